@@ -1,0 +1,9 @@
+//! The hypervisor's CPUID leaves and the forced-emulation prefix (`public/arch-x86/cpuid.h`,
+//! `public/arch-x86/xen.h`).
+
+/// First of the hypervisor's leaves.
+pub const FIRST_LEAF: u32 = 0x4000_0000;
+/// ebx, ecx, edx of [`FIRST_LEAF`]: the name of the ABI.
+pub const SIGNATURE: [u32; 3] = [0x566e_6558, 0x6558_4d4d, 0x4d4d_566e];
+/// `ud2` followed by "xen": right before an instruction, it asks for emulation.
+pub const FORCED_EMULATION_PREFIX: [u8; 5] = [0x0f, 0x0b, b'x', b'e', b'n'];

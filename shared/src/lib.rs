@@ -1,0 +1,42 @@
+//! The guest ABI of Pinfold, once, for both ends.
+//!
+//! Hypervisor and guest kernels include this crate and nothing else of each other. It holds
+//! numbers, fixed-layout structures (sizes and offsets asserted at compile time) and flags; no
+//! logic but encoding and decoding. The ABI is Xen's x86-64 PV ABI as published in its public
+//! headers (`xen/include/public`, MIT licence); the header is named where a number stands. What
+//! Pinfold adds sits in one hypercall, [`pinfold`].
+//!
+//! All structures are little-endian with natural C alignment; every padding byte is a named field,
+//! so that a structure can be turned to bytes and back without `unsafe`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod console;
+pub mod cpuid;
+pub mod domid;
+pub mod elfnote;
+pub mod errno;
+pub mod event;
+pub mod hypercall;
+pub mod layout;
+pub mod memory;
+pub mod mmu;
+pub mod pinfold;
+pub mod record;
+pub mod sched;
+pub mod shared_info;
+pub mod start_info;
+pub mod trap;
+pub mod vcpu;
+pub mod version;
+
+/// Asserts at compile time the size of a structure and the offsets of its fields.
+macro_rules! assert_layout {
+    ($type:ty, size $size:expr $(, $field:ident @ $offset:expr)* $(,)?) => {
+        const _: () = {
+            assert!(core::mem::size_of::<$type>() == $size);
+            $(assert!(core::mem::offset_of!($type, $field) == $offset);)*
+        };
+    };
+}
+pub(crate) use assert_layout;

@@ -1,0 +1,255 @@
+//! `pinfold_op`, hypercall 55: what Pinfold adds to the ABI.
+//!
+//! Called as `pinfold_op(command, argument)`, the argument being the address of the command's
+//! structure, which starts with the [`VERSION`] the caller was built for. An unknown command
+//! returns -ENOSYS (so does the whole call on Xen), an unknown version -EINVAL; then nothing was
+//! done. Fields marked "out" are written on success only.
+
+use crate::assert_layout;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of the structures in this module.
+pub const VERSION: u32 = 1;
+
+/// A command of `pinfold_op`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Command {
+    /// What the hypervisor is: [`VersionInfo`].
+    Version = 0,
+    /// Clear dead mappings in one flush: [`Shootdown`].
+    Shootdown = 1,
+    /// Find every mapping of some frames: [`FindAliases`].
+    FindAliases = 2,
+    /// Name a range of addresses: [`LazyRegion`].
+    LazyRegion = 3,
+    /// Put a line of the guest's own in the log: [`Mark`].
+    Mark = 4,
+    /// Counters of the calling domain: [`Stats`].
+    Stats = 5,
+    /// Recount every reference: [`Audit`].
+    Audit = 6,
+}
+
+impl Command {
+    /// The command of a number, if there is one.
+    pub const fn from_number(number: u64) -> Option<Command> {
+        Some(match number {
+            0 => Command::Version,
+            1 => Command::Shootdown,
+            2 => Command::FindAliases,
+            3 => Command::LazyRegion,
+            4 => Command::Mark,
+            5 => Command::Stats,
+            6 => Command::Audit,
+            _ => return None,
+        })
+    }
+}
+
+/// Argument of [`Command::Version`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VersionInfo {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// Out: highest version of these structures that the hypervisor knows.
+    pub newest: u32,
+    /// Out: NUL-terminated name and version of the hypervisor.
+    pub name: [u8; 56],
+}
+assert_layout!(VersionInfo, size 64, newest @ 4, name @ 8);
+
+/// Most ranges in one [`Shootdown`].
+pub const MAX_SHOOTDOWN_RANGES: u32 = 4096;
+
+/// Argument of [`Command::Shootdown`]: a batch of address ranges of the calling vCPU's kernel
+/// address space whose mappings are dead. Present L1 entries in them are cleared, their
+/// references dropped, and the CPUs that could cache them flushed once, before the call returns.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Shootdown {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// In: ranges in the list, at most [`MAX_SHOOTDOWN_RANGES`].
+    pub nr_ranges: u32,
+    /// In: address of [`Range`]s.
+    pub ranges: u64,
+    /// Out: entries cleared.
+    pub cleared: u64,
+    /// Out: CPUs flushed.
+    pub flushed_cpus: u32,
+    /// Zero.
+    pub pad: u32,
+}
+assert_layout!(Shootdown, size 32, ranges @ 8, cleared @ 16, flushed_cpus @ 24);
+
+/// Page-aligned range of guest addresses.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// Pages.
+    pub pages: u64,
+}
+assert_layout!(Range, size 16);
+
+/// Most frames in one [`FindAliases`].
+pub const MAX_FIND_FRAMES: u32 = 512;
+
+/// Argument of [`Command::FindAliases`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FindAliases {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// In: frames in the list, at most [`MAX_FIND_FRAMES`].
+    pub nr_frames: u32,
+    /// In: address of `u64` machine frames, all the caller's own.
+    pub frames: u64,
+    /// In: address of room for [`Mapping`]s.
+    pub mappings: u64,
+    /// In: room for so many; out: so many written.
+    pub nr_mappings: u32,
+    /// Out: [`FIND_TRUNCATED`].
+    pub flags: u32,
+}
+assert_layout!(FindAliases, size 32, frames @ 8, mappings @ 16, nr_mappings @ 24, flags @ 28);
+
+/// [`FindAliases::flags`]: there are more mappings than room, or the search met its bound.
+pub const FIND_TRUNCATED: u32 = 1;
+
+/// One mapping of a frame.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Mapping {
+    /// Machine frame mapped.
+    pub frame: u64,
+    /// Address at which it is mapped; meaningless without [`MAPPING_ATTACHED`].
+    pub va: u64,
+    /// Machine frame of the L1 table that maps it.
+    pub table: u64,
+    /// The entry.
+    pub entry: u64,
+    /// Slot of the entry in the table.
+    pub index: u16,
+    /// `MAPPING_*`.
+    pub flags: u16,
+    /// Zero.
+    pub pad: u32,
+}
+assert_layout!(Mapping, size 40, va @ 8, table @ 16, entry @ 24, index @ 32, flags @ 34);
+
+/// [`Mapping::flags`]: the mapping is writable.
+pub const MAPPING_WRITABLE: u16 = 1;
+/// [`Mapping::flags`]: the table hangs in an address space, [`Mapping::va`] says where.
+pub const MAPPING_ATTACHED: u16 = 2;
+
+/// Most regions that a domain may name.
+pub const MAX_REGIONS: usize = 64;
+
+/// Argument of [`Command::LazyRegion`]: from now on, mappings in the range are reported under
+/// this name. A range that overlaps a named one is -EEXIST, one too many -ENOSPC.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LazyRegion {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// In: [`REGION_ADD`] or [`REGION_REMOVE`] (with the `start` it was added with).
+    pub action: u32,
+    /// In: the range.
+    pub range: Range,
+    /// In: printable ASCII, NUL-padded.
+    pub name: [u8; 32],
+}
+assert_layout!(LazyRegion, size 56, action @ 4, range @ 8, name @ 24);
+
+/// [`LazyRegion::action`]: name the range.
+pub const REGION_ADD: u32 = 0;
+/// [`LazyRegion::action`]: forget the range.
+pub const REGION_REMOVE: u32 = 1;
+
+/// Longest text of a [`Mark`].
+pub const MAX_MARK: u32 = 160;
+
+/// Argument of [`Command::Mark`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Mark {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// In: bytes of text, at most [`MAX_MARK`].
+    pub len: u32,
+    /// In: address of the text; what is not printable ASCII is shown as `?`.
+    pub text: u64,
+}
+assert_layout!(Mark, size 16, text @ 8);
+
+/// Argument of [`Command::Stats`]: what the calling domain made Pinfold do since its start.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Stats {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Out: tables pinned.
+    pub pins: u64,
+    /// Out: tables unpinned.
+    pub unpins: u64,
+    /// Out: pins refused.
+    pub pins_refused: u64,
+    /// Out: pins refused because of an alias.
+    pub aliases: u64,
+    /// Out: entries of live tables changed.
+    pub entry_updates: u64,
+    /// Out: entry changes refused.
+    pub updates_refused: u64,
+    /// Out: stores to page tables carried out by emulation.
+    pub emulated_stores: u64,
+    /// Out: TLB flushes that the guest asked for.
+    pub guest_flushes: u64,
+    /// Out: TLB flushes that a change of a frame's type made necessary.
+    pub type_flushes: u64,
+    /// Out: shootdown calls.
+    pub shootdowns: u64,
+    /// Out: entries that shootdowns cleared.
+    pub shootdown_cleared: u64,
+    /// Out: calls that were suspended and resumed.
+    pub preemptions: u64,
+}
+assert_layout!(Stats, size 104, pins @ 8, preemptions @ 96);
+
+/// Argument of [`Command::Audit`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Audit {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Out: frames looked at.
+    pub frames: u64,
+    /// Out: tables recounted.
+    pub tables: u64,
+    /// Out: frames whose record differs from the recount; each is in the log.
+    pub wrong: u64,
+}
+assert_layout!(Audit, size 32, frames @ 8, tables @ 16, wrong @ 24);
