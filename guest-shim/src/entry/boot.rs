@@ -1,0 +1,52 @@
+//! What the guest is told at its start.
+
+use pinfold_abi::start_info::{SIF_INITDOMAIN, StartInfo};
+
+/// The start-of-day page.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot {
+    info: &'static StartInfo,
+}
+
+impl Boot {
+    pub(super) fn new(info: &'static StartInfo) -> Boot {
+        Boot { info }
+    }
+
+    /// The page itself.
+    pub fn start_info(&self) -> &'static StartInfo {
+        self.info
+    }
+
+    /// True on a stock Xen, which runs the guest as its first, privileged domain.
+    pub fn is_first_domain(&self) -> bool {
+        self.info.flags & SIF_INITDOMAIN != 0
+    }
+
+    /// The command line; what is not UTF-8 cuts it short.
+    pub fn command_line(&self) -> &'static str {
+        let line = &self.info.cmd_line;
+        let end = line.iter().position(|&byte| byte == 0).unwrap_or(line.len());
+        match core::str::from_utf8(&line[..end]) {
+            Ok(text) => text,
+            Err(error) => core::str::from_utf8(&line[..error.valid_up_to()]).unwrap_or_default(),
+        }
+    }
+
+    /// The value of a `key=value` word of the command line; the last one counts.
+    pub fn option(&self, key: &str) -> Option<&'static str> {
+        let words = self.command_line().split_ascii_whitespace().rev();
+        words.filter_map(|word| word.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+
+    /// The number behind `key=`, or this default if there is none (or what is there is no
+    /// number).
+    pub fn number(&self, key: &str, default: u64) -> u64 {
+        self.option(key).and_then(|value| value.parse().ok()).unwrap_or(default)
+    }
+
+    /// Whether this word is on the command line.
+    pub fn has_word(&self, word: &str) -> bool {
+        self.command_line().split_ascii_whitespace().any(|w| w == word)
+    }
+}

@@ -1,0 +1,149 @@
+//! Expecting a trap: run some code and find out whether, and how, it was stopped.
+
+use super::trap::TrapFrame;
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// What stopped the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// Exception vector.
+    pub vector: u8,
+    /// Error code.
+    pub error: u64,
+    /// Where.
+    pub rip: u64,
+    /// For page faults: the address used.
+    pub cr2: u64,
+    /// The code selector shown: RPL 3 means guest user mode.
+    pub cs: u64,
+    /// The flags shown.
+    pub rflags: u64,
+}
+
+/// Stack pointer to land with; 0 while nothing is expected.
+static LANDING: AtomicU64 = AtomicU64::new(0);
+static CAUGHT: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
+/// Where `vcpu_info.cr2` is, once somebody has mapped the shared page.
+static CR2: AtomicU64 = AtomicU64::new(0);
+
+global_asm!(
+    ".pushsection .text.catch, \"ax\"",
+    // pinfold_try(f, data): 0 when f returned, 1 when it was stopped.
+    "pinfold_try:",
+    "push rbp",
+    "push rbx",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "push [rip + {landing}]",
+    "mov [rip + {landing}], rsp",
+    "mov rax, rdi",
+    "mov rdi, rsi",
+    "call rax",
+    "xor eax, eax",
+    "2:",
+    "pop [rip + {landing}]",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbx",
+    "pop rbp",
+    "ret",
+    "pinfold_try_landing:",
+    "mov rsp, [rip + {landing}]",
+    "mov eax, 1",
+    "jmp 2b",
+    ".popsection",
+    landing = sym LANDING,
+);
+
+unsafe extern "C" {
+    fn pinfold_try(code: extern "C" fn(*mut ()), data: *mut ()) -> u64;
+    #[link_name = "pinfold_try_landing"]
+    safe static TRY_LANDING: u8;
+}
+
+/// Called first on each trap: when one is expected, notes it and sends the guest to the landing.
+pub(super) fn land(frame: &mut TrapFrame) -> bool {
+    let landing = LANDING.load(Ordering::Relaxed);
+    if landing == 0 {
+        return false;
+    }
+    let noted = [frame.vector, frame.error, frame.rip, cr2(), frame.cs & 0xffff, frame.rflags];
+    for (slot, value) in CAUGHT.iter().zip(noted) {
+        slot.store(value, Ordering::Relaxed);
+    }
+    frame.rip = crate::hypercall::address(&raw const TRY_LANDING);
+    frame.cs = (frame.cs & !0xffff) | u64::from(pinfold_abi::layout::FLAT_KERNEL_CS64);
+    frame.ss = u64::from(pinfold_abi::layout::FLAT_RING3_SS64);
+    frame.rsp = landing;
+    true
+}
+
+/// Tells where the hypervisor notes the address of a page fault.
+///
+/// # Safety
+///
+/// The address must be that of a `u64` that stays mapped.
+pub unsafe fn set_cr2_source(cr2: *const u64) {
+    CR2.store(crate::hypercall::address(cr2), Ordering::Relaxed);
+}
+
+/// Address of the last page fault. Until the shared page is mapped it is asked for by the
+/// instruction, which the hypervisor emulates.
+pub fn cr2() -> u64 {
+    let source = CR2.load(Ordering::Relaxed) as *const u64;
+    if source.is_null() {
+        let cr2: u64;
+        // SAFETY: `mov r, cr2` in a guest kernel is emulated by the hypervisor; it only reads.
+        unsafe { core::arch::asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
+        return cr2;
+    }
+    // SAFETY: `set_cr2_source` was promised that it can be read.
+    unsafe { source.read_volatile() }
+}
+
+/// Runs a function; if it is stopped by an exception, says by which.
+///
+/// # Safety
+///
+/// When the function is stopped, its stack frames vanish without running destructors: nothing in
+/// it, up to the point where it may be stopped, may own anything or hold a lock.
+pub unsafe fn catch<F: FnMut()>(mut code: F) -> Result<(), Trap> {
+    extern "C" fn run<F: FnMut()>(data: *mut ()) {
+        // SAFETY: `data` is the closure of the caller's frame, borrowed by nobody else now.
+        let code = unsafe { &mut *data.cast::<F>() };
+        code();
+    }
+    // SAFETY: `run::<F>` gets the closure it was made for; skipped frames are the caller's care.
+    if unsafe { pinfold_try(run::<F>, (&raw mut code).cast()) } == 0 {
+        return Ok(());
+    }
+    let [vector, error, rip, cr2, cs, rflags] =
+        [0, 1, 2, 3, 4, 5].map(|slot: usize| CAUGHT[slot].load(Ordering::Relaxed));
+    Err(Trap { vector: vector as u8, error, rip, cr2, cs, rflags })
+}
+
+/// Reads a word that may not be there.
+///
+/// # Safety
+///
+/// If the address is mapped, reading it must be harmless.
+pub unsafe fn read(address: u64) -> Result<u64, Trap> {
+    let mut word = 0;
+    // SAFETY: one volatile read owns nothing; that it is harmless is the caller's care.
+    unsafe { catch(|| word = (address as *const u64).read_volatile()) }.map(|()| word)
+}
+
+/// Writes a word that may not be there, or not writable.
+///
+/// # Safety
+///
+/// If the address is writable, no Rust code may rely on what is there.
+pub unsafe fn write(address: u64, word: u64) -> Result<(), Trap> {
+    // SAFETY: one volatile write owns nothing; the caller answers for what it overwrites.
+    unsafe { catch(|| (address as *mut u64).write_volatile(word)) }
+}

@@ -1,0 +1,53 @@
+//! What a guest kernel needs to be started: ELF notes, entry code, a stack, traps, a heap, the
+//! panic handler. With it a kernel is a function:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//! use pinfold_guest::{entry::Boot, guest_main, hypercall::sched::Exit, println};
+//!
+//! guest_main!(main);
+//!
+//! fn main(boot: &Boot) -> Exit {
+//!     println!("hello, {}", boot.command_line());
+//!     Exit::PowerOff
+//! }
+//! ```
+//!
+//! Its build script passes the linker script of this crate on:
+//! `println!("cargo::rustc-link-arg=-T{}", env::var("DEP_PINFOLD_GUEST_LINKER_SCRIPT")?)`, and
+//! `--no-pie`, because a guest is linked where it runs.
+
+mod boot;
+pub mod catch;
+#[cfg(target_os = "none")]
+mod heap;
+mod start;
+pub mod trap;
+pub mod user;
+
+pub use boot::Boot;
+pub use start::{EntryRegisters, entry_registers, run};
+
+/// First address of the initial address space: pfn 0 is here, pfn n is n pages further on.
+pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
+
+/// Makes a function `fn(&Boot) -> Exit` the guest's kernel and supplies the panic handler.
+#[macro_export]
+macro_rules! guest_main {
+    ($main:path) => {
+        /// Called by the entry code, once, on the boot stack.
+        #[unsafe(no_mangle)]
+        extern "C" fn pinfold_guest_entry(
+            start_info: &'static $crate::abi::start_info::StartInfo,
+        ) -> ! {
+            $crate::entry::run(start_info, $main)
+        }
+
+        #[panic_handler]
+        fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+            $crate::println!("PANIC {info}");
+            $crate::hypercall::sched::shutdown($crate::hypercall::sched::Exit::Crash)
+        }
+    };
+}

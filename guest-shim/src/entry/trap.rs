@@ -1,0 +1,236 @@
+//! Traps: a stub for each exception, one handler in Rust, and a register dump for what nobody
+//! expected.
+//!
+//! The hypervisor pushes `rcx, r11, [error], rip, cs, rflags, rsp, ss`; the stubs make one layout
+//! of both kinds, [`TrapFrame`], and return by the `iret` hypercall.
+
+use crate::hypercall::sched::{Exit, shutdown};
+use crate::hypercall::{Errno, address, call, check};
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::trap::{TI_MASK_EVENTS, TrapInfo};
+
+/// Exception vectors.
+pub const VECTORS: usize = 32;
+
+/// The interrupted state, as the stubs leave it on the stack.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the fields are registers")]
+pub struct TrapFrame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    /// Exception vector.
+    pub vector: u64,
+    /// Error code; 0 for exceptions without one.
+    pub error: u64,
+    pub rip: u64,
+    /// Selector in bits 0-15 (RPL 3: guest user), saved event mask in bits 32-39.
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+impl TrapFrame {
+    /// Whether the trap came from guest user mode.
+    pub fn from_user(&self) -> bool {
+        self.cs & 3 == 3
+    }
+}
+
+/// A trap handler: true when it dealt with the trap and the guest goes on as the frame now says.
+pub type Handler = fn(&mut TrapFrame) -> bool;
+
+static HANDLERS: [AtomicPtr<()>; VECTORS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; VECTORS];
+
+/// Has a vector handled by this function, or by the default again.
+pub fn set_handler(vector: u8, handler: Option<Handler>) {
+    let pointer = handler.map_or(core::ptr::null_mut(), |handler| handler as *mut ());
+    // Relaxed: the one vCPU of a guest reads what it wrote.
+    HANDLERS[usize::from(vector)].store(pointer, Ordering::Relaxed);
+}
+
+fn handler(vector: u64) -> Option<Handler> {
+    let pointer = HANDLERS.get(vector as usize)?.load(Ordering::Relaxed);
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: only `set_handler` stores here, and it stores null or a `Handler`.
+    Some(unsafe { core::mem::transmute::<*mut (), Handler>(pointer) })
+}
+
+global_asm!(
+    // 16 bytes a stub, so that a stub's address is computed. With the first two words popped,
+    // rcx and r11 are the interrupted code's again.
+    ".pushsection .text.traps, \"ax\"",
+    ".macro pinfold_trap_stub vector:req, has_error:req",
+    ".balign 16",
+    "pop rcx",
+    "pop r11",
+    ".if \\has_error == 0",
+    "push 0",
+    ".endif",
+    "push \\vector",
+    "jmp pinfold_trap_common",
+    ".endm",
+    ".balign 16",
+    "pinfold_trap_stubs:",
+    ".irp vector, 0, 1, 2, 3, 4, 5, 6, 7",
+    "pinfold_trap_stub \\vector, 0",
+    ".endr",
+    "pinfold_trap_stub 8, 1",
+    "pinfold_trap_stub 9, 0",
+    ".irp vector, 10, 11, 12, 13, 14",
+    "pinfold_trap_stub \\vector, 1",
+    ".endr",
+    "pinfold_trap_stub 15, 0",
+    "pinfold_trap_stub 16, 0",
+    "pinfold_trap_stub 17, 1",
+    ".irp vector, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+    "pinfold_trap_stub \\vector, 0",
+    ".endr",
+    "pinfold_trap_common:",
+    "push rdi",
+    "push rsi",
+    "push rdx",
+    "push rcx",
+    "push rax",
+    "push r8",
+    "push r9",
+    "push r10",
+    "push r11",
+    "push rbx",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "mov rdi, rsp",
+    "mov rbx, rsp",
+    "and rsp, -16",
+    "cld",
+    "call {dispatch}",
+    "mov rsp, rbx",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "pop rbx",
+    "pop r11",
+    "pop r10",
+    "pop r9",
+    "pop r8",
+    "pop rax",
+    "pop rcx",
+    "pop rdx",
+    "pop rsi",
+    "pop rdi",
+    "add rsp, 16",
+    // The rest is rip, cs, rflags, rsp, ss; `iret` wants rax, r11, rcx and flags below.
+    "push 0",
+    "push rcx",
+    "push r11",
+    "push rax",
+    "mov eax, {iret}",
+    "syscall",
+    "ud2",
+    // Events are not used: acknowledge and go on.
+    "pinfold_event_callback:",
+    "pop rcx",
+    "pop r11",
+    "push 0",
+    "push 0x100",
+    "jmp pinfold_trap_common",
+    // Four words of selectors are above rcx and r11; none of them is used.
+    "pinfold_failsafe_callback:",
+    "pop rcx",
+    "pop r11",
+    "add rsp, 32",
+    "push 0",
+    "push 0x101",
+    "jmp pinfold_trap_common",
+    ".popsection",
+    dispatch = sym dispatch,
+    iret = const Hypercall::Iret as u64,
+);
+
+unsafe extern "C" {
+    #[link_name = "pinfold_trap_stubs"]
+    safe static STUBS: u8;
+    #[link_name = "pinfold_event_callback"]
+    safe static EVENT_CALLBACK: u8;
+    #[link_name = "pinfold_failsafe_callback"]
+    safe static FAILSAFE_CALLBACK: u8;
+}
+
+extern "C" fn dispatch(frame: &mut TrapFrame) {
+    if frame.vector == 0x100 {
+        // The pending flag stays set and nothing is bound: nothing to do.
+        return;
+    }
+    if super::catch::land(frame) || handler(frame.vector).is_some_and(|handle| handle(frame)) {
+        return;
+    }
+    dump(frame);
+    shutdown(Exit::Crash);
+}
+
+/// Prints the registers of a trap, and the return addresses on the stack.
+pub fn dump(frame: &TrapFrame) {
+    let TrapFrame { vector, error, rip, cs, rflags, rsp, .. } = frame;
+    crate::println!("TRAP vector={vector} error={error:#x} rip={rip:#018x} cs={cs:#x}");
+    crate::println!("TRAP rflags={rflags:#x} rsp={rsp:#018x} cr2={:#018x}", super::catch::cr2());
+    let f = frame;
+    crate::println!("TRAP rax={:#x} rbx={:#x} rcx={:#x} rdx={:#x}", f.rax, f.rbx, f.rcx, f.rdx);
+    crate::println!("TRAP rsi={:#x} rdi={:#x} rbp={:#x} r8={:#x}", f.rsi, f.rdi, f.rbp, f.r8);
+    crate::println!("TRAP r9={:#x} r10={:#x} r11={:#x} r12={:#x}", f.r9, f.r10, f.r11, f.r12);
+    crate::println!("TRAP r13={:#x} r14={:#x} r15={:#x}", f.r13, f.r14, f.r15);
+}
+
+/// Gives the trap table and the event callbacks to the hypervisor.
+pub(super) fn init() -> Result<(), Errno> {
+    let base = address(&raw const STUBS);
+    let mut table = [TrapInfo::default(); VECTORS + 1];
+    for (vector, entry) in table.iter_mut().take(VECTORS).enumerate() {
+        // int3 and into may be used by guest user code, the rest only by the kernel.
+        let dpl = if matches!(vector, 3 | 4) { 3 } else { 0 };
+        *entry = TrapInfo {
+            vector: vector as u8,
+            flags: dpl | TI_MASK_EVENTS,
+            cs: pinfold_abi::layout::FLAT_KERNEL_CS64,
+            pad: 0,
+            address: base + vector as u64 * 16,
+        };
+    }
+    // SAFETY: the call reads the table, up to the entry with address 0 at its end.
+    check(unsafe {
+        call(Hypercall::SetTrapTable as u64, [address(&raw const table), 0, 0, 0, 0])
+    })?;
+    let callbacks = [
+        address(&raw const EVENT_CALLBACK),
+        address(&raw const FAILSAFE_CALLBACK),
+        super::user::syscall_callback(),
+        0,
+        0,
+    ];
+    // SAFETY: the call stores three addresses of code that takes what is pushed there.
+    check(unsafe { call(Hypercall::SetCallbacks as u64, callbacks) })?;
+    Ok(())
+}
