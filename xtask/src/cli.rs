@@ -1,0 +1,223 @@
+//! The command line. Help texts are the doc comments; every verb shows an example.
+
+use crate::exit;
+use crate::size::Size;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Builds Pinfold and its guests, runs them in QEMU, tests them and reads their logs.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = exit::TABLE)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Builds everything, boots it in QEMU and streams the serial log.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Runs the host tests, then the whole-machine tests.
+    #[command(after_help = TEST_HELP)]
+    Test(TestArgs),
+    /// Writes a raw GPT disk image that boots on UEFI machines.
+    #[command(after_help = IMAGE_HELP)]
+    Image(ImageArgs),
+    /// Turns a serial log into tables: violations, refusals, how each domain ended.
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportArgs),
+    /// Counts the instructions of each operation on Pinfold and on Xen.
+    #[command(after_help = BENCH_HELP)]
+    Bench(BenchArgs),
+    /// Says what is missing on this machine and how to get it.
+    #[command(after_help = "Example:\n  cargo xtask doctor")]
+    Doctor,
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  cargo xtask run                          the stress guest on Pinfold
+  cargo xtask run hello stress             two domains at once
+  cargo xtask run stress --cmdline \"rounds=200 seed=7\" --timeout 600
+  cargo xtask run stress --on xen          the same image on Debian's Xen
+  cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
+
+With several guests, --cmdline, --initrd, --vcpus and --guest-mem are given once for all, or once
+for each guest in their order. The log is also kept in target/runs/.";
+
+const TEST_HELP: &str = "\
+Examples:
+  cargo xtask test             everything
+  cargo xtask test bad-image   the whole-machine tests with `bad-image` in their name
+  cargo xtask test host        the host tests only
+
+Each whole-machine test runs under its own time limit; the log of one that failed stays in
+target/runs/test-NAME/. The last line reads `N passed, N failed, N skipped`.";
+
+const IMAGE_HELP: &str = "\
+Examples:
+  cargo xtask image                             stress, to target/pinfold.img
+  cargo xtask image hello stress -o usb.img
+
+Write it to a USB stick with dd and start a UEFI machine (Secure Boot off) from it. The log goes to
+the first serial port (COM1, 115200 baud).";
+
+const REPORT_HELP: &str = "\
+Examples:
+  cargo xtask report target/runs/stress-pinfold/serial.log
+  cargo xtask report serial.log --json
+  cargo xtask report serial.log --html report.html";
+
+const BENCH_HELP: &str = "\
+Examples:
+  cargo xtask bench            on both, with the ratio
+  cargo xtask bench --no-xen   on Pinfold only";
+
+/// Where guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Host {
+    /// Pinfold, started by UEFI firmware.
+    Pinfold,
+    /// Debian's Xen 4.17, the guest as its first domain.
+    Xen,
+}
+
+/// How QEMU runs the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccelChoice {
+    /// KVM where it can work, else TCG.
+    Auto,
+    /// KVM, or fail.
+    Kvm,
+    /// QEMU's own translator.
+    Tcg,
+}
+
+/// What the guests are and get.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GuestArgs {
+    /// Names of guests in tests/guests, or paths of PV64 kernel images.
+    #[arg(value_name = "GUEST", default_value = "stress")]
+    pub(crate) guests: Vec<String>,
+    /// A file that the guest gets as its initial ramdisk.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) initrd: Vec<PathBuf>,
+    /// The guest's command line.
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub(crate) cmdline: Vec<String>,
+    /// Virtual processors of the guest.
+    #[arg(long, value_name = "N")]
+    pub(crate) vcpus: Vec<u16>,
+    /// Memory of the guest (64M if not given).
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) guest_mem: Vec<Size>,
+}
+
+/// `run`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// The guests.
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+    /// Processors of the machine.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) smp: u16,
+    /// Memory of the machine.
+    #[arg(long, value_name = "SIZE", default_value = "512M")]
+    pub(crate) mem: Size,
+    /// How QEMU runs the processor.
+    #[arg(long, value_enum, default_value_t = AccelChoice::Auto)]
+    pub(crate) accel: AccelChoice,
+    /// What the guest runs on.
+    #[arg(long, value_enum, default_value_t = Host::Pinfold)]
+    pub(crate) on: Host,
+    /// Time limit in seconds.
+    #[arg(long, value_name = "SECS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+    /// Where the serial log goes as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// One nanosecond an instruction: the guest's clock counts instructions exactly.
+    #[arg(long)]
+    pub(crate) icount: bool,
+    /// Waits for gdb before the first instruction and says how to attach it; no time limit.
+    #[arg(long, conflicts_with = "timeout")]
+    pub(crate) gdb: bool,
+    /// Any alias that is met makes the run fail with a code of its own.
+    #[arg(long)]
+    pub(crate) deny_aliases: bool,
+    /// Shows what the firmware and the bootloader say, too.
+    #[arg(long)]
+    pub(crate) boot_log: bool,
+}
+
+/// `test`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TestArgs {
+    /// Only the tests with this in their name; `host` is the name of the host tests.
+    pub(crate) filter: Option<String>,
+    /// Lists the whole-machine tests and runs nothing.
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// `image`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ImageArgs {
+    /// The guests.
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+    /// The file to write (target/pinfold.img if not given).
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `report`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReportArgs {
+    /// The serial log of a run.
+    pub(crate) log: PathBuf,
+    /// Prints JSON.
+    #[arg(long, conflicts_with = "html")]
+    pub(crate) json: bool,
+    /// Writes one self-contained HTML page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// The hypervisor's ELF file, for names in backtraces (the last one built if not given).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) symbols: Option<PathBuf>,
+}
+
+/// `bench`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchArgs {
+    /// Leaves Xen out.
+    #[arg(long)]
+    pub(crate) no_xen: bool,
+    /// Time limit in seconds for each of the two runs.
+    #[arg(long, value_name = "SECS", default_value_t = 300)]
+    pub(crate) timeout: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let example = format!("cargo xtask {}", verb.get_name());
+            assert!(help.contains(&example), "{}", verb.get_name());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! QEMU's command line for each of the two hypervisors.
+
+use crate::accel::Accel;
+use crate::fetch;
+use crate::guests::Guest;
+use crate::size::Size;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::Command;
+
+/// What the machine has.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// Processors.
+    pub(crate) smp: u16,
+    /// Memory.
+    pub(crate) mem: Size,
+    /// How QEMU runs them.
+    pub(crate) accel: Accel,
+    /// One nanosecond an instruction.
+    pub(crate) icount: bool,
+    /// Wait for gdb on port 1234.
+    pub(crate) gdb: bool,
+    /// Give the machine a screen, without which the bootloader keeps silent.
+    pub(crate) screen: bool,
+}
+
+/// QEMU for Pinfold: UEFI firmware starts the disk.
+pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Command> {
+    let firmware = fetch::firmware::ensure()?;
+    let vars = dir.join("vars.fd");
+    std::fs::copy(&firmware.vars, &vars).context("cannot copy the firmware's variables")?;
+    let cpu = match machine.accel {
+        Accel::Kvm => "host",
+        Accel::Tcg => "max",
+    };
+    let mut qemu = common(machine, cpu)?;
+    qemu.args([
+        "-drive",
+        &format!("if=pflash,format=raw,readonly=on,file={}", text(&firmware.code)?),
+    ]);
+    qemu.args(["-drive", &format!("if=pflash,format=raw,file={}", text(&vars)?)]);
+    qemu.args(["-drive", &format!("format=raw,file={}", text(disk)?)]);
+    qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    Ok(qemu)
+}
+
+/// QEMU for Xen: the guest is Xen's first domain.
+pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
+    let program = fetch::xen::ensure()?;
+    let cpu = match machine.accel {
+        Accel::Kvm => "host",
+        // With SMAP, QEMU's translator faults Xen's own guarded accesses to guest memory.
+        Accel::Tcg => "max,-smap",
+    };
+    // A comma ends a module's command line for QEMU; two stand for one.
+    let mut modules = format!("{} {}", text(&guest.kernel)?, guest.cmdline.replace(',', ",,"));
+    if let Some(initrd) = &guest.initrd {
+        modules += &format!(",{}", text(initrd)?);
+    }
+    // noreboot: a crash must stop the machine, not begin it anew.
+    let options = format!(
+        "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all noreboot \
+         dom0_mem={0},max:{0} dom0_max_vcpus={1}",
+        guest.memory, guest.vcpus
+    );
+    let mut qemu = common(machine, cpu)?;
+    qemu.arg("-kernel").arg(program).args(["-initrd", &modules, "-append", &options]);
+    Ok(qemu)
+}
+
+fn common(machine: &Machine, cpu: &str) -> Result<Command> {
+    let mut qemu = Command::new(fetch::qemu::ensure()?);
+    qemu.args(["-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"]);
+    qemu.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+    qemu.args(["-vga", if machine.screen { "std" } else { "none" }]);
+    qemu.args(["-cpu", cpu, "-smp", &machine.smp.to_string()]);
+    qemu.args(["-m", &format!("{}k", machine.mem.bytes() / 1024)]);
+    match machine.accel {
+        Accel::Kvm => qemu.args(["-accel", "kvm"]),
+        Accel::Tcg => qemu.args(["-accel", "tcg"]),
+    };
+    if machine.icount {
+        // An idle machine jumps to its next timer instead of sleeping: nothing depends on the host.
+        qemu.args(["-icount", "shift=0,sleep=off"]);
+    }
+    if machine.gdb {
+        qemu.args(["-gdb", "tcp:127.0.0.1:1234", "-S"]);
+    }
+    Ok(qemu)
+}
+
+/// A path in one of QEMU's comma-separated options.
+fn text(path: &Path) -> Result<String> {
+    let path = std::path::absolute(path)?;
+    match path.to_str() {
+        Some(text) if !text.contains(char::is_whitespace) => Ok(text.replace(',', ",,")),
+        _ => bail!("QEMU cannot take this path: {}", path.display()),
+    }
+}
