@@ -1,0 +1,307 @@
+//! What a guest image says of itself: ELF notes of owner `Xen`, or the older section
+//! `__xen_guest`.
+//!
+//! Notes are looked for in PT_NOTE segments, then in SHT_NOTE sections, then the legacy section is
+//! read; the first place that has any wins. A number may be four or eight bytes long. A note that
+//! stands twice must say the same twice: which of two entry points is meant is not ours to guess.
+
+use crate::error::ImageError;
+use alloc::string::String;
+use pinfold_abi::elfnote::{Note, OWNER};
+use pinfold_abi::version::FEATURE_NAMES;
+
+/// Size of a note's header: name size, descriptor size, type.
+const HEADER: usize = 12;
+/// Notes are aligned to four bytes, on 64-bit machines too (as all toolchains do).
+const ALIGN: usize = 4;
+/// Features that may be required: what the hypervisor gives a PV guest, and
+/// `writable_page_tables`, which it gives in the form of `vm_assist`.
+const SATISFIABLE: u32 = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 13 | 1 << 16;
+
+/// The notes, read but not yet held against the image. `None`: not given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes<'a> {
+    /// Address of the first instruction.
+    pub entry: Option<u64>,
+    /// Address of the page to be filled with hypercall stubs.
+    pub hypercall_page: Option<u64>,
+    /// Address of pfn 0.
+    pub virt_base: Option<u64>,
+    /// What is taken from `p_paddr` to get a pseudo-physical address.
+    pub paddr_offset: Option<u64>,
+    /// Lowest address at which the hypervisor's hole may begin.
+    pub hv_start_low: Option<u64>,
+    /// Where the guest wants its p2m list, outside of the first mapping.
+    pub init_p2m: Option<u64>,
+    /// The guest takes an unmapped initrd by pfn.
+    pub mod_start_pfn: bool,
+    /// The ABI's name.
+    pub xen_version: Option<&'a str>,
+    /// The guest's name.
+    pub guest_os: Option<&'a str>,
+    /// The guest's version.
+    pub guest_version: Option<&'a str>,
+    /// Which loader it is made for.
+    pub loader: Option<&'a str>,
+    /// Features that the guest can use, `1 << XENFEAT_*`.
+    pub supported_features: u32,
+    /// Features that it can't do without.
+    pub required_features: u32,
+    /// Kinds seen so far, `1 << Note`.
+    seen: u32,
+}
+
+impl<'a> Notes<'a> {
+    /// True when no note of the owner was found.
+    pub fn is_empty(&self) -> bool {
+        self.seen == 0
+    }
+
+    /// Reads the notes of one PT_NOTE segment or SHT_NOTE section. Other owners' are passed over.
+    pub fn read(&mut self, bytes: &'a [u8]) -> Result<(), ImageError> {
+        let mut rest = bytes;
+        // Less than a header left is padding.
+        while let Some((header, after)) = rest.split_at_checked(HEADER) {
+            let word = |at: usize| {
+                let bytes = header.get(at..at + 4).and_then(|b| b.try_into().ok());
+                u32::from_le_bytes(bytes.unwrap_or_default())
+            };
+            let (name_len, desc_len, kind) = (word(0) as usize, word(4) as usize, word(8));
+            let position = (bytes.len() - rest.len()) as u64;
+            let truncated = || ImageError::Truncated {
+                field: "note",
+                end: position + HEADER as u64 + name_len as u64 + desc_len as u64,
+                len: bytes.len() as u64,
+            };
+            let (name, after) = take_padded(after, name_len).ok_or_else(truncated)?;
+            let (desc, after) = take_padded(after, desc_len).ok_or_else(truncated)?;
+            rest = after;
+            if name.strip_suffix(&[0]).unwrap_or(name) != OWNER.as_bytes() {
+                continue;
+            }
+            // A kind that is newer than this table can't be one that a kernel depends on.
+            if let Some(note) = Note::from_number(kind) {
+                self.take(note, desc)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, note: Note, desc: &'a [u8]) -> Result<(), ImageError> {
+        let name = name_of(note);
+        let again = self.seen & 1 << note as u32 != 0;
+        self.seen |= 1 << note as u32;
+        match note {
+            Note::Entry => set(&mut self.entry, number(name, desc)?, name),
+            Note::HypercallPage => set(&mut self.hypercall_page, number(name, desc)?, name),
+            Note::VirtBase => set(&mut self.virt_base, number(name, desc)?, name),
+            Note::PaddrOffset => set(&mut self.paddr_offset, number(name, desc)?, name),
+            Note::HvStartLow => set(&mut self.hv_start_low, number(name, desc)?, name),
+            Note::InitP2m => set(&mut self.init_p2m, number(name, desc)?, name),
+            Note::XenVersion => set(&mut self.xen_version, text(name, desc)?, name),
+            Note::GuestOs => set(&mut self.guest_os, text(name, desc)?, name),
+            Note::GuestVersion => set(&mut self.guest_version, text(name, desc)?, name),
+            Note::Loader => set(&mut self.loader, text(name, desc)?, name),
+            Note::ModStartPfn => {
+                let wanted = number(name, desc)? != 0;
+                if again && wanted != self.mod_start_pfn {
+                    return Err(ImageError::NoteConflict { note: name });
+                }
+                self.mod_start_pfn = wanted;
+                Ok(())
+            }
+            // The union of both forms and of all repetitions counts, as the ABI says.
+            Note::Features => self.take_features(text(name, desc)?),
+            Note::SupportedFeatures => {
+                self.supported_features |= number(name, desc)? as u32;
+                Ok(())
+            }
+            // For tools, for 32-bit guests or for other ways of booting.
+            Note::Info
+            | Note::PaeMode
+            | Note::BsdSymtab
+            | Note::L1MfnValid
+            | Note::SuspendCancel
+            | Note::Phys32Entry
+            | Note::Phys32Reloc => Ok(()),
+        }
+    }
+
+    /// `name|!name|...`: `!` makes it a requirement. Unknown names are passed over unless required.
+    fn take_features(&mut self, list: &str) -> Result<(), ImageError> {
+        for item in list.split('|').map(str::trim).filter(|item| !item.is_empty()) {
+            let (required, name) = match item.strip_prefix('!') {
+                Some(name) => (true, name),
+                None => (false, item),
+            };
+            match FEATURE_NAMES.iter().find(|(known, _)| *known == name) {
+                Some(&(known, bit)) => {
+                    self.supported_features |= 1 << bit;
+                    if required {
+                        if SATISFIABLE & 1 << bit == 0 {
+                            return Err(ImageError::UnsupportedFeature { name: known });
+                        }
+                        self.required_features |= 1 << bit;
+                    }
+                }
+                None if required => {
+                    return Err(ImageError::UnknownFeature { name: excerpt(name) });
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the legacy section: `KEY=value,KEY=value`. Its HYPERCALL_PAGE is a page number
+    /// relative to VIRT_BASE, and its ELF_PADDR_OFFSET is VIRT_BASE unless given.
+    pub fn read_legacy(&mut self, bytes: &'a [u8]) -> Result<(), ImageError> {
+        const SECTION: &str = "__xen_guest";
+        let list = text(SECTION, bytes)?;
+        let mut page = None;
+        for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let (key, value) = item.split_once('=').unwrap_or((item, ""));
+            let address = |note| {
+                legacy_number(value).ok_or_else(|| ImageError::NoteValue {
+                    note,
+                    found: excerpt(value),
+                    expected: "a number",
+                })
+            };
+            match key {
+                "VIRT_BASE" => set(&mut self.virt_base, address("VIRT_BASE")?, "VIRT_BASE")?,
+                "VIRT_ENTRY" => set(&mut self.entry, address("VIRT_ENTRY")?, "VIRT_ENTRY")?,
+                "HYPERCALL_PAGE" => {
+                    set(&mut page, address("HYPERCALL_PAGE")?, "HYPERCALL_PAGE")?;
+                }
+                "ELF_PADDR_OFFSET" => {
+                    set(&mut self.paddr_offset, address("ELF_PADDR_OFFSET")?, "ELF_PADDR_OFFSET")?
+                }
+                "LOADER" => set(&mut self.loader, value, "LOADER")?,
+                "GUEST_OS" => set(&mut self.guest_os, value, "GUEST_OS")?,
+                "GUEST_VER" => set(&mut self.guest_version, value, "GUEST_VER")?,
+                "XEN_VER" => set(&mut self.xen_version, value, "XEN_VER")?,
+                "FEATURES" => self.take_features(value)?,
+                _ => {}
+            }
+        }
+        let base = self.virt_base.unwrap_or(0);
+        self.paddr_offset.get_or_insert(base);
+        if let Some(page) = page {
+            let address = page.checked_mul(4096).and_then(|offset| base.checked_add(offset));
+            self.hypercall_page = Some(address.ok_or_else(|| ImageError::NoteValue {
+                note: "HYPERCALL_PAGE",
+                found: alloc::format!("{page:#x}"),
+                expected: "a page number",
+            })?);
+        }
+        self.seen |= 1 << Note::Info as u32;
+        Ok(())
+    }
+
+    /// Checks the notes that only state what the image was made for.
+    pub fn check(&self) -> Result<(), ImageError> {
+        const ABI: &str = "xen-3.0";
+        const GENERIC: &str = "generic";
+        let must_be = |note, found: Option<&str>, expected| match found {
+            Some(text) if text != expected => {
+                Err(ImageError::NoteValue { note, found: excerpt(text), expected })
+            }
+            _ => Ok(()),
+        };
+        must_be("XEN_VERSION", self.xen_version, ABI)?;
+        must_be("LOADER", self.loader, GENERIC)?;
+        match self.hv_start_low {
+            Some(low) if low > pinfold_abi::layout::HYPERVISOR_START => {
+                Err(ImageError::NoteValue {
+                    note: "HV_START_LOW",
+                    found: alloc::format!("{low:#x}"),
+                    expected: "at most 0xffff800000000000, where the hypervisor's hole begins",
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first `len` bytes, and what follows their padding (which may be missing at the very end).
+fn take_padded(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
+    let taken = bytes.get(..len)?;
+    let padded = len.checked_next_multiple_of(ALIGN)?.min(bytes.len());
+    Some((taken, bytes.get(padded..)?))
+}
+
+fn set<T: PartialEq>(
+    place: &mut Option<T>,
+    value: T,
+    note: &'static str,
+) -> Result<(), ImageError> {
+    match place {
+        Some(present) if *present != value => Err(ImageError::NoteConflict { note }),
+        _ => {
+            *place = Some(value);
+            Ok(())
+        }
+    }
+}
+
+fn number(note: &'static str, desc: &[u8]) -> Result<u64, ImageError> {
+    if let Ok(eight) = <[u8; 8]>::try_from(desc) {
+        Ok(u64::from_le_bytes(eight))
+    } else if let Ok(four) = <[u8; 4]>::try_from(desc) {
+        Ok(u32::from_le_bytes(four).into())
+    } else {
+        Err(ImageError::NoteSize { note, len: desc.len() })
+    }
+}
+
+/// Text up to the first NUL, or all of it.
+fn text<'a>(note: &'static str, desc: &'a [u8]) -> Result<&'a str, ImageError> {
+    let end = desc.iter().position(|&byte| byte == 0).unwrap_or(desc.len());
+    let text = core::str::from_utf8(&desc[..end]).map_err(|_| ImageError::NoteText { note })?;
+    if text.chars().any(char::is_control) {
+        return Err(ImageError::NoteText { note });
+    }
+    Ok(text)
+}
+
+fn legacy_number(value: &str) -> Option<u64> {
+    match value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => value.parse().ok(),
+    }
+}
+
+/// A value from the image, made fit for one line of the log.
+fn excerpt(text: &str) -> String {
+    text.chars().take(40).flat_map(char::escape_debug).collect()
+}
+
+const fn name_of(note: Note) -> &'static str {
+    match note {
+        Note::Info => "INFO",
+        Note::Entry => "ENTRY",
+        Note::HypercallPage => "HYPERCALL_PAGE",
+        Note::VirtBase => "VIRT_BASE",
+        Note::PaddrOffset => "PADDR_OFFSET",
+        Note::XenVersion => "XEN_VERSION",
+        Note::GuestOs => "GUEST_OS",
+        Note::GuestVersion => "GUEST_VERSION",
+        Note::Loader => "LOADER",
+        Note::PaeMode => "PAE_MODE",
+        Note::Features => "FEATURES",
+        Note::BsdSymtab => "BSD_SYMTAB",
+        Note::HvStartLow => "HV_START_LOW",
+        Note::L1MfnValid => "L1_MFN_VALID",
+        Note::SuspendCancel => "SUSPEND_CANCEL",
+        Note::InitP2m => "INIT_P2M",
+        Note::ModStartPfn => "MOD_START_PFN",
+        Note::SupportedFeatures => "SUPPORTED_FEATURES",
+        Note::Phys32Entry => "PHYS32_ENTRY",
+        Note::Phys32Reloc => "PHYS32_RELOC",
+    }
+}
+
+#[cfg(test)]
+#[path = "notes_tests.rs"]
+mod tests;
