@@ -1,0 +1,185 @@
+//! The model-specific registers that a guest may touch, and what comes of it.
+//!
+//! Numbers are those of the Intel SDM vol. 4 and the AMD APM vol. 2 appendix A. A guest has no
+//! MSR of its own but the three segment bases; for the rest it is told what a quiet machine would
+//! say, or refused. Kernels read MSRs with a fault handler in place, so a refusal is safe.
+
+use crate::GeneralProtection;
+use pinfold_abi::layout::PAGE_SIZE;
+
+/// Time stamp counter.
+pub const TSC: u32 = 0x10;
+/// Local APIC base.
+pub const APIC_BASE: u32 = 0x1b;
+/// Microcode revision.
+pub const UCODE_REV: u32 = 0x8b;
+/// Platform information; bit 31 would announce CPUID faulting.
+pub const PLATFORM_INFO: u32 = 0xce;
+/// Feature enables; bit 0 would switch CPUID faulting on.
+pub const MISC_FEATURES: u32 = 0x140;
+/// Miscellaneous enables.
+pub const MISC_ENABLE: u32 = 0x1a0;
+/// Page attribute table.
+pub const PAT: u32 = 0x277;
+/// Extended features.
+pub const EFER: u32 = 0xc000_0080;
+/// `syscall` selectors.
+pub const STAR: u32 = 0xc000_0081;
+/// `syscall` entry.
+pub const LSTAR: u32 = 0xc000_0082;
+/// `syscall` entry of 32-bit code.
+pub const CSTAR: u32 = 0xc000_0083;
+/// Flags that `syscall` clears.
+pub const SFMASK: u32 = 0xc000_0084;
+/// FS base.
+pub const FS_BASE: u32 = 0xc000_0100;
+/// The live GS base.
+pub const GS_BASE: u32 = 0xc000_0101;
+/// The parked GS base.
+pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
+/// Fills a hypercall page; the number is announced in CPUID leaf 0x40000002.
+pub const HYPERCALL_PAGE: u32 = 0x4000_0000;
+
+/// The PAT that entries of guests are interpreted with (`public/arch-x86/xen.h`, PAT table):
+/// WB, WT, UC-, UC, WC, WP, UC, UC.
+pub const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
+/// EFER as a guest sees it: SCE, LME, LMA, NXE.
+pub const EFER_VIEW: u64 = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11;
+/// The local APIC's usual address, enabled.
+const APIC_BASE_VALUE: u64 = 0xfee0_0800;
+/// [`APIC_BASE`]: this is the processor that booted.
+const APIC_BASE_BSP: u64 = 1 << 8;
+
+/// What a read may need of the vCPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MsrContext {
+    /// FS base.
+    pub fs_base: u64,
+    /// The live GS base.
+    pub gs_base: u64,
+    /// The parked GS base.
+    pub kernel_gs_base: u64,
+    /// The time stamp counter.
+    pub tsc: u64,
+    /// The vCPU is the domain's first.
+    pub boot_vcpu: bool,
+}
+
+/// What a write does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "nothing has been done yet"]
+pub enum WriteEffect {
+    /// Nothing; the instruction completes.
+    Ignore,
+    /// FS base; a canonical address.
+    SetFsBase(u64),
+    /// The live GS base; a canonical address.
+    SetGsBase(u64),
+    /// The parked GS base; a canonical address.
+    SetKernelGsBase(u64),
+    /// Fill this machine frame with hypercall stubs. The caller checks that the guest could write
+    /// it: the number is the guest's.
+    HypercallPage {
+        /// The frame.
+        mfn: u64,
+    },
+}
+
+/// `rdmsr`.
+///
+/// For a guest without a #GP handler yet, the ABI asks the caller to give 0 in place of the fault.
+pub const fn read(msr: u32, context: &MsrContext) -> Result<u64, GeneralProtection> {
+    Ok(match msr {
+        FS_BASE => context.fs_base,
+        GS_BASE => context.gs_base,
+        KERNEL_GS_BASE => context.kernel_gs_base,
+        EFER => EFER_VIEW,
+        PAT => PAT_VALUE,
+        TSC => context.tsc,
+        APIC_BASE if context.boot_vcpu => APIC_BASE_VALUE | APIC_BASE_BSP,
+        APIC_BASE => APIC_BASE_VALUE,
+        STAR | LSTAR | CSTAR | SFMASK => 0,
+        PLATFORM_INFO | MISC_FEATURES | MISC_ENABLE | UCODE_REV => 0,
+        _ => return Err(GeneralProtection),
+    })
+}
+
+/// `wrmsr`.
+pub const fn write(msr: u32, value: u64) -> Result<WriteEffect, GeneralProtection> {
+    Ok(match msr {
+        FS_BASE | GS_BASE | KERNEL_GS_BASE if !is_canonical(value) => {
+            return Err(GeneralProtection);
+        }
+        FS_BASE => WriteEffect::SetFsBase(value),
+        GS_BASE => WriteEffect::SetGsBase(value),
+        KERNEL_GS_BASE => WriteEffect::SetKernelGsBase(value),
+        // The low bits are the page's number, and there is one page.
+        HYPERCALL_PAGE if value.is_multiple_of(PAGE_SIZE) => {
+            WriteEffect::HypercallPage { mfn: value / PAGE_SIZE }
+        }
+        EFER if value == EFER_VIEW => WriteEffect::Ignore,
+        PLATFORM_INFO | MISC_FEATURES | UCODE_REV if value == 0 => WriteEffect::Ignore,
+        PAT | TSC | APIC_BASE | MISC_ENABLE => WriteEffect::Ignore,
+        _ => return Err(GeneralProtection),
+    })
+}
+
+const fn is_canonical(address: u64) -> bool {
+    // Sign extension of bit 47 must give the address again.
+    ((address << 16) as i64 >> 16) as u64 == address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXT: MsrContext =
+        MsrContext { fs_base: 1, gs_base: 2, kernel_gs_base: 3, tsc: 4, boot_vcpu: true };
+
+    #[test]
+    fn bases_are_read_and_written() {
+        assert_eq!(read(FS_BASE, &CONTEXT), Ok(1));
+        assert_eq!(read(GS_BASE, &CONTEXT), Ok(2));
+        assert_eq!(read(KERNEL_GS_BASE, &CONTEXT), Ok(3));
+        let kernel = 0xffff_ffff_8200_0000;
+        assert_eq!(write(FS_BASE, 5), Ok(WriteEffect::SetFsBase(5)));
+        assert_eq!(write(GS_BASE, kernel), Ok(WriteEffect::SetGsBase(kernel)));
+        assert_eq!(write(KERNEL_GS_BASE, 0), Ok(WriteEffect::SetKernelGsBase(0)));
+        for base in [1 << 47, 0xffff_7fff_ffff_ffff, 1 << 63] {
+            for msr in [FS_BASE, GS_BASE, KERNEL_GS_BASE] {
+                assert_eq!(write(msr, base), Err(GeneralProtection));
+            }
+        }
+    }
+
+    #[test]
+    fn a_quiet_machine_is_shown() {
+        assert_eq!(read(PAT, &CONTEXT), Ok(0x0000_0501_0007_0406));
+        assert_eq!(read(EFER, &CONTEXT), Ok(0xd01));
+        assert_eq!(read(TSC, &CONTEXT), Ok(4));
+        assert_eq!(read(APIC_BASE, &CONTEXT), Ok(0xfee0_0900));
+        let second = MsrContext { boot_vcpu: false, ..CONTEXT };
+        assert_eq!(read(APIC_BASE, &second), Ok(0xfee0_0800));
+        assert_eq!(write(EFER, EFER_VIEW), Ok(WriteEffect::Ignore));
+        assert_eq!(write(EFER, EFER_VIEW | 1 << 12), Err(GeneralProtection), "SVME");
+        assert_eq!(write(MISC_FEATURES, 1), Err(GeneralProtection), "CPUID faulting");
+    }
+
+    #[test]
+    fn what_is_hidden_is_refused() {
+        // MTRR, machine checks, PMU, speculation control, TSC_AUX, SYSENTER.
+        for msr in [0x2ff, 0x200, 0x179, 0x400, 0x186, 0x48, 0x49, 0x10a, 0xc000_0103, 0x174] {
+            assert_eq!(read(msr, &CONTEXT), Err(GeneralProtection), "{msr:#x}");
+            assert_eq!(write(msr, 0), Err(GeneralProtection), "{msr:#x}");
+        }
+    }
+
+    #[test]
+    fn the_hypercall_page_is_one_page() {
+        assert_eq!(
+            write(HYPERCALL_PAGE, 0x1234_5000),
+            Ok(WriteEffect::HypercallPage { mfn: 0x12345 })
+        );
+        assert_eq!(write(HYPERCALL_PAGE, 0x1234_5001), Err(GeneralProtection));
+    }
+}
