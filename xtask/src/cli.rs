@@ -1,8 +1,8 @@
 //! The command line. Help texts are the doc comments; every verb shows an example.
 
 use crate::exit;
-use crate::size::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pinfold_image::size::Size;
 use std::path::PathBuf;
 
 /// Builds Pinfold and its guests, runs them in QEMU, tests them and reads their logs.
@@ -110,9 +110,9 @@ pub(crate) struct GuestArgs {
     pub(crate) cmdline: Vec<String>,
     /// Virtual processors of the guest.
     #[arg(long, value_name = "N")]
-    pub(crate) vcpus: Vec<u16>,
+    pub(crate) vcpus: Vec<u32>,
     /// Memory of the guest (64M if not given).
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub(crate) guest_mem: Vec<Size>,
 }
 
@@ -126,7 +126,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) smp: u16,
     /// Memory of the machine.
-    #[arg(long, value_name = "SIZE", default_value = "512M")]
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = Size::parse)]
     pub(crate) mem: Size,
     /// How QEMU runs the processor.
     #[arg(long, value_enum, default_value_t = AccelChoice::Auto)]

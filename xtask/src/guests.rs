@@ -3,13 +3,13 @@
 use crate::cargo;
 use crate::cli::GuestArgs;
 use crate::paths;
-use crate::size::Size;
 use anyhow::{Context, Result, bail};
+use pinfold_image::size::Size;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Memory of a guest unless it is said.
-pub(crate) const DEFAULT_MEMORY: Size = Size::mib(64);
+pub(crate) const DEFAULT_MEMORY: Size = Size(64 << 20);
 
 /// A guest, ready to be put on a disk or started on Xen.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Guest {
     /// Its command line.
     pub(crate) cmdline: String,
     /// Its virtual processors.
-    pub(crate) vcpus: u16,
+    pub(crate) vcpus: u32,
     /// Its memory.
     pub(crate) memory: Size,
 }

@@ -29,13 +29,19 @@ const CLUSTER: u32 = 1024;
 pub(crate) fn verb(args: &ImageArgs) -> Result<Exit> {
     let guests = guests::resolve(&args.guest, &[HYPERVISOR])?;
     let file = args.output.clone().unwrap_or_else(|| paths::target().join("pinfold.img"));
-    write(&file, &guests, false)?;
+    // Nobody ends a real machine: it halts, and its log says how it all went.
+    write(&file, &guests, false, pinfold_image::Exit::Halt)?;
     println!("{}", file.display());
     Ok(Exit::Ok)
 }
 
 /// Writes the boot disk for these guests; the hypervisor must have been built.
-pub(crate) fn write(file: &Path, guests: &[Guest], boot_log: bool) -> Result<()> {
+pub(crate) fn write(
+    file: &Path,
+    guests: &[Guest],
+    boot_log: bool,
+    exit: pinfold_image::Exit,
+) -> Result<()> {
     let bootloader = fetch::bootloader::ensure()?;
     let hypervisor = cargo::built(HYPERVISOR);
     // Panics of the bootloader reach the serial port at every level; the rest is asked for.
@@ -46,7 +52,7 @@ pub(crate) fn write(file: &Path, guests: &[Guest], boot_log: bool) -> Result<()>
     let files = BTreeMap::from([
         ("efi/boot/bootx64.efi", read(&bootloader)?),
         ("kernel-x86_64", read(&hypervisor)?),
-        ("ramdisk", ramdisk::build(guests)?),
+        ("ramdisk", ramdisk::build(guests, exit)?),
         ("boot.json", settings.into_bytes()),
     ]);
     let _step = say::Step::start("Writing the boot image");

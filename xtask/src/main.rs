@@ -19,7 +19,6 @@ mod ramdisk;
 mod report;
 mod run;
 mod say;
-mod size;
 mod test;
 mod verdict;
 

@@ -2,34 +2,36 @@
 
 use crate::guests::Guest;
 use anyhow::{Context, Result};
-use std::fmt::Write;
+use pinfold_image::manifest::{DomainConfig, Exit, FILE_NAME, LogLevel, Manifest};
 use std::path::Path;
 
-/// The manifest's name in the archive; it comes first.
-const MANIFEST: &str = "pinfold.toml";
+/// The port of QEMU's `isa-debug-exit` device.
+pub(crate) const EXIT_PORT: u16 = 0xf4;
 
-/// Packs the guests.
-pub(crate) fn build(guests: &[Guest]) -> Result<Vec<u8>> {
-    let mut manifest = String::from("exit = { debug-exit = 0xf4 }\n");
+/// Packs the guests. `exit` says how the machine ends when the last of them has.
+pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut domains = Vec::new();
     for guest in guests {
         let kernel = format!("{}.kernel", guest.name);
         files.push((kernel.clone(), read(&guest.kernel)?));
-        writeln!(
-            manifest,
-            "[[domain]]\nname = {:?}\nkernel = {kernel:?}\ncmdline = {:?}\nmemory = {}\nvcpus = {}",
-            guest.name,
-            guest.cmdline,
-            guest.memory.bytes(),
-            guest.vcpus
-        )?;
-        if let Some(initrd) = &guest.initrd {
+        let mut initrd = None;
+        if let Some(file) = &guest.initrd {
             let name = format!("{}.initrd", guest.name);
-            writeln!(manifest, "initrd = {name:?}")?;
-            files.push((name, read(initrd)?));
+            files.push((name.clone(), read(file)?));
+            initrd = Some(name);
         }
+        domains.push(DomainConfig {
+            name: guest.name.clone(),
+            kernel,
+            initrd,
+            cmdline: guest.cmdline.clone(),
+            memory: guest.memory,
+            vcpus: guest.vcpus,
+        });
     }
-    files.insert(0, (MANIFEST.into(), manifest.into_bytes()));
+    let manifest = Manifest { exit, log: LogLevel::Info, domains }.to_toml()?;
+    files.insert(0, (FILE_NAME.into(), manifest.into_bytes()));
     pack(&files)
 }
 

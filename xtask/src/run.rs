@@ -5,9 +5,8 @@ use crate::exit::Exit;
 use crate::guests::{self, Guest};
 use crate::machine::{self, Ended, Machine, Watch};
 use crate::verdict::{self, Verdict};
-use crate::{accel, cargo, image, paths, say};
+use crate::{accel, cargo, image, paths, ramdisk, say};
 use anyhow::{Context, Result, bail};
-use pinfold_abi::record::Record;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,7 +40,8 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
     let qemu = match plan.on {
         Host::Pinfold => {
             let disk = plan.dir.join("disk.img");
-            image::write(&disk, &plan.guests, plan.machine.screen)?;
+            let exit = pinfold_image::Exit::DebugExit(ramdisk::EXIT_PORT);
+            image::write(&disk, &plan.guests, plan.machine.screen, exit)?;
             machine::pinfold(&plan.machine, &disk, &plan.dir)?
         }
         Host::Xen => match plan.guests.as_slice() {
@@ -141,9 +141,4 @@ pub(crate) fn tail(log: &Path, count: usize) {
     for line in &lines[lines.len().saturating_sub(count)..] {
         eprintln!("    {line}");
     }
-}
-
-/// The records and other lines of a log from its first record on.
-pub(crate) fn from_first_record(log: &str) -> impl Iterator<Item = &str> {
-    log.lines().skip_while(|line| Record::parse(line).is_none())
 }

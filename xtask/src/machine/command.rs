@@ -3,8 +3,9 @@
 use crate::accel::Accel;
 use crate::fetch;
 use crate::guests::Guest;
-use crate::size::Size;
+use crate::ramdisk::EXIT_PORT;
 use anyhow::{Context, Result, bail};
+use pinfold_image::size::Size;
 use std::path::Path;
 use std::process::Command;
 
@@ -41,7 +42,7 @@ pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Comm
     ]);
     qemu.args(["-drive", &format!("if=pflash,format=raw,file={}", text(&vars)?)]);
     qemu.args(["-drive", &format!("format=raw,file={}", text(disk)?)]);
-    qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    qemu.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4")]);
     Ok(qemu)
 }
 

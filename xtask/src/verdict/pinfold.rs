@@ -142,7 +142,8 @@ pub(crate) fn judge(facts: &Facts, ended: &Ended, deny_aliases: bool) -> Verdict
     if deny_aliases && aliases > 0 {
         return Verdict::new(Exit::Aliases, format!("{aliases} aliases were met"));
     }
-    if !facts.crashed.is_empty() || end.crashed > 0 {
+    // Refused guests count as crashed there.
+    if !facts.crashed.is_empty() || end.crashed > facts.refused.len() as u64 {
         return Verdict::new(
             Exit::GuestCrashed,
             format!("a guest crashed: {}", first(&facts.crashed)),
@@ -213,7 +214,7 @@ mod tests {
                 Exit::GuestCrashed,
             ),
             (
-                "[   0.300000] hv NOSTART name=bad reason=\"e_machine\"\n[   0.400000] hv END guests=2 ok=1 failed=1 crashed=0 aliases=0",
+                "[   0.300000] hv NOSTART name=bad reason=\"e_machine\"\n[   0.400000] hv END guests=2 ok=1 failed=0 crashed=1 aliases=0",
                 Exit::GuestNotStarted,
             ),
         ] {

@@ -11,6 +11,8 @@ pub(crate) struct Facts {
     pub(crate) said: Option<Said>,
     /// Xen says that the guest powered off.
     pub(crate) powered_off: bool,
+    /// Xen says that the guest is gone in disorder, by its own word if `crashed` is empty.
+    pub(crate) gave_up: bool,
     /// Xen's words on how the guest was ended.
     pub(crate) crashed: Option<String>,
     /// Xen's words on why it could not build the guest, or on its own panic.
@@ -48,8 +50,9 @@ impl Facts {
             panic.push(' ');
             panic.push_str(words);
         }
+        // Also the end of a guest that shut down with the reason "crash": it reports a failure.
         if words.starts_with("Hardware Dom0 crashed") {
-            self.crashed.get_or_insert_with(|| words.into());
+            self.gave_up = true;
             return Watch::Enough;
         }
         if words.starts_with("Domain 0 (vcpu#") && words.contains("crashed") {
@@ -73,6 +76,9 @@ pub(crate) fn judge(facts: &Facts, ended: &Ended) -> Verdict {
         (_, _, Some(panic)) => Verdict::new(Exit::Panicked, format!("Xen panicked: {panic}")),
         (Some(Said::Fail(figures)), ..) => {
             Verdict::new(Exit::GuestFailed, format!("the guest reported failure: {figures}"))
+        }
+        _ if facts.gave_up => {
+            Verdict::new(Exit::GuestFailed, "the guest shut down with the reason `crash`")
         }
         (Some(Said::Pass(figures)), true, None) => {
             Verdict::new(Exit::Ok, format!("the guest passed: {figures}"))
@@ -114,6 +120,8 @@ mod tests {
         let quit = Ended::TimedOut;
         let crash = "VERDICT pass\n(XEN) Domain 0 (vcpu#0) crashed on cpu#0:\n(XEN) Hardware Dom0 crashed: rebooting machine in 5 seconds.";
         assert_eq!(judged(crash, &quit), Exit::GuestCrashed);
+        let own = "(XEN) Hardware Dom0 crashed: rebooting machine in 5 seconds.";
+        assert_eq!(judged(own, &quit), Exit::GuestFailed);
         let panic = "(XEN) Panic on CPU 0:\n(XEN) Could not construct domain 0\n(XEN) ****\n\n(XEN) Manual reset required ('noreboot' specified)";
         assert_eq!(judged(panic, &quit), Exit::Panicked);
     }

@@ -1,0 +1,50 @@
+//! Misbehaves as its command line says, so that tests can look at what the neighbours notice:
+//!
+//! * `do=crash`: leaves the hypervisor no stack to deliver a trap on;
+//! * `do=fail`: says that it failed and shuts down with the reason "crash";
+//! * `do=spin`: keeps the processor busy for a long while without a single hypercall;
+//! * `do=panic`: a Rust panic.
+#![no_std]
+#![no_main]
+
+use core::arch::asm;
+use pinfold_guest::{entry::Boot, guest_main, hypercall::sched::Exit, println};
+
+guest_main!(main);
+
+/// Turns of the busy loop: some seconds under an emulator, and many timer ticks anywhere.
+const TURNS: u64 = 2_000_000_000;
+
+fn main(boot: &Boot) -> Exit {
+    let wish = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
+    println!("misfit: {}", wish.unwrap_or("nothing to do"));
+    match wish {
+        Some("crash") => crash(),
+        Some("fail") => {
+            println!("VERDICT fail guest=misfit");
+            Exit::Crash
+        }
+        Some("spin") => {
+            spin();
+            println!("VERDICT pass guest=misfit turns={TURNS}");
+            Exit::PowerOff
+        }
+        Some("panic") => panic!("as told"),
+        _ => {
+            println!("VERDICT fail guest=misfit reason=unknown-wish");
+            Exit::Crash
+        }
+    }
+}
+
+/// Traps with a stack pointer where no stack can be: the hypervisor can deliver nothing there.
+fn crash() -> ! {
+    // SAFETY: nothing of the program runs after it: the trap cannot be delivered.
+    unsafe { asm!("mov rsp, 0x1000", "ud2", options(noreturn)) }
+}
+
+fn spin() {
+    for turn in 0..TURNS {
+        core::hint::black_box(turn);
+    }
+}
