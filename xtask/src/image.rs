@@ -6,7 +6,7 @@
 use crate::cli::ImageArgs;
 use crate::exit::Exit;
 use crate::guests::{self, Guest};
-use crate::{cargo, fetch, paths, ramdisk, say};
+use crate::{cargo, fetch, paths, ramdisk};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -55,7 +55,6 @@ pub(crate) fn write(
         ("ramdisk", ramdisk::build(guests, exit)?),
         ("boot.json", settings.into_bytes()),
     ]);
-    let _step = say::Step::start("Writing the boot image");
     write_disk(file, &files).with_context(|| format!("cannot write {}", file.display()))
 }
 

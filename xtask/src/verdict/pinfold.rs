@@ -41,7 +41,8 @@ pub(crate) struct End {
 
 impl Facts {
     /// Reads a whole log.
-    pub(crate) fn read(log: &str) -> Facts {
+    #[cfg(test)]
+    fn read(log: &str) -> Facts {
         let mut facts = Facts::default();
         log.lines().for_each(|line| facts.line(line));
         facts

@@ -56,7 +56,7 @@ impl Facts {
             return Watch::Enough;
         }
         if words.starts_with("Domain 0 (vcpu#") && words.contains("crashed") {
-            self.crashed = Some(words.into());
+            self.crashed = Some(words.trim_end_matches(':').into());
         }
         if words.starts_with("Hardware Dom0 halted") || words.starts_with("Hardware Dom0 shutdown")
         {

@@ -1,0 +1,262 @@
+//! One whole-machine case: what runs, and what its log must say.
+
+use super::broken::Break;
+use crate::accel::Accel;
+use crate::cargo;
+use crate::cli::Host;
+use crate::exit::Exit;
+use crate::guests::{DEFAULT_MEMORY, Guest};
+use crate::machine::{Ended, Machine, Watch};
+use crate::run::{Plan, start};
+use crate::verdict::{self, Said, Verdict};
+use pinfold_image::size::Size;
+use std::path::Path;
+use std::time::Duration;
+
+/// Memory of the machine.
+const MACHINE_MEMORY: Size = Size(512 << 20);
+
+/// A case of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    /// Its name, also of its folder.
+    pub(super) name: String,
+    /// What it runs on.
+    pub(super) on: Host,
+    /// Its guests.
+    pub(super) guests: Vec<Spec>,
+    /// Its time limit in seconds.
+    pub(super) limit: u64,
+    /// `--deny-aliases`.
+    pub(super) deny_aliases: bool,
+    /// The exit status it must have.
+    pub(super) exit: Exit,
+    /// Two guests of which the first must end before the second.
+    pub(super) order: Option<(&'static str, &'static str)>,
+    /// Texts that the log must hold, each on some line.
+    pub(super) says: Vec<&'static str>,
+}
+
+/// A guest of a case.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    /// Its name.
+    pub(super) name: String,
+    /// The package in tests/guests that it is.
+    pub(super) package: &'static str,
+    /// What is done to its image first.
+    pub(super) broken: Option<Break>,
+    /// Its command line.
+    pub(super) cmdline: String,
+    /// Its memory.
+    pub(super) memory: Size,
+    /// How it must end.
+    pub(super) end: End,
+}
+
+/// How a guest must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It says that it passed, and powers off.
+    Pass,
+    /// It shuts down with the reason "crash".
+    Fail,
+    /// The hypervisor ends it.
+    Crash,
+    /// It is refused, with this text in the reason.
+    Refused(&'static str),
+}
+
+impl Spec {
+    /// A guest that must pass.
+    pub(super) fn new(package: &'static str) -> Spec {
+        Spec {
+            name: package.into(),
+            package,
+            broken: None,
+            cmdline: String::new(),
+            memory: DEFAULT_MEMORY,
+            end: End::Pass,
+        }
+    }
+
+    /// The same with a name.
+    pub(super) fn named(self, name: &str) -> Spec {
+        Spec { name: name.into(), ..self }
+    }
+
+    /// The same with a command line.
+    pub(super) fn told(self, cmdline: &str) -> Spec {
+        Spec { cmdline: cmdline.into(), ..self }
+    }
+
+    /// The same with this much memory.
+    pub(super) fn with_memory(self, memory: Size) -> Spec {
+        Spec { memory, ..self }
+    }
+
+    /// The same with another end.
+    pub(super) fn ends(self, end: End) -> Spec {
+        Spec { end, ..self }
+    }
+
+    /// The guest for the run; a broken image is written to `dir`.
+    fn guest(&self, dir: &Path) -> Result<Guest, String> {
+        let mut kernel = cargo::built(self.package);
+        if let Some(broken) = self.broken {
+            let bytes = std::fs::read(&kernel).map_err(|error| error.to_string())?;
+            kernel = dir.join(format!("{}.elf", self.name));
+            let bytes = broken.apply(bytes).ok_or("the image could not be broken that way")?;
+            std::fs::write(&kernel, bytes).map_err(|error| error.to_string())?;
+        }
+        let mut guest = Guest::new(&self.name, kernel);
+        guest.cmdline.clone_from(&self.cmdline);
+        guest.memory = self.memory;
+        Ok(guest)
+    }
+}
+
+impl Case {
+    /// A case on Pinfold whose exit status follows from how its guests must end.
+    pub(super) fn new(name: &str, guests: Vec<Spec>) -> Case {
+        let any = |wanted: fn(End) -> bool| guests.iter().any(|guest| wanted(guest.end));
+        let exit = if any(|end| end == End::Crash) {
+            Exit::GuestCrashed
+        } else if any(|end| matches!(end, End::Refused(_))) {
+            Exit::GuestNotStarted
+        } else if any(|end| end == End::Fail) {
+            Exit::GuestFailed
+        } else {
+            Exit::Ok
+        };
+        Case {
+            name: name.into(),
+            on: Host::Pinfold,
+            guests,
+            limit: 60,
+            deny_aliases: false,
+            exit,
+            order: None,
+            says: Vec::new(),
+        }
+    }
+
+    /// The same on Xen.
+    pub(super) fn on_xen(self) -> Case {
+        Case { name: format!("{}-on-xen", self.name), on: Host::Xen, ..self }
+    }
+
+    /// The packages to build.
+    pub(super) fn packages(&self) -> impl Iterator<Item = &'static str> {
+        self.guests.iter().map(|guest| guest.package)
+    }
+
+    /// Runs it; the error is one line that says what was not as it must be.
+    pub(super) fn run(&self, accel: Accel, dir: &Path) -> Result<(), String> {
+        let guests = self.guests.iter().map(|spec| spec.guest(dir)).collect::<Result<_, _>>()?;
+        let plan = Plan {
+            on: self.on,
+            guests,
+            machine: Machine {
+                smp: 1,
+                mem: MACHINE_MEMORY,
+                accel,
+                icount: false,
+                gdb: false,
+                screen: false,
+            },
+            limit: Some(Duration::from_secs(self.limit)),
+            dir: dir.to_path_buf(),
+        };
+        let mut missing = self.says.clone();
+        let mut seen = |line: &str| missing.retain(|text| !line.contains(text));
+        match self.on {
+            Host::Pinfold => {
+                let mut facts = verdict::pinfold::Facts::default();
+                let done = start(&plan, |line| {
+                    seen(line);
+                    facts.line(line);
+                    Watch::On
+                })
+                .map_err(|error| format!("{error:#}"))?;
+                self.hold_pinfold(&facts, &done.ended)?;
+            }
+            Host::Xen => {
+                let mut facts = verdict::xen::Facts::default();
+                let done = start(&plan, |line| {
+                    seen(line);
+                    facts.line(line)
+                })
+                .map_err(|error| format!("{error:#}"))?;
+                self.hold_xen(&facts, &done.ended)?;
+            }
+        }
+        match missing.first() {
+            Some(text) => Err(format!("the log never says `{text}`")),
+            None => Ok(()),
+        }
+    }
+
+    fn hold_exit(&self, verdict: &Verdict) -> Result<(), String> {
+        if verdict.exit == self.exit {
+            return Ok(());
+        }
+        Err(format!("{:?}, not {:?}: {}", verdict.exit, self.exit, verdict.why))
+    }
+
+    fn hold_xen(&self, facts: &verdict::xen::Facts, ended: &Ended) -> Result<(), String> {
+        self.hold_exit(&verdict::xen::judge(facts, ended))?;
+        if self.exit == Exit::Ok && !matches!(facts.said, Some(Said::Pass(_))) {
+            return Err("the guest gave no verdict".into());
+        }
+        Ok(())
+    }
+
+    fn hold_pinfold(&self, facts: &verdict::pinfold::Facts, ended: &Ended) -> Result<(), String> {
+        // The guests first: what they did explains the status better than the other way round.
+        if facts.end.is_some() {
+            self.guests.iter().try_for_each(|spec| spec.hold(facts))?;
+        }
+        self.hold_exit(&verdict::pinfold::judge(facts, ended, self.deny_aliases))?;
+        if let Some((first, second)) = self.order {
+            let place = |name| facts.shut_down.iter().position(|(ended, _)| ended == name);
+            if place(first) > place(second) {
+                return Err(format!("{first} ended only after {second}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Spec {
+    /// Holds the log against how this guest must end.
+    fn hold(&self, facts: &verdict::pinfold::Facts) -> Result<(), String> {
+        let name = &self.name;
+        let reason = |list: &[(String, String)]| {
+            list.iter().find(|(known, _)| known == name).map(|(_, reason)| reason.clone())
+        };
+        let shut_down = reason(&facts.shut_down);
+        let good = match self.end {
+            End::Pass => {
+                let passed = matches!(facts.said_by(name), Some(Said::Pass(_)));
+                passed && shut_down.as_deref() == Some("poweroff")
+            }
+            End::Fail => shut_down.as_deref() == Some("crash"),
+            End::Crash => reason(&facts.crashed).is_some(),
+            End::Refused(text) => reason(&facts.refused).is_some_and(|why| why.contains(text)),
+        };
+        if good {
+            return Ok(());
+        }
+        let found = if let Some(why) = shut_down {
+            format!("it shut down ({why}) and said {:?}", facts.said_by(name))
+        } else if let Some(why) = reason(&facts.crashed) {
+            format!("it crashed: {why}")
+        } else if let Some(why) = reason(&facts.refused) {
+            format!("it was refused: {why}")
+        } else {
+            "nothing is known of its end".into()
+        };
+        Err(format!("{name} should end with {:?}, but {found}", self.end))
+    }
+}

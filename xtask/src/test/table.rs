@@ -1,0 +1,117 @@
+//! The whole-machine cases.
+
+use super::broken::{Break, Field};
+use super::case::{Case, End, Spec};
+use pinfold_abi::elfnote::Note;
+use pinfold_image::size::Size;
+
+/// Offsets in the ELF header.
+mod header {
+    pub(super) const CLASS: usize = 4;
+    pub(super) const DATA: usize = 5;
+    pub(super) const TYPE: usize = 16;
+    pub(super) const MACHINE: usize = 18;
+    pub(super) const PROGRAM_HEADERS: usize = 56;
+}
+
+/// All of them.
+pub(super) fn all() -> Vec<Case> {
+    let mut cases = vec![
+        Case::new("hello", vec![Spec::new("hello")]),
+        Case::new("hello", vec![Spec::new("hello")]).on_xen(),
+        Case {
+            says: vec!["command line: \"a=1 b=two, three\""],
+            ..Case::new("command-line", vec![Spec::new("hello").told("a=1 b=two, three")])
+        },
+        Case {
+            says: vec!["command line: \"a=1 b=two, three\""],
+            ..Case::new("command-line", vec![Spec::new("hello").told("a=1 b=two, three")]).on_xen()
+        },
+    ];
+    cases.extend(neighbours());
+    cases.push(bad_images());
+    cases
+}
+
+fn misfit(wish: &str) -> Spec {
+    Spec::new("misfit").named(wish).told(&format!("do={wish}"))
+}
+
+/// Several domains: what one does, the others must not notice.
+fn neighbours() -> Vec<Case> {
+    let hello = || Spec::new("hello");
+    vec![
+        Case::new("two-domains", vec![hello().named("one"), hello().named("two")]),
+        Case::new("crash-beside-healthy", vec![misfit("crash").ends(End::Crash), hello()]),
+        Case::new("healthy-beside-crash", vec![hello(), misfit("crash").ends(End::Crash)]),
+        Case::new("failure-is-reported", vec![misfit("fail").ends(End::Fail), hello()]),
+        Case::new("panic-is-reported", vec![misfit("panic").ends(End::Fail), hello()]),
+        // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
+        Case {
+            order: Some(("hello", "spin")),
+            limit: 120,
+            ..Case::new("spinning-cannot-starve", vec![misfit("spin"), hello()])
+        },
+        // The same ends on Xen, so that they mean the same.
+        Case::new("crash", vec![misfit("crash").ends(End::Crash)]).on_xen(),
+        Case::new("fail", vec![misfit("fail").ends(End::Fail)]).on_xen(),
+    ]
+}
+
+/// Every kind of bad image in one boot, and a good one that must start all the same.
+fn bad_images() -> Case {
+    use Break::{Header, Program};
+    let most = u64::MAX - 0xfff;
+    let bad = [
+        ("cut-header", Break::CutHeader, "ELF header"),
+        ("cut-file", Break::CutFile, "headers"),
+        ("magic", Header(0, 4, 0), "EI_MAG"),
+        ("32-bit", Header(header::CLASS, 1, 1), "EI_CLASS"),
+        ("big-endian", Header(header::DATA, 1, 2), "EI_DATA"),
+        ("relocatable", Header(header::TYPE, 2, 1), "e_type"),
+        ("arm", Header(header::MACHINE, 2, 0xb7), "e_machine"),
+        ("no-segments", Header(header::PROGRAM_HEADERS, 2, 0), "e_phnum"),
+        ("offset-past-end", Program(0, Field::Offset, 1 << 40), "p_offset"),
+        ("offset-overflow", Program(0, Field::Offset, most), "p_offset"),
+        ("file-over-memory", Program(0, Field::MemorySize, 1), "p_filesz"),
+        ("address-overflow", Program(0, Field::Paddr, most), "p_paddr"),
+        ("overlap", Break::Overlap, "p_paddr"),
+        ("beyond-window", Program(2, Field::MemorySize, 1 << 40), "VIRT_BASE"),
+        ("beyond-memory", Program(2, Field::MemorySize, 1 << 30), "memory"),
+        ("no-entry", Break::ForgetNote(Note::Entry as u32), "ENTRY"),
+        ("entry-outside", Break::ZeroNote(Note::Entry as u32), "ENTRY"),
+        ("not-a-guest", Break::ForeignNotes, "notes"),
+    ];
+    let mut guests: Vec<Spec> = bad
+        .into_iter()
+        .map(|(name, broken, field)| Spec {
+            broken: Some(broken),
+            ..Spec::new("hello").named(name).ends(End::Refused(field))
+        })
+        .collect();
+    let greedy = Spec::new("hello").named("too-much-memory").with_memory(Size(64 << 30));
+    guests.push(greedy.ends(End::Refused("memory")));
+    guests.push(Spec::new("hello"));
+    Case::new("bad-images", guests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guests;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_the_guests_exist() {
+        let known = guests::known();
+        let mut names = BTreeSet::new();
+        for case in all() {
+            assert!(names.insert(case.name.clone()), "{} stands twice", case.name);
+            for package in case.packages() {
+                assert!(known.iter().any(|name| name == package), "{package}");
+            }
+            let mut guests = BTreeSet::new();
+            assert!(case.guests.iter().all(|guest| guests.insert(&guest.name)), "{}", case.name);
+        }
+    }
+}
