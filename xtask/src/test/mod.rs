@@ -60,10 +60,14 @@ pub(crate) fn verb(args: &TestArgs) -> Result<Exit> {
 
 /// Builds what the cases need, then runs them, one QEMU a processor.
 fn machines(cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
-    let packages: BTreeSet<&str> = cases.iter().flat_map(Case::packages).collect();
-    cargo::build(&packages.into_iter().chain([image::HYPERVISOR]).collect::<Vec<_>>())?;
+    let mut packages: BTreeSet<&str> = cases.iter().flat_map(Case::packages).collect();
+    let on_pinfold = cases.iter().any(|case| case.on == Host::Pinfold);
+    if on_pinfold {
+        packages.insert(image::HYPERVISOR);
+    }
+    cargo::build(&packages.into_iter().collect::<Vec<_>>())?;
     fetch::qemu::ensure()?;
-    if cases.iter().any(|case| case.on == Host::Pinfold) {
+    if on_pinfold {
         fetch::firmware::ensure()?;
         fetch::bootloader::ensure()?;
     }
