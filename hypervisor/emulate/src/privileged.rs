@@ -288,7 +288,7 @@ fn string_io(
 }
 
 /// Puts what a port gave into the accumulator: `in` of `width` bytes.
-pub const fn set_in_result(regs: &mut CpuUserRegs, width: Width, value: u32) {
+pub fn set_in_result(regs: &mut CpuUserRegs, width: Width, value: u32) {
     Part::low(Gpr::RAX, width).set(regs, value as u64);
 }
 
