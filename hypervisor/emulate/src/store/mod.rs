@@ -171,3 +171,6 @@ impl PteStore {
 const fn accumulator(width: Width) -> Part {
     Part::low(Gpr::RAX, width)
 }
+
+#[cfg(test)]
+mod tests;
