@@ -75,7 +75,7 @@ fn the_signature_is_found_and_reaches_to_leaf_two() {
     let [eax, ebx, ecx, edx] = shown(FIRST_LEAF, 0);
     let name: std::vec::Vec<u8> = [ebx, ecx, edx].iter().flat_map(|w| w.to_le_bytes()).collect();
     assert_eq!(name, b"XenVMMXenVMM");
-    assert!(eax >= FIRST_LEAF + 2 && eax < FIRST_LEAF + 5);
+    assert!((FIRST_LEAF + 2..FIRST_LEAF + 5).contains(&eax));
     assert_eq!(shown(FIRST_LEAF + 1, 0), [0x0004_0011, 0, 0, 0]);
     assert_eq!(shown(FIRST_LEAF + 2, 0), [1, 0x4000_0000, 1, 0]);
 }
