@@ -20,6 +20,8 @@ extern crate std;
 pub mod addr;
 #[cfg(feature = "entry")]
 pub mod entry;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod hypercall;
 
 pub use pinfold_abi as abi;

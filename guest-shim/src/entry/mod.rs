@@ -22,6 +22,7 @@ mod boot;
 pub mod catch;
 #[cfg(target_os = "none")]
 mod heap;
+pub mod memory;
 mod start;
 pub mod trap;
 pub mod user;

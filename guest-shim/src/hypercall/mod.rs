@@ -42,20 +42,3 @@ impl core::fmt::Display for Errno {
         }
     }
 }
-
-/// Hypercalls with any argument, for tests that do what is forbidden.
-#[cfg(feature = "hostile")]
-pub mod hostile {
-    use super::raw;
-
-    /// Makes the call of this number.
-    ///
-    /// # Safety
-    ///
-    /// Anything that the hypervisor does not forbid happens: the caller must know that no memory
-    /// that Rust code relies on changes its mapping or its contents.
-    pub unsafe fn call(number: u64, args: [u64; 5]) -> i64 {
-        // SAFETY: passed on to the caller.
-        unsafe { raw::call(number, args) }
-    }
-}

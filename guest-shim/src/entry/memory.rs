@@ -1,0 +1,110 @@
+//! The guest's memory as the builder left it: where pseudo-physical frames are, in machine memory
+//! and in the initial address space.
+
+use super::{Boot, VIRT_BASE, catch};
+use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr};
+use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
+use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
+use pinfold_abi::start_info::StartInfo;
+
+/// Bytes between [`VIRT_BASE`] and the end of the address space: frames behind are not used.
+const WINDOW_PAGES: u64 = (u64::MAX - VIRT_BASE) / PAGE_SIZE + 1;
+
+/// Where frames are. Pfn n is at [`VIRT_BASE`] + n pages, once that address is mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames {
+    info: &'static StartInfo,
+}
+
+impl Frames {
+    /// The frames of this guest.
+    pub fn new(boot: &Boot) -> Frames {
+        Frames { info: boot.start_info() }
+    }
+
+    /// Number of frames: pfns are 0 to one less.
+    pub fn count(&self) -> u64 {
+        self.info.nr_pages.min(WINDOW_PAGES)
+    }
+
+    /// Where a pfn is, or will be, mapped.
+    pub fn va(&self, pfn: Pfn) -> Vaddr {
+        Vaddr(VIRT_BASE).page(pfn.0)
+    }
+
+    /// The pfn whose place in the initial address space an address is in.
+    pub fn pfn_at(&self, va: Vaddr) -> Option<Pfn> {
+        let pfn = va.0.checked_sub(VIRT_BASE)? / PAGE_SIZE;
+        (pfn < self.count()).then_some(Pfn(pfn))
+    }
+
+    /// The machine frame of a pfn, from the list that the builder made.
+    pub fn mfn(&self, pfn: Pfn) -> Option<Mfn> {
+        if pfn.0 >= self.count() {
+            return None;
+        }
+        let list = self.info.mfn_list as *const u64;
+        // SAFETY: the list has `nr_pages` words and is mapped for as long as the guest runs;
+        // nothing in this crate writes it.
+        Some(Mfn(unsafe { list.add(pfn.0 as usize).read_volatile() }))
+    }
+
+    /// The pfn of a machine frame of this guest, from the machine-to-physical table.
+    pub fn pfn(&self, mfn: Mfn) -> Option<Pfn> {
+        let entry = M2P_START.checked_add(mfn.0.checked_mul(8)?)?;
+        if entry >= pinfold_abi::layout::M2P_END {
+            return None;
+        }
+        // SAFETY: the table is read-only memory of the hypervisor, where it is mapped at all.
+        let pfn = unsafe { catch::read(entry) }.ok()?;
+        (pfn != INVALID_M2P_ENTRY && self.mfn(Pfn(pfn)) == Some(mfn)).then_some(Pfn(pfn))
+    }
+
+    /// The first pfn that the builder put nothing in: all from here on are free.
+    pub fn first_free(&self) -> Pfn {
+        let after_tables = self.info.pt_base - VIRT_BASE + self.info.nr_pt_frames * PAGE_SIZE;
+        // One page of boot stack follows the tables.
+        Pfn(after_tables / PAGE_SIZE + 1)
+    }
+
+    /// The boot root table.
+    pub fn boot_root(&self) -> Mfn {
+        let pfn = self.pfn_at(Vaddr(self.info.pt_base)).unwrap_or_default();
+        self.mfn(pfn).unwrap_or_default()
+    }
+
+    /// One entry of a table that is mapped at its own pfn's place.
+    pub fn entry(&self, table: Mfn, index: usize) -> Option<u64> {
+        let va = self.va(self.pfn(table)?);
+        // SAFETY: reading a frame of the guest is harmless; it may not be mapped.
+        unsafe { catch::read(va.0 + index as u64 * 8) }.ok()
+    }
+
+    /// The table of this level that translates an address below a root, and the entry in it;
+    /// `None` when an entry above is not present.
+    pub fn walk(&self, root: Mfn, va: Vaddr, level: u8) -> Option<(Mfn, u64)> {
+        let mut table = root;
+        for step in (level..=4).rev() {
+            let entry = self.entry(table, va.index(step))?;
+            if step == level {
+                return Some((table, entry));
+            }
+            if entry & EntryFlags::PRESENT.bits() == 0 {
+                return None;
+            }
+            table = Mfn((entry & ENTRY_ADDRESS) >> 12);
+        }
+        None
+    }
+
+    /// The first pfn that the boot tables do not map at its place.
+    pub fn mapped_end(&self) -> Pfn {
+        let root = self.boot_root();
+        let mapped = |pfn: u64| {
+            let leaf = self.walk(root, self.va(Pfn(pfn)), 1);
+            leaf.is_some_and(|(_, entry)| entry & EntryFlags::PRESENT.bits() != 0)
+        };
+        let first = self.first_free().0;
+        Pfn((first..self.count()).find(|&pfn| !mapped(pfn)).unwrap_or(self.count()))
+    }
+}

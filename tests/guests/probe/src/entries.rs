@@ -1,0 +1,175 @@
+//! Which bits an entry may have, level by level: each bit is flipped in an entry that is fine
+//! without, once in a table that is pinned and once by an update of a live one.
+
+use crate::report::{Answer, Report};
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::hostile::{self, Lab, RO, RW};
+
+/// Flag and software bits; presence itself is left out.
+const FLAGS: u64 = 0xfff0_0000_0000_0ffe;
+/// Address bits that no machine of the test has.
+const ADDRESS: u64 = 0x000f_f000_0000_0000;
+
+const KEYS: [[&str; 10]; 4] = [
+    [
+        "entry.l1.pin_refused_flags",
+        "entry.l1.pin_refused_flags_errno",
+        "entry.l1.pin_refused_address",
+        "entry.l1.pin_refused_address_errno",
+        "entry.l1.update_refused_flags",
+        "entry.l1.update_refused_flags_errno",
+        "entry.l1.update_refused_address",
+        "entry.l1.update_refused_address_errno",
+        "entry.l1.added",
+        "entry.l1.write_back",
+    ],
+    [
+        "entry.l2.pin_refused_flags",
+        "entry.l2.pin_refused_flags_errno",
+        "entry.l2.pin_refused_address",
+        "entry.l2.pin_refused_address_errno",
+        "entry.l2.update_refused_flags",
+        "entry.l2.update_refused_flags_errno",
+        "entry.l2.update_refused_address",
+        "entry.l2.update_refused_address_errno",
+        "entry.l2.added",
+        "entry.l2.write_back",
+    ],
+    [
+        "entry.l3.pin_refused_flags",
+        "entry.l3.pin_refused_flags_errno",
+        "entry.l3.pin_refused_address",
+        "entry.l3.pin_refused_address_errno",
+        "entry.l3.update_refused_flags",
+        "entry.l3.update_refused_flags_errno",
+        "entry.l3.update_refused_address",
+        "entry.l3.update_refused_address_errno",
+        "entry.l3.added",
+        "entry.l3.write_back",
+    ],
+    [
+        "entry.l4.pin_refused_flags",
+        "entry.l4.pin_refused_flags_errno",
+        "entry.l4.pin_refused_address",
+        "entry.l4.pin_refused_address_errno",
+        "entry.l4.update_refused_flags",
+        "entry.l4.update_refused_flags_errno",
+        "entry.l4.update_refused_address",
+        "entry.l4.update_refused_address_errno",
+        "entry.l4.added",
+        "entry.l4.write_back",
+    ],
+];
+
+/// Which of these bits make an attempt fail, and how.
+fn refused(bits: u64, mut attempt: impl FnMut(u64) -> i64) -> (u64, Errnos) {
+    let (mut mask, mut errnos) = (0, Errnos::default());
+    for bit in (0..64).map(|bit| 1u64 << bit).filter(|bit| bits & bit != 0) {
+        let result = attempt(bit);
+        if result != 0 {
+            mask |= bit;
+            errnos.note(result);
+        }
+    }
+    (mask, errnos)
+}
+
+/// The error numbers seen: none, one or several.
+#[derive(Default)]
+struct Errnos {
+    first: i64,
+    several: bool,
+}
+
+impl Errnos {
+    fn note(&mut self, result: i64) {
+        self.several |= self.first != 0 && self.first != result;
+        self.first = result;
+    }
+}
+
+impl core::fmt::Display for Errnos {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.several { f.write_str("several") } else { Answer(self.first).fmt(f) }
+    }
+}
+
+/// A fine entry for a table of this level.
+fn base(lab: &mut Lab, level: u8) -> u64 {
+    let leaf = lab.frame();
+    if level == 1 {
+        return lab.entry(leaf, RO);
+    }
+    let below = lab.chain(level - 1, leaf);
+    lab.entry(below[0], RW)
+}
+
+/// All levels.
+pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
+    for level in 1..=4u8 {
+        let saved = lab.save();
+        let good = base(lab, level);
+        let keys = &KEYS[usize::from(level - 1)];
+
+        let table = lab.frame();
+        for (kind, bits) in [FLAGS, ADDRESS].into_iter().enumerate() {
+            let (mask, errnos) = refused(bits, |bit| {
+                lab.unseal(table);
+                lab.set(table, 5, good ^ bit);
+                lab.seal(table);
+                let result = lab.pin(table, level);
+                lab.unpin(table);
+                result
+            });
+            report.say(keys[kind * 2], format_args!("{mask:#x}"));
+            report.say(keys[kind * 2 + 1], errnos);
+        }
+
+        lab.unseal(table);
+        lab.set(table, 5, 0);
+        lab.seal(table);
+        lab.pin(table, level);
+        let at = lab.entry_addr(table, 5);
+        // SAFETY: bench frames only.
+        let update = |val: u64| unsafe { hostile::mmu_update(at, val) };
+        for (kind, bits) in [FLAGS, ADDRESS].into_iter().enumerate() {
+            let (mask, errnos) = refused(bits, |bit| {
+                update(0);
+                update(good ^ bit)
+            });
+            report.say(keys[4 + kind * 2], format_args!("{mask:#x}"));
+            report.say(keys[5 + kind * 2], errnos);
+        }
+
+        update(good);
+        report.say(keys[8], format_args!("{:#x}", lab.get(table, 5) ^ good));
+        // What was read may be written back, with and without a change of a software bit.
+        let stored = lab.get(table, 5);
+        let both = [update(stored), update(stored | 1 << 9), update(stored)];
+        report.say(keys[9], both == [0; 3]);
+        if level == 1 {
+            leaves(lab, report, table, good);
+        }
+        lab.restore(saved);
+    }
+}
+
+/// What is added to leaf entries of user pages, global or not.
+fn leaves(lab: &Lab, report: &mut Report, table: Pfn, good: u64) {
+    let at = lab.entry_addr(table, 6);
+    for (key, flags) in [
+        ("entry.l1.user_added", 4u64),
+        ("entry.l1.user_global_added", 4 | 1 << 8),
+        ("entry.l1.global_added", 1 << 8),
+        ("entry.l1.nx_added", 1 << 63),
+        ("entry.l1.software_added", 7 << 9 | 0x7ff << 52),
+    ] {
+        // SAFETY: bench frames only.
+        let result = unsafe { hostile::mmu_update(at, good | flags) };
+        if result == 0 {
+            report.say(key, format_args!("{:#x}", lab.get(table, 6) ^ (good | flags)));
+        } else {
+            report.call(key, result);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Asks the hypervisor everything that the ABI's published documents leave open, and compares the
+//! answers with those measured on Debian's Xen 4.17: run there it is the measurement, run on
+//! Pinfold it is the test that both agree.
+//!
+//! The word `table` on the command line prints the answers as entries of [`expected`] instead.
+#![no_std]
+#![no_main]
+
+mod boot;
+mod calls;
+mod cpu;
+mod descriptors;
+mod entries;
+mod expected;
+mod frames;
+mod mmu;
+mod report;
+mod user;
+
+use pinfold_guest::entry::{Boot, memory::Frames};
+use pinfold_guest::hypercall::sched::Exit;
+use pinfold_guest::{guest_main, hostile::Lab, println};
+use report::{Referee, Report};
+
+guest_main!(main);
+
+fn main(boot: &Boot) -> Exit {
+    let referee = if boot.is_first_domain() { Referee::Xen } else { Referee::Pinfold };
+    let mut report = Report::new(referee, boot.has_word("table"));
+    let mut lab = Lab::new(Frames::new(boot));
+    println!("probe: referee {referee:?}, {} frames on the bench", lab.left());
+
+    boot::registers(&mut report);
+    boot::memory(boot, &mut lab, &mut report);
+    boot::shared_info(boot, &mut lab, &mut report);
+    frames::kernel(&mut report);
+    calls::versions(&mut report);
+    calls::plain(&mut report);
+    calls::pointers(&mut report);
+    descriptors::probe(&mut lab, &mut report);
+    mmu::pins(&mut lab, &mut report);
+    mmu::roots(&mut lab, &mut report);
+    mmu::updates(&mut lab, &mut report);
+    mmu::va_mappings(&mut lab, &mut report);
+    mmu::extended(&mut lab, &mut report);
+    entries::probe(&mut lab, &mut report);
+    cpu::probe(&mut report);
+    user::probe(&mut lab, &mut report);
+
+    let Report { answers, wrong, unknown, .. } = report;
+    let verdict = if wrong == 0 && unknown == 0 { "pass" } else { "fail" };
+    println!("VERDICT {verdict} guest=probe answers={answers} wrong={wrong} unknown={unknown}");
+    if verdict == "pass" { Exit::PowerOff } else { Exit::Crash }
+}
