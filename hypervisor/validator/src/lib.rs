@@ -1,2 +1,65 @@
-//! To be filled.
+//! The heart of Pinfold: everything that decides whether a guest may do something to memory.
+//!
+//! **The promise.** No frame that is in use as a page table has a writable mapping anywhere, no
+//! processor's TLB remembers one, and every present entry of a live table is one that its level
+//! permits. Whoever asks for anything else is refused, with the evidence.
+//!
+//! A frame has one type at a time. A type is taken by references and held as long as one is left:
+//!
+//! | type       | taken by                                | on the first reference      |
+//! |------------|-----------------------------------------|-----------------------------|
+//! | writable   | a writable L1 entry, the hypervisor     | stale table walks flushed   |
+//! | L1 .. L4   | an entry one level up, a pin, a root    | stale writers flushed, 512 entries checked |
+//! | descriptor | a GDT or LDT page                       | the same, 512 descriptors checked |
+//!
+//! Reads need no type: a guest may map any frame of its own read-only, tables included.
+//!
+//! The crate knows no hardware: tables are read and written, and TLBs flushed, through
+//! [`Platform`]. It neither allocates nor waits: work that is too long for one call, or that meets
+//! another processor halfway through the same frame, stops with [`Stop::Preempted`] and goes on
+//! where it was when it is asked again. What it leaves to its neighbours: decoding hypercalls,
+//! mapping frames to find their bytes, loading roots, answering the guest.
+//!
+//! Start reading at [`frame_table`], which lists the invariants.
 #![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod alias;
+pub mod audit;
+mod budget;
+mod descriptor;
+mod entry;
+mod frame;
+pub mod frame_table;
+mod operation;
+mod ownership;
+mod platform;
+mod refusal;
+mod shootdown;
+mod sync;
+mod table;
+mod take;
+mod teardown;
+mod tlb;
+mod typed;
+mod update;
+mod validator;
+mod walk;
+
+pub use alias::{Bounds, Mapping, SearchEnd, Which};
+pub use audit::{Cell, External, Held, Summary, Wrong, WrongKind};
+pub use budget::Budget;
+pub use entry::Entry;
+pub use frame::{CpuSet, DomId, Index, Level, Mfn, Pfn, Vaddr};
+pub use frame_table::{FrameEntry, FrameInfo, Kind, State};
+pub use platform::Platform;
+pub use refusal::{Cause, Operation, Place, Refusal, Stop};
+pub use shootdown::{FlushDebt, PageRange, Shootdown};
+pub use teardown::Teardown;
+pub use tlb::FlushTicket;
+pub use update::{Swap, Update, Updated};
+pub use validator::{Limits, Policy, Validator};
+pub use walk::{Leaf, WalkEnd};

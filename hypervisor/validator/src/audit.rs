@@ -1,0 +1,271 @@
+//! Recounts every reference from the tables alone, and compares with the frame table.
+//!
+//! The oracle of every test, and a debug hypercall. It trusts nothing that the transitions
+//! maintain: what a frame's words should say follows from the entries of live tables, the pins,
+//! and what the caller says that it holds itself. Time and scratch space grow with the number of
+//! frames; nothing is allocated.
+//!
+//! To be run at quiescence: while another CPU is inside the validator, counts are in motion.
+
+use crate::entry::{PRESENT, Rules, WRITABLE};
+use crate::frame::{ENTRIES, Index, Level, Mfn};
+use crate::frame_table::{FrameInfo, Kind, State};
+use crate::platform::Platform;
+use crate::take::target;
+use crate::validator::Validator;
+
+/// Scratch space for one frame: 16 bytes, any contents.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cell {
+    general: u32,
+    writable: u32,
+    typed: u32,
+    /// Bit n: referred to as the type of number n.
+    kinds: u8,
+}
+
+const _: () = assert!(size_of::<Cell>() == 16);
+
+/// A reference that the caller holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct External {
+    /// Of this frame.
+    pub frame: Mfn,
+    /// What it holds.
+    pub held: Held,
+}
+
+/// What a reference of the caller's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A root ([`Validator::take_root`]).
+    Root,
+    /// A writable reference ([`Validator::take_writable`]).
+    Writable,
+    /// A descriptor page ([`Validator::take_descriptors`]).
+    Descriptors,
+}
+
+/// A frame whose record is not what was recounted, or whose entries are not what they may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The frame.
+    pub frame: Mfn,
+    /// What is wrong.
+    pub kind: WrongKind,
+    /// What its record says.
+    pub recorded: FrameInfo,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongKind {
+    /// So many general references were counted (`INV-COUNT`).
+    References(u64),
+    /// So many type references were counted (`INV-COUNT`).
+    TypeCount(u64),
+    /// It is referred to as this type, but isn't validated as it (`INV-TYPE`).
+    UsedAs(Kind),
+    /// A table or descriptor page is mapped writable (`INV-ALIAS`).
+    MappedWritable,
+    /// It is referred to, but has no owner (`INV-OWNER`).
+    Unowned,
+    /// Pinned, but not validated (`INV-PIN`).
+    PinnedIdle,
+    /// Somebody is at it, though nobody is (quiescence).
+    InTransit,
+    /// An entry of it has bits that its level doesn't permit, lacks those that it must have, or
+    /// points outside the guest's frames (`INV-ENTRY`).
+    BadEntry(Index, u64),
+}
+
+impl core::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let info = &self.recorded;
+        write!(f, "frame={} ", self.frame)?;
+        match self.kind {
+            WrongKind::References(counted) => write!(f, "wrong=references counted={counted}")?,
+            WrongKind::TypeCount(counted) => write!(f, "wrong=type_count counted={counted}")?,
+            WrongKind::UsedAs(kind) => write!(f, "wrong=type used_as={}", kind.name())?,
+            WrongKind::MappedWritable => f.write_str("wrong=writable_table")?,
+            WrongKind::Unowned => f.write_str("wrong=unowned")?,
+            WrongKind::PinnedIdle => f.write_str("wrong=pinned_idle")?,
+            WrongKind::InTransit => f.write_str("wrong=in_transit")?,
+            WrongKind::BadEntry(index, entry) => {
+                write!(f, "wrong=entry index={index} entry={entry:#018x}")?
+            }
+        }
+        let (kind, state) = (info.kind().name(), info.state().name());
+        write!(f, " seen={kind} state={state} count={}", info.type_count())?;
+        write!(f, " refs={} pinned={}", info.references(), u8::from(info.is_pinned()))
+    }
+}
+
+/// What an audit looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Frames of RAM.
+    pub frames: u64,
+    /// Live tables.
+    pub tables: u64,
+    /// Present entries in them.
+    pub entries: u64,
+    /// Reports of something wrong.
+    pub wrong: u64,
+}
+
+/// An audit under way.
+struct Audit<'s> {
+    cells: &'s mut [Cell],
+    summary: Summary,
+    report: &'s mut dyn FnMut(Wrong),
+}
+
+impl Audit<'_> {
+    fn wrong(&mut self, frame: Mfn, kind: WrongKind, recorded: FrameInfo) {
+        self.summary.wrong += 1;
+        (self.report)(Wrong { frame, kind, recorded });
+    }
+
+    fn count(&mut self, mfn: Mfn, reference: Option<Kind>) {
+        let cell = usize::try_from(mfn.get()).ok().and_then(|number| self.cells.get_mut(number));
+        let Some(cell) = cell else { return };
+        match reference {
+            None => cell.general = cell.general.saturating_add(1),
+            Some(kind) => {
+                if kind == Kind::Writable {
+                    cell.writable = cell.writable.saturating_add(1);
+                }
+                cell.typed = cell.typed.saturating_add(1);
+                cell.kinds |= 1 << kind as u8;
+            }
+        }
+    }
+}
+
+impl<P: Platform> Validator<'_, P> {
+    /// Recounts all references. `scratch` must have a cell for each frame
+    /// ([`Validator::frame_count`]); `externals` are all references that the caller holds.
+    ///
+    /// `None` if there is too little scratch space.
+    pub fn audit(
+        &self,
+        scratch: &mut [Cell],
+        externals: impl IntoIterator<Item = External>,
+        report: &mut dyn FnMut(Wrong),
+    ) -> Option<Summary> {
+        let cells = scratch.get_mut(..self.frames.len())?;
+        cells.fill(Cell::default());
+        let mut audit = Audit { cells, summary: Summary::default(), report };
+        for External { frame, held } in externals {
+            let kind = match held {
+                Held::Root => Kind::L4,
+                Held::Writable => Kind::Writable,
+                Held::Descriptors => Kind::Descriptor,
+            };
+            audit.count(frame, Some(kind));
+        }
+        for (number, frame) in self.frames.iter().enumerate() {
+            let info = frame.info();
+            let live = match info.state() {
+                State::Validated => ENTRIES,
+                State::Partial => usize::from(info.resume().unwrap_or(0)).min(ENTRIES),
+                State::Idle | State::Validating | State::Devalidating => 0,
+            };
+            if let Some(level) = info.kind().level() {
+                audit.summary.tables += u64::from(live != 0);
+                self.recount(&mut audit, Mfn::new(number as u64), info, level, live);
+            }
+        }
+        for (number, frame) in self.frames.iter().enumerate() {
+            compare(&mut audit, number, frame.info());
+        }
+        Some(audit.summary)
+    }
+
+    /// Counts what the first `live` entries of a table hold.
+    fn recount(
+        &self,
+        audit: &mut Audit<'_>,
+        table: Mfn,
+        info: FrameInfo,
+        level: Level,
+        live: usize,
+    ) {
+        for slot in 0..live {
+            let index = Index::new_truncate(slot as u64);
+            if level == Level::L4 && index.is_reserved() {
+                continue;
+            }
+            let raw = self.read(table, index);
+            if raw & PRESENT == 0 {
+                continue;
+            }
+            audit.summary.entries += 1;
+            let mfn = target(raw);
+            let owner = self.owner(mfn);
+            if raw & self.rules.forbidden(level) != 0
+                || Rules::effective(level, raw) != raw
+                || owner.is_none()
+                || owner != info.owner()
+            {
+                audit.wrong(table, WrongKind::BadEntry(index, raw), info);
+            }
+            match level.below() {
+                None if raw & WRITABLE == 0 => audit.count(mfn, None),
+                None => audit.count(mfn, Some(Kind::Writable)),
+                Some(_) if mfn == table => {
+                    if raw & WRITABLE != 0 {
+                        audit.wrong(table, WrongKind::BadEntry(index, raw), info);
+                    }
+                }
+                Some(below) => audit.count(mfn, Some(Kind::table(below))),
+            }
+        }
+    }
+}
+
+/// Compares what was counted for a frame with its record.
+fn compare(audit: &mut Audit<'_>, number: usize, info: FrameInfo) {
+    let mfn = Mfn::new(number as u64);
+    let cell = audit.cells[number];
+    if !info.is_ram() {
+        if cell.general != 0 || cell.typed != 0 {
+            audit.wrong(mfn, WrongKind::Unowned, info);
+        }
+        return;
+    }
+    audit.summary.frames += 1;
+    if info.owner().is_none() {
+        if cell.general != 0 || cell.typed != 0 || info.references() != 0 {
+            audit.wrong(mfn, WrongKind::Unowned, info);
+        }
+        return;
+    }
+    let engaged = info.state() != State::Idle;
+    let references = 1 + u64::from(cell.general) + u64::from(engaged);
+    if references != info.references() {
+        audit.wrong(mfn, WrongKind::References(references), info);
+    }
+    let own = u64::from(info.is_pinned()) + u64::from(info.is_shared());
+    let typed = u64::from(cell.typed) + own;
+    if typed != u64::from(info.type_count()) {
+        audit.wrong(mfn, WrongKind::TypeCount(typed), info);
+    }
+    for kind in [Kind::Writable, Kind::L1, Kind::L2, Kind::L3, Kind::L4, Kind::Descriptor] {
+        let usable = info.state() == State::Validated && info.kind() == kind;
+        if cell.kinds & 1 << kind as u8 != 0 && !usable {
+            audit.wrong(mfn, WrongKind::UsedAs(kind), info);
+        }
+    }
+    let table = !matches!(info.kind(), Kind::None | Kind::Writable);
+    if table && engaged && cell.writable != 0 {
+        audit.wrong(mfn, WrongKind::MappedWritable, info);
+    }
+    if info.is_pinned() && info.state() != State::Validated {
+        audit.wrong(mfn, WrongKind::PinnedIdle, info);
+    }
+    if matches!(info.state(), State::Validating | State::Devalidating) {
+        audit.wrong(mfn, WrongKind::InTransit, info);
+    }
+}

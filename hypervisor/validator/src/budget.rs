@@ -1,0 +1,36 @@
+//! How much one call may do.
+
+/// Table entries that a call may still visit. Every loop that a guest can make long draws on it;
+/// when it is used up the call stops with [`Stop::Preempted`](crate::Stop::Preempted). A budget of
+/// at least one makes progress, so a caller that asks again gets to the end.
+#[derive(Debug)]
+pub struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    /// A budget of so many entries.
+    pub const fn new(entries: u32) -> Budget {
+        Budget { left: entries as usize }
+    }
+
+    /// No bound: for boot, and for tests.
+    pub const fn unlimited() -> Budget {
+        Budget { left: usize::MAX }
+    }
+
+    /// Entries left.
+    pub const fn left(&self) -> usize {
+        self.left
+    }
+
+    #[inline]
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.left == 0
+    }
+
+    #[inline]
+    pub(crate) fn charge(&mut self, entries: usize) {
+        self.left = self.left.saturating_sub(entries);
+    }
+}

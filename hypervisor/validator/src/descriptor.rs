@@ -1,0 +1,115 @@
+//! Segment descriptors: which ones a guest may have in a GDT or LDT.
+//!
+//! Both parts of a guest run in ring 3, so code and data descriptors are brought to DPL 3. Of the
+//! system descriptors only call gates are tolerated, and brought to DPL 0, where using them from
+//! ring 3 faults; task-state, LDT, interrupt and trap descriptors would lead out of the guest
+//! (Intel SDM vol. 3, 3.4.5 and 3.5).
+
+use crate::frame::{DomId, ENTRIES, Index, Mfn};
+use crate::frame_table::{FrameEntry, Kind};
+use crate::operation::{Halt, Op};
+use crate::ownership::refusable;
+use crate::platform::Platform;
+use crate::refusal::{Cause, Operation, Refusal};
+use crate::validator::Validator;
+
+const PRESENT: u64 = 1 << 47;
+const DPL: u64 = 3 << 45;
+/// Code or data, as opposed to a system descriptor.
+const SEGMENT: u64 = 1 << 44;
+const TYPE: u64 = 0xf << 40;
+const ACCESSED: u64 = 1 << 40;
+const CALL_GATE: u64 = 0xc << 40;
+
+/// What gets stored for a descriptor, if a guest may have it.
+const fn effective(raw: u64) -> Option<u64> {
+    if raw & PRESENT == 0 {
+        Some(raw)
+    } else if raw & SEGMENT != 0 {
+        // Accessed is set now, so that no load of it has to write to the page.
+        Some(raw | DPL | ACCESSED)
+    } else if raw & TYPE == CALL_GATE {
+        Some(raw & !DPL)
+    } else {
+        None
+    }
+}
+
+impl<P: Platform> Validator<'_, P> {
+    /// Checks a descriptor and returns the form in which a guest may have it.
+    ///
+    /// # Errors
+    /// [`Cause::BadDescriptor`].
+    pub fn check_descriptor(&self, dom: DomId, raw: u64) -> Result<u64, Refusal> {
+        refusable(Operation::CheckDescriptor, dom, |op| {
+            effective(raw).ok_or_else(|| bad(op, Mfn::new(0), raw))
+        })
+    }
+
+    /// Changes a descriptor of a page of the domain's that is a descriptor page, or one that it may
+    /// write to.
+    ///
+    /// # Errors
+    /// [`Cause::BadDescriptor`], [`Cause::NoSuchFrame`], [`Cause::NotOwned`],
+    /// [`Cause::TableInUse`], [`Cause::BadSlot`], [`Cause::Busy`].
+    pub fn update_descriptor(
+        &self,
+        dom: DomId,
+        mfn: Mfn,
+        slot: usize,
+        raw: u64,
+    ) -> Result<(), Refusal> {
+        refusable(Operation::UpdateDescriptor, dom, |op| {
+            let frame = self.named_frame(op, mfn)?;
+            let Some(index) = Index::try_new(slot) else {
+                return Err(op.refuse(Cause::BadSlot(slot as u64), mfn, Some(frame), None));
+            };
+            let Some(value) = effective(raw) else {
+                let halt = bad(op, mfn, raw);
+                op.at(None, mfn, index, raw);
+                return Err(halt);
+            };
+            if self.join(op, frame, Kind::Descriptor) {
+                self.platform.write_entry(mfn, index, value);
+                self.drop_descriptors(dom, mfn);
+                return Ok(());
+            }
+            self.take(op, mfn, frame, Kind::Writable)?;
+            self.platform.write_entry(mfn, index, value);
+            self.drop_unmapped_writable(frame);
+            Ok(())
+        })
+    }
+
+    /// Validates a descriptor page that is in state validating. 512 words with no references:
+    /// not worth being resumable.
+    pub(crate) fn promote_descriptors(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+    ) -> Result<(), Halt> {
+        for slot in 0..ENTRIES {
+            let index = Index::new_truncate(slot as u64);
+            let raw = self.read(mfn, index);
+            match effective(raw) {
+                Some(value) if value == raw => {}
+                Some(value) => self.platform.write_entry(mfn, index, value),
+                None => {
+                    let halt = bad(op, mfn, raw);
+                    op.at(None, mfn, index, raw);
+                    frame.settle(Kind::Descriptor, None);
+                    frame.put();
+                    return Err(halt);
+                }
+            }
+        }
+        frame.publish(Kind::Descriptor, None);
+        Ok(())
+    }
+}
+
+#[cold]
+fn bad(op: &mut Op<'_>, mfn: Mfn, raw: u64) -> Halt {
+    op.refuse(Cause::BadDescriptor(raw), mfn, None, Some(Kind::Descriptor))
+}

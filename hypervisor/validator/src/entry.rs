@@ -1,0 +1,143 @@
+//! One page-table entry: what its bits mean, and which of them a guest may set at which level.
+//!
+//! Total: every `u64` decodes. A refused bit is never masked away in silence; what is changed
+//! (user on, global off) is changed in the *effective* entry, which is what gets stored and what
+//! the guest reads back.
+
+use crate::frame::{Level, Mfn};
+use core::fmt;
+use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
+
+pub(crate) const PRESENT: u64 = EntryFlags::PRESENT.bits();
+pub(crate) const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
+const USER: u64 = EntryFlags::USER.bits();
+const CACHING: u64 = EntryFlags::WRITE_THROUGH.bits() | EntryFlags::NO_CACHE.bits();
+const PAT_OR_SIZE: u64 = EntryFlags::PAT_OR_SIZE.bits();
+const GLOBAL: u64 = EntryFlags::GLOBAL.bits();
+const NO_EXECUTE: u64 = EntryFlags::NO_EXECUTE.bits();
+/// Accessed and dirty: what CPUs set by themselves.
+pub(crate) const ACCESSED_DIRTY: u64 = EntryFlags::ACCESSED.bits() | EntryFlags::DIRTY.bits();
+/// Bits 9..=11 and 52..=62, which the CPU ignores and guests use.
+const SOFTWARE: u64 = 0x7 << 9 | 0x7ff << 52;
+
+/// Bits that may change in a live entry with no check, because no reference depends on them and
+/// every value of them is permitted. A whitelist: any other difference takes the full path
+/// (`INV-FAST`).
+pub(crate) const HARMLESS: u64 = ACCESSED_DIRTY | SOFTWARE | NO_EXECUTE;
+
+/// A page-table entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Entry(u64);
+
+impl Entry {
+    /// An entry from its bits.
+    pub const fn new(bits: u64) -> Entry {
+        Entry(bits)
+    }
+
+    /// A present entry: target and flags.
+    pub const fn to(target: Mfn, flags: EntryFlags) -> Entry {
+        Entry((target.get() << 12) & ENTRY_ADDRESS | flags.bits() | PRESENT)
+    }
+
+    /// The bits.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Whether it maps something.
+    pub const fn is_present(self) -> bool {
+        self.0 & PRESENT != 0
+    }
+
+    /// Whether it allows writes; of meaning only if present.
+    pub const fn is_writable(self) -> bool {
+        self.0 & WRITABLE != 0
+    }
+
+    /// The frame it points to, if present.
+    pub const fn target(self) -> Option<Mfn> {
+        if self.is_present() { Some(self.address_frame()) } else { None }
+    }
+
+    /// The frame that the address bits name, present or not.
+    pub const fn address_frame(self) -> Mfn {
+        Mfn::new((self.0 & ENTRY_ADDRESS) >> 12)
+    }
+
+    /// Its flag bits.
+    pub const fn flags(self) -> EntryFlags {
+        EntryFlags::from_bits_truncate(self.0)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#018x}", self.0)
+    }
+}
+
+/// Why a present entry's bits are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadBits {
+    /// Address bits that the CPU doesn't have.
+    Reserved(u64),
+    /// An entry above L1 that maps a large page.
+    SuperPage,
+    /// Flags that a guest may not set at this level.
+    Forbidden(EntryFlags),
+}
+
+/// The bits that no present entry of a guest may have, for each level: worked out once, so that
+/// the check of an entry is one `and`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    leaf: u64,
+    upper: u64,
+}
+
+impl Rules {
+    /// Rules for a CPU with so many physical address bits (32..=52), with or without NX.
+    pub(crate) const fn new(physical_bits: u8, nx: bool) -> Rules {
+        let bits = match physical_bits {
+            0..32 => 32,
+            53.. => 52,
+            bits => bits,
+        };
+        let reserved = ENTRY_ADDRESS & !((1 << bits) - 1);
+        let always = reserved | CACHING | PAT_OR_SIZE | if nx { 0 } else { NO_EXECUTE };
+        Rules { leaf: always, upper: always | GLOBAL }
+    }
+
+    /// Bits that make a present entry of this level refusable.
+    #[inline(always)]
+    pub(crate) const fn forbidden(&self, level: Level) -> u64 {
+        match level {
+            Level::L1 => self.leaf,
+            _ => self.upper,
+        }
+    }
+
+    /// What gets stored for a present entry that was accepted: user on, since guest kernels run in
+    /// ring 3 too; global off at L1, since guests' translations must go with a change of the root.
+    #[inline(always)]
+    pub(crate) const fn effective(level: Level, raw: u64) -> u64 {
+        match level {
+            Level::L1 => (raw | USER) & !GLOBAL,
+            _ => raw | USER,
+        }
+    }
+
+    /// Says why a present entry is refused, the gravest reason first.
+    #[cold]
+    pub(crate) fn explain(&self, level: Level, raw: u64) -> BadBits {
+        let bad = raw & self.forbidden(level);
+        if bad & ENTRY_ADDRESS != 0 {
+            BadBits::Reserved(bad & ENTRY_ADDRESS)
+        } else if level != Level::L1 && bad & PAT_OR_SIZE != 0 {
+            BadBits::SuperPage
+        } else {
+            BadBits::Forbidden(EntryFlags::from_bits_truncate(bad))
+        }
+    }
+}

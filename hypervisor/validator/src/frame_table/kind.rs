@@ -1,0 +1,129 @@
+//! What a frame can be used as, and where a type stands.
+
+use crate::frame::Level;
+use core::fmt;
+
+/// What a frame is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Nothing yet.
+    None = 0,
+    /// Written to by a guest.
+    Writable = 1,
+    /// Page table that maps pages.
+    L1 = 2,
+    /// Page table of L1 tables.
+    L2 = 3,
+    /// Page table of L2 tables.
+    L3 = 4,
+    /// Root.
+    L4 = 5,
+    /// Page of a GDT or LDT.
+    Descriptor = 6,
+}
+
+impl Kind {
+    /// The table type of a level.
+    #[inline]
+    pub const fn table(level: Level) -> Kind {
+        match level {
+            Level::L1 => Kind::L1,
+            Level::L2 => Kind::L2,
+            Level::L3 => Kind::L3,
+            Level::L4 => Kind::L4,
+        }
+    }
+
+    /// The level of a table type.
+    #[inline]
+    pub const fn level(self) -> Option<Level> {
+        match self {
+            Kind::L1 => Some(Level::L1),
+            Kind::L2 => Some(Level::L2),
+            Kind::L3 => Some(Level::L3),
+            Kind::L4 => Some(Level::L4),
+            Kind::None | Kind::Writable | Kind::Descriptor => None,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn from_bits(bits: u64) -> Kind {
+        match bits {
+            1 => Kind::Writable,
+            2 => Kind::L1,
+            3 => Kind::L2,
+            4 => Kind::L3,
+            5 => Kind::L4,
+            6 => Kind::Descriptor,
+            _ => Kind::None,
+        }
+    }
+
+    /// Short name for the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::None => "none",
+            Kind::Writable => "writable",
+            Kind::L1 => "l1",
+            Kind::L2 => "l2",
+            Kind::L3 => "l3",
+            Kind::L4 => "l4",
+            Kind::Descriptor => "descriptor",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::None => "unused",
+            Kind::Writable => "a writable page",
+            Kind::L1 => "an L1 table",
+            Kind::L2 => "an L2 table",
+            Kind::L3 => "an L3 table",
+            Kind::L4 => "an L4 table",
+            Kind::Descriptor => "a descriptor page",
+        })
+    }
+}
+
+/// Where a type stands; the table in [`super`] says what each means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// Not in use: the frame may take any type.
+    Idle = 0,
+    /// Some CPU is checking it.
+    Validating = 1,
+    /// In use.
+    Validated = 2,
+    /// Half checked or half taken apart, and nobody is at it.
+    Partial = 3,
+    /// Some CPU is dropping what its entries hold.
+    Devalidating = 4,
+}
+
+impl State {
+    #[inline]
+    pub(super) const fn from_bits(bits: u64) -> State {
+        match bits {
+            1 => State::Validating,
+            2 => State::Validated,
+            3 => State::Partial,
+            4 => State::Devalidating,
+            _ => State::Idle,
+        }
+    }
+
+    /// Short name for the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Idle => "idle",
+            State::Validating => "validating",
+            State::Validated => "validated",
+            State::Partial => "partial",
+            State::Devalidating => "devalidating",
+        }
+    }
+}

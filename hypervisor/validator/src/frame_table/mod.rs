@@ -1,0 +1,198 @@
+//! The frame table: 16 bytes for each machine frame, and every change that they can go through.
+//!
+//! A frame has two atomic words. The **reference word** says whose it is and how many references
+//! hold it; the **type word** says what it is used as, by how many, and what it still owes to the
+//! TLBs. No lock guards them: each change is one compare-exchange (or, where a state gives one CPU
+//! the frame to itself, one store), and each is a method here. Nobody else touches the words.
+//!
+//! # States of the type word
+//!
+//! | state        | count | who may leave it      | the frame's entries                      |
+//! |--------------|-------|-----------------------|------------------------------------------|
+//! | idle         | 0     | anyone, to any type   | hold nothing                             |
+//! | validating   | 1     | the CPU that entered  | `[0, where it is)` hold references       |
+//! | validated    | >= 1  | anyone                | every present one holds what its level prescribes |
+//! | partial      | 0     | anyone: on, or back   | `[0, resume)` hold references            |
+//! | devalidating | 0     | the CPU that entered  | `[0, where it is)` hold references       |
+//!
+//! ```text
+//!             begin               publish
+//!       idle ------> validating ----------> validated --+ join / leave
+//!        ^  ^          |   ^                    |     <-+
+//!        |  +---fail---+   | resume             | last leave
+//!        |         suspend v                    v
+//!        |               partial <-suspend- devalidating
+//!        |                  +-----undo---------^  |
+//!        +--------------------------settle--------+
+//! ```
+//!
+//! A writable frame goes through validating only while a flush is owed, and is idle again at once
+//! when the last reference goes. Whoever meets *validating* or *devalidating* does not wait but
+//! stops as preempted: the CPU inside may be waiting for a TLB flush that the waiter must answer.
+//!
+//! # Invariants
+//!
+//! * `INV-TYPE` A frame has one type at a time: the type of a frame changes only from idle.
+//! * `INV-ALIAS` A frame typed L1..L4 or descriptor (in any state but idle) has no writable entry
+//!   in any live table of any domain.
+//! * `INV-TLB` When validation of a frame begins to read, no CPU remembers a writable translation
+//!   of it; and when a frame becomes writable, no CPU remembers it as a table. The type is taken
+//!   first, then the CPUs are flushed, then the frame is read (XSA-401): a writer that slips in
+//!   between fails to take its type.
+//! * `INV-ENTRY` A present entry of a validated table, and of the prefix of a partial one, has
+//!   only bits that its level permits and holds exactly these references: L1 read-only: one
+//!   general reference of the target; L1 writable: one writable type reference; above: one type
+//!   reference of the level below, the target being validated. A read-only entry above L1 that
+//!   points to its own table holds none.
+//! * `INV-COUNT` The counts are the number of holders, neither more nor less. A type that is not
+//!   idle holds exactly one general reference, whatever its count.
+//! * `INV-PIN` Pinned is exactly one type reference, and at most one.
+//! * `INV-OWNER` A frame changes owner only when its general count is the allocation alone, which
+//!   implies an idle type; and no CPU remembers a translation of it for its old owner when its new
+//!   one gets it.
+//! * `INV-PARTIAL` A partial table has count 0, and every table below its prefix is validated.
+//! * `INV-RESERVED` The hypervisor's slots of a root are installed exactly while it is validated;
+//!   nothing that a guest wrote there is ever used.
+//! * `INV-FAST` A change of a live entry that takes no reference changes no bit but accessed,
+//!   dirty, software's, and no-execute.
+//! * `INV-BOUND` No call visits more entries than its budget plus a handful, and recursion is at
+//!   most eight deep: four levels up, and four down for a half-made table met at the bottom.
+//! * `INV-STAMP` The stamp of an idle frame is no older than the moment at which its last mapping
+//!   of the kind left the tables.
+//!
+//! # Memory ordering
+//!
+//! Every taking compare-exchange is acquire, every dropping one release, and both where a state is
+//! entered: what the CPU that leaves a frame did to it (clearing the entry, stamping, validating)
+//! is seen by the one that takes it next. References taken on a frame that is already held order
+//! nothing, but are acquire as well, since they pair with the `publish` that made it usable.
+
+mod kind;
+mod refs;
+mod types;
+mod word;
+
+pub use kind::{Kind, State};
+pub(crate) use refs::RefFailure;
+pub use refs::owned_pattern;
+pub(crate) use types::{Entered, Left, NotEntered};
+pub(crate) use word::{Progress, RefWord, STAMP_BITS, TypeWord};
+
+use crate::frame::DomId;
+use crate::sync::{AtomicU64, Ordering};
+
+/// What is known of one machine frame. Private: only the methods in this folder keep the
+/// invariants.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub struct FrameEntry {
+    refs: AtomicU64,
+    types: AtomicU64,
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(size_of::<FrameEntry>() == 16);
+    assert!(align_of::<FrameEntry>() == 16);
+};
+
+impl FrameEntry {
+    /// A frame that isn't RAM, or that nobody may use yet: all bits zero.
+    #[cfg(not(loom))]
+    pub const fn new() -> FrameEntry {
+        FrameEntry { refs: AtomicU64::new(0), types: AtomicU64::new(0) }
+    }
+
+    /// A frame that nobody may use yet.
+    #[cfg(loom)]
+    pub fn new() -> FrameEntry {
+        FrameEntry { refs: AtomicU64::new(0), types: AtomicU64::new(0) }
+    }
+
+    /// The reference word as it is now.
+    #[inline]
+    pub(crate) fn ref_word(&self) -> RefWord {
+        RefWord(self.refs.load(Ordering::Acquire))
+    }
+
+    /// The type word as it is now.
+    #[inline]
+    pub(crate) fn type_word(&self) -> TypeWord {
+        TypeWord(self.types.load(Ordering::Acquire))
+    }
+
+    /// Both words, for reports; they may be of different moments.
+    pub fn info(&self) -> FrameInfo {
+        FrameInfo { refs: self.ref_word(), types: self.type_word() }
+    }
+}
+
+impl Default for FrameEntry {
+    fn default() -> FrameEntry {
+        FrameEntry::new()
+    }
+}
+
+/// A copy of a frame's words, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameInfo {
+    refs: RefWord,
+    types: TypeWord,
+}
+
+impl FrameInfo {
+    /// Whether the frame is RAM that the validator manages.
+    pub fn is_ram(&self) -> bool {
+        self.refs.is_ram()
+    }
+
+    /// Who owns it (or may use it, for a shared frame); `None` if it is free or no RAM.
+    pub fn owner(&self) -> Option<DomId> {
+        self.refs.owner()
+    }
+
+    /// Whether it is the hypervisor's, shared with its owner.
+    pub fn is_shared(&self) -> bool {
+        self.refs.is_shared()
+    }
+
+    /// General references: the allocation, read-only entries, and one for a type that isn't idle.
+    pub fn references(&self) -> u64 {
+        self.refs.count()
+    }
+
+    /// What it is, or was last, used as.
+    pub fn kind(&self) -> Kind {
+        self.types.kind()
+    }
+
+    /// Where its type stands.
+    pub fn state(&self) -> State {
+        self.types.state()
+    }
+
+    /// Type references.
+    pub fn type_count(&self) -> u32 {
+        self.types.count()
+    }
+
+    /// Whether its type has all the references that it can.
+    pub(crate) fn is_full(&self) -> bool {
+        self.types.is_full()
+    }
+
+    /// Whether it is pinned.
+    pub fn is_pinned(&self) -> bool {
+        self.types.is_pinned()
+    }
+
+    /// The type it is held as; `None` while idle.
+    pub fn held_as(&self) -> Option<Kind> {
+        (self.types.state() != State::Idle).then(|| self.types.kind())
+    }
+
+    /// Entries that hold references while the type is partial.
+    pub fn resume(&self) -> Option<u16> {
+        (self.types.state() == State::Partial).then(|| self.types.progress().resume)
+    }
+}

@@ -1,0 +1,168 @@
+//! Owners and general references.
+
+use super::kind::{Kind, State};
+use super::word::{
+    ALLOCATED, MOVING, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS, RefWord, SHARED,
+};
+use super::{FrameEntry, TypeWord};
+use crate::frame::DomId;
+use crate::sync::Ordering;
+
+/// Why no reference was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefFailure {
+    /// No RAM, free, or another's.
+    NotOwned,
+    /// One more does not fit in the count.
+    Overflow,
+}
+
+/// What a reference word of a frame that `dom` owns has above its count: work it out once, then
+/// [`FrameEntry::get_owned`] compares in one step.
+#[inline]
+pub const fn owned_pattern(dom: DomId) -> u64 {
+    (dom.get() as u64) << OWNER_SHIFT | RAM | ALLOCATED
+}
+
+#[inline]
+const fn same_above_count(word: u64, pattern: u64) -> bool {
+    (word ^ pattern) >> REF_COUNT_BITS == 0
+}
+
+impl FrameEntry {
+    /// Whether the frame is the domain's own, and no shared one.
+    #[inline]
+    pub(crate) fn is_owned(&self, pattern: u64) -> bool {
+        same_above_count(self.refs.load(Ordering::Acquire), pattern)
+    }
+
+    /// Takes a general reference of a frame that the domain owns. `false` if it isn't, if one more
+    /// does not fit, or if another CPU was faster: [`FrameEntry::get`] then says which.
+    ///
+    /// Acquire pairs with the release in [`FrameEntry::give_to`]: the frame is seen as it was given.
+    #[inline]
+    pub(crate) fn get_owned(&self, pattern: u64) -> bool {
+        let word = self.refs.load(Ordering::Relaxed);
+        // A count that is full runs over into the flags, and then they differ.
+        same_above_count(word.wrapping_add(1), pattern)
+            && self
+                .refs
+                .compare_exchange(word, word.wrapping_add(1), Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Takes a general reference of a frame that the domain owns or that is shared with it.
+    pub(crate) fn get(&self, dom: DomId) -> Result<(), RefFailure> {
+        let pattern = owned_pattern(dom);
+        let mut word = self.refs.load(Ordering::Relaxed);
+        loop {
+            if !same_above_count(word & !SHARED, pattern) {
+                return Err(RefFailure::NotOwned);
+            }
+            // A guest drives this count: overflow is a refusal, not a bug.
+            if word & REF_COUNT == REF_COUNT {
+                return Err(RefFailure::Overflow);
+            }
+            match self.refs.compare_exchange_weak(
+                word,
+                word + 1,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Drops a general reference. Never the last one: that is the allocation, which only
+    /// [`FrameEntry::take_back`] drops.
+    ///
+    /// Release pairs with the acquire in `take_back`: what the holder did with the frame is over
+    /// before another owner gets it.
+    #[inline]
+    pub(crate) fn put(&self) {
+        let before = self.refs.fetch_sub(1, Ordering::Release);
+        debug_assert!(before & REF_COUNT > 1, "INV-COUNT: dropped a reference that nobody held");
+    }
+
+    /// Makes the frame usable, and free. `false` if it already was.
+    pub(crate) fn become_ram(&self) -> bool {
+        self.refs.compare_exchange(0, RAM, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Reserves a free frame for giving it to an owner. `false` if it isn't free. On success the
+    /// caller alone may touch the frame until [`FrameEntry::give_to`].
+    pub(crate) fn begin_giving(&self) -> bool {
+        self.refs.compare_exchange(RAM, RAM | MOVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The last owner of the frame that is being given out and the stamp of its release, if it had
+    /// one.
+    pub(crate) fn last_owner(&self) -> Option<(DomId, u64)> {
+        let word = self.type_word();
+        word.stamp().map(|stamp| (DomId::new(word.count() as u16), stamp))
+    }
+
+    /// Ends [`FrameEntry::begin_giving`]: the frame is the domain's, with one reference for the
+    /// allocation. `keep_stamp`: no flush was done, the frame remembers what it was.
+    ///
+    /// A shared frame has a writable reference for ever, so that it can have no other type.
+    pub(crate) fn give_to(&self, dom: DomId, keep_stamp: bool, shared: bool) {
+        let types = match (shared, keep_stamp) {
+            (true, _) => TypeWord::new(Kind::Writable, State::Validated, 1),
+            (false, true) => self.type_word().counting(0),
+            (false, false) => TypeWord(0),
+        };
+        self.types.store(types.0, Ordering::Relaxed);
+        let (flag, count) = if shared { (SHARED, 2) } else { (0, 1) };
+        // Release: whoever sees the frame owned sees the type word above.
+        self.refs.store(owned_pattern(dom) | flag | count, Ordering::Release);
+    }
+
+    /// Takes the frame back from its owner, if nothing but the allocation refers to it (`INV-OWNER`:
+    /// an idle type follows from that, `INV-COUNT`). On success the caller alone may touch the
+    /// frame until [`FrameEntry::become_free`].
+    pub(crate) fn take_back(&self, dom: DomId) -> Result<(), RefWord> {
+        let owned = owned_pattern(dom) | 1;
+        let taken =
+            self.refs.compare_exchange(owned, RAM | MOVING, Ordering::AcqRel, Ordering::Acquire);
+        let seen = match taken {
+            Ok(_) => return Ok(()),
+            Err(seen) => seen,
+        };
+        // A shared frame: also the hypervisor's own writable reference must be the only one.
+        let types = self.types.load(Ordering::Acquire);
+        let idle = TypeWord::new(Kind::Writable, State::Validated, 1);
+        let shared = owned_pattern(dom) | SHARED | 2;
+        if seen == shared && TypeWord(types).unstamped() == idle {
+            // Take the type away first: then no writable reference can be had any more.
+            let locked = idle.in_state(State::Devalidating).counting(0);
+            let won =
+                self.types.compare_exchange(types, locked.0, Ordering::AcqRel, Ordering::Relaxed);
+            if won.is_ok() {
+                let taken = self.refs.compare_exchange(
+                    shared,
+                    RAM | MOVING,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                );
+                match taken {
+                    Ok(_) => return Ok(()),
+                    Err(_) => self.types.store(types, Ordering::Release),
+                }
+            }
+        }
+        Err(RefWord(self.refs.load(Ordering::Acquire)))
+    }
+
+    /// Ends [`FrameEntry::take_back`]: the frame is free, and remembers whose it was and when it
+    /// went.
+    pub(crate) fn become_free(&self, last: DomId, now: u64) {
+        let kind = self.type_word().kind();
+        let types = TypeWord::new(kind, State::Idle, u64::from(last.get())).stamped(now);
+        self.types.store(types.0, Ordering::Relaxed);
+        // Release: whoever gets the frame next sees the stamp.
+        self.refs.store(RAM, Ordering::Release);
+    }
+}

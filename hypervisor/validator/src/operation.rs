@@ -1,0 +1,92 @@
+//! One operation under way: for whom, with what budget, and the evidence if it is refused.
+//!
+//! Inside, functions return the one-byte [`Halt`]; the evidence waits here and becomes a
+//! [`Refusal`] once, at the public door. So the paths that succeed move nothing big.
+
+use crate::budget::Budget;
+use crate::entry::Entry;
+use crate::frame::{DomId, Index, Level, Mfn};
+use crate::frame_table::{FrameEntry, Kind, owned_pattern};
+use crate::refusal::{Cause, Operation, Place, Refusal, Stop};
+
+/// Why an inner function stopped. Whoever says `Refused` has left the evidence in the [`Op`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Halt {
+    Refused,
+    Preempted,
+}
+
+/// An operation under way.
+pub(crate) struct Op<'b> {
+    pub(crate) operation: Operation,
+    pub(crate) dom: DomId,
+    /// [`owned_pattern`] of `dom`.
+    pub(crate) owned: u64,
+    pub(crate) budget: &'b mut Budget,
+    evidence: Option<Refusal>,
+}
+
+impl<'b> Op<'b> {
+    #[inline]
+    pub(crate) fn new(operation: Operation, dom: DomId, budget: &'b mut Budget) -> Op<'b> {
+        Op { operation, dom, owned: owned_pattern(dom), budget, evidence: None }
+    }
+
+    /// Notes why the operation is refused.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn refuse(
+        &mut self,
+        cause: Cause,
+        mfn: Mfn,
+        frame: Option<&FrameEntry>,
+        wanted: Option<Kind>,
+    ) -> Halt {
+        self.evidence = Some(Refusal {
+            operation: self.operation,
+            dom: self.dom,
+            cause,
+            frame: mfn,
+            wanted,
+            seen: frame.map(FrameEntry::info),
+            place: None,
+        });
+        Halt::Refused
+    }
+
+    /// Adds the entry that led to the refusal; the innermost stands.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn at(&mut self, level: Option<Level>, table: Mfn, index: Index, entry: u64) {
+        if let Some(evidence) = &mut self.evidence {
+            let entry = Entry::new(entry);
+            evidence.place.get_or_insert(Place { level, table, index, entry });
+        }
+    }
+
+    /// What was noted.
+    pub(crate) fn evidence(&self) -> Option<&Refusal> {
+        self.evidence.as_ref()
+    }
+
+    /// Changes what was noted.
+    #[cold]
+    pub(crate) fn amend(&mut self, change: impl FnOnce(&mut Refusal)) {
+        if let Some(evidence) = &mut self.evidence {
+            change(evidence);
+        }
+    }
+
+    /// What the caller of the public function gets.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn stop(&self, halt: Halt) -> Stop {
+        match (halt, self.evidence) {
+            (Halt::Refused, Some(refusal)) => Stop::Refused(refusal),
+            _ => {
+                debug_assert_eq!(halt, Halt::Preempted, "a refusal without evidence");
+                Stop::Preempted
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the validator needs of the machine.
+
+use crate::frame::{CpuSet, DomId, Index, Mfn};
+
+/// The machine, as the validator sees it: tables of 512 entries, and TLBs that can be flushed.
+///
+/// The validator calls the entry methods only with frames that [`give_ram`] named. Other CPUs walk
+/// the same tables and set accessed and dirty bits in them, so accesses are single atomic ones.
+///
+/// [`give_ram`]: crate::Validator::give_ram
+pub trait Platform {
+    /// Reads an entry (atomically; relaxed will do).
+    fn read_entry(&self, table: Mfn, index: Index) -> u64;
+
+    /// Stores an entry (atomically, release).
+    fn write_entry(&self, table: Mfn, index: Index, value: u64);
+
+    /// Stores `new` if the entry is `current`. Must be a full barrier (on x86, any locked
+    /// instruction): a mapping that it removes is gone for every CPU's page walk before the
+    /// validator reads the flush clock.
+    ///
+    /// # Errors
+    /// The entry, if it is another one.
+    fn compare_exchange_entry(
+        &self,
+        table: Mfn,
+        index: Index,
+        current: u64,
+        new: u64,
+    ) -> Result<(), u64>;
+
+    /// Drops every translation of guests, paging-structure caches included, on these CPUs, and
+    /// returns when they have. Each flush is told to the clock
+    /// ([`Validator::flushing`](crate::Validator::flushing)).
+    fn flush_tlb(&self, cpus: CpuSet);
+
+    /// The CPUs where the domain has run since they last flushed: all that can hold one of its
+    /// translations. A CPU enters the set *before* it loads a root of the domain and leaves it
+    /// only *after* a flush. For a domain that is gone: where its translations may still be.
+    fn dirty_cpus(&self, dom: DomId) -> CpuSet;
+
+    /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is
+    /// about to become usable.
+    fn install_reserved(&self, dom: DomId, root: Mfn);
+
+    /// Zeroes the hypervisor's slots of a frame that is a root no more.
+    fn clear_reserved(&self, root: Mfn);
+}
+
+impl<P: Platform + ?Sized> Platform for &P {
+    fn read_entry(&self, table: Mfn, index: Index) -> u64 {
+        (**self).read_entry(table, index)
+    }
+
+    fn write_entry(&self, table: Mfn, index: Index, value: u64) {
+        (**self).write_entry(table, index, value);
+    }
+
+    fn compare_exchange_entry(
+        &self,
+        table: Mfn,
+        index: Index,
+        current: u64,
+        new: u64,
+    ) -> Result<(), u64> {
+        (**self).compare_exchange_entry(table, index, current, new)
+    }
+
+    fn flush_tlb(&self, cpus: CpuSet) {
+        (**self).flush_tlb(cpus);
+    }
+
+    fn dirty_cpus(&self, dom: DomId) -> CpuSet {
+        (**self).dirty_cpus(dom)
+    }
+
+    fn install_reserved(&self, dom: DomId, root: Mfn) {
+        (**self).install_reserved(dom, root);
+    }
+
+    fn clear_reserved(&self, root: Mfn) {
+        (**self).clear_reserved(root);
+    }
+}

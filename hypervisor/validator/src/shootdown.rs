@@ -1,0 +1,193 @@
+//! Clearing the mappings of a range of addresses, all of them owing one flush.
+
+use crate::budget::Budget;
+use crate::entry::PRESENT;
+use crate::frame::{CpuSet, DomId, ENTRIES, Index, Level, Mfn, Vaddr};
+use crate::frame_table::Kind;
+use crate::operation::{Halt, Op};
+use crate::platform::Platform;
+use crate::refusal::{Cause, Operation, Stop};
+use crate::validator::Validator;
+use crate::walk::WalkEnd;
+use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
+
+/// Pages of a guest's address space that are still to be done; shrinks from the front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRange {
+    /// The first page: 4096-aligned.
+    pub start: Vaddr,
+    /// How many.
+    pub pages: u64,
+}
+
+impl PageRange {
+    /// Whether it is all guest's: aligned, canonical, in one half, not the hypervisor's.
+    fn is_guests(&self) -> bool {
+        let first = self.start.get();
+        let end = self.pages.checked_mul(PAGE_SIZE).and_then(|bytes| first.checked_add(bytes - 1));
+        let Some(last) = end else { return false };
+        let same_half = first >> 63 == last >> 63;
+        first % PAGE_SIZE == 0
+            && self.start.is_canonical()
+            && Vaddr::new(last).is_canonical()
+            && same_half
+            && (first >> 63 == 0 || first >= HYPERVISOR_END)
+    }
+
+    fn advance(&mut self, pages: u64) {
+        let pages = pages.min(self.pages);
+        self.pages -= pages;
+        self.start = Vaddr::new(self.start.get().wrapping_add(pages * PAGE_SIZE));
+    }
+}
+
+/// What shootdowns did so far, and owe.
+#[derive(Debug, Default)]
+pub struct Shootdown {
+    /// Entries that were cleared.
+    pub cleared: u64,
+    debt: FlushDebt,
+}
+
+impl Shootdown {
+    /// Nothing yet.
+    pub const fn new() -> Shootdown {
+        Shootdown { cleared: 0, debt: FlushDebt { cpus: CpuSet::EMPTY } }
+    }
+
+    /// The flush that is owed, to be paid before the guest goes on.
+    pub fn into_debt(self) -> FlushDebt {
+        self.debt
+    }
+}
+
+/// A flush that is owed: these CPUs may remember mappings that are gone. The validator's own
+/// promises don't depend on it being paid (a frame that changes its type is flushed for), the
+/// guest's expectations do.
+#[derive(Debug, Default)]
+#[must_use = "mappings that are gone are still in TLBs until this is paid"]
+pub struct FlushDebt {
+    cpus: CpuSet,
+}
+
+impl FlushDebt {
+    /// The CPUs that it is about.
+    pub const fn cpus(&self) -> CpuSet {
+        self.cpus
+    }
+
+    /// Flushes them, all in one go. Returns them.
+    pub fn pay(self, platform: &impl Platform) -> CpuSet {
+        if !self.cpus.is_empty() {
+            platform.flush_tlb(self.cpus);
+        }
+        self.cpus
+    }
+}
+
+impl<P: Platform> Validator<'_, P> {
+    /// Clears the present L1 entries that map pages of `range` below `root`, and drops what they
+    /// held, without flushing: that is owed in `total`, also after an error. Pages that aren't
+    /// mapped are passed over, whole tables at a time.
+    ///
+    /// # Errors
+    /// Refused ([`Cause::BadAddress`]): the range isn't all the guest's; nothing was done.
+    /// Preempted: `range` is what is left.
+    pub fn shootdown(
+        &self,
+        dom: DomId,
+        root: Mfn,
+        range: &mut PageRange,
+        budget: &mut Budget,
+        total: &mut Shootdown,
+    ) -> Result<(), Stop> {
+        let mut op = Op::new(Operation::Shootdown, dom, budget);
+        let before = total.cleared;
+        let ended = self.clear_range(&mut op, root, range, &mut total.cleared);
+        if total.cleared != before {
+            // Read after the entries are gone: a CPU that enters later can't find them.
+            total.debt.cpus = total.debt.cpus.union(self.platform.dirty_cpus(dom));
+        }
+        ended.map_err(|halt| op.stop(halt))
+    }
+
+    fn clear_range(
+        &self,
+        op: &mut Op<'_>,
+        root: Mfn,
+        range: &mut PageRange,
+        cleared: &mut u64,
+    ) -> Result<(), Halt> {
+        if range.pages == 0 {
+            return Ok(());
+        }
+        if !range.is_guests() {
+            return Err(op.refuse(Cause::BadAddress(range.start.get()), root, None, None));
+        }
+        self.settle_orphans(op)?;
+        while range.pages != 0 {
+            if op.budget.is_used_up() {
+                return Err(Halt::Preempted);
+            }
+            match self.walk(root, range.start) {
+                Ok(leaf) => {
+                    let pages = self.clear_leaves(op, leaf.table, leaf.index, range, cleared)?;
+                    range.advance(pages);
+                }
+                Err(WalkEnd::NotPresent { level, .. } | WalkEnd::NotATable { level, .. }) => {
+                    op.budget.charge(1);
+                    range.advance(pages_to_next(range.start, level));
+                }
+                // Checked above, but for the sake of the loop's end:
+                Err(WalkEnd::NonCanonical | WalkEnd::Reserved) => {
+                    let cause = Cause::BadAddress(range.start.get());
+                    return Err(op.refuse(cause, root, None, None));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears entries of one L1 table from a slot on, as many as the range, the table and the
+    /// budget have. Returns how many pages that was.
+    fn clear_leaves(
+        &self,
+        op: &mut Op<'_>,
+        table: Mfn,
+        first: Index,
+        range: &PageRange,
+        cleared: &mut u64,
+    ) -> Result<u64, Halt> {
+        let frame = self.named_frame(op, table)?;
+        if !self.join(op, frame, Kind::L1) {
+            // It was a table a moment ago: another CPU is at it.
+            op.budget.charge(1);
+            return Err(Halt::Preempted);
+        }
+        let room = (ENTRIES - first.get()).min(op.budget.left());
+        let pages = range.pages.min(room as u64);
+        for slot in first.get()..first.get() + pages as usize {
+            let index = Index::new_truncate(slot as u64);
+            let mut raw = self.read(table, index);
+            while raw & PRESENT != 0 {
+                match self.platform.compare_exchange_entry(table, index, raw, 0) {
+                    Ok(()) => {
+                        self.release_leaf(raw);
+                        *cleared += 1;
+                        break;
+                    }
+                    Err(now) => raw = now,
+                }
+            }
+        }
+        op.budget.charge(pages as usize);
+        self.drop_table(op, table, frame, Kind::L1);
+        Ok(pages)
+    }
+}
+
+/// Pages up to the end of what one entry of a level's table spans.
+fn pages_to_next(address: Vaddr, level: Level) -> u64 {
+    let span = 1_u64 << (9 * (level as u64 - 1));
+    span - (address.get() / PAGE_SIZE) % span
+}

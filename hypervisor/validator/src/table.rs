@@ -1,0 +1,306 @@
+//! Making a frame a table, and unmaking it: 512 entries, resumable at each.
+//!
+//! Promotion goes up through the entries and takes what each holds; demotion goes down and drops
+//! it. Either may stop at any entry, for the budget or for another CPU, and then the frame is
+//! *partial*: entries `[0, resume)` hold references, nobody is at it, and whoever comes next can
+//! go on, or go back.
+//!
+//! A promotion that meets a bad entry goes back to the start before it says so, or the tables below
+//! would stay typed by a table that never was one. If the budget doesn't reach that far it is
+//! preempted, and notes the bad entry as *suspect*: when asked again it first goes back the rest
+//! of the way, and then looks at the suspect before all others. So the refusal and its evidence
+//! come out in the end, and no work is done twice.
+//!
+//! Recursion goes one level down at each step, four deep at most (`INV-BOUND`): a table never
+//! holds a reference of its own level.
+
+mod orphans;
+
+pub(crate) use orphans::Orphans;
+
+use crate::entry::{PRESENT, Rules};
+use crate::frame::{ENTRIES, Index, Level, Mfn};
+use crate::frame_table::{FrameEntry, Kind, Progress};
+use crate::operation::{Halt, Op};
+use crate::platform::Platform;
+use crate::refusal::Cause;
+use crate::validator::Validator;
+
+impl<P: Platform> Validator<'_, P> {
+    /// Validates a table that is in state validating, from `progress` on. Leaves it validated, with
+    /// the caller's reference; or idle, if it is refused; or partial, if preempted.
+    pub(crate) fn promote(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+        progress: Progress,
+    ) -> Result<(), Halt> {
+        let Some(level) = kind.level() else {
+            debug_assert!(false, "only tables are promoted");
+            return Err(Halt::Preempted);
+        };
+        let mut from = usize::from(progress.resume);
+        if let Some(suspect) = progress.suspect {
+            self.recheck(op, mfn, frame, level, progress, suspect)?;
+            from = 0;
+        }
+        let (at, stopped) = if level == Level::L1 {
+            self.hold_leaves(op, mfn, from)
+        } else {
+            self.hold_tables(op, mfn, level, from)
+        };
+        match stopped {
+            None => {
+                if level == Level::L4 {
+                    self.platform.install_reserved(op.dom, mfn);
+                }
+                frame.publish(kind, None);
+                Ok(())
+            }
+            Some(halt) => {
+                Err(self.promotion_stopped(op, mfn, frame, level, progress.live, at, halt))
+            }
+        }
+    }
+
+    /// Takes what the entries of an L1 table hold, from a slot on. Returns where it stopped, and
+    /// why, if before the end.
+    fn hold_leaves(&self, op: &mut Op<'_>, table: Mfn, from: usize) -> (usize, Option<Halt>) {
+        let end = ENTRIES.min(from.saturating_add(op.budget.left()));
+        for slot in from..end {
+            let index = Index::new_truncate(slot as u64);
+            let raw = self.read(table, index);
+            let held = if raw & PRESENT == 0 {
+                if raw == 0 {
+                    continue;
+                }
+                self.check_absent(op, raw)
+            } else {
+                self.hold_leaf(op, raw)
+            };
+            if let Err(halt) = held {
+                op.budget.charge(slot - from);
+                return (slot, Some(halt));
+            }
+            let effective = Rules::effective(Level::L1, raw);
+            if effective != raw && raw & PRESENT != 0 {
+                self.platform.write_entry(table, index, effective);
+            }
+        }
+        op.budget.charge(end - from);
+        (end, (end < ENTRIES).then_some(Halt::Preempted))
+    }
+
+    /// The same for a table of a level above L1.
+    fn hold_tables(
+        &self,
+        op: &mut Op<'_>,
+        table: Mfn,
+        level: Level,
+        from: usize,
+    ) -> (usize, Option<Halt>) {
+        for slot in from..ENTRIES {
+            let index = Index::new_truncate(slot as u64);
+            // What a guest wrote in the hypervisor's slots is ignored, and replaced in the end.
+            if level == Level::L4 && index.is_reserved() {
+                continue;
+            }
+            if op.budget.is_used_up() {
+                return (slot, Some(Halt::Preempted));
+            }
+            let raw = self.read(table, index);
+            if let Err(halt) = self.hold(op, level, table, raw) {
+                return (slot, Some(halt));
+            }
+            // Charged when done: the smallest budget still reaches the entries below.
+            op.budget.charge(1);
+            let effective = Rules::effective(level, raw);
+            if effective != raw && raw & PRESENT != 0 {
+                self.platform.write_entry(table, index, effective);
+            }
+        }
+        (ENTRIES, None)
+    }
+
+    /// Ends a promotion that stopped at a slot.
+    #[cold]
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "one call site; they are the state of promote")]
+    fn promotion_stopped(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        level: Level,
+        live: bool,
+        at: usize,
+        halt: Halt,
+    ) -> Halt {
+        let kind = Kind::table(level);
+        let slot = at as u16;
+        if halt == Halt::Preempted {
+            frame.suspend(kind, Progress { resume: slot, suspect: None, live });
+            return halt;
+        }
+        let index = Index::new_truncate(at as u64);
+        op.at(Some(level), mfn, index, self.read(mfn, index));
+        match self.release_down(op, mfn, level, at) {
+            0 => {
+                self.settle_table(frame, kind, live);
+                Halt::Refused
+            }
+            left => {
+                frame.suspend(kind, Progress { resume: left as u16, suspect: Some(slot), live });
+                Halt::Preempted
+            }
+        }
+    }
+
+    /// Goes back the rest of the way of a promotion that failed, and looks at the entry that made
+    /// it fail. `Ok` if the entry is good now: the promotion then begins anew.
+    #[cold]
+    fn recheck(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        level: Level,
+        progress: Progress,
+        suspect: u16,
+    ) -> Result<(), Halt> {
+        let kind = Kind::table(level);
+        let left = self.release_down(op, mfn, level, usize::from(progress.resume));
+        let back = Progress { resume: left as u16, ..progress };
+        if left != 0 || op.budget.is_used_up() {
+            frame.suspend(kind, back);
+            return Err(Halt::Preempted);
+        }
+        let index = Index::new_truncate(u64::from(suspect));
+        let raw = self.read(mfn, index);
+        match self.hold(op, level, mfn, raw) {
+            Ok(()) => {
+                self.release_entry(op, level, mfn, raw);
+                Ok(())
+            }
+            Err(Halt::Preempted) => {
+                frame.suspend(kind, back);
+                Err(Halt::Preempted)
+            }
+            Err(Halt::Refused) => {
+                op.at(Some(level), mfn, index, raw);
+                self.settle_table(frame, kind, progress.live);
+                Err(Halt::Refused)
+            }
+        }
+    }
+
+    /// Takes a table apart that is in state devalidating. `true`: it is idle. `false`: the budget
+    /// is used up; it is partial, and noted as an orphan of the domain.
+    pub(crate) fn demote(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+        progress: Progress,
+    ) -> bool {
+        let Some(level) = kind.level() else {
+            debug_assert!(false, "only tables are demoted");
+            return true;
+        };
+        if level == Level::L4 {
+            self.platform.clear_reserved(mfn);
+        }
+        match self.release_down(op, mfn, level, usize::from(progress.resume)) {
+            0 => {
+                self.settle_table(frame, kind, progress.live);
+                true
+            }
+            left => {
+                let rest = Progress { resume: left as u16, suspect: None, live: progress.live };
+                frame.suspend(kind, rest);
+                self.orphans.add(op.dom, mfn);
+                false
+            }
+        }
+    }
+
+    /// Drops what entries `[0, from)` hold, from the top, as far as the budget goes. Returns how
+    /// many still do.
+    fn release_down(&self, op: &mut Op<'_>, table: Mfn, level: Level, from: usize) -> usize {
+        if level == Level::L1 {
+            let down_to = from.saturating_sub(op.budget.left());
+            for slot in (down_to..from).rev() {
+                let raw = self.read(table, Index::new_truncate(slot as u64));
+                if raw & PRESENT != 0 {
+                    self.release_leaf(raw);
+                }
+            }
+            op.budget.charge(from - down_to);
+            return down_to;
+        }
+        for slot in (0..from).rev() {
+            let index = Index::new_truncate(slot as u64);
+            if level == Level::L4 && index.is_reserved() {
+                continue;
+            }
+            if op.budget.is_used_up() {
+                return slot + 1;
+            }
+            let raw = self.read(table, index);
+            if raw & PRESENT != 0 {
+                self.release_upper(op, level, table, raw);
+            }
+            op.budget.charge(1);
+        }
+        0
+    }
+
+    /// Makes a table whose entries hold nothing any more idle, and drops the general reference that
+    /// its type held.
+    fn settle_table(&self, frame: &FrameEntry, kind: Kind, live: bool) {
+        // A table that CPUs walked leaves its mark: page walks may still remember it.
+        frame.settle(kind, live.then(|| self.clock.now()));
+        frame.put();
+    }
+
+    /// Takes apart what the domain's earlier operations left (see [`Orphans`]).
+    #[inline]
+    pub(crate) fn settle_orphans(&self, op: &mut Op<'_>) -> Result<(), Halt> {
+        if self.orphans.is_empty() { Ok(()) } else { self.settle_orphans_of(op) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle_orphans_of(&self, op: &mut Op<'_>) -> Result<(), Halt> {
+        while let Some(mfn) = self.orphans.take(op.dom) {
+            let Some(frame) = self.frame(mfn) else { continue };
+            if frame.ref_word().owner() != Some(op.dom) {
+                continue;
+            }
+            if let Some((kind, progress)) = frame.undo()
+                && !self.demote(op, mfn, frame, kind, progress)
+            {
+                return Err(Halt::Preempted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a slot of a root that is the hypervisor's.
+    #[inline]
+    pub(crate) fn check_slot(
+        &self,
+        op: &mut Op<'_>,
+        level: Level,
+        table: Mfn,
+        index: Index,
+    ) -> Result<(), Halt> {
+        if level == Level::L4 && index.is_reserved() {
+            return Err(op.refuse(Cause::ReservedSlot, table, self.frame(table), None));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,359 @@
+//! Taking and dropping references: of frames by type, and of what an entry points to.
+//!
+//! Each has a fast door, inlined and lean, for the case that is nearly all cases, and a slow one
+//! behind it that knows all of them.
+
+use crate::entry::{BadBits, PRESENT, WRITABLE};
+use crate::frame::{Index, Level, Mfn};
+use crate::frame_table::{Entered, FrameEntry, Kind, Left, NotEntered, RefFailure, State};
+use crate::operation::{Halt, Op};
+use crate::platform::Platform;
+use crate::refusal::Cause;
+use crate::validator::Validator;
+use pinfold_abi::mmu::ENTRY_ADDRESS;
+
+/// The frame that the address bits of an entry name.
+#[inline(always)]
+pub(crate) const fn target(raw: u64) -> Mfn {
+    Mfn::new((raw & ENTRY_ADDRESS) >> 12)
+}
+
+impl<P: Platform> Validator<'_, P> {
+    /// Takes a reference of a type that is held already, by a frame of the operation's domain.
+    #[inline(always)]
+    pub(crate) fn join(&self, op: &Op<'_>, frame: &FrameEntry, kind: Kind) -> bool {
+        if !frame.is_owned(op.owned) || !frame.join(kind) {
+            return false;
+        }
+        if frame.is_owned(op.owned) {
+            return true;
+        }
+        self.joined_a_foreign_frame(frame, kind);
+        false
+    }
+
+    /// The frame changed hands between the look at its owner and the reference: gives it back.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn joined_a_foreign_frame(&self, frame: &FrameEntry, kind: Kind) {
+        // A reference that mapped nothing; if it was the last by now, the table's true holders
+        // dropped theirs meanwhile, and left the taking apart to us. Partial, whole, it waits for
+        // whoever wants the frame.
+        match frame.leave(kind, None) {
+            Left::Held => {}
+            Left::Idle => frame.put(),
+            Left::Table => frame.suspend(kind, crate::frame_table::Progress::WHOLE),
+        }
+    }
+
+    /// Takes a type reference of a frame, promoting it if it is the first.
+    #[inline]
+    pub(crate) fn take(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+    ) -> Result<(), Halt> {
+        if self.join(op, frame, kind) { Ok(()) } else { self.take_slowly(op, mfn, frame, kind) }
+    }
+
+    #[inline(never)]
+    fn take_slowly(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+    ) -> Result<(), Halt> {
+        self.get(op, mfn, frame, Some(kind))?;
+        if frame.ref_word().is_shared() && kind != Kind::Writable {
+            frame.put();
+            return Err(op.refuse(Cause::SharedFrame, mfn, Some(frame), Some(kind)));
+        }
+        loop {
+            let entered = match frame.enter(kind) {
+                Ok(entered) => entered,
+                Err(why) => {
+                    frame.put();
+                    return Err(self.not_entered(op, mfn, frame, kind, why));
+                }
+            };
+            match entered {
+                Entered::Joined => {
+                    frame.put();
+                    return Ok(());
+                }
+                Entered::Began(before) => {
+                    // INV-TLB: the type is ours; only now flush, and only then read. What was the
+                    // same before owes nothing: its stale translations mean what new ones mean.
+                    let changes = before.kind() != kind;
+                    if changes {
+                        self.flush_since(op.dom, before.stamp());
+                    }
+                    return match kind {
+                        Kind::Writable => {
+                            frame.publish(kind, if changes { None } else { before.stamp() });
+                            Ok(())
+                        }
+                        Kind::Descriptor => self.promote_descriptors(op, mfn, frame),
+                        _ => {
+                            self.promote(op, mfn, frame, kind, crate::frame_table::Progress::START)
+                        }
+                    };
+                }
+                Entered::Resumed(progress) => {
+                    // The type kept a general reference while it was partial.
+                    frame.put();
+                    return self.promote(op, mfn, frame, kind, progress);
+                }
+                Entered::Undoing(progress) => {
+                    let was = frame.type_word().kind();
+                    if !self.demote(op, mfn, frame, was, progress) {
+                        frame.put();
+                        return Err(Halt::Preempted);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a general reference of a frame.
+    pub(crate) fn get(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        wanted: Option<Kind>,
+    ) -> Result<(), Halt> {
+        frame.get(op.dom).map_err(|why| {
+            let cause = match why {
+                RefFailure::Overflow => Cause::CountOverflow,
+                RefFailure::NotOwned if frame.ref_word().is_ram() => Cause::NotOwned,
+                RefFailure::NotOwned => Cause::NoSuchFrame,
+            };
+            op.refuse(cause, mfn, Some(frame), wanted)
+        })
+    }
+
+    #[cold]
+    fn not_entered(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+        why: NotEntered,
+    ) -> Halt {
+        let cause = match why {
+            NotEntered::Contended => return Halt::Preempted,
+            NotEntered::Overflow(_) => Cause::CountOverflow,
+            NotEntered::Held(seen) => match (seen.kind(), kind) {
+                (Kind::Writable, _) => Cause::WritableAlias,
+                (_, Kind::Writable) => Cause::TableInUse,
+                _ => Cause::WrongType,
+            },
+        };
+        op.refuse(cause, mfn, Some(frame), Some(kind))
+    }
+
+    /// Drops a type reference, demoting the table if it was the last. Always succeeds: what the
+    /// budget doesn't reach is left as an orphan, for the domain's next operation.
+    #[inline]
+    pub(crate) fn drop_table(&self, op: &mut Op<'_>, mfn: Mfn, frame: &FrameEntry, kind: Kind) {
+        if !frame.leave_table_held() && frame.leave(kind, None) == Left::Table {
+            self.demote(op, mfn, frame, kind, crate::frame_table::Progress::WHOLE);
+        }
+    }
+
+    /// Drops a writable reference of a mapping that is gone from the tables.
+    #[inline(always)]
+    pub(crate) fn drop_mapped_writable(&self, frame: &FrameEntry) {
+        if frame.leave_writable(|| self.clock.now()) {
+            frame.put();
+        }
+    }
+
+    /// Drops a writable reference of ours, which no guest's TLB ever saw.
+    pub(crate) fn drop_unmapped_writable(&self, frame: &FrameEntry) {
+        if frame.leave(Kind::Writable, None) == Left::Idle {
+            frame.put();
+        }
+    }
+
+    /// Takes what a present L1 entry holds (`INV-ENTRY`).
+    #[inline(always)]
+    pub(crate) fn hold_leaf(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+        if raw & self.rules.forbidden(Level::L1) == 0
+            && let Some(frame) = self.frame(target(raw))
+        {
+            let held = if raw & WRITABLE == 0 {
+                frame.get_owned(op.owned)
+            } else {
+                self.join(op, frame, Kind::Writable)
+            };
+            if held {
+                return Ok(());
+            }
+        }
+        self.hold_leaf_slowly(op, raw)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold_leaf_slowly(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+        self.check_bits(op, Level::L1, raw)?;
+        let mfn = target(raw);
+        let frame = self.named_frame(op, mfn)?;
+        if raw & WRITABLE == 0 {
+            self.get(op, mfn, frame, None)
+        } else {
+            self.take_slowly(op, mfn, frame, Kind::Writable)
+        }
+    }
+
+    /// Drops what a present L1 entry held; the entry is out of reach of every page walk.
+    #[inline(always)]
+    pub(crate) fn release_leaf(&self, raw: u64) {
+        let Some(frame) = self.frame(target(raw)) else {
+            debug_assert!(false, "INV-ENTRY: a live entry points nowhere");
+            return;
+        };
+        if raw & WRITABLE == 0 {
+            frame.put();
+        } else {
+            self.drop_mapped_writable(frame);
+        }
+    }
+
+    /// Takes what a present entry of a table above L1 holds.
+    pub(crate) fn hold_upper(
+        &self,
+        op: &mut Op<'_>,
+        level: Level,
+        table: Mfn,
+        raw: u64,
+    ) -> Result<(), Halt> {
+        self.check_bits(op, level, raw)?;
+        let mfn = target(raw);
+        if mfn == table {
+            // Read-only all the way down, whatever is below, so nothing can be written through it;
+            // and a reference to itself would keep the table alive for ever.
+            return if raw & WRITABLE == 0 {
+                Ok(())
+            } else {
+                let frame = self.frame(mfn);
+                Err(op.refuse(Cause::LinearNotAllowed, mfn, frame, Some(Kind::table(level))))
+            };
+        }
+        let Some(below) = level.below() else {
+            debug_assert!(false, "L1 entries are leaves");
+            return Err(Halt::Preempted);
+        };
+        let frame = self.named_frame(op, mfn)?;
+        let taken = self.take(op, mfn, frame, Kind::table(below));
+        if taken == Err(Halt::Refused) {
+            op.explain_linear(Kind::table(level));
+        }
+        taken
+    }
+
+    /// Drops what a present entry above L1 held.
+    pub(crate) fn release_upper(&self, op: &mut Op<'_>, level: Level, table: Mfn, raw: u64) {
+        let mfn = target(raw);
+        if mfn == table {
+            return;
+        }
+        let (Some(below), Some(frame)) = (level.below(), self.frame(mfn)) else {
+            debug_assert!(false, "INV-ENTRY: a live entry points nowhere");
+            return;
+        };
+        self.drop_table(op, mfn, frame, Kind::table(below));
+    }
+
+    /// Takes what any entry that is to be stored holds, present or not.
+    #[inline]
+    pub(crate) fn hold(
+        &self,
+        op: &mut Op<'_>,
+        level: Level,
+        table: Mfn,
+        raw: u64,
+    ) -> Result<(), Halt> {
+        if raw & PRESENT == 0 {
+            self.check_absent(op, raw)
+        } else if level == Level::L1 {
+            self.hold_leaf(op, raw)
+        } else {
+            self.hold_upper(op, level, table, raw)
+        }
+    }
+
+    /// Drops what any entry that was stored held.
+    #[inline]
+    pub(crate) fn release_entry(&self, op: &mut Op<'_>, level: Level, table: Mfn, raw: u64) {
+        if raw & PRESENT == 0 {
+        } else if level == Level::L1 {
+            self.release_leaf(raw);
+        } else {
+            self.release_upper(op, level, table, raw);
+        }
+    }
+
+    /// Checks the bits of a present entry.
+    #[inline]
+    pub(crate) fn check_bits(&self, op: &mut Op<'_>, level: Level, raw: u64) -> Result<(), Halt> {
+        if raw & self.rules.forbidden(level) == 0 {
+            return Ok(());
+        }
+        let cause = match self.rules.explain(level, raw) {
+            BadBits::Reserved(bits) => Cause::ReservedBits(bits),
+            BadBits::SuperPage => Cause::SuperPage,
+            BadBits::Forbidden(flags) => Cause::ForbiddenFlags(flags),
+        };
+        Err(op.refuse(cause, target(raw), None, None))
+    }
+
+    /// Checks an entry that isn't present: free to hold anything, but on a CPU with L1TF an
+    /// address in it can be read through. Frame 0 is excepted, so that zero is always allowed:
+    /// no guest ever owns it and nothing of worth is in it.
+    #[inline]
+    pub(crate) fn check_absent(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+        if !self.policy.l1tf || raw & ENTRY_ADDRESS == 0 {
+            return Ok(());
+        }
+        self.check_absent_address(op, raw)
+    }
+
+    #[cold]
+    fn check_absent_address(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+        let mfn = target(raw);
+        match self.frame(mfn) {
+            Some(frame) if frame.ref_word().owner() != Some(op.dom) => {
+                Err(op.refuse(Cause::ForeignHostFrame, mfn, Some(frame), None))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads an entry.
+    #[inline(always)]
+    pub(crate) fn read(&self, table: Mfn, index: Index) -> u64 {
+        self.platform.read_entry(table, index)
+    }
+}
+
+impl Op<'_> {
+    /// The target of an upper entry could not be had because it is a table of the entry's own
+    /// level: says so.
+    #[cold]
+    fn explain_linear(&mut self, own: Kind) {
+        self.amend(|evidence| {
+            let held =
+                evidence.seen.is_some_and(|seen| seen.kind() == own && seen.state() != State::Idle);
+            if evidence.place.is_none() && evidence.cause == Cause::WrongType && held {
+                evidence.cause = Cause::LinearNotAllowed;
+            }
+        });
+    }
+}

@@ -1,0 +1,134 @@
+//! Pins, roots, and what the hypervisor itself holds: the public doors to types.
+
+use crate::budget::Budget;
+use crate::frame::{DomId, Level, Mfn};
+use crate::frame_table::{Kind, Left};
+use crate::operation::{Halt, Op};
+use crate::ownership::refusable;
+use crate::platform::Platform;
+use crate::refusal::{Cause, Operation, Refusal, Stop};
+use crate::validator::Validator;
+
+impl<P: Platform> Validator<'_, P> {
+    /// Makes a frame of the domain's a table for good: it is validated, with all below it, and stays
+    /// one until it is unpinned.
+    ///
+    /// # Errors
+    /// Refused: not the domain's ([`Cause::NotOwned`]), mapped writable ([`Cause::WritableAlias`]),
+    /// in use as something else, pinned already, or an entry that may not be. Preempted: ask again.
+    pub fn pin(&self, dom: DomId, level: Level, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+        let mut op = Op::new(Operation::Pin(level), dom, budget);
+        let kind = Kind::table(level);
+        self.pin_as(&mut op, mfn, kind).map_err(|halt| op.stop(halt))
+    }
+
+    fn pin_as(&self, op: &mut Op<'_>, mfn: Mfn, kind: Kind) -> Result<(), Halt> {
+        self.settle_orphans(op)?;
+        let frame = self.named_frame(op, mfn)?;
+        self.take(op, mfn, frame, kind)?;
+        if frame.set_pinned() {
+            return Ok(());
+        }
+        self.drop_table(op, mfn, frame, kind);
+        Err(op.refuse(Cause::AlreadyPinned, mfn, Some(frame), Some(kind)))
+    }
+
+    /// Takes a pin away. The table stays one as long as others refer to it. What the budget
+    /// doesn't reach of taking it apart is done by the domain's next operations.
+    ///
+    /// # Errors
+    /// Refused: not the domain's, not pinned. Preempted: nothing was done; ask again.
+    pub fn unpin(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+        let mut op = Op::new(Operation::Unpin, dom, budget);
+        self.unpin_any(&mut op, mfn).map_err(|halt| op.stop(halt))
+    }
+
+    pub(crate) fn unpin_any(&self, op: &mut Op<'_>, mfn: Mfn) -> Result<(), Halt> {
+        self.settle_orphans(op)?;
+        let frame = self.named_frame(op, mfn)?;
+        // Held meanwhile, or the frame could change hands before its pin is taken away.
+        self.get(op, mfn, frame, None)?;
+        let unpinned = match frame.clear_pinned() {
+            Ok(kind) => {
+                self.drop_table(op, mfn, frame, kind);
+                Ok(())
+            }
+            Err(_) => Err(op.refuse(Cause::NotPinned, mfn, Some(frame), None)),
+        };
+        frame.put();
+        unpinned
+    }
+
+    /// Takes a reference of a root, for a vCPU that is to load it. It is dropped by
+    /// [`Validator::drop_root`].
+    ///
+    /// # Errors
+    /// As [`Validator::pin`].
+    pub fn take_root(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+        let mut op = Op::new(Operation::TakeRoot, dom, budget);
+        let run = |op: &mut Op<'_>| {
+            self.settle_orphans(op)?;
+            let frame = self.named_frame(op, mfn)?;
+            self.take(op, mfn, frame, Kind::L4)
+        };
+        run(&mut op).map_err(|halt| op.stop(halt))
+    }
+
+    /// Drops a reference of [`Validator::take_root`], which the caller must hold; no CPU has the
+    /// root loaded any more on its account.
+    ///
+    /// # Errors
+    /// None at present: what the budget doesn't reach is done by the domain's next operations. A
+    /// caller must not drop twice.
+    pub fn drop_root(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+        let mut op = Op::new(Operation::TakeRoot, dom, budget);
+        if let Some(frame) = self.frame(mfn) {
+            self.drop_table(&mut op, mfn, frame, Kind::L4);
+        }
+        Ok(())
+    }
+
+    /// Holds a frame of the domain's as writable, so that the hypervisor may write to it on the
+    /// guest's behalf. It is dropped by [`Validator::drop_writable`].
+    ///
+    /// # Errors
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::TableInUse`]; [`Cause::Busy`] if
+    /// another CPU is changing the frame, or it is a big table half taken apart.
+    pub fn take_writable(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
+        refusable(Operation::TakeWritable, dom, |op| {
+            let frame = self.named_frame(op, mfn)?;
+            self.take(op, mfn, frame, Kind::Writable)
+        })
+    }
+
+    /// Drops a reference of [`Validator::take_writable`], which the caller must hold.
+    pub fn drop_writable(&self, _dom: DomId, mfn: Mfn) {
+        if let Some(frame) = self.frame(mfn) {
+            self.drop_unmapped_writable(frame);
+        }
+    }
+
+    /// Makes a frame of the domain's a descriptor page, or takes one more reference if it is one:
+    /// for a GDT or LDT. All its descriptors are checked, and brought into the form that they may
+    /// have ([`Validator::check_descriptor`]).
+    ///
+    /// # Errors
+    /// [`Cause::BadDescriptor`], and as [`Validator::pin`]; [`Cause::Busy`] if another CPU is
+    /// changing the frame.
+    pub fn take_descriptors(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
+        refusable(Operation::TakeDescriptors, dom, |op| {
+            let frame = self.named_frame(op, mfn)?;
+            self.take(op, mfn, frame, Kind::Descriptor)
+        })
+    }
+
+    /// Drops a reference of [`Validator::take_descriptors`], which the caller must hold; no CPU has
+    /// the page in its GDT or LDT any more on its account.
+    pub fn drop_descriptors(&self, _dom: DomId, mfn: Mfn) {
+        if let Some(frame) = self.frame(mfn)
+            && frame.leave(Kind::Descriptor, Some(self.clock.now())) == Left::Idle
+        {
+            frame.put();
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Changing one entry.
+//!
+//! The frame that holds the entry decides: a live table's is checked as its level demands, in a
+//! frame that the guest may write to anyway it is a plain store, in a descriptor page it is
+//! refused. The table is held by a type reference while its entry changes, so it can't be taken
+//! apart or change hands meanwhile.
+//!
+//! The new entry's references are taken before the entry is stored, the old one's dropped after:
+//! at no moment does a live entry hold less than it must. Whoever exchanged an old entry drops
+//! what *that* held, so two CPUs may change the same entry at once.
+
+use crate::budget::Budget;
+use crate::entry::{ACCESSED_DIRTY, Entry, HARMLESS, PRESENT, Rules};
+use crate::frame::{DomId, Index, Level, Mfn};
+use crate::frame_table::{FrameEntry, Kind, State};
+use crate::operation::{Halt, Op};
+use crate::platform::Platform;
+use crate::refusal::{Cause, Operation, Stop};
+use crate::validator::Validator;
+
+/// A change of one entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Who asks.
+    pub dom: DomId,
+    /// Whose the table is.
+    pub table_owner: DomId,
+    /// Whose the frame is that the entry points to. Another than the table's owner is refused:
+    /// flushes go where the frame's owner ran, and would miss the table's.
+    pub target_owner: DomId,
+    /// The frame that holds the entry.
+    pub table: Mfn,
+    /// Which of its entries.
+    pub index: Index,
+    /// The new entry.
+    pub value: u64,
+    /// Keep the accessed and dirty bits that are set.
+    pub preserve_ad: bool,
+}
+
+/// What an update found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Updated {
+    /// The entry that was there.
+    pub previous: Entry,
+    /// The level of the live table that holds it; `None` for a plain store.
+    pub level: Option<Level>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Swap {
+    /// The entry was as expected, and is the new one.
+    Done,
+    /// The entry was this one, and still is.
+    Differs(Entry),
+}
+
+impl<P: Platform> Validator<'_, P> {
+    /// Changes an entry.
+    ///
+    /// Flushing what the old entry mapped is the guest's business; where the promise depends on
+    /// it, the change of type flushes.
+    ///
+    /// # Errors
+    /// Refused: the table isn't its owner's, or not writable; the new entry is one that the level
+    /// doesn't permit, or its target can't be had. The old entry stands.
+    #[inline]
+    pub fn update(&self, update: Update, budget: &mut Budget) -> Result<Updated, Stop> {
+        let mut op = Op::new(Operation::Update, update.table_owner, budget);
+        self.update_any(&mut op, &update).map_err(|halt| op.stop(halt))
+    }
+
+    fn update_any(&self, op: &mut Op<'_>, update: &Update) -> Result<Updated, Halt> {
+        let Update { table, index, .. } = *update;
+        if update.table_owner != update.target_owner {
+            return Err(op.refuse(Cause::ForeignMapping, table, None, None));
+        }
+        self.settle_orphans(op)?;
+        let frame = self.named_frame(op, table)?;
+        let Some(kind) = self.join_table(op, frame) else {
+            return self.store_plainly(op, update, frame);
+        };
+        let level = kind.level().unwrap_or(Level::L1);
+        let change = Change { table, index, value: update.value, keep: update.kept() };
+        let changed = self.change(op, level, &change);
+        self.drop_table(op, table, frame, kind);
+        match changed {
+            Ok(previous) => Ok(Updated { previous: Entry::new(previous), level: Some(level) }),
+            Err(halt) => Err(halt),
+        }
+    }
+
+    /// Takes a reference of a live table of the operation's domain, of whatever level.
+    #[inline]
+    fn join_table(&self, op: &Op<'_>, frame: &FrameEntry) -> Option<Kind> {
+        if !frame.is_owned(op.owned) {
+            return None;
+        }
+        let kind = frame.join_table()?;
+        if frame.is_owned(op.owned) {
+            return Some(kind);
+        }
+        self.joined_a_foreign_frame(frame, kind);
+        None
+    }
+
+    /// Changes an entry of a live table that is held. Returns the one that was there.
+    #[inline]
+    fn change(&self, op: &mut Op<'_>, level: Level, change: &Change) -> Result<u64, Halt> {
+        let Change { table, index, value, keep } = *change;
+        // Before anything: also a harmless change of the hypervisor's own entries is none of a
+        // guest's business.
+        if let Err(halt) = self.check_slot(op, level, table, index) {
+            op.at(Some(level), table, index, value);
+            return Err(halt);
+        }
+        let effective = if value & PRESENT != 0 { Rules::effective(level, value) } else { value };
+        // Only a present entry may go the fast way, and only if its bits are permitted: what was
+        // there holds the same references, and all but harmless bits are the same.
+        if value & PRESENT != 0 && value & self.rules.forbidden(level) == 0 {
+            let mut current = self.read(table, index);
+            while (current ^ effective) & !HARMLESS == 0 {
+                let new = effective | current & keep;
+                match self.platform.compare_exchange_entry(table, index, current, new) {
+                    Ok(()) => return Ok(current),
+                    Err(now) => current = now,
+                }
+            }
+        }
+        self.change_fully(op, level, change, effective)
+    }
+
+    fn change_fully(
+        &self,
+        op: &mut Op<'_>,
+        level: Level,
+        change: &Change,
+        effective: u64,
+    ) -> Result<u64, Halt> {
+        let Change { table, index, value, keep } = *change;
+        if let Err(halt) = self.hold(op, level, table, value) {
+            op.at(Some(level), table, index, value);
+            return Err(halt);
+        }
+        let mut current = self.read(table, index);
+        loop {
+            let new = effective | current & keep;
+            match self.platform.compare_exchange_entry(table, index, current, new) {
+                Ok(()) => break,
+                Err(now) => current = now,
+            }
+        }
+        self.release_entry(op, level, table, current);
+        Ok(current)
+    }
+
+    /// Stores to a frame that is no live table: the guest may write there by itself.
+    #[inline(never)]
+    fn store_plainly(
+        &self,
+        op: &mut Op<'_>,
+        update: &Update,
+        frame: &FrameEntry,
+    ) -> Result<Updated, Halt> {
+        let Update { table, index, value, .. } = *update;
+        if let Err(halt) = self.take(op, table, frame, Kind::Writable) {
+            // A table, by now: another CPU promoted it, or is at it. Next time it's found so.
+            if halt == Halt::Refused && op.met_a_live_table() {
+                return Err(Halt::Preempted);
+            }
+            op.at(None, table, index, value);
+            return Err(halt);
+        }
+        let mut current = self.read(table, index);
+        loop {
+            let new = value | current & update.kept();
+            match self.platform.compare_exchange_entry(table, index, current, new) {
+                Ok(()) => break,
+                Err(now) => current = now,
+            }
+        }
+        self.drop_unmapped_writable(frame);
+        Ok(Updated { previous: Entry::new(current), level: None })
+    }
+
+    /// Carries out a guest's store to an L1 table that it has mapped read-only: the entry becomes
+    /// `new`, if it is `expected` (which the instruction read).
+    ///
+    /// # Errors
+    /// Refused: the frame is no L1 table of the domain's ([`Cause::NotATable`]), or as
+    /// [`Validator::update`].
+    pub fn update_l1_cas(
+        &self,
+        dom: DomId,
+        table: Mfn,
+        index: Index,
+        expected: u64,
+        new: u64,
+        budget: &mut Budget,
+    ) -> Result<Swap, Stop> {
+        let mut op = Op::new(Operation::EmulatedStore, dom, budget);
+        self.swap_leaf(&mut op, table, index, expected, new).map_err(|halt| op.stop(halt))
+    }
+
+    fn swap_leaf(
+        &self,
+        op: &mut Op<'_>,
+        table: Mfn,
+        index: Index,
+        expected: u64,
+        new: u64,
+    ) -> Result<Swap, Halt> {
+        self.settle_orphans(op)?;
+        let frame = self.named_frame(op, table)?;
+        if !self.join(op, frame, Kind::L1) {
+            let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
+            // Another CPU was faster, or is at it.
+            return Err(if op.met_a_live_table() { Halt::Preempted } else { halt });
+        }
+        let swapped = self.swap_held_leaf(op, table, index, expected, new);
+        self.drop_table(op, table, frame, Kind::L1);
+        swapped
+    }
+
+    fn swap_held_leaf(
+        &self,
+        op: &mut Op<'_>,
+        table: Mfn,
+        index: Index,
+        expected: u64,
+        new: u64,
+    ) -> Result<Swap, Halt> {
+        let current = self.read(table, index);
+        if current != expected {
+            return Ok(Swap::Differs(Entry::new(current)));
+        }
+        let live = new & PRESENT != 0;
+        let effective = if live { Rules::effective(Level::L1, new) } else { new };
+        let harmless = live
+            && new & self.rules.forbidden(Level::L1) == 0
+            && (current ^ effective) & !HARMLESS == 0;
+        if !harmless && let Err(halt) = self.hold(op, Level::L1, table, new) {
+            op.at(Some(Level::L1), table, index, new);
+            return Err(halt);
+        }
+        let swapped = self.platform.compare_exchange_entry(table, index, expected, effective);
+        let unused = match swapped {
+            _ if harmless => None,
+            Ok(()) => Some(expected),
+            Err(_) => Some(new),
+        };
+        if let Some(entry) = unused {
+            self.release_entry(op, Level::L1, table, entry);
+        }
+        Ok(match swapped {
+            Ok(()) => Swap::Done,
+            Err(now) => Swap::Differs(Entry::new(now)),
+        })
+    }
+}
+
+/// A change of an entry of a held table.
+struct Change {
+    table: Mfn,
+    index: Index,
+    value: u64,
+    /// Bits of the old entry that stay.
+    keep: u64,
+}
+
+impl Update {
+    #[inline]
+    const fn kept(&self) -> u64 {
+        if self.preserve_ad { ACCESSED_DIRTY } else { 0 }
+    }
+}
+
+impl Op<'_> {
+    /// Whether the frame that the refusal is about was a table of the operation's domain, which
+    /// could have been had but for another CPU.
+    #[cold]
+    fn met_a_live_table(&self) -> bool {
+        self.evidence().and_then(|evidence| evidence.seen).is_some_and(|seen| {
+            seen.owner() == Some(self.dom)
+                && seen.kind().level().is_some()
+                && !matches!(seen.state(), State::Idle | State::Partial)
+                && !seen.is_full()
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The validator: a frame table, a machine, and the rules.
+
+use crate::entry::Rules;
+use crate::frame::{CpuSet, DomId, Mfn};
+use crate::frame_table::{FrameEntry, FrameInfo};
+use crate::operation::{Halt, Op};
+use crate::platform::Platform;
+use crate::refusal::Cause;
+use crate::table::Orphans;
+use crate::tlb::{FlushClock, FlushTicket};
+
+/// What the machine has.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bits of a physical address (CPUID 0x80000008), 32..=52.
+    pub physical_bits: u8,
+    /// Whether no-execute is on (EFER.NXE).
+    pub nx: bool,
+    /// Highest frame of RAM: what lies beyond is no frame, even if the frame table has room.
+    pub max_mfn: Mfn,
+    /// What is up to us.
+    pub policy: Policy,
+}
+
+/// What is up to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The CPU has the L1TF flaw: entries that aren't present may not name frames that aren't the
+    /// guest's.
+    pub l1tf: bool,
+}
+
+/// Decides what guests may do to memory. Shared by all CPUs: every method takes `&self`, none
+/// blocks.
+#[derive(Debug)]
+pub struct Validator<'a, P> {
+    pub(crate) platform: P,
+    pub(crate) frames: &'a [FrameEntry],
+    pub(crate) rules: Rules,
+    pub(crate) policy: Policy,
+    pub(crate) clock: FlushClock,
+    pub(crate) orphans: Orphans,
+}
+
+impl<'a, P: Platform> Validator<'a, P> {
+    /// A validator over the frames `0..frames.len()`, none of them usable yet.
+    pub fn new(platform: P, frames: &'a [FrameEntry], limits: Limits) -> Validator<'a, P> {
+        let count =
+            usize::try_from(limits.max_mfn.get()).map_or(usize::MAX, |n| n.saturating_add(1));
+        Validator {
+            platform,
+            frames: &frames[..frames.len().min(count)],
+            rules: Rules::new(limits.physical_bits, limits.nx),
+            policy: limits.policy,
+            clock: FlushClock::new(),
+            orphans: Orphans::new(),
+        }
+    }
+
+    /// The machine.
+    pub fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Frames that there are at most: numbers below this.
+    pub fn frame_count(&self) -> u64 {
+        self.frames.len() as u64
+    }
+
+    /// The record of a frame.
+    #[inline(always)]
+    pub(crate) fn frame(&self, mfn: Mfn) -> Option<&'a FrameEntry> {
+        self.frames.get(usize::try_from(mfn.get()).ok()?)
+    }
+
+    /// The record of a frame that a guest named.
+    #[inline]
+    pub(crate) fn named_frame(&self, op: &mut Op<'_>, mfn: Mfn) -> Result<&'a FrameEntry, Halt> {
+        match self.frame(mfn) {
+            Some(frame) => Ok(frame),
+            None => Err(op.refuse(Cause::NoSuchFrame, mfn, None, None)),
+        }
+    }
+
+    /// Whose a frame is; `None` if it is free, or no frame of RAM. A frame's owner may change as
+    /// soon as this returns, unless a reference is held.
+    pub fn owner(&self, mfn: Mfn) -> Option<DomId> {
+        self.frame(mfn)?.ref_word().owner()
+    }
+
+    /// All that is known of a frame, for reports; `None` if there is no such frame.
+    pub fn info(&self, mfn: Mfn) -> Option<FrameInfo> {
+        Some(self.frame(mfn)?.info())
+    }
+
+    /// Begins a full flush of the calling CPU: all translations of guests, and the caches of page
+    /// walks. To be drawn *before* the flush, and given to [`Validator::cpu_flushed`] after it.
+    pub fn flush_begins(&self) -> FlushTicket {
+        self.clock.begin()
+    }
+
+    /// Notes that the flush for which the ticket was drawn is done on this CPU.
+    pub fn cpu_flushed(&self, cpu: usize, ticket: FlushTicket) {
+        self.clock.end(cpu, ticket);
+    }
+
+    /// Does a full flush of the calling CPU, told to the flush clock before and after.
+    pub fn flushing<T>(&self, cpu: usize, flush: impl FnOnce() -> T) -> T {
+        let ticket = self.flush_begins();
+        let result = flush();
+        self.cpu_flushed(cpu, ticket);
+        result
+    }
+
+    /// Flushes the CPUs that may remember a frame of the domain as it was before the stamp.
+    pub(crate) fn flush_since(&self, dom: DomId, stamp: Option<u64>) {
+        let Some(stamp) = stamp else { return };
+        let behind: CpuSet = self.clock.behind(stamp, self.platform.dirty_cpus(dom));
+        if !behind.is_empty() {
+            self.platform.flush_tlb(behind);
+        }
+    }
+}
