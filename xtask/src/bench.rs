@@ -1,5 +1,151 @@
-//! todo
-use crate::{cli::BenchArgs, exit::Exit};
-pub(crate) fn verb(_: &BenchArgs) -> anyhow::Result<Exit> {
-    anyhow::bail!("no")
+//! `bench`: what each operation costs in instructions, on Pinfold and on Xen.
+//!
+//! QEMU counts one nanosecond for each instruction, so the guest's time stamp counter counts
+//! instructions, and the figures repeat to the digit on any machine. The guest prints them as
+//! `BENCH name=... cost=...`; both runs go side by side.
+
+use crate::accel::Accel;
+use crate::cli::{BenchArgs, GuestArgs, Host};
+use crate::exit::Exit;
+use crate::guests::{self, Guest};
+use crate::machine::{Machine, Watch};
+use crate::run::{self, Plan};
+use crate::verdict::{self, Verdict};
+use crate::{fetch, image, paths, say};
+use anyhow::{Result, bail};
+use pinfold_abi::record::{Record, kind};
+use pinfold_image::size::Size;
+use std::time::Duration;
+
+/// The guest that measures.
+const GUEST: &str = "bench";
+/// Memory of the machine.
+const MEMORY: Size = Size(512 << 20);
+
+/// Rows of one run, in the guest's order: name and instructions.
+type Rows = Vec<(String, u64)>;
+
+/// `bench`.
+pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
+    let asked = GuestArgs {
+        guests: vec![GUEST.into()],
+        initrd: Vec::new(),
+        cmdline: Vec::new(),
+        vcpus: Vec::new(),
+        guest_mem: Vec::new(),
+    };
+    let guests = guests::resolve(&asked, &[image::HYPERVISOR])?;
+    fetch::qemu::ensure()?;
+    fetch::bootloader::ensure()?;
+    let with_xen = !args.no_xen && xen_is_there();
+    let (ours, theirs) = {
+        let _step = say::Step::start("Counting instructions (a minute or two)");
+        std::thread::scope(|scope| {
+            let theirs =
+                with_xen.then(|| scope.spawn(|| measure(Host::Xen, &guests, args.timeout)));
+            let ours = measure(Host::Pinfold, &guests, args.timeout);
+            (ours, theirs.map(|thread| thread.join().expect("measuring does not panic")))
+        })
+    };
+    let (rows, verdict) = ours?;
+    let (xen_rows, xen_verdict) = theirs.transpose()?.unzip();
+    print!("{}", table(&rows, xen_rows.as_ref()));
+    for (on, verdict) in [("Pinfold", Some(verdict)), ("Xen", xen_verdict)] {
+        if let Some(verdict) = verdict.filter(|verdict| !verdict.is_ok()) {
+            say::note(format!("on {on}: FAILED: {}", verdict.why));
+            return Ok(verdict.exit);
+        }
+    }
+    if rows.is_empty() {
+        bail!("the guest {GUEST} ended well but measured nothing");
+    }
+    Ok(Exit::Ok)
+}
+
+fn xen_is_there() -> bool {
+    fetch::xen::ensure()
+        .inspect_err(|error| say::note(format!("Xen cannot be had here, Pinfold only: {error:#}")))
+        .is_ok()
+}
+
+/// Runs the guest on one of the two.
+fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> {
+    let name = if on == Host::Pinfold { "bench-pinfold" } else { "bench-xen" };
+    let machine =
+        Machine { smp: 1, mem: MEMORY, accel: Accel::Tcg, icount: true, gdb: false, screen: false };
+    let limit = Some(Duration::from_secs(timeout));
+    let plan = Plan { on, guests: guests.to_vec(), machine, limit, dir: paths::run_dir(name)? };
+    let mut rows = Rows::new();
+    let verdict = match on {
+        Host::Pinfold => {
+            let mut facts = verdict::pinfold::Facts::default();
+            let done = run::start(&plan, |line| {
+                facts.line(line);
+                rows.extend(row(line));
+                Watch::On
+            })?;
+            verdict::pinfold::judge(&facts, &done.ended, false)
+        }
+        Host::Xen => {
+            let mut facts = verdict::xen::Facts::default();
+            let done = run::start(&plan, |line| {
+                rows.extend(row(line));
+                facts.line(line)
+            })?;
+            verdict::xen::judge(&facts, &done.ended)
+        }
+    };
+    Ok((rows, verdict))
+}
+
+/// Reads `BENCH name=... cost=...`, alone on Xen and in a console record on Pinfold.
+fn row(line: &str) -> Option<(String, u64)> {
+    let text = match Record::parse(line) {
+        Some(record) if record.head.kind == kind::CONSOLE => record.body,
+        Some(_) => return None,
+        None => line,
+    };
+    let rest = text.trim().strip_prefix("BENCH ")?;
+    let value = |key: &str| rest.split(' ').find_map(|word| word.strip_prefix(key));
+    Some((value("name=")?.into(), value("cost=")?.parse().ok()?))
+}
+
+/// The figures side by side.
+fn table(ours: &Rows, theirs: Option<&Rows>) -> String {
+    let wide = ours.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(9);
+    let mut out =
+        format!("{:wide$}  {:>10}  {:>10}  {:>6}\n", "operation", "Pinfold", "Xen", "ratio");
+    for (name, cost) in ours {
+        let other = theirs.and_then(|rows| rows.iter().find(|(known, _)| known == name));
+        let (other, ratio) = match other {
+            Some((_, other)) if *other > 0 => {
+                (other.to_string(), format!("{:.2}", *cost as f64 / *other as f64))
+            }
+            _ => ("-".into(), "-".into()),
+        };
+        out += &format!("{name:wide$}  {cost:>10}  {other:>10}  {ratio:>6}\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_read_from_both_kinds_of_log() {
+        let expected = Some(("pin_l1".to_owned(), 132_572));
+        assert_eq!(row("BENCH name=pin_l1 cost=132572"), expected);
+        assert_eq!(row("[   1.000000] d1 | BENCH name=pin_l1 runs=3 cost=132572"), expected);
+        assert_eq!(row("[   1.000000] d1 MARK BENCH name=pin_l1 cost=1"), None);
+        assert_eq!(row("BENCH name=pin_l1"), None);
+    }
+
+    #[test]
+    fn the_table_has_the_ratio() {
+        let ours = vec![("a".to_owned(), 50), ("b".to_owned(), 7)];
+        let table = table(&ours, Some(&vec![("a".to_owned(), 200)]));
+        assert!(table.contains("0.25"), "{table}");
+        assert!(table.lines().last().unwrap().ends_with('-'), "{table}");
+    }
 }

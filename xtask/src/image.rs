@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 /// The package of the hypervisor.
 pub(crate) const HYPERVISOR: &str = "pinfold";
+/// Where it runs: the address that its boot configuration asks for (slot 261 of the top table).
+/// Its file is position-independent and begins at 0.
+pub(crate) const HYPERVISOR_BASE: u64 = 0xffff_8280_0000_0000;
 
 const SECTOR: u64 = 512;
 /// Where the partition begins: 1 MiB, the usual alignment.

@@ -124,10 +124,10 @@ fn on_xen(plan: &Plan) -> Result<Verdict> {
 /// The line that attaches gdb with symbols.
 fn attach_line(plan: &Plan) -> String {
     let symbols = match plan.on {
-        // The bootloader puts the position-independent kernel where the upper half begins.
         Host::Pinfold => format!(
-            "-ex 'add-symbol-file {} -o 0xffff800000000000'",
-            cargo::built(image::HYPERVISOR).display()
+            "-ex 'add-symbol-file {} -o {:#x}'",
+            cargo::built(image::HYPERVISOR).display(),
+            image::HYPERVISOR_BASE
         ),
         Host::Xen => plan.guests[0].kernel.display().to_string(),
     };

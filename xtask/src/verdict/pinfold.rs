@@ -25,6 +25,8 @@ pub(crate) struct Facts {
     pub(crate) aliases: u64,
     /// The first PANIC record's text.
     pub(crate) panic: Option<String>,
+    /// The line before was a PANIC record.
+    in_panic: bool,
     /// The END record.
     pub(crate) end: Option<End>,
 }
@@ -50,8 +52,18 @@ impl Facts {
 
     /// Takes one line.
     pub(crate) fn line(&mut self, line: &str) {
-        let Some(record) = Record::parse(line) else { return };
+        let Some(record) = Record::parse(line) else {
+            // A panic's words go on where the source place ends.
+            if let Some(panic) = &mut self.panic
+                && self.in_panic
+            {
+                panic.push(' ');
+                panic.push_str(line.trim());
+            }
+            return;
+        };
         self.alive = true;
+        self.in_panic = record.head.kind == kind::PANIC;
         let domain = match record.head.who {
             Who::Domain(domain) | Who::Vcpu(domain, _) => Some(domain),
             Who::Hypervisor => None,
