@@ -139,6 +139,8 @@ pub(super) static TABLE: &[Expected] = &[
     later("event.send_unbound_port", "-EINVAL"),
     later("event.send_port_4096", "-EINVAL"),
     later("event.alloc_unbound_self", "ok"),
+    same("sched.poll_128_bound_ports", "ok"),
+    same("sched.poll_129_bound_ports", "-EINVAL"),
     later("event.close", "ok"),
     later("event.close_again", "-EINVAL"),
     later("event.bind_virq_timer", "ok"),
