@@ -142,3 +142,11 @@ pub(crate) fn tail(log: &Path, count: usize) {
         eprintln!("    {line}");
     }
 }
+
+/// Prints the first lines of a log in which a guest names what was wrong.
+pub(crate) fn wrong(log: &Path, count: usize) {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    for line in text.lines().filter(|line| line.contains(" WRONG ")).take(count) {
+        eprintln!("    {line}");
+    }
+}

@@ -138,6 +138,7 @@ fn tell(name: &str, took: Duration, result: &Result<(), String>) {
             println!("FAIL  {name} ({took:.1} s): {why}");
             let log = paths::target().join("runs").join(format!("test-{name}")).join("serial.log");
             println!("      the end of {}:", paths::shown(&log));
+            run::wrong(&log, 20);
             run::tail(&log, 25);
         }
     }

@@ -28,6 +28,10 @@ pub(super) fn all() -> Vec<Case> {
             ..Case::new("command-line", vec![Spec::new("hello").told("a=1 b=two, three")]).on_xen()
         },
     ];
+    // The probe holds every answer against what Xen was seen to answer: a pass on both is agreement,
+    // but for the differences that its own table lists and gives a reason for.
+    cases.push(Case::new("probe", vec![Spec::new("probe")]));
+    cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     cases.extend(neighbours());
     cases.push(bad_images());
     cases
