@@ -62,8 +62,8 @@ pub const CR4_GUEST: u64 = CR4_TSD | CR4_DE | CR4_PAE | CR4_MCE | CR4_OSFXSR | C
 /// hypervisor's. They must be derived from the guest's value, never from what the CPU happens to
 /// have (the lesson of XSA-293).
 pub const CR4_EFFECTIVE: u64 = CR4_TSD | CR4_DE;
-/// CR4 of a new vCPU.
-pub const CR4_INITIAL: u64 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+/// CR4 of a new vCPU, as the reference shows it.
+pub const CR4_INITIAL: u64 = CR4_PAE | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 /// Every bit that the manual defines (up to FRED and LAM); the others are reserved.
 const CR4_DEFINED: u64 = 0x1_1bff_7fff;
 
@@ -72,16 +72,18 @@ const CR4_DEFINED: u64 = 0x1_1bff_7fff;
 pub struct Cr4Write {
     /// What the guest reads from now on.
     pub view: u64,
-    /// What it asked for and does not get; worth a line in the log.
+    /// Bits that it asked to be otherwise; worth a line in the log.
     pub ignored: u64,
 }
 
-/// `mov cr4, r`: #GP for reserved bits and for clearing PAE; what the guest can't have is ignored.
+/// `mov cr4, r`: #GP for reserved bits. What the guest can't have or can't be without is ignored,
+/// as the reference does: it neither complains of SMEP nor of a missing PAE.
 pub const fn cr4_write(new: u64) -> Result<Cr4Write, GeneralProtection> {
-    if new & !CR4_DEFINED != 0 || new & CR4_PAE == 0 {
+    if new & !CR4_DEFINED != 0 {
         return Err(GeneralProtection);
     }
-    Ok(Cr4Write { view: new & CR4_GUEST, ignored: new & !CR4_GUEST })
+    let view = new & CR4_GUEST | CR4_PAE;
+    Ok(Cr4Write { view, ignored: view ^ new })
 }
 
 #[cfg(test)]
@@ -90,6 +92,8 @@ mod tests {
 
     #[test]
     fn only_ts_can_change_in_cr0() {
+        assert_eq!(cr0_read(false), 0x8005_0033);
+        assert_eq!(cr0_read(true), 0x8005_003b);
         assert_eq!(cr0_write(cr0_read(false)), Ok(false));
         assert_eq!(cr0_write(cr0_read(true)), Ok(true));
         for bit in (0..64).filter(|&bit| 1 << bit != CR0_TS) {
@@ -113,10 +117,15 @@ mod tests {
             cr4_write(CR4_PAE | CR4_TSD | smep),
             Ok(Cr4Write { view: CR4_PAE | CR4_TSD, ignored: smep })
         );
-        assert_eq!(cr4_write(CR4_TSD), Err(GeneralProtection), "PAE");
+        assert_eq!(
+            cr4_write(CR4_TSD),
+            Ok(Cr4Write { view: CR4_PAE | CR4_TSD, ignored: CR4_PAE }),
+            "PAE stays"
+        );
         for bit in [15, 26, 33, 63] {
             assert_eq!(cr4_write(CR4_PAE | 1 << bit), Err(GeneralProtection), "bit {bit}");
         }
+        assert_eq!(CR4_INITIAL, 0x660);
         assert_eq!(cr4_write(CR4_INITIAL), Ok(Cr4Write { view: CR4_INITIAL, ignored: 0 }));
     }
 }

@@ -149,8 +149,11 @@ pub const SHOWN: &[Shown] = &[
 const LAST_BASIC: u32 = 7;
 /// The highest extended leaf shown.
 const LAST_EXTENDED: u32 = 0x8000_0008;
-/// The highest of the hypervisor's leaves. Without leaf +5, grant tables are version 1.
-const LAST_HYPERVISOR: u32 = FIRST_LEAF + 4;
+/// The highest of the hypervisor's leaves.
+const LAST_HYPERVISOR: u32 = FIRST_LEAF + 5;
+/// Bits of the widest machine address that a guest is ever given. 16 TiB is the most that version 1
+/// of the grant tables can name; more would make guests insist on version 2.
+pub const MACHINE_ADDRESS_WIDTH: u32 = 44;
 /// Leaf 1 ecx: there is a hypervisor.
 const HYPERVISOR: u32 = 1 << 31;
 
@@ -221,6 +224,8 @@ const fn hypervisor(leaf: u32, subleaf: u32, context: &CpuidContext) -> [u32; 4]
         // TSC: offset 0, then how to make nanoseconds of it.
         (3, 1) => [0, 0, context.tsc_to_system_mul, context.tsc_shift as u8 as u32],
         (3, 2) => [context.tsc_khz, 0, 0, 0],
+        // Leaf +4 is about hardware-assisted guests.
+        (5, 0) => [0, MACHINE_ADDRESS_WIDTH, 0, 0],
         _ => [0; 4],
     }
 }

@@ -75,8 +75,10 @@ fn the_signature_is_found_and_reaches_to_leaf_two() {
     let [eax, ebx, ecx, edx] = shown(FIRST_LEAF, 0);
     let name: std::vec::Vec<u8> = [ebx, ecx, edx].iter().flat_map(|w| w.to_le_bytes()).collect();
     assert_eq!(name, b"XenVMMXenVMM");
-    assert!((FIRST_LEAF + 2..FIRST_LEAF + 5).contains(&eax));
+    assert_eq!(eax, FIRST_LEAF + 5);
     assert_eq!(shown(FIRST_LEAF + 1, 0), [0x0004_0011, 0, 0, 0]);
+    assert_eq!(shown(FIRST_LEAF + 5, 0), [0, 44, 0, 0]);
+    assert_eq!(shown(FIRST_LEAF + 5, 1), [0; 4]);
     assert_eq!(shown(FIRST_LEAF + 2, 0), [1, 0x4000_0000, 1, 0]);
 }
 

@@ -1,7 +1,8 @@
 //! Debug registers as a guest may set them (Intel SDM vol. 3, 18.2).
 //!
 //! A breakpoint in the hypervisor's own memory would make it trap in its entry code, so addresses
-//! are checked; DR6 and DR7 are freed of all that a guest must not switch on. A guest is not shown
+//! are checked; in DR6 and DR7 reserved bits are put right, and what a guest must not switch on is
+//! refused. A guest is not shown
 //! AMD's breakpoint address masks (CPUID hides them), with which a range would have to be checked
 //! (XSA-444). The CPU aligns a breakpoint to its length, so one that begins below the hole ends
 //! there too.
@@ -17,8 +18,10 @@ pub const DR6_STATUS: u64 = 0xe00f;
 pub const DR7_ONES: u64 = 0x400;
 /// DR7: the enable bits of the four breakpoints, local and global.
 pub const DR7_ENABLES: u64 = 0xff;
-/// DR7: bits that a guest may set: enables, LE and GE, conditions and lengths. Not GD (bit 13),
-/// which would trap the hypervisor's own accesses, and not RTM (bit 11), which is hidden.
+/// DR7: every access to a debug register traps; the hypervisor's own would.
+const DR7_GENERAL_DETECT: u64 = 1 << 13;
+/// DR7: bits that a guest may set: enables, LE and GE, conditions and lengths. Not RTM (bit 11),
+/// which is hidden.
 const DR7_GUEST: u64 = 0xffff_03ff;
 /// The low half of the address space ends here.
 const LOW_HALF_END: u64 = 1 << 47;
@@ -43,37 +46,40 @@ impl Default for DebugRegisters {
 impl DebugRegisters {
     /// Changes a register. `debug_extensions`: the guest's CR4.DE.
     ///
-    /// The error is the hypercall's: EPERM for an address that is not the guest's, ENODEV for DR4
-    /// and DR5, EINVAL for what is no register. A trapped `mov` turns any of them into a fault.
+    /// The error is the hypercall's, and what the reference gives: EPERM for an address that is not
+    /// the guest's, for GD and for I/O breakpoints without CR4.DE; EINVAL for a wide value in DR6
+    /// or DR7; ENODEV for what is no register. A trapped `mov` turns any of them into a fault.
     pub const fn set(
         &mut self,
         register: u64,
         value: u64,
         debug_extensions: bool,
     ) -> Result<(), Errno> {
-        match register {
-            0..=3 => {
+        match resolve(register, debug_extensions) {
+            Some(Register::Address(index)) => {
                 if !is_guest_address(value) {
                     return Err(Errno::EPERM);
                 }
-                self.addresses[register as usize] = value;
+                self.addresses[index] = value;
             }
-            4 | 5 => return Err(Errno::ENODEV),
-            6 => self.status = value & DR6_STATUS | DR6_ONES,
-            7 => self.control = sanitised_control(value, debug_extensions),
-            _ => return Err(Errno::EINVAL),
+            Some(_) if value > u32::MAX as u64 => return Err(Errno::EINVAL),
+            Some(Register::Status) => self.status = value & DR6_STATUS | DR6_ONES,
+            Some(Register::Control) => match checked_control(value, debug_extensions) {
+                Ok(control) => self.control = control,
+                Err(error) => return Err(error),
+            },
+            None => return Err(Errno::ENODEV),
         }
         Ok(())
     }
 
-    /// Reads a register; errors as for [`DebugRegisters::set`].
-    pub const fn get(&self, register: u64) -> Result<u64, Errno> {
-        match register {
-            0..=3 => Ok(self.addresses[register as usize]),
-            4 | 5 => Err(Errno::ENODEV),
-            6 => Ok(self.status),
-            7 => Ok(self.control),
-            _ => Err(Errno::EINVAL),
+    /// Reads a register; ENODEV for what is none. `debug_extensions`: the guest's CR4.DE.
+    pub const fn get(&self, register: u64, debug_extensions: bool) -> Result<u64, Errno> {
+        match resolve(register, debug_extensions) {
+            Some(Register::Address(index)) => Ok(self.addresses[index]),
+            Some(Register::Status) => Ok(self.status),
+            Some(Register::Control) => Ok(self.control),
+            None => Err(Errno::ENODEV),
         }
     }
 
@@ -83,19 +89,41 @@ impl DebugRegisters {
     }
 }
 
-/// DR7 without what a guest must not have. An I/O breakpoint (condition 2) exists only with CR4.DE;
-/// without it the condition is undefined, so it is switched off.
-const fn sanitised_control(value: u64, debug_extensions: bool) -> u64 {
-    let mut control = value & DR7_GUEST;
+/// What a register number means.
+enum Register {
+    Address(usize),
+    Status,
+    Control,
+}
+
+/// DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set.
+const fn resolve(register: u64, debug_extensions: bool) -> Option<Register> {
+    match register {
+        0..=3 => Some(Register::Address(register as usize)),
+        4 if !debug_extensions => Some(Register::Status),
+        5 if !debug_extensions => Some(Register::Control),
+        6 => Some(Register::Status),
+        7 => Some(Register::Control),
+        _ => None,
+    }
+}
+
+/// DR7 with its reserved bits put right. An I/O breakpoint (condition 2) exists only with CR4.DE; on
+/// a breakpoint that is not enabled the condition does not matter.
+const fn checked_control(value: u64, debug_extensions: bool) -> Result<u64, Errno> {
+    if value & DR7_GENERAL_DETECT != 0 {
+        return Err(Errno::EPERM);
+    }
     let mut index = 0;
     while index < 4 {
-        let condition = control >> (16 + 4 * index) & 3;
-        if condition == 2 && !debug_extensions {
-            control &= !(3 << (2 * index));
+        let enabled = value >> (2 * index) & 3 != 0;
+        let condition = value >> (16 + 4 * index) & 3;
+        if enabled && condition == 2 && !debug_extensions {
+            return Err(Errno::EPERM);
         }
         index += 1;
     }
-    control | DR7_ONES
+    Ok(value & DR7_GUEST | DR7_ONES)
 }
 
 const fn is_guest_address(address: u64) -> bool {
@@ -112,38 +140,53 @@ mod tests {
         let mut dr = DebugRegisters::default();
         for good in [0, LOW_HALF_END - 1, HYPERVISOR_END, u64::MAX] {
             assert_eq!(dr.set(2, good, false), Ok(()));
-            assert_eq!(dr.get(2), Ok(good));
+            assert_eq!(dr.get(2, false), Ok(good));
         }
         for bad in [LOW_HALF_END, HYPERVISOR_START - 1, HYPERVISOR_START, HYPERVISOR_END - 1] {
             assert_eq!(dr.set(2, bad, false), Err(Errno::EPERM));
         }
-        assert_eq!(dr.get(2), Ok(u64::MAX));
+        assert_eq!(dr.get(2, false), Ok(u64::MAX));
     }
 
     #[test]
-    fn there_are_six_registers() {
+    fn there_are_six_registers_and_two_more_names() {
         let mut dr = DebugRegisters::default();
-        for (register, error) in [(4, Errno::ENODEV), (5, Errno::ENODEV), (8, Errno::EINVAL)] {
-            assert_eq!(dr.set(register, 0, true), Err(error));
-            assert_eq!(dr.get(register), Err(error));
+        assert_eq!(dr.set(4, 1, false), Ok(()));
+        assert_eq!(dr.get(4, false), Ok(DR6_ONES | 1));
+        assert_eq!(dr.get(6, true), Ok(DR6_ONES | 1));
+        assert_eq!(dr.set(5, 1, false), Ok(()));
+        assert_eq!(dr.get(7, false), Ok(DR7_ONES | 1));
+        for register in [4, 5, 8, u64::MAX] {
+            assert_eq!(dr.set(register, 0, true), Err(Errno::ENODEV));
+            assert_eq!(dr.get(register, true), Err(Errno::ENODEV));
         }
-        assert_eq!(dr.set(u64::MAX, 0, true), Err(Errno::EINVAL));
+        assert_eq!(dr.get(8, false), Err(Errno::ENODEV));
     }
 
     #[test]
-    fn status_and_control_are_sanitised() {
+    fn reserved_bits_are_put_right() {
         let mut dr = DebugRegisters::default();
-        assert_eq!(dr.set(6, u64::MAX, false), Ok(()));
+        assert_eq!(dr.set(6, 0xffff_ffff, false), Ok(()));
         assert_eq!(dr.status, 0xffff_efff);
         assert_eq!(dr.set(6, 0, false), Ok(()));
         assert_eq!(dr.status, 0xffff_0ff0);
-        assert_eq!(dr.set(7, 1 << 13 | 1 << 11 | 1 << 40 | 3, false), Ok(()));
+        assert_eq!(dr.set(7, 1 << 11 | 1 << 14 | 3, false), Ok(()));
         assert_eq!(dr.control, 0x403);
         assert!(dr.is_active());
+        for register in [6, 7] {
+            assert_eq!(dr.set(register, 1 << 32, false), Err(Errno::EINVAL));
+        }
+        assert_eq!(dr.control, 0x403);
+    }
+
+    #[test]
+    fn a_guest_traps_neither_debug_registers_nor_ports() {
+        let mut dr = DebugRegisters::default();
+        assert_eq!(dr.set(7, 1 << 13, true), Err(Errno::EPERM));
         // Breakpoint 1 on, condition I/O.
         let io = 0b0100 | 2 << 20;
-        assert_eq!(dr.set(7, io, false), Ok(()));
-        assert_eq!(dr.control & DR7_ENABLES, 0);
+        assert_eq!(dr.set(7, io, false), Err(Errno::EPERM));
+        assert_eq!(dr.set(7, 2 << 20, false), Ok(()), "off");
         assert!(!dr.is_active());
         assert_eq!(dr.set(7, io, true), Ok(()));
         assert_eq!(dr.control, io | DR7_ONES);

@@ -2,7 +2,9 @@
 //!
 //! Numbers are those of the Intel SDM vol. 4 and the AMD APM vol. 2 appendix A. A guest has no
 //! MSR of its own but the three segment bases; for the rest it is told what a quiet machine would
-//! say, or refused. Kernels read MSRs with a fault handler in place, so a refusal is safe.
+//! say, or refused. Kernels access MSRs with a fault handler in place, so a refusal is safe.
+//! What is refused is what the reference refuses: among it any write of PAT, TSC and APIC base, even
+//! of the value that is there.
 
 use crate::GeneralProtection;
 use pinfold_abi::layout::PAGE_SIZE;
@@ -23,14 +25,6 @@ pub const MISC_ENABLE: u32 = 0x1a0;
 pub const PAT: u32 = 0x277;
 /// Extended features.
 pub const EFER: u32 = 0xc000_0080;
-/// `syscall` selectors.
-pub const STAR: u32 = 0xc000_0081;
-/// `syscall` entry.
-pub const LSTAR: u32 = 0xc000_0082;
-/// `syscall` entry of 32-bit code.
-pub const CSTAR: u32 = 0xc000_0083;
-/// Flags that `syscall` clears.
-pub const SFMASK: u32 = 0xc000_0084;
 /// FS base.
 pub const FS_BASE: u32 = 0xc000_0100;
 /// The live GS base.
@@ -98,7 +92,6 @@ pub const fn read(msr: u32, context: &MsrContext) -> Result<u64, GeneralProtecti
         TSC => context.tsc,
         APIC_BASE if context.boot_vcpu => APIC_BASE_VALUE | APIC_BASE_BSP,
         APIC_BASE => APIC_BASE_VALUE,
-        STAR | LSTAR | CSTAR | SFMASK => 0,
         PLATFORM_INFO | MISC_FEATURES | MISC_ENABLE | UCODE_REV => 0,
         _ => return Err(GeneralProtection),
     })
@@ -119,7 +112,7 @@ pub const fn write(msr: u32, value: u64) -> Result<WriteEffect, GeneralProtectio
         }
         EFER if value == EFER_VIEW => WriteEffect::Ignore,
         PLATFORM_INFO | MISC_FEATURES | UCODE_REV if value == 0 => WriteEffect::Ignore,
-        PAT | TSC | APIC_BASE | MISC_ENABLE => WriteEffect::Ignore,
+        MISC_ENABLE => WriteEffect::Ignore,
         _ => return Err(GeneralProtection),
     })
 }
@@ -162,13 +155,35 @@ mod tests {
         assert_eq!(read(APIC_BASE, &second), Ok(0xfee0_0800));
         assert_eq!(write(EFER, EFER_VIEW), Ok(WriteEffect::Ignore));
         assert_eq!(write(EFER, EFER_VIEW | 1 << 12), Err(GeneralProtection), "SVME");
+        for (msr, value) in [(PAT, PAT_VALUE), (TSC, 0), (APIC_BASE, APIC_BASE_VALUE), (EFER, 0)] {
+            assert_eq!(write(msr, value), Err(GeneralProtection), "{msr:#x}");
+        }
+        assert_eq!(write(MISC_ENABLE, 0), Ok(WriteEffect::Ignore));
         assert_eq!(write(MISC_FEATURES, 1), Err(GeneralProtection), "CPUID faulting");
     }
 
     #[test]
     fn what_is_hidden_is_refused() {
         // MTRR, machine checks, PMU, speculation control, TSC_AUX, SYSENTER.
-        for msr in [0x2ff, 0x200, 0x179, 0x400, 0x186, 0x48, 0x49, 0x10a, 0xc000_0103, 0x174] {
+        // And where `syscall` goes, which is the hypervisor's.
+        for msr in [
+            0x2ff,
+            0x200,
+            0x179,
+            0x400,
+            0x186,
+            0x48,
+            0x49,
+            0x10a,
+            0xc000_0103,
+            0x174,
+            0xc000_0081,
+            0xc000_0082,
+            0xc000_0083,
+            0xc000_0084,
+            0x802,
+            0x1234_5678,
+        ] {
             assert_eq!(read(msr, &CONTEXT), Err(GeneralProtection), "{msr:#x}");
             assert_eq!(write(msr, 0), Err(GeneralProtection), "{msr:#x}");
         }
