@@ -1,0 +1,106 @@
+//! The local interrupt controller: end of interrupt and the one-shot timer.
+//!
+//! Intel SDM vol. 3, chapter 11 (registers in table 11-1). Registers are reached through memory;
+//! x2APIC mode, if the firmware left it on, through MSRs.
+
+use super::idt::{SPURIOUS_VECTOR, TIMER_VECTOR};
+use core::sync::atomic::{AtomicU64, Ordering};
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
+
+const EOI: u32 = 0xb0;
+const SPURIOUS: u32 = 0xf0;
+const IRR: u32 = 0x200;
+const LVT_TIMER: u32 = 0x320;
+const LVT_LINT0: u32 = 0x350;
+const LVT_LINT1: u32 = 0x360;
+const LVT_ERROR: u32 = 0x370;
+const INITIAL_COUNT: u32 = 0x380;
+const CURRENT_COUNT: u32 = 0x390;
+const DIVIDE: u32 = 0x3e0;
+
+const MASKED: u32 = 1 << 16;
+const APIC_ON: u32 = 1 << 8;
+/// Divide by 16.
+const DIVIDE_BY_16: u32 = 0b0011;
+
+/// Address of the registers in the hypervisor's mapping; 0 in x2APIC mode. Written once at boot.
+static REGISTERS: AtomicU64 = AtomicU64::new(0);
+/// Timer ticks per millisecond, measured at boot.
+static TICKS_PER_MS: AtomicU64 = AtomicU64::new(1);
+
+/// Physical address of the registers.
+pub fn physical_address() -> u64 {
+    ApicBase::read().0.start_address().as_u64()
+}
+
+fn read(register: u32) -> u32 {
+    let base = REGISTERS.load(Ordering::Relaxed);
+    // SAFETY: `init` got the mapping of the registers; each is a naturally aligned word. In x2APIC
+    // mode the MSR of a register is 0x800 + its offset / 16 (SDM vol. 3, table 11-6).
+    unsafe {
+        if base == 0 {
+            Msr::new(0x800 + (register >> 4)).read() as u32
+        } else {
+            ((base + u64::from(register)) as *const u32).read_volatile()
+        }
+    }
+}
+
+fn write(register: u32, value: u32) {
+    let base = REGISTERS.load(Ordering::Relaxed);
+    // SAFETY: as for `read`; writes here only concern this processor's timer and acknowledgements.
+    unsafe {
+        if base == 0 {
+            Msr::new(0x800 + (register >> 4)).write(u64::from(value));
+        } else {
+            ((base + u64::from(register)) as *mut u32).write_volatile(value);
+        }
+    }
+}
+
+/// Switches the controller on with everything but the timer masked. `registers` is where its page
+/// is mapped (uncached).
+pub fn init(registers: u64) {
+    let (_, flags) = ApicBase::read();
+    let x2apic = flags.contains(ApicBaseFlags::X2APIC_ENABLE);
+    REGISTERS.store(if x2apic { 0 } else { registers }, Ordering::Relaxed);
+    for lvt in [LVT_LINT0, LVT_LINT1, LVT_ERROR] {
+        write(lvt, MASKED);
+    }
+    write(DIVIDE, DIVIDE_BY_16);
+    write(LVT_TIMER, u32::from(TIMER_VECTOR));
+    write(INITIAL_COUNT, 0);
+    write(SPURIOUS, APIC_ON | u32::from(SPURIOUS_VECTOR));
+}
+
+/// Starts the timer at its highest count, for calibration.
+pub fn start_calibration() {
+    write(INITIAL_COUNT, u32::MAX);
+}
+
+/// Ends the calibration: `elapsed_us` microseconds have gone by. Returns ticks per millisecond.
+pub fn end_calibration(elapsed_us: u64) -> u64 {
+    let ticks = u64::from(u32::MAX - read(CURRENT_COUNT));
+    write(INITIAL_COUNT, 0);
+    let per_ms = (ticks * 1000 / elapsed_us.max(1)).max(1);
+    TICKS_PER_MS.store(per_ms, Ordering::Relaxed);
+    per_ms
+}
+
+/// Lets the timer fire once, `us` microseconds from now (at least one tick, at most the counter's
+/// range; a longer wait fires early).
+pub fn arm_timer(us: u64) {
+    let ticks = TICKS_PER_MS.load(Ordering::Relaxed).saturating_mul(us) / 1000;
+    write(INITIAL_COUNT, ticks.clamp(1, u64::from(u32::MAX)) as u32);
+}
+
+/// Acknowledges the interrupt that is being handled.
+pub fn end_of_interrupt() {
+    write(EOI, 0);
+}
+
+/// Whether the timer's interrupt waits to be delivered: how long operations learn, with
+/// interrupts off, that their time is up.
+pub fn timer_is_pending() -> bool {
+    read(IRR + 0x10 * (u32::from(TIMER_VECTOR) / 32)) & 1 << (TIMER_VECTOR % 32) != 0
+}

@@ -1,0 +1,123 @@
+//! Control registers and the MSRs of system calls, set once per processor.
+
+use super::gdt::HYPERVISOR_CS;
+use super::{entry, user_copy};
+use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_abi::layout::FLAT_RING3_CS32;
+use pinfold_emulate::control::CR4_EFFECTIVE;
+use raw_cpuid::CpuId;
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::model_specific::Msr;
+
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
+const FMASK: u32 = 0xc000_0084;
+const SYSENTER_CS: u32 = 0x174;
+
+/// CR4 without what a guest asked for. Written once at boot.
+static HYPERVISOR_CR4: AtomicU64 = AtomicU64::new(0);
+
+/// What of the optional protections this processor has and now uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Protections {
+    /// Ring 0 can't execute user pages.
+    pub smep: bool,
+    /// Ring 0 can't touch user pages by mistake.
+    pub smap: bool,
+    /// Ring 3 can't read descriptor-table addresses.
+    pub umip: bool,
+    /// Bits of a physical address.
+    pub physical_bits: u8,
+    /// The processor may speculate through entries that aren't present (Intel's RDCL_NO unset).
+    pub l1tf: bool,
+}
+
+/// Sets the control registers as the hypervisor wants them.
+pub fn set_up() -> Protections {
+    let cpuid = CpuId::new();
+    let extended = cpuid.get_extended_feature_info();
+    let smep = extended.as_ref().is_some_and(|f| f.has_smep());
+    let smap = extended.as_ref().is_some_and(|f| f.has_smap());
+    let umip = extended.as_ref().is_some_and(|f| f.has_umip());
+    let physical_bits =
+        cpuid.get_processor_capacity_feature_info().map_or(36, |c| c.physical_address_bits());
+
+    // CR0.TS is off: guests' FPU state is switched eagerly. WP makes ring 0 honour read-only
+    // pages, which copies to guests rely on.
+    // SAFETY: paging and protection stay on; no code relies on the bits that change.
+    unsafe {
+        Cr0::write(
+            Cr0Flags::PROTECTED_MODE_ENABLE
+                | Cr0Flags::MONITOR_COPROCESSOR
+                | Cr0Flags::EXTENSION_TYPE
+                | Cr0Flags::NUMERIC_ERROR
+                | Cr0Flags::WRITE_PROTECT
+                | Cr0Flags::ALIGNMENT_MASK
+                | Cr0Flags::PAGING,
+        );
+    }
+    // PGE: the hypervisor's own mappings are global, the guests' never are.
+    let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
+        | Cr4Flags::PAGE_GLOBAL
+        | Cr4Flags::OSFXSR
+        | Cr4Flags::OSXMMEXCPT_ENABLE
+        | Cr4Flags::MACHINE_CHECK_EXCEPTION;
+    cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, smep);
+    cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, smap);
+    cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, umip);
+    // SAFETY: each bit is offered by the processor; the hypervisor's pages are supervisor pages.
+    unsafe {
+        Cr4::write(cr4);
+        Efer::update(|efer| {
+            efer.insert(EferFlags::NO_EXECUTE_ENABLE | EferFlags::SYSTEM_CALL_EXTENSIONS);
+        });
+    }
+    HYPERVISOR_CR4.store(cr4.bits(), Ordering::Relaxed);
+    if smap {
+        user_copy::smap_is_on();
+    }
+    set_up_system_calls();
+    let l1tf = cpuid.get_vendor_info().is_some_and(|v| v.as_str() == "GenuineIntel")
+        && !(has_arch_capabilities() && rdcl_no());
+    Protections { smep, smap, umip, physical_bits, l1tf }
+}
+
+/// CPUID leaf 7, edx bit 29 (Intel SDM vol. 2, CPUID).
+fn has_arch_capabilities() -> bool {
+    raw_cpuid::cpuid!(7, 0).edx & 1 << 29 != 0
+}
+
+/// IA32_ARCH_CAPABILITIES.RDCL_NO (Intel SDM vol. 4, MSR 10AH, bit 0).
+fn rdcl_no() -> bool {
+    // SAFETY: the caller saw the CPUID bit that announces the MSR.
+    unsafe { Msr::new(0x10a).read() & 1 != 0 }
+}
+
+/// Makes the guest's wishes for CR4 effective. Derived from what the hypervisor wants and what the
+/// guest has, never from what is in the register (XSA-293).
+pub fn load_guest_cr4(guest: u64) {
+    let own = HYPERVISOR_CR4.load(Ordering::Relaxed);
+    let wanted = Cr4Flags::from_bits_retain(own | guest & CR4_EFFECTIVE);
+    if Cr4::read() != wanted {
+        // SAFETY: the hypervisor's own bits stay as `set_up` chose them; the guest's are TSD and
+        // DE, which change nothing for ring 0 but DR4 and DR5, which it never names.
+        unsafe { Cr4::write(wanted) };
+    }
+}
+
+fn set_up_system_calls() {
+    let star = u64::from(FLAT_RING3_CS32) << 48 | u64::from(HYPERVISOR_CS) << 32;
+    // Cleared on entry: everything but the always-one bit and the arithmetic flags; most of all
+    // IF, TF, DF, NT and AC (Intel SDM vol. 3, 5.8.8).
+    let fmask: u64 = 0x0025_7700;
+    // SAFETY: the entry points are the stubs made for them; sysenter is switched off by a null
+    // code segment, so it faults with #GP.
+    unsafe {
+        Msr::new(STAR).write(star);
+        Msr::new(LSTAR).write(entry::syscall_entry());
+        Msr::new(CSTAR).write(entry::compat_syscall_entry());
+        Msr::new(FMASK).write(fmask);
+        Msr::new(SYSENTER_CS).write(0);
+    }
+}

@@ -1,0 +1,62 @@
+//! The interrupt descriptor table: 256 gates to the stubs of `entry`.
+
+use super::entry;
+use super::gdt::HYPERVISOR_CS;
+use super::percpu::Ist;
+use spin::Once;
+use x86_64::VirtAddr;
+use x86_64::instructions::tables::lidt;
+use x86_64::structures::DescriptorTablePointer;
+
+/// Vector of the timer interrupt.
+pub const TIMER_VECTOR: u8 = 0xf0;
+/// Vector of spurious interrupts.
+pub const SPURIOUS_VECTOR: u8 = 0xff;
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Gate {
+    low: u64,
+    high: u64,
+}
+
+/// An interrupt gate (IF is cleared on entry), Intel SDM vol. 3, 6.14.1.
+fn gate(handler: u64, ist: Option<Ist>, dpl: u64) -> Gate {
+    let ist = ist.map_or(0, |ist| ist as u64 + 1);
+    let kind = 0x8e | dpl << 5;
+    Gate {
+        low: (handler & 0xffff)
+            | u64::from(HYPERVISOR_CS) << 16
+            | ist << 32
+            | kind << 40
+            | (handler >> 16 & 0xffff) << 48,
+        high: handler >> 32,
+    }
+}
+
+static IDT: Once<[Gate; 256]> = Once::new();
+
+/// Builds the table at the first call and loads it.
+pub fn load() {
+    let table = IDT.call_once(|| {
+        core::array::from_fn(|vector| {
+            let stub = entry::stub(vector as u8);
+            match vector as u8 {
+                1 => gate(entry::debug_stub(), Some(Ist::Debug), 0),
+                2 => gate(entry::paranoid_stub(2), Some(Ist::Nmi), 0),
+                8 => gate(entry::paranoid_stub(8), Some(Ist::DoubleFault), 0),
+                18 => gate(entry::paranoid_stub(18), Some(Ist::MachineCheck), 0),
+                // `int3`, `into` and the fast system call `int 0x80` work from ring 3; every other
+                // `int n` arrives as #GP and is judged there.
+                3 | 4 | 0x80 => gate(stub, None, 3),
+                _ => gate(stub, None, 0),
+            }
+        })
+    });
+    let pointer = DescriptorTablePointer {
+        limit: (size_of_val(table) - 1) as u16,
+        base: VirtAddr::from_ptr(table),
+    };
+    // SAFETY: the table lives for ever and every gate leads to a stub.
+    unsafe { lidt(&pointer) };
+}

@@ -1,0 +1,115 @@
+//! From the boot loader's hands to the first guest.
+
+pub mod acpi;
+pub mod archive;
+pub mod early;
+pub mod paging;
+
+use crate::arch::{apic, control, gdt, idt, percpu, port};
+use crate::memory::layout;
+use crate::{console, domain, memory, time};
+use arrayvec::ArrayVec;
+use bootloader_api::config::Mapping;
+use bootloader_api::info::MemoryRegionKind;
+use bootloader_api::{BootInfo, BootloaderConfig};
+use early::{EarlyFrames, Region};
+
+/// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
+static CONFIG: BootloaderConfig = {
+    let mut config = BootloaderConfig::new_default();
+    config.kernel_stack_size = 128 * 1024;
+    config.mappings.kernel_base = Mapping::FixedAddress(layout::IMAGE_START);
+    config.mappings.physical_memory = Some(Mapping::FixedAddress(layout::DIRECT_MAP_START));
+    config.mappings.dynamic_range_start = Some(layout::LOADER_START);
+    config.mappings.dynamic_range_end = Some(layout::IMAGE_START - 4096);
+    config
+};
+
+bootloader_api::entry_point!(entry, config = &CONFIG);
+
+/// What later steps need of the boot loader's report, copied out of its mappings.
+pub struct Machine {
+    /// All regions of memory.
+    pub regions: ArrayVec<Region, 256>,
+    /// Physical address and length of the boot archive.
+    pub archive: Option<(u64, u64)>,
+    /// Physical address of the ACPI root pointer.
+    pub rsdp: Option<u64>,
+    /// Optional protections of the processor.
+    pub protections: control::Protections,
+}
+
+static mut FIRST_CPU: percpu::PerCpu = percpu::PerCpu::new();
+static MACHINE: spin::Once<Machine> = spin::Once::new();
+
+fn entry(info: &'static mut BootInfo) -> ! {
+    console::serial::init();
+    console::log::init();
+    time::clock::start();
+    log::info!("Pinfold {} starts", env!("CARGO_PKG_VERSION"));
+    log::info!("image base={:#x} bytes={:#x}", info.kernel_image_offset, info.kernel_len);
+    port::mask_legacy_interrupts();
+    let protections = control::set_up();
+    log::info!(
+        "cpu smep={} smap={} umip={} physical_bits={} l1tf={}",
+        protections.smep,
+        protections.smap,
+        protections.umip,
+        protections.physical_bits,
+        protections.l1tf
+    );
+
+    let mut regions = ArrayVec::new();
+    for region in info.memory_regions.iter() {
+        let usable = region.kind == MemoryRegionKind::Usable;
+        if regions.try_push(Region { start: region.start, end: region.end, usable }).is_err() {
+            log::warn!(
+                "memory map has more than {} regions; the rest is left unused",
+                regions.len()
+            );
+            break;
+        }
+    }
+    let archive = info.ramdisk_addr.into_option().map(|address| {
+        let physical = paging::translate_contiguous(address, info.ramdisk_len)
+            .expect("the boot loader puts the archive in one piece");
+        (physical, info.ramdisk_len)
+    });
+    let mut frames = EarlyFrames::new(&regions);
+    let kernel_elf = paging::kernel_elf(info.kernel_addr, info.kernel_len);
+    // SAFETY: the record is only borrowed here to learn addresses in it.
+    let cpu: &'static percpu::PerCpu = unsafe { &*(&raw const FIRST_CPU) };
+    let root = paging::build(&mut frames, &regions, kernel_elf, info.kernel_image_offset, cpu);
+    memory::plan(frames, &regions, root);
+    MACHINE.call_once(|| Machine {
+        regions,
+        archive,
+        rsdp: info.rsdp_addr.into_option(),
+        protections,
+    });
+    // SAFETY: the tables map the running image at its address, and a stack that is unused so far.
+    unsafe { paging::switch(root, layout::STACK_TOP, on_own_stack) }
+}
+
+extern "C" fn on_own_stack() -> ! {
+    // SAFETY: nobody else holds the record, which is this processor's; `paging::build` mapped its
+    // GDT page at the idle window.
+    unsafe {
+        (*(&raw mut FIRST_CPU)).install();
+        gdt::load(x86_64::VirtAddr::new(layout::IDLE_GDT));
+        gdt::load_segments();
+    }
+    idt::load();
+    pinfold_emulate::warm_up();
+    let machine = MACHINE.get().expect("entry fills it in");
+    let tables = acpi::read(machine.rsdp);
+    apic::init(layout::APIC_REGISTERS);
+    time::calibrate(&tables);
+    memory::start(machine);
+    log::info!(
+        "acpi processors={} pm_timer={:#x}; this version uses one processor",
+        tables.processors,
+        tables.pm_timer.unwrap_or(0)
+    );
+    domain::start_all(machine)
+}

@@ -1,0 +1,203 @@
+//! The hypervisor's own page tables: W^X, all of it in the slots that the ABI reserves.
+
+use super::early::{EarlyFrames, Region};
+use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
+use crate::arch::percpu::PerCpu;
+use crate::memory::{direct_map, layout};
+use elf::ElfBytes;
+use elf::abi::{PF_W, PF_X, PT_LOAD};
+use elf::endian::LittleEndian;
+use x86_64::registers::control::Cr3;
+use x86_64::structures::paging::{PageTable, PageTableFlags};
+use x86_64::{PhysAddr, VirtAddr};
+
+const PAGE: u64 = 4096;
+const LARGE: u64 = 2 << 20;
+
+const TABLE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);
+const READ_ONLY: PageTableFlags =
+    PageTableFlags::PRESENT.union(PageTableFlags::GLOBAL).union(PageTableFlags::NO_EXECUTE);
+const DATA: PageTableFlags = READ_ONLY.union(PageTableFlags::WRITABLE);
+const CODE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::GLOBAL);
+
+fn table(physical: u64) -> &'static mut PageTable {
+    // SAFETY: tables are frames of the early allocator, reachable through the direct map at the
+    // same address before and after the switch, and boot is single-threaded.
+    unsafe { &mut *(direct_map::address(physical) as *mut PageTable) }
+}
+
+/// A tree of page tables in the making.
+pub struct Mapper<'a> {
+    root: u64,
+    frames: &'a mut EarlyFrames,
+}
+
+impl Mapper<'_> {
+    /// The table one level below, made if absent. `tables` are the flags of a new entry.
+    fn next(&mut self, parent: u64, index: usize, tables: PageTableFlags) -> u64 {
+        let entry = &table(parent)[index];
+        if entry.is_unused() {
+            let physical = self.frames.take(PAGE, PAGE);
+            table(parent)[index].set_addr(PhysAddr::new(physical), tables);
+            physical
+        } else {
+            entry.addr().as_u64()
+        }
+    }
+
+    fn map(&mut self, virt: u64, physical: u64, bytes: u64, flags: PageTableFlags) {
+        // A mapping that guests may read needs U on the way.
+        let tables = TABLE | flags & PageTableFlags::USER_ACCESSIBLE;
+        let mut done = 0;
+        while done < bytes {
+            let (at, target) = (VirtAddr::new(virt + done), physical + done);
+            let l3 = self.next(self.root, at.p4_index().into(), tables);
+            let l2 = self.next(l3, at.p3_index().into(), tables);
+            let large =
+                at.is_aligned(LARGE) && target.is_multiple_of(LARGE) && bytes - done >= LARGE;
+            if large {
+                table(l2)[at.p2_index()]
+                    .set_addr(PhysAddr::new(target), flags | PageTableFlags::HUGE_PAGE);
+                done += LARGE;
+            } else {
+                let l1 = self.next(l2, at.p2_index().into(), tables);
+                table(l1)[at.p1_index()].set_addr(PhysAddr::new(target), flags);
+                done += PAGE;
+            }
+        }
+    }
+
+    fn unmap(&mut self, at: VirtAddr) {
+        let l3 = self.next(self.root, at.p4_index().into(), TABLE);
+        let l2 = self.next(l3, at.p3_index().into(), TABLE);
+        let l1 = self.next(l2, at.p2_index().into(), TABLE);
+        table(l1)[at.p1_index()].set_unused();
+    }
+}
+
+/// The hypervisor's ELF file as the boot loader left it in memory.
+pub fn kernel_elf(physical: u64, bytes: u64) -> ElfBytes<'static, LittleEndian> {
+    // SAFETY: the boot loader reports where the file is; it keeps that memory out of the usable
+    // regions.
+    let file = unsafe {
+        core::slice::from_raw_parts(direct_map::address(physical) as *const u8, bytes as usize)
+    };
+    ElfBytes::minimal_parse(file).expect("the boot loader loaded this file")
+}
+
+/// Builds the tables. Returns the physical address of the root.
+pub fn build(
+    frames: &mut EarlyFrames,
+    regions: &[Region],
+    image: ElfBytes<'_, LittleEndian>,
+    image_base: u64,
+    cpu: &PerCpu,
+) -> u64 {
+    let root = frames.take(PAGE, PAGE);
+    let mut mapper = Mapper { root, frames };
+    for region in regions {
+        let start = region.start & !(LARGE - 1);
+        let end = region.end.next_multiple_of(LARGE).min(layout::DIRECT_MAP_BYTES);
+        mapper.map(direct_map::address(start), start, end.saturating_sub(start), DATA);
+    }
+    map_image(&mut mapper, image, image_base);
+    for guard in cpu.guard_pages() {
+        mapper.unmap(guard);
+    }
+    let stack = mapper.frames.take(layout::STACK_BYTES, PAGE);
+    mapper.map(layout::STACK_GUARD + PAGE, stack, layout::STACK_BYTES, DATA);
+    let gdt_page = translate(cpu.gdt.address().as_u64()).expect("the image is mapped");
+    // Not global: the linear address is only valid while this root is loaded.
+    mapper.map(
+        layout::IDLE_GDT + HYPERVISOR_PAGE_OFFSET,
+        gdt_page,
+        PAGE,
+        DATA - PageTableFlags::GLOBAL,
+    );
+    let apic = crate::arch::apic::physical_address();
+    let uncached = PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
+    mapper.map(layout::APIC_REGISTERS, apic, PAGE, DATA | uncached);
+    root
+}
+
+/// Maps what of memory the root already maps, for guests to read: used for the M2P.
+pub fn map_for_guests(frames: &mut EarlyFrames, root: u64, virt: u64, physical: u64, bytes: u64) {
+    Mapper { root, frames }.map(virt, physical, bytes, READ_ONLY | PageTableFlags::USER_ACCESSIBLE);
+}
+
+fn map_image(mapper: &mut Mapper<'_>, image: ElfBytes<'_, LittleEndian>, base: u64) {
+    let segments = image.segments().expect("the image has program headers");
+    for segment in segments.iter().filter(|s| s.p_type == PT_LOAD) {
+        let flags = match (segment.p_flags & PF_W != 0, segment.p_flags & PF_X != 0) {
+            (true, true) => panic!("the image has a segment that is writable and executable"),
+            (true, false) => DATA,
+            (false, true) => CODE,
+            (false, false) => READ_ONLY,
+        };
+        let start = (base + segment.p_vaddr) & !(PAGE - 1);
+        let end = base + segment.p_vaddr + segment.p_memsz;
+        let mut page = start;
+        while page < end {
+            let physical = translate(page).expect("the boot loader mapped the whole image");
+            mapper.map(page, physical, PAGE, flags);
+            page += PAGE;
+        }
+    }
+}
+
+/// Physical address of an address in the tables that are loaded.
+pub fn translate(address: u64) -> Option<u64> {
+    let at = VirtAddr::new(address);
+    let mut current = Cr3::read().0.start_address().as_u64();
+    let indexes =
+        [(at.p4_index(), 39), (at.p3_index(), 30), (at.p2_index(), 21), (at.p1_index(), 12)];
+    for (index, shift) in indexes {
+        let entry = &table(current)[index];
+        if !entry.flags().contains(PageTableFlags::PRESENT) {
+            return None;
+        }
+        let physical = entry.addr().as_u64();
+        if shift == 12 || entry.flags().contains(PageTableFlags::HUGE_PAGE) {
+            let offset = address & ((1 << shift) - 1);
+            return Some((physical & !((1 << shift) - 1)) + offset);
+        }
+        current = physical;
+    }
+    None
+}
+
+/// Physical address of a range, if it lies in one piece.
+pub fn translate_contiguous(address: u64, bytes: u64) -> Option<u64> {
+    let start = translate(address)?;
+    let mut offset = PAGE;
+    while offset < bytes {
+        if translate(address + offset)? != start + offset {
+            return None;
+        }
+        offset += PAGE;
+    }
+    Some(start)
+}
+
+/// Loads a root and goes on in `next` on another stack, in one step: the old stack is not mapped
+/// any more.
+///
+/// # Safety
+/// The root maps the hypervisor as [`build`] does; `top` is one past a mapped, unused stack.
+pub unsafe fn switch(root: u64, top: u64, next: extern "C" fn() -> !) -> ! {
+    // SAFETY: nothing on the old stack is used again; the code is mapped at its address in both
+    // roots; rbp 0 ends backtraces.
+    unsafe {
+        core::arch::asm!(
+            "mov cr3, {root}",
+            "mov rsp, {top}",
+            "xor ebp, ebp",
+            "call {next}",
+            "ud2",
+            root = in(reg) root,
+            top = in(reg) top,
+            next = in(reg) next,
+            options(noreturn)
+        )
+    }
+}

@@ -1,0 +1,307 @@
+//! Building a domain: image, first address space, shared page, first vCPU.
+//!
+//! The builder has no back door: it writes the page tables while their frames are plain memory,
+//! and then pins the root by the same call that guests use.
+
+use super::ending::Ending;
+use super::stats::Stats;
+use super::vcpu::{Callbacks, Handler, Mode, RunState, Vcpu};
+use super::window::Window;
+use super::{Domain, DomainRef};
+use crate::arch::entry::RegisterFile;
+use crate::arch::fpu::FpuState;
+use crate::boot::archive::Archive;
+use crate::console::log::record;
+use crate::hypercall::descriptors;
+use crate::memory::report::RateLimit;
+use crate::memory::{audit, direct_map, frames, m2p, platform, teardown, validator};
+use crate::time::clock;
+use crate::trap::bounce::rflags;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use arrayvec::ArrayVec;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_abi::hypercall::fill_hypercall_page;
+use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
+use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo, VcpuTimeInfo};
+use pinfold_abi::vcpu::CpuUserRegs;
+use pinfold_emulate::control::CR4_INITIAL;
+use pinfold_emulate::debug::DebugRegisters;
+use pinfold_image::start::Facts;
+use pinfold_image::{DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
+use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
+use spin::{Mutex, Once};
+use zerocopy::IntoBytes;
+
+/// Frames that a domain costs besides its memory: shared page and window tables.
+const OVERHEAD: u64 = 4;
+
+/// Why a domain wasn't built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The archive lacks a file that the manifest names.
+    NoFile(alloc::string::String),
+    /// The image is not one.
+    Image(ImageError),
+    /// It doesn't fit.
+    Layout(LayoutError),
+    /// More than one vCPU: not in this version.
+    Vcpus(u32),
+    /// The machine has too little memory left: frames wanted and free.
+    Memory(u64, u64),
+    /// The first page tables didn't pass: a bug of ours.
+    Tables(Refusal),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::NoFile(name) => write!(f, "the boot archive has no file '{name}'"),
+            BuildError::Image(error) => write!(f, "image: {error}"),
+            BuildError::Layout(error) => write!(f, "layout: {error}"),
+            BuildError::Vcpus(wanted) => {
+                write!(f, "vcpus: {wanted} wanted, this version runs one a domain")
+            }
+            BuildError::Memory(wanted, free) => {
+                write!(f, "memory: {wanted} pages wanted, {free} are free")
+            }
+            BuildError::Tables(refusal) => write!(f, "first page tables: {refusal}"),
+        }
+    }
+}
+
+impl From<ImageError> for BuildError {
+    fn from(error: ImageError) -> BuildError {
+        BuildError::Image(error)
+    }
+}
+
+impl From<LayoutError> for BuildError {
+    fn from(error: LayoutError) -> BuildError {
+        BuildError::Layout(error)
+    }
+}
+
+/// The frames of a domain in the making, by pfn. The list is the guest's own p2m, in its frames.
+struct Memory {
+    list: Vec<Mfn>,
+    pages: u64,
+}
+
+impl Memory {
+    fn slot(&self, pfn: u64) -> &AtomicU64 {
+        direct_map::entry(self.list[(pfn / 512) as usize], Index::new((pfn % 512) as usize))
+    }
+
+    fn mfn(&self, pfn: u64) -> Mfn {
+        Mfn::new(self.slot(pfn).load(Ordering::Relaxed))
+    }
+
+    fn try_mfn(&self, pfn: u64) -> Option<u64> {
+        (pfn < self.pages).then(|| self.mfn(pfn).get())
+    }
+
+    /// Takes all frames of a domain; the caller made sure that there are enough.
+    fn take(id: DomId, plan: &Plan) -> Option<Memory> {
+        let list: Option<Vec<Mfn>> = plan.p2m.clone().map(|_| frames::take_for(id)).collect();
+        let memory = Memory { list: list?, pages: plan.pages };
+        for pfn in 0..plan.pages {
+            let mfn = match pfn.checked_sub(plan.p2m.start) {
+                Some(index) if pfn < plan.p2m.end => memory.list[index as usize],
+                _ => frames::take_for(id)?,
+            };
+            memory.slot(pfn).store(mfn.get(), Ordering::Relaxed);
+            m2p::set(mfn, Some(Pfn::new(pfn)));
+        }
+        Some(memory)
+    }
+
+    /// Copies bytes to pseudo-physical memory.
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        let mut at = offset;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let in_page = (at % 4096) as usize;
+            let (now, later) = rest.split_at(rest.len().min(4096 - in_page));
+            direct_map::write_bytes(self.mfn(at / 4096), in_page, now);
+            at += now.len() as u64;
+            rest = later;
+        }
+    }
+}
+
+/// Builds a domain with its vCPU, ready to be scheduled.
+///
+/// # Errors
+/// If the image is bad or doesn't fit; then nothing of it is left.
+pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Box<Vcpu>, BuildError> {
+    let begin = clock::now_ns();
+    if config.vcpus != 1 {
+        return Err(BuildError::Vcpus(config.vcpus));
+    }
+    let file = |name: &str| archive.file(name).ok_or_else(|| BuildError::NoFile(name.into()));
+    let image = GuestImage::parse(file(&config.kernel)?)?;
+    let initrd = config.initrd.as_deref().map(file).transpose()?;
+    let pages = config.pages();
+    let request =
+        Request { pages, initrd: initrd.map(|i| i.len() as u64), xenstore: false, console: false };
+    let plan = Plan::new(&image, &request)?;
+    let zeros = descriptors::zeros();
+    let free = frames::free_count();
+    let wanted = pages.saturating_add(OVERHEAD);
+    if wanted > free {
+        return Err(BuildError::Memory(wanted, free));
+    }
+    let shared_info = frames::take_shared(id).ok_or(BuildError::Memory(wanted, free))?;
+    let own = || frames::take_own().ok_or(BuildError::Memory(wanted, free));
+    let window = Window::new([own()?, own()?, own()?], 1, zeros);
+    platform::set_window(id, Some(window.l3));
+    let domain = Arc::new(Domain {
+        id,
+        name: config.name.clone(),
+        shared_info,
+        window,
+        pages: AtomicU64::new(pages),
+        max_pages: pages,
+        regions: Mutex::default(),
+        stats: Stats::default(),
+        console: Mutex::default(),
+        assists: AtomicU64::new(0),
+        log_limit: RateLimit::default(),
+        ending: Once::<Ending>::new(),
+        held: Mutex::default(),
+    });
+    super::list(&domain);
+    let built = fill(&domain, config, &image, initrd, &plan);
+    match built {
+        Ok(vcpu) => {
+            *domain.held.lock() = audit::held_by(&vcpu);
+            record!(
+                domain.who(),
+                START,
+                "name={:?} pages={pages} vcpus=1 entry={:#x} overhead_frames={OVERHEAD} in={} us",
+                domain.name,
+                plan.entry,
+                (clock::now_ns() - begin) / 1000
+            );
+            Ok(vcpu)
+        }
+        Err(error) => {
+            teardown::release_all(&domain);
+            Err(error)
+        }
+    }
+}
+
+fn fill(
+    domain: &DomainRef,
+    config: &DomainConfig,
+    image: &GuestImage<'_>,
+    initrd: Option<&[u8]>,
+    plan: &Plan,
+) -> Result<Box<Vcpu>, BuildError> {
+    let id = domain.id;
+    let memory =
+        Memory::take(id, plan).ok_or(BuildError::Memory(plan.pages, frames::free_count()))?;
+    for segment in &image.segments {
+        memory.write(segment.offset, image.data(segment));
+    }
+    if let Some(pfn) = plan.hypercall_pfn() {
+        let mut page = [0; 4096];
+        fill_hypercall_page(&mut page);
+        memory.write(pfn * 4096, &page);
+    }
+    if let (Some(bytes), Some(place)) = (initrd, &plan.initrd) {
+        memory.write(place.pfn * 4096, bytes);
+    }
+    let facts = Facts {
+        shared_info: domain.shared_info.get() << 12,
+        cmdline: &config.cmdline,
+        ..Facts::default()
+    };
+    let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn))?;
+    memory.write(plan.start_info * 4096, start_info.as_bytes());
+    fill_shared_info(domain.shared_info);
+
+    let common = EntryFlags::PRESENT | EntryFlags::ACCESSED | EntryFlags::DIRTY;
+    for entry in plan.tables.entries() {
+        let mut flags = common;
+        flags.set(EntryFlags::WRITABLE, entry.writable);
+        let value = memory.mfn(entry.target).get() << 12 | flags.bits();
+        let slot = direct_map::entry(memory.mfn(entry.table), Index::new(entry.index.into()));
+        slot.store(value, Ordering::Relaxed);
+    }
+    let root = memory.mfn(plan.tables.first);
+    to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
+    to_the_end(|budget| validator().take_root(id, root, budget))?;
+    Ok(first_vcpu(domain, plan, root))
+}
+
+fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) -> Result<(), BuildError> {
+    loop {
+        match step(&mut Budget::new(65_536)) {
+            Ok(()) => return Ok(()),
+            Err(Stop::Preempted) => {}
+            Err(Stop::Refused(refusal)) => return Err(BuildError::Tables(refusal)),
+        }
+    }
+}
+
+/// Events masked on every vCPU; a clock that holds for ever, since the TSC never changes its rate
+/// here: system time 0 is the hypervisor's start.
+fn fill_shared_info(frame: Mfn) {
+    let (tsc_to_system_mul, tsc_shift) = clock::scale();
+    let time = VcpuTimeInfo {
+        version: 2,
+        tsc_timestamp: clock::tsc_at_start(),
+        system_time: 0,
+        tsc_to_system_mul,
+        tsc_shift,
+        ..VcpuTimeInfo::default()
+    };
+    let info = VcpuInfo { evtchn_upcall_mask: 1, time, ..VcpuInfo::default() };
+    for vcpu in 0..LEGACY_VCPUS {
+        let offset = core::mem::offset_of!(SharedInfo, vcpu_info) + vcpu * size_of::<VcpuInfo>();
+        direct_map::write_bytes(frame, offset, info.as_bytes());
+    }
+}
+
+fn first_vcpu(domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
+    let mut file = RegisterFile::new();
+    file.regs = CpuUserRegs {
+        rip: plan.entry,
+        rsi: plan.address(plan.start_info),
+        rsp: plan.stack_top(),
+        rflags: rflags::IF | rflags::ALWAYS_ONE,
+        cs: FLAT_RING3_CS64,
+        ss: FLAT_RING3_SS64,
+        ..CpuUserRegs::default()
+    };
+    Box::new(Vcpu {
+        file,
+        domain: domain.clone(),
+        id: 0,
+        mode: Mode::Kernel,
+        state: RunState::Runnable,
+        kernel_root: root,
+        user_root: None,
+        fs_base: 0,
+        gs_base: 0,
+        parked_gs_base: 0,
+        kernel_stack: (FLAT_RING3_SS64, plan.stack_top()),
+        traps: [Handler::default(); 256],
+        callbacks: Callbacks::default(),
+        task_switched: false,
+        cr4: CR4_INITIAL,
+        debug: DebugRegisters::default(),
+        gdt: ArrayVec::new(),
+        gdt_entries: 0,
+        ldt: (0, 0),
+        ldt_pages: [None; 16],
+        fpu: FpuState::new(),
+        last_fault_address: 0,
+    })
+}

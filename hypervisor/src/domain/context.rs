@@ -1,0 +1,84 @@
+//! Which vCPU the processor has: putting one on and taking it off, and the change between guest
+//! kernel and guest user.
+
+use super::vcpu::{Mode, Vcpu};
+use super::window::Window;
+use crate::arch::{control, fpu, gdt, percpu, segments};
+use crate::memory::{self, audit, tlb};
+use crate::trap::debug;
+use pinfold_validator::Mfn;
+use x86_64::VirtAddr;
+
+/// Loads everything of a vCPU. False if a selector could not be loaded (it is null now): the guest
+/// is to be told by its failsafe callback.
+pub fn load(vcpu: &mut Vcpu) -> bool {
+    tlb::load_root(vcpu.root());
+    let cpu = percpu::this();
+    // SAFETY: the vCPU's window is mapped by every root of its domain, with this processor's page
+    // in place; the register file doesn't move while loaded (the vCPU is boxed).
+    unsafe {
+        gdt::load(Window::gdt_base(vcpu.id));
+        cpu.gdt.load_ldt(Window::ldt_base(vcpu.id), vcpu.ldt.1);
+        cpu.set_registers_top(vcpu.file.top());
+    }
+    fpu::set_task_switched(false);
+    vcpu.fpu.load();
+    fpu::set_task_switched(vcpu.task_switched);
+    let selectors_fine = segments::load_selectors(&vcpu.file.regs);
+    segments::set_fs_base(VirtAddr::new(vcpu.fs_base));
+    segments::set_gs_base(VirtAddr::new(vcpu.gs_base));
+    debug::load(vcpu);
+    control::load_guest_cr4(vcpu.cr4);
+    selectors_fine
+}
+
+/// Saves what of a vCPU is only in the processor, and leaves the processor on the idle root.
+pub fn unload(vcpu: &mut Vcpu) {
+    segments::save_selectors(&mut vcpu.file.regs);
+    vcpu.fs_base = segments::fs_base();
+    vcpu.gs_base = segments::gs_base();
+    fpu::set_task_switched(false);
+    vcpu.fpu.save();
+    debug::unload();
+    // SAFETY: the idle root maps the idle GDT; no LDT is in use.
+    unsafe {
+        percpu::this().gdt.load_ldt(VirtAddr::zero(), 0);
+        gdt::load(VirtAddr::new(memory::layout::IDLE_GDT));
+    }
+    tlb::load_idle_root();
+    *vcpu.domain.held.lock() = audit::held_by(vcpu);
+}
+
+/// Changes between kernel and user mode of the loaded vCPU: roots and GS bases change places.
+fn toggle(vcpu: &mut Vcpu, mode: Mode) {
+    let live = segments::gs_base();
+    segments::set_gs_base(VirtAddr::new(vcpu.parked_gs_base));
+    vcpu.parked_gs_base = live;
+    vcpu.mode = mode;
+    tlb::load_root(vcpu.root());
+}
+
+/// Enters kernel mode, if the vCPU isn't in it.
+pub fn to_kernel(vcpu: &mut Vcpu) {
+    if vcpu.mode == Mode::User {
+        toggle(vcpu, Mode::Kernel);
+    }
+}
+
+/// Enters user mode. False if there is no user root.
+pub fn to_user(vcpu: &mut Vcpu) -> bool {
+    if vcpu.user_root.is_none() {
+        return false;
+    }
+    if vcpu.mode == Mode::Kernel {
+        toggle(vcpu, Mode::User);
+    }
+    true
+}
+
+/// Loads a new kernel root that the vCPU now holds.
+pub fn reload_root(vcpu: &Vcpu) -> Mfn {
+    let root = vcpu.root();
+    tlb::load_root(root);
+    root
+}

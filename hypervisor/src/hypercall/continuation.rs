@@ -1,0 +1,105 @@
+//! Suspending and resuming list calls (mmu_update, mmuext_op).
+//!
+//! Progress is kept in the guest's argument registers: the list's address moves on, the count goes
+//! down and carries [`PREEMPTED`], and what was done so far stands in the guest's own `done` word.
+//! Everything is checked anew on resumption; a guest that changes it fools only itself.
+
+use super::{Args, Outcome};
+use crate::memory::guest::GuestPtr;
+use pinfold_abi::errno::Errno;
+use pinfold_validator::{Refusal, Stop};
+
+/// Bit of the count that says: resumed, `done` counts on.
+const PREEMPTED: u64 = 1 << 31;
+/// Elements between two looks at the clock.
+const ELEMENTS_BETWEEN_CHECKS: u64 = 64;
+
+/// Why an element ended the list.
+pub enum ElementStop {
+    /// With an error of the ABI.
+    Errno(Errno),
+    /// Its time is up in the middle; the same element goes on next time.
+    Preempted,
+}
+
+impl From<Errno> for ElementStop {
+    fn from(errno: Errno) -> ElementStop {
+        ElementStop::Errno(errno)
+    }
+}
+
+impl From<Refusal> for ElementStop {
+    fn from(refusal: Refusal) -> ElementStop {
+        ElementStop::Errno(refusal.errno())
+    }
+}
+
+impl From<Stop> for ElementStop {
+    fn from(stop: Stop) -> ElementStop {
+        match stop {
+            Stop::Refused(refusal) => refusal.into(),
+            Stop::Preempted => ElementStop::Preempted,
+        }
+    }
+}
+
+/// Runs a list call `(list, count, done*, foreigndom)`: `element` gets the address of each element
+/// of `size` bytes.
+pub fn run_list(
+    args: Args,
+    size: u64,
+    mut element: impl FnMut(u64) -> Result<(), ElementStop>,
+) -> Outcome {
+    let [list, count, done_ptr, foreign, last] = args;
+    let done_ptr = GuestPtr::<u32>::new(done_ptr);
+    // The count is an unsigned int of the ABI.
+    let (count, resumed) = (count & 0xffff_ffff & !PREEMPTED, count & PREEMPTED != 0);
+    let mut before = 0;
+    if resumed && !done_ptr.is_null() {
+        before = match done_ptr.read() {
+            Ok(done) => done,
+            Err(errno) => return Outcome::Done(errno.as_result()),
+        };
+    }
+    let mut index = 0;
+    let mut result = Ok(());
+    let mut preempted = false;
+    while index < count {
+        if index % ELEMENTS_BETWEEN_CHECKS == ELEMENTS_BETWEEN_CHECKS - 1
+            && crate::arch::apic::timer_is_pending()
+        {
+            preempted = true;
+            break;
+        }
+        let address = match index.checked_mul(size).and_then(|offset| list.checked_add(offset)) {
+            Some(address) => address,
+            None => {
+                result = Err(Errno::EFAULT);
+                break;
+            }
+        };
+        match element(address) {
+            Ok(()) => index += 1,
+            Err(ElementStop::Errno(errno)) => {
+                result = Err(errno);
+                break;
+            }
+            Err(ElementStop::Preempted) => {
+                preempted = true;
+                break;
+            }
+        }
+    }
+    if !done_ptr.is_null() {
+        let done = before.wrapping_add(index as u32);
+        if done_ptr.write(&done).is_err() {
+            result = Err(Errno::EFAULT);
+            preempted = false;
+        }
+    }
+    if preempted {
+        let rest = (count - index) | PREEMPTED;
+        return Outcome::Again([list + index * size, rest, args[2], foreign, last]);
+    }
+    result.into()
+}

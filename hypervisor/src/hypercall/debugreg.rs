@@ -1,0 +1,21 @@
+//! set_debugreg, get_debugreg.
+
+use super::Outcome;
+use crate::domain::vcpu::Vcpu;
+use crate::trap::debug;
+use pinfold_abi::errno::Errno;
+use pinfold_emulate::control::CR4_DE;
+
+/// `set_debugreg(register, value)`.
+pub fn set(vcpu: &mut Vcpu, register: u64, value: u64) -> Result<(), Errno> {
+    let extensions = vcpu.cr4 & CR4_DE != 0;
+    vcpu.debug.set(register, value, extensions)?;
+    debug::reload(vcpu);
+    Ok(())
+}
+
+/// `get_debugreg(register)`: the value itself is the result.
+pub fn get(vcpu: &Vcpu, register: u64) -> Outcome {
+    let extensions = vcpu.cr4 & CR4_DE != 0;
+    vcpu.debug.get(register, extensions).map(|value| value as i64).into()
+}

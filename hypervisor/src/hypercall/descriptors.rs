@@ -1,0 +1,123 @@
+//! set_gdt, update_descriptor and the LDT: descriptor frames, shown in the vCPU's window.
+
+use crate::arch::percpu;
+use crate::domain::vcpu::Vcpu;
+use crate::domain::window::Window;
+use crate::memory::guest::{GuestPtr, is_guest_range};
+use crate::memory::{self, frames, report};
+use arrayvec::ArrayVec;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::layout::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, MAX_LDT_ENTRIES};
+use pinfold_validator::{Mfn, Vaddr};
+use spin::Once;
+
+/// A frame of zeros, shown where a GDT has no page.
+pub fn zeros() -> Mfn {
+    static ZEROS: Once<Mfn> = Once::new();
+    *ZEROS.call_once(|| frames::take_own().expect("taken before any guest has memory"))
+}
+
+/// `set_gdt(frames*, entries)`.
+pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), Errno> {
+    if entries > FIRST_RESERVED_GDT_ENTRY as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let pages = (entries as usize).div_ceil(512);
+    let list = GuestPtr::<u64>::new(list);
+    let mut new: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE> = ArrayVec::new();
+    for page in 0..pages {
+        new.push(Mfn::new(list.read_at(page as u64)?));
+    }
+    let (validator, id) = (memory::validator(), vcpu.domain.id);
+    for (taken, &frame) in new.iter().enumerate() {
+        if let Err(refusal) = validator.take_descriptors(id, frame) {
+            report::refused(vcpu, &refusal);
+            for &frame in &new[..taken] {
+                validator.drop_descriptors(id, frame);
+            }
+            return Err(refusal.errno());
+        }
+    }
+    let window = vcpu.domain.window;
+    for page in 0..FIRST_RESERVED_GDT_PAGE {
+        window.set_gdt_page(vcpu.id, page, new.get(page).copied(), zeros());
+    }
+    let old = core::mem::replace(&mut vcpu.gdt, new);
+    vcpu.gdt_entries = entries as u32;
+    for frame in old {
+        validator.drop_descriptors(id, frame);
+    }
+    Ok(())
+}
+
+/// `update_descriptor(machine address, descriptor)`.
+pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), Errno> {
+    if address & 7 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let slot = (address >> 3) as usize & 511;
+    memory::validator()
+        .update_descriptor(vcpu.domain.id, Mfn::new(address >> 12), slot, value)
+        .map_err(|refusal| {
+            report::refused(vcpu, &refusal);
+            refusal.errno()
+        })
+}
+
+/// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are taken when the
+/// processor first reads them.
+pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
+    let bytes = entries.checked_mul(8).ok_or(Errno::EINVAL)?;
+    if entries > u64::from(MAX_LDT_ENTRIES) || base & 4095 != 0 || !is_guest_range(base, bytes) {
+        return Err(Errno::EINVAL);
+    }
+    drop_ldt(vcpu);
+    vcpu.ldt = (base, entries as u32);
+    // SAFETY: the vCPU is loaded, and this is its own window.
+    unsafe { percpu::this().gdt.load_ldt(Window::ldt_base(vcpu.id), vcpu.ldt.1) };
+    Ok(())
+}
+
+/// Maps the LDT page that the processor wanted at `offset` of the window.
+///
+/// # Errors
+/// If the guest has no such page there, or it can't be a descriptor page: the fault is the
+/// guest's.
+pub fn map_ldt_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), Errno> {
+    let page = (offset / 4096) as usize;
+    // XSA-298: the limit is checked, not just the base.
+    if offset / 8 >= u64::from(vcpu.ldt.1) || vcpu.ldt_pages[page].is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let address = vcpu.ldt.0 + page as u64 * 4096;
+    let validator = memory::validator();
+    let leaf = validator.walk(vcpu.kernel_root, Vaddr::new(address)).map_err(|_| Errno::EFAULT)?;
+    let frame = leaf.entry.target().ok_or(Errno::EFAULT)?;
+    validator.take_descriptors(vcpu.domain.id, frame).map_err(|refusal| {
+        report::refused(vcpu, &refusal);
+        refusal.errno()
+    })?;
+    vcpu.domain.window.set_ldt_page(vcpu.id, page, Some(frame));
+    vcpu.ldt_pages[page] = Some(frame);
+    Ok(())
+}
+
+fn drop_ldt(vcpu: &mut Vcpu) {
+    for page in 0..vcpu.ldt_pages.len() {
+        if let Some(frame) = vcpu.ldt_pages[page].take() {
+            vcpu.domain.window.set_ldt_page(vcpu.id, page, None);
+            memory::validator().drop_descriptors(vcpu.domain.id, frame);
+        }
+    }
+    vcpu.ldt = (0, 0);
+}
+
+/// Drops every descriptor frame of a vCPU that runs no more.
+pub fn drop_all(vcpu: &mut Vcpu) {
+    drop_ldt(vcpu);
+    let window = vcpu.domain.window;
+    for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
+        window.set_gdt_page(vcpu.id, page, None, zeros());
+        memory::validator().drop_descriptors(vcpu.domain.id, frame);
+    }
+}

@@ -1,0 +1,78 @@
+//! mmu_update: checked writes to page tables, by machine address.
+
+use super::continuation::{ElementStop, run_list};
+use super::{Args, Outcome};
+use crate::domain::vcpu::Vcpu;
+use crate::memory::guest::GuestPtr;
+use crate::memory::{self, m2p, report};
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::mmu::*;
+use pinfold_validator::{Budget, Index, Mfn, Update};
+
+/// Table entries that one call may validate before it looks whether its time is up.
+pub const BUDGET: u32 = 8192;
+
+/// `mmu_update(requests, count, done*, foreigndom)`.
+pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+    if let Err(errno) = check_foreign(vcpu, args[3]) {
+        return Outcome::Done(errno.as_result());
+    }
+    run_list(args, size_of::<MmuUpdate>() as u64, |address| one(vcpu, address))
+}
+
+/// Bits 0-15: owner of the targets; bits 16-31: owner of the tables plus one, 0 for own. No domain
+/// here may touch another's frames.
+fn check_foreign(vcpu: &Vcpu, foreign: u64) -> Result<(), Errno> {
+    let own = |id: u16| id == domid::SELF || id == vcpu.domain.id.get();
+    let target = foreign as u16;
+    let table = (foreign >> 16) as u16;
+    if table != 0 && !own(table - 1) {
+        return Err(Errno::EPERM);
+    }
+    match target {
+        id if own(id) => Ok(()),
+        domid::IO | domid::XEN => Err(Errno::EPERM),
+        _ => Err(Errno::ESRCH),
+    }
+}
+
+fn one(vcpu: &Vcpu, address: u64) -> Result<(), ElementStop> {
+    let request = GuestPtr::<MmuUpdate>::new(address).read()?;
+    match request.ptr & 3 {
+        MMU_MACHPHYS_UPDATE => set_m2p(vcpu, request),
+        kind => update(vcpu, request, kind == MMU_PT_UPDATE_PRESERVE_AD),
+    }
+}
+
+fn set_m2p(vcpu: &Vcpu, request: MmuUpdate) -> Result<(), ElementStop> {
+    let mfn = Mfn::new(request.ptr >> 12);
+    if memory::validator().owner(mfn) != Some(vcpu.domain.id) {
+        return Err(Errno::EINVAL.into());
+    }
+    m2p::set_raw(mfn, request.val);
+    Ok(())
+}
+
+fn update(vcpu: &Vcpu, request: MmuUpdate, preserve_ad: bool) -> Result<(), ElementStop> {
+    let ptr = request.ptr & !3;
+    if ptr & 7 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let domain = &vcpu.domain;
+    let update = Update {
+        dom: domain.id,
+        table_owner: domain.id,
+        target_owner: domain.id,
+        table: Mfn::new(ptr >> 12),
+        index: Index::new((ptr >> 3) as usize & 511),
+        value: request.val,
+        preserve_ad,
+    };
+    domain.stats.entry_updates.bump();
+    memory::validator().update(update, &mut Budget::new(BUDGET)).map_err(|stop| {
+        report::stopped(vcpu, &stop);
+        ElementStop::from(stop)
+    })?;
+    Ok(())
+}

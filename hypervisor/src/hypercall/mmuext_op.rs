@@ -1,0 +1,159 @@
+//! mmuext_op: pins, roots, flushes, the LDT, clearing and copying pages.
+
+use super::continuation::{ElementStop, run_list};
+use super::flush::{self, Target};
+use super::mmu_update::BUDGET;
+use super::{Args, Outcome, descriptors};
+use crate::domain::context;
+use crate::domain::vcpu::Vcpu;
+use crate::memory::guest::GuestPtr;
+use crate::memory::{self, direct_map, report};
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
+use pinfold_validator::{Budget, Level, Mfn, Stop};
+
+/// `mmuext_op(ops, count, done*, foreigndom)`.
+pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+    let foreign = args[3] as u16;
+    if foreign != domid::SELF && foreign != vcpu.domain.id.get() {
+        let errno = if foreign >= domid::FIRST_RESERVED { Errno::EPERM } else { Errno::ESRCH };
+        return Outcome::Done(errno.as_result());
+    }
+    run_list(args, size_of::<MmuextOp>() as u64, |address| one(vcpu, address))
+}
+
+fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {
+    let op = GuestPtr::<MmuextOp>::new(address).read()?;
+    let mfn = Mfn::new(op.arg1);
+    let command = MmuextCmd::from_number(op.cmd).ok_or(Errno::ENOSYS)?;
+    match command {
+        MmuextCmd::PinL1Table => pin(vcpu, Level::L1, mfn),
+        MmuextCmd::PinL2Table => pin(vcpu, Level::L2, mfn),
+        MmuextCmd::PinL3Table => pin(vcpu, Level::L3, mfn),
+        MmuextCmd::PinL4Table => pin(vcpu, Level::L4, mfn),
+        MmuextCmd::UnpinTable => unpin(vcpu, mfn),
+        MmuextCmd::NewBaseptr => new_root(vcpu, mfn),
+        MmuextCmd::NewUserBaseptr => new_user_root(vcpu, op.arg1),
+        MmuextCmd::TlbFlushLocal => Ok(flush::all(vcpu, &Target::Local)?),
+        MmuextCmd::TlbFlushAll => Ok(flush::all(vcpu, &Target::All)?),
+        MmuextCmd::TlbFlushMulti => Ok(flush::all(vcpu, &Target::Mask(op.arg2))?),
+        MmuextCmd::InvlpgLocal => Ok(flush::page(vcpu, &Target::Local, op.arg1)?),
+        MmuextCmd::InvlpgAll => Ok(flush::page(vcpu, &Target::All, op.arg1)?),
+        MmuextCmd::InvlpgMulti => Ok(flush::page(vcpu, &Target::Mask(op.arg2), op.arg1)?),
+        // A plain domain has no device whose memory needs it.
+        MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
+        MmuextCmd::SetLdt => Ok(descriptors::set_ldt(vcpu, op.arg1, op.arg2)?),
+        MmuextCmd::ClearPage => clear_page(vcpu, mfn),
+        MmuextCmd::CopyPage => copy_page(vcpu, mfn, Mfn::new(op.arg2)),
+        MmuextCmd::MarkSuper | MmuextCmd::UnmarkSuper => Err(Errno::EOPNOTSUPP.into()),
+    }
+}
+
+fn pin(vcpu: &Vcpu, level: Level, mfn: Mfn) -> Result<(), ElementStop> {
+    let domain = &vcpu.domain;
+    match memory::validator().pin(domain.id, level, mfn, &mut Budget::new(BUDGET)) {
+        Ok(()) => {
+            domain.stats.pins.bump();
+            Ok(())
+        }
+        Err(stop) => {
+            if let Stop::Refused(_) = stop {
+                domain.stats.pins_refused.bump();
+            }
+            report::stopped(vcpu, &stop);
+            Err(stop.into())
+        }
+    }
+}
+
+fn unpin(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+    let domain = &vcpu.domain;
+    memory::validator().unpin(domain.id, mfn, &mut Budget::new(BUDGET)).map_err(|stop| {
+        report::stopped(vcpu, &stop);
+        ElementStop::from(stop)
+    })?;
+    domain.stats.unpins.bump();
+    Ok(())
+}
+
+/// Takes a reference on a new root; the old one's is dropped by the caller's `then`.
+fn take_root(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+    memory::validator().take_root(vcpu.domain.id, mfn, &mut Budget::new(BUDGET)).map_err(|stop| {
+        report::stopped(vcpu, &stop);
+        ElementStop::from(stop)
+    })
+}
+
+/// Drops the reference on a root that isn't loaded any more. To the end: the vCPU has forgotten
+/// the root, so there is no later time; one root's tables bound it.
+fn drop_root(vcpu: &Vcpu, mfn: Mfn) {
+    let validator = memory::validator();
+    while let Err(stop) = validator.drop_root(vcpu.domain.id, mfn, &mut Budget::new(BUDGET)) {
+        if let Stop::Refused(refusal) = stop {
+            log::error!("a root that a vCPU held could not be dropped: {refusal}");
+            return;
+        }
+    }
+}
+
+/// Loads a root as `mov cr3` would.
+///
+/// # Errors
+/// If it is no root of the guest's.
+pub fn load_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), Errno> {
+    loop {
+        match new_root(vcpu, mfn) {
+            Ok(()) => return Ok(()),
+            Err(ElementStop::Errno(errno)) => return Err(errno),
+            // An instruction has no place to keep its progress; the frames do.
+            Err(ElementStop::Preempted) => {}
+        }
+    }
+}
+
+fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+    if mfn == vcpu.kernel_root {
+        memory::tlb::flush_local();
+        return Ok(());
+    }
+    take_root(vcpu, mfn)?;
+    let old = core::mem::replace(&mut vcpu.kernel_root, mfn);
+    context::reload_root(vcpu);
+    drop_root(vcpu, old);
+    Ok(())
+}
+
+fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
+    let new = (number != 0).then(|| Mfn::new(number));
+    if new == vcpu.user_root {
+        return Ok(());
+    }
+    if let Some(mfn) = new {
+        take_root(vcpu, mfn)?;
+    }
+    if let Some(old) = core::mem::replace(&mut vcpu.user_root, new) {
+        drop_root(vcpu, old);
+    }
+    Ok(())
+}
+
+fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+    let (validator, id) = (memory::validator(), vcpu.domain.id);
+    validator.take_writable(id, mfn).inspect_err(|r| report::refused(vcpu, r))?;
+    direct_map::clear(mfn);
+    validator.drop_writable(id, mfn);
+    Ok(())
+}
+
+fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
+    let (validator, id) = (memory::validator(), vcpu.domain.id);
+    // Own frames stay own for the time of the call: one vCPU a domain, and it is here.
+    if validator.owner(from) != Some(id) {
+        return Err(Errno::EINVAL.into());
+    }
+    validator.take_writable(id, to).inspect_err(|r| report::refused(vcpu, r))?;
+    direct_map::copy(to, from);
+    validator.drop_writable(id, to);
+    Ok(())
+}

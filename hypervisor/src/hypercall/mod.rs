@@ -1,0 +1,128 @@
+//! Hypercalls: one file a family, each a thin shell that decodes, calls and encodes.
+
+pub mod callbacks;
+pub mod console_io;
+pub mod continuation;
+pub mod debugreg;
+pub mod descriptors;
+pub mod flush;
+pub mod iret;
+pub mod memory_exchange;
+pub mod memory_op;
+pub mod mmu_update;
+pub mod mmuext_op;
+pub mod multicall;
+pub mod pinfold_op;
+pub mod sched_op;
+pub mod segment_base;
+pub mod update_va_mapping;
+pub mod version;
+pub mod vm_assist;
+
+use crate::domain::vcpu::Vcpu;
+use crate::trap::{self, Fatal, Next};
+use pinfold_abi::errno::Errno;
+use pinfold_abi::hypercall::Hypercall;
+
+/// Arguments as they stand in rdi, rsi, rdx, r10, r8.
+pub type Args = [u64; 5];
+
+/// How a call came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With this result for rax.
+    Done(i64),
+    /// Not finished: execute it again with these arguments.
+    Again(Args),
+    /// With the guest's registers set by the call itself.
+    Left,
+    /// With a result, and the vCPU gives the processor away.
+    Wait(i64),
+    /// The domain ends.
+    Fatal(&'static str),
+}
+
+impl From<Result<i64, Errno>> for Outcome {
+    fn from(result: Result<i64, Errno>) -> Outcome {
+        Outcome::Done(result.unwrap_or_else(Errno::as_result))
+    }
+}
+
+impl From<Result<(), Errno>> for Outcome {
+    fn from(result: Result<(), Errno>) -> Outcome {
+        result.map(|()| 0).into()
+    }
+}
+
+impl From<Result<(), Fatal>> for Outcome {
+    fn from(result: Result<(), Fatal>) -> Outcome {
+        match result {
+            Ok(()) => Outcome::Left,
+            Err(Fatal(why)) => Outcome::Fatal(why),
+        }
+    }
+}
+
+/// Bytes of the `syscall` instruction that a suspended call is wound back over.
+const SYSCALL_BYTES: u64 = 2;
+
+/// Carries out the hypercall that the loaded vCPU asked for.
+pub fn dispatch(vcpu: &mut Vcpu) -> Next {
+    let regs = &vcpu.file.regs;
+    let number = regs.rax;
+    let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
+    let outcome = match Hypercall::from_number(number) {
+        Some(Hypercall::Multicall) => multicall::run(vcpu, args),
+        Some(call) => carry_out(vcpu, call, args),
+        None => Outcome::Done(Errno::ENOSYS.as_result()),
+    };
+    match outcome {
+        Outcome::Done(result) => vcpu.file.regs.rax = result as u64,
+        Outcome::Again(args) => {
+            vcpu.domain.stats.preemptions.bump();
+            let regs = &mut vcpu.file.regs;
+            regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
+            regs.rax = number;
+            [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
+            return Next::Yield;
+        }
+        Outcome::Left => {}
+        Outcome::Wait(result) => {
+            vcpu.file.regs.rax = result as u64;
+            return Next::Yield;
+        }
+        Outcome::Fatal(why) => {
+            trap::crash(vcpu, why);
+            return Next::Yield;
+        }
+    }
+    Next::Continue
+}
+
+/// Any call but a multicall.
+pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: Args) -> Outcome {
+    let [a, b, c, ..] = args;
+    match call {
+        Hypercall::SetTrapTable => callbacks::set_trap_table(vcpu, a).into(),
+        Hypercall::MmuUpdate => mmu_update::run(vcpu, args),
+        Hypercall::SetGdt => descriptors::set_gdt(vcpu, a, b).into(),
+        Hypercall::StackSwitch => segment_base::stack_switch(vcpu, a, b).into(),
+        Hypercall::SetCallbacks => callbacks::set_callbacks(vcpu, a, b, c).into(),
+        Hypercall::FpuTaskswitch => segment_base::fpu_taskswitch(vcpu, a).into(),
+        Hypercall::SetDebugreg => debugreg::set(vcpu, a, b).into(),
+        Hypercall::GetDebugreg => debugreg::get(vcpu, a),
+        Hypercall::UpdateDescriptor => descriptors::update_descriptor(vcpu, a, b).into(),
+        Hypercall::MemoryOp => memory_op::run(vcpu, args),
+        Hypercall::Multicall => Outcome::Done(Errno::EINVAL.as_result()),
+        Hypercall::UpdateVaMapping => update_va_mapping::run(vcpu, args),
+        Hypercall::XenVersion => version::run(vcpu, a, b).into(),
+        Hypercall::ConsoleIo => console_io::run(vcpu, a, b, c).into(),
+        Hypercall::VmAssist => vm_assist::run(vcpu, a, b).into(),
+        Hypercall::Iret => iret::run(vcpu),
+        Hypercall::SetSegmentBase => segment_base::set(vcpu, a, b).into(),
+        Hypercall::MmuextOp => mmuext_op::run(vcpu, args),
+        Hypercall::SchedOp => sched_op::run(vcpu, a, b),
+        Hypercall::PinfoldOp => pinfold_op::run(vcpu, args),
+        _ => Outcome::Done(Errno::ENOSYS.as_result()),
+    }
+}

@@ -1,0 +1,62 @@
+//! multicall: a list of calls in one entry.
+
+use super::{Args, Outcome, carry_out};
+use crate::domain::vcpu::{Mode, Vcpu};
+use crate::memory::guest::GuestPtr;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
+
+/// Calls after which the processor looks whether its time is up.
+const CALLS_BETWEEN_CHECKS: u64 = 32;
+
+/// `multicall(list, count)`.
+pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+    let (mut address, count) = (args[0], args[1]);
+    for index in 0..count {
+        if index != 0 && index % CALLS_BETWEEN_CHECKS == 0 && crate::arch::apic::timer_is_pending()
+        {
+            return Outcome::Again([address, count - index, args[2], args[3], args[4]]);
+        }
+        let pointer = GuestPtr::<MulticallEntry>::new(address);
+        let Ok(mut entry) = pointer.read() else {
+            return Outcome::Done(Errno::EFAULT.as_result());
+        };
+        let call_args = [entry.args[0], entry.args[1], entry.args[2], entry.args[3], entry.args[4]];
+        let outcome = match Hypercall::from_number(entry.op) {
+            Some(call) => carry_out(vcpu, call, call_args),
+            None => Outcome::Done(Errno::ENOSYS.as_result()),
+        };
+        let mut waits = false;
+        match outcome {
+            Outcome::Done(result) => entry.result = result,
+            Outcome::Wait(result) => {
+                entry.result = result;
+                waits = true;
+            }
+            Outcome::Again(left) => {
+                // Go on with this entry next time, from where it got to.
+                entry.args[..5].copy_from_slice(&left);
+                if pointer.write(&entry).is_err() {
+                    return Outcome::Done(Errno::EFAULT.as_result());
+                }
+                return Outcome::Again([address, count - index, args[2], args[3], args[4]]);
+            }
+            // iret: kernel mode may be over, and the rest of the list with it (XSA-213). The
+            // registers are those that iret set.
+            Outcome::Left => return Outcome::Left,
+            Outcome::Fatal(why) => return Outcome::Fatal(why),
+        }
+        debug_assert!(vcpu.mode == Mode::Kernel);
+        if pointer.write(&entry).is_err() {
+            return Outcome::Done(Errno::EFAULT.as_result());
+        }
+        address = address.wrapping_add(size_of::<MulticallEntry>() as u64);
+        if waits {
+            return match count - index - 1 {
+                0 => Outcome::Wait(0),
+                rest => Outcome::Again([address, rest, args[2], args[3], args[4]]),
+            };
+        }
+    }
+    Outcome::Done(0)
+}

@@ -1,0 +1,26 @@
+//! Names for ranges of guest addresses.
+
+use crate::domain::regions::Region;
+use crate::domain::vcpu::Vcpu;
+use crate::memory::guest::{GuestPtr, is_guest_range};
+use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::{LazyRegion, REGION_ADD, REGION_REMOVE};
+
+/// Adds or removes a name.
+pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    let asked = GuestPtr::<LazyRegion>::new(argument).read()?;
+    let mut regions = vcpu.domain.regions.lock();
+    match asked.action {
+        REGION_ADD => {
+            let start = asked.range.start;
+            let bytes = asked.range.pages.checked_mul(4096).ok_or(Errno::EINVAL)?;
+            let end = start.checked_add(bytes).ok_or(Errno::EINVAL)?;
+            if bytes == 0 || start & 4095 != 0 || !is_guest_range(start, bytes) {
+                return Err(Errno::EINVAL);
+            }
+            regions.add(Region { start, end, name: asked.name })
+        }
+        REGION_REMOVE => regions.remove(asked.range.start),
+        _ => Err(Errno::EINVAL),
+    }
+}

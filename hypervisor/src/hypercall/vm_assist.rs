@@ -1,0 +1,29 @@
+//! vm_assist: switches of the ABI.
+
+use crate::domain::vcpu::Vcpu;
+use core::sync::atomic::Ordering;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::mmu::*;
+
+/// `vm_assist(command, type)`.
+pub fn run(vcpu: &Vcpu, command: u64, kind: u64) -> Result<(), Errno> {
+    // 0, 1 and 3 are for 32-bit guests: known, without effect.
+    let known = matches!(
+        kind,
+        0 | 1
+            | 3
+            | VMASST_TYPE_WRITABLE_PAGETABLES
+            | VMASST_TYPE_ARCHITECTURAL_IOPL
+            | VMASST_TYPE_RUNSTATE_UPDATE_FLAG
+            | VMASST_TYPE_M2P_STRICT
+    );
+    if !known {
+        return Err(Errno::EINVAL);
+    }
+    match command {
+        VMASST_CMD_ENABLE => vcpu.domain.assists.fetch_or(1 << kind, Ordering::Relaxed),
+        VMASST_CMD_DISABLE => vcpu.domain.assists.fetch_and(!(1 << kind), Ordering::Relaxed),
+        _ => return Err(Errno::ENOSYS),
+    };
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! Running the validator's audit: scratch space, and what the vCPUs hold.
+
+use super::{direct_map, frames, validator};
+use crate::console::log::record;
+use crate::domain;
+use crate::domain::vcpu::Vcpu;
+use alloc::vec::Vec;
+use core::mem::MaybeUninit;
+use pinfold_abi::record::Who;
+use pinfold_validator::{Cell, External, Held, Summary};
+
+/// Frames told of in the log, at most.
+const MOST_TOLD: u64 = 32;
+
+/// What a vCPU holds: roots and descriptor pages.
+pub fn held_by(vcpu: &Vcpu) -> Vec<External> {
+    let roots = [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten();
+    let descriptors = vcpu.gdt.iter().copied().chain(vcpu.ldt_pages.iter().flatten().copied());
+    roots
+        .map(|frame| External { frame, held: Held::Root })
+        .chain(descriptors.map(|frame| External { frame, held: Held::Descriptors }))
+        .collect()
+}
+
+/// Recounts everything. `running` is the vCPU that is loaded, whose state its domain doesn't know
+/// yet. `None` if there is no room for the scratch space.
+pub fn run(running: Option<&Vcpu>) -> Option<Summary> {
+    let cells = validator().frame_count();
+    let order = (cells * size_of::<Cell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
+    let scratch = frames::take_own_run(order)?;
+    let mut held = domain::held_by_others(running.map(|vcpu| vcpu.domain.id));
+    held.extend(running.map(held_by).into_iter().flatten());
+    let first = direct_map::frame(scratch).cast::<MaybeUninit<Cell>>();
+    for index in 0..cells as usize {
+        // SAFETY: the run has room for so many cells, and is ours alone.
+        unsafe { (*first.add(index)).write(Cell::default()) };
+    }
+    // SAFETY: all cells were written; the run is given back only after the last use.
+    let scratch_cells =
+        unsafe { core::slice::from_raw_parts_mut(first.cast::<Cell>(), cells as usize) };
+    let mut told = 0;
+    let summary = validator().audit(scratch_cells, held, &mut |wrong| {
+        if told < MOST_TOLD {
+            record!(Who::Hypervisor, AUDIT, "{wrong}");
+        }
+        told += 1;
+    });
+    frames::give_back_own_run(scratch, order);
+    let summary = summary?;
+    record!(
+        Who::Hypervisor,
+        AUDIT,
+        "frames={} tables={} entries={} wrong={}",
+        summary.frames,
+        summary.tables,
+        summary.entries,
+        summary.wrong
+    );
+    Some(summary)
+}

@@ -1,0 +1,53 @@
+//! All RAM, mapped once, writable and not executable: how the hypervisor reaches any frame.
+
+use super::layout::DIRECT_MAP_START;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_validator::{Index, Mfn};
+
+/// Address of a physical address.
+pub fn address(physical: u64) -> u64 {
+    DIRECT_MAP_START + physical
+}
+
+/// First byte of a frame.
+pub fn frame(mfn: Mfn) -> *mut u8 {
+    address(mfn.get() << 12) as *mut u8
+}
+
+/// An entry of a table as the processors see it: they may set accessed and dirty at any time.
+pub fn entry(table: Mfn, index: Index) -> &'static AtomicU64 {
+    let entries = frame(table).cast::<AtomicU64>();
+    // SAFETY: callers name frames of RAM (the frame table knew them), the direct map lives for
+    // ever, an index is below 512, and all sides use atomic accesses.
+    unsafe { &*entries.add(index.get()) }
+}
+
+/// Fills a frame with zeros.
+pub fn clear(mfn: Mfn) {
+    let words = frame(mfn).cast::<AtomicU64>();
+    for index in 0..512 {
+        // SAFETY: as for `entry`; the frame has 512 words.
+        unsafe { (*words.add(index)).store(0, Ordering::Relaxed) };
+    }
+}
+
+/// Copies a frame.
+pub fn copy(to: Mfn, from: Mfn) {
+    let (to, from) = (frame(to).cast::<AtomicU64>(), frame(from).cast::<AtomicU64>());
+    for index in 0..512 {
+        // SAFETY: as for `entry`.
+        unsafe {
+            (*to.add(index)).store((*from.add(index)).load(Ordering::Relaxed), Ordering::Relaxed)
+        };
+    }
+}
+
+/// Copies bytes into a frame from `offset` on.
+///
+/// # Panics
+/// If they leave the frame.
+pub fn write_bytes(mfn: Mfn, offset: usize, bytes: &[u8]) {
+    assert!(offset + bytes.len() <= 4096);
+    // SAFETY: within the frame, as asserted; guests that see the frame may race, which bytes bear.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), frame(mfn).add(offset), bytes.len()) };
+}

@@ -1,0 +1,127 @@
+//! Machine memory: the frame table and the validator over it, the free frames, the M2P.
+
+pub mod audit;
+pub mod bitmap;
+pub mod direct_map;
+pub mod frames;
+pub mod guest;
+pub mod heap;
+pub mod layout;
+pub mod m2p;
+pub mod platform;
+pub mod report;
+pub mod teardown;
+pub mod tlb;
+
+use crate::boot::early::{EarlyFrames, Region};
+use crate::boot::{Machine, paging};
+use core::mem::MaybeUninit;
+use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};
+use platform::Edge;
+use spin::Once;
+
+/// Frames below this are left alone: firmware and starting processors want them.
+const FIRST_USED_FRAME: u64 = 0x100;
+
+/// The validator over all frames of the machine.
+pub type MachineValidator = Validator<'static, Edge>;
+
+static VALIDATOR: Once<MachineValidator> = Once::new();
+static PLAN: Once<Plan> = Once::new();
+
+/// Where the big tables are.
+struct Plan {
+    frame_table: &'static [FrameEntry],
+    bitmap: u64,
+    bitmap_words: usize,
+    early: EarlyFrames,
+}
+
+/// The validator.
+pub fn validator() -> &'static MachineValidator {
+    VALIDATOR.get().expect("memory::start makes it before any guest")
+}
+
+/// Takes memory for the frame table, the M2P and the bitmap, and maps the M2P for guests.
+pub fn plan(mut early: EarlyFrames, regions: &[Region], root: u64) {
+    let end = regions.iter().filter(|r| r.usable).map(|r| r.end).max().unwrap_or(0);
+    let count = end.div_ceil(4096);
+    let table = early.take(count * size_of::<FrameEntry>() as u64, 4096);
+    m2p::place(&mut early, count, root);
+    let bitmap_words = count.div_ceil(64) as usize;
+    let bitmap = early.take(bitmap_words as u64 * 8, 4096);
+    tlb::set_idle_root(root);
+    let table = direct_map::address(table) as *mut MaybeUninit<FrameEntry>;
+    for index in 0..count as usize {
+        // SAFETY: the range was just taken for `count` entries, and nobody else knows it.
+        unsafe { (*table.add(index)).write(FrameEntry::new()) };
+    }
+    // SAFETY: all entries were written; the memory is never given back.
+    let frame_table = unsafe { core::slice::from_raw_parts(table.cast(), count as usize) };
+    PLAN.call_once(|| Plan { frame_table, bitmap, bitmap_words, early });
+}
+
+/// Starts the validator and hands it the free memory.
+pub fn start(boot: &Machine) {
+    let begin = crate::time::clock::now_ns();
+    let plan = PLAN.get().expect("planned before the change of stacks");
+    let count = plan.frame_table.len() as u64;
+    let limits = Limits {
+        physical_bits: boot.protections.physical_bits,
+        nx: true,
+        max_mfn: Mfn::new(count - 1),
+        policy: Policy { l1tf: boot.protections.l1tf },
+    };
+    let validator = VALIDATOR.call_once(|| Validator::new(Edge, plan.frame_table, limits));
+    // SAFETY: the words were taken for the bitmap, are zero, and are referred to only here.
+    let words = unsafe {
+        core::slice::from_raw_parts_mut(
+            direct_map::address(plan.bitmap) as *mut u64,
+            plan.bitmap_words,
+        )
+    };
+    frames::start(words);
+    for region in boot.regions.iter().filter(|r| r.usable) {
+        let first = region.start.div_ceil(4096).max(FIRST_USED_FRAME);
+        for mfn in first..region.end / 4096 {
+            if !plan.early.has_taken(mfn << 12) {
+                validator.give_ram(Mfn::new(mfn));
+                frames::give(Mfn::new(mfn));
+            }
+        }
+    }
+    log::info!(
+        "memory frames={count} free={} MiB frame_table={} KiB ({} bytes a frame) m2p={} KiB own={} KiB in={} us",
+        frames::free_count() / 256,
+        count * size_of::<FrameEntry>() as u64 / 1024,
+        size_of::<FrameEntry>(),
+        count * 8 / 1024,
+        plan.early.taken() / 1024,
+        (crate::time::clock::now_ns() - begin) / 1000
+    );
+}
+
+/// Highest frame of RAM.
+pub fn max_mfn() -> Mfn {
+    Mfn::new(PLAN.get().map_or(0, |plan| plan.frame_table.len() as u64 - 1))
+}
+
+/// Whether an address is on a stack of the hypervisor's, with a word of room above.
+pub fn is_hypervisor_stack(address: u64) -> bool {
+    (layout::STACK_GUARD + 4096..layout::STACK_TOP - 8).contains(&address)
+}
+
+/// A piece of the hypervisor's own L4: its sixteen slots, without the per-domain one.
+pub fn reserved_entry(slot: usize) -> u64 {
+    use core::sync::atomic::Ordering;
+    let root = Mfn::new(tlb::idle_root() >> 12);
+    direct_map::entry(root, pinfold_validator::Index::new(slot)).load(Ordering::Relaxed)
+}
+
+/// Physical address of something in the hypervisor's image or stacks.
+///
+/// # Panics
+/// If it isn't mapped.
+pub fn physical(address: u64) -> u64 {
+    paging::translate(address).expect("an address of ours is mapped")
+}

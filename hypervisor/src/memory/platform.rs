@@ -1,0 +1,79 @@
+//! What the validator needs of the machine.
+
+use super::{direct_map, reserved_entry, tlb};
+use crate::memory::layout::PER_DOMAIN_SLOT;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_validator::{CpuSet, DomId, Index, Mfn, Platform};
+
+/// Most domains that can run at once.
+pub const MAX_DOMAINS: usize = 256;
+
+/// L4 entry of each domain's window; 0: no such domain.
+static WINDOWS: [AtomicU64; MAX_DOMAINS] = [const { AtomicU64::new(0) }; MAX_DOMAINS];
+
+/// Present, writable, accessed, dirty: supervisor only.
+const WINDOW_FLAGS: u64 = 0x63;
+
+/// Tells which table the per-domain slot of a domain's roots points to.
+///
+/// # Panics
+/// If the domain's number is too large.
+pub fn set_window(domain: DomId, l3: Option<Mfn>) {
+    let entry = l3.map_or(0, |l3| l3.get() << 12 | WINDOW_FLAGS);
+    WINDOWS[usize::from(domain.get())].store(entry, Ordering::Release);
+}
+
+/// The machine, as the validator sees it.
+pub struct Edge;
+
+impl Platform for Edge {
+    #[inline]
+    fn read_entry(&self, table: Mfn, index: Index) -> u64 {
+        direct_map::entry(table, index).load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn write_entry(&self, table: Mfn, index: Index, value: u64) {
+        direct_map::entry(table, index).store(value, Ordering::Release);
+    }
+
+    #[inline]
+    fn compare_exchange_entry(
+        &self,
+        table: Mfn,
+        index: Index,
+        old: u64,
+        new: u64,
+    ) -> Result<(), u64> {
+        direct_map::entry(table, index)
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+    }
+
+    fn flush_tlb(&self, cpus: CpuSet) {
+        tlb::flush(cpus);
+    }
+
+    fn dirty_cpus(&self, _: DomId) -> CpuSet {
+        // One processor runs guests; whether it flushed since is the clock's to say.
+        CpuSet::of(crate::arch::percpu::cpu_number())
+    }
+
+    fn install_reserved(&self, domain: DomId, l4: Mfn) {
+        for slot in HYPERVISOR_SLOTS {
+            let entry = if slot == PER_DOMAIN_SLOT {
+                WINDOWS.get(usize::from(domain.get())).map_or(0, |w| w.load(Ordering::Acquire))
+            } else {
+                reserved_entry(slot)
+            };
+            self.write_entry(l4, Index::new(slot), entry);
+        }
+    }
+
+    fn clear_reserved(&self, l4: Mfn) {
+        for slot in HYPERVISOR_SLOTS {
+            self.write_entry(l4, Index::new(slot), 0);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
+
+use crate::console::log::record;
+use crate::domain::Domain;
+use crate::domain::vcpu::Vcpu;
+use crate::memory::{self, m2p};
+use crate::time::clock;
+use core::fmt;
+use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_abi::record::Quoted;
+use pinfold_validator::{Bounds, Mapping, Pfn, Refusal, Stop, Vaddr, Which};
+use spin::Mutex;
+
+/// Records that a domain may cause in a second.
+const RECORDS_A_SECOND: u64 = 1000;
+/// Records that it may cause at once.
+const BURST: u64 = 20_000;
+
+/// Numbers of reports, over all domains.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// How many records a domain may still cause: a bucket that fills with time.
+#[derive(Debug)]
+pub struct RateLimit {
+    bucket: Mutex<(u64, u64)>,
+    dropped: AtomicU64,
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit { bucket: Mutex::new((BURST, 0)), dropped: AtomicU64::new(0) }
+    }
+}
+
+impl RateLimit {
+    /// Whether one more report may be written; counts it as dropped if not.
+    pub fn allows(&self) -> bool {
+        let now = clock::now_ns();
+        let mut bucket = self.bucket.lock();
+        let (tokens, since) = *bucket;
+        let earned = now.saturating_sub(since) * RECORDS_A_SECOND / 1_000_000_000;
+        let tokens = if earned > 0 {
+            bucket.1 = now;
+            (tokens + earned).min(BURST)
+        } else {
+            tokens
+        };
+        bucket.0 = tokens.saturating_sub(1);
+        if tokens == 0 {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        tokens != 0
+    }
+
+    /// Reports that were not written.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Mappings that a report lists.
+const MAPPINGS: u32 = 64;
+
+/// Tells of an operation that stopped: only a refusal is news.
+pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
+    if let Stop::Refused(refusal) = stop {
+        refused(vcpu, refusal);
+    }
+}
+
+/// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
+/// that is in the way.
+pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
+    let domain = &vcpu.domain;
+    if refusal.is_alias() {
+        domain.stats.aliases.bump();
+    }
+    if !domain.log_limit.allows() {
+        return;
+    }
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let (who, rip) = (vcpu.who(), vcpu.file.regs.rip);
+    let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
+    let fields = refusal.fields();
+    if !refusal.is_alias() {
+        record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+        return;
+    }
+    record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+    let bounds = Bounds { mappings: MAPPINGS, ..Bounds::default() };
+    let begin = clock::now_ns();
+    let end = memory::validator().find_mappings(
+        refusal.frame,
+        domain.id,
+        Which::Writable,
+        bounds,
+        &mut |mapping| {
+            write_mapping(vcpu, id, &mapping);
+            ControlFlow::Continue(())
+        },
+    );
+    let us = (clock::now_ns() - begin) / 1000;
+    let cut = if end.cut_short { "yes" } else { "no" };
+    record!(who, MAPPING, "id={id} end=yes found={} cut_short={cut} search_us={us}", end.found);
+}
+
+fn write_mapping(vcpu: &Vcpu, id: u64, mapping: &Mapping) {
+    let va = Shown(mapping.address.map(Vaddr::get));
+    let Mapping { table, index, entry, .. } = mapping;
+    let region = mapping.address.and_then(|va| vcpu.domain.regions.lock().find(va.get()));
+    // A named region is one whose mappings the guest frees lazily: what is left in it is dead.
+    match region {
+        Some(region) => record!(
+            vcpu.who(),
+            MAPPING,
+            "id={id} va={va} table={table} index={index} entry={entry} region={} state=dead",
+            Quoted(&region.name)
+        ),
+        None => record!(
+            vcpu.who(),
+            MAPPING,
+            "id={id} va={va} table={table} index={index} entry={entry} region=none state=live"
+        ),
+    }
+}
+
+/// A number that may be missing.
+struct Shown(Option<u64>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "{number:#x}"),
+            None => f.write_str("none"),
+        }
+    }
+}
+
+/// A domain's line of its own.
+pub fn mark(domain: &Domain, text: &[u8]) {
+    if domain.log_limit.allows() {
+        record!(domain.who(), MARK, "text={}", Quoted(text));
+    }
+}

@@ -1,0 +1,75 @@
+//! The end of a domain's memory: every reference dropped, every frame free again, and proof of it.
+
+use super::{frames, platform, validator};
+use crate::console::log::record;
+use crate::domain::vcpu::Vcpu;
+use crate::domain::{self, Domain};
+use crate::hypercall::descriptors;
+use alloc::boxed::Box;
+use pinfold_validator::{Budget, Mfn, Stop, Teardown};
+
+/// Table entries between two looks at other work; one domain is torn down at a time so far, so
+/// this only bounds a step.
+const STEP: u32 = 65_536;
+
+/// Repeats a step until it isn't preempted any more.
+fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) {
+    loop {
+        match step(&mut Budget::new(STEP)) {
+            Ok(()) => return,
+            Err(Stop::Preempted) => {}
+            Err(Stop::Refused(refusal)) => {
+                // Teardown drops only what is held; anything else is a bug of ours, and the audit
+                // below names the frame.
+                log::error!("teardown: {refusal}");
+                return;
+            }
+        }
+    }
+}
+
+/// Frees everything of a domain whose only vCPU runs no more and isn't loaded.
+pub fn destroy(mut vcpu: Box<Vcpu>) {
+    let domain = vcpu.domain.clone();
+    let id = domain.id;
+    let validator = validator();
+    descriptors::drop_all(&mut vcpu);
+    let roots = [Some(vcpu.kernel_root), vcpu.user_root];
+    for root in roots.into_iter().flatten() {
+        to_the_end(|budget| validator.drop_root(id, root, budget));
+    }
+    drop(vcpu);
+    domain.held.lock().clear();
+    release_all(&domain);
+}
+
+/// Frees everything of a domain that has no vCPU any more.
+pub fn release_all(domain: &Domain) {
+    let (id, validator) = (domain.id, validator());
+    let mut progress = Teardown::new();
+    to_the_end(|budget| validator.relinquish(id, &mut progress, budget));
+    let mut freed = 0u64;
+    let mut stuck = 0u64;
+    let mut next = Mfn::new(0);
+    while let Some(mfn) = validator.next_owned(id, next) {
+        next = Mfn::new(mfn.get() + 1);
+        match frames::release(mfn, id) {
+            Ok(()) => freed += 1,
+            Err(refusal) => {
+                stuck += 1;
+                log::error!("teardown: {refusal}");
+            }
+        }
+    }
+    platform::set_window(id, None);
+    domain::unlist(id);
+    for frame in domain.window.frames() {
+        frames::give_back_own(frame);
+    }
+    record!(
+        domain.who(),
+        AUDIT,
+        "teardown freed={freed} stuck={stuck} free_frames={}",
+        frames::free_count()
+    );
+}

@@ -1,0 +1,60 @@
+//! Roots and flushes of the calling processor.
+
+use crate::arch::percpu::cpu_number;
+use crate::memory;
+use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_validator::{CpuSet, Mfn};
+use x86_64::PhysAddr;
+use x86_64::VirtAddr;
+use x86_64::instructions::tlb;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PhysFrame;
+
+/// Physical address of the hypervisor's own root. Written once at boot.
+static IDLE_ROOT: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers the hypervisor's own root.
+pub fn set_idle_root(physical: u64) {
+    IDLE_ROOT.store(physical, Ordering::Relaxed);
+}
+
+/// Physical address of the hypervisor's own root.
+pub fn idle_root() -> u64 {
+    IDLE_ROOT.load(Ordering::Relaxed)
+}
+
+fn write_cr3(physical: u64) {
+    let frame = PhysFrame::containing_address(PhysAddr::new(physical));
+    // SAFETY: every root that gets here maps the hypervisor: it is the idle root, or a validated
+    // L4, into which the validator had the hypervisor's slots installed.
+    unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+}
+
+/// Loads a root of a domain; all translations of guests leave this processor's TLB, since guests
+/// have no global mappings.
+pub fn load_root(root: Mfn) {
+    memory::validator().flushing(cpu_number(), || write_cr3(root.get() << 12));
+}
+
+/// Loads the hypervisor's own root.
+pub fn load_idle_root() {
+    memory::validator().flushing(cpu_number(), || write_cr3(idle_root()));
+}
+
+/// Drops all translations of guests.
+pub fn flush_local() {
+    memory::validator().flushing(cpu_number(), tlb::flush_all);
+}
+
+/// Drops one translation; the caller checked that the address is a guest's.
+pub fn flush_page_local(address: u64) {
+    tlb::flush(VirtAddr::new_truncate(address));
+}
+
+/// Drops all translations of guests on several processors, and returns when it is done. One
+/// processor runs so far.
+pub fn flush(cpus: CpuSet) {
+    if cpus.contains(cpu_number()) {
+        flush_local();
+    }
+}

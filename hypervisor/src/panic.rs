@@ -1,0 +1,80 @@
+//! Last words. `cargo xtask report` resolves the addresses with the hypervisor's symbols.
+
+use crate::console::log::write_at_any_cost;
+use core::arch::asm;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+use pinfold_abi::record::{Who, kind};
+use pinfold_abi::vcpu::CpuUserRegs;
+
+/// A panic inside a panic stops at once.
+static PANICKING: AtomicBool = AtomicBool::new(false);
+
+fn begin() {
+    x86_64::instructions::interrupts::disable();
+    if PANICKING.swap(true, Ordering::Relaxed) {
+        crate::machine::end(crate::machine::Ending::Panic);
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    begin();
+    write_at_any_cost(Who::Hypervisor, kind::PANIC, format_args!("{info}"));
+    let frame: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    backtrace(frame);
+    crate::machine::end(crate::machine::Ending::Panic)
+}
+
+/// A trap in ring 0 that nobody reckoned with.
+pub fn with_registers(regs: &CpuUserRegs, cr2: u64) -> ! {
+    begin();
+    write_at_any_cost(
+        Who::Hypervisor,
+        kind::PANIC,
+        format_args!(
+            "trap={} error={:#x} rip={:#x} rsp={:#x} rflags={:#x} cr2={cr2:#x}",
+            regs.vector, regs.error_code, regs.rip, regs.rsp, regs.rflags
+        ),
+    );
+    dump(regs, |line| write_at_any_cost(Who::Hypervisor, kind::DUMP, line));
+    write_at_any_cost(Who::Hypervisor, kind::DUMP, format_args!("frame=0 rip={:#x}", regs.rip));
+    backtrace(regs.rbp);
+    crate::machine::end(crate::machine::Ending::Panic)
+}
+
+macro_rules! registers {
+    ($regs:expr; $($name:ident)*) => {
+        [$((stringify!($name), $regs.$name)),*]
+    };
+}
+
+/// General registers, four a line, ready to print.
+pub fn dump(regs: &CpuUserRegs, mut line: impl FnMut(core::fmt::Arguments<'_>)) {
+    let all = registers!(regs; rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15);
+    for four in all.as_chunks::<4>().0 {
+        line(format_args!(
+            "{}={:#x} {}={:#x} {}={:#x} {}={:#x}",
+            four[0].0, four[0].1, four[1].0, four[1].1, four[2].0, four[2].1, four[3].0, four[3].1
+        ));
+    }
+}
+
+/// Walks the frame pointers, at most 32 frames, as long as they stay on one of our stacks.
+fn backtrace(mut frame: u64) {
+    for depth in 1..=32 {
+        let on_stack = frame.is_multiple_of(8) && crate::memory::is_hypervisor_stack(frame);
+        if !on_stack {
+            return;
+        }
+        // SAFETY: two words on a mapped stack of ours.
+        let (next, rip) = unsafe { (*(frame as *const u64), *((frame + 8) as *const u64)) };
+        write_at_any_cost(Who::Hypervisor, kind::DUMP, format_args!("frame={depth} rip={rip:#x}"));
+        if next <= frame {
+            return;
+        }
+        frame = next;
+    }
+}

@@ -1,0 +1,62 @@
+//! System time: nanoseconds since the hypervisor started, from the TSC.
+
+use core::arch::x86_64::_rdtsc;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// TSC at the start. Written once, before anyone else runs.
+static START: AtomicU64 = AtomicU64::new(0);
+/// Thousand ticks a second; 0 until it was measured, and the time stands still until then.
+static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
+
+/// The counter.
+pub fn tsc() -> u64 {
+    // SAFETY: every 64-bit processor has it, and ring 0 may always read it.
+    unsafe { _rdtsc() }
+}
+
+/// Starts the clock.
+pub fn start() {
+    START.store(tsc(), Ordering::Relaxed);
+}
+
+/// Sets the measured rate.
+pub fn set_rate(tsc_khz: u64) {
+    TSC_KHZ.store(tsc_khz.max(1), Ordering::Relaxed);
+}
+
+/// The rate in thousand ticks a second.
+pub fn tsc_khz() -> u64 {
+    TSC_KHZ.load(Ordering::Relaxed)
+}
+
+/// The TSC at system time 0.
+pub fn tsc_at_start() -> u64 {
+    START.load(Ordering::Relaxed)
+}
+
+/// Nanoseconds since the start.
+pub fn now_ns() -> u64 {
+    let khz = tsc_khz();
+    if khz == 0 {
+        return 0;
+    }
+    let ticks = u128::from(tsc().wrapping_sub(START.load(Ordering::Relaxed)));
+    (ticks * 1_000_000 / u128::from(khz)) as u64
+}
+
+/// The scale of the ABI's clock, `(mul, shift)`: ns = ((ticks << shift) * mul) >> 32. The rate
+/// must have been measured.
+pub fn scale() -> (u32, i8) {
+    // Nanoseconds a tick as a 0.32 fraction, brought into 2^31..2^32 by shifting.
+    let mut mul = (1_000_000u128 << 32) / u128::from(tsc_khz());
+    let mut shift = 0i8;
+    while mul >= 1 << 32 {
+        mul >>= 1;
+        shift += 1;
+    }
+    while mul != 0 && mul < 1 << 31 {
+        mul <<= 1;
+        shift -= 1;
+    }
+    (mul as u32, shift)
+}

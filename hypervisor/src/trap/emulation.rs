@@ -1,0 +1,244 @@
+//! Privileged instructions of guest kernels, carried out for them.
+
+use super::{Fatal, bounce, page_fault, vector};
+use crate::arch::{fpu, segments};
+use crate::domain::vcpu::Vcpu;
+use crate::hypercall::mmuext_op;
+use crate::memory::{direct_map, guest, validator};
+use crate::time::clock;
+use crate::trap::debug;
+use arrayvec::ArrayVec;
+use core::sync::atomic::Ordering;
+use pinfold_abi::hypercall::fill_hypercall_page;
+use pinfold_emulate::cpuid::{self, CpuidContext};
+use pinfold_emulate::msr::{self, MsrContext, WriteEffect};
+use pinfold_emulate::privileged::{Decoded, MswSource, Privileged};
+use pinfold_emulate::{GeneralProtection, MAX_INSTRUCTION, SegmentBases, control};
+use pinfold_validator::Mfn;
+use x86_64::VirtAddr;
+
+/// Bytes of an instruction as fetched from the guest.
+pub type Bytes = ArrayVec<u8, MAX_INSTRUCTION>;
+
+/// What could not be carried out.
+pub enum Undone {
+    /// The instruction raises this in the guest.
+    GeneralProtection,
+    /// It touched guest memory that faults.
+    PageFault {
+        /// Where.
+        address: u64,
+        /// With which error code.
+        error: u32,
+    },
+}
+
+impl From<GeneralProtection> for Undone {
+    fn from(_: GeneralProtection) -> Undone {
+        Undone::GeneralProtection
+    }
+}
+
+/// Fetches the instruction at the guest's rip: as many bytes as can be read, up to the longest.
+pub fn fetch(vcpu: &Vcpu) -> Bytes {
+    let rip = vcpu.file.regs.rip;
+    let mut bytes = [0; MAX_INSTRUCTION];
+    let mut len = MAX_INSTRUCTION;
+    if guest::read_bytes(&mut bytes, rip).is_err() {
+        // The next page can't be read: what there is up to it may be enough.
+        len = MAX_INSTRUCTION.min(4096 - (rip % 4096) as usize);
+        if guest::read_bytes(&mut bytes[..len], rip).is_err() {
+            len = 0;
+        }
+    }
+    bytes[..len].iter().copied().collect()
+}
+
+/// Segment bases for address computation.
+pub fn bases() -> SegmentBases {
+    SegmentBases { fs: segments::fs_base(), gs: segments::gs_base() }
+}
+
+/// Carries out a decoded instruction of the guest kernel, or delivers the fault it raises.
+pub fn carry_out(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
+    match execute(vcpu, decoded.instruction) {
+        Ok(()) => {
+            decoded.complete(&mut vcpu.file.regs);
+            debug::step(vcpu)
+        }
+        Err(Undone::GeneralProtection) => bounce::general_protection(vcpu, 0),
+        Err(Undone::PageFault { address, error }) => page_fault::deliver(vcpu, address, error),
+    }
+}
+
+fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
+    match instruction {
+        Privileged::ReadCr { cr, to } => {
+            let value = read_cr(vcpu, cr)?;
+            to.set(&mut vcpu.file.regs, value);
+        }
+        Privileged::WriteCr { cr, from } => {
+            let value = from.get(&vcpu.file.regs);
+            write_cr(vcpu, cr, value)?;
+        }
+        Privileged::Clts => set_task_switched(vcpu, false),
+        Privileged::Lmsw(source) => {
+            let set = control::lmsw(msw(source)?)?;
+            set_task_switched(vcpu, set);
+        }
+        Privileged::ReadMsr => read_msr(vcpu)?,
+        Privileged::WriteMsr => write_msr(vcpu)?,
+        Privileged::Cpuid => answer_cpuid(vcpu),
+        Privileged::ReadDr { dr, to } => {
+            let extensions = vcpu.cr4 & control::CR4_DE != 0;
+            let value = vcpu.debug.get(dr.into(), extensions);
+            let value = value.map_err(|_| Undone::GeneralProtection)?;
+            to.set(&mut vcpu.file.regs, value);
+        }
+        Privileged::WriteDr { dr, from } => {
+            let value = from.get(&vcpu.file.regs);
+            let extensions = vcpu.cr4 & control::CR4_DE != 0;
+            let set = vcpu.debug.set(dr.into(), value, extensions);
+            set.map_err(|_| Undone::GeneralProtection)?;
+            debug::reload(vcpu);
+        }
+        // No device here is incoherent, so there is nothing to write back for.
+        Privileged::Wbinvd | Privileged::Invd => {}
+        Privileged::Invlpg { address } => {
+            if guest::is_guest_address(address) {
+                crate::memory::tlb::flush_page_local(address);
+            }
+        }
+        Privileged::Rdtsc => {
+            let tsc = clock::tsc();
+            let regs = &mut vcpu.file.regs;
+            (regs.rax, regs.rdx) = (tsc & 0xffff_ffff, tsc >> 32);
+        }
+        // The guest's interrupt flag is a byte that it masks itself; port I/O is refused; the rest
+        // is not a PV guest's to execute (`hlt` is sched_op block, `int n` was handled before).
+        Privileged::Hlt
+        | Privileged::Cli
+        | Privileged::Sti
+        | Privileged::In { .. }
+        | Privileged::Out { .. }
+        | Privileged::Ins(_)
+        | Privileged::Outs(_)
+        | Privileged::Xsetbv
+        | Privileged::Rdtscp
+        | Privileged::Rdpmc
+        | Privileged::Int(_)
+        | Privileged::Other => return Err(Undone::GeneralProtection),
+    }
+    Ok(())
+}
+
+fn msw(source: MswSource) -> Result<u16, Undone> {
+    match source {
+        MswSource::Value(value) => Ok(value),
+        MswSource::Memory(address) => {
+            let mut bytes = [0; 2];
+            guest::read_bytes(&mut bytes, address)
+                .map_err(|_| Undone::PageFault { address, error: 0 })?;
+            Ok(u16::from_le_bytes(bytes))
+        }
+    }
+}
+
+fn set_task_switched(vcpu: &mut Vcpu, set: bool) {
+    vcpu.task_switched = set;
+    fpu::set_task_switched(set);
+}
+
+fn read_cr(vcpu: &Vcpu, cr: u8) -> Result<u64, Undone> {
+    match cr {
+        0 => Ok(control::cr0_read(vcpu.task_switched)),
+        2 => Ok(vcpu.info_cr2().load(Ordering::Relaxed)),
+        3 => Ok(vcpu.kernel_root.get() << 12),
+        4 => Ok(vcpu.cr4),
+        _ => Err(Undone::GeneralProtection),
+    }
+}
+
+fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
+    match cr {
+        0 => {
+            let set = control::cr0_write(value)?;
+            set_task_switched(vcpu, set);
+        }
+        2 => vcpu.info_cr2().store(value, Ordering::Relaxed),
+        3 => mmuext_op::load_root(vcpu, Mfn::new(value >> 12))
+            .map_err(|_| Undone::GeneralProtection)?,
+        4 => {
+            let write = control::cr4_write(value)?;
+            if write.ignored != 0 {
+                log::debug!("{} cr4 bits {:#x} asked for and not given", vcpu.who(), write.ignored);
+            }
+            vcpu.cr4 = write.view;
+            crate::arch::control::load_guest_cr4(vcpu.cr4);
+        }
+        _ => return Err(Undone::GeneralProtection),
+    }
+    Ok(())
+}
+
+fn read_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
+    let context = MsrContext {
+        fs_base: segments::fs_base(),
+        gs_base: segments::gs_base(),
+        kernel_gs_base: vcpu.parked_gs_base,
+        tsc: clock::tsc(),
+        boot_vcpu: vcpu.id == 0,
+    };
+    let number = vcpu.file.regs.rcx as u32;
+    let value = match msr::read(number, &context) {
+        Ok(value) => value,
+        // Before the guest has a handler the fault would be its end; the ABI wants 0 then.
+        Err(_) if vcpu.traps[usize::from(vector::GENERAL_PROTECTION)].address == 0 => 0,
+        Err(fault) => return Err(fault.into()),
+    };
+    let regs = &mut vcpu.file.regs;
+    (regs.rax, regs.rdx) = (value & 0xffff_ffff, value >> 32);
+    Ok(())
+}
+
+fn write_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
+    let regs = &vcpu.file.regs;
+    let value = regs.rax & 0xffff_ffff | regs.rdx << 32;
+    match msr::write(regs.rcx as u32, value)? {
+        WriteEffect::Ignore => {}
+        WriteEffect::SetFsBase(base) => segments::set_fs_base(VirtAddr::new(base)),
+        WriteEffect::SetGsBase(base) => segments::set_gs_base(VirtAddr::new(base)),
+        WriteEffect::SetKernelGsBase(base) => vcpu.parked_gs_base = base,
+        WriteEffect::HypercallPage { mfn } => write_hypercall_page(vcpu, Mfn::new(mfn))?,
+    }
+    Ok(())
+}
+
+/// Fills a frame of the guest's with hypercall stubs, as far as the guest itself could write it.
+/// (The MSR takes a guest frame number, which for a PV guest is a machine frame.)
+fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), Undone> {
+    let id = vcpu.domain.id;
+    validator().take_writable(id, mfn).map_err(|_| Undone::GeneralProtection)?;
+    let mut page = [0; 4096];
+    fill_hypercall_page(&mut page);
+    direct_map::write_bytes(mfn, 0, &page);
+    validator().drop_writable(id, mfn);
+    Ok(())
+}
+
+fn answer_cpuid(vcpu: &mut Vcpu) {
+    let (mul, shift) = clock::scale();
+    let context = CpuidContext {
+        vcpu: vcpu.id.into(),
+        tsc_khz: clock::tsc_khz() as u32,
+        tsc_to_system_mul: mul,
+        tsc_shift: shift,
+        tsc_reliable: true,
+    };
+    let regs = &mut vcpu.file.regs;
+    let (leaf, subleaf) = (regs.rax as u32, regs.rcx as u32);
+    let host = raw_cpuid::cpuid!(leaf, subleaf);
+    let shown = cpuid::filter(leaf, subleaf, [host.eax, host.ebx, host.ecx, host.edx], &context);
+    let [eax, ebx, ecx, edx] = shown.map(u64::from);
+    (regs.rax, regs.rbx, regs.rcx, regs.rdx) = (eax, ebx, ecx, edx);
+}

@@ -1,0 +1,67 @@
+//! Traps that hit the hypervisor itself.
+//!
+//! Interrupts are off whenever the hypervisor runs (but for the idle loop), and it touches guest
+//! memory only by instructions that are listed in [`crate::arch::fixup`]. So anything else here is
+//! a bug of ours, and ends in a panic with the registers.
+
+use crate::arch::{apic, fixup, idt};
+use pinfold_abi::vcpu::CpuUserRegs;
+use x86_64::registers::control::Cr2;
+
+const VECTOR_DEBUG: u32 = 1;
+const VECTOR_NMI: u32 = 2;
+
+/// A trap from ring 0. Called from `arch::entry`.
+///
+/// # Safety
+/// `frame` is what the stub pushed, on the current stack.
+pub unsafe extern "C" fn hypervisor_trap(frame: *mut CpuUserRegs) {
+    // SAFETY: the stub's frame is ours until we return. It ends with the words that the processor
+    // pushed; the selectors behind them are not read.
+    let (vector, rip) = unsafe { ((*frame).vector, (*frame).rip) };
+    if let Some(resume) = fixup::resume_address(rip)
+        && vector < 32
+    {
+        // SAFETY: as above; the place to resume belongs to the instruction that faulted.
+        unsafe { (*frame).rip = resume };
+        return;
+    }
+    if vector >= 32 {
+        if vector != u32::from(idt::SPURIOUS_VECTOR) {
+            apic::end_of_interrupt();
+        }
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { die(frame) }
+}
+
+/// NMI, machine check, double fault, or a debug exception from ring 0.
+///
+/// # Safety
+/// As [`hypervisor_trap`].
+pub unsafe extern "C" fn paranoid_trap(frame: *mut CpuUserRegs) {
+    // SAFETY: as for `hypervisor_trap`.
+    match unsafe { (*frame).vector } {
+        // A breakpoint of the guest's on a stack or copy that we touched for it (its watch never
+        // covers our own memory): the guest's own access would have hit it, ours doesn't count.
+        VECTOR_DEBUG => {}
+        VECTOR_NMI => log::warn!("NMI: nobody here asked for one; going on"),
+        // SAFETY: as above.
+        _ => unsafe { die(frame) },
+    }
+}
+
+/// # Safety
+/// As [`hypervisor_trap`].
+unsafe fn die(frame: *const CpuUserRegs) -> ! {
+    // SAFETY: as the caller vouches. Bounded to what the stub pushed: up to and with ss.
+    let regs = unsafe {
+        let mut regs = CpuUserRegs::default();
+        let pushed = core::mem::offset_of!(CpuUserRegs, es);
+        core::ptr::copy_nonoverlapping(frame.cast::<u8>(), (&raw mut regs).cast::<u8>(), pushed);
+        regs
+    };
+    let cr2 = Cr2::read_raw();
+    crate::panic::with_registers(&regs, cr2)
+}

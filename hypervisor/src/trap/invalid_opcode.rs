@@ -1,0 +1,16 @@
+//! Invalid opcodes: the forced-emulation prefix, or the guest's own affair.
+
+use super::{Fatal, bounce, emulation, vector};
+use crate::domain::vcpu::Vcpu;
+use pinfold_emulate::privileged::{self, Privileged};
+
+/// Handles a fault of the guest. Forced CPUID works in guest user mode too.
+pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
+    let bytes = emulation::fetch(vcpu);
+    match privileged::decode_forced(&bytes) {
+        Some(decoded) if decoded.instruction == Privileged::Cpuid => {
+            emulation::carry_out(vcpu, decoded)
+        }
+        _ => bounce::exception(vcpu, vector::INVALID_OPCODE, None),
+    }
+}

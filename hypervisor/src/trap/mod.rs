@@ -1,0 +1,115 @@
+//! Why a guest stopped, and what is done about it.
+
+pub mod bounce;
+pub mod debug;
+pub mod emulation;
+pub mod general_protection;
+pub mod hypervisor;
+pub mod invalid_opcode;
+pub mod page_fault;
+pub mod page_table_store;
+
+use crate::arch::entry::Exit;
+use crate::arch::{apic, idt};
+use crate::domain::ending::{self, Ending};
+use crate::domain::vcpu::{Handler, Mode, Vcpu};
+use crate::hypercall;
+
+/// Exception vectors (Intel SDM vol. 3, table 6-1).
+pub mod vector {
+    pub const DEBUG: u8 = 1;
+    pub const INVALID_OPCODE: u8 = 6;
+    pub const DEVICE_NOT_AVAILABLE: u8 = 7;
+    pub const GENERAL_PROTECTION: u8 = 13;
+    pub const PAGE_FAULT: u8 = 14;
+}
+
+/// A guest can't go on: the reason, for the log. The domain ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fatal(pub &'static str);
+
+/// What the scheduler is to do after an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Let the vCPU go on, unless its time is up.
+    Continue,
+    /// Its time is up, or it gave the rest away.
+    Yield,
+}
+
+/// Handles one exit of the loaded vCPU.
+pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
+    let result = match exit {
+        Exit::Syscall if vcpu.mode == Mode::Kernel => return hypercall::dispatch(vcpu),
+        Exit::Syscall => bounce_syscall(vcpu, vcpu.callbacks.syscall),
+        Exit::CompatSyscall => bounce_syscall(vcpu, vcpu.callbacks.syscall32),
+        Exit::Exception(number) => exception(vcpu, number),
+        // Registers still hold the guest state that could not be entered: the fault is the
+        // guest's, at the place where it was to go on.
+        Exit::ReturnFault(number) => {
+            let error = vcpu.file.regs.error_code;
+            // The flat selectors always load; the ones that didn't are in the frame.
+            bounce::exception(vcpu, number, Some(error))
+        }
+        Exit::Int80 => general_protection::int80(vcpu),
+        Exit::Interrupt(number) => {
+            if number != idt::SPURIOUS_VECTOR {
+                apic::end_of_interrupt();
+            }
+            return Next::Yield;
+        }
+    };
+    finish(vcpu, result)
+}
+
+/// Ends the domain if what was done says so.
+pub fn finish(vcpu: &mut Vcpu, result: Result<(), Fatal>) -> Next {
+    match result {
+        Ok(()) => Next::Continue,
+        Err(Fatal(why)) => {
+            crash(vcpu, why);
+            Next::Yield
+        }
+    }
+}
+
+/// Ends the domain of the loaded vCPU, with a report.
+pub fn crash(vcpu: &mut Vcpu, why: &'static str) {
+    ending::report_crash(vcpu, why);
+    vcpu.domain.end(Ending::Crash(why));
+}
+
+fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
+    match number {
+        vector::PAGE_FAULT => page_fault::handle(vcpu),
+        vector::GENERAL_PROTECTION => general_protection::handle(vcpu),
+        vector::INVALID_OPCODE => invalid_opcode::handle(vcpu),
+        vector::DEBUG => debug::handle(vcpu),
+        vector::DEVICE_NOT_AVAILABLE => {
+            // The guest asked for this one with `fpu_taskswitch`; TS is clear when it hears of it.
+            vcpu.task_switched = false;
+            crate::arch::fpu::set_task_switched(false);
+            bounce::exception(vcpu, number, None)
+        }
+        _ => {
+            let error = vcpu.file.regs.error_code;
+            bounce::exception(vcpu, number, has_error_code(number).then_some(error))
+        }
+    }
+}
+
+/// Whether the processor pushes an error code (Intel SDM vol. 3, table 6-1).
+pub fn has_error_code(number: u8) -> bool {
+    matches!(number, 8 | 10..=14 | 17)
+}
+
+/// Bytes of the `syscall` instruction.
+const SYSCALL_BYTES: u64 = 2;
+
+fn bounce_syscall(vcpu: &mut Vcpu, handler: Handler) -> Result<(), Fatal> {
+    if handler.address == 0 {
+        vcpu.file.regs.rip = vcpu.file.regs.rip.wrapping_sub(SYSCALL_BYTES);
+        return bounce::exception(vcpu, vector::INVALID_OPCODE, None);
+    }
+    bounce::callback(vcpu, handler, bounce::ClearDirection::Yes)
+}

@@ -1,0 +1,58 @@
+//! Plain stores of a guest to an L1 table that it maps read-only: decoded, validated, carried out.
+
+use super::emulation;
+use crate::domain::vcpu::Vcpu;
+use crate::memory::{direct_map, report, validator};
+use core::sync::atomic::Ordering;
+use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
+use pinfold_emulate::store::PteStore;
+use pinfold_validator::{Budget, Index, Kind, Stop, Swap, Vaddr};
+
+/// Tries before a store that loses every race is left to the guest: it faults again.
+const TRIES: usize = 16;
+
+/// Carries out the store that faulted at `address`, if it is one to a live L1 table. False: the
+/// fault is the guest's.
+pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> bool {
+    if !vcpu.domain.assists(VMASST_TYPE_WRITABLE_PAGETABLES) {
+        return false;
+    }
+    let validator = validator();
+    let Ok(leaf) = validator.walk(vcpu.kernel_root, Vaddr::new(address)) else { return false };
+    let Some(table) = leaf.entry.target() else { return false };
+    let id = vcpu.domain.id;
+    let is_own_l1 = validator
+        .info(table)
+        .is_some_and(|info| info.owner() == Some(id) && info.kind() == Kind::L1);
+    if leaf.entry.is_writable() || !is_own_l1 {
+        return false;
+    }
+    let bytes = emulation::fetch(vcpu);
+    let Ok(store) = PteStore::decode(&bytes, &vcpu.file.regs, emulation::bases()) else {
+        return false;
+    };
+    // Another vCPU may have changed the bytes since the fault: then the instruction is another.
+    if store.address() != address {
+        return false;
+    }
+    let index = Index::new((store.entry_address() % 4096 / 8) as usize);
+    for _ in 0..TRIES {
+        let old = direct_map::entry(table, index).load(Ordering::Acquire);
+        let planned = store.plan(old, &vcpu.file.regs);
+        let budget = &mut Budget::unlimited();
+        match validator.update_l1_cas(id, table, index, old, planned.new, budget) {
+            Ok(Swap::Done) => {
+                planned.effects.commit(&mut vcpu.file.regs);
+                vcpu.domain.stats.emulated_stores.bump();
+                return true;
+            }
+            Ok(Swap::Differs(_)) | Err(Stop::Preempted) => {}
+            Err(stop @ Stop::Refused(_)) => {
+                report::stopped(vcpu, &stop);
+                return false;
+            }
+        }
+    }
+    // The guest comes here again at once, and other work gets its turn in between.
+    true
+}
