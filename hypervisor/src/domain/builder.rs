@@ -237,6 +237,7 @@ fn fill(
     let root = memory.mfn(plan.tables.first);
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
     to_the_end(|budget| validator().take_root(id, root, budget))?;
+    platform::show_m2p(root, true);
     Ok(first_vcpu(domain, plan, root))
 }
 

@@ -49,8 +49,6 @@ pub struct Callbacks {
     pub failsafe: Handler,
     pub syscall: Handler,
     pub syscall32: Handler,
-    pub sysenter: Handler,
-    pub nmi: Handler,
 }
 
 /// Whether a vCPU can run.

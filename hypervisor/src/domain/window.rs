@@ -10,9 +10,6 @@ use pinfold_validator::{Index, Mfn};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
-/// vCPUs that a domain can have.
-pub const MAX_VCPUS: u16 = ((2 << 20) / layout::VCPU_WINDOW) as u16;
-
 /// Present, writable, supervisor, accessed and dirty so that no walk has to write.
 const TABLE: u64 = 0x63;
 /// As [`TABLE`], not executable.

@@ -92,9 +92,9 @@ pub fn run_list(
     }
     if !done_ptr.is_null() {
         let done = before.wrapping_add(index as u32);
-        if done_ptr.write(&done).is_err() {
-            result = Err(Errno::EFAULT);
-            preempted = false;
+        // A word that can't be written is the guest's loss; but progress can't be kept there.
+        if done_ptr.write(&done).is_err() && preempted {
+            return Outcome::Done(Errno::EFAULT.as_result());
         }
     }
     if preempted {

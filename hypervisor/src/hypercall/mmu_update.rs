@@ -28,7 +28,7 @@ fn check_foreign(vcpu: &Vcpu, foreign: u64) -> Result<(), Errno> {
     let target = foreign as u16;
     let table = (foreign >> 16) as u16;
     if table != 0 && !own(table - 1) {
-        return Err(Errno::EPERM);
+        return Err(Errno::ESRCH);
     }
     match target {
         id if own(id) => Ok(()),
@@ -39,9 +39,13 @@ fn check_foreign(vcpu: &Vcpu, foreign: u64) -> Result<(), Errno> {
 
 fn one(vcpu: &Vcpu, address: u64) -> Result<(), ElementStop> {
     let request = GuestPtr::<MmuUpdate>::new(address).read()?;
-    match request.ptr & 3 {
+    // Bits 0 to 2: entries are 8-byte aligned, so a misaligned pointer is an unknown command.
+    match request.ptr & 7 {
         MMU_MACHPHYS_UPDATE => set_m2p(vcpu, request),
-        kind => update(vcpu, request, kind == MMU_PT_UPDATE_PRESERVE_AD),
+        kind @ (MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_PRESERVE_AD | MMU_PT_UPDATE_NO_TRANSLATE) => {
+            update(vcpu, request, kind == MMU_PT_UPDATE_PRESERVE_AD)
+        }
+        _ => Err(Errno::ENOSYS.into()),
     }
 }
 
@@ -55,10 +59,7 @@ fn set_m2p(vcpu: &Vcpu, request: MmuUpdate) -> Result<(), ElementStop> {
 }
 
 fn update(vcpu: &Vcpu, request: MmuUpdate, preserve_ad: bool) -> Result<(), ElementStop> {
-    let ptr = request.ptr & !3;
-    if ptr & 7 != 0 {
-        return Err(Errno::EINVAL.into());
-    }
+    let ptr = request.ptr;
     let domain = &vcpu.domain;
     let update = Update {
         dom: domain.id,

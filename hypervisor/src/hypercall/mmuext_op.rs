@@ -7,7 +7,7 @@ use super::{Args, Outcome, descriptors};
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
-use crate::memory::{self, direct_map, report};
+use crate::memory::{self, direct_map, platform, report};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
@@ -37,10 +37,12 @@ fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {
         MmuextCmd::NewUserBaseptr => new_user_root(vcpu, op.arg1),
         MmuextCmd::TlbFlushLocal => Ok(flush::all(vcpu, &Target::Local)?),
         MmuextCmd::TlbFlushAll => Ok(flush::all(vcpu, &Target::All)?),
-        MmuextCmd::TlbFlushMulti => Ok(flush::all(vcpu, &Target::Mask(op.arg2))?),
+        MmuextCmd::TlbFlushMulti => Ok(flush::all(vcpu, &Target::Mask(op.arg2)).map_err(bad_mask)?),
         MmuextCmd::InvlpgLocal => Ok(flush::page(vcpu, &Target::Local, op.arg1)?),
         MmuextCmd::InvlpgAll => Ok(flush::page(vcpu, &Target::All, op.arg1)?),
-        MmuextCmd::InvlpgMulti => Ok(flush::page(vcpu, &Target::Mask(op.arg2), op.arg1)?),
+        MmuextCmd::InvlpgMulti => {
+            Ok(flush::page(vcpu, &Target::Mask(op.arg2), op.arg1).map_err(bad_mask)?)
+        }
         // A plain domain has no device whose memory needs it.
         MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
         MmuextCmd::SetLdt => Ok(descriptors::set_ldt(vcpu, op.arg1, op.arg2)?),
@@ -48,6 +50,11 @@ fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {
         MmuextCmd::CopyPage => copy_page(vcpu, mfn, Mfn::new(op.arg2)),
         MmuextCmd::MarkSuper | MmuextCmd::UnmarkSuper => Err(Errno::EOPNOTSUPP.into()),
     }
+}
+
+/// Here a bitmap that can't be read is a bad argument, not a fault (measured on Xen 4.17).
+fn bad_mask(_: Errno) -> Errno {
+    Errno::EINVAL
 }
 
 fn pin(vcpu: &Vcpu, level: Level, mfn: Mfn) -> Result<(), ElementStop> {
@@ -118,6 +125,7 @@ fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
         return Ok(());
     }
     take_root(vcpu, mfn)?;
+    platform::show_m2p(mfn, true);
     let old = core::mem::replace(&mut vcpu.kernel_root, mfn);
     context::reload_root(vcpu);
     drop_root(vcpu, old);
@@ -131,6 +139,10 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
     }
     if let Some(mfn) = new {
         take_root(vcpu, mfn)?;
+        // A root for both modes keeps what the kernel needs.
+        if mfn != vcpu.kernel_root {
+            platform::show_m2p(mfn, false);
+        }
     }
     if let Some(old) = core::mem::replace(&mut vcpu.user_root, new) {
         drop_root(vcpu, old);

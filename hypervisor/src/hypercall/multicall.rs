@@ -11,7 +11,8 @@ const CALLS_BETWEEN_CHECKS: u64 = 32;
 
 /// `multicall(list, count)`.
 pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
-    let (mut address, count) = (args[0], args[1]);
+    // The count is an unsigned int of the ABI.
+    let (mut address, count) = (args[0], args[1] & 0xffff_ffff);
     for index in 0..count {
         if index != 0 && index % CALLS_BETWEEN_CHECKS == 0 && crate::arch::apic::timer_is_pending()
         {

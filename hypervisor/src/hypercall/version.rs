@@ -40,9 +40,13 @@ pub fn run(_vcpu: &Vcpu, command: u64, argument: u64) -> Result<i64, Errno> {
         GET_FEATURES => {
             let pointer = GuestPtr::<FeatureInfo>::new(argument);
             let mut info = pointer.read()?;
-            info.submap = if info.submap_idx == 0 { FEATURES } else { 0 };
+            if info.submap_idx != 0 {
+                return Err(Errno::EINVAL);
+            }
+            info.submap = FEATURES;
             pointer.write(&info)?;
         }
+        PAGESIZE if argument != 0 => return Err(Errno::EINVAL),
         PAGESIZE => return Ok(PAGE_SIZE as i64),
         GUEST_HANDLE => guest::write_bytes(argument, &[0; 16])?,
         COMMANDLINE => guest::write_bytes(argument, &[0; 1024])?,

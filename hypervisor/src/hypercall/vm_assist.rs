@@ -7,6 +7,8 @@ use pinfold_abi::mmu::*;
 
 /// `vm_assist(command, type)`.
 pub fn run(vcpu: &Vcpu, command: u64, kind: u64) -> Result<(), Errno> {
+    // The type is an unsigned int of the ABI.
+    let kind = kind & 0xffff_ffff;
     // 0, 1 and 3 are for 32-bit guests: known, without effect.
     let known = matches!(
         kind,

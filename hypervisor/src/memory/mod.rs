@@ -13,8 +13,8 @@ pub mod report;
 pub mod teardown;
 pub mod tlb;
 
+use crate::boot::Machine;
 use crate::boot::early::{EarlyFrames, Region};
-use crate::boot::{Machine, paging};
 use core::mem::MaybeUninit;
 use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};
 use platform::Edge;
@@ -116,12 +116,4 @@ pub fn reserved_entry(slot: usize) -> u64 {
     use core::sync::atomic::Ordering;
     let root = Mfn::new(tlb::idle_root() >> 12);
     direct_map::entry(root, pinfold_validator::Index::new(slot)).load(Ordering::Relaxed)
-}
-
-/// Physical address of something in the hypervisor's image or stacks.
-///
-/// # Panics
-/// If it isn't mapped.
-pub fn physical(address: u64) -> u64 {
-    paging::translate(address).expect("an address of ours is mapped")
 }

@@ -24,6 +24,16 @@ pub fn set_window(domain: DomId, l3: Option<Mfn>) {
     WINDOWS[usize::from(domain.get())].store(entry, Ordering::Release);
 }
 
+/// L4 slot of the machine-to-physical table.
+const M2P_SLOT: usize = HYPERVISOR_SLOTS.start;
+
+/// Shows the M2P in a root, or hides it: guest kernels read it, guest user mode must not. The root
+/// is a validated L4 that a vCPU holds.
+pub fn show_m2p(root: Mfn, show: bool) {
+    let entry = if show { reserved_entry(M2P_SLOT) } else { 0 };
+    direct_map::entry(root, Index::new(M2P_SLOT)).store(entry, Ordering::Release);
+}
+
 /// The machine, as the validator sees it.
 pub struct Edge;
 
@@ -62,10 +72,13 @@ impl Platform for Edge {
 
     fn install_reserved(&self, domain: DomId, l4: Mfn) {
         for slot in HYPERVISOR_SLOTS {
-            let entry = if slot == PER_DOMAIN_SLOT {
-                WINDOWS.get(usize::from(domain.get())).map_or(0, |w| w.load(Ordering::Acquire))
-            } else {
-                reserved_entry(slot)
+            let entry = match slot {
+                // A root gets the M2P when it becomes a kernel root: see `show_m2p`.
+                M2P_SLOT => 0,
+                PER_DOMAIN_SLOT => {
+                    WINDOWS.get(usize::from(domain.get())).map_or(0, |w| w.load(Ordering::Acquire))
+                }
+                _ => reserved_entry(slot),
             };
             self.write_entry(l4, Index::new(slot), entry);
         }
