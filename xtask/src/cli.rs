@@ -53,6 +53,7 @@ Examples:
   cargo xtask test             everything
   cargo xtask test bad-image   the whole-machine tests with `bad-image` in their name
   cargo xtask test host        the host tests only
+  cargo xtask test machine     the whole-machine tests only
 
 Each whole-machine test runs under its own time limit; the log of one that failed stays in
 target/runs/test-NAME/. The last line reads `N passed, N failed, N skipped`.";
@@ -157,7 +158,7 @@ pub(crate) struct RunArgs {
 /// `test`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TestArgs {
-    /// Only the tests with this in their name; `host` is the name of the host tests.
+    /// Only the tests with this in their name; `host` and `machine` name the two halves.
     pub(crate) filter: Option<String>,
     /// Lists the whole-machine tests and runs nothing.
     #[arg(long)]

@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     GuestCrashed = 11,
     /// A guest's image was refused; it never ran.
     GuestNotStarted = 12,
-    /// The hypervisor panicked.
+    /// The hypervisor panicked, or its own audit found an error.
     Panicked = 13,
     /// The time limit ran out.
     TimedOut = 14,
@@ -34,7 +34,7 @@ Exit status:
   10  a guest reported failure
   11  a guest crashed
   12  a guest's image was refused and never ran
-  13  the hypervisor panicked
+  13  the hypervisor panicked, or its own audit found an error
   14  the time limit ran out
   15  QEMU, a build or this machine made trouble: nothing is known about the guests
   16  an alias was met, and --deny-aliases was given";

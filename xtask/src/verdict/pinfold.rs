@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) said: BTreeMap<u16, Said>,
     /// ALIAS records.
     pub(crate) aliases: u64,
+    /// The first AUDIT record that names something wrong.
+    pub(crate) audit: Option<String>,
     /// The first PANIC record's text.
     pub(crate) panic: Option<String>,
     /// The line before was a PANIC record.
@@ -87,6 +89,12 @@ impl Facts {
             kind::SHUTDOWN => self.shut_down.push(named(&record)),
             kind::CRASH => self.crashed.push(named(&record)),
             kind::ALIAS => self.aliases += 1,
+            kind::AUDIT => {
+                let bad = |key| record.number(key).is_some_and(|count| count > 0);
+                if self.audit.is_none() && (bad("wrong") || bad("stuck")) {
+                    self.audit = Some(record.body.to_owned());
+                }
+            }
             kind::PANIC => {
                 self.panic.get_or_insert_with(|| record.body.to_owned());
             }
@@ -138,6 +146,9 @@ pub(crate) fn judge(facts: &Facts, ended: &Ended, deny_aliases: bool) -> Verdict
     }
     if status == Some(debug_exit(CODE_PANIC)) {
         return Verdict::new(Exit::Panicked, "the hypervisor panicked without a record");
+    }
+    if let Some(text) = &facts.audit {
+        return Verdict::new(Exit::Panicked, format!("the hypervisor's audit failed: {text}"));
     }
     if *ended == Ended::TimedOut {
         return Verdict::new(Exit::TimedOut, trouble(ended));
@@ -237,6 +248,12 @@ mod tests {
         assert_eq!(judged(panic, exited(37), false), Exit::Panicked);
         assert_eq!(judged(panic, Ended::TimedOut, false), Exit::Panicked);
         assert_eq!(judged("", exited(37), false), Exit::Panicked);
+        for audit in ["d1 AUDIT teardown freed=3 stuck=1", "hv AUDIT frames=9 wrong=1"] {
+            let log = format!("{START}[   0.250000] {audit}\n{GOOD}");
+            assert_eq!(judged(&log, exited(33), false), Exit::Panicked, "{audit}");
+        }
+        let log = format!("{START}[   0.250000] hv AUDIT frames=9 wrong=0 stuck=0\n{GOOD}");
+        assert_eq!(judged(&log, exited(33), false), Exit::Ok);
     }
 
     #[test]
