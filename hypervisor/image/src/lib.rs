@@ -24,6 +24,8 @@ pub mod image;
 pub mod layout;
 pub mod manifest;
 pub mod notes;
+#[cfg(test)]
+mod sample;
 pub mod size;
 pub mod start;
 pub mod tables;
