@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else.
 
-use super::model::{Fields, Report};
-use super::text::{columns, joined, value};
+use super::model::{Fields, Report, value};
+use super::text::{columns, joined};
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:75em;padding:0 1em}\
@@ -63,18 +63,24 @@ fn body(out: &mut String, report: &Report) -> std::fmt::Result {
     table(out, &rows)?;
     writeln!(out, "<h2>Alias violations: {}</h2>", report.violations.len())?;
     for violation in &report.violations {
+        let why = value(&violation.fields, "why").unwrap_or("an alias was met");
         writeln!(
             out,
-            "<details open><summary><code>[{:.6}] {} {}</code></summary>",
+            "<details open><summary>{:.6} s, {}: {}</summary>",
             violation.time,
             escape(&violation.who),
-            escape(&joined(&violation.fields))
+            escape(why)
         )?;
         if let Some(mark) = &violation.mark {
             writeln!(out, "<p>During: {}</p>", escape(mark))?;
         }
         if let Some(place) = &violation.place {
             writeln!(out, "<p>Asked for in <code>{}</code></p>", escape(place))?;
+        }
+        let rest = violation.fields.iter().filter(|(key, _)| key != "why");
+        writeln!(out, "<p><code>{}</code></p>", escape(&joined(&rest.cloned().collect())))?;
+        if value(&violation.search, "cut_short") == Some("yes") {
+            writeln!(out, "<p>The search was cut short: there may be more mappings.</p>")?;
         }
         table(out, &violation.mappings)?;
         writeln!(out, "</details>")?;
@@ -88,6 +94,8 @@ fn body(out: &mut String, report: &Report) -> std::fmt::Result {
                 row([
                     ("count", one.count.to_string()),
                     ("domain", one.who.clone()),
+                    ("operation", one.op.clone()),
+                    ("cause", one.cause.clone()),
                     ("the first of them", one.first.clone()),
                 ])
             })
@@ -127,7 +135,8 @@ fn table(out: &mut String, rows: &[Fields]) -> std::fmt::Result {
     keys.iter().try_for_each(|key| write!(out, "<th>{}", escape(key)))?;
     for row in rows {
         write!(out, "\n<tr>")?;
-        keys.iter().try_for_each(|key| write!(out, "<td>{}", escape(value(row, key))))?;
+        keys.iter()
+            .try_for_each(|key| write!(out, "<td>{}", escape(value(row, key).unwrap_or(""))))?;
     }
     writeln!(out, "</table>")
 }

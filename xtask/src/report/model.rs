@@ -14,7 +14,7 @@ pub(super) struct Report {
     pub(super) domains: Vec<Domain>,
     /// Pins and updates that met an alias.
     pub(super) violations: Vec<Violation>,
-    /// Other refusals, alike ones together, most frequent first.
+    /// Other refusals: by operation and cause, most frequent first.
     pub(super) refusals: Vec<Refusals>,
     /// Domains that the hypervisor ended.
     pub(super) crashes: Vec<Crash>,
@@ -56,6 +56,8 @@ pub(super) struct Violation {
     pub(super) domain: Option<u16>,
     /// Fields of the head.
     pub(super) fields: Fields,
+    /// How the search for the mappings went: the fields of the record that closes it.
+    pub(super) search: Fields,
     /// Fields of each mapping in the way.
     pub(super) mappings: Vec<Fields>,
     /// The guest's latest mark before it: which of its tests this was.
@@ -64,14 +66,18 @@ pub(super) struct Violation {
     pub(super) place: Option<String>,
 }
 
-/// Refusals that differ in numbers only.
+/// Refusals of the same operation for the same cause.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Refusals {
     /// How many.
     pub(super) count: u64,
-    /// Domain.
+    /// Domain or vCPU.
     pub(super) who: String,
-    /// The first one's fields and words.
+    /// What was asked for.
+    pub(super) op: String,
+    /// Why not, in a word.
+    pub(super) cause: String,
+    /// Why not, in the words of the first of them.
     pub(super) first: String,
 }
 
@@ -127,7 +133,8 @@ struct Reading {
     marks: BTreeMap<u16, String>,
     /// Violations by the id of their records.
     by_id: BTreeMap<String, usize>,
-    refusals: BTreeMap<(u16, String), Refusals>,
+    /// Domain, operation, cause.
+    refusals: BTreeMap<(u16, String, String), Refusals>,
     begun: bool,
     /// The line before was a PANIC record: its words may go on.
     in_panic: bool,
@@ -211,6 +218,7 @@ impl Report {
                     who,
                     domain: id,
                     fields: fields(record),
+                    search: Fields::new(),
                     mappings: Vec::new(),
                     mark: id.and_then(|id| reading.marks.get(&id).cloned()),
                     place: None,
@@ -219,18 +227,25 @@ impl Report {
             (kind::MAPPING, _) => {
                 let head = text("id").and_then(|id| reading.by_id.get(&id).copied());
                 match head.and_then(|at| self.violations.get_mut(at)) {
-                    Some(violation) => violation
-                        .mappings
-                        .push(fields(record).into_iter().filter(|(key, _)| key != "id").collect()),
+                    Some(violation) => {
+                        let fields = fields(record).into_iter().filter(|(key, _)| key != "id");
+                        if text("end").is_some() {
+                            violation.search = fields.filter(|(key, _)| key != "end").collect();
+                        } else {
+                            violation.mappings.push(fields.collect());
+                        }
+                    }
                     None => self.skipped.orphans += 1,
                 }
             }
             (kind::REFUSED, id) => {
                 let number = id.unwrap_or(0);
                 self.domain(number).refused += 1;
-                let body = without_id(record.body);
-                let entry = reading.refusals.entry((number, shape(&body)));
-                entry.or_insert(Refusals { count: 0, who, first: body }).count += 1;
+                let op = text("op").unwrap_or_default();
+                let cause = text("cause").unwrap_or_default();
+                let first = text("why").unwrap_or_else(|| record.body.into());
+                let entry = reading.refusals.entry((number, op.clone(), cause.clone()));
+                entry.or_insert(Refusals { count: 0, who, op, cause, first }).count += 1;
             }
             (kind::PANIC, _) => self.panics.push(Panic {
                 text: record.body.into(),
@@ -280,8 +295,8 @@ impl Report {
     /// Puts names to the addresses of a domain's own code.
     pub(super) fn name_guest(&mut self, id: u16, place: impl Fn(u64) -> Option<String>) {
         let of_rip = |fields: &Fields| {
-            let (_, value) = fields.iter().find(|(key, _)| key == "rip")?;
-            place(u64::from_str_radix(value.strip_prefix("0x")?, 16).ok()?)
+            let digits = value(fields, "rip")?.strip_prefix("0x")?;
+            place(u64::from_str_radix(digits, 16).ok()?)
         };
         for violation in self.violations.iter_mut().filter(|one| one.domain == Some(id)) {
             violation.place = of_rip(&violation.fields);
@@ -292,27 +307,13 @@ impl Report {
     }
 }
 
+/// The value of a key.
+pub(super) fn value<'a>(fields: &'a Fields, key: &str) -> Option<&'a str> {
+    fields.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+}
+
 fn fields(record: &Record<'_>) -> Fields {
     record.fields().map(|(key, value)| (key.into(), value.into())).collect()
-}
-
-/// A body without its `id=`, which makes every record unlike every other.
-fn without_id(body: &str) -> String {
-    let words = body.split(' ').filter(|word| !word.starts_with("id="));
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// What alike bodies have in common: their text with every number taken out. A word that has a
-/// digit anywhere behind its `=` counts as one, so that frames and addresses do not matter.
-fn shape(body: &str) -> String {
-    let mut shape = String::with_capacity(body.len());
-    let mut rest = body;
-    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        shape.push_str(&rest[..at]);
-        shape.push('#');
-        rest = rest[at..].trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == 'x');
-    }
-    shape + rest
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ BdsDxe: starting
 [   0.400000] d1v0 ALIAS id=7 op=pin_l1 frame=0x1a2b rip=0xffffffff80101234
 [   0.400001] d1v0 MAPPING id=7 va=0xffff888000000000 table=0x77 index=3
 [   0.400002] d1v0 MAPPING id=7 va=0xffff888000001000 table=0x77 index=4
-[   0.500000] d1v0 REFUSED id=8 op=pin frame=0x1 reason=\"wrong owner\"
-[   0.500001] d1v0 REFUSED id=9 op=pin frame=0xabc reason=\"wrong owner\"
-[   0.500002] d1v0 REFUSED id=10 op=unpin frame=0x1 reason=\"not pinned\"
+[   0.400003] d1v0 MAPPING id=7 end=yes found=2 cut_short=no
+[   0.500000] d1v0 REFUSED id=8 op=pin frame=0x1 cause=not_owned why=\"frame 0x1 is not its own\"
+[   0.500001] d1v0 REFUSED id=9 op=pin frame=0xabc cause=not_owned why=\"frame 0xabc is not its own\"
+[   0.500002] d1v0 REFUSED id=10 op=unpin frame=0x1 cause=not_pinned why=\"not pinned\"
 [   0.600000] d1 | VERDICT pass rounds=2
 [   0.700000] d1 SHUTDOWN name=\"stress\" reason=poweroff
 [   0.800000] d2 CRASH name=\"x\" reason=\"no stack\" rip=0x10
@@ -26,6 +27,7 @@ fn records_find_their_heads() {
     let [violation] = report.violations.as_slice() else { panic!("{report:?}") };
     assert_eq!(violation.mappings.len(), 2);
     assert_eq!(violation.mappings[1][1], ("table".into(), "0x77".into()));
+    assert_eq!(value(&violation.search, "found"), Some("2"));
     assert_eq!(violation.mark.as_deref(), Some("naive round 1"));
     assert_eq!(report.crashes[0].dump, ["rax=0x0"]);
     assert_eq!(report.skipped.before, 1);
@@ -41,12 +43,13 @@ fn records_find_their_heads() {
 #[test]
 fn alike_refusals_are_counted_together() {
     let report = Report::read(LOG);
-    let counts: Vec<_> = report.refusals.iter().map(|one| (one.count, &*one.first)).collect();
+    let counts: Vec<_> =
+        report.refusals.iter().map(|one| (one.count, &*one.op, &*one.cause, &*one.first)).collect();
     assert_eq!(
         counts,
         [
-            (2, "op=pin frame=0x1 reason=\"wrong owner\""),
-            (1, "op=unpin frame=0x1 reason=\"not pinned\"")
+            (2, "pin", "not_owned", "frame 0x1 is not its own"),
+            (1, "unpin", "not_pinned", "not pinned")
         ]
     );
 }

@@ -4,6 +4,9 @@ use crate::image::HYPERVISOR_BASE;
 use anyhow::{Result, anyhow};
 use std::path::Path;
 
+/// Inlined calls named for one address.
+const CALLS: usize = 4;
+
 /// The names of one program.
 pub(super) struct Symbols {
     loader: addr2line::Loader,
@@ -27,25 +30,58 @@ impl Symbols {
         Ok(Symbols { loader, base })
     }
 
-    /// `function at file:line` for an address, as much of it as is known.
+    /// `function at file:line` for an address, as much of it as is known. Calls that were inlined
+    /// into one another are all named, innermost first; libraries and call wrappers are left out.
     pub(super) fn place(&self, address: u64) -> Option<String> {
         let probe = address.checked_sub(self.base)?;
-        let symbol = self.loader.find_symbol(probe)?;
-        let name = format!("{:#}", rustc_demangle::demangle(symbol));
-        let location = self.loader.find_location(probe).ok().flatten();
-        let place = location.and_then(|location| {
-            let file = shorten(location.file?);
-            Some(location.line.map_or(file.into(), |line| format!("{file}:{line}")))
-        });
-        Some(place.map_or(name.clone(), |place| format!("{name} at {place}")))
+        let calls = self.calls(probe);
+        let own: Vec<_> = calls.iter().filter(|(_, file)| own_source(file)).collect();
+        let named = if own.is_empty() { calls.iter().take(1).collect() } else { own };
+        if named.is_empty() {
+            let symbol = self.loader.find_symbol(probe)?;
+            return Some(format!("{:#}", rustc_demangle::demangle(symbol)));
+        }
+        let named = named.iter().take(CALLS).map(|(name, place)| format!("{name} at {place}"));
+        Some(named.collect::<Vec<_>>().join(", in "))
     }
+
+    /// The calls at an address, innermost first: function and `file:line`.
+    fn calls(&self, probe: u64) -> Vec<(String, String)> {
+        let mut calls = Vec::new();
+        let Ok(mut frames) = self.loader.find_frames(probe) else { return calls };
+        while let Ok(Some(frame)) = frames.next() {
+            let function = frame.function.as_ref().and_then(|function| {
+                let raw = function.raw_name().ok()?;
+                Some(format!("{:#}", rustc_demangle::demangle(&raw)))
+            });
+            let place = frame.location.and_then(|location| {
+                let file = shorten(location.file?).to_owned();
+                Some(location.line.map_or(file.clone(), |line| format!("{file}:{line}")))
+            });
+            if let (Some(function), Some(place)) = (function, place) {
+                calls.push((function, place));
+            }
+        }
+        calls
+    }
+}
+
+/// True for sources of the tree that are not the thin wrappers around an instruction.
+fn own_source(file: &str) -> bool {
+    let ours = ["hypervisor/", "guest-shim/", "tests/", "shared/", "xtask/"];
+    ours.iter().any(|start| file.starts_with(start))
+        && !file.starts_with("guest-shim/src/hypercall/")
 }
 
 /// A source path without what is before the tree or the crate.
 fn shorten(path: &str) -> &str {
     let root = crate::paths::root();
     let path = path.strip_prefix(&*root.to_string_lossy()).unwrap_or(path);
-    let path = path.split_once("/registry/src/").map_or(path, |(_, rest)| rest);
+    for mark in ["/registry/src/", "/lib/rustlib/src/rust/"] {
+        if let Some((_, rest)) = path.split_once(mark) {
+            return rest;
+        }
+    }
     path.trim_start_matches('/')
 }
 

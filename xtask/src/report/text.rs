@@ -1,6 +1,6 @@
 //! The report as text.
 
-use super::model::{Fields, Report};
+use super::model::{Fields, Refusals, Report, value};
 use std::fmt::Write;
 
 /// Violations shown at full length; JSON and HTML have all.
@@ -19,15 +19,7 @@ pub(super) fn show(report: &Report) -> String {
 fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     domains(out, report)?;
     violations(out, report)?;
-    if !report.refusals.is_empty() {
-        writeln!(out, "\nRefusals")?;
-        for one in report.refusals.iter().take(ROWS) {
-            writeln!(out, "{:>7} x {} {}", one.count, one.who, one.first)?;
-        }
-        if let Some(more) = report.refusals.len().checked_sub(ROWS).filter(|more| *more > 0) {
-            writeln!(out, "          and {more} other kinds")?;
-        }
-    }
+    refusals(out, report)?;
     for crash in &report.crashes {
         writeln!(out, "\nCrash of {}: {}", crash.who, joined(&crash.fields))?;
         if let Some(place) = &crash.place {
@@ -90,23 +82,45 @@ fn violations(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     writeln!(out, "\nAlias violations: {}", report.violations.len())?;
     for violation in report.violations.iter().take(SHOWN) {
-        writeln!(
-            out,
-            "\n[{:12.6}] {} {}",
-            violation.time,
-            violation.who,
-            joined(&violation.fields)
-        )?;
+        let why = value(&violation.fields, "why").unwrap_or("an alias was met");
+        writeln!(out, "\n{:.6} s, {}: {why}", violation.time, violation.who)?;
         if let Some(mark) = &violation.mark {
             writeln!(out, "  during: {mark}")?;
         }
         if let Some(place) = &violation.place {
             writeln!(out, "  asked for in {place}")?;
         }
+        let rest = violation.fields.iter().filter(|(key, _)| key != "why");
+        writeln!(out, "  {}", joined(&rest.cloned().collect()))?;
+        if value(&violation.search, "cut_short") == Some("yes") {
+            writeln!(out, "  The search was cut short: there may be more mappings than these.")?;
+        }
         table(out, &violation.mappings)?;
     }
     if let Some(more) = report.violations.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         writeln!(out, "\nand {more} more (all of them with --json or --html)")?;
+    }
+    Ok(())
+}
+
+fn refusals(out: &mut String, report: &Report) -> std::fmt::Result {
+    if report.refusals.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nRefusals, by operation and cause; the words are those of the first of them")?;
+    let wide = |text: fn(&Refusals) -> &str| {
+        report.refusals.iter().map(|one| text(one).len()).max().unwrap_or(0)
+    };
+    let (op, cause) = (wide(|one| &one.op), wide(|one| &one.cause));
+    for one in report.refusals.iter().take(ROWS) {
+        writeln!(
+            out,
+            "{:>7} x  {}  {:op$}  {:cause$}  {}",
+            one.count, one.who, one.op, one.cause, one.first
+        )?;
+    }
+    if let Some(more) = report.refusals.len().checked_sub(ROWS).filter(|more| *more > 0) {
+        writeln!(out, "           and {more} other kinds")?;
     }
     Ok(())
 }
@@ -122,19 +136,19 @@ pub(super) fn columns(rows: &[Fields]) -> Vec<&str> {
     keys
 }
 
-/// The value of a key in a row.
-pub(super) fn value<'a>(row: &'a Fields, key: &str) -> &'a str {
-    row.iter().find(|(known, _)| known == key).map_or("", |(_, value)| value)
-}
-
 fn table(out: &mut String, rows: &[Fields]) -> std::fmt::Result {
     let keys = columns(rows);
-    let wide =
-        |key: &&str| rows.iter().map(|row| value(row, key).len()).max().unwrap_or(0).max(key.len());
+    let wide = |key: &&str| {
+        rows.iter().map(|row| value(row, key).unwrap_or("").len()).max().unwrap_or(0).max(key.len())
+    };
     let line = |cells: Vec<String>| format!("    {}", cells.join("  ")).trim_end().to_owned();
+    if rows.is_empty() {
+        return writeln!(out, "    (no mapping was found)");
+    }
     writeln!(out, "{}", line(keys.iter().map(|key| format!("{key:w$}", w = wide(key))).collect()))?;
     for row in rows {
-        let cells = keys.iter().map(|key| format!("{:w$}", value(row, key), w = wide(key)));
+        let cells =
+            keys.iter().map(|key| format!("{:w$}", value(row, key).unwrap_or(""), w = wide(key)));
         writeln!(out, "{}", line(cells.collect()))?;
     }
     Ok(())
