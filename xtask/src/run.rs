@@ -104,7 +104,7 @@ fn on_pinfold(plan: &Plan, args: &RunArgs) -> Result<Verdict> {
     drop(waiting);
     if !facts.alive {
         say::note("the hypervisor printed nothing; the end of what the firmware printed:");
-        tail(&done.log, 12);
+        tail(&done.log, 12).iter().for_each(|line| eprintln!("    {line}"));
         if !args.boot_log {
             say::note("--boot-log shows what the bootloader did");
         }
@@ -134,19 +134,16 @@ fn attach_line(plan: &Plan) -> String {
     format!("waiting for gdb: gdb {symbols} -ex 'target remote 127.0.0.1:1234'")
 }
 
-/// Prints the last lines of a log.
-pub(crate) fn tail(log: &Path, count: usize) {
+/// The last lines of a log that are not empty.
+pub(crate) fn tail(log: &Path, count: usize) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    for line in &lines[lines.len().saturating_sub(count)..] {
-        eprintln!("    {line}");
-    }
+    let first = lines.len().saturating_sub(count);
+    lines[first..].iter().map(|line| (*line).to_owned()).collect()
 }
 
-/// Prints the first lines of a log in which a guest names what was wrong.
-pub(crate) fn wrong(log: &Path, count: usize) {
+/// The first lines of a log in which a guest names what was wrong.
+pub(crate) fn wrong(log: &Path, count: usize) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    for line in text.lines().filter(|line| line.contains(" WRONG ")).take(count) {
-        eprintln!("    {line}");
-    }
+    text.lines().filter(|line| line.contains(" WRONG ")).take(count).map(str::to_owned).collect()
 }

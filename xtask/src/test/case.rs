@@ -13,6 +13,8 @@ use pinfold_image::size::Size;
 use std::path::Path;
 use std::time::Duration;
 
+/// Time limit in seconds: a boot takes four here, and a busy machine may be many times slower.
+const LIMIT: u64 = 120;
 /// Memory of the machine.
 const MACHINE_MEMORY: Size = Size(512 << 20);
 
@@ -25,6 +27,8 @@ pub(super) struct Case {
     pub(super) on: Host,
     /// Its guests.
     pub(super) guests: Vec<Spec>,
+    /// Processors of the machine.
+    pub(super) smp: u16,
     /// Its time limit in seconds.
     pub(super) limit: u64,
     /// `--deny-aliases`.
@@ -133,7 +137,8 @@ impl Case {
             name: name.into(),
             on: Host::Pinfold,
             guests,
-            limit: 60,
+            smp: 1,
+            limit: LIMIT,
             deny_aliases: false,
             exit,
             order: None,
@@ -158,7 +163,7 @@ impl Case {
             on: self.on,
             guests,
             machine: Machine {
-                smp: 1,
+                smp: self.smp,
                 mem: MACHINE_MEMORY,
                 accel,
                 icount: false,

@@ -143,9 +143,9 @@ fn tell(name: &str, took: Duration, result: &Result<(), String>) {
         Err(why) => {
             println!("FAIL  {name} ({took:.1} s): {why}");
             let log = paths::target().join("runs").join(format!("test-{name}")).join("serial.log");
+            run::wrong(&log, 20).iter().for_each(|line| println!("      {line}"));
             println!("      the end of {}:", paths::shown(&log));
-            run::wrong(&log, 20);
-            run::tail(&log, 25);
+            run::tail(&log, 25).iter().for_each(|line| println!("      {line}"));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::broken::{Break, Field};
 use super::case::{Case, End, Spec};
+use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
 use pinfold_image::size::Size;
 
@@ -32,6 +33,15 @@ pub(super) fn all() -> Vec<Case> {
     // but for the differences that its own table lists and gives a reason for.
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
+    // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
+    cases.push(Case {
+        deny_aliases: true,
+        exit: Exit::Aliases,
+        ..Case::new("deny-aliases", vec![Spec::new("probe")])
+    });
+    // Two that try everything forbidden, at once: neither may notice the other.
+    let probes = [Spec::new("probe").named("probe-1"), Spec::new("probe").named("probe-2")];
+    cases.push(Case::new("two-probes", probes.into_iter().chain([Spec::new("hello")]).collect()));
     cases.extend(neighbours());
     cases.push(bad_images());
     cases
@@ -46,6 +56,11 @@ fn neighbours() -> Vec<Case> {
     let hello = || Spec::new("hello");
     vec![
         Case::new("two-domains", vec![hello().named("one"), hello().named("two")]),
+        Case::new(
+            "twelve-domains",
+            (1..=12).map(|n| hello().named(&format!("n{n}")).with_memory(Size(8 << 20))).collect(),
+        ),
+        Case { smp: 2, ..Case::new("two-processors", vec![hello(), hello().named("other")]) },
         Case::new("crash-beside-healthy", vec![misfit("crash").ends(End::Crash), hello()]),
         Case::new("healthy-beside-crash", vec![hello(), misfit("crash").ends(End::Crash)]),
         Case::new("failure-is-reported", vec![misfit("fail").ends(End::Fail), hello()]),
@@ -53,7 +68,7 @@ fn neighbours() -> Vec<Case> {
         // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
         Case {
             order: Some(("hello", "spin")),
-            limit: 120,
+            limit: 240,
             ..Case::new("spinning-cannot-starve", vec![misfit("spin"), hello()])
         },
         // The same ends on Xen, so that they mean the same.
