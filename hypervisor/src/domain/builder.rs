@@ -303,6 +303,8 @@ fn first_vcpu(domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
         ldt: (0, 0),
         ldt_pages: [None; 16],
         fpu: FpuState::new(),
+        info: Vcpu::info_of(domain.shared_info, 0),
+        resume: [0; 5],
         last_fault_address: 0,
     })
 }

@@ -3,12 +3,13 @@
 use super::DomainRef;
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
+use crate::hypercall::Args;
 use crate::memory::direct_map;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU8, AtomicU64};
 use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
 use pinfold_abi::record::Who;
-use pinfold_abi::shared_info::VcpuInfo;
+use pinfold_abi::shared_info::{LEGACY_VCPUS, VcpuInfo};
 use pinfold_emulate::debug::DebugRegisters;
 use pinfold_validator::Mfn;
 
@@ -104,6 +105,10 @@ pub struct Vcpu {
     pub ldt: (u64, u32),
     /// LDT pages mapped so far, by page; the vCPU holds a descriptor reference on each.
     pub ldt_pages: [Option<Mfn>; 16],
+    /// The record in the shared page: [`Vcpu::info_of`].
+    pub info: *const VcpuInfo,
+    /// Arguments with which a suspended hypercall goes on.
+    pub resume: Args,
     /// FPU state while not loaded.
     pub fpu: FpuState,
     /// Address of the last page fault, for reports.
@@ -111,6 +116,15 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
+    /// Where a vCPU's record is in the direct map.
+    ///
+    /// # Panics
+    /// If the shared page has no room for it.
+    pub fn info_of(shared_info: Mfn, id: u16) -> *const VcpuInfo {
+        assert!(usize::from(id) < LEGACY_VCPUS);
+        direct_map::frame(shared_info).cast::<VcpuInfo>().wrapping_add(id.into())
+    }
+
     /// Whom log records are about.
     pub fn who(&self) -> Who {
         Who::Vcpu(self.domain.id.get(), self.id)
@@ -125,10 +139,9 @@ impl Vcpu {
     }
 
     fn info_field<T>(&self, offset: usize) -> &T {
-        let at = usize::from(self.id) * size_of::<VcpuInfo>() + offset;
         // SAFETY: the record lies in the shared frame, which lives as long as the domain; `T` is
         // an atomic of the field's size, as the callers below choose it; offsets are aligned.
-        unsafe { &*direct_map::frame(self.domain.shared_info).add(at).cast::<T>() }
+        unsafe { &*self.info.byte_add(offset).cast::<T>() }
     }
 
     /// The event mask: the guest's interrupt flag, inverted. The guest may change it any time.

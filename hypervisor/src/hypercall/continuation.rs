@@ -4,7 +4,8 @@
 //! down and carries [`PREEMPTED`], and what was done so far stands in the guest's own `done` word.
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
-use super::{Args, Outcome};
+use super::{Args, Outcome, again};
+use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
 use pinfold_validator::{Refusal, Stop};
@@ -46,11 +47,12 @@ impl From<Stop> for ElementStop {
 /// Runs a list call `(list, count, done*, foreigndom)`: `element` gets the address of each element
 /// of `size` bytes.
 pub fn run_list(
-    args: Args,
+    vcpu: &mut Vcpu,
+    args: &Args,
     size: u64,
-    mut element: impl FnMut(u64) -> Result<(), ElementStop>,
+    mut element: impl FnMut(&mut Vcpu, u64) -> Result<(), ElementStop>,
 ) -> Outcome {
-    let [list, count, done_ptr, foreign, last] = args;
+    let [list, count, done_ptr, foreign, last] = *args;
     let done_ptr = GuestPtr::<u32>::new(done_ptr);
     // The count is an unsigned int of the ABI.
     let (count, resumed) = (count & 0xffff_ffff & !PREEMPTED, count & PREEMPTED != 0);
@@ -78,7 +80,7 @@ pub fn run_list(
                 break;
             }
         };
-        match element(address) {
+        match element(vcpu, address) {
             Ok(()) => index += 1,
             Err(ElementStop::Errno(errno)) => {
                 result = Err(errno);
@@ -99,7 +101,7 @@ pub fn run_list(
     }
     if preempted {
         let rest = (count - index) | PREEMPTED;
-        return Outcome::Again([list + index * size, rest, args[2], foreign, last]);
+        return again(vcpu, [list + index * size, rest, args[2], foreign, last]);
     }
     result.into()
 }

@@ -1,6 +1,6 @@
 //! memory_op: frames given and taken, and what of the machine's memory a guest may know.
 
-use super::{Args, Outcome};
+use super::{Args, Outcome, again};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::{frames, m2p, max_mfn};
@@ -21,7 +21,7 @@ const COMMAND_BITS: u32 = 6;
 const COMMAND_MASK: u64 = (1 << COMMAND_BITS) - 1;
 
 /// `memory_op(command, argument)`.
-pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let (command, start) = (args[0] & COMMAND_MASK, args[0] >> COMMAND_BITS);
     let argument = args[1];
     match command {
@@ -89,7 +89,7 @@ fn m2p_extents(argument: u64) -> Result<(), Errno> {
 }
 
 /// Increase, decrease, populate: the number of extents done is the result, however far it came.
-fn reservation(vcpu: &Vcpu, command: u64, start: u64, args: Args) -> Outcome {
+fn reservation(vcpu: &mut Vcpu, command: u64, start: u64, args: &Args) -> Outcome {
     let asked = match GuestPtr::<Reservation>::new(args[1]).read() {
         Ok(asked) => asked,
         Err(errno) => return Outcome::Done(errno.as_result()),
@@ -111,13 +111,8 @@ fn reservation(vcpu: &Vcpu, command: u64, start: u64, args: Args) -> Outcome {
             && index % EXTENTS_BETWEEN_CHECKS == 0
             && crate::arch::apic::timer_is_pending()
         {
-            return Outcome::Again([
-                command | index << COMMAND_BITS,
-                args[1],
-                args[2],
-                args[3],
-                args[4],
-            ]);
+            let resume = [command | index << COMMAND_BITS, args[1], args[2], args[3], args[4]];
+            return again(vcpu, resume);
         }
         let done = match command {
             DECREASE_RESERVATION => decrease(vcpu, list, index, asked.extent_order),

@@ -14,13 +14,13 @@ use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
 use pinfold_validator::{Budget, Level, Mfn, Stop};
 
 /// `mmuext_op(ops, count, done*, foreigndom)`.
-pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let foreign = args[3] as u16;
     if foreign != domid::SELF && foreign != vcpu.domain.id.get() {
         let errno = if foreign >= domid::FIRST_RESERVED { Errno::EPERM } else { Errno::ESRCH };
         return Outcome::Done(errno.as_result());
     }
-    run_list(args, size_of::<MmuextOp>() as u64, |address| one(vcpu, address))
+    run_list(vcpu, args, size_of::<MmuextOp>() as u64, one)
 }
 
 fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {

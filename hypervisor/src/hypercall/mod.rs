@@ -27,13 +27,19 @@ use pinfold_abi::hypercall::Hypercall;
 /// Arguments as they stand in rdi, rsi, rdx, r10, r8.
 pub type Args = [u64; 5];
 
+/// Suspends a call: it is executed again with these arguments.
+pub fn again(vcpu: &mut Vcpu, args: Args) -> Outcome {
+    vcpu.resume = args;
+    Outcome::Again
+}
+
 /// How a call came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// With this result for rax.
     Done(i64),
-    /// Not finished: execute it again with these arguments.
-    Again(Args),
+    /// Not finished: execute it again, with the arguments in [`Vcpu::resume`].
+    Again,
     /// With the guest's registers set by the call itself.
     Left,
     /// With a result, and the vCPU gives the processor away.
@@ -72,14 +78,15 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
     let number = regs.rax;
     let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
     let outcome = match Hypercall::from_number(number) {
-        Some(Hypercall::Multicall) => multicall::run(vcpu, args),
-        Some(call) => carry_out(vcpu, call, args),
+        Some(Hypercall::Multicall) => multicall::run(vcpu, &args),
+        Some(call) => carry_out(vcpu, call, &args),
         None => Outcome::Done(Errno::ENOSYS.as_result()),
     };
     match outcome {
         Outcome::Done(result) => vcpu.file.regs.rax = result as u64,
-        Outcome::Again(args) => {
+        Outcome::Again => {
             vcpu.domain.stats.preemptions.bump();
+            let args = vcpu.resume;
             let regs = &mut vcpu.file.regs;
             regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
             regs.rax = number;
@@ -100,8 +107,8 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
 }
 
 /// Any call but a multicall.
-pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: Args) -> Outcome {
-    let [a, b, c, ..] = args;
+pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
+    let [a, b, c, ..] = *args;
     match call {
         Hypercall::SetTrapTable => callbacks::set_trap_table(vcpu, a).into(),
         Hypercall::MmuUpdate => mmu_update::run(vcpu, args),

@@ -1,6 +1,6 @@
 //! multicall: a list of calls in one entry.
 
-use super::{Args, Outcome, carry_out};
+use super::{Args, Outcome, again, carry_out};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
@@ -10,13 +10,13 @@ use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 const CALLS_BETWEEN_CHECKS: u64 = 32;
 
 /// `multicall(list, count)`.
-pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     // The count is an unsigned int of the ABI.
     let (mut address, count) = (args[0], args[1] & 0xffff_ffff);
     for index in 0..count {
         if index != 0 && index % CALLS_BETWEEN_CHECKS == 0 && crate::arch::apic::timer_is_pending()
         {
-            return Outcome::Again([address, count - index, args[2], args[3], args[4]]);
+            return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
         }
         let pointer = GuestPtr::<MulticallEntry>::new(address);
         let Ok(mut entry) = pointer.read() else {
@@ -24,7 +24,7 @@ pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
         };
         let call_args = [entry.args[0], entry.args[1], entry.args[2], entry.args[3], entry.args[4]];
         let outcome = match Hypercall::from_number(entry.op) {
-            Some(call) => carry_out(vcpu, call, call_args),
+            Some(call) => carry_out(vcpu, call, &call_args),
             None => Outcome::Done(Errno::ENOSYS.as_result()),
         };
         let mut waits = false;
@@ -34,13 +34,13 @@ pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
                 entry.result = result;
                 waits = true;
             }
-            Outcome::Again(left) => {
+            Outcome::Again => {
                 // Go on with this entry next time, from where it got to.
-                entry.args[..5].copy_from_slice(&left);
+                entry.args[..5].copy_from_slice(&vcpu.resume);
                 if pointer.write(&entry).is_err() {
                     return Outcome::Done(Errno::EFAULT.as_result());
                 }
-                return Outcome::Again([address, count - index, args[2], args[3], args[4]]);
+                return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
             }
             // iret: kernel mode may be over, and the rest of the list with it (XSA-213). The
             // registers are those that iret set.
@@ -55,7 +55,7 @@ pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
         if waits {
             return match count - index - 1 {
                 0 => Outcome::Wait(0),
-                rest => Outcome::Again([address, rest, args[2], args[3], args[4]]),
+                rest => again(vcpu, [address, rest, args[2], args[3], args[4]]),
             };
         }
     }

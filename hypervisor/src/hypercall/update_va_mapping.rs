@@ -1,15 +1,15 @@
 //! update_va_mapping: one L1 entry, by the address that it maps.
 
 use super::mmu_update::BUDGET;
-use super::{Args, Outcome, flush};
+use super::{Args, Outcome, again, flush};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::{self, guest::is_guest_address, report};
 use pinfold_abi::errno::Errno;
 use pinfold_validator::{Budget, Stop, Update, Vaddr};
 
 /// `update_va_mapping(va, value, flags)`.
-pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
-    let [va, value, flags, ..] = args;
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    let [va, value, flags, ..] = *args;
     if !is_guest_address(va) {
         return Outcome::Done(Errno::EINVAL.as_result());
     }
@@ -30,7 +30,7 @@ pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
     vcpu.domain.stats.entry_updates.bump();
     match validator.update(update, &mut Budget::new(BUDGET)) {
         Ok(_) => flush::by_flags(vcpu, flags, va).into(),
-        Err(Stop::Preempted) => Outcome::Again(args),
+        Err(Stop::Preempted) => again(vcpu, *args),
         Err(stop @ Stop::Refused(refusal)) => {
             report::stopped(vcpu, &stop);
             Outcome::Done(refusal.errno().as_result())

@@ -13,7 +13,7 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{Command, MAX_MARK, Mark, Stats, VERSION, VersionInfo};
 
 /// `pinfold_op(command, argument)`.
-pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let Some(command) = Command::from_number(args[0]) else {
         return Outcome::Done(Errno::ENOSYS.as_result());
     };
@@ -22,7 +22,7 @@ pub fn run(vcpu: &mut Vcpu, args: Args) -> Outcome {
     }
     match command {
         Command::Version => version(args[1]).into(),
-        Command::Shootdown => shootdown::run(vcpu, args),
+        Command::Shootdown => shootdown::run(vcpu, args[1]),
         Command::FindAliases => find_aliases::run(vcpu, args[1]).into(),
         Command::LazyRegion => lazy_region::run(vcpu, args[1]).into(),
         Command::Mark => mark(vcpu, args[1]).into(),

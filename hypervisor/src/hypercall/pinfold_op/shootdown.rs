@@ -1,7 +1,7 @@
 //! Dead mappings cleared in one call, with one flush.
 
 use crate::domain::vcpu::Vcpu;
-use crate::hypercall::{Args, Outcome};
+use crate::hypercall::Outcome;
 use crate::memory::guest::GuestPtr;
 use crate::memory::{report, validator};
 use pinfold_abi::errno::Errno;
@@ -16,8 +16,8 @@ const BUDGET: u32 = 16_384;
 const MAX_PAGES: u64 = 1 << 24;
 
 /// Clears what the ranges in the list map, flushes once, and says how much it was.
-pub(super) fn run(vcpu: &Vcpu, args: Args) -> Outcome {
-    let pointer = GuestPtr::<Shootdown>::new(args[1]);
+pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Outcome {
+    let pointer = GuestPtr::<Shootdown>::new(argument);
     let mut asked = match pointer.read() {
         Ok(asked) => asked,
         Err(errno) => return Outcome::Done(errno.as_result()),
