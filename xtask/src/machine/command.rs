@@ -1,7 +1,7 @@
 //! QEMU's command line for each of the two hypervisors.
 
 use crate::accel::Accel;
-use crate::fetch;
+use crate::fetch::{self, debian};
 use crate::guests::Guest;
 use crate::ramdisk::EXIT_PORT;
 use anyhow::{Context, Result, bail};
@@ -71,7 +71,15 @@ pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
 }
 
 fn common(machine: &Machine, cpu: &str) -> Result<Command> {
-    let mut qemu = Command::new(fetch::qemu::ensure()?);
+    let program = fetch::qemu::ensure()?;
+    // However this tool ends, QEMU must not outlive it.
+    let mut qemu = if debian::which("setpriv") {
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL", "--", program]);
+        qemu
+    } else {
+        Command::new(program)
+    };
     qemu.args(["-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"]);
     qemu.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
     qemu.args(["-vga", if machine.screen { "std" } else { "none" }]);
