@@ -77,8 +77,10 @@ fn entry(info: &'static mut BootInfo) -> ! {
     });
     let mut frames = EarlyFrames::new(&regions);
     let kernel_elf = paging::kernel_elf(info.kernel_addr, info.kernel_len);
-    // SAFETY: the record is only borrowed here to learn addresses in it.
-    let cpu: &'static percpu::PerCpu = unsafe { &*(&raw const FIRST_CPU) };
+    // The record is only borrowed here to learn addresses in it.
+    let cpu: *const percpu::PerCpu = &raw const FIRST_CPU;
+    // SAFETY: the static lives for ever, and nobody changes it yet.
+    let cpu: &'static percpu::PerCpu = unsafe { &*cpu };
     let root = paging::build(&mut frames, &regions, kernel_elf, info.kernel_image_offset, cpu);
     memory::plan(frames, &regions, root);
     MACHINE.call_once(|| Machine {
@@ -95,7 +97,8 @@ extern "C" fn on_own_stack() -> ! {
     // SAFETY: nobody else holds the record, which is this processor's; `paging::build` mapped its
     // GDT page at the idle window.
     unsafe {
-        (*(&raw mut FIRST_CPU)).install();
+        let cpu: *mut percpu::PerCpu = &raw mut FIRST_CPU;
+        (*cpu).install();
         gdt::load(x86_64::VirtAddr::new(layout::IDLE_GDT));
         gdt::load_segments();
     }

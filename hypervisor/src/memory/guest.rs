@@ -29,7 +29,7 @@ pub fn is_guest_address(address: u64) -> bool {
 
 /// Whether bits 63 to 47 of an address are equal, as processors with four levels want it.
 pub fn is_canonical(address: u64) -> bool {
-    address < LOWER_END || address >= HYPERVISOR_START
+    !(LOWER_END..HYPERVISOR_START).contains(&address)
 }
 
 /// Copies bytes from the guest.

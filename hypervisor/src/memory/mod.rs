@@ -70,7 +70,8 @@ pub fn start(boot: &Machine) {
         physical_bits: boot.protections.physical_bits,
         nx: true,
         max_mfn: Mfn::new(count - 1),
-        policy: Policy { l1tf: boot.protections.l1tf },
+        // Copies by guest pointers run in ring 0: see the policy.
+        policy: Policy { l1tf: boot.protections.l1tf, refuse_linear_roots: true },
     };
     let validator = VALIDATOR.call_once(|| Validator::new(Edge, plan.frame_table, limits));
     // SAFETY: the words were taken for the bitmap, are zero, and are referred to only here.

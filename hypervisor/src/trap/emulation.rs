@@ -103,7 +103,7 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
             debug::reload(vcpu);
         }
         // No device here is incoherent, so there is nothing to write back for.
-        Privileged::Wbinvd | Privileged::Invd => {}
+        Privileged::Wbinvd => {}
         Privileged::Invlpg { address } => {
             if guest::is_guest_address(address) {
                 crate::memory::tlb::flush_page_local(address);
@@ -117,6 +117,7 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
         // The guest's interrupt flag is a byte that it masks itself; port I/O is refused; the rest
         // is not a PV guest's to execute (`hlt` is sched_op block, `int n` was handled before).
         Privileged::Hlt
+        | Privileged::Invd
         | Privileged::Cli
         | Privileged::Sti
         | Privileged::In { .. }

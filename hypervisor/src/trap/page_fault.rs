@@ -1,6 +1,6 @@
 //! Page faults: a page table's plain store, a page of the LDT, or the guest's own affair.
 
-use super::{Fatal, bounce, page_table_store, vector};
+use super::{Fatal, bounce, debug, page_table_store, vector};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::window::Window;
 use crate::hypercall::descriptors;
@@ -33,7 +33,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     }
     let store = error & (PROTECTION | WRITE) == PROTECTION | WRITE;
     if store && vcpu.mode == Mode::Kernel && page_table_store::try_emulate(vcpu, address) {
-        return Ok(());
+        return debug::step(vcpu);
     }
     deliver(vcpu, address, error)
 }

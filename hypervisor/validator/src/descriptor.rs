@@ -1,8 +1,8 @@
 //! Segment descriptors: which ones a guest may have in a GDT or LDT.
 //!
 //! Both parts of a guest run in ring 3, so code and data descriptors are brought to DPL 3. Of the
-//! system descriptors only call gates are tolerated, and brought to DPL 0, where using them from
-//! ring 3 faults; task-state, LDT, interrupt and trap descriptors would lead out of the guest
+//! system descriptors only call gates are tolerated, and brought to DPL 0 (and their selector to
+//! RPL 3), where using them from ring 3 faults; task-state, LDT, interrupt and trap descriptors would lead out of the guest
 //! (Intel SDM vol. 3, 3.4.5 and 3.5).
 
 use crate::frame::{DomId, ENTRIES, Index, Mfn};
@@ -18,18 +18,20 @@ const DPL: u64 = 3 << 45;
 /// Code or data, as opposed to a system descriptor.
 const SEGMENT: u64 = 1 << 44;
 const TYPE: u64 = 0xf << 40;
-const ACCESSED: u64 = 1 << 40;
 const CALL_GATE: u64 = 0xc << 40;
+/// RPL of a gate's selector.
+const GATE_RPL: u64 = 3 << 16;
 
-/// What gets stored for a descriptor, if a guest may have it.
+/// What gets stored for a descriptor, if a guest may have it; to the bit what Xen 4.17 stores
+/// (`docs/abi-answers.md`). The accessed bit is left to the CPU, which sets it through the
+/// hypervisor's mapping of the page.
 const fn effective(raw: u64) -> Option<u64> {
     if raw & PRESENT == 0 {
         Some(raw)
     } else if raw & SEGMENT != 0 {
-        // Accessed is set now, so that no load of it has to write to the page.
-        Some(raw | DPL | ACCESSED)
+        Some(raw | DPL)
     } else if raw & TYPE == CALL_GATE {
-        Some(raw & !DPL)
+        Some(raw & !DPL | GATE_RPL)
     } else {
         None
     }

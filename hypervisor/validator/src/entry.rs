@@ -99,10 +99,13 @@ pub(crate) struct Rules {
 impl Rules {
     /// Rules for a CPU with so many physical address bits (32..=52), with or without NX.
     pub(crate) const fn new(physical_bits: u8, nx: bool) -> Rules {
-        let bits = match physical_bits {
-            0..32 => 32,
-            53.. => 52,
-            bits => bits,
+        // 52 is all that an entry has room for, 32 the least of any CPU that runs 64-bit code.
+        let bits = if physical_bits < 32 {
+            32
+        } else if physical_bits > 52 {
+            52
+        } else {
+            physical_bits
         };
         let reserved = ENTRY_ADDRESS & !((1 << bits) - 1);
         let always = reserved | CACHING | PAT_OR_SIZE | if nx { 0 } else { NO_EXECUTE };
@@ -128,16 +131,16 @@ impl Rules {
         }
     }
 
-    /// Says why a present entry is refused, the gravest reason first.
+    /// Says why a present entry is refused. Flags before address bits, as Xen looks at them.
     #[cold]
     pub(crate) fn explain(&self, level: Level, raw: u64) -> BadBits {
         let bad = raw & self.forbidden(level);
-        if bad & ENTRY_ADDRESS != 0 {
-            BadBits::Reserved(bad & ENTRY_ADDRESS)
-        } else if level != Level::L1 && bad & PAT_OR_SIZE != 0 {
+        if level != Level::L1 && bad & PAT_OR_SIZE != 0 {
             BadBits::SuperPage
-        } else {
+        } else if bad & !ENTRY_ADDRESS != 0 {
             BadBits::Forbidden(EntryFlags::from_bits_truncate(bad))
+        } else {
+            BadBits::Reserved(bad)
         }
     }
 }

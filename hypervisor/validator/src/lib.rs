@@ -27,6 +27,11 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 pub mod alias;
 pub mod audit;
 mod budget;

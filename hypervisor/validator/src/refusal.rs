@@ -94,9 +94,9 @@ impl Operation {
 /// Why it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The number names no frame of RAM.
+    /// The number is beyond all RAM.
     NoSuchFrame,
-    /// The frame is free, or another domain's.
+    /// The frame is free, another domain's, or the hypervisor's.
     NotOwned,
     /// The frame is not free, or is no RAM.
     NotFree,
@@ -207,20 +207,18 @@ pub struct Refusal {
 impl Refusal {
     /// The ABI's error number.
     ///
-    /// Xen answers -EINVAL to nearly everything; guests test for zero only. The exceptions: -EPERM
-    /// for pinning another's frame, -EBUSY for an L1 entry whose target can't be had.
+    /// As Xen 4.17 answers, by measurement (`docs/abi-answers.md`): -EINVAL, but for a leaf that
+    /// names no frame (-EPERM) or one that it can't have (-EBUSY). A pin that fails because of a
+    /// leaf somewhere below gives the leaf's number.
     pub const fn errno(&self) -> Errno {
         let at_leaf = matches!(self.place, Some(Place { level: Some(Level::L1), .. }));
         match self.cause {
-            Cause::NotOwned => match self.operation {
-                Operation::Pin(_) if self.place.is_none() => Errno::EPERM,
-                _ if at_leaf => Errno::EBUSY,
-                _ => Errno::EINVAL,
-            },
-            Cause::TableInUse if at_leaf => Errno::EBUSY,
+            Cause::NoSuchFrame | Cause::ReservedBits(_) if at_leaf => Errno::EPERM,
+            Cause::NotOwned | Cause::TableInUse if at_leaf => Errno::EBUSY,
             Cause::Busy => Errno::EBUSY,
             Cause::ForeignMapping => Errno::EPERM,
             Cause::NoSuchFrame
+            | Cause::NotOwned
             | Cause::NotFree
             | Cause::SharedFrame
             | Cause::WrongType
@@ -260,10 +258,10 @@ impl fmt::Display for Refusal {
         let frame = self.frame;
         write!(f, "{}: ", self.operation.name())?;
         match self.cause {
-            Cause::NoSuchFrame => write!(f, "there is no frame {frame} in RAM")?,
+            Cause::NoSuchFrame => write!(f, "frame {frame} is beyond all RAM")?,
             Cause::NotOwned => match self.seen.and_then(|seen| seen.owner()) {
                 Some(owner) => write!(f, "frame {frame} belongs to domain {owner}")?,
-                None => write!(f, "frame {frame} belongs to no domain")?,
+                None => write!(f, "frame {frame} belongs to no guest")?,
             },
             Cause::NotFree => write!(f, "frame {frame} is not free")?,
             Cause::SharedFrame => write!(

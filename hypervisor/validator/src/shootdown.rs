@@ -27,7 +27,7 @@ impl PageRange {
         let end = self.pages.checked_mul(PAGE_SIZE).and_then(|bytes| first.checked_add(bytes - 1));
         let Some(last) = end else { return false };
         let same_half = first >> 63 == last >> 63;
-        first % PAGE_SIZE == 0
+        first.is_multiple_of(PAGE_SIZE)
             && self.start.is_canonical()
             && Vaddr::new(last).is_canonical()
             && same_half

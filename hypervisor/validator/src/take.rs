@@ -129,8 +129,7 @@ impl<P: Platform> Validator<'_, P> {
         frame.get(op.dom).map_err(|why| {
             let cause = match why {
                 RefFailure::Overflow => Cause::CountOverflow,
-                RefFailure::NotOwned if frame.ref_word().is_ram() => Cause::NotOwned,
-                RefFailure::NotOwned => Cause::NoSuchFrame,
+                RefFailure::NotOwned => Cause::NotOwned,
             };
             op.refuse(cause, mfn, Some(frame), wanted)
         })
@@ -239,7 +238,8 @@ impl<P: Platform> Validator<'_, P> {
         if mfn == table {
             // Read-only all the way down, whatever is below, so nothing can be written through it;
             // and a reference to itself would keep the table alive for ever.
-            return if raw & WRITABLE == 0 {
+            let linear_root = level == Level::L4 && self.policy.refuse_linear_roots;
+            return if raw & WRITABLE == 0 && !linear_root {
                 Ok(())
             } else {
                 let frame = self.frame(mfn);

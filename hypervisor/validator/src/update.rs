@@ -217,7 +217,8 @@ impl<P: Platform> Validator<'_, P> {
         if !self.join(op, frame, Kind::L1) {
             let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
             // Another CPU was faster, or is at it.
-            return Err(if op.met_a_live_table() { Halt::Preempted } else { halt });
+            let soon = frame.type_word().kind() == Kind::L1 && op.met_a_live_table();
+            return Err(if soon { Halt::Preempted } else { halt });
         }
         let swapped = self.swap_held_leaf(op, table, index, expected, new);
         self.drop_table(op, table, frame, Kind::L1);

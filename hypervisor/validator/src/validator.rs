@@ -28,6 +28,10 @@ pub struct Policy {
     /// The CPU has the L1TF flaw: entries that aren't present may not name frames that aren't the
     /// guest's.
     pub l1tf: bool,
+    /// Refuse entries of roots that point to the root itself. Below such an entry the hypervisor's
+    /// own slots appear as tables of a lower level: out of the guest's reach, but not out of the
+    /// hypervisor's, when it reads memory by a guest's pointer with its own rights.
+    pub refuse_linear_roots: bool,
 }
 
 /// Decides what guests may do to memory. Shared by all CPUs: every method takes `&self`, none

@@ -1,0 +1,133 @@
+//! The search for mappings.
+
+use super::*;
+use std::ops::ControlFlow;
+
+fn search(world: &World, frame: Mfn, which: Which, bounds: Bounds) -> (Vec<Mapping>, SearchEnd) {
+    let mut found = Vec::new();
+    let end = world.find_mappings(frame, A, which, bounds, &mut |mapping| {
+        found.push(mapping);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(end.found as usize, found.len());
+    (found, end)
+}
+
+fn all(world: &World, frame: Mfn, which: Which) -> Vec<Mapping> {
+    let (found, end) = search(world, frame, which, Bounds::default());
+    assert!(!end.cut_short);
+    found
+}
+
+#[test]
+fn mappings_are_found_with_their_addresses() {
+    let world = fresh();
+    tree(world);
+    pin(world, Level::L4, L4).unwrap();
+    let writable = all(world, PAGE, Which::Writable);
+    assert_eq!(
+        writable,
+        [Mapping {
+            address: Some(Vaddr::new(0)),
+            root: Some(L4),
+            table: L1,
+            index: slot(0),
+            entry: Entry::new(rw(PAGE)),
+        }]
+    );
+    let both: Vec<_> = all(world, PAGE, Which::All).iter().map(|m| m.address).collect();
+    assert_eq!(both, [Some(Vaddr::new(0)), Some(Vaddr::new(0x1000))]);
+    assert_eq!(all(world, mfn(6), Which::All), []);
+    assert_eq!(all(world, mfn(9999), Which::All), []);
+}
+
+#[test]
+fn a_table_in_no_address_space_is_reported_without_one() {
+    let world = fresh();
+    tree(world);
+    pin(world, Level::L1, L1).unwrap();
+    let found = all(world, PAGE, Which::Writable);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].address, found[0].root, found[0].table), (None, None, L1));
+    // Attached to an L2 that hangs nowhere: the same.
+    pin(world, Level::L2, L2).unwrap();
+    assert_eq!(all(world, PAGE, Which::Writable)[0].address, None);
+}
+
+#[test]
+fn each_address_is_reported_once() {
+    let world = fresh();
+    tree(world);
+    let machine = world.platform();
+    // The L2 twice in the L3; the L3 once more in the upper half; and a second root that shares
+    // all that.
+    machine.set(L3, 5, rw(L2));
+    machine.set(L4, 300, rw(L3));
+    let other = mfn(6);
+    machine.set(other, 0, rw(L3));
+    pin(world, Level::L4, L4).unwrap();
+    pin(world, Level::L4, other).unwrap();
+    let mut found: Vec<u64> =
+        all(world, PAGE, Which::Writable).iter().map(|m| m.address.unwrap().get()).collect();
+    found.sort_unstable();
+    let high = 0xffff_0000_0000_0000 | 300 << 39;
+    assert_eq!(found, [0, 5 << 30, high, high | 5 << 30]);
+    for address in found {
+        let leaf = world.walk(L4, Vaddr::new(address)).unwrap();
+        assert_eq!(leaf.entry.get(), rw(PAGE));
+    }
+}
+
+#[test]
+fn half_made_tables_count_as_far_as_they_are_made() {
+    let world = fresh();
+    world.platform().set(L1, 10, rw(PAGE));
+    world.platform().set(L1, 400, rw(PAGE));
+    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(100)), Err(Stop::Preempted));
+    let found: Vec<_> = all(world, PAGE, Which::All).iter().map(|m| m.index.get()).collect();
+    assert_eq!(found, [10]);
+}
+
+#[test]
+fn bounds_cut_the_search_short_and_it_says_so() {
+    let world = fresh();
+    for index in 0..512 {
+        world.platform().set(L1, index, rw(PAGE));
+    }
+    pin(world, Level::L1, L1).unwrap();
+    let few = Bounds { mappings: 5, ..Bounds::default() };
+    let (found, end) = search(world, PAGE, Which::All, few);
+    assert_eq!((found.len(), end.cut_short), (5, true));
+    let exactly = Bounds { mappings: 512, ..Bounds::default() };
+    assert!(!search(world, PAGE, Which::All, exactly).1.cut_short);
+    for reads in [0, 10, 600, 700] {
+        let short = Bounds { reads, ..Bounds::default() };
+        assert!(search(world, PAGE, Which::All, short).1.cut_short);
+    }
+    let mut seen = 0;
+    let end = world.find_mappings(PAGE, A, Which::All, Bounds::default(), &mut |_| {
+        seen += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!((seen, end.cut_short), (1, true));
+}
+
+#[test]
+fn other_domains_tables_are_not_searched() {
+    let world = fresh();
+    world.platform().set(mfn(16), 0, rw(mfn(17)));
+    world.pin(B, Level::L1, mfn(16), &mut Budget::unlimited()).unwrap();
+    assert_eq!(all(world, mfn(17), Which::All), []);
+}
+
+#[test]
+fn every_refused_alias_can_be_found() {
+    // What the log promises: the mapping in the way is named.
+    let world = fresh();
+    tree(world);
+    pin(world, Level::L4, L4).unwrap();
+    let refused = refusal(pin(world, Level::L1, PAGE));
+    assert!(refused.is_alias());
+    let found = all(world, refused.frame, Which::Writable);
+    assert_eq!(found.len(), refused.seen.unwrap().type_count() as usize);
+}
