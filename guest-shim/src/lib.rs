@@ -8,20 +8,31 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`addr`] | machine frames, pseudo-physical frames and addresses, never mixed |
-//! | [`hypercall`] | the calls, typed |
+//! | [`hypercall`] | the calls that change no mapping, typed |
+//! | [`platform`] | the calls that do, as a trait: the machine, or a model of it in a test |
+//! | [`mmu`] | page tables, and the one place where lazy mappings are dealt with before a pin |
+//! | [`vmap`] | areas of kernel addresses, cleared late, by one of five policies |
+//! | [`kmap`] | single frames, mapped for a moment |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
+//! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
 //!
 //! A kernel is about thirty lines: see `tests/guests/hello`.
 #![no_std]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod addr;
 #[cfg(feature = "entry")]
 pub mod entry;
+mod frames;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod hypercall;
+pub mod kmap;
+pub mod mmu;
+pub mod platform;
+pub mod vmap;
 
 pub use pinfold_abi as abi;

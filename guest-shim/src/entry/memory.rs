@@ -7,8 +7,9 @@ use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 use pinfold_abi::start_info::StartInfo;
 
-/// Bytes between [`VIRT_BASE`] and the end of the address space: frames behind are not used.
-const WINDOW_PAGES: u64 = (u64::MAX - VIRT_BASE) / PAGE_SIZE + 1;
+/// Frames that have a place: one gigabyte's, what the one L2 table translates that the builder
+/// made. Frames behind are not used.
+const WINDOW_PAGES: u64 = 512 * 512;
 
 /// Where frames are. Pfn n is at [`VIRT_BASE`] + n pages, once that address is mapped.
 #[derive(Clone, Copy, Debug)]

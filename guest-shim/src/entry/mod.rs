@@ -22,12 +22,15 @@ mod boot;
 pub mod catch;
 #[cfg(target_os = "none")]
 mod heap;
+pub mod kernel;
 pub mod memory;
+mod native;
 mod start;
 pub mod trap;
 pub mod user;
 
 pub use boot::Boot;
+pub use native::Native;
 pub use start::{EntryRegisters, entry_registers, run};
 
 /// First address of the initial address space: pfn 0 is here, pfn n is n pages further on.

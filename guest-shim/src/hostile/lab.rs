@@ -4,6 +4,7 @@
 use super::{mmuext, update_va_mapping};
 use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr};
 use crate::entry::memory::Frames;
+use alloc::vec::Vec;
 use pinfold_abi::mmu::{EntryFlags, MmuextCmd, UVMF_INVLPG};
 
 /// Entry flags of a plain read-only mapping.
@@ -11,19 +12,30 @@ pub const RO: u64 = EntryFlags::PRESENT.union(EntryFlags::ACCESSED).bits();
 /// Entry flags of a plain writable mapping.
 pub const RW: u64 = RO | EntryFlags::WRITABLE.union(EntryFlags::DIRTY).bits();
 
-/// Free frames of the initial address space, each mapped at its own place only.
+/// Free frames, each mapped at its own place only.
 #[derive(Debug)]
 pub struct Lab {
     frames: Frames,
-    next: Pfn,
-    end: Pfn,
+    pool: Vec<Pfn>,
+    taken: usize,
 }
 
 impl Lab {
     /// Takes all frames that the builder left free and mapped. There must be one bench only, and
     /// no other user of those frames.
     pub fn new(frames: Frames) -> Lab {
-        Lab { frames, next: frames.first_free(), end: frames.mapped_end() }
+        let pool = frames.first_free().0..frames.mapped_end().0;
+        Lab::with(frames, pool.map(Pfn).collect())
+    }
+
+    /// Takes these frames, which nobody else uses.
+    pub fn with(frames: Frames, pool: Vec<Pfn>) -> Lab {
+        Lab { frames, pool, taken: 0 }
+    }
+
+    /// The frames, to give them back.
+    pub fn into_frames(self) -> Vec<Pfn> {
+        self.pool
     }
 
     /// Where frames are.
@@ -32,8 +44,8 @@ impl Lab {
     }
 
     /// Frames left.
-    pub fn left(&self) -> u64 {
-        self.end.0 - self.next.0
+    pub fn left(&self) -> usize {
+        self.pool.len() - self.taken
     }
 
     /// A frame full of zeroes, mapped writable.
@@ -43,15 +55,15 @@ impl Lab {
     /// When none is left.
     pub fn frame(&mut self) -> Pfn {
         assert!(self.left() > 0, "the bench has no frame left");
-        let pfn = self.next;
-        self.next = Pfn(pfn.0 + 1);
+        let pfn = self.pool[self.taken];
+        self.taken += 1;
         self.clear(pfn);
         pfn
     }
 
-    /// Where frames are taken from next, to come back to.
-    pub fn save(&self) -> Pfn {
-        self.next
+    /// How many frames are taken, to come back to.
+    pub fn save(&self) -> usize {
+        self.taken
     }
 
     /// Gives back every frame taken since, after undoing what was done to them: pins, types and
@@ -60,16 +72,16 @@ impl Lab {
     /// # Panics
     ///
     /// When one cannot be made writable again: something still uses it as a table.
-    pub fn restore(&mut self, saved: Pfn) {
-        let taken = saved.0..self.next.0;
-        for pfn in taken.clone().map(Pfn) {
+    pub fn restore(&mut self, saved: usize) {
+        let taken = &self.pool[saved..self.taken];
+        for &pfn in taken {
             self.unpin(pfn);
         }
-        for pfn in taken.map(Pfn) {
+        for &pfn in taken {
             let result = self.map(pfn, RW);
             assert!(result == 0, "frame {pfn} can't be made writable again: {result}");
         }
-        self.next = saved;
+        self.taken = saved;
     }
 
     /// Machine frame of a frame.

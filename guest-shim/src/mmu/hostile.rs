@@ -1,0 +1,21 @@
+//! (feature `hostile`) What the rest of this module makes impossible.
+
+use super::{Error, Mmu, Space, Tree};
+use crate::platform::Platform;
+
+impl<P: Platform> Mmu<P> {
+    /// Pins a tree without dealing with lazy mappings first: the hypervisor refuses if there is
+    /// one. For tests that want to see it refuse.
+    ///
+    /// # Errors
+    ///
+    /// The tree comes back as it was, with the reason.
+    pub fn pin_without_before_pin(&mut self, tree: Tree) -> Result<Space, (Tree, Error)> {
+        self.pin_now(tree)
+    }
+
+    /// The machine below, with which everything can be broken.
+    pub fn platform(&mut self) -> &mut P {
+        &mut self.platform
+    }
+}

@@ -1,0 +1,218 @@
+//! The owner of the guest's mappings: page tables, and the lazy mappings that must never meet
+//! them.
+//!
+//! **The promise.** No frame becomes a page table, by a pin or by being linked into a live table,
+//! before [`Mmu::before_pin`] has dealt with every lazy mapping of it. There is no other way: the
+//! calls that make tables are private to this module, tables are values ([`Tree`], [`Space`])
+//! that only it makes, and the machine below ([`Platform`]) is never handed out.
+//!
+//! | state of a frame | who holds it |
+//! |---|---|
+//! | free | the pool |
+//! | data | the kernel, as a [`Pfn`] |
+//! | table being built | a [`Tree`]: writable at its home |
+//! | table in use | a [`Space`]: read-only at its home |
+
+mod before_pin;
+#[cfg(feature = "hostile")]
+mod hostile;
+mod space;
+mod stats;
+mod tree;
+mod window;
+
+pub use space::Space;
+pub use stats::Stats;
+pub use tree::{Leaf, Tree};
+pub(crate) use window::Window;
+
+use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
+use crate::frames::FramePool;
+use crate::hypercall::Errno;
+use crate::kmap::Kmap;
+use crate::platform::Platform;
+use crate::vmap::{Policy, Vmap};
+
+/// Why something could not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// No free frame, even after all lazy mappings were cleared.
+    NoFrame,
+    /// No free range of addresses, or no free slot.
+    NoRoom,
+    /// The frame is mapped, on purpose, at this address: it can't become a page table.
+    InUse(Vaddr),
+    /// The hypervisor refused.
+    Refused(Errno),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Error {
+        Error::Refused(errno)
+    }
+}
+
+impl core::fmt::Display for Error {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Error::NoFrame => f.write_str("no free frame"),
+            Error::NoRoom => f.write_str("no free addresses"),
+            Error::InUse(va) => write!(f, "the frame is in use at {va}"),
+            Error::Refused(errno) => write!(f, "the hypervisor refused: {errno}"),
+        }
+    }
+}
+
+/// Where the lazy mappings go, and how they are cleared.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// First address of the vmap range: in an L4 slot that nothing else uses.
+    pub vmap_start: Vaddr,
+    /// Pages of the vmap range: a multiple of 512, at most 2^17.
+    pub vmap_pages: u64,
+    /// First address of the kmap slots: in an L4 slot that nothing else uses.
+    pub kmap_start: Vaddr,
+    /// Persistent kmap slots, at most 510.
+    pub kmap_slots: usize,
+    /// What becomes of mappings that are no longer used.
+    pub policy: Policy,
+}
+
+/// The owner of the guest's mappings.
+#[derive(Debug)]
+pub struct Mmu<P: Platform> {
+    pub(crate) platform: P,
+    pub(crate) frames: FramePool,
+    pub(crate) vmap: Vmap,
+    pub(crate) kmap: Kmap,
+    pub(crate) stats: Stats,
+}
+
+impl<P: Platform> Mmu<P> {
+    /// Takes over: `free` are the frames that nothing uses, mapped writable at their homes and
+    /// nowhere else. Builds the tables of the vmap and kmap ranges below the loaded root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFrame`] without frames for the tables, or the hypervisor's refusal.
+    pub fn new(
+        platform: P,
+        free: impl IntoIterator<Item = Pfn>,
+        config: &Config,
+    ) -> Result<Mmu<P>, Error> {
+        let mut mmu = Mmu {
+            platform,
+            frames: FramePool::new(free),
+            vmap: Vmap::closed(config.policy),
+            kmap: Kmap::closed(),
+            stats: Stats::default(),
+        };
+        let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;
+        mmu.name_region(&window, "vmap");
+        mmu.vmap = Vmap::new(window, config.policy);
+        let window = mmu.open_window(config.kmap_start, 512)?;
+        mmu.name_region(&window, "kmap");
+        mmu.kmap = Kmap::new(window, config.kmap_slots);
+        Ok(mmu)
+    }
+
+    fn name_region(&mut self, window: &Window, name: &str) {
+        // Names serve reports; a hypervisor that keeps none is as good.
+        let _ = self.platform.name_region(window.range(), name);
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// A frame with nothing particular in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFrame`], after lazy mappings were cleared in vain.
+    pub fn alloc_frame(&mut self) -> Result<Pfn, Error> {
+        if self.frames.available() == 0 && self.frames.held() > 0 {
+            self.purge_vmap()?;
+        }
+        self.frames.alloc().ok_or(Error::NoFrame)
+    }
+
+    /// Gives a frame back. Lazy mappings of it may still exist: with [`Policy::HoldRefs`] it is
+    /// then kept until they are cleared, with the others it can be used again at once.
+    pub fn free_frame(&mut self, pfn: Pfn) {
+        if self.vmap.policy() == Policy::HoldRefs && self.vmap.has_lazy(pfn) {
+            self.frames.hold(pfn);
+        } else {
+            self.frames.free(pfn);
+        }
+    }
+
+    /// Frames that can be had without clearing anything.
+    pub fn free_frames(&self) -> usize {
+        self.frames.available()
+    }
+
+    /// Reads a word of a frame, at its home.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below 512.
+    pub fn read(&self, pfn: Pfn, index: usize) -> u64 {
+        self.platform.load(word_of(self.platform.home(pfn), index))
+    }
+
+    /// Writes a word of a data frame, at its home.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below 512.
+    pub fn write(&mut self, pfn: Pfn, index: usize, word: u64) {
+        let home = self.platform.home(pfn);
+        self.platform.store(word_of(home, index), word);
+    }
+
+    /// Reads a word through any mapping.
+    pub fn load(&self, va: Vaddr) -> u64 {
+        self.platform.load(va)
+    }
+
+    /// Writes a word through a mapping that [`vmap`](Mmu::vmap) or [`kmap`](Mmu::kmap) made.
+    pub fn store(&mut self, va: Vaddr, word: u64) {
+        self.platform.store(va, word);
+    }
+
+    /// The machine frame of a pfn.
+    pub fn mfn(&self, pfn: Pfn) -> crate::addr::Mfn {
+        self.platform.mfn(pfn)
+    }
+
+    /// Where a frame is always mapped.
+    pub fn home(&self, pfn: Pfn) -> Vaddr {
+        self.platform.home(pfn)
+    }
+
+    /// Every mapping that the hypervisor knows of these frames.
+    ///
+    /// # Errors
+    ///
+    /// -ENOSYS where there is no such call.
+    pub fn find_aliases(
+        &mut self,
+        frames: &[Pfn],
+    ) -> Result<alloc::vec::Vec<pinfold_abi::pinfold::Mapping>, Errno> {
+        let frames: alloc::vec::Vec<_> = frames.iter().map(|&pfn| self.platform.mfn(pfn)).collect();
+        self.platform.find_aliases(&frames)
+    }
+
+    fn clear_frame(&mut self, pfn: Pfn) {
+        for index in 0..(PAGE_SIZE / 8) as usize {
+            self.write(pfn, index, 0);
+        }
+    }
+}
+
+fn word_of(page: Vaddr, index: usize) -> Vaddr {
+    assert!(index < 512, "a page has 512 words");
+    Vaddr(page.0 + index as u64 * 8)
+}

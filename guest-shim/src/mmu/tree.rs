@@ -1,0 +1,147 @@
+//! Page tables that are being built: no part of them is in use, all are writable at their homes.
+
+use super::{Error, Mmu};
+use crate::addr::{Pfn, Vaddr};
+use crate::platform::Platform;
+use alloc::vec::Vec;
+use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::mmu::EntryFlags;
+
+/// Flags of an entry that leads to a lower table.
+pub(super) const TABLE: EntryFlags = EntryFlags::PRESENT
+    .union(EntryFlags::WRITABLE)
+    .union(EntryFlags::USER)
+    .union(EntryFlags::ACCESSED)
+    .union(EntryFlags::DIRTY);
+
+/// What an address maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The frame.
+    pub frame: Pfn,
+    /// Whether it may be written through the mapping.
+    pub writable: bool,
+    /// Whether guest user mode may use the mapping.
+    pub user: bool,
+}
+
+impl Leaf {
+    /// A mapping for the kernel to read and write.
+    pub const fn kernel(frame: Pfn) -> Leaf {
+        Leaf { frame, writable: true, user: false }
+    }
+
+    /// The entry's flag bits.
+    pub(crate) fn flags(self) -> u64 {
+        let mut flags = EntryFlags::PRESENT | EntryFlags::ACCESSED | EntryFlags::DIRTY;
+        flags.set(EntryFlags::WRITABLE, self.writable);
+        flags.set(EntryFlags::USER, self.user);
+        flags.bits()
+    }
+}
+
+/// A table and all tables below it, not in use.
+#[derive(Debug)]
+#[must_use = "its frames are lost when it is dropped; see Mmu::free_tree"]
+pub struct Tree {
+    /// The root first.
+    pub(super) tables: Vec<Pfn>,
+    pub(super) level: u8,
+}
+
+impl Tree {
+    /// Level of the root table, 1 to 4.
+    pub fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The frames of all tables, the root's first.
+    pub fn frames(&self) -> &[Pfn] {
+        &self.tables
+    }
+}
+
+impl<P: Platform> Mmu<P> {
+    /// An empty table of this level.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFrame`].
+    ///
+    /// # Panics
+    ///
+    /// If the level is not 1 to 4.
+    pub fn alloc_tree(&mut self, level: u8) -> Result<Tree, Error> {
+        assert!((1..=4).contains(&level), "there is no level {level}");
+        let root = self.alloc_frame()?;
+        self.clear_frame(root);
+        Ok(Tree { tables: alloc::vec![root], level })
+    }
+
+    /// A root table that shares the kernel's part of the loaded one: everything but the
+    /// hypervisor's slots and the lower half.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFrame`].
+    pub fn alloc_root(&mut self) -> Result<Tree, Error> {
+        let tree = self.alloc_tree(4)?;
+        let current = self.platform.root();
+        for slot in HYPERVISOR_SLOTS.end..512 {
+            let entry = self.read(current, slot);
+            self.write(tree.tables[0], slot, entry);
+        }
+        Ok(tree)
+    }
+
+    /// Maps an address in a tree, making the tables that lead there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoFrame`]; tables made until then stay in the tree.
+    pub fn map_in(&mut self, tree: &mut Tree, va: Vaddr, leaf: Leaf) -> Result<(), Error> {
+        let mut table = tree.tables[0];
+        for level in (2..=tree.level).rev() {
+            let index = va.index(level);
+            let entry = self.read(table, index);
+            table = match tree.below(self, entry) {
+                Some(below) => below,
+                None => {
+                    let below = self.alloc_frame()?;
+                    self.clear_frame(below);
+                    tree.tables.push(below);
+                    let entry = self.platform.mfn(below).addr() | TABLE.bits();
+                    self.write(table, index, entry);
+                    below
+                }
+            };
+        }
+        let entry = self.platform.mfn(leaf.frame).addr() | leaf.flags();
+        self.write(table, va.index(1), entry);
+        Ok(())
+    }
+
+    /// Writes a word of a tree's root as it is: for tests that build what must be refused.
+    #[cfg(feature = "hostile")]
+    pub fn write_entry(&mut self, tree: &Tree, index: usize, entry: u64) {
+        self.write(tree.tables[0], index, entry);
+    }
+
+    /// Gives the frames of a tree back.
+    pub fn free_tree(&mut self, tree: Tree) {
+        for pfn in tree.tables {
+            self.free_frame(pfn);
+        }
+    }
+}
+
+impl Tree {
+    /// Which of the tree's tables an entry leads to.
+    fn below<P: Platform>(&self, mmu: &Mmu<P>, entry: u64) -> Option<Pfn> {
+        if entry & EntryFlags::PRESENT.bits() == 0 {
+            return None;
+        }
+        let mfn = (entry & pinfold_abi::mmu::ENTRY_ADDRESS) >> 12;
+        self.tables.iter().copied().find(|&pfn| mmu.platform.mfn(pfn).0 == mfn)
+    }
+}

@@ -1,0 +1,49 @@
+//! What the shim's logic stands on: the hypercalls that change mappings, and loads and stores
+//! through them. A guest kernel has the real ones; a host test has a model of the machine.
+
+use crate::addr::{Mfn, Pfn, Vaddr};
+use crate::hypercall::Errno;
+use alloc::vec::Vec;
+use pinfold_abi::mmu::{MmuUpdate, MmuextOp};
+use pinfold_abi::pinfold::{Mapping, Range};
+
+/// What a shootdown did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shot {
+    /// Entries cleared.
+    pub cleared: u64,
+    /// CPUs flushed.
+    pub flushed: u32,
+}
+
+/// The machine below the shim. Whoever holds one can change any mapping: the shim's public
+/// interface never hands one out.
+pub trait Platform {
+    /// The machine frame of a pfn of the guest.
+    fn mfn(&self, pfn: Pfn) -> Mfn;
+    /// Where a pfn is always mapped: writable, or read-only while it is a page table.
+    fn home(&self, pfn: Pfn) -> Vaddr;
+    /// The root table that the kernel runs on.
+    fn root(&self) -> Pfn;
+    /// Notes that the kernel runs on another root table from now on.
+    fn set_root(&mut self, root: Pfn);
+    /// Reads a word.
+    fn load(&self, va: Vaddr) -> u64;
+    /// Writes a word. The shim calls this for words of free frames, of tables that are not in
+    /// use, and of pages that were mapped for it to write.
+    fn store(&mut self, va: Vaddr, word: u64);
+
+    /// `mmu_update`: all or an error; entries before the bad one stand.
+    fn mmu_update(&mut self, requests: &[MmuUpdate]) -> Result<(), Errno>;
+    /// `mmuext_op`: all or an error; operations before the bad one stand.
+    fn mmuext_op(&mut self, ops: &[MmuextOp]) -> Result<(), Errno>;
+    /// `update_va_mapping` of several addresses of the loaded root, with the same flags, in as
+    /// few calls as possible. All or an error.
+    fn update_va_mappings(&mut self, entries: &[(Vaddr, u64)], flags: u64) -> Result<(), Errno>;
+    /// `pinfold_op` shootdown; -ENOSYS where there is none.
+    fn shootdown(&mut self, ranges: &[Range]) -> Result<Shot, Errno>;
+    /// `pinfold_op` lazy_region: names a range for reports; -ENOSYS where there is none.
+    fn name_region(&mut self, range: Range, name: &str) -> Result<(), Errno>;
+    /// `pinfold_op` find_aliases; -ENOSYS where there is none.
+    fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno>;
+}

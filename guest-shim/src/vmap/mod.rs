@@ -1,0 +1,128 @@
+//! Areas of kernel addresses that map frames side by side, and are cleared late.
+//!
+//! Clearing a mapping costs a flush of every CPU's TLB, so that kernels collect dead mappings and
+//! clear many at once. Until then each is an alias of a frame that may have become anything. When
+//! that happens is the [`Policy`]:
+//!
+//! | policy | a dead mapping is cleared | before a pin |
+//! |---|---|---|
+//! | `Eager` | at once | nothing is left to do |
+//! | `Batch(n)` | with n - 1 others | all are cleared |
+//! | `Lazy` | when too many pages are dead | all are cleared |
+//! | `HoldRefs` | as `Lazy`; its frame is not given out before | nothing, but for frames never given back |
+//! | `Targeted` | as `Lazy` | those of the frames to be pinned, found in an index, are cleared |
+
+mod areas;
+mod index;
+mod ops;
+
+pub use ops::Area;
+
+use crate::addr::{Pfn, Vaddr};
+use crate::mmu::Window;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use areas::FreeRanges;
+use index::Index;
+
+/// When dead mappings are cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// At once.
+    Eager,
+    /// In batches of so many areas.
+    Batch(usize),
+    /// When too many pages are dead.
+    Lazy,
+    /// As `Lazy`, and frames are kept back as long as a dead mapping has them.
+    HoldRefs,
+    /// As `Lazy`, and a pin clears those of its frames.
+    Targeted,
+}
+
+impl Policy {
+    /// Whether dead mappings are indexed by frame.
+    fn has_index(self) -> bool {
+        matches!(self, Policy::HoldRefs | Policy::Targeted)
+    }
+}
+
+impl core::fmt::Display for Policy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Policy::Eager => f.write_str("eager"),
+            Policy::Batch(size) => write!(f, "batch{size}"),
+            Policy::Lazy => f.write_str("lazy"),
+            Policy::HoldRefs => f.write_str("holdrefs"),
+            Policy::Targeted => f.write_str("targeted"),
+        }
+    }
+}
+
+/// Dead pages that the lazy policies leave for one CPU; it grows with the number of CPUs' binary
+/// logarithm, as each one makes a flush dearer.
+const LAZY_PAGES_PER_STEP: u64 = 1024;
+
+/// The areas of the vmap range.
+#[derive(Debug)]
+pub(crate) struct Vmap {
+    window: Window,
+    policy: Policy,
+    free: FreeRanges,
+    /// Frames of the live areas, by first page.
+    live: BTreeMap<u64, Vec<Pfn>>,
+    /// How many live mappings a frame has, and where one of them is.
+    live_frames: BTreeMap<Pfn, (u32, Vaddr)>,
+    /// Dead areas whose mappings may still be there: first page and length.
+    dead: Vec<(u64, u64)>,
+    dead_pages: u64,
+    /// Dead mappings by frame.
+    index: Index,
+    limit: u64,
+}
+
+impl Vmap {
+    /// Without any address.
+    pub(crate) fn closed(policy: Policy) -> Vmap {
+        Vmap::new(Window::closed(), policy)
+    }
+
+    pub(crate) fn new(window: Window, policy: Policy) -> Vmap {
+        let pages = window.pages();
+        Vmap {
+            window,
+            policy,
+            free: FreeRanges::new(pages),
+            live: BTreeMap::new(),
+            live_frames: BTreeMap::new(),
+            dead: Vec::new(),
+            dead_pages: 0,
+            index: Index::default(),
+            // One CPU: log2 is 0.
+            limit: LAZY_PAGES_PER_STEP.min(pages / 2),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Whether a dead mapping of the frame may still be there.
+    pub(crate) fn has_lazy(&self, pfn: Pfn) -> bool {
+        self.index.contains(pfn)
+    }
+
+    /// Where one of these frames is mapped by a live area, if any is.
+    pub(crate) fn in_use(&self, frames: &BTreeSet<Pfn>) -> Option<Vaddr> {
+        frames.iter().find_map(|pfn| self.live_frames.get(pfn)).map(|&(_, va)| va)
+    }
+
+    /// Whether it is time to clear all dead mappings.
+    fn is_full(&self) -> bool {
+        match self.policy {
+            Policy::Eager => !self.dead.is_empty(),
+            Policy::Batch(size) => self.dead.len() >= size,
+            Policy::Lazy | Policy::HoldRefs | Policy::Targeted => self.dead_pages > self.limit,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A result, and what it must be.
+
+use pinfold_abi::errno::Errno;
+use pinfold_guest::entry::Boot;
+use pinfold_guest::entry::catch::Trap;
+use pinfold_guest::println;
+
+/// What a forbidden thing must end in.
+#[derive(Clone, Copy)]
+pub(crate) enum Expect {
+    /// This error.
+    Refused(Errno),
+    /// It is not forbidden, or not yet: its effect is what the next check is about.
+    Done,
+    /// Different by nature.
+    Differs { xen: i64, pinfold: i64, why: &'static str },
+}
+
+/// Counts results.
+pub(crate) struct Check {
+    on_xen: bool,
+    pub(crate) tried: u32,
+    pub(crate) wrong: u32,
+}
+
+impl Check {
+    pub(crate) fn new(boot: &Boot) -> Check {
+        Check { on_xen: boot.is_first_domain(), tried: 0, wrong: 0 }
+    }
+
+    /// The result of a hypercall.
+    pub(crate) fn call(&mut self, what: &str, result: i64, expect: Expect) {
+        let (wanted, why) = match expect {
+            Expect::Refused(errno) => (errno.as_result(), ""),
+            Expect::Done => (0, ""),
+            Expect::Differs { xen, pinfold, why } => (if self.on_xen { xen } else { pinfold }, why),
+        };
+        self.tried += 1;
+        if result != wanted {
+            self.wrong += 1;
+            println!("HOSTILE wrong: {what}: {result} instead of {wanted} {why}");
+        }
+    }
+
+    /// Something that must be so.
+    pub(crate) fn holds(&mut self, what: &str, holds: bool) {
+        self.tried += 1;
+        if !holds {
+            self.wrong += 1;
+            println!("HOSTILE wrong: {what}: it is not so");
+        }
+    }
+
+    /// Something that must end in this exception.
+    pub(crate) fn trap(&mut self, what: &str, result: Result<(), Trap>, vector: u8) {
+        self.tried += 1;
+        match result {
+            Err(trap) if trap.vector == vector => {}
+            Err(trap) => {
+                self.wrong += 1;
+                println!("HOSTILE wrong: {what}: exception {} instead of {vector}", trap.vector);
+            }
+            Ok(()) => {
+                self.wrong += 1;
+                println!("HOSTILE wrong: {what}: no exception");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Bad pointers and counts, in every call that takes a list.
+
+use super::check::{Check, Expect};
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSYS};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
+use pinfold_abi::mmu::{MmuUpdate, UVMF_INVLPG};
+use pinfold_guest::addr::Vaddr;
+use pinfold_guest::hostile::{self, Lab, RW};
+
+const FAULT: Expect = Expect::Refused(EFAULT);
+
+/// Addresses at which no guest has anything: unmapped, in the hypervisor's hole, at its edges,
+/// not canonical, at the very end.
+const NOWHERE: [u64; 8] = [
+    0,
+    0x1000,
+    HYPERVISOR_START,
+    HYPERVISOR_START + 0x1000,
+    HYPERVISOR_END - 8,
+    0x0123_4567_89ab_cde0,
+    0x0000_8000_0000_0000,
+    u64::MAX - 7,
+];
+
+fn call(op: Hypercall, args: [u64; 5]) -> i64 {
+    // SAFETY: what this file asks for is refused, or concerns bench frames.
+    unsafe { hostile::call(op as u64, args) }
+}
+
+pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+    let own = u64::from(domid::SELF);
+    for at in NOWHERE {
+        check.call("mmu_update list", call(Hypercall::MmuUpdate, [at, 1, 0, own, 0]), FAULT);
+        check.call("mmuext_op list", call(Hypercall::MmuextOp, [at, 1, 0, own, 0]), FAULT);
+        check.call("multicall list", call(Hypercall::Multicall, [at, 1, 0, 0, 0]), FAULT);
+        check.call("set_gdt list", call(Hypercall::SetGdt, [at, 16, 0, 0, 0]), FAULT);
+        check.call("memory_op argument", call(Hypercall::MemoryOp, [3, at, 0, 0, 0]), FAULT);
+        // This one counts what it did: nothing.
+        let freed = call(Hypercall::MemoryOp, [1, at, 0, 0, 0]);
+        check.holds("memory_op frees nothing", freed <= 0);
+        check.call("shutdown argument", call(Hypercall::SchedOp, [2, at, 0, 0, 0]), FAULT);
+        check.call("console text", call(Hypercall::ConsoleIo, [0, 8, at, 0, 0]), FAULT);
+        if at != 0 {
+            // Null asks for nothing.
+            check.call("trap table", call(Hypercall::SetTrapTable, [at, 0, 0, 0, 0]), FAULT);
+            let text = call(Hypercall::XenVersion, [1, at, 0, 0, 0]);
+            check.call("version text", text, FAULT);
+        }
+    }
+    lists_that_run_out(lab, check);
+    addresses(lab, check);
+    updates(lab, check);
+}
+
+/// Lists of which the first part is there: it is done, the rest is not.
+fn lists_that_run_out(lab: &mut Lab, check: &mut Check) {
+    let saved = lab.save();
+    let leaf = lab.frame();
+    let live = lab.chain(2, leaf);
+    lab.pin(live[0], 2);
+    // Two frames side by side in the address space, the second one taken away.
+    let (mut list, mut hole) = (lab.frame(), lab.frame());
+    while lab.left() > 0 && lab.va(hole) != lab.va(list).page(1) {
+        (list, hole) = (hole, lab.frame());
+    }
+    check.holds("two places side by side", lab.va(hole) == lab.va(list).page(1));
+    lab.set(list, 510, lab.entry_addr(live[1], 5));
+    lab.set(list, 511, lab.entry(leaf, RW));
+    // SAFETY: a bench frame's place.
+    let gone = unsafe { hostile::update_va_mapping(lab.va(hole), 0, UVMF_INVLPG) };
+    check.call("a place taken away", gone, Expect::Done);
+    let mut done = 0u32;
+    let at = lab.va(list).0 + 510 * 8;
+    let args = [at, 2, &raw mut done as u64, domid::SELF.into(), 0];
+    check.call("a list that runs out", call(Hypercall::MmuUpdate, args), FAULT);
+    // SAFETY: written behind the compiler's back.
+    check.holds("its first entry is done", unsafe { (&raw const done).read_volatile() } == 1);
+    check.holds("and stands", lab.get(live[1], 5) != 0);
+    lab.restore(saved);
+}
+
+/// `update_va_mapping` at addresses that are not the guest's.
+fn addresses(lab: &mut Lab, check: &mut Check) {
+    let saved = lab.save();
+    let frame = lab.frame();
+    let entry = lab.entry(frame, RW);
+    for at in NOWHERE {
+        for val in [0, entry] {
+            // SAFETY: refused.
+            let result = unsafe { hostile::update_va_mapping(Vaddr(at), val, UVMF_INVLPG) };
+            check.call("update_va_mapping nowhere", result, Expect::Refused(EINVAL));
+        }
+    }
+    // SAFETY: a bench frame, mapped as it is; the mask of CPUs is nowhere.
+    let mask = unsafe { hostile::update_va_mapping(lab.va(frame), entry, 0x1000 | UVMF_INVLPG) };
+    check.call("flush mask nowhere", mask, FAULT);
+    lab.restore(saved);
+}
+
+/// `mmu_update` with odd pointers.
+fn updates(lab: &mut Lab, check: &mut Check) {
+    let saved = lab.save();
+    let leaf = lab.frame();
+    let live = lab.chain(2, leaf);
+    lab.pin(live[0], 2);
+    let at = lab.entry_addr(live[1], 5);
+    for low in 4..8 {
+        let request = [MmuUpdate { ptr: at | low, val: 0 }];
+        // SAFETY: refused.
+        let (result, done) = unsafe { hostile::mmu_updates(&request, domid::SELF.into()) };
+        check.call("a misaligned entry", result, Expect::Refused(ENOSYS));
+        check.holds("nothing is done", done == 0);
+    }
+    let none: [MmuUpdate; 0] = [];
+    // SAFETY: an empty list.
+    let (result, done) = unsafe { hostile::mmu_updates(&none, domid::SELF.into()) };
+    check.call("an empty list", result, Expect::Done);
+    check.holds("nothing of it is done", done == 0);
+    lab.restore(saved);
+}

@@ -1,0 +1,154 @@
+//! `pinfold_op`: its own refusals, and what it says of everything done before.
+
+use super::check::{Check, Expect};
+use crate::Failed;
+use arrayvec::ArrayString;
+use core::fmt::Write;
+use pinfold_abi::errno::Errno::{EEXIST, EFAULT, EINVAL, ENOSYS};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::layout::HYPERVISOR_START;
+use pinfold_abi::pinfold::{
+    Audit, Command, FindAliases, LazyRegion, MAX_FIND_FRAMES, MAX_MARK, MAX_SHOOTDOWN_RANGES, Mark,
+    Range, Shootdown, Stats, VERSION,
+};
+use pinfold_guest::entry::Native;
+use pinfold_guest::hostile::{self, Lab};
+use pinfold_guest::mmu::Mmu;
+use pinfold_guest::println;
+
+fn op<T>(command: Command, argument: &mut T) -> i64 {
+    let args = [command as u64, core::ptr::from_mut(argument) as u64, 0, 0, 0];
+    // SAFETY: the argument is the command's structure; what it points to is valid for what the
+    // command does, or the command is refused.
+    unsafe { hostile::call(Hypercall::PinfoldOp as u64, args) }
+}
+
+pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+    let mut nothing = 0u64;
+    // SAFETY: there is no such command.
+    let unknown = unsafe {
+        hostile::call(Hypercall::PinfoldOp as u64, [0xffff, &raw mut nothing as u64, 0, 0, 0])
+    };
+    check.call("an unknown command", unknown, Expect::Refused(ENOSYS));
+    let mut mark = Mark { version: VERSION, len: 7, text: b"hostile".as_ptr() as u64 };
+    if op(Command::Mark, &mut mark) == ENOSYS.as_result() {
+        println!("hostile: no pinfold_op here");
+        return;
+    }
+    versions(check);
+    pointers(check);
+    shootdowns(lab, check);
+    let saved = lab.save();
+    let frame = lab.frame();
+    let frames = [u64::MAX >> 12];
+    let mut find = FindAliases { version: VERSION, nr_frames: 1, ..FindAliases::default() };
+    find.frames = frames.as_ptr() as u64;
+    check.holds("a search for a frame that is not there", op(Command::FindAliases, &mut find) < 0);
+    find.nr_frames = MAX_FIND_FRAMES + 1;
+    check.call("too many frames", op(Command::FindAliases, &mut find), Expect::Refused(EINVAL));
+    let mut region = LazyRegion { version: VERSION, action: 0, ..LazyRegion::default() };
+    region.range = Range { start: lab.va(frame).0, pages: 1 };
+    region.name[..4].copy_from_slice(b"test");
+    check.call("a name", op(Command::LazyRegion, &mut region), Expect::Done);
+    check.call("a second name", op(Command::LazyRegion, &mut region), Expect::Refused(EEXIST));
+    region.action = 1;
+    check.call("no name", op(Command::LazyRegion, &mut region), Expect::Done);
+    check.holds("no name to take away", op(Command::LazyRegion, &mut region) < 0);
+    region.action = 2;
+    check.call("an unknown action", op(Command::LazyRegion, &mut region), Expect::Refused(EINVAL));
+    lab.restore(saved);
+}
+
+/// Structures of another version.
+fn versions(check: &mut Check) {
+    for version in [0, VERSION + 1, u32::MAX] {
+        let refused = Expect::Refused(EINVAL);
+        let mut stats = Stats { version, ..Stats::default() };
+        check.call("stats of another version", op(Command::Stats, &mut stats), refused);
+        let mut audit = Audit { version, ..Audit::default() };
+        check.call("audit of another version", op(Command::Audit, &mut audit), refused);
+        let mut shot = Shootdown { version, ..Shootdown::default() };
+        check.call("shootdown of another version", op(Command::Shootdown, &mut shot), refused);
+        let mut find = FindAliases { version, ..FindAliases::default() };
+        check.call("search of another version", op(Command::FindAliases, &mut find), refused);
+    }
+}
+
+/// Arguments, and lists in them, that are nowhere.
+fn pointers(check: &mut Check) {
+    for command in [
+        Command::Version,
+        Command::Shootdown,
+        Command::FindAliases,
+        Command::LazyRegion,
+        Command::Mark,
+        Command::Stats,
+        Command::Audit,
+    ] {
+        for at in [0, 0x1000, HYPERVISOR_START, u64::MAX - 7] {
+            // SAFETY: refused.
+            let result = unsafe {
+                hostile::call(Hypercall::PinfoldOp as u64, [command as u64, at, 0, 0, 0])
+            };
+            check.call("an argument nowhere", result, Expect::Refused(EFAULT));
+        }
+    }
+    let mut mark = Mark { version: VERSION, len: 5, text: HYPERVISOR_START };
+    check.call("a mark nowhere", op(Command::Mark, &mut mark), Expect::Refused(EFAULT));
+    mark.len = MAX_MARK + 1;
+    check.call("a mark too long", op(Command::Mark, &mut mark), Expect::Refused(EINVAL));
+    let mut shot =
+        Shootdown { version: VERSION, nr_ranges: 1, ranges: 0x1000, ..Shootdown::default() };
+    check.call("ranges nowhere", op(Command::Shootdown, &mut shot), Expect::Refused(EFAULT));
+    shot.nr_ranges = MAX_SHOOTDOWN_RANGES + 1;
+    check.call("too many ranges", op(Command::Shootdown, &mut shot), Expect::Refused(EINVAL));
+}
+
+/// Ranges that are not the guest's to clear.
+fn shootdowns(lab: &Lab, check: &mut Check) {
+    let shoot = |start: u64, pages: u64| {
+        let ranges = [Range { start, pages }];
+        let mut shot = Shootdown {
+            version: VERSION,
+            nr_ranges: 1,
+            ranges: ranges.as_ptr() as u64,
+            ..Shootdown::default()
+        };
+        (op(Command::Shootdown, &mut shot), shot.cleared)
+    };
+    let home = lab.va(pinfold_guest::addr::Pfn(0)).0;
+    for (what, start, pages) in [
+        ("the hypervisor's hole", HYPERVISOR_START, 1),
+        ("up to the hole", HYPERVISOR_START - 4096, 2),
+        ("an unaligned start", home + 8, 1),
+        ("past the end", u64::MAX - 4095, 2),
+        ("too many pages", home, u64::MAX),
+    ] {
+        let (result, _) = shoot(start, pages);
+        check.holds(what, result < 0);
+    }
+    let (result, cleared) = shoot(0x1000, 16);
+    check.holds("nothing there", result == 0 && cleared == 0);
+}
+
+/// What the hypervisor counted, and whether its recount agrees.
+pub(crate) fn audit(_mmu: &mut Mmu<Native>) -> Result<ArrayString<64>, Failed> {
+    let mut text = ArrayString::new();
+    let mut stats = Stats { version: VERSION, ..Stats::default() };
+    let result = op(Command::Stats, &mut stats);
+    if result == ENOSYS.as_result() {
+        // Fits: eight bytes.
+        let _ = text.write_str("none");
+        return Ok(text);
+    }
+    println!("{stats:?}");
+    let mut audit = Audit { version: VERSION, ..Audit::default() };
+    let audited = op(Command::Audit, &mut audit);
+    if result != 0 || audited != 0 || audit.wrong != 0 || audit.tables == 0 {
+        println!("audit: {result} {audited} {audit:?}");
+        return Err(Failed);
+    }
+    // Fits: two numbers and a few words.
+    let _ = write!(text, "frames:{},tables:{},wrong:0", audit.frames, audit.tables);
+    Ok(text)
+}

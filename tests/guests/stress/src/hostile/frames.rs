@@ -1,0 +1,119 @@
+//! Frames of others.
+
+use super::check::{Check, Expect};
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno::{EBUSY, EINVAL, EPERM, ESRCH};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::memory::{MACHPHYS_MFN_LIST, MAXIMUM_RAM_PAGE, MachphysMfnList};
+use pinfold_abi::mmu::{MMU_MACHPHYS_UPDATE, MmuUpdate, MmuextCmd, MmuextOp};
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::hostile::{self, Lab, RO, RW};
+
+const INVALID: Expect = Expect::Refused(EINVAL);
+
+fn update(ptr: u64, val: u64) -> i64 {
+    // SAFETY: what this file asks for is refused.
+    unsafe { hostile::mmu_update(ptr, val) }
+}
+
+fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
+    // SAFETY: as above.
+    unsafe { hostile::mmuext(cmd as u32, arg1, arg2) }
+}
+
+/// A machine frame of the hypervisor's own: the first of the machine-to-physical table.
+fn hypervisor_frame() -> u64 {
+    let mut mfn = 0u64;
+    let mut list = MachphysMfnList {
+        max_extents: 1,
+        extent_start: &raw mut mfn as u64,
+        ..MachphysMfnList::default()
+    };
+    let args = [MACHPHYS_MFN_LIST, &raw mut list as u64, 0, 0, 0];
+    // SAFETY: the call writes one word to `mfn`.
+    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    // SAFETY: written behind the compiler's back.
+    unsafe { (&raw const mfn).read_volatile() }
+}
+
+fn beyond_memory() -> u64 {
+    let args = [MAXIMUM_RAM_PAGE, 0, 0, 0, 0];
+    // SAFETY: the call takes nothing.
+    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) as u64 + 0x1000 }
+}
+
+pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+    let saved = lab.save();
+    let (theirs, nobodys) = (hypervisor_frame(), beyond_memory());
+    check.holds("the hypervisor has a frame", theirs != 0);
+    let leaf = lab.frame();
+    let live = lab.chain(4, leaf);
+    lab.pin(live[0], 4);
+    let l1 = lab.entry_addr(live[3], 9);
+    for flags in [RO, RW, RO | 4, RW | 4] {
+        check.call("map theirs", update(l1, theirs << 12 | flags), Expect::Refused(EBUSY));
+        let nothing = Expect::Differs {
+            xen: 0,
+            pinfold: EPERM.as_result(),
+            why: "Xen's first domain may map device memory, and what is no memory counts as that",
+        };
+        check.call("map nobody's", update(l1, nobodys << 12 | flags), nothing);
+        // SAFETY: a bench frame's place.
+        let va = unsafe { hostile::update_va_mapping(lab.va(leaf), theirs << 12 | flags, 2) };
+        check.call("map theirs by address", va, Expect::Refused(EBUSY));
+    }
+    for &table in live.iter().take(3) {
+        let at = lab.entry_addr(table, 9);
+        check.call("their frame as a table", update(at, theirs << 12 | RW), INVALID);
+        check.call("nobody's frame as a table", update(at, nobodys << 12 | RW), INVALID);
+    }
+    for frame in [theirs, nobodys, u64::MAX >> 12, u64::MAX] {
+        for cmd in [
+            MmuextCmd::PinL1Table,
+            MmuextCmd::PinL2Table,
+            MmuextCmd::PinL3Table,
+            MmuextCmd::PinL4Table,
+            MmuextCmd::UnpinTable,
+            MmuextCmd::NewBaseptr,
+            MmuextCmd::NewUserBaseptr,
+            MmuextCmd::ClearPage,
+        ] {
+            check.call("mmuext of a foreign frame", ext(cmd, frame, 0), INVALID);
+        }
+        check.call("copy from it", ext(MmuextCmd::CopyPage, lab.mfn(leaf), frame), INVALID);
+        check.call("copy to it", ext(MmuextCmd::CopyPage, frame, lab.mfn(leaf)), INVALID);
+        check.call("write to it", update(frame << 12, 0), INVALID);
+        let m2p = update(frame << 12 | MMU_MACHPHYS_UPDATE, 0);
+        check.call("its pseudo-physical number", m2p, INVALID);
+        // SAFETY: refused.
+        let descriptor =
+            unsafe { hostile::call(Hypercall::UpdateDescriptor as u64, [frame << 12, 0, 0, 0, 0]) };
+        check.call("a descriptor in it", descriptor, INVALID);
+        let frames = [frame];
+        let args = [frames.as_ptr() as u64, 16, 0, 0, 0];
+        // SAFETY: refused.
+        let gdt = unsafe { hostile::call(Hypercall::SetGdt as u64, args) };
+        check.call("a GDT in it", gdt, INVALID);
+    }
+    foreign_domains(lab, check, l1);
+    lab.restore(saved);
+}
+
+/// Domains that do not exist, or are none.
+fn foreign_domains(lab: &Lab, check: &mut Check, l1: u64) {
+    let request = [MmuUpdate { ptr: l1, val: 0 }];
+    let arg1 = lab.mfn(Pfn(0));
+    let op = [MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1, arg2: 0 }];
+    for domain in [77u16, domid::INVALID, domid::IDLE] {
+        // SAFETY: refused.
+        let (result, _) = unsafe { hostile::mmu_updates(&request, domain.into()) };
+        check.call("update for nobody", result, Expect::Refused(ESRCH));
+        // SAFETY: refused.
+        let (result, _) = unsafe { hostile::mmuext_ops(&op, domain.into()) };
+        check.call("mmuext for nobody", result, Expect::Refused(ESRCH));
+    }
+    let tables_of = u64::from(domid::SELF) | 78 << 16;
+    // SAFETY: refused.
+    let (result, _) = unsafe { hostile::mmu_updates(&request, tables_of) };
+    check.call("update of nobody's tables", result, Expect::Refused(ESRCH));
+}

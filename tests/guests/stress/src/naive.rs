@@ -1,0 +1,187 @@
+//! Phase a: a stray mapping is left, its page becomes a page table, and nobody looks first.
+
+use crate::Failed;
+use crate::random::Random;
+use alloc::vec::Vec;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::entry::Native;
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Tree};
+use pinfold_guest::platform::Platform;
+use pinfold_guest::println;
+use pinfold_guest::vmap::Policy;
+
+/// How the mapping was left behind.
+#[derive(Clone, Copy, Debug)]
+enum Stray {
+    Vmap,
+    Kmap,
+    Atomic,
+}
+
+/// Every round, each kind of stray mapping at each level of the tree.
+pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
+    let rounds = rounds.div_ceil(10);
+    set_policy(mmu, Policy::Lazy)?;
+    let before = mmu.stats();
+    let (mut refused, mut named) = (0u64, 0u64);
+    for round in 0..rounds {
+        for stray in [Stray::Vmap, Stray::Kmap, Stray::Atomic] {
+            for level in 1..=4 {
+                let found = one(mmu, random, stray, level).map_err(|error| {
+                    println!("naive: round {round}, {stray:?}, level {level}: {error}");
+                    Failed
+                })?;
+                refused += 1;
+                named += u64::from(found);
+            }
+        }
+    }
+    println!("NAIVE refused={refused} named={named} {}", mmu.stats() - before);
+    Ok(())
+}
+
+fn set_policy(mmu: &mut Mmu<Native>, policy: Policy) -> Result<(), Failed> {
+    mmu.set_policy(policy).map_err(|error| {
+        println!("stress: policy {policy}: {error}");
+        Failed
+    })
+}
+
+/// What went wrong in a round.
+enum Wrong {
+    Shim(Error),
+    /// The pin went through.
+    Accepted,
+    /// Refused, but with another error.
+    Otherwise(Error),
+    /// The mapping that was left is not among those that the hypervisor names.
+    NotNamed(Vaddr, usize),
+    /// The hypervisor names a writable mapping that should not exist.
+    Surplus(Vaddr),
+}
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Wrong {
+        Wrong::Shim(error)
+    }
+}
+
+impl core::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Wrong::Shim(error) => error.fmt(f),
+            Wrong::Accepted => f.write_str("a pin with a stray mapping was accepted"),
+            Wrong::Otherwise(error) => write!(f, "not -EINVAL: {error}"),
+            Wrong::NotNamed(va, count) => {
+                write!(f, "the mapping left at {va} is not among the {count} named ones")
+            }
+            Wrong::Surplus(va) => write!(f, "a writable mapping at {va} that nobody made"),
+        }
+    }
+}
+
+/// One refused pin; whether the hypervisor named the mapping.
+fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> Result<bool, Wrong> {
+    let (frame, left) = leave(mmu, random, stray)?;
+    // The page that was freed last is used first: it is the tree's root, or with some luck of the
+    // draw one further down.
+    mmu.free_frame(frame);
+    let aside = if level > 1 && random.below(2) == 0 { Some(mmu.alloc_frame()?) } else { None };
+    let mut tree = mmu.alloc_tree(level)?;
+    if let Some(frame) = aside {
+        mmu.free_frame(frame);
+    }
+    // The tables map one of themselves, read-only: that is allowed, and no alias.
+    let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
+    mmu.map_in(&mut tree, Vaddr(random.next() & 0x7fff_ffff_f000), leaf)?;
+    if !tree.frames().contains(&frame) {
+        // Only when the tree is so low that it never took the page that was put aside.
+        mmu.free_tree(tree);
+        return Err(Wrong::Shim(Error::NoFrame));
+    }
+    let tree = refuse(mmu, tree)?;
+    let named = named(mmu, frame, left)?;
+    // Once it is dealt with, the same tree can be pinned.
+    let space = mmu.pin(tree).map_err(|(_, error)| error)?;
+    let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
+    mmu.free_tree(tree);
+    Ok(named)
+}
+
+/// Maps a frame, writes through the mapping, and leaves it.
+fn leave(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray) -> Result<(Pfn, Vaddr), Wrong> {
+    let frame = mmu.alloc_frame()?;
+    let stamp = random.next();
+    let va = match stray {
+        Stray::Vmap => {
+            let others: Vec<Pfn> =
+                (0..random.below(4)).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
+            let place = random.below(others.len() as u64 + 1);
+            let mut frames = others.clone();
+            frames.insert(place as usize, frame);
+            let area = mmu.vmap(&frames)?;
+            let va = area.start().page(place);
+            mmu.store(va, stamp);
+            mmu.vunmap(area)?;
+            for other in others {
+                mmu.free_frame(other);
+            }
+            va
+        }
+        Stray::Kmap => {
+            let mapped = mmu.kmap(frame)?;
+            let va = mapped.va();
+            mmu.store(va, stamp);
+            mmu.kunmap(mapped);
+            va
+        }
+        Stray::Atomic => {
+            let from = mmu.alloc_frame()?;
+            mmu.write(from, 0, stamp);
+            mmu.copy_frame(from, frame)?;
+            mmu.free_frame(from);
+            // The pair's second slot.
+            mmu.kmap_pair()[1]
+        }
+    };
+    if mmu.read(frame, 0) != stamp {
+        return Err(Wrong::NotNamed(va, 0));
+    }
+    Ok((frame, va))
+}
+
+/// Has the hypervisor refuse.
+fn refuse(mmu: &mut Mmu<Native>, tree: Tree) -> Result<Tree, Wrong> {
+    match mmu.pin_without_before_pin(tree) {
+        Ok(space) => {
+            let _ = mmu.unpin(space).map(|tree| mmu.free_tree(tree));
+            Err(Wrong::Accepted)
+        }
+        Err((tree, Error::Refused(errno))) if errno == Errno::EINVAL => Ok(tree),
+        Err((_, error)) => Err(Wrong::Otherwise(error)),
+    }
+}
+
+/// Checks that the hypervisor finds the stray mapping and no other, where it can be asked.
+fn named(mmu: &mut Mmu<Native>, frame: Pfn, left: Vaddr) -> Result<bool, Wrong> {
+    let mfn = [mmu.mfn(frame)];
+    let mappings = match mmu.platform().find_aliases(&mfn) {
+        Ok(mappings) => mappings,
+        Err(errno) if errno == Errno::ENOSYS => return Ok(false),
+        Err(errno) => return Err(Error::Refused(errno).into()),
+    };
+    let home = mmu.home(frame);
+    let wanted = MAPPING_WRITABLE | MAPPING_ATTACHED;
+    let mut found = false;
+    for mapping in mappings.iter().filter(|mapping| mapping.flags & wanted == wanted) {
+        match Vaddr(mapping.va) {
+            va if va == left => found = true,
+            // At its home it is writable again since the pin was refused.
+            va if va == home => {}
+            va => return Err(Wrong::Surplus(va)),
+        }
+    }
+    if found { Ok(true) } else { Err(Wrong::NotNamed(left, mappings.len())) }
+}

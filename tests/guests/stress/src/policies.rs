@@ -1,0 +1,216 @@
+//! Phase b: every policy, on pages that were mapped a moment ago.
+
+use crate::Failed;
+use crate::random::Random;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::entry::Native;
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Space};
+use pinfold_guest::println;
+use pinfold_guest::vmap::{Area, Policy};
+
+/// Address spaces that are alive at the same time.
+const LIVE: usize = 6;
+
+/// What can go wrong.
+enum Wrong {
+    Shim(Error),
+    /// A word is not the one that was written.
+    Content {
+        va: Vaddr,
+        wanted: u64,
+        found: u64,
+    },
+}
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Wrong {
+        Wrong::Shim(error)
+    }
+}
+
+impl core::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Wrong::Shim(error) => error.fmt(f),
+            Wrong::Content { va, wanted, found } => {
+                write!(f, "content at {va}: {found:#x} instead of {wanted:#x}")
+            }
+        }
+    }
+}
+
+/// An address space, and what is in it.
+struct Process {
+    space: Space,
+    pages: Vec<(Vaddr, Pfn, u64)>,
+}
+
+/// All policies, each with the same number of rounds.
+pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
+    for policy in
+        [Policy::Eager, Policy::Batch(64), Policy::Lazy, Policy::HoldRefs, Policy::Targeted]
+    {
+        let free = mmu.free_frames();
+        let before = mmu.stats();
+        let result = one(mmu, random, rounds, policy);
+        let done = mmu.stats() - before;
+        println!("POLICY {policy} rounds={rounds} {done}");
+        if let Err(wrong) = result {
+            println!("policy {policy}: {wrong}");
+            return Err(Failed);
+        }
+        if done.refused != 0 {
+            println!("policy {policy}: {} pins were refused", done.refused);
+            return Err(Failed);
+        }
+        if mmu.free_frames() != free {
+            println!("policy {policy}: {free} frames were free, now {}", mmu.free_frames());
+            return Err(Failed);
+        }
+    }
+    Ok(())
+}
+
+fn one(
+    mmu: &mut Mmu<Native>,
+    random: &mut Random,
+    rounds: u64,
+    policy: Policy,
+) -> Result<(), Wrong> {
+    mmu.set_policy(policy)?;
+    let mut processes = VecDeque::new();
+    for _ in 0..rounds {
+        buffers(mmu, random)?;
+        copies(mmu, random)?;
+        let process = build(mmu, random)?;
+        processes.push_back(process);
+        if processes.len() > LIVE {
+            let which = random.below(processes.len() as u64) as usize;
+            if let Some(process) = processes.remove(which) {
+                end(mmu, random, process)?;
+            }
+        }
+    }
+    while let Some(process) = processes.pop_front() {
+        end(mmu, random, process)?;
+    }
+    mmu.purge_vmap()?;
+    Ok(())
+}
+
+fn check(mmu: &Mmu<Native>, va: Vaddr, wanted: u64) -> Result<(), Wrong> {
+    let found = mmu.load(va);
+    if found == wanted { Ok(()) } else { Err(Wrong::Content { va, wanted, found }) }
+}
+
+/// Buffers of several pages, as a file system has them: mapped side by side, used, let go.
+fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
+    let mut open: Vec<(Area, Vec<Pfn>, u64)> = Vec::new();
+    for _ in 0..1 + random.below(4) {
+        let frames: Vec<Pfn> =
+            (0..1 + random.below(12)).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
+        let stamp = random.next();
+        let area = mmu.vmap(&frames)?;
+        for (page, &frame) in (0..).zip(&frames) {
+            mmu.store(area.start().page(page), stamp ^ frame.0);
+        }
+        open.push((area, frames, stamp));
+    }
+    for (area, frames, stamp) in open {
+        for (page, &frame) in (0..).zip(&frames) {
+            check(mmu, area.start().page(page), stamp ^ frame.0)?;
+            check(mmu, mmu.home(frame), stamp ^ frame.0)?;
+        }
+        mmu.vunmap(area)?;
+        for frame in frames {
+            mmu.free_frame(frame);
+        }
+    }
+    Ok(())
+}
+
+/// Single pages: cached slots and the atomic pair.
+fn copies(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
+    for _ in 0..random.below(6) {
+        let (from, to) = (mmu.alloc_frame()?, mmu.alloc_frame()?);
+        let stamp = random.next();
+        let mapped = mmu.kmap(from)?;
+        mmu.store(mapped.va(), stamp);
+        mmu.store(Vaddr(mapped.va().0 + 4088), !stamp);
+        mmu.copy_frame(from, to)?;
+        check(mmu, mapped.va(), stamp)?;
+        mmu.kunmap(mapped);
+        let mapped = mmu.kmap(to)?;
+        check(mmu, mapped.va(), stamp)?;
+        check(mmu, Vaddr(mapped.va().0 + 4088), !stamp)?;
+        mmu.kunmap(mapped);
+        mmu.free_frame(from);
+        mmu.free_frame(to);
+    }
+    Ok(())
+}
+
+/// An address space out of pages that had mappings a moment ago; the kernel runs on it.
+fn build(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<Process, Wrong> {
+    let mut tree = mmu.alloc_root()?;
+    let mut pages: Vec<(Vaddr, Pfn, u64)> = Vec::new();
+    for _ in 0..1 + random.below(6) {
+        // Slots 0 to 255 of the root, anywhere below.
+        let va = Vaddr(random.next() & 0x0000_7fff_ffff_f000);
+        if pages.iter().any(|&(other, ..)| other == va) {
+            continue;
+        }
+        let frame = mmu.alloc_frame()?;
+        let stamp = random.next();
+        mmu.write(frame, 7, stamp);
+        mmu.map_in(&mut tree, va, Leaf::kernel(frame))?;
+        pages.push((va, frame, stamp));
+    }
+    let space = match mmu.pin(tree) {
+        Ok(space) => space,
+        Err((tree, error)) => {
+            mmu.free_tree(tree);
+            return Err(error.into());
+        }
+    };
+    let mut process = Process { space, pages };
+    run_on(mmu, &mut process, random)?;
+    Ok(process)
+}
+
+/// Runs on an address space for a moment: what is in it is what was written, and stays.
+fn run_on(mmu: &mut Mmu<Native>, process: &mut Process, random: &mut Random) -> Result<(), Wrong> {
+    // SAFETY: the root has the kernel's part, and nobody changed it.
+    let before = unsafe { mmu.activate(process.space.root()) }?;
+    let mut result = Ok(());
+    for (va, _, stamp) in &mut process.pages {
+        let word = Vaddr(va.0 + 7 * 8);
+        result = result.and_then(|()| check(mmu, word, *stamp));
+        *stamp = random.next();
+        mmu.store(word, *stamp);
+    }
+    // SAFETY: the kernel ran on it until now.
+    unsafe { mmu.activate(before) }?;
+    result
+}
+
+/// Takes an address space apart, after a last run and a change.
+fn end(mmu: &mut Mmu<Native>, random: &mut Random, mut process: Process) -> Result<(), Wrong> {
+    run_on(mmu, &mut process, random)?;
+    for &(va, frame, stamp) in &process.pages {
+        let home = mmu.home(frame);
+        check(mmu, Vaddr(home.0 + 7 * 8), stamp)?;
+        if random.below(3) == 0 {
+            mmu.set_leaf(&process.space, va, None)?;
+            mmu.set_leaf(&process.space, va, Some(Leaf::kernel(frame)))?;
+        }
+    }
+    let tree = mmu.unpin(process.space).map_err(|(_, error)| error)?;
+    mmu.free_tree(tree);
+    for (_, frame, _) in process.pages {
+        mmu.free_frame(frame);
+    }
+    Ok(())
+}
