@@ -145,5 +145,6 @@ pub(crate) fn tail(log: &Path, count: usize) -> Vec<String> {
 /// The first lines of a log in which a guest names what was wrong.
 pub(crate) fn wrong(log: &Path, count: usize) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().filter(|line| line.contains(" WRONG ")).take(count).map(str::to_owned).collect()
+    let wrong = |line: &&str| line.contains(" WRONG ") || line.contains(" wrong: ");
+    text.lines().filter(wrong).take(count).map(str::to_owned).collect()
 }

@@ -37,8 +37,19 @@ pub(super) struct Case {
     pub(super) exit: Exit,
     /// Two guests of which the first must end before the second.
     pub(super) order: Option<(&'static str, &'static str)>,
+    /// It runs on both hypervisors, and the guest must print the same.
+    pub(super) agree: Option<Agree>,
     /// Texts that the log must hold, each on some line.
     pub(super) says: Vec<&'static str>,
+}
+
+/// What a guest must print alike on both hypervisors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agree {
+    /// First words of the lines that are compared.
+    pub(super) lines: &'static [&'static str],
+    /// What differs by nature: the beginning of the line, the field, and why.
+    pub(super) but: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// A guest of a case.
@@ -142,6 +153,7 @@ impl Case {
             deny_aliases: false,
             exit,
             order: None,
+            agree: None,
             says: Vec::new(),
         }
     }
@@ -156,11 +168,24 @@ impl Case {
         self.guests.iter().map(|guest| guest.package)
     }
 
+    /// True if it cannot run without Xen.
+    pub(super) fn needs_xen(&self) -> bool {
+        self.on == Host::Xen || self.agree.is_some()
+    }
+
     /// Runs it; the error is one line that says what was not as it must be.
     pub(super) fn run(&self, accel: Accel, dir: &Path) -> Result<(), String> {
+        let printed = self.run_on(self.on, accel, dir)?;
+        let Some(agree) = self.agree else { return Ok(()) };
+        let on_xen = self.run_on(Host::Xen, accel, dir).map_err(|why| format!("on Xen: {why}"))?;
+        agree.hold(&printed, &on_xen)
+    }
+
+    /// Runs it on one of the two; gives what the guest printed.
+    fn run_on(&self, on: Host, accel: Accel, dir: &Path) -> Result<Vec<String>, String> {
         let guests = self.guests.iter().map(|spec| spec.guest(dir)).collect::<Result<_, _>>()?;
         let plan = Plan {
-            on: self.on,
+            on,
             guests,
             machine: Machine {
                 smp: self.smp,
@@ -174,8 +199,12 @@ impl Case {
             dir: dir.to_path_buf(),
         };
         let mut missing = self.says.clone();
-        let mut seen = |line: &str| missing.retain(|text| !line.contains(text));
-        match self.on {
+        let mut printed = Vec::new();
+        let mut seen = |line: &str| {
+            missing.retain(|text| !line.contains(text));
+            printed.extend(verdict::printed(on, line).map(str::to_owned));
+        };
+        match on {
             Host::Pinfold => {
                 let mut facts = verdict::pinfold::Facts::default();
                 let done = start(&plan, |line| {
@@ -198,7 +227,7 @@ impl Case {
         }
         match missing.first() {
             Some(text) => Err(format!("the log never says `{text}`")),
-            None => Ok(()),
+            None => Ok(printed),
         }
     }
 
@@ -263,5 +292,59 @@ impl Spec {
             "nothing is known of its end".into()
         };
         Err(format!("{name} should end with {:?}, but {found}", self.end))
+    }
+}
+
+impl Agree {
+    /// Holds what was printed on one against what was printed on the other.
+    fn hold(&self, here: &[String], there: &[String]) -> Result<(), String> {
+        let (here, there) = (self.comparable(here), self.comparable(there));
+        if here.is_empty() {
+            return Err(format!("the guest printed no line with {}", self.lines.join(" or ")));
+        }
+        for at in 0..here.len().max(there.len()) {
+            let line = |lines: &[String]| lines.get(at).cloned().unwrap_or("nothing".into());
+            let (ours, theirs) = (line(&here), line(&there));
+            if ours != theirs {
+                return Err(format!("Pinfold and Xen differ: `{ours}` here, `{theirs}` there"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines that count, without the fields that do not.
+    fn comparable(&self, lines: &[String]) -> Vec<String> {
+        let of_interest =
+            |line: &&String| line.split(' ').next().is_some_and(|word| self.lines.contains(&word));
+        let kept = |line: &String| {
+            let counts = |word: &&str| {
+                let field = word.split_once('=').map_or(*word, |(field, _)| field);
+                !self.but.iter().any(|(start, but, _)| line.starts_with(start) && field == *but)
+            };
+            line.split(' ').filter(counts).collect::<Vec<_>>().join(" ")
+        };
+        lines.iter().filter(of_interest).map(kept).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGREE: Agree = Agree { lines: &["SUM"], but: &[("SUM a", "cost", "other machine")] };
+
+    fn held(here: &[&str], there: &[&str]) -> Result<(), String> {
+        let own = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        AGREE.hold(&own(here), &own(there))
+    }
+
+    #[test]
+    fn only_listed_fields_may_differ() {
+        assert!(held(&["x", "SUM a n=1 cost=2"], &["SUM a n=1 cost=3", "y"]).is_ok());
+        assert!(held(&["SUM a n=1"], &["SUM a n=2"]).is_err());
+        assert!(held(&["SUM b cost=1"], &["SUM b cost=2"]).is_err());
+        assert!(held(&["SUM b n=1"], &[]).is_err());
+        assert!(held(&["SUM b"], &["SUM b", "SUM c"]).is_err());
+        assert!(held(&["x"], &["x"]).is_err(), "nothing compared proves nothing");
     }
 }

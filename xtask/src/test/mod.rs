@@ -29,6 +29,9 @@ const HOST: &str = "host";
 /// The name of all the others.
 const MACHINE: &str = "machine";
 
+/// Where lines of a failed test's log are cut; the file has them whole.
+const WIDTH: usize = 200;
+
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -78,15 +81,15 @@ fn machines(cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
         fetch::bootloader::ensure()?;
     }
     let mut queue: VecDeque<Case> = cases.into();
-    if queue.iter().any(|case| case.on == Host::Xen)
+    if queue.iter().any(Case::needs_xen)
         && let Err(error) = fetch::xen::ensure()
     {
         say::note(format!("Xen cannot be had here: {error:#}"));
-        for case in queue.iter().filter(|case| case.on == Host::Xen) {
+        for case in queue.iter().filter(|case| case.needs_xen()) {
             println!("skip  {}: no Xen on this machine", case.name);
             tally.skipped += 1;
         }
-        queue.retain(|case| case.on != Host::Xen);
+        queue.retain(|case| !case.needs_xen());
     }
     let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
@@ -143,9 +146,12 @@ fn tell(name: &str, took: Duration, result: &Result<(), String>) {
         Err(why) => {
             println!("FAIL  {name} ({took:.1} s): {why}");
             let log = paths::target().join("runs").join(format!("test-{name}")).join("serial.log");
-            run::wrong(&log, 20).iter().for_each(|line| println!("      {line}"));
+            let show = |line: &String| {
+                println!("      {}", line.chars().take(WIDTH).collect::<String>());
+            };
+            run::wrong(&log, 20).iter().for_each(show);
             println!("      the end of {}:", paths::shown(&log));
-            run::tail(&log, 25).iter().for_each(|line| println!("      {line}"));
+            run::tail(&log, 15).iter().for_each(show);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The whole-machine cases.
 
 use super::broken::{Break, Field};
-use super::case::{Case, End, Spec};
+use super::case::{Agree, Case, End, Spec};
 use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
 use pinfold_image::size::Size;
@@ -42,6 +42,7 @@ pub(super) fn all() -> Vec<Case> {
     // Two that try everything forbidden, at once: neither may notice the other.
     let probes = [Spec::new("probe").named("probe-1"), Spec::new("probe").named("probe-2")];
     cases.push(Case::new("two-probes", probes.into_iter().chain([Spec::new("hello")]).collect()));
+    cases.extend(stress());
     cases.extend(neighbours());
     cases.push(bad_images());
     cases
@@ -49,6 +50,47 @@ pub(super) fn all() -> Vec<Case> {
 
 fn misfit(wish: &str) -> Spec {
     Spec::new("misfit").named(wish).told(&format!("do={wish}"))
+}
+
+/// The stress guest: several seeds, on both hypervisors, and among others.
+fn stress() -> Vec<Case> {
+    let told = |words: &str| Spec::new("stress").told(words);
+    let mut cases: Vec<Case> = (1..=4)
+        .map(|seed| {
+            Case::new(
+                &format!("stress-seed-{seed}"),
+                vec![told(&format!("seed={seed} rounds=200"))],
+            )
+        })
+        .collect();
+    cases.push(Case {
+        agree: Some(Agree {
+            lines: &["NAIVE", "POLICY", "HOSTILE"],
+            but: &[
+                ("NAIVE", "named", "Xen does not say which mapping is in the way"),
+                (
+                    "POLICY targeted",
+                    "cleared",
+                    "without find_aliases the whole lazy list is purged, not the frames' own part",
+                ),
+            ],
+        }),
+        ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
+    });
+    cases.push(Case {
+        limit: 240,
+        ..Case::new(
+            "everything-at-once",
+            vec![
+                told("seed=9 rounds=100"),
+                Spec::new("probe"),
+                misfit("crash").ends(End::Crash),
+                misfit("spin"),
+                told("seed=10 rounds=100").named("stress-2"),
+            ],
+        )
+    });
+    cases
 }
 
 /// Several domains: what one does, the others must not notice.

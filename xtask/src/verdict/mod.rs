@@ -12,8 +12,10 @@
 pub(crate) mod pinfold;
 pub(crate) mod xen;
 
+use crate::cli::Host;
 use crate::exit::Exit;
 use crate::machine::Ended;
+use pinfold_abi::record::{Record, kind};
 
 /// How a run ended, and why it is said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,16 @@ impl Said {
             // A verdict that is not a pass is a failure, whatever its word.
             _ => Some(Said::Fail(figures.into())),
         }
+    }
+}
+
+/// What the guest printed, if this line of the log is its.
+pub(crate) fn printed(on: Host, line: &str) -> Option<&str> {
+    match on {
+        Host::Pinfold => {
+            Record::parse(line).filter(|record| record.head.kind == kind::CONSOLE).map(|r| r.body)
+        }
+        Host::Xen => (!line.starts_with("(XEN)")).then_some(line),
     }
 }
 
