@@ -1,0 +1,32 @@
+//! Counts what each operation costs.
+//!
+//! Under QEMU's `-icount shift=0` the time stamp counter counts instructions, so the figures
+//! repeat to the digit. On any other machine they are cycles of that machine, good for ratios
+//! only. Each row is the mean of many turns, less what the empty loop costs.
+#![no_std]
+#![no_main]
+
+mod memory;
+mod meter;
+mod traps;
+
+use meter::Meter;
+use pinfold_guest::entry::{Boot, memory::Frames};
+use pinfold_guest::hypercall::sched::Exit;
+use pinfold_guest::{guest_main, hostile::Lab, println};
+
+guest_main!(main);
+
+fn main(boot: &Boot) -> Exit {
+    let meter = Meter::new(boot.number("turns", 200));
+    let mut lab = Lab::new(Frames::new(boot));
+    traps::hypercall(&meter);
+    memory::updates(&meter, &mut lab);
+    memory::pins(&meter, &mut lab);
+    memory::stores(&meter, &mut lab);
+    traps::forced_cpuid(&meter);
+    traps::exception(&meter);
+    traps::system_call(&meter, &mut lab);
+    println!("VERDICT pass guest=bench");
+    Exit::PowerOff
+}

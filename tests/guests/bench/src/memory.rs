@@ -1,0 +1,96 @@
+//! Page tables: updates, pins, emulated stores.
+
+use crate::meter::{Meter, expect};
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::mmu::{
+    MmuUpdate, UVMF_INVLPG, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES,
+};
+use pinfold_guest::hostile::{self, Lab, RO, RW};
+
+/// Entries of one batch.
+const BATCH: usize = 32;
+
+/// `mmu_update` of one entry and of a batch, and `update_va_mapping`.
+pub(crate) fn updates(meter: &Meter, lab: &mut Lab) {
+    let saved = lab.save();
+    let (table, page, other) = (lab.frame(), lab.frame(), lab.frame());
+    lab.seal(table);
+    expect("pin", lab.pin(table, 1), 0);
+    // In turn to one frame and to another, so that no update is a no-op.
+    let value = |turn: u64| lab.entry(if turn % 2 == 0 { page } else { other }, RW);
+    let at = lab.entry_addr(table, 0);
+    meter.row("mmu_update_1", 1, |turn| {
+        // SAFETY: the table maps nothing that is used.
+        expect("mmu_update", unsafe { hostile::mmu_update(at, value(turn)) }, 0);
+    });
+    let mut batch = [MmuUpdate::default(); BATCH];
+    meter.row("mmu_update_32", BATCH as u64, |turn| {
+        for (index, update) in batch.iter_mut().enumerate() {
+            *update = MmuUpdate { ptr: lab.entry_addr(table, index), val: value(turn) };
+        }
+        // SAFETY: as above.
+        let (result, _) = unsafe { hostile::mmu_updates(&batch, domid::SELF.into()) };
+        expect("mmu_update", result, 0);
+    });
+    let va = lab.va(page);
+    meter.row("update_va_mapping_invlpg", 1, |turn| {
+        // SAFETY: the page at its place is not used meanwhile.
+        let result = unsafe { hostile::update_va_mapping(va, value(turn), UVMF_INVLPG) };
+        expect("update_va_mapping", result, 0);
+    });
+    expect("map back", lab.map(page, RW), 0);
+    lab.restore(saved);
+}
+
+/// Pins and unpins.
+pub(crate) fn pins(meter: &Meter, lab: &mut Lab) {
+    for (name, flags) in [("pin_unpin_l1_ro", RO), ("pin_unpin_l1_rw", RW)] {
+        let saved = lab.save();
+        let table = lab.frame();
+        let target = lab.frame();
+        for index in 0..512 {
+            lab.set(table, index, lab.entry(target, flags));
+        }
+        lab.seal(table);
+        meter.row(name, 1, |_| {
+            expect("pin", lab.pin(table, 1), 0);
+            expect("unpin", lab.unpin(table), 0);
+        });
+        lab.restore(saved);
+    }
+    let saved = lab.save();
+    let page = lab.frame();
+    let chain = lab.chain(4, page);
+    meter.row("pin_unpin_tree", 1, |_| {
+        expect("pin", lab.pin(chain[0], 4), 0);
+        expect("unpin", lab.unpin(chain[0]), 0);
+    });
+    lab.restore(saved);
+    let saved = lab.save();
+    let table = lab.frame();
+    // Mapped writable at its place: with the report that names the mapping, where there is one.
+    meter.row("refused_pin", 1, |_| {
+        expect("refused pin", lab.pin(table, 1), Errno::EINVAL.as_result());
+    });
+    lab.restore(saved);
+}
+
+/// A plain store to a live page table.
+pub(crate) fn stores(meter: &Meter, lab: &mut Lab) {
+    let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
+    // SAFETY: switches emulation on, nothing else.
+    expect("vm_assist", unsafe { hostile::call(Hypercall::VmAssist as u64, assist) }, 0);
+    let saved = lab.save();
+    let (table, page, other) = (lab.frame(), lab.frame(), lab.frame());
+    lab.seal(table);
+    expect("pin", lab.pin(table, 1), 0);
+    let values = [lab.entry(page, RO), lab.entry(other, RO)];
+    let mut index = 0;
+    meter.row("emulated_store", 1, |_| {
+        index ^= 1;
+        lab.set(table, 0, values[index]);
+    });
+    lab.restore(saved);
+}
