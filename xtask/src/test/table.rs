@@ -68,11 +68,7 @@ fn stress() -> Vec<Case> {
             lines: &["NAIVE", "POLICY", "HOSTILE"],
             but: &[
                 ("NAIVE", "named", "Xen does not say which mapping is in the way"),
-                (
-                    "POLICY targeted",
-                    "cleared",
-                    "without find_aliases the whole lazy list is purged, not the frames' own part",
-                ),
+                ("HOSTILE", "tried", "pinfold_op is only tried where there is one"),
             ],
         }),
         ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
