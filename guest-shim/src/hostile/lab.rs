@@ -4,7 +4,9 @@
 use super::{mmuext, update_va_mapping};
 use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr};
 use crate::entry::memory::Frames;
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use pinfold_abi::mmu::{EntryFlags, MmuextCmd, UVMF_INVLPG};
 
 /// Entry flags of a plain read-only mapping.
@@ -18,6 +20,8 @@ pub struct Lab {
     frames: Frames,
     pool: Vec<Pfn>,
     taken: usize,
+    /// What is pinned now.
+    pinned: RefCell<BTreeSet<Pfn>>,
 }
 
 impl Lab {
@@ -30,7 +34,7 @@ impl Lab {
 
     /// Takes these frames, which nobody else uses.
     pub fn with(frames: Frames, pool: Vec<Pfn>) -> Lab {
-        Lab { frames, pool, taken: 0 }
+        Lab { frames, pool, taken: 0, pinned: RefCell::default() }
     }
 
     /// The frames, to give them back.
@@ -75,7 +79,9 @@ impl Lab {
     pub fn restore(&mut self, saved: usize) {
         let taken = &self.pool[saved..self.taken];
         for &pfn in taken {
-            self.unpin(pfn);
+            if self.is_pinned(pfn) {
+                self.unpin(pfn);
+            }
         }
         for &pfn in taken {
             let result = self.map(pfn, RW);
@@ -148,14 +154,26 @@ impl Lab {
     pub fn pin(&self, pfn: Pfn, level: u8) -> i64 {
         let cmd = MmuextCmd::PinL1Table as u32 + u32::from(level) - 1;
         // SAFETY: a pin changes no mapping.
-        unsafe { mmuext(cmd, self.mfn(pfn), 0) }
+        let result = unsafe { mmuext(cmd, self.mfn(pfn), 0) };
+        if result == 0 {
+            self.pinned.borrow_mut().insert(pfn);
+        }
+        result
     }
 
     /// Unpins a frame; the call's result.
     pub fn unpin(&self, pfn: Pfn) -> i64 {
         // SAFETY: the bench's tables are loaded by nobody when they are unpinned, or are kept by
         // the root that is.
-        unsafe { mmuext(MmuextCmd::UnpinTable as u32, self.mfn(pfn), 0) }
+        let result = unsafe { mmuext(MmuextCmd::UnpinTable as u32, self.mfn(pfn), 0) };
+        if result == 0 {
+            self.pinned.borrow_mut().remove(&pfn);
+        }
+        result
+    }
+
+    fn is_pinned(&self, pfn: Pfn) -> bool {
+        self.pinned.borrow().contains(&pfn)
     }
 
     /// Makes a chain of tables from this level down to an L1 that maps `leaf` read-only, all

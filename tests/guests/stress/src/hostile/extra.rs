@@ -4,7 +4,7 @@ use super::check::{Check, Expect};
 use crate::Failed;
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use pinfold_abi::errno::Errno::{EEXIST, EFAULT, EINVAL, ENOSYS};
+use pinfold_abi::errno::Errno::{E2BIG, EEXIST, EFAULT, EINVAL, ENOSYS};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::HYPERVISOR_START;
 use pinfold_abi::pinfold::{
@@ -45,7 +45,7 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
     find.frames = frames.as_ptr() as u64;
     check.holds("a search for a frame that is not there", op(Command::FindAliases, &mut find) < 0);
     find.nr_frames = MAX_FIND_FRAMES + 1;
-    check.call("too many frames", op(Command::FindAliases, &mut find), Expect::Refused(EINVAL));
+    check.call("too many frames", op(Command::FindAliases, &mut find), Expect::Refused(E2BIG));
     let mut region = LazyRegion { version: VERSION, action: 0, ..LazyRegion::default() };
     region.range = Range { start: lab.va(frame).0, pages: 1 };
     region.name[..4].copy_from_slice(b"test");
@@ -96,12 +96,12 @@ fn pointers(check: &mut Check) {
     let mut mark = Mark { version: VERSION, len: 5, text: HYPERVISOR_START };
     check.call("a mark nowhere", op(Command::Mark, &mut mark), Expect::Refused(EFAULT));
     mark.len = MAX_MARK + 1;
-    check.call("a mark too long", op(Command::Mark, &mut mark), Expect::Refused(EINVAL));
+    check.call("a mark too long", op(Command::Mark, &mut mark), Expect::Refused(E2BIG));
     let mut shot =
         Shootdown { version: VERSION, nr_ranges: 1, ranges: 0x1000, ..Shootdown::default() };
     check.call("ranges nowhere", op(Command::Shootdown, &mut shot), Expect::Refused(EFAULT));
     shot.nr_ranges = MAX_SHOOTDOWN_RANGES + 1;
-    check.call("too many ranges", op(Command::Shootdown, &mut shot), Expect::Refused(EINVAL));
+    check.call("too many ranges", op(Command::Shootdown, &mut shot), Expect::Refused(E2BIG));
 }
 
 /// Ranges that are not the guest's to clear.
