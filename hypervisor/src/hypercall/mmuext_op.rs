@@ -17,7 +17,10 @@ use pinfold_validator::{Budget, Level, Mfn, Stop};
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let foreign = args[3] as u16;
     if foreign != domid::SELF && foreign != vcpu.domain.id.get() {
-        let errno = if foreign >= domid::FIRST_RESERVED { Errno::EPERM } else { Errno::ESRCH };
+        let errno = match foreign {
+            domid::IO | domid::XEN => Errno::EPERM,
+            _ => Errno::ESRCH,
+        };
         return Outcome::Done(errno.as_result());
     }
     run_list(vcpu, args, size_of::<MmuextOp>() as u64, one)

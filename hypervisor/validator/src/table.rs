@@ -111,6 +111,10 @@ impl<P: Platform> Validator<'_, P> {
                 return (slot, Some(Halt::Preempted));
             }
             let raw = self.read(table, index);
+            if raw == 0 {
+                op.budget.charge(1);
+                continue;
+            }
             if let Err(halt) = self.hold(op, level, table, raw) {
                 return (slot, Some(halt));
             }

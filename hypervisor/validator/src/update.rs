@@ -173,14 +173,9 @@ impl<P: Platform> Validator<'_, P> {
             op.at(None, table, index, value);
             return Err(halt);
         }
-        let mut current = self.read(table, index);
-        loop {
-            let new = value | current & update.kept();
-            match self.platform.compare_exchange_entry(table, index, current, new) {
-                Ok(()) => break,
-                Err(now) => current = now,
-            }
-        }
+        // A plain word has no accessed and dirty bits to keep, whatever the request says.
+        let current = self.read(table, index);
+        self.platform.write_entry(table, index, value);
         self.drop_unmapped_writable(frame);
         Ok(Updated { previous: Entry::new(current), level: None })
     }

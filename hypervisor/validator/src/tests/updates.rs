@@ -195,3 +195,12 @@ fn walks_find_leaves_and_say_where_they_end() {
     let linear = world.walk(L4, Vaddr::new(1 << 39)).unwrap_err();
     assert_eq!(linear, WalkEnd::NotATable { level: Level::L3, frame: L4 });
 }
+
+#[test]
+fn a_plain_store_keeps_nothing_of_the_old_word() {
+    let world = fresh();
+    world.platform().set(PAGE, 7, AD);
+    let store = Update { preserve_ad: true, ..change(PAGE, 7, 0x1000) };
+    world.update(store, &mut Budget::unlimited()).unwrap();
+    assert_eq!(world.platform().read_entry(PAGE, slot(7)), 0x1000);
+}
