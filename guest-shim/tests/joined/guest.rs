@@ -1,0 +1,48 @@
+//! Setting up a guest for a test.
+
+use crate::machine::{Judge, Machine, Ram, frame_table, limits};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::mmu::{Config, Mmu};
+use pinfold_guest::vmap::Policy;
+
+/// Every policy.
+pub(crate) const POLICIES: [Policy; 5] =
+    [Policy::Eager, Policy::Batch(8), Policy::Lazy, Policy::HoldRefs, Policy::Targeted];
+
+/// Frames of a test's guest.
+const FRAMES: u64 = 640;
+
+/// Runs a test with a guest that has this policy, with or without `pinfold_op`.
+pub(crate) fn with_guest(
+    policy: Policy,
+    has_extra_call: bool,
+    test: impl FnOnce(&mut Mmu<Machine<'_>>),
+) {
+    let ram = Ram::new();
+    let records = frame_table();
+    let judge = Judge::new(&ram, &records, limits());
+    let (machine, free) = Machine::build(&judge, FRAMES, has_extra_call);
+    let config = Config {
+        vmap_start: Vaddr(0xffff_9000_0000_0000),
+        vmap_pages: 512,
+        kmap_start: Vaddr(0xffff_9800_0000_0000),
+        kmap_slots: 8,
+        policy,
+    };
+    let mut mmu = Mmu::new(machine, free, &config).expect("the windows can be made");
+    mmu.platform().audit();
+    test(&mut mmu);
+    mmu.platform().audit();
+}
+
+/// Maps frames, writes to them through the mapping, and lets the mapping go. What is written is no
+/// present entry, in case the frame is a table that is being built.
+pub(crate) fn leave_behind(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) -> Vaddr {
+    let area = mmu.vmap(frames).expect("room for an area");
+    let start = area.start();
+    for (page, frame) in (0..).zip(frames) {
+        mmu.store(start.page(page), frame.0 << 1);
+    }
+    mmu.vunmap(area).expect("an area can be let go");
+    start
+}

@@ -1,0 +1,9 @@
+//! The shim and the validator in one process: the guest's half of the bargain against the
+//! hypervisor's, with nothing between them but a model of a processor whose TLB forgets only when
+//! it is told to.
+
+mod costs;
+mod guest;
+mod machine;
+mod random;
+mod rules;
