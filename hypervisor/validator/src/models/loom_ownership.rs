@@ -1,0 +1,174 @@
+//! Owners: a frame changes hands only when nobody holds it (`INV-OWNER`).
+
+use crate::frame::DomId;
+use crate::frame_table::{Entered, FrameEntry, Kind, Left, State, owned_pattern};
+use loom::sync::Arc;
+use loom::thread;
+use std::vec::Vec;
+
+const OLD: DomId = DomId::new(1);
+const NEW: DomId = DomId::new(2);
+
+fn frame() -> FrameEntry {
+    let frame = FrameEntry::new();
+    assert!(frame.become_ram() && frame.begin_giving());
+    frame.give_to(OLD, false, false);
+    frame
+}
+
+/// Takes the frame back and gives it to another domain.
+fn hand_over(frame: &FrameEntry) -> bool {
+    if frame.take_back(OLD).is_err() {
+        return false;
+    }
+    frame.become_free(OLD, 5);
+    if !frame.begin_giving() {
+        return false;
+    }
+    assert_eq!(frame.last_owner(), Some((OLD, 5)));
+    frame.give_to(NEW, false, false);
+    true
+}
+
+/// Who has a general reference has a frame of the owner that it asked for.
+#[test]
+fn loom_a_held_frame_keeps_its_owner() {
+    super::model(|| {
+        let frame = Arc::new(frame());
+        let taker = {
+            let frame = frame.clone();
+            thread::spawn(move || hand_over(&frame))
+        };
+        let holders: Vec<_> = (0..2)
+            .map(|_| {
+                let frame = frame.clone();
+                thread::spawn(move || {
+                    if frame.get_owned(owned_pattern(OLD)) {
+                        assert_eq!(frame.info().owner(), Some(OLD));
+                        frame.put();
+                    }
+                })
+            })
+            .collect();
+        taker.join().unwrap();
+        for holder in holders {
+            holder.join().unwrap();
+        }
+        assert_eq!(frame.info().references(), 1);
+    });
+}
+
+/// A type reference that was joined without a general one: the look at the owner afterwards finds
+/// a frame that changed hands, even if its type word looks the same.
+#[test]
+fn loom_a_joined_frame_is_the_owners_it_seemed() {
+    super::model(|| {
+        let frame = Arc::new(frame());
+        // The old owner has it writable.
+        frame.get(OLD).unwrap();
+        assert!(matches!(frame.enter(Kind::Writable), Ok(Entered::Began(_))));
+        frame.publish(Kind::Writable, None);
+        let taker = {
+            let frame = frame.clone();
+            thread::spawn(move || {
+                if frame.leave(Kind::Writable, None) == Left::Idle {
+                    frame.put();
+                }
+                // The new owner has it writable too: the type word is as it was.
+                if hand_over(&frame) {
+                    frame.get(NEW).unwrap();
+                    match frame.enter(Kind::Writable) {
+                        Ok(Entered::Began(_)) => frame.publish(Kind::Writable, None),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            })
+        };
+        let joiner = {
+            let frame = frame.clone();
+            thread::spawn(move || {
+                let owned = owned_pattern(OLD);
+                if frame.is_owned(owned) && frame.join(Kind::Writable) {
+                    let mine = frame.is_owned(owned);
+                    if mine {
+                        // Held: nobody can take it away now.
+                        assert_eq!(frame.info().owner(), Some(OLD));
+                        assert!(frame.take_back(OLD).is_err());
+                    }
+                    if frame.leave(Kind::Writable, None) == Left::Idle {
+                        frame.put();
+                    }
+                }
+            })
+        };
+        taker.join().unwrap();
+        joiner.join().unwrap();
+        let info = frame.info();
+        let engaged = u64::from(info.state() != State::Idle);
+        assert_eq!(info.references(), 1 + engaged);
+    });
+}
+
+/// A free frame goes to one domain only.
+#[test]
+fn loom_a_free_frame_is_given_once() {
+    super::model(|| {
+        let frame = Arc::new(FrameEntry::new());
+        assert!(frame.become_ram());
+        let threads: Vec<_> = [OLD, NEW]
+            .into_iter()
+            .map(|dom| {
+                let frame = frame.clone();
+                thread::spawn(move || {
+                    let mine = frame.begin_giving();
+                    if mine {
+                        frame.give_to(dom, false, false);
+                        assert_eq!(frame.info().owner(), Some(dom));
+                    }
+                    mine
+                })
+            })
+            .collect();
+        let given = threads.into_iter().map(|t| t.join().unwrap()).filter(|&mine| mine).count();
+        assert_eq!(given, 1);
+    });
+}
+
+/// A shared frame is taken back only when no mapping is left, and none comes after.
+#[test]
+fn loom_a_shared_frame_is_taken_back_unmapped() {
+    super::model(|| {
+        let frame = Arc::new(FrameEntry::new());
+        assert!(frame.become_ram() && frame.begin_giving());
+        frame.give_to(OLD, false, true);
+        let taker = {
+            let frame = frame.clone();
+            thread::spawn(move || {
+                let taken = frame.take_back(OLD).is_ok();
+                if taken {
+                    frame.become_free(OLD, 1);
+                }
+                taken
+            })
+        };
+        let mapper = {
+            let frame = frame.clone();
+            thread::spawn(move || {
+                if frame.get(OLD).is_ok() {
+                    let joined = frame.join(Kind::Writable);
+                    frame.put();
+                    return joined;
+                }
+                false
+            })
+        };
+        let (taken, mapped) = (taker.join().unwrap(), mapper.join().unwrap());
+        assert!(!(taken && mapped), "taken back while mapped");
+        let info = frame.info();
+        if taken {
+            assert_eq!(info.owner(), None);
+        } else {
+            assert_eq!(info.type_count(), 1 + u32::from(mapped));
+        }
+    });
+}
