@@ -126,10 +126,7 @@ fn a_graft_deals_with_stray_mappings_as_a_pin_does() {
     }
 }
 
-fn leave_behind_unwritten(
-    mmu: &mut pinfold_guest::mmu::Mmu<crate::machine::Machine<'_>>,
-    frames: &[Pfn],
-) {
+fn leave_behind_unwritten(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) {
     let area = mmu.vmap(frames).unwrap();
     mmu.vunmap(area).unwrap();
 }
