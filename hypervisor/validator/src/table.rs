@@ -72,10 +72,10 @@ impl<P: Platform> Validator<'_, P> {
         for slot in from..end {
             let index = Index::new_truncate(slot as u64);
             let raw = self.read(table, index);
+            if raw == 0 {
+                continue;
+            }
             let held = if raw & PRESENT == 0 {
-                if raw == 0 {
-                    continue;
-                }
                 self.check_absent(op, raw)
             } else {
                 self.hold_leaf(op, raw)

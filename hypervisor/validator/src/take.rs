@@ -189,13 +189,26 @@ impl<P: Platform> Validator<'_, P> {
             let held = if raw & WRITABLE == 0 {
                 frame.get_owned(op.owned)
             } else {
-                self.join(op, frame, Kind::Writable)
+                self.join(op, frame, Kind::Writable) || self.begin_writable(op, frame)
             };
             if held {
                 return Ok(());
             }
         }
         self.hold_leaf_slowly(op, raw)
+    }
+
+    /// Takes the first writable reference of a frame, in the plain case.
+    #[inline(never)]
+    fn begin_writable(&self, op: &Op<'_>, frame: &FrameEntry) -> bool {
+        if !frame.get_owned(op.owned) {
+            return false;
+        }
+        let begun = frame.begin_writable();
+        if !begun {
+            frame.put();
+        }
+        begun
     }
 
     #[cold]

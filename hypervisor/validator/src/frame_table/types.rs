@@ -64,6 +64,26 @@ impl FrameEntry {
                 .is_ok()
     }
 
+    /// Takes the first writable reference of an idle frame that owes no flush for it: the short way
+    /// of begin and publish, for there is nothing to do in between. `false` if it isn't so, or
+    /// another CPU was faster. The caller's general reference becomes the type's.
+    #[inline]
+    pub(crate) fn begin_writable(&self) -> bool {
+        let word = self.types.load(Ordering::Relaxed);
+        let seen = TypeWord(word);
+        if seen.state() != State::Idle {
+            return false;
+        }
+        let next = TypeWord::new(Kind::Writable, State::Validated, 1);
+        let next = match (seen.kind(), seen.stamp()) {
+            (_, None) => next,
+            (Kind::Writable, Some(stamp)) => next.stamped(stamp),
+            // It was a table: INV-TLB.
+            (_, Some(_)) => return false,
+        };
+        self.types.compare_exchange(word, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
     /// Takes one more reference of whatever table the frame is, if it is a validated one. Loops
     /// where [`FrameEntry::join`] gives up: a table in use must not be taken for none because
     /// another CPU uses it too.
