@@ -42,6 +42,8 @@ pub(super) fn all() -> Vec<Case> {
     // Two that try everything forbidden, at once: neither may notice the other.
     let probes = [Spec::new("probe").named("probe-1"), Spec::new("probe").named("probe-2")];
     cases.push(Case::new("two-probes", probes.into_iter().chain([Spec::new("hello")]).collect()));
+    // What it measures means nothing without --icount; that it works does.
+    cases.push(Case::new("bench", vec![Spec::new("bench")]));
     cases.extend(stress());
     cases.extend(neighbours());
     cases.push(bad_images());
