@@ -19,7 +19,7 @@ pub(crate) fn updates(meter: &Meter, lab: &mut Lab) {
     lab.seal(table);
     expect("pin", lab.pin(table, 1), 0);
     // In turn to one frame and to another, so that no update is a no-op.
-    let value = |turn: u64| lab.entry(if turn % 2 == 0 { page } else { other }, RW);
+    let value = |turn: u64| lab.entry(if turn.is_multiple_of(2) { page } else { other }, RW);
     let at = lab.entry_addr(table, 0);
     meter.row("mmu_update_1", 1, |turn| {
         // SAFETY: the table maps nothing that is used.
