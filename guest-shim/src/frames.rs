@@ -1,31 +1,44 @@
 //! Free frames, and frames that are free as soon as their last lazy mapping is gone.
 
 use crate::addr::Pfn;
-use alloc::collections::BTreeSet;
-use alloc::vec::Vec;
+use alloc::collections::{BTreeSet, VecDeque};
+
+/// Which of the free frames is used next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// The one that was freed last: its contents are in the CPU's caches, and its dead mappings,
+    /// if it has any, are the youngest.
+    #[default]
+    Newest,
+    /// The one that was freed first.
+    Oldest,
+}
 
 /// The guest's free frames.
 #[derive(Debug, Default)]
 pub(crate) struct FramePool {
-    free: Vec<Pfn>,
+    free: VecDeque<Pfn>,
     /// Freed, but kept back until their lazy mappings are cleared.
     held: BTreeSet<Pfn>,
+    pub(crate) reuse: Reuse,
 }
 
 impl FramePool {
     pub(crate) fn new(free: impl IntoIterator<Item = Pfn>) -> FramePool {
-        FramePool { free: free.into_iter().collect(), held: BTreeSet::new() }
+        let free = free.into_iter().collect();
+        FramePool { free, held: BTreeSet::new(), reuse: Reuse::default() }
     }
 
-    /// The frame that was freed last: it is the one most likely to have stray mappings, which is
-    /// what caches do too.
     pub(crate) fn alloc(&mut self) -> Option<Pfn> {
-        self.free.pop()
+        match self.reuse {
+            Reuse::Newest => self.free.pop_back(),
+            Reuse::Oldest => self.free.pop_front(),
+        }
     }
 
     pub(crate) fn free(&mut self, pfn: Pfn) {
         debug_assert!(!self.held.contains(&pfn), "frame {pfn} was freed already");
-        self.free.push(pfn);
+        self.free.push_back(pfn);
     }
 
     /// Keeps a freed frame back.
@@ -36,7 +49,7 @@ impl FramePool {
     /// Frees a frame that was kept back, if it was.
     pub(crate) fn release(&mut self, pfn: Pfn) {
         if self.held.remove(&pfn) {
-            self.free.push(pfn);
+            self.free.push_back(pfn);
         }
     }
 

@@ -12,8 +12,8 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use pinfold_abi::mmu::{UVMF_ALL, UVMF_INVLPG};
 
-/// Atomic slots: a pair for the one CPU.
-const ATOMIC: usize = 2;
+/// Atomic slots of a CPU.
+const PAIR: usize = 2;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
@@ -25,8 +25,10 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Kmap {
     window: Window,
-    /// The atomic pair first, then the persistent ones.
+    /// The atomic pairs first, then the persistent ones.
     slots: Vec<Slot>,
+    /// How many of them are atomic.
+    atomic: usize,
     /// Where the search for a slot goes on.
     next: usize,
 }
@@ -49,12 +51,22 @@ impl Mapped {
 impl Kmap {
     /// Without any slot.
     pub(crate) fn closed() -> Kmap {
-        Kmap { window: Window::closed(), slots: Vec::new(), next: ATOMIC }
+        Kmap { window: Window::closed(), slots: Vec::new(), atomic: 0, next: 0 }
     }
 
-    pub(crate) fn new(window: Window, persistent: usize) -> Kmap {
-        let slots = ATOMIC + persistent.min(510);
-        Kmap { window, slots: alloc::vec![Slot::default(); slots], next: ATOMIC }
+    /// Pairs for so many CPUs, and so many persistent slots, as far as there is room.
+    pub(crate) fn new(window: Window, cpus: usize, persistent: usize) -> Kmap {
+        let room = window.pages() as usize;
+        let atomic = (cpus * PAIR).min(room);
+        let slots = (atomic + persistent).min(room);
+        Kmap { window, slots: alloc::vec![Slot::default(); slots], atomic, next: 0 }
+    }
+
+    /// The slots of a CPU's pair.
+    fn pair(&self, cpu: usize) -> [usize; PAIR] {
+        let first = cpu * PAIR;
+        assert!(first + PAIR <= self.atomic, "CPU {cpu} has no atomic slots");
+        [first, first + 1]
     }
 
     /// Where one of these frames is mapped for somebody, if any is.
@@ -75,12 +87,11 @@ impl Kmap {
 
     /// A persistent slot that maps nothing.
     fn vacant(&mut self) -> Option<usize> {
-        let count = self.slots.len().checked_sub(ATOMIC).filter(|&count| count > 0)?;
-        let from = self.next - ATOMIC;
+        let count = self.slots.len() - self.atomic;
         let slot = (0..count)
-            .map(|step| ATOMIC + (from + step) % count)
+            .map(|step| self.atomic + (self.next + step) % count)
             .find(|&slot| self.slots[slot].frame.is_none())?;
-        self.next = ATOMIC + (slot - ATOMIC + 1) % count;
+        self.next = slot - self.atomic + 1;
         Some(slot)
     }
 }
@@ -92,8 +103,8 @@ impl<P: Platform> Mmu<P> {
     ///
     /// [`Error::NoRoom`] when all slots have users, or the hypervisor's refusal.
     pub fn kmap(&mut self, frame: Pfn) -> Result<Mapped, Error> {
-        let persistent = self.kmap.slots.iter().enumerate().skip(ATOMIC);
-        let found = persistent.into_iter().find(|(_, slot)| slot.frame == Some(frame));
+        let mut persistent = self.kmap.slots.iter().enumerate().skip(self.kmap.atomic);
+        let found = persistent.find(|(_, slot)| slot.frame == Some(frame));
         let slot = match found.map(|(slot, _)| slot) {
             Some(slot) => slot,
             None => {
@@ -117,15 +128,20 @@ impl<P: Platform> Mmu<P> {
         self.kmap.slots[mapped.slot].users -= 1;
     }
 
-    /// Copies a frame to another through the atomic pair, which keeps both mappings.
+    /// Copies a frame to another through a CPU's atomic pair, which keeps both mappings.
     ///
     /// # Errors
     ///
     /// The hypervisor's refusal.
-    pub fn copy_frame(&mut self, from: Pfn, to: Pfn) -> Result<(), Error> {
-        self.fill_slot(0, from)?;
-        self.fill_slot(1, to)?;
-        let (source, target) = (self.kmap.window.va(0), self.kmap.window.va(1));
+    ///
+    /// # Panics
+    ///
+    /// If there is no such CPU.
+    pub fn copy_frame(&mut self, cpu: usize, from: Pfn, to: Pfn) -> Result<(), Error> {
+        for (slot, frame) in self.kmap.pair(cpu).into_iter().zip([from, to]) {
+            self.fill_slot(slot, frame)?;
+        }
+        let [source, target] = self.kmap_pair(cpu);
         for word in (0..4096).step_by(8) {
             let value = self.platform.load(Vaddr(source.0 + word));
             self.platform.store(Vaddr(target.0 + word), value);
@@ -133,9 +149,13 @@ impl<P: Platform> Mmu<P> {
         Ok(())
     }
 
-    /// Addresses of the atomic pair.
-    pub fn kmap_pair(&self) -> [Vaddr; ATOMIC] {
-        [self.kmap.window.va(0), self.kmap.window.va(1)]
+    /// Addresses of a CPU's atomic pair.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such CPU.
+    pub fn kmap_pair(&self, cpu: usize) -> [Vaddr; PAIR] {
+        self.kmap.pair(cpu).map(|slot| self.kmap.window.va(slot as u64))
     }
 
     fn fill_slot(&mut self, slot: usize, frame: Pfn) -> Result<(), Errno> {
@@ -170,9 +190,7 @@ impl<P: Platform> Mmu<P> {
             self.kmap.slots[slot].frame = None;
         }
         let cleared = slots.len() as u64;
-        self.stats.shootdowns += 1;
-        self.stats.flushes += cleared;
-        self.stats.cleared += cleared;
+        self.stats.kmaps_cleared += cleared;
         Ok(cleared)
     }
 }

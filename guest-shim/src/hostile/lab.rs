@@ -65,6 +65,18 @@ impl Lab {
         pfn
     }
 
+    /// As [`Lab::frame`], and the bench forgets about it.
+    ///
+    /// # Panics
+    ///
+    /// When none is left.
+    pub fn lose(&mut self) -> Pfn {
+        let pfn = self.frame();
+        self.taken -= 1;
+        self.pool.remove(self.taken);
+        pfn
+    }
+
     /// How many frames are taken, to come back to.
     pub fn save(&self) -> usize {
         self.taken

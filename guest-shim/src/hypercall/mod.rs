@@ -6,6 +6,7 @@
 mod raw;
 
 pub mod console;
+pub mod pinfold;
 pub mod sched;
 pub mod version;
 

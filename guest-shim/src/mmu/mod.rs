@@ -28,6 +28,7 @@ pub(crate) use window::Window;
 
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
 use crate::frames::FramePool;
+pub use crate::frames::Reuse;
 use crate::hypercall::Errno;
 use crate::kmap::Kmap;
 use crate::platform::Platform;
@@ -72,8 +73,10 @@ pub struct Config {
     pub vmap_pages: u64,
     /// First address of the kmap slots: in an L4 slot that nothing else uses.
     pub kmap_start: Vaddr,
-    /// Persistent kmap slots, at most 510.
+    /// Persistent kmap slots: as many as 512 pages hold besides an atomic pair for each CPU.
     pub kmap_slots: usize,
+    /// CPUs of the guest, at least 1.
+    pub cpus: usize,
     /// What becomes of mappings that are no longer used.
     pub policy: Policy,
 }
@@ -109,10 +112,10 @@ impl<P: Platform> Mmu<P> {
         };
         let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;
         mmu.name_region(&window, "vmap");
-        mmu.vmap = Vmap::new(window, config.policy);
+        mmu.vmap = Vmap::new(window, config.policy, config.cpus);
         let window = mmu.open_window(config.kmap_start, 512)?;
         mmu.name_region(&window, "kmap");
-        mmu.kmap = Kmap::new(window, config.kmap_slots);
+        mmu.kmap = Kmap::new(window, config.cpus, config.kmap_slots);
         Ok(mmu)
     }
 
@@ -146,6 +149,11 @@ impl<P: Platform> Mmu<P> {
         } else {
             self.frames.free(pfn);
         }
+    }
+
+    /// Says which free frame is used next.
+    pub fn set_reuse(&mut self, reuse: Reuse) {
+        self.frames.reuse = reuse;
     }
 
     /// Frames that can be had without clearing anything.

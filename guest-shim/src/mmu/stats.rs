@@ -11,18 +11,20 @@ pub struct Stats {
     pub refused: u64,
     /// Trees unpinned.
     pub unpins: u64,
-    /// Batches of mappings cleared, by whatever call.
-    pub shootdowns: u64,
-    /// TLB flushes that the shim asked for or caused.
-    pub flushes: u64,
-    /// Dead mappings cleared.
-    pub cleared: u64,
-    /// Pins that found a lazy mapping of their own frames and had it cleared.
+    /// Pins that found a lazy mapping in their way, and had it cleared.
     pub rescued: u64,
-    /// vmap areas made.
+    /// Areas made.
     pub areas: u64,
+    /// Batches of dead area mappings cleared, by whatever call.
+    pub shootdowns: u64,
+    /// TLB flushes for them.
+    pub flushes: u64,
+    /// Dead area mappings cleared.
+    pub cleared: u64,
     /// kmap and atomic mappings made (not found in the cache).
     pub kmaps: u64,
+    /// kmap slots cleared, each with a flush of its address.
+    pub kmaps_cleared: u64,
 }
 
 impl core::ops::Sub for Stats {
@@ -34,21 +36,26 @@ impl core::ops::Sub for Stats {
             tables: self.tables - before.tables,
             refused: self.refused - before.refused,
             unpins: self.unpins - before.unpins,
+            rescued: self.rescued - before.rescued,
+            areas: self.areas - before.areas,
             shootdowns: self.shootdowns - before.shootdowns,
             flushes: self.flushes - before.flushes,
             cleared: self.cleared - before.cleared,
-            rescued: self.rescued - before.rescued,
-            areas: self.areas - before.areas,
             kmaps: self.kmaps - before.kmaps,
+            kmaps_cleared: self.kmaps_cleared - before.kmaps_cleared,
         }
     }
 }
 
 impl core::fmt::Display for Stats {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Stats { pins, tables, refused, unpins, shootdowns, flushes, cleared, .. } = self;
-        write!(f, "pins={pins} tables={tables} refused={refused} unpins={unpins} ")?;
-        write!(f, "shootdowns={shootdowns} flushes={flushes} cleared={cleared} ")?;
-        write!(f, "rescued={} areas={} kmaps={}", self.rescued, self.areas, self.kmaps)
+        let Stats { pins, tables, refused, unpins, rescued, .. } = self;
+        write!(
+            f,
+            "pins={pins} tables={tables} refused={refused} unpins={unpins} rescued={rescued} "
+        )?;
+        let Stats { areas, shootdowns, flushes, cleared, .. } = self;
+        write!(f, "areas={areas} shootdowns={shootdowns} flushes={flushes} cleared={cleared} ")?;
+        write!(f, "kmaps={} kmaps_cleared={}", self.kmaps, self.kmaps_cleared)
     }
 }

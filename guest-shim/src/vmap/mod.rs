@@ -59,8 +59,8 @@ impl core::fmt::Display for Policy {
     }
 }
 
-/// Dead pages that the lazy policies leave for one CPU; it grows with the number of CPUs' binary
-/// logarithm, as each one makes a flush dearer.
+/// Dead pages that the lazy policies leave for one CPU; as many more for each doubling of the
+/// CPUs, since each one makes a flush dearer.
 const LAZY_PAGES_PER_STEP: u64 = 1024;
 
 /// The areas of the vmap range.
@@ -84,11 +84,12 @@ pub(crate) struct Vmap {
 impl Vmap {
     /// Without any address.
     pub(crate) fn closed(policy: Policy) -> Vmap {
-        Vmap::new(Window::closed(), policy)
+        Vmap::new(Window::closed(), policy, 1)
     }
 
-    pub(crate) fn new(window: Window, policy: Policy) -> Vmap {
+    pub(crate) fn new(window: Window, policy: Policy, cpus: usize) -> Vmap {
         let pages = window.pages();
+        let steps = 1 + u64::from(cpus.max(1).ilog2());
         Vmap {
             window,
             policy,
@@ -98,8 +99,7 @@ impl Vmap {
             dead: Vec::new(),
             dead_pages: 0,
             index: Index::default(),
-            // One CPU: log2 is 0.
-            limit: LAZY_PAGES_PER_STEP.min(pages / 2),
+            limit: (LAZY_PAGES_PER_STEP * steps).min(pages / 2),
         }
     }
 

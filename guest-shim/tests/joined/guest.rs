@@ -27,6 +27,7 @@ pub(crate) fn with_guest(
         vmap_pages: 512,
         kmap_start: Vaddr(0xffff_9800_0000_0000),
         kmap_slots: 8,
+        cpus: 2,
         policy,
     };
     let mut mmu = Mmu::new(machine, free, &config).expect("the windows can be made");

@@ -6,7 +6,7 @@ use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::kmap::Mapped;
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Space, Tree};
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse, Space, Tree};
 use pinfold_guest::vmap::{Area, Policy};
 use proptest::prelude::*;
 
@@ -19,13 +19,14 @@ enum Step {
     Vunmap(usize),
     Kmap(usize),
     Kunmap(usize),
-    Copy(usize, usize),
+    Copy(usize, usize, usize),
     Pin { level: u8, pages: usize, at: u64 },
     Unpin(usize),
     Run(usize),
     Unmap(usize),
     Purge,
     Policy(usize),
+    Reuse(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,7 +37,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<usize>().prop_map(Step::Vunmap),
         3 => any::<usize>().prop_map(Step::Kmap),
         3 => any::<usize>().prop_map(Step::Kunmap),
-        3 => any::<(usize, usize)>().prop_map(|(from, to)| Step::Copy(from, to)),
+        3 => (0..2usize, any::<usize>(), any::<usize>())
+            .prop_map(|(cpu, from, to)| Step::Copy(cpu, from, to)),
         6 => (1..=4u8, 0..5usize, any::<u64>())
             .prop_map(|(level, pages, at)| Step::Pin { level, pages, at }),
         4 => any::<usize>().prop_map(Step::Unpin),
@@ -44,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::Unmap),
         1 => Just(Step::Purge),
         1 => (0..POLICIES.len()).prop_map(Step::Policy),
+        1 => any::<bool>().prop_map(Step::Reuse),
     ]
 }
 
@@ -147,9 +150,9 @@ impl Guest {
                 self.touch(mmu, mapped.va(), which);
                 mmu.kunmap(mapped);
             }
-            Step::Copy(from, to) => {
+            Step::Copy(cpu, from, to) => {
                 let (Some(from), Some(to)) = (self.data(from), self.data(to)) else { return };
-                mmu.copy_frame(self.data[from].0, self.data[to].0).expect("the pair is there");
+                mmu.copy_frame(cpu, self.data[from].0, self.data[to].0).expect("the pair is there");
                 self.data[to].1 = self.data[from].1;
                 assert_eq!(mmu.read(self.data[to].0, 0), self.data[to].1);
             }
@@ -171,6 +174,9 @@ impl Guest {
             Step::Purge => {
                 mmu.purge_vmap().expect("dead mappings can be cleared");
                 mmu.purge_kmap().expect("idle slots can be cleared");
+            }
+            Step::Reuse(newest) => {
+                mmu.set_reuse(if newest { Reuse::Newest } else { Reuse::Oldest });
             }
             Step::Policy(which) => mmu.set_policy(POLICIES[which]).expect("any time"),
         }

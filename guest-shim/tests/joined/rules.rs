@@ -3,7 +3,7 @@
 use crate::guest::{POLICIES, leave_behind, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::mmu::{Error, Leaf, Mmu};
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse};
 use pinfold_guest::vmap::Policy;
 use pinfold_validator::Cause;
 
@@ -54,7 +54,7 @@ fn cached_and_atomic_slots_are_cleared_before_a_pin() {
             let (from, to) = (mmu.alloc_tree(1).unwrap(), mmu.alloc_tree(1).unwrap());
             let mapped = mmu.kmap(from.frames()[0]).unwrap();
             mmu.kunmap(mapped);
-            mmu.copy_frame(from.frames()[0], to.frames()[0]).unwrap();
+            mmu.copy_frame(1, from.frames()[0], to.frames()[0]).unwrap();
             for tree in [from, to] {
                 let tree = mmu.pin_without_before_pin(tree).expect_err("a slot maps it").0;
                 let space = mmu.pin(tree).unwrap();
@@ -183,6 +183,27 @@ fn addresses_are_used_again_only_after_a_flush() {
             });
         }
     }
+}
+
+#[test]
+#[should_panic(expected = "CPU 2 has no atomic slots")]
+fn atomic_slots_are_a_pair_for_each_cpu() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        assert_ne!(mmu.kmap_pair(0), mmu.kmap_pair(1));
+        mmu.kmap_pair(2);
+    });
+}
+
+#[test]
+fn the_oldest_or_the_newest_free_frame_is_used_as_told() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        let (first, second) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
+        mmu.free_frame(first);
+        mmu.free_frame(second);
+        assert_eq!(mmu.alloc_frame(), Ok(second));
+        mmu.set_reuse(Reuse::Oldest);
+        assert_ne!(mmu.alloc_frame(), Ok(first), "others were free all the time");
+    });
 }
 
 #[test]

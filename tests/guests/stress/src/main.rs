@@ -22,9 +22,9 @@ mod policies;
 mod random;
 
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::entry::{Boot, Native, kernel};
+use pinfold_guest::entry::{Boot, kernel};
 use pinfold_guest::hypercall::sched::Exit;
-use pinfold_guest::mmu::{Config, Mmu};
+use pinfold_guest::mmu::Config;
 use pinfold_guest::vmap::Policy;
 use pinfold_guest::{guest_main, println};
 use random::Random;
@@ -43,6 +43,7 @@ fn main(boot: &Boot) -> Exit {
         vmap_pages: 16 * 512,
         kmap_start: Vaddr(0xffff_9800_0000_0000),
         kmap_slots: 64,
+        cpus: 1,
         policy: Policy::Lazy,
     };
     // SAFETY: once, and nobody else in this guest uses frames.
@@ -66,12 +67,12 @@ fn main(boot: &Boot) -> Exit {
             return verdict(Err(Failed), format_args!("phase={phase}"));
         }
     }
-    finish(&mut mmu, phases, seed)
+    finish(phases, seed)
 }
 
 /// The last checks: nothing leaked, and where the hypervisor can recount, it agrees.
-fn finish(mmu: &mut Mmu<Native>, phases: &str, seed: u64) -> Exit {
-    match hostile::audit(mmu) {
+fn finish(phases: &str, seed: u64) -> Exit {
+    match hostile::audit() {
         Ok(text) => verdict(Ok(()), format_args!("phases={phases} seed={seed} audit={text}")),
         Err(Failed) => verdict(Err(Failed), format_args!("audit")),
     }

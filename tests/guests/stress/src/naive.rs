@@ -3,10 +3,13 @@
 use crate::Failed;
 use crate::random::Random;
 use alloc::vec::Vec;
+use arrayvec::ArrayString;
+use core::fmt::Write;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
+use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Tree};
 use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
@@ -29,6 +32,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
     for round in 0..rounds {
         for stray in [Stray::Vmap, Stray::Kmap, Stray::Atomic] {
             for level in 1..=4 {
+                mark(round, stray, level);
                 let found = one(mmu, random, stray, level).map_err(|error| {
                     println!("naive: round {round}, {stray:?}, level {level}: {error}");
                     Failed
@@ -40,6 +44,14 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
     }
     println!("NAIVE refused={refused} named={named} {}", mmu.stats() - before);
     Ok(())
+}
+
+/// Ties what the hypervisor logs to what is tried here.
+fn mark(round: u64, stray: Stray, level: u8) {
+    let mut text = ArrayString::<80>::new();
+    // It fits; and where there are no marks there is nobody to read them.
+    let _ = write!(text, "naive round={round} stray={stray:?} level={level}");
+    let _ = pinfold::mark(&text);
 }
 
 fn set_policy(mmu: &mut Mmu<Native>, policy: Policy) -> Result<(), Failed> {
@@ -140,10 +152,10 @@ fn leave(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray) -> Result<(Pf
         Stray::Atomic => {
             let from = mmu.alloc_frame()?;
             mmu.write(from, 0, stamp);
-            mmu.copy_frame(from, frame)?;
+            mmu.copy_frame(0, from, frame)?;
             mmu.free_frame(from);
             // The pair's second slot.
-            mmu.kmap_pair()[1]
+            mmu.kmap_pair(0)[1]
         }
     };
     if mmu.read(frame, 0) != stamp {

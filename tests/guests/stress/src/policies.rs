@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Space};
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse, Space};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Policy};
 
@@ -83,8 +83,15 @@ fn one(
     let mut processes = VecDeque::new();
     for _ in 0..rounds {
         buffers(mmu, random)?;
-        copies(mmu, random)?;
+        if random.below(3) == 0 {
+            copies(mmu, random)?;
+        }
+        // Half of the address spaces are built of the pages that were mapped a moment ago, half
+        // of pages that have been free for long.
+        let cold = random.below(2) == 0;
+        mmu.set_reuse(if cold { Reuse::Oldest } else { Reuse::Newest });
         let process = build(mmu, random)?;
+        mmu.set_reuse(Reuse::Newest);
         processes.push_back(process);
         if processes.len() > LIVE {
             let which = random.below(processes.len() as u64) as usize;
@@ -139,7 +146,7 @@ fn copies(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
         let mapped = mmu.kmap(from)?;
         mmu.store(mapped.va(), stamp);
         mmu.store(Vaddr(mapped.va().0 + 4088), !stamp);
-        mmu.copy_frame(from, to)?;
+        mmu.copy_frame(0, from, to)?;
         check(mmu, mapped.va(), stamp)?;
         mmu.kunmap(mapped);
         let mapped = mmu.kmap(to)?;

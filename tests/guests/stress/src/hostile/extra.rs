@@ -11,9 +11,8 @@ use pinfold_abi::pinfold::{
     Audit, Command, FindAliases, LazyRegion, MAX_FIND_FRAMES, MAX_MARK, MAX_SHOOTDOWN_RANGES, Mark,
     Range, Shootdown, Stats, VERSION,
 };
-use pinfold_guest::entry::Native;
 use pinfold_guest::hostile::{self, Lab};
-use pinfold_guest::mmu::Mmu;
+use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
 
 fn op<T>(command: Command, argument: &mut T) -> i64 {
@@ -132,23 +131,30 @@ fn shootdowns(lab: &Lab, check: &mut Check) {
 }
 
 /// What the hypervisor counted, and whether its recount agrees.
-pub(crate) fn audit(_mmu: &mut Mmu<Native>) -> Result<ArrayString<64>, Failed> {
+pub(crate) fn audit() -> Result<ArrayString<64>, Failed> {
     let mut text = ArrayString::new();
-    let mut stats = Stats { version: VERSION, ..Stats::default() };
-    let result = op(Command::Stats, &mut stats);
-    if result == ENOSYS.as_result() {
-        // Fits: eight bytes.
-        let _ = text.write_str("none");
-        return Ok(text);
-    }
+    let stats = match pinfold::stats() {
+        Ok(stats) => stats,
+        Err(errno) if errno == ENOSYS => {
+            // Fits: four bytes.
+            let _ = text.write_str("none");
+            return Ok(text);
+        }
+        Err(errno) => {
+            println!("stats: {errno}");
+            return Err(Failed);
+        }
+    };
     println!("{stats:?}");
-    let mut audit = Audit { version: VERSION, ..Audit::default() };
-    let audited = op(Command::Audit, &mut audit);
-    if result != 0 || audited != 0 || audit.wrong != 0 || audit.tables == 0 {
-        println!("audit: {result} {audited} {audit:?}");
-        return Err(Failed);
+    match pinfold::audit() {
+        Ok(audit) if audit.wrong == 0 && audit.tables > 0 => {
+            // Fits: two numbers and a few words.
+            let _ = write!(text, "frames:{},tables:{},wrong:0", audit.frames, audit.tables);
+            Ok(text)
+        }
+        other => {
+            println!("audit: {other:?}");
+            Err(Failed)
+        }
     }
-    // Fits: two numbers and a few words.
-    let _ = write!(text, "frames:{},tables:{},wrong:0", audit.frames, audit.tables);
-    Ok(text)
 }

@@ -4,6 +4,7 @@ mod check;
 mod counts;
 mod extra;
 mod frames;
+mod freeing;
 mod routes;
 mod types;
 
@@ -41,6 +42,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, boot: &Boot) -> Result<(), Failed> {
     frames::run(&mut lab, &mut check);
     counts::run(&mut lab, &mut check);
     extra::run(&mut lab, &mut check);
+    freeing::run(&mut lab, &mut check);
     for pfn in lab.into_frames() {
         mmu.free_frame(pfn);
     }

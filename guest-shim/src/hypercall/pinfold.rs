@@ -1,0 +1,66 @@
+//! `pinfold_op`, the commands that change no mapping. On a hypervisor without the call each is
+//! -ENOSYS.
+
+use super::{Errno, address, call, check};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::pinfold::{Audit, Command, Mark, Stats, VERSION, VersionInfo};
+
+/// Makes the call.
+///
+/// # Safety
+///
+/// The argument must be the command's structure, and what it points to must be valid for what the
+/// command does.
+unsafe fn op<T>(command: Command, argument: &mut T) -> Result<(), Errno> {
+    let args = [command as u64, address(core::ptr::from_mut(argument)), 0, 0, 0];
+    // SAFETY: passed on to the caller.
+    check(unsafe { call(Hypercall::PinfoldOp as u64, args) }).map(drop)
+}
+
+/// Who the hypervisor is.
+///
+/// # Errors
+///
+/// -ENOSYS where there is no such call.
+pub fn version() -> Result<VersionInfo, Errno> {
+    let mut info = VersionInfo { version: VERSION, newest: 0, name: [0; 56] };
+    // SAFETY: the call reads and writes this structure.
+    unsafe { op(Command::Version, &mut info) }?;
+    Ok(info)
+}
+
+/// What the hypervisor did for this guest.
+///
+/// # Errors
+///
+/// -ENOSYS where there is no such call.
+pub fn stats() -> Result<Stats, Errno> {
+    let mut stats = Stats { version: VERSION, ..Stats::default() };
+    // SAFETY: the call reads and writes this structure.
+    unsafe { op(Command::Stats, &mut stats) }?;
+    Ok(stats)
+}
+
+/// Has the hypervisor recount every reference.
+///
+/// # Errors
+///
+/// -ENOSYS where there is no such call.
+pub fn audit() -> Result<Audit, Errno> {
+    let mut audit = Audit { version: VERSION, ..Audit::default() };
+    // SAFETY: the call reads and writes this structure.
+    unsafe { op(Command::Audit, &mut audit) }?;
+    Ok(audit)
+}
+
+/// Puts a line in the hypervisor's log: what follows there belongs to it.
+///
+/// # Errors
+///
+/// -E2BIG for more than [`MAX_MARK`](pinfold_abi::pinfold::MAX_MARK) bytes, -ENOSYS where there
+/// is no such call.
+pub fn mark(text: &str) -> Result<(), Errno> {
+    let mut mark = Mark { version: VERSION, len: text.len() as u32, text: address(text.as_ptr()) };
+    // SAFETY: the call reads the structure and the text.
+    unsafe { op(Command::Mark, &mut mark) }
+}
