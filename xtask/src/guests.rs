@@ -135,7 +135,7 @@ mod tests {
         let mut guests = Vec::new();
         for (word, name) in [
             ("hello", "hello"),
-            ("/tmp/hello", "hello-2"),
+            ("/boot/hello", "hello-2"),
             ("hello.elf", "hello-3"),
             ("my guest", "my_guest"),
         ] {
