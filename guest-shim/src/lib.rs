@@ -24,7 +24,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
-#[cfg(feature = "entry")]
+#[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
 mod frames;
 #[cfg(feature = "hostile")]

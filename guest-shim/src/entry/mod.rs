@@ -20,7 +20,6 @@
 
 mod boot;
 pub mod catch;
-#[cfg(target_os = "none")]
 mod heap;
 pub mod kernel;
 pub mod memory;

@@ -7,14 +7,14 @@
 //! The caller must know that no memory that Rust code relies on changes its mapping or contents.
 #![expect(clippy::missing_safety_doc, reason = "the module's documentation has it once for all")]
 
-#[cfg(feature = "entry")]
+#[cfg(all(feature = "entry", target_os = "none"))]
 mod lab;
-#[cfg(feature = "entry")]
+#[cfg(all(feature = "entry", target_os = "none"))]
 mod program;
 
-#[cfg(feature = "entry")]
+#[cfg(all(feature = "entry", target_os = "none"))]
 pub use lab::{Lab, RO, RW};
-#[cfg(feature = "entry")]
+#[cfg(all(feature = "entry", target_os = "none"))]
 pub use program::UserProgram;
 
 use crate::addr::Vaddr;

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! **The promise.** No frame becomes a page table, by a pin or by being linked into a live table,
-//! before [`Mmu::before_pin`] has dealt with every lazy mapping of it. There is no other way: the
+//! before `before_pin` has dealt with every lazy mapping of it. There is no other way: the
 //! calls that make tables are private to this module, tables are values ([`Tree`], [`Space`])
 //! that only it makes, and the machine below ([`Platform`]) is never handed out.
 //!
