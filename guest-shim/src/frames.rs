@@ -2,6 +2,7 @@
 
 use crate::addr::Pfn;
 use alloc::collections::{BTreeSet, VecDeque};
+use core::ops::Range;
 
 /// Which of the free frames is used next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,12 +22,21 @@ pub(crate) struct FramePool {
     /// Freed, but kept back until their lazy mappings are cleared.
     held: BTreeSet<Pfn>,
     pub(crate) reuse: Reuse,
+    /// All frames that ever were free are in here.
+    bounds: Range<Pfn>,
 }
 
 impl FramePool {
     pub(crate) fn new(free: impl IntoIterator<Item = Pfn>) -> FramePool {
-        let free = free.into_iter().collect();
-        FramePool { free, held: BTreeSet::new(), reuse: Reuse::default() }
+        let free: VecDeque<Pfn> = free.into_iter().collect();
+        let first = free.iter().min().copied().unwrap_or_default();
+        let end = free.iter().max().map_or(first, |last| Pfn(last.0 + 1));
+        FramePool { free, held: BTreeSet::new(), reuse: Reuse::default(), bounds: first..end }
+    }
+
+    /// Whether the frame may have come from here: frames of the image never did.
+    pub(crate) fn covers(&self, pfn: Pfn) -> bool {
+        self.bounds.contains(&pfn)
     }
 
     pub(crate) fn alloc(&mut self) -> Option<Pfn> {

@@ -62,6 +62,11 @@ impl Kmap {
         Kmap { window, slots: alloc::vec![Slot::default(); slots], atomic, next: 0 }
     }
 
+    /// Whether the address is one of these.
+    pub(crate) fn covers(&self, va: Vaddr) -> bool {
+        self.window.contains(va)
+    }
+
     /// The slots of a CPU's pair.
     fn pair(&self, cpu: usize) -> [usize; PAIR] {
         let first = cpu * PAIR;
@@ -160,7 +165,7 @@ impl<P: Platform> Mmu<P> {
 
     fn fill_slot(&mut self, slot: usize, frame: Pfn) -> Result<(), Errno> {
         let va = self.kmap.window.va(slot as u64);
-        let entry = self.platform.mfn(frame).addr() | Leaf::kernel(frame).flags();
+        let entry = self.leaf_entry(Leaf::kernel(frame));
         // Until the call is through, nobody knows what the slot maps; it is refused or done.
         self.platform.update_va_mappings(&[(va, entry)], UVMF_INVLPG | UVMF_ALL)?;
         self.kmap.slots[slot].frame = Some(frame);

@@ -93,7 +93,7 @@ pub struct Mmu<P: Platform> {
 
 impl<P: Platform> Mmu<P> {
     /// Takes over: `free` are the frames that nothing uses, mapped writable at their homes and
-    /// nowhere else. Builds the tables of the vmap and kmap ranges below the loaded root.
+    /// nowhere else, with no frame in between that something uses. Builds the tables of the vmap and kmap ranges below the loaded root.
     ///
     /// # Errors
     ///
@@ -143,7 +143,12 @@ impl<P: Platform> Mmu<P> {
 
     /// Gives a frame back. Lazy mappings of it may still exist: with [`Policy::HoldRefs`] it is
     /// then kept until they are cleared, with the others it can be used again at once.
+    ///
+    /// # Panics
+    ///
+    /// If the frame is none that was given out here.
     pub fn free_frame(&mut self, pfn: Pfn) {
+        assert!(self.frames.covers(pfn), "frame {pfn} is not for data");
         if self.vmap.policy() == Policy::HoldRefs && self.vmap.has_lazy(pfn) {
             self.frames.hold(pfn);
         } else {
@@ -174,8 +179,9 @@ impl<P: Platform> Mmu<P> {
     ///
     /// # Panics
     ///
-    /// If `index` is not below 512.
+    /// If `index` is not below 512, or the frame is none that was given out here.
     pub fn write(&mut self, pfn: Pfn, index: usize, word: u64) {
+        assert!(self.frames.covers(pfn), "frame {pfn} is not for data");
         let home = self.platform.home(pfn);
         self.platform.store(word_of(home, index), word);
     }
@@ -185,8 +191,16 @@ impl<P: Platform> Mmu<P> {
         self.platform.load(va)
     }
 
-    /// Writes a word through a mapping that [`vmap`](Mmu::vmap) or [`kmap`](Mmu::kmap) made.
+    /// Writes a word through a mapping that [`vmap`](Mmu::vmap) or [`kmap`](Mmu::kmap) made, or
+    /// that the loaded space has in its lower half.
+    ///
+    /// # Panics
+    ///
+    /// If the address is neither.
     pub fn store(&mut self, va: Vaddr, word: u64) {
+        let lower_half = va.0 >> 47 == 0;
+        let ours = lower_half || self.vmap.covers(va) || self.kmap.covers(va);
+        assert!(ours, "{va} is not for data");
         self.platform.store(va, word);
     }
 

@@ -105,7 +105,7 @@ impl<P: Platform> Mmu<P> {
     /// [`Error::NoRoom`] without a table for the address, or the hypervisor's refusal.
     pub fn set_leaf(&mut self, space: &Space, va: Vaddr, leaf: Option<Leaf>) -> Result<(), Error> {
         let table = self.leaf_table(space, va).ok_or(Error::NoRoom)?;
-        let val = leaf.map_or(0, |leaf| self.platform.mfn(leaf.frame).addr() | leaf.flags());
+        let val = leaf.map_or(0, |leaf| self.leaf_entry(leaf));
         let ptr = self.platform.mfn(table).entry_addr(va.index(1));
         Ok(self.platform.mmu_update(&[MmuUpdate { ptr, val }])?)
     }

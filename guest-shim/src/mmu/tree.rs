@@ -32,7 +32,7 @@ impl Leaf {
     }
 
     /// The entry's flag bits.
-    pub(crate) fn flags(self) -> u64 {
+    fn flags(self) -> u64 {
         let mut flags = EntryFlags::PRESENT | EntryFlags::ACCESSED | EntryFlags::DIRTY;
         flags.set(EntryFlags::WRITABLE, self.writable);
         flags.set(EntryFlags::USER, self.user);
@@ -116,7 +116,7 @@ impl<P: Platform> Mmu<P> {
                 }
             };
         }
-        let entry = self.platform.mfn(leaf.frame).addr() | leaf.flags();
+        let entry = self.leaf_entry(leaf);
         self.write(table, va.index(1), entry);
         Ok(())
     }
@@ -125,6 +125,18 @@ impl<P: Platform> Mmu<P> {
     #[cfg(feature = "hostile")]
     pub fn write_entry(&mut self, tree: &Tree, index: usize, entry: u64) {
         self.write(tree.tables[0], index, entry);
+    }
+
+    /// The entry that maps a frame.
+    ///
+    /// # Panics
+    ///
+    /// If the mapping is writable and the frame is none that was given out here: the kernel's own
+    /// memory is not to be had this way.
+    pub(crate) fn leaf_entry(&self, leaf: Leaf) -> u64 {
+        let Leaf { frame, writable, .. } = leaf;
+        assert!(!writable || self.frames.covers(frame), "frame {frame} is not for data");
+        self.platform.mfn(frame).addr() | leaf.flags()
     }
 
     /// Gives the frames of a tree back.

@@ -29,6 +29,10 @@ impl Window {
         Range { start: self.start.0, pages: self.pages }
     }
 
+    pub(crate) fn contains(&self, va: Vaddr) -> bool {
+        va.0.wrapping_sub(self.start.0) >> 12 < self.pages
+    }
+
     /// Address of a page.
     pub(crate) fn va(&self, page: u64) -> Vaddr {
         self.start.page(page)

@@ -103,6 +103,11 @@ impl Vmap {
         }
     }
 
+    /// Whether the address is one of these.
+    pub(crate) fn covers(&self, va: Vaddr) -> bool {
+        self.window.contains(va)
+    }
+
     pub(crate) fn policy(&self) -> Policy {
         self.policy
     }

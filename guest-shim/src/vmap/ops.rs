@@ -53,7 +53,7 @@ impl<P: Platform> Mmu<P> {
             .zip(frames)
             .map(|(page, &frame)| MmuUpdate {
                 ptr: self.vmap.window.entry_addr(start.page(page)),
-                val: self.platform.mfn(frame).addr() | Leaf::kernel(frame).flags(),
+                val: self.leaf_entry(Leaf::kernel(frame)),
             })
             .collect();
         if let Err(errno) = self.platform.mmu_update(&updates) {

@@ -10,7 +10,7 @@ pub(crate) const POLICIES: [Policy; 5] =
     [Policy::Eager, Policy::Batch(8), Policy::Lazy, Policy::HoldRefs, Policy::Targeted];
 
 /// Frames of a test's guest.
-const FRAMES: u64 = 640;
+const FRAMES: u64 = if cfg!(miri) { 128 } else { 640 };
 
 /// Runs a test with a guest that has this policy, with or without `pinfold_op`.
 pub(crate) fn with_guest(

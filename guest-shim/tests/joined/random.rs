@@ -259,7 +259,7 @@ proptest! {
 
     #[test]
     fn a_pin_through_the_shim_never_meets_an_alias(
-        steps in prop::collection::vec(step(), 1..150),
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 150 }),
         policy in 0..POLICIES.len(),
         extra in any::<bool>(),
     ) {
@@ -273,7 +273,7 @@ fn without_before_pin_random_guests_are_refused() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let steps = prop::collection::vec(step(), 150);
+    let steps = prop::collection::vec(step(), if cfg!(miri) { 60 } else { 150 });
     let refused: u64 = (0..if cfg!(miri) { 2 } else { 20 })
         .map(|_| {
             let steps = steps.new_tree(&mut runner).expect("steps").current();
