@@ -21,6 +21,7 @@ pub mod hypercall;
 pub mod layout;
 pub mod memory;
 pub mod mmu;
+pub mod physdev;
 pub mod pinfold;
 pub mod record;
 pub mod sched;

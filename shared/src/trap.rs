@@ -41,6 +41,43 @@ pub const CALLBACKTYPE_SYSENTER: u16 = 5;
 /// Callback type: `syscall` in 32-bit user mode.
 pub const CALLBACKTYPE_SYSCALL32: u16 = 7;
 
+/// `callback_op`: set a callback ([`CallbackRegister`]).
+pub const CALLBACKOP_REGISTER: u64 = 0;
+/// `callback_op`: forget a callback ([`CallbackUnregister`]).
+pub const CALLBACKOP_UNREGISTER: u64 = 1;
+/// [`CallbackRegister::flags`]: events are masked on entry.
+pub const CALLBACKF_MASK_EVENTS: u16 = 1;
+
+/// Argument of [`CALLBACKOP_REGISTER`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct CallbackRegister {
+    /// `CALLBACKTYPE_*`.
+    pub kind: u16,
+    /// [`CALLBACKF_MASK_EVENTS`].
+    pub flags: u16,
+    /// Zero.
+    pub pad: u32,
+    /// Handler.
+    pub address: u64,
+}
+assert_layout!(CallbackRegister, size 16, flags @ 2, address @ 8);
+
+/// Argument of [`CALLBACKOP_UNREGISTER`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct CallbackUnregister {
+    /// `CALLBACKTYPE_*`.
+    pub kind: u16,
+    /// Zero.
+    pub pad: u16,
+}
+assert_layout!(CallbackUnregister, size 4);
+
 /// The words on the guest stack at `iret`, lowest address first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

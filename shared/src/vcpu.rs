@@ -48,3 +48,176 @@ pub struct CpuUserRegs {
 assert_layout!(CpuUserRegs, size 200, rax @ 0x50, error_code @ 0x78, vector @ 0x7c, rip @ 0x80, cs @ 0x88,
     saved_upcall_mask @ 0x8c, rflags @ 0x90, rsp @ 0x98, ss @ 0xa0, es @ 0xa8, ds @ 0xb0,
     fs @ 0xb8, gs @ 0xc0);
+
+/// `vcpu_op`: set a vCPU's first state ([`VcpuGuestContext`]).
+pub const VCPUOP_INITIALISE: u64 = 0;
+/// `vcpu_op`: let it run.
+pub const VCPUOP_UP: u64 = 1;
+/// `vcpu_op`: let it run no more.
+pub const VCPUOP_DOWN: u64 = 2;
+/// `vcpu_op`: 1 if it may run, else 0.
+pub const VCPUOP_IS_UP: u64 = 3;
+/// `vcpu_op`: copy out [`RunstateInfo`].
+pub const VCPUOP_GET_RUNSTATE_INFO: u64 = 4;
+/// `vcpu_op`: keep a copy of [`RunstateInfo`] at a guest address ([`RegisterArea`]).
+pub const VCPUOP_REGISTER_RUNSTATE_AREA: u64 = 5;
+/// `vcpu_op`: [`PeriodicTimer`].
+pub const VCPUOP_SET_PERIODIC_TIMER: u64 = 6;
+/// `vcpu_op`: no argument.
+pub const VCPUOP_STOP_PERIODIC_TIMER: u64 = 7;
+/// `vcpu_op`: [`SingleshotTimer`].
+pub const VCPUOP_SET_SINGLESHOT_TIMER: u64 = 8;
+/// `vcpu_op`: no argument.
+pub const VCPUOP_STOP_SINGLESHOT_TIMER: u64 = 9;
+/// `vcpu_op`: where the vCPU's record is from now on ([`RegisterVcpuInfo`]).
+pub const VCPUOP_REGISTER_VCPU_INFO: u64 = 10;
+/// `vcpu_op`: send a non-maskable interrupt.
+pub const VCPUOP_SEND_NMI: u64 = 11;
+/// `vcpu_op`: which CPU a pinned vCPU has.
+pub const VCPUOP_GET_PHYSID: u64 = 12;
+/// `vcpu_op`: keep a copy of the clock at a guest address ([`RegisterArea`]).
+pub const VCPUOP_REGISTER_TIME_AREA: u64 = 13;
+
+/// [`RunstateInfo::state`]: on a CPU.
+pub const RUNSTATE_RUNNING: u32 = 0;
+/// [`RunstateInfo::state`]: waits for a CPU.
+pub const RUNSTATE_RUNNABLE: u32 = 1;
+/// [`RunstateInfo::state`]: waits for an event.
+pub const RUNSTATE_BLOCKED: u32 = 2;
+/// [`RunstateInfo::state`]: neither.
+pub const RUNSTATE_OFFLINE: u32 = 3;
+/// Set in [`RunstateInfo::state_entry_time`] while a copy is being written, if the guest asked for
+/// it by `vm_assist`.
+pub const RUNSTATE_UPDATE: u64 = 1 << 63;
+
+/// What a vCPU did with its time.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RunstateInfo {
+    /// `RUNSTATE_*`.
+    pub state: u32,
+    /// Zero.
+    pub pad: u32,
+    /// System time in ns at which it entered that state.
+    pub state_entry_time: u64,
+    /// ns spent in each state.
+    pub time: [u64; 4],
+}
+assert_layout!(RunstateInfo, size 48, state_entry_time @ 8, time @ 16);
+
+/// A guest virtual address to keep a copy at.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RegisterArea {
+    /// The address.
+    pub address: u64,
+}
+assert_layout!(RegisterArea, size 8);
+
+/// Argument of [`VCPUOP_SET_PERIODIC_TIMER`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PeriodicTimer {
+    /// ns between two firings.
+    pub period_ns: u64,
+}
+assert_layout!(PeriodicTimer, size 8);
+
+/// Argument of [`VCPUOP_SET_SINGLESHOT_TIMER`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct SingleshotTimer {
+    /// System time in ns.
+    pub timeout_abs_ns: u64,
+    /// [`SINGLESHOT_FUTURE`].
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}
+assert_layout!(SingleshotTimer, size 16, flags @ 8);
+
+/// [`SingleshotTimer::flags`]: a time that is over is an error (ETIME), not a firing at once.
+pub const SINGLESHOT_FUTURE: u32 = 1;
+
+/// Argument of [`VCPUOP_REGISTER_VCPU_INFO`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RegisterVcpuInfo {
+    /// Frame.
+    pub mfn: u64,
+    /// Byte in it; the record may not cross its end.
+    pub offset: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+assert_layout!(RegisterVcpuInfo, size 16, offset @ 8);
+
+/// A vCPU's first state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VcpuGuestContext {
+    /// FXSAVE area, if [`VGCF_I387_VALID`].
+    pub fpu: [u8; 512],
+    /// `VGCF_*`.
+    pub flags: u64,
+    /// Registers.
+    pub user_regs: CpuUserRegs,
+    /// Exception handlers, by vector; address 0: none.
+    pub trap_ctxt: [crate::trap::TrapInfo; 256],
+    /// LDT: linear address.
+    pub ldt_base: u64,
+    /// LDT: entries.
+    pub ldt_ents: u64,
+    /// GDT: frames.
+    pub gdt_frames: [u64; 16],
+    /// GDT: entries.
+    pub gdt_ents: u64,
+    /// Stack selector for entries from user mode.
+    pub kernel_ss: u64,
+    /// Stack pointer for entries from user mode.
+    pub kernel_sp: u64,
+    /// CR0, user CR3, unused, kernel CR3, CR4, unused.
+    pub ctrlreg: [u64; 8],
+    /// Debug registers.
+    pub debugreg: [u64; 8],
+    /// Event callback.
+    pub event_callback_eip: u64,
+    /// Failsafe callback.
+    pub failsafe_callback_eip: u64,
+    /// `syscall` callback.
+    pub syscall_callback_eip: u64,
+    /// `vm_assist` types, as bits.
+    pub vm_assist: u64,
+    /// FS base.
+    pub fs_base: u64,
+    /// GS base of kernel mode.
+    pub gs_base_kernel: u64,
+    /// GS base of user mode.
+    pub gs_base_user: u64,
+}
+assert_layout!(VcpuGuestContext, size 0x1430, flags @ 0x200, user_regs @ 0x208, trap_ctxt @ 0x2d0,
+    ldt_base @ 0x12d0, ldt_ents @ 0x12d8, gdt_frames @ 0x12e0, gdt_ents @ 0x1360, kernel_ss @ 0x1368,
+    kernel_sp @ 0x1370, ctrlreg @ 0x1378, debugreg @ 0x13b8, event_callback_eip @ 0x13f8,
+    failsafe_callback_eip @ 0x1400, syscall_callback_eip @ 0x1408, vm_assist @ 0x1410,
+    fs_base @ 0x1418, gs_base_kernel @ 0x1420, gs_base_user @ 0x1428);
+
+/// [`VcpuGuestContext::flags`]: the FPU area counts.
+pub const VGCF_I387_VALID: u64 = 1 << 0;
+/// [`VcpuGuestContext::flags`]: starts in guest-kernel mode.
+pub const VGCF_IN_KERNEL: u64 = 1 << 2;
+/// [`VcpuGuestContext::flags`]: the failsafe callback masks events.
+pub const VGCF_FAILSAFE_DISABLES_EVENTS: u64 = 1 << 3;
+/// [`VcpuGuestContext::flags`]: the `syscall` callback masks events.
+pub const VGCF_SYSCALL_DISABLES_EVENTS: u64 = 1 << 4;
+/// [`VcpuGuestContext::flags`]: runs at once.
+pub const VGCF_ONLINE: u64 = 1 << 5;
