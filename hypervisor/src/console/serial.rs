@@ -1,7 +1,7 @@
 //! The first serial port. One line is written under one lock, so lines are never mixed.
 
 use core::fmt;
-use spin::Mutex;
+use crate::sync::Mutex;
 use uart_16550::backend::PioBackend;
 use uart_16550::{Config, Uart16550};
 

@@ -10,7 +10,7 @@ use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::record::Quoted;
 use pinfold_validator::{Bounds, Mapping, Pfn, Refusal, Stop, Vaddr, Which};
-use spin::Mutex;
+use crate::sync::Mutex;
 
 /// Records that a domain may cause in a second.
 const RECORDS_A_SECOND: u64 = 1000;

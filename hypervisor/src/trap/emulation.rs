@@ -153,7 +153,7 @@ fn set_task_switched(vcpu: &mut Vcpu, set: bool) {
 fn read_cr(vcpu: &Vcpu, cr: u8) -> Result<u64, Undone> {
     match cr {
         0 => Ok(control::cr0_read(vcpu.task_switched)),
-        2 => Ok(vcpu.info_cr2().load(Ordering::Relaxed)),
+        2 => Ok(vcpu.info.cr2().load(Ordering::Relaxed)),
         3 => Ok(vcpu.kernel_root.get() << 12),
         4 => Ok(vcpu.cr4),
         _ => Err(Undone::GeneralProtection),
@@ -166,7 +166,7 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
             let set = control::cr0_write(value)?;
             set_task_switched(vcpu, set);
         }
-        2 => vcpu.info_cr2().store(value, Ordering::Relaxed),
+        2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
         3 => mmuext_op::load_root(vcpu, Mfn::new(value >> 12))
             .map_err(|_| Undone::GeneralProtection)?,
         4 => {
