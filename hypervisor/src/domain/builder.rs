@@ -11,6 +11,7 @@ use super::{Domain, DomainRef};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
 use crate::boot::archive::Archive;
+use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::hypercall::descriptors;
 use crate::memory::report::RateLimit;
@@ -168,7 +169,7 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Box<
         max_pages: pages,
         regions: Mutex::default(),
         stats: Stats::default(),
-        console: Mutex::default(),
+        console: Mutex::new(GuestConsole::new(id)),
         assists: AtomicU64::new(0),
         log_limit: RateLimit::default(),
         ending: Once::<Ending>::new(),

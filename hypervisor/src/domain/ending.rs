@@ -1,6 +1,7 @@
 //! Why and how a domain ends.
 
 use super::{Domain, Tally};
+use crate::console::input;
 use crate::console::log::{record, write};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest;
@@ -71,7 +72,8 @@ pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
 
 /// Counts an ended domain and says how it ended.
 pub fn close(domain: &Domain, tally: &mut Tally) {
-    domain.console.lock().flush(domain.id);
+    domain.console.lock().close();
+    input::ended(domain.id);
     let dropped = domain.log_limit.dropped();
     if dropped != 0 {
         record!(domain.who(), DROPPED, "records={dropped}");

@@ -11,7 +11,7 @@ pub mod window;
 
 use crate::boot::Machine;
 use crate::boot::archive::Archive;
-use crate::console::guest::LineBuffer;
+use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::machine;
 use crate::memory::report::RateLimit;
@@ -46,8 +46,8 @@ pub struct Domain {
     pub regions: Mutex<regions::Regions>,
     /// Counters.
     pub stats: Stats,
-    /// What the guest prints, until the line is whole.
-    pub console: Mutex<LineBuffer>,
+    /// What the guest prints, and what is typed for it.
+    pub console: Mutex<GuestConsole>,
     /// `vm_assist` types that are on, as bits.
     pub assists: AtomicU64,
     /// Budget of log records that the guest can cause.
@@ -68,9 +68,25 @@ pub fn held_by_others(one: Option<DomId>) -> Vec<External> {
     others.flat_map(|domain| domain.held.lock().clone()).collect()
 }
 
+/// What the consoles of all domains hold.
+pub fn held_by_consoles() -> Vec<External> {
+    DOMAINS.lock().iter().filter_map(|domain| domain.console.lock().held()).collect()
+}
+
 /// Lists a domain that is being built.
 pub fn list(domain: &DomainRef) {
     DOMAINS.lock().push(domain.clone());
+}
+
+/// A domain that has frames.
+pub fn find(id: DomId) -> Option<DomainRef> {
+    DOMAINS.lock().iter().find(|domain| domain.id == id).cloned()
+}
+
+/// The next domain by number; the first, if none is given.
+pub fn after(id: Option<DomId>) -> Option<DomainRef> {
+    let domains = DOMAINS.lock();
+    domains.iter().filter(|d| id.is_none_or(|id| d.id > id)).min_by_key(|d| d.id).cloned()
 }
 
 /// Takes a domain off the list, when its frames are gone.

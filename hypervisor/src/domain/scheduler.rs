@@ -5,6 +5,7 @@ use super::context;
 use super::ending::{self, Ending};
 use super::vcpu::{RunState, Vcpu};
 use crate::arch::{apic, entry};
+use crate::console::input;
 use crate::console::log::record;
 use crate::memory::teardown;
 use crate::time::clock;
@@ -23,6 +24,8 @@ const LONGEST_SLEEP_US: u64 = 1_000_000;
 pub fn run(vcpus: Vec<Box<Vcpu>>, tally: &mut Tally) {
     let mut queue: VecDeque<Box<Vcpu>> = vcpus.into();
     while !queue.is_empty() {
+        // No guest has a port for its console yet.
+        input::poll(|_| {});
         for vcpu in &mut queue {
             wake(vcpu);
         }

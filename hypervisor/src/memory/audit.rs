@@ -29,6 +29,7 @@ pub fn run(running: Option<&Vcpu>) -> Option<Summary> {
     let order = (cells * size_of::<Cell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
     let scratch = frames::take_own_run(order)?;
     let mut held = domain::held_by_others(running.map(|vcpu| vcpu.domain.id));
+    held.extend(domain::held_by_consoles());
     held.extend(running.map(held_by).into_iter().flatten());
     let first = direct_map::frame(scratch).cast::<MaybeUninit<Cell>>();
     for index in 0..cells as usize {

@@ -46,6 +46,7 @@ pub fn destroy(mut vcpu: Box<Vcpu>) {
 /// Frees everything of a domain that has no vCPU any more.
 pub fn release_all(domain: &Domain) {
     let (id, validator) = (domain.id, validator());
+    domain.console.lock().close();
     let mut progress = Teardown::new();
     to_the_end(|budget| validator.relinquish(id, &mut progress, budget));
     let mut freed = 0u64;
