@@ -33,6 +33,8 @@ pub mod kind {
     pub const DUMP: &str = "DUMP";
     /// A line of the audit.
     pub const AUDIT: &str = "AUDIT";
+    /// Who has the keyboard now, and what the hypervisor answers to its keys.
+    pub const INPUT: &str = "INPUT";
     /// The hypervisor panicked.
     pub const PANIC: &str = "PANIC";
     /// Records of a domain were left out.

@@ -11,6 +11,7 @@ pub mod fixup;
 pub mod fpu;
 pub mod gdt;
 pub mod idt;
+pub mod io_apic;
 pub mod ipi;
 pub mod percpu;
 pub mod port;

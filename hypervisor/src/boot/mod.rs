@@ -6,7 +6,7 @@ pub mod early;
 pub mod paging;
 pub mod processors;
 
-use crate::arch::{apic, control, percpu, port};
+use crate::arch::{apic, control, io_apic, percpu, port};
 use crate::memory::layout;
 use crate::{console, domain, memory, time};
 use arrayvec::ArrayVec;
@@ -108,5 +108,10 @@ extern "C" fn on_own_stack() -> ! {
     time::calibrate(&machine.tables);
     memory::start(machine);
     processors::start_others(machine);
+    if let Some(io_apic) = machine.tables.io_apic {
+        // The page is mapped at its start; the registers may begin in the middle.
+        let registers = layout::IO_APIC_REGISTERS + io_apic.address % 4096;
+        io_apic::route_serial(registers, io_apic.serial_input, apic::id());
+    }
     domain::start_all(machine)
 }

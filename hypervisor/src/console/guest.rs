@@ -1,47 +1,178 @@
-//! What guests print: collected until a line is whole, then one record.
+//! A guest's console: what it prints, by hypercall or through its ring, and what is typed for it.
 
-use super::log::record;
+use super::log::stamped;
+use super::serial::{self, Line};
+use super::{input, ring};
+use crate::memory;
 use arrayvec::ArrayVec;
-use pinfold_abi::record::Who;
-use pinfold_validator::DomId;
+use pinfold_abi::record::{Who, kind};
+use pinfold_rings::Garbled;
+use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
 
-/// Longest line; a longer one is broken.
-const MAX_LINE: usize = 240;
+/// Longest line; a longer one is broken. Well below what readers of the log can take.
+const MAX_LINE: usize = 512;
+/// Typed bytes that wait for the guest to make room.
+const MAX_TYPED: usize = 256;
 
-/// The line in the making of one domain.
-#[derive(Debug, Default)]
-pub struct LineBuffer(ArrayVec<u8, MAX_LINE>);
+/// The console of one domain.
+#[derive(Debug)]
+pub struct GuestConsole {
+    domain: DomId,
+    line: ArrayVec<u8, MAX_LINE>,
+    /// Bytes of the line that were written to the port.
+    shown: usize,
+    ring: Option<Mfn>,
+    /// The guest used its ring.
+    used: bool,
+    typed: ArrayVec<u8, MAX_TYPED>,
+    /// The log has it that the guest writes nonsense to its ring.
+    told: bool,
+}
 
-impl LineBuffer {
-    /// Adds bytes; every line end writes a record.
-    pub fn print(&mut self, domain: DomId, bytes: &[u8]) {
+impl GuestConsole {
+    /// A console without a ring.
+    pub const fn new(domain: DomId) -> GuestConsole {
+        GuestConsole {
+            domain,
+            line: ArrayVec::new_const(),
+            shown: 0,
+            ring: None,
+            used: false,
+            typed: ArrayVec::new_const(),
+            told: false,
+        }
+    }
+
+    /// Begins to serve the ring in a frame of the domain's, and holds the frame as writable: it
+    /// can't go, nor become a table, while we write to it.
+    ///
+    /// # Errors
+    /// As [`pinfold_validator::Validator::take_writable`].
+    pub fn open(&mut self, frame: Mfn) -> Result<(), Refusal> {
+        memory::validator().take_writable(self.domain, frame)?;
+        self.forget_ring();
+        self.ring = Some(frame);
+        Ok(())
+    }
+
+    /// Takes the last words, ends the line, and lets go of the ring. Before the domain's frames
+    /// are freed.
+    pub fn close(&mut self) {
+        self.service();
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        self.forget_ring();
+    }
+
+    /// Whether the guest used its ring.
+    pub fn is_used(&self) -> bool {
+        self.used
+    }
+
+    fn forget_ring(&mut self) {
+        if let Some(frame) = self.ring.take() {
+            memory::validator().drop_writable(self.domain, frame);
+        }
+    }
+
+    /// What the console holds of frames, for the audit.
+    pub fn held(&self) -> Option<External> {
+        self.ring.map(|frame| External { frame, held: Held::Writable })
+    }
+
+    /// Shows bytes that the guest prints.
+    pub fn print(&mut self, bytes: &[u8]) {
+        let live = input::has_keyboard(self.domain);
         for &byte in bytes {
+            if byte == b'\n' {
+                self.end_line();
+                continue;
+            }
+            if self.line.is_full() {
+                self.end_line();
+            }
             match byte {
-                b'\n' => self.end_line(domain),
+                // Harmless on every terminal.
+                b' '..=b'~' | b'\t' => self.line.push(byte),
+                // What a shell edits its line with, and text that isn't ASCII. Escape sequences
+                // can do a lot to a terminal, so only the guest that is typed to may send them.
+                0x07 | 0x08 | b'\r' | 0x1b | 0x80.. if live => self.line.push(byte),
                 b'\r' => {}
-                _ => {
-                    if self.0.is_full() {
-                        self.end_line(domain);
-                    }
-                    // What isn't printable could pass itself off as a record or upset a terminal.
-                    let shown =
-                        if (b' '..=b'~').contains(&byte) || byte == b'\t' { byte } else { b'?' };
-                    self.0.push(shown);
-                }
+                _ => self.line.push(b'?'),
             }
         }
-    }
-
-    /// Writes what is left of a line.
-    pub fn flush(&mut self, domain: DomId) {
-        if !self.0.is_empty() {
-            self.end_line(domain);
+        if live {
+            self.show();
         }
     }
 
-    fn end_line(&mut self, domain: DomId) {
-        let text = core::str::from_utf8(&self.0).expect("only ASCII was pushed");
-        record!(Who::Domain(domain.get()), CONSOLE, "{text}");
-        self.0.clear();
+    /// Shows what there is of the line, finished or not.
+    pub fn show(&mut self) {
+        if self.shown < self.line.len() {
+            self.write(false);
+            self.shown = self.line.len();
+        }
+    }
+
+    fn end_line(&mut self) {
+        self.write(true);
+        self.line.clear();
+        self.shown = 0;
+    }
+
+    fn write(&self, whole: bool) {
+        stamped(Who::Domain(self.domain.get()), kind::CONSOLE, |head| {
+            serial::write_line(&Line {
+                domain: self.domain,
+                head: format_args!("{head} "),
+                text: &self.line,
+                shown: self.shown,
+                whole,
+            });
+        });
+    }
+
+    /// Works on the ring: shows what the guest printed, brings it what was typed. `true` if the
+    /// ring has changed, so that the guest must be told. To be called when it sends on its
+    /// console's port, at once: it waits in a loop while the ring is full.
+    pub fn service(&mut self) -> bool {
+        let Some(frame) = self.ring else { return false };
+        self.used = true;
+        // The bytes are shown as they come; a ring's worth bounds the time.
+        let printed = ring::drain(frame, &mut |bytes: &[u8]| self.print(bytes));
+        let brought = ring::offer(frame, &self.typed);
+        let printed = self.tell(printed);
+        let brought = self.tell(brought);
+        self.typed.drain(..brought);
+        printed + brought != 0
+    }
+
+    /// Nonsense in the ring is the guest's loss; the log has it once.
+    fn tell(&mut self, moved: Result<usize, Garbled>) -> usize {
+        moved.unwrap_or_else(|garbled| {
+            if !core::mem::replace(&mut self.told, true) {
+                log::warn!("console: d{} wrote over its ring: {garbled}", self.domain);
+            }
+            0
+        })
+    }
+
+    /// Brings typed bytes to the guest; what it has no room for waits, what can't wait is lost.
+    /// `true` as for [`GuestConsole::service`].
+    pub fn type_in(&mut self, bytes: &[u8]) -> bool {
+        let room = self.typed.remaining_capacity();
+        self.typed.extend(bytes.iter().copied().take(room));
+        self.service()
+    }
+
+    /// Takes what was typed, for a guest that asks by hypercall; a guest with a ring finds it
+    /// there. Returns how many bytes.
+    pub fn read(&mut self, to: &mut [u8]) -> usize {
+        let count = to.len().min(self.typed.len());
+        for (to, byte) in to.iter_mut().zip(self.typed.drain(..count)) {
+            *to = byte;
+        }
+        count
     }
 }

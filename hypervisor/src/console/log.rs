@@ -27,16 +27,19 @@ pub fn init() {
     log::set_max_level(LevelFilter::Info);
 }
 
+/// Lends the head of a record that is written now.
+pub fn stamped(who: Who, kind: &str, write: impl FnOnce(&Head<'_>)) {
+    write(&Head { micros: clock::now_ns() / 1000, who, kind });
+}
+
 /// Writes one record.
 pub fn write(who: Who, kind: &str, body: fmt::Arguments<'_>) {
-    let head = Head { micros: clock::now_ns() / 1000, who, kind };
-    serial::write(format_args!("{head} {body}\n"));
+    stamped(who, kind, |head| serial::write(format_args!("{head} {body}\n")));
 }
 
 /// Writes one record when nothing can be relied on any more.
 pub fn write_at_any_cost(who: Who, kind: &str, body: fmt::Arguments<'_>) {
-    let head = Head { micros: clock::now_ns() / 1000, who, kind };
-    serial::write_at_any_cost(format_args!("{head} {body}\n"));
+    stamped(who, kind, |head| serial::write_at_any_cost(format_args!("{head} {body}\n")));
 }
 
 /// Writes a record: `record!(who, KIND, "format", arguments)`.

@@ -11,6 +11,7 @@ use super::window::Window;
 use super::{Domain, DomainRef, Seat, scheduler};
 use crate::arch::entry::RegisterFile;
 use crate::boot::archive::Archive;
+use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::hypercall::descriptors;
 use crate::memory::report::RateLimit;
@@ -198,7 +199,7 @@ fn create(
         max_pages: pages,
         regions: Mutex::default(),
         stats: Stats::default(),
-        console: Mutex::default(),
+        console: Mutex::new(GuestConsole::new(id)),
         assists: AtomicU64::new(0),
         iopl: AtomicU32::new(0),
         log_limit: RateLimit::default(),
@@ -229,6 +230,10 @@ fn fill(
     }
     if let (Some(bytes), Some(place)) = (initrd, &plan.initrd) {
         memory.write(place.pfn * 4096, bytes);
+    }
+    if let Some(ring) = plan.console {
+        // Not a table yet, so nothing is in the way.
+        domain.console.lock().open(memory.mfn(ring)).map_err(BuildError::Tables)?;
     }
     let facts = Facts {
         shared_info: domain.shared_page.0.get() << 12,

@@ -3,6 +3,7 @@
 use super::Domain;
 use super::vcpu::Vcpu;
 use crate::arch::ipi;
+use crate::console::input;
 use crate::console::log::{record, write};
 use crate::event::ports;
 use crate::machine;
@@ -131,7 +132,8 @@ pub fn retire(vcpu: Box<Vcpu>) {
 
 /// Says how a domain ended, and counts it.
 fn close(domain: &Domain) {
-    domain.console.lock().flush(domain.id);
+    domain.console.lock().close();
+    input::ended(domain.id);
     let dropped = domain.log_limit.dropped();
     if dropped != 0 {
         record!(domain.who(), DROPPED, "records={dropped}");

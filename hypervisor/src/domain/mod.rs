@@ -15,7 +15,7 @@ pub mod window;
 
 use crate::boot::archive::Archive;
 use crate::boot::{Machine, processors};
-use crate::console::guest::LineBuffer;
+use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::event::Ports;
 use crate::machine;
@@ -61,8 +61,8 @@ pub struct Domain {
     pub regions: Mutex<regions::Regions>,
     /// Counters.
     pub stats: Stats,
-    /// What the guest prints, until the line is whole.
-    pub console: Mutex<LineBuffer>,
+    /// What the guest prints, and what is typed for it.
+    pub console: Mutex<GuestConsole>,
     /// `vm_assist` types that are on, as bits.
     pub assists: AtomicU64,
     /// The guest kernel's virtual I/O privilege level.
@@ -84,6 +84,12 @@ pub fn all() -> Vec<DomainRef> {
 /// A domain by its number.
 pub fn find(id: DomId) -> Option<DomainRef> {
     DOMAINS.lock().iter().find(|domain| domain.id == id).cloned()
+}
+
+/// The next domain by number; the first, if none is given.
+pub fn after(id: Option<DomId>) -> Option<DomainRef> {
+    let domains = DOMAINS.lock();
+    domains.iter().filter(|d| id.is_none_or(|id| d.id > id)).min_by_key(|d| d.id).cloned()
 }
 
 /// Lists a domain that is being built.

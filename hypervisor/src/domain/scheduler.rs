@@ -9,6 +9,7 @@ use super::ending::{self, Ending};
 use super::vcpu::{RunState, Vcpu};
 use crate::arch::percpu::{self, cpu_number};
 use crate::arch::{entry, ipi};
+use crate::console;
 use crate::console::log::record;
 use crate::sync::Mutex;
 use crate::time::timers;
@@ -60,6 +61,7 @@ pub fn run() -> ! {
     loop {
         ipi::safe_point();
         timers::expire();
+        console::bring_input();
         match next() {
             Some(vcpu) => take_turn(vcpu),
             None => idle(),
@@ -145,7 +147,7 @@ fn nothing_can_come() -> bool {
     if !all_sleep
         || ACTIVE.load(Ordering::SeqCst) != 0
         || timers::any_armed()
-        || crate::console::takes_input()
+        || console::takes_input()
     {
         return false;
     }

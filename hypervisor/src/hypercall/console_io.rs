@@ -1,4 +1,4 @@
-//! console_io: what a guest prints before it has anything better.
+//! console_io: what a guest prints, and reads, before it has anything better.
 
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest;
@@ -14,7 +14,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub fn run(vcpu: &Vcpu, command: u64, count: u64, buffer: u64) -> Result<i64, Errno> {
     match command {
         CONSOLEIO_WRITE => write(vcpu, count, buffer).map(|()| 0),
-        CONSOLEIO_READ => Ok(0),
+        CONSOLEIO_READ => read(vcpu, count, buffer),
         _ => Err(Errno::ENOSYS),
     }
 }
@@ -29,8 +29,19 @@ fn write(vcpu: &Vcpu, count: u64, buffer: u64) -> Result<(), Errno> {
         let mut chunk = [0; CHUNK as usize];
         let bytes = &mut chunk[..(count - done).min(CHUNK) as usize];
         guest::read_bytes(bytes, buffer.wrapping_add(done))?;
-        vcpu.domain.console.lock().print(vcpu.domain.id, bytes);
+        vcpu.domain.console.lock().print(bytes);
         done += bytes.len() as u64;
     }
     Ok(())
+}
+
+/// Brings what was typed; a guest with a ring finds it there instead.
+fn read(vcpu: &Vcpu, count: u64, buffer: u64) -> Result<i64, Errno> {
+    let mut chunk = [0; CHUNK as usize];
+    // Not more than can be written: what is taken must not get lost.
+    let wanted = count.min(CHUNK) as usize;
+    guest::write_bytes(buffer, &chunk[..wanted])?;
+    let taken = vcpu.domain.console.lock().read(&mut chunk[..wanted]);
+    guest::write_bytes(buffer, &chunk[..taken])?;
+    Ok(taken as i64)
 }

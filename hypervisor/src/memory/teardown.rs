@@ -48,6 +48,7 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
 /// Frees everything of a domain that has no vCPU any more.
 pub fn release_all(domain: &Domain) {
     let (id, validator) = (domain.id, validator());
+    domain.console.lock().close();
     for seat in &domain.seats {
         if let Some(frame) = seat.forget_info(domain.shared_page.0) {
             validator.drop_writable(id, frame);

@@ -11,6 +11,7 @@ pub mod page_table_store;
 
 use crate::arch::entry::Exit;
 use crate::arch::{apic, idt};
+use crate::console;
 use crate::domain::ending::{self, Ending};
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::hypercall;
@@ -65,6 +66,7 @@ fn interrupt(vcpu: &mut Vcpu, number: u8) -> Next {
     }
     match number {
         idt::TIMER_VECTOR if timers::tick() => return Next::Yield,
+        idt::SERIAL_VECTOR => console::bring_input(),
         // Another processor wants something: the flush is done at the next safe point; the record
         // of events may have a new place.
         idt::ATTEND_VECTOR => vcpu.info = vcpu.seat().info(),

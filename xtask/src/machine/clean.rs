@@ -1,11 +1,18 @@
-//! From bytes on a serial line to lines of text: firmware draws with escape sequences.
+//! From bytes on a serial line to lines of text: firmware draws with escape sequences, and the
+//! hypervisor cancels lines that a guest hasn't finished when it has something to say itself; the
+//! guest's line comes again, whole (`hypervisor/src/console`).
 
 /// Splits a stream of bytes into clean lines.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     line: Vec<u8>,
     escape: Escape,
+    cancelled: bool,
 }
+
+/// Cancels the line that it stands in (ASCII: CAN). A terminal also breaks off an escape sequence
+/// at it.
+const CANCEL: u8 = 0x18;
 
 /// Where in an escape sequence the stream is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,12 +32,19 @@ impl Lines {
         for &byte in bytes {
             match (self.escape, byte) {
                 (_, 0x1b) => self.escape = Escape::Begun,
+                (_, CANCEL) => {
+                    self.escape = Escape::None;
+                    self.line.clear();
+                    self.cancelled = true;
+                }
                 (Escape::Begun, b'[') => self.escape = Escape::Control,
-                (Escape::Begun, _) => self.escape = Escape::None,
+                // Nothing that isn't printed belongs to a sequence, line ends least of all: a
+                // guest must not hide what comes behind its own line.
+                (Escape::Begun, 0x20..=0x7e) => self.escape = Escape::None,
                 // Parameters and intermediates go on; a byte from @ to ~ ends the sequence.
                 (Escape::Control, 0x40..=0x7e) => self.escape = Escape::None,
                 (Escape::Control, 0x20..=0x3f) => {}
-                (Escape::Control, _) | (Escape::None, _) => {
+                (Escape::Begun | Escape::Control | Escape::None, _) => {
                     self.escape = Escape::None;
                     self.take(byte, &mut each);
                 }
@@ -40,6 +54,7 @@ impl Lines {
 
     fn take(&mut self, byte: u8, each: &mut impl FnMut(String)) {
         match byte {
+            b'\n' if core::mem::take(&mut self.cancelled) => self.line.clear(),
             b'\n' => each(self.line_so_far()),
             b'\t' | 0x20..=0x7e | 0x80.. => self.line.push(byte),
             _ => {}
@@ -82,6 +97,27 @@ mod tests {
         for cut in 0..stream.len() {
             let (head, tail) = stream.split_at(cut);
             assert_eq!(lines(&[head, tail]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_line_comes_once() {
+        let stream =
+            b"[   0.1] d1 | half a \x1b[3\x18\r\n[   0.2] hv NEWS\r\n[   0.3] d1 | half a line\r\n";
+        let expected = ["[   0.2] hv NEWS", "[   0.3] d1 | half a line"];
+        for cut in 0..stream.len() {
+            let (head, tail) = stream.split_at(cut);
+            assert_eq!(lines(&[head, tail]), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn no_escape_swallows_a_line_end() {
+        for escape in ["\x1b", "\x1b[", "\x1b[1", "\x1b[1\x1b", "\x1b]0;title"] {
+            let stream = format!("a{escape}\r\nnews\r\n");
+            let found = lines(&[stream.as_bytes()]);
+            assert_eq!(found.len(), 2, "{escape:?}");
+            assert_eq!(found[1], "news", "{escape:?}");
         }
     }
 

@@ -4,6 +4,7 @@ mod clean;
 mod command;
 mod process;
 
+pub(crate) use clean::Lines;
 pub(crate) use command::{Machine, pinfold, xen};
 pub(crate) use process::{Ended, Watch, run};
 

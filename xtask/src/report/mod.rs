@@ -16,6 +16,7 @@ mod text;
 
 use crate::cli::ReportArgs;
 use crate::exit::Exit;
+use crate::machine::Lines;
 use crate::{cargo, guests, image, say};
 use anyhow::{Context, Result};
 use model::Report;
@@ -25,7 +26,7 @@ use symbols::Symbols;
 pub(crate) fn verb(args: &ReportArgs) -> Result<Exit> {
     let bytes =
         std::fs::read(&args.log).with_context(|| format!("cannot read {}", args.log.display()))?;
-    let mut report = Report::read(&String::from_utf8_lossy(&bytes));
+    let mut report = Report::read(&text_of(&bytes));
     name_addresses(&mut report, args);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -37,6 +38,15 @@ pub(crate) fn verb(args: &ReportArgs) -> Result<Exit> {
         print!("{}", text::show(&report));
     }
     Ok(Exit::Ok)
+}
+
+/// The lines of a log, which may come from a serial line as it is.
+fn text_of(bytes: &[u8]) -> String {
+    let (mut lines, mut text) = (Lines::default(), String::new());
+    let mut add = |line: String| text.extend([&line, "\n"]);
+    lines.push(bytes, &mut add);
+    lines.finish().into_iter().for_each(add);
+    text
 }
 
 /// Puts names to the addresses of the hypervisor's backtraces and of the guests.

@@ -1,0 +1,122 @@
+//! Which domain has the keyboard, and bringing it what is typed on the serial port.
+//!
+//! Ctrl-A three times in a row gives the keyboard to the next in turn: the domains by number, then
+//! the hypervisor. The guest sees the first two of them, as it would any key.
+
+use super::log::record;
+use super::serial;
+use crate::domain::{self, DomainRef};
+use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use pinfold_abi::record::Who;
+use pinfold_validator::DomId;
+
+/// Ctrl-A.
+const SWITCH: u8 = 0x01;
+/// How often in a row.
+const TIMES: u8 = 3;
+/// Bytes taken at a time: what the port's FIFO holds.
+const BATCH: usize = 16;
+
+/// Number of the domain that has the keyboard; 0: the hypervisor. The first domain has it first.
+static OWNER: AtomicU16 = AtomicU16::new(1);
+/// [`SWITCH`]es so far. Two CPUs that read the port at once may miscount: then it is pressed again.
+static PRESSED: AtomicU8 = AtomicU8::new(0);
+
+/// Whether the domain has the keyboard.
+pub fn has_keyboard(domain: DomId) -> bool {
+    OWNER.load(Ordering::Relaxed) == domain.get()
+}
+
+/// Takes what was typed and brings it where it belongs; from the timer tick, or when the port
+/// interrupts. `kick` tells a guest that its ring has changed: raises its console's port.
+pub fn poll(kick: impl Fn(&DomainRef)) {
+    loop {
+        // A console that is at work would make us wait as long as its lines take on the wire:
+        // the port keeps the bytes until next time.
+        let busy = owner().is_some_and(|domain| domain.console.is_locked());
+        let mut bytes = [0; BATCH];
+        let count = if busy { 0 } else { serial::receive(&mut bytes) };
+        if count == 0 {
+            return;
+        }
+        let mut rest = &bytes[..count];
+        while let Some(end) = switch_in(rest) {
+            bring(&rest[..end], &kick);
+            rest = &rest[end + 1..];
+            give_to(domain::after(owner().map(|domain| domain.id)));
+        }
+        bring(rest, &kick);
+    }
+}
+
+/// Brings bytes to who has the keyboard.
+fn bring(bytes: &[u8], kick: &impl Fn(&DomainRef)) {
+    if bytes.is_empty() {
+        return;
+    }
+    let Some(domain) = owner() else {
+        bytes.iter().for_each(|&key| answer(key));
+        return;
+    };
+    if domain.console.lock().type_in(bytes) {
+        kick(&domain);
+    }
+}
+
+/// The place of the key that completes a switch, if there is one.
+fn switch_in(bytes: &[u8]) -> Option<usize> {
+    let mut pressed = PRESSED.load(Ordering::Relaxed);
+    let found = bytes.iter().position(|&byte| {
+        pressed = if byte == SWITCH { pressed + 1 } else { 0 };
+        pressed == TIMES
+    });
+    PRESSED.store(if found.is_some() { 0 } else { pressed }, Ordering::Relaxed);
+    found
+}
+
+/// The domain that has the keyboard, if it is one that there is.
+fn owner() -> Option<DomainRef> {
+    match OWNER.load(Ordering::Relaxed) {
+        0 => None,
+        number => domain::find(DomId::new(number)),
+    }
+}
+
+/// Gives the keyboard to a domain, or to the hypervisor, and says so.
+fn give_to(domain: Option<DomainRef>) {
+    let number = domain.as_ref().map_or(0, |domain| domain.id.get());
+    OWNER.store(number, Ordering::Relaxed);
+    match domain {
+        Some(domain) => {
+            record!(Who::Hypervisor, INPUT, "to=d{number} name={:?}", domain.name);
+            domain.console.lock().show();
+        }
+        None => record!(Who::Hypervisor, INPUT, "to=hv keys=\"d: domains\""),
+    }
+}
+
+/// Passes the keyboard on if the domain has it: it has ended.
+pub fn ended(ended: DomId) {
+    if !has_keyboard(ended) {
+        return;
+    }
+    let next = domain::after(Some(ended)).or_else(|| domain::after(None));
+    match next.filter(|next| next.id != ended) {
+        Some(next) => give_to(Some(next)),
+        // Nobody is left to tell.
+        None => OWNER.store(0, Ordering::Relaxed),
+    }
+}
+
+/// A key for the hypervisor.
+fn answer(key: u8) {
+    if key == b'd' {
+        let mut last = None;
+        while let Some(domain) = domain::after(last) {
+            record!(Who::Hypervisor, INPUT, "domain=d{} name={:?}", domain.id, domain.name);
+            last = Some(domain.id);
+        }
+    } else {
+        record!(Who::Hypervisor, INPUT, "keys=\"d: domains; Ctrl-A three times: next domain\"");
+    }
+}
