@@ -5,6 +5,8 @@ use core::fmt;
 use crate::sync::Mutex;
 use pinfold_validator::DomId;
 use uart_16550::backend::PioBackend;
+use uart_16550::spec::registers::FifoTriggerLevel;
+use uart_16550::spec::registers::IER;
 use uart_16550::{Config, Uart16550};
 
 const COM1: u16 = 0x3f8;
@@ -50,7 +52,13 @@ impl fmt::Write for Port {
 pub fn init() {
     // SAFETY: COM1 is a serial port or nothing on every PC, and nobody else drives it.
     let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else { return };
-    if uart.init(Config::default()).is_ok() {
+    // It interrupts for what is typed, at once: people type a byte at a time.
+    let config = Config {
+        interrupts: IER::DATA_READY,
+        fifo_trigger_level: Some(FifoTriggerLevel::One),
+        ..Config::default()
+    };
+    if uart.init(config).is_ok() {
         *PORT.lock() = Some(Port { uart, unfinished: None });
     }
 }
