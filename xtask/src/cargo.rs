@@ -8,6 +8,8 @@ use std::sync::Mutex;
 
 /// The target of the hypervisor and of the guest kernels.
 pub(crate) const BARE_METAL: &str = "x86_64-unknown-none";
+/// The target of programs for the Linux guest: linked statically.
+pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
 /// The target of the bootloader.
 pub(crate) const UEFI: &str = "x86_64-unknown-uefi";
 
@@ -63,10 +65,15 @@ pub(crate) fn ensure_target(target: &str) -> Result<()> {
 
 /// Builds bare-metal packages in release mode; cargo's own words go to the terminal.
 pub(crate) fn build(packages: &[&str]) -> Result<()> {
-    ensure_target(BARE_METAL)?;
+    build_for(BARE_METAL, packages)
+}
+
+/// Builds packages in release mode for a target.
+pub(crate) fn build_for(target: &str, packages: &[&str]) -> Result<()> {
+    ensure_target(target)?;
     say::note(format!("Building {}", packages.join(", ")));
     let mut command = command();
-    command.args(["build", "--release", "--target", BARE_METAL]);
+    command.args(["build", "--release", "--target", target]);
     for package in packages {
         command.args(["-p", package]);
     }
@@ -79,5 +86,10 @@ pub(crate) fn build(packages: &[&str]) -> Result<()> {
 
 /// Where a bare-metal package's executable lies after [`build`].
 pub(crate) fn built(package: &str) -> PathBuf {
-    paths::target().join(BARE_METAL).join("release").join(package)
+    built_for(BARE_METAL, package)
+}
+
+/// Where a package's executable lies after [`build_for`].
+pub(crate) fn built_for(target: &str, package: &str) -> PathBuf {
+    paths::target().join(target).join("release").join(package)
 }

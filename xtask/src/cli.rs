@@ -44,9 +44,14 @@ Examples:
   cargo xtask run stress --cmdline \"rounds=200 seed=7\" --timeout 600
   cargo xtask run stress --on xen          the same image on Debian's Xen
   cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
+  cargo xtask run linux                    Debian's Linux, to a shell; Ctrl-A X ends it
+  cargo xtask run linux --vcpus 2 --cmdline pinfold.test
 
 With several guests, --cmdline, --initrd, --vcpus and --guest-mem are given once for all, or once
-for each guest in their order. The log is also kept in target/runs/.";
+for each guest in their order. The log is also kept in target/runs/.
+
+What is typed, or comes from a pipe, goes to the machine's serial line. On a terminal Ctrl-A X ends
+the run, and Ctrl-A Ctrl-A is one Ctrl-A for the guest.";
 
 const TEST_HELP: &str = "\
 Examples:
@@ -100,19 +105,20 @@ pub(crate) enum AccelChoice {
 /// What the guests are and get.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GuestArgs {
-    /// Names of guests in tests/guests, or paths of PV64 kernel images.
+    /// Names of guests in tests/guests, `linux` for Debian's kernel, or paths of PV64 kernels
+    /// (ELF or bzImage).
     #[arg(value_name = "GUEST", default_value = "stress")]
     pub(crate) guests: Vec<String>,
     /// A file that the guest gets as its initial ramdisk.
     #[arg(long, value_name = "FILE")]
     pub(crate) initrd: Vec<PathBuf>,
-    /// The guest's command line.
+    /// The guest's command line (for `linux`, added to its own).
     #[arg(long, value_name = "STR", allow_hyphen_values = true)]
     pub(crate) cmdline: Vec<String>,
     /// Virtual processors of the guest.
     #[arg(long, value_name = "N")]
     pub(crate) vcpus: Vec<u32>,
-    /// Memory of the guest (64M if not given).
+    /// Memory of the guest (64M if not given, 512M for `linux`).
     #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub(crate) guest_mem: Vec<Size>,
 }
@@ -123,21 +129,21 @@ pub(crate) struct RunArgs {
     /// The guests.
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
-    /// Processors of the machine.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) smp: u16,
-    /// Memory of the machine.
-    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = Size::parse)]
-    pub(crate) mem: Size,
+    /// Processors of the machine (as many as the guest with the most, if not given).
+    #[arg(long, value_name = "N")]
+    pub(crate) smp: Option<u16>,
+    /// Memory of the machine (512M, or what the guests need, if not given).
+    #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
+    pub(crate) mem: Option<Size>,
     /// How QEMU runs the processor.
     #[arg(long, value_enum, default_value_t = AccelChoice::Auto)]
     pub(crate) accel: AccelChoice,
     /// What the guest runs on.
     #[arg(long, value_enum, default_value_t = Host::Pinfold)]
     pub(crate) on: Host,
-    /// Time limit in seconds.
-    #[arg(long, value_name = "SECS", default_value_t = 300)]
-    pub(crate) timeout: u64,
+    /// Time limit in seconds (300 if not given; none for Linux's shell on a terminal).
+    #[arg(long, value_name = "SECS")]
+    pub(crate) timeout: Option<u64>,
     /// Where the serial log goes as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,

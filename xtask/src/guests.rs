@@ -2,7 +2,7 @@
 
 use crate::cargo;
 use crate::cli::GuestArgs;
-use crate::paths;
+use crate::{linux, paths};
 use anyhow::{Context, Result, bail};
 use pinfold_image::size::Size;
 use std::collections::BTreeSet;
@@ -40,6 +40,17 @@ impl Guest {
             memory: DEFAULT_MEMORY,
         }
     }
+
+    /// Debian's Linux. Its first root is made unless another one is given.
+    pub(crate) fn linux(name: &str, initrd: Option<PathBuf>) -> Result<Guest> {
+        let initrd = initrd.map_or_else(linux::initramfs, Ok)?;
+        Ok(Guest {
+            initrd: Some(initrd),
+            cmdline: linux::command_line(""),
+            memory: linux::MEMORY,
+            ..Guest::new(name, linux::kernel()?)
+        })
+    }
 }
 
 /// The names of the guests in `tests/guests`.
@@ -55,48 +66,77 @@ pub(crate) fn known() -> Vec<String> {
     names
 }
 
-/// Which package a guest is, if it is one of ours. A name with a slash is always a path.
-fn package(guest: &str) -> Result<Option<String>> {
-    let known = known();
-    if known.iter().any(|name| name == guest) {
-        return Ok(Some(guest.into()));
+/// Where a guest's kernel comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// A package in tests/guests.
+    Ours(String),
+    /// Debian's kernel.
+    Linux,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Source {
+    /// What a word on the command line means. A word with a slash is always a path.
+    fn of(guest: &str) -> Result<Source> {
+        let known = known();
+        if known.iter().any(|name| name == guest) {
+            return Ok(Source::Ours(guest.into()));
+        }
+        if guest == linux::NAME {
+            return Ok(Source::Linux);
+        }
+        if Path::new(guest).is_file() {
+            return Ok(Source::File(guest.into()));
+        }
+        bail!(
+            "`{guest}` is neither a guest in tests/guests ({}), nor `{}`, nor a file",
+            known.join(", "),
+            linux::NAME
+        )
     }
-    if Path::new(guest).is_file() {
-        return Ok(None);
-    }
-    bail!("`{guest}` is neither a guest in tests/guests ({}) nor a file", known.join(", "))
 }
 
 /// Builds what must be built and settles every guest's particulars.
 pub(crate) fn resolve(args: &GuestArgs, also_build: &[&str]) -> Result<Vec<Guest>> {
-    let packages: Vec<Option<String>> =
-        args.guests.iter().map(|guest| package(guest)).collect::<Result<_>>()?;
-    let ours: BTreeSet<&str> =
-        packages.iter().flatten().map(String::as_str).chain(also_build.iter().copied()).collect();
+    let sources: Vec<Source> =
+        args.guests.iter().map(|guest| Source::of(guest)).collect::<Result<_>>()?;
+    let packages = sources.iter().filter_map(|source| match source {
+        Source::Ours(package) => Some(package.as_str()),
+        Source::Linux | Source::File(_) => None,
+    });
+    let ours: BTreeSet<&str> = packages.chain(also_build.iter().copied()).collect();
     if !ours.is_empty() {
         cargo::build(&ours.into_iter().collect::<Vec<_>>())?;
     }
     let count = args.guests.len();
     let mut guests: Vec<Guest> = Vec::new();
-    for (index, (word, package)) in args.guests.iter().zip(&packages).enumerate() {
-        let kernel = match package {
-            Some(package) => cargo::built(package),
-            None => PathBuf::from(word),
-        };
+    for (index, (word, source)) in args.guests.iter().zip(&sources).enumerate() {
+        let name = unique_name(word, &guests);
         let initrd = pick(&args.initrd, index, count, "--initrd")?.cloned();
         if let Some(file) = &initrd {
             std::fs::metadata(file).with_context(|| format!("--initrd {}", file.display()))?;
         }
-        guests.push(Guest {
-            name: unique_name(word, &guests),
-            kernel,
-            initrd,
-            cmdline: pick(&args.cmdline, index, count, "--cmdline")?.cloned().unwrap_or_default(),
-            vcpus: pick(&args.vcpus, index, count, "--vcpus")?.copied().unwrap_or(1),
-            memory: pick(&args.guest_mem, index, count, "--guest-mem")?
-                .copied()
-                .unwrap_or(DEFAULT_MEMORY),
-        });
+        let mut guest = match source {
+            Source::Ours(package) => Guest::new(&name, cargo::built(package)),
+            Source::Linux => Guest::linux(&name, initrd.clone())?,
+            Source::File(file) => Guest::new(&name, file.clone()),
+        };
+        guest.initrd = initrd.or(guest.initrd);
+        if let Some(words) = pick(&args.cmdline, index, count, "--cmdline")? {
+            guest.cmdline = match source {
+                Source::Linux => linux::command_line(words),
+                Source::Ours(_) | Source::File(_) => words.clone(),
+            };
+        }
+        if let Some(vcpus) = pick(&args.vcpus, index, count, "--vcpus")? {
+            guest.vcpus = *vcpus;
+        }
+        if let Some(memory) = pick(&args.guest_mem, index, count, "--guest-mem")? {
+            guest.memory = *memory;
+        }
+        guests.push(guest);
     }
     Ok(guests)
 }

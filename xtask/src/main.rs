@@ -13,6 +13,7 @@ mod exit;
 mod fetch;
 mod guests;
 mod image;
+mod linux;
 mod machine;
 mod paths;
 mod ramdisk;

@@ -1,6 +1,7 @@
 //! The ramdisk that the hypervisor gets: a tar archive with the manifest and the guests' files.
 
 use crate::guests::Guest;
+use crate::linux::bzimage;
 use anyhow::{Context, Result};
 use pinfold_image::manifest::{DomainConfig, Exit, FILE_NAME, LogLevel, Manifest};
 use std::path::Path;
@@ -14,7 +15,7 @@ pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
     let mut domains = Vec::new();
     for guest in guests {
         let kernel = format!("{}.kernel", guest.name);
-        files.push((kernel.clone(), read(&guest.kernel)?));
+        files.push((kernel.clone(), read_kernel(&guest.kernel)?));
         let mut initrd = None;
         if let Some(file) = &guest.initrd {
             let name = format!("{}.initrd", guest.name);
@@ -37,6 +38,15 @@ pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A kernel as the hypervisor reads it: of Linux's boot image, the ELF file in it.
+fn read_kernel(path: &Path) -> Result<Vec<u8>> {
+    let file = read(path)?;
+    if !bzimage::is_one(&file) {
+        return Ok(file);
+    }
+    bzimage::kernel(&file).with_context(|| format!("{}", path.display()))
 }
 
 fn pack(files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {

@@ -3,10 +3,11 @@
 use crate::cli::{Host, RunArgs};
 use crate::exit::Exit;
 use crate::guests::{self, Guest};
-use crate::machine::{self, Ended, Machine, Watch};
+use crate::machine::{self, Ended, Input, Machine, Watch, keyboard};
 use crate::verdict::{self, Verdict};
-use crate::{accel, cargo, image, paths, ramdisk, say};
+use crate::{accel, cargo, image, linux, paths, ramdisk, say};
 use anyhow::{Context, Result, bail};
+use pinfold_image::size::Size;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,8 +22,33 @@ pub(crate) struct Plan {
     pub(crate) machine: Machine,
     /// The time limit.
     pub(crate) limit: Option<Duration>,
+    /// What the machine's serial line gets.
+    pub(crate) input: Input,
     /// The folder of the run's files, made with [`paths::run_dir`].
     pub(crate) dir: PathBuf,
+}
+
+/// Time limit in seconds unless it is said.
+const LIMIT: u64 = 300;
+/// Memory of the machine unless it is said or the guests need more.
+const MEMORY: Size = Size(512 << 20);
+/// What a machine has beside its guests' memory: the firmware's, the hypervisor's, and the boot
+/// archive with the guests' files, which is 50 MB with Linux in it.
+const BESIDE_GUESTS: u64 = 384 << 20;
+
+/// Processors for these guests: all that the one with the most can use at once.
+pub(crate) fn processors_for(guests: &[Guest]) -> u16 {
+    let most = guests.iter().map(|guest| guest.vcpus).max().unwrap_or(1);
+    u16::try_from(most).unwrap_or(u16::MAX).max(1)
+}
+
+/// Memory of a machine for these guests.
+pub(crate) fn memory_for(guests: &[Guest]) -> Size {
+    let guests =
+        guests.iter().fold(0, |sum: u64, guest| sum.saturating_add(guest.memory.bytes()));
+    // A guest with more memory than any machine is for the hypervisor to refuse, not for QEMU.
+    let wanted = guests.saturating_add(BESIDE_GUESTS);
+    if wanted > 16 << 30 { MEMORY } else { Size(wanted).max(MEMORY) }
 }
 
 /// What a run left behind.
@@ -49,7 +75,7 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
             _ => bail!("Xen starts exactly one guest here: name one"),
         },
     };
-    let ended = machine::run(qemu, &log, plan.limit, watch)?;
+    let ended = machine::run(qemu, &log, plan.limit, plan.input, watch)?;
     Ok(Done { ended, log })
 }
 
@@ -62,18 +88,25 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     let on = if args.on == Host::Pinfold { "pinfold" } else { "xen" };
     let dir = paths::run_dir(&format!("{}-{on}", names.join("+")))?;
     let machine = Machine {
-        smp: args.smp,
-        mem: args.mem,
+        smp: args.smp.unwrap_or_else(|| processors_for(&guests)),
+        mem: args.mem.unwrap_or_else(|| memory_for(&guests)),
         accel,
         icount: args.icount,
         gdb: args.gdb,
         screen: args.boot_log,
     };
-    let limit = (!args.gdb).then(|| Duration::from_secs(args.timeout));
-    let plan = Plan { on: args.on, guests, machine, limit, dir };
+    let shell = keyboard::is_here() && args.guest.guests.iter().any(|guest| guest == linux::NAME);
+    let limit = match args.timeout {
+        None if args.gdb || shell => None,
+        given => Some(Duration::from_secs(given.unwrap_or(LIMIT))),
+    };
+    let plan = Plan { on: args.on, guests, machine, limit, input: Input::Stdin, dir };
     say::note(format!("{} on {on}, accelerator {accel:?} ({why})", names.join(" and ")));
     if args.gdb {
         say::note(attach_line(&plan));
+    }
+    if keyboard::is_here() {
+        say::note("the keyboard is the guest's; Ctrl-A X ends the run");
     }
     let verdict = match args.on {
         Host::Pinfold => on_pinfold(&plan, args)?,
@@ -91,17 +124,21 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
 
 fn on_pinfold(plan: &Plan, args: &RunArgs) -> Result<Verdict> {
     let mut facts = verdict::pinfold::Facts::default();
+    let mut screen = Screen::default();
     let mut waiting = Some(say::Step::start("Waiting for the firmware (a few seconds)"));
     let done = start(plan, |line| {
         facts.line(line);
         // What the firmware draws before the first record is of no interest.
         if facts.alive || args.boot_log {
             waiting = None;
-            println!("{line}");
+            return screen.line(line);
         }
         Watch::On
     })?;
     drop(waiting);
+    if done.ended == Ended::Quit {
+        return Ok(Verdict::quit());
+    }
     if !facts.alive {
         say::note("the hypervisor printed nothing; the end of what the firmware printed:");
         tail(&done.log, 12).iter().for_each(|line| eprintln!("    {line}"));
@@ -114,11 +151,32 @@ fn on_pinfold(plan: &Plan, args: &RunArgs) -> Result<Verdict> {
 
 fn on_xen(plan: &Plan) -> Result<Verdict> {
     let mut facts = verdict::xen::Facts::default();
+    let mut screen = Screen::default();
     let done = start(plan, |line| {
-        println!("{line}");
-        facts.line(line)
+        let shown = screen.line(line);
+        if facts.line(line) == Watch::Enough { Watch::Enough } else { shown }
     })?;
+    if done.ended == Ended::Quit {
+        return Ok(Verdict::quit());
+    }
     Ok(verdict::xen::judge(&facts, &done.ended))
+}
+
+/// What a person sees: whole lines, or every byte from the first line on where somebody types.
+#[derive(Debug, Default)]
+struct Screen {
+    live: bool,
+}
+
+impl Screen {
+    fn line(&mut self, line: &str) -> Watch {
+        if self.live {
+            return Watch::On;
+        }
+        println!("{line}");
+        self.live = keyboard::is_here();
+        if self.live { Watch::Live } else { Watch::On }
+    }
 }
 
 /// The line that attaches gdb with symbols.

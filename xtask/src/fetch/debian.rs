@@ -66,6 +66,27 @@ pub(crate) fn unpack(package: &str, into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The first package that `package` depends on and whose name begins with `prefix`.
+pub(crate) fn dependency(package: &str, prefix: &str) -> Result<String> {
+    if !present() || !which("apt-cache") {
+        bail!("{package} is a Debian package, and this machine has no apt-get");
+    }
+    let look = || -> Result<Option<String>> {
+        let output = Command::new("apt-cache").args(["depends", package]).output()?;
+        Ok(dependency_in(&String::from_utf8_lossy(&output.stdout), prefix))
+    };
+    if look()?.is_none() && is_root() {
+        // The package lists are missing or old; only root can renew them.
+        apt(&["update"], &paths::root())?;
+    }
+    look()?.with_context(|| format!("apt-cache knows no {prefix}* that {package} depends on"))
+}
+
+fn dependency_in(listing: &str, prefix: &str) -> Option<String> {
+    let names = listing.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names.map(str::trim).find(|name| name.starts_with(prefix)).map(str::to_owned)
+}
+
 /// Installs a package; root only.
 pub(crate) fn install(package: &str) -> Result<()> {
     let _step = say::Step::start(format!("Installing the Debian package {package}"));
@@ -97,4 +118,17 @@ pub(crate) fn checked(command: &mut Command) -> Result<()> {
         bail!("{name} {}: {}\n{}", args.join(" "), output.status, last.join("\n"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dependency_is_found_by_its_prefix() {
+        let listing = "linux-image-amd64\n  Depends: other\n  Depends: linux-image-6.1-amd64\n";
+        let found = dependency_in(listing, "linux-image-");
+        assert_eq!(found.as_deref(), Some("linux-image-6.1-amd64"));
+        assert_eq!(dependency_in("linux-image-amd64\n  Suggests: linux-image-x\n", "linux"), None);
+    }
 }

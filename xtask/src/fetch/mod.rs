@@ -7,5 +7,6 @@
 pub(crate) mod bootloader;
 pub(crate) mod debian;
 pub(crate) mod firmware;
+pub(crate) mod linux;
 pub(crate) mod qemu;
 pub(crate) mod xen;

@@ -2,11 +2,12 @@
 
 mod clean;
 mod command;
+pub(crate) mod keyboard;
 mod process;
 
 pub(crate) use clean::Lines;
 pub(crate) use command::{Machine, pinfold, xen};
-pub(crate) use process::{Ended, Watch, run};
+pub(crate) use process::{Ended, Input, Watch, run};
 
 /// QEMU's exit status when a kernel writes `code` to the debug-exit port.
 pub(crate) const fn debug_exit(code: u8) -> i32 {

@@ -1,6 +1,7 @@
 //! Running QEMU: its serial line is read as it comes, its time is limited.
 
 use super::clean::Lines;
+use super::keyboard::{self, Terminal};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -18,6 +19,17 @@ pub(crate) enum Ended {
     Enough,
     /// It was ended at the time limit.
     TimedOut,
+    /// It was ended from the keyboard.
+    Quit,
+}
+
+/// Where the serial line's input comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// There is none.
+    Nothing,
+    /// What this tool gets on its standard input.
+    Stdin,
 }
 
 /// What the watcher of a line wants.
@@ -25,6 +37,9 @@ pub(crate) enum Ended {
 pub(crate) enum Watch {
     /// Go on.
     On,
+    /// Go on, and from here copy every byte to standard output as it comes: somebody is typing,
+    /// and a prompt does not end its line.
+    Live,
     /// This line was the last one of interest: end QEMU.
     Enough,
 }
@@ -39,19 +54,78 @@ impl Drop for Guard {
     }
 }
 
+/// What the threads around QEMU report.
+enum Event {
+    /// Bytes from the serial line.
+    Serial(Vec<u8>),
+    /// The serial line is closed: QEMU is ending.
+    Closed,
+    /// The person at the keyboard wants the end.
+    Quit,
+}
+
+/// The serial line's way from QEMU to the log, the watcher and, once it is live, the screen.
+struct Output<'a, W> {
+    log: BufWriter<File>,
+    lines: Lines,
+    live: bool,
+    enough: bool,
+    watch: &'a mut W,
+}
+
+impl<W: FnMut(&str) -> Watch> Output<'_, W> {
+    fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        for byte in bytes {
+            if self.live {
+                out.write_all(&[*byte])?;
+            }
+            let (log, live, enough, watch) =
+                (&mut self.log, &mut self.live, &mut self.enough, &mut self.watch);
+            self.lines.push(&[*byte], |line| {
+                let _ = writeln!(log, "{line}");
+                match watch(&line) {
+                    Watch::On => {}
+                    Watch::Live => *live = true,
+                    Watch::Enough => *enough = true,
+                }
+            });
+        }
+        out.flush()?;
+        // Someone may be following the file.
+        self.log.flush()
+    }
+
+    /// A last line that was not ended.
+    fn finish(&mut self) -> std::io::Result<()> {
+        if let Some(line) = self.lines.finish() {
+            writeln!(self.log, "{line}")?;
+            (self.watch)(&line);
+        }
+        if self.live {
+            println!();
+        }
+        self.log.flush()
+    }
+}
+
 /// Starts QEMU, writes its serial line to `log`, shows each line to `watch`, and waits for it.
 /// `limit` of `None` waits for ever.
 pub(crate) fn run(
     mut qemu: Command,
     log: &Path,
     limit: Option<Duration>,
+    input: Input,
     mut watch: impl FnMut(&str) -> Watch,
 ) -> Result<Ended> {
     let started = Instant::now();
-    let mut log = BufWriter::new(
+    let log = BufWriter::new(
         File::create(log).with_context(|| format!("cannot write {}", log.display()))?,
     );
-    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let lines = Lines::default();
+    let mut output = Output { log, lines, live: false, enough: false, watch: &mut watch };
+    qemu.stdin(if input == Input::Stdin { Stdio::piped() } else { Stdio::null() });
+    qemu.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(qemu.spawn().context("cannot start QEMU")?);
     let mut serial = child.0.stdout.take().context("QEMU has no output")?;
     let mut errors = child.0.stderr.take().context("QEMU has no error output")?;
@@ -61,51 +135,51 @@ pub(crate) fn run(
         let _ = errors.read_to_string(&mut text);
         text
     });
-    let (sender, receiver) = mpsc::channel::<Vec<u8>>();
+    let (sender, receiver) = mpsc::channel::<Event>();
+    let _terminal = child.0.stdin.take().and_then(|line| {
+        let terminal = Terminal::take();
+        let (sender, is_terminal) = (sender.clone(), terminal.is_some());
+        // It sits in a read that nothing ends but the end of this process.
+        std::thread::spawn(move || {
+            if keyboard::forward(line, is_terminal) {
+                let _ = sender.send(Event::Quit);
+            }
+        });
+        terminal
+    });
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count) = serial.read(&mut buffer) {
-            if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
+            if count == 0 || sender.send(Event::Serial(buffer[..count].to_vec())).is_err() {
                 break;
             }
         }
+        let _ = sender.send(Event::Closed);
     });
 
-    let mut lines = Lines::default();
-    let mut enough = false;
     loop {
         let left = match limit {
             Some(limit) => limit.saturating_sub(started.elapsed()),
             None => Duration::from_secs(3600),
         };
         match receiver.recv_timeout(left) {
-            Ok(bytes) => {
-                lines.push(&bytes, |line| {
-                    let _ = writeln!(log, "{line}");
-                    enough |= watch(&line) == Watch::Enough;
-                });
-                // Someone may be following the file.
-                log.flush().context("cannot write the log")?;
+            Ok(Event::Serial(bytes)) => output.bytes(&bytes).context("cannot write the log")?,
+            Ok(Event::Closed) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Event::Quit) => {
+                output.finish()?;
+                return Ok(Ended::Quit);
             }
-            Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if enough {
+        if output.enough {
             return Ok(Ended::Enough);
         }
         if limit.is_some_and(|limit| started.elapsed() >= limit) {
-            if let Some(line) = lines.finish() {
-                writeln!(log, "{line}")?;
-                watch(&line);
-            }
+            output.finish()?;
             return Ok(Ended::TimedOut);
         }
     }
-    if let Some(line) = lines.finish() {
-        writeln!(log, "{line}")?;
-        watch(&line);
-    }
-    log.flush()?;
+    output.finish()?;
     let status = child.0.wait().context("cannot wait for QEMU")?;
     Ok(Ended::Exited(status.code(), errors.join().unwrap_or_default()))
 }
@@ -123,7 +197,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let mut seen = Vec::new();
-        let ended = run(command, &log, Some(Duration::from_millis(limit)), |line| {
+        let ended = run(command, &log, Some(Duration::from_millis(limit)), Input::Nothing, |line| {
             seen.push(line.to_owned());
             if line == stop { Watch::Enough } else { Watch::On }
         })

@@ -6,7 +6,7 @@ use crate::cargo;
 use crate::cli::Host;
 use crate::exit::Exit;
 use crate::guests::{DEFAULT_MEMORY, Guest};
-use crate::machine::{Ended, Machine, Watch};
+use crate::machine::{Ended, Input, Machine, Watch};
 use crate::run::{Plan, start};
 use crate::verdict::{self, Said, Verdict};
 use pinfold_image::size::Size;
@@ -196,6 +196,7 @@ impl Case {
                 screen: false,
             },
             limit: Some(Duration::from_secs(self.limit)),
+            input: Input::Nothing,
             dir: dir.to_path_buf(),
         };
         let mut missing = self.says.clone();

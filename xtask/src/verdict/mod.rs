@@ -31,6 +31,11 @@ impl Verdict {
         Verdict { exit, why: why.into() }
     }
 
+    /// The run was ended by the person who watched it.
+    pub(crate) fn quit() -> Verdict {
+        Verdict::new(Exit::Ok, trouble(&Ended::Quit))
+    }
+
     /// True if all ended well.
     pub(crate) fn is_ok(&self) -> bool {
         self.exit == Exit::Ok
@@ -87,5 +92,6 @@ fn trouble(ended: &Ended) -> String {
         Ended::Exited(None, errors) => format!("QEMU was killed: {}", errors.trim()),
         Ended::Enough => "the run was ended before its last record".into(),
         Ended::TimedOut => "the time limit ran out".into(),
+        Ended::Quit => "the run was ended from the keyboard".into(),
     }
 }

@@ -58,7 +58,10 @@ impl Facts {
         if words.starts_with("Domain 0 (vcpu#") && words.contains("crashed") {
             self.crashed = Some(words.trim_end_matches(':').into());
         }
-        if words.starts_with("Hardware Dom0 halted") || words.starts_with("Hardware Dom0 shutdown")
+        // The last one: the guest switched the machine off by itself, as Linux does.
+        if words.starts_with("Hardware Dom0 halted")
+            || words.starts_with("Hardware Dom0 shutdown")
+            || words.starts_with("Entering ACPI S5 state")
         {
             self.powered_off = true;
             return Watch::Enough;
@@ -109,6 +112,7 @@ mod tests {
         let halted = "(XEN) Hardware Dom0 halted: halting machine";
         assert_eq!(judged(&format!("VERDICT pass n=1\n{halted}"), &quit), Exit::Ok);
         assert_eq!(judged(halted, &quit), Exit::Ok);
+        assert_eq!(judged("(XEN) Entering ACPI S5 state.", &quit), Exit::Ok);
         assert_eq!(judged(&format!("VERDICT fail n=1\n{halted}"), &quit), Exit::GuestFailed);
         assert_eq!(judged("VERDICT pass n=1", &quit), Exit::Host);
         assert_eq!(judged("VERDICT pass n=1", &Ended::TimedOut), Exit::TimedOut);
