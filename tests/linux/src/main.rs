@@ -1,1 +1,3 @@
-fn main(){}
+//! A program for the Linux guest.
+
+fn main() {}
