@@ -74,7 +74,14 @@ fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> 
     let machine =
         Machine { smp: 1, mem: MEMORY, accel: Accel::Tcg, icount: true, gdb: false, screen: false };
     let limit = Some(Duration::from_secs(timeout));
-    let plan = Plan { on, guests: guests.to_vec(), machine, limit, input: Input::Nothing, dir: paths::run_dir(name)? };
+    let plan = Plan {
+        on,
+        guests: guests.to_vec(),
+        machine,
+        limit,
+        input: Input::Nothing,
+        dir: paths::run_dir(name)?,
+    };
     let mut rows = Rows::new();
     let verdict = match on {
         Host::Pinfold => {

@@ -2,7 +2,7 @@
 
 use crate::cli::AccelChoice;
 use crate::exit::Exit;
-use crate::fetch::{bootloader, debian, firmware, qemu, xen};
+use crate::fetch::{bootloader, debian, firmware, linux, qemu, xen};
 use crate::{accel, cargo, paths};
 use anyhow::Result;
 
@@ -57,13 +57,19 @@ pub(crate) fn verb() -> Result<Exit> {
         program if program.is_file() => Found::Yes(paths::shown(&program)),
         _ => Found::Later("built with cargo when first needed (about 20 s)"),
     };
+    let linux = match linux::found() {
+        Some(kernel) => Found::Yes(paths::shown(&kernel)),
+        None => fetched(linux::PACKAGE),
+    };
     let things = [
         ("Rust for the hypervisor", target(cargo::BARE_METAL)),
         ("Rust for the bootloader", target(cargo::UEFI)),
+        ("Rust for Linux's programs", target(cargo::MUSL)),
         ("UEFI bootloader", bootloader),
         ("QEMU", qemu),
         ("UEFI firmware (OVMF)", firmware),
         ("Xen (for --on xen)", xen),
+        ("Linux (the guest `linux`)", linux),
     ];
     let mut all_well = true;
     for (name, found) in things {
@@ -75,10 +81,10 @@ pub(crate) fn verb() -> Result<Exit> {
                 ("MISSING", how)
             }
         };
-        println!("{mark}  {name:<24}  {text}");
+        println!("{mark}  {name:<26}  {text}");
     }
     let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
-    println!("ok       {:<24}  {accel:?}: {why}", "Accelerator");
+    println!("ok       {:<26}  {accel:?}: {why}", "Accelerator");
     println!(
         "{}",
         if all_well { "Everything is there, or comes by itself." } else { "Get what is MISSING." }

@@ -44,8 +44,7 @@ pub(crate) fn processors_for(guests: &[Guest]) -> u16 {
 
 /// Memory of a machine for these guests.
 pub(crate) fn memory_for(guests: &[Guest]) -> Size {
-    let guests =
-        guests.iter().fold(0, |sum: u64, guest| sum.saturating_add(guest.memory.bytes()));
+    let guests = guests.iter().fold(0, |sum: u64, guest| sum.saturating_add(guest.memory.bytes()));
     // A guest with more memory than any machine is for the hypervisor to refuse, not for QEMU.
     let wanted = guests.saturating_add(BESIDE_GUESTS);
     if wanted > 16 << 30 { MEMORY } else { Size(wanted).max(MEMORY) }

@@ -140,7 +140,7 @@ fn kernel_elf(bytes: &[u8]) -> Result<&[u8], ImageError> {
     if bytes.get(BOOT_MAGIC) == Some(b"HdrS".as_slice()) {
         return Err(ImageError::Malformed {
             field: "header",
-            problem: "a compressed boot image (bzImage); give the ELF file inside of it",
+            problem: "a compressed boot image (bzImage); give the ELF file inside of it, as cargo xtask run does",
         });
     }
     Ok(bytes)

@@ -1,1 +1,7 @@
+<<<<<<< HEAD
 fn main(){}
+=======
+//! A program for the Linux guest.
+
+fn main() {}
+>>>>>>> l

@@ -53,8 +53,7 @@ impl Archive {
         // Inode, mode, owner, group, links, time, size, the device the file lies on, the device
         // it is, the name's bytes with the NUL, and a checksum that this format leaves at zero.
         let name = path.len() as u32 + 1;
-        let fields =
-            [self.entries, mode, 0, 0, links, 0, length, 0, 0, major, minor, name, 0];
+        let fields = [self.entries, mode, 0, 0, links, 0, length, 0, 0, major, minor, name, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn needs_and_wishes_are_read() {
-        let info = "license=GPL\0depends=libcrc32c,xfs-a\0softdep=pre: crc32c other-one\0depends=\0";
+        let info =
+            "license=GPL\0depends=libcrc32c,xfs-a\0softdep=pre: crc32c other-one\0depends=\0";
         assert_eq!(needs(info).collect::<Vec<_>>(), ["libcrc32c", "xfs_a"]);
         assert_eq!(wishes(info).collect::<Vec<_>>(), ["crc32c", "other_one"]);
         assert_eq!(needs("name=brd\0depends=\0").count(), 0);

@@ -31,11 +31,7 @@ pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Comm
     let firmware = fetch::firmware::ensure()?;
     let vars = dir.join("vars.fd");
     std::fs::copy(&firmware.vars, &vars).context("cannot copy the firmware's variables")?;
-    let cpu = match machine.accel {
-        Accel::Kvm => "host",
-        Accel::Tcg => "max",
-    };
-    let mut qemu = common(machine, cpu)?;
+    let mut qemu = common(machine)?;
     qemu.args([
         "-drive",
         &format!("if=pflash,format=raw,readonly=on,file={}", text(&firmware.code)?),
@@ -49,11 +45,6 @@ pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Comm
 /// QEMU for Xen: the guest is Xen's first domain.
 pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
     let program = fetch::xen::ensure()?;
-    let cpu = match machine.accel {
-        Accel::Kvm => "host",
-        // With SMAP, QEMU's translator faults Xen's own guarded accesses to guest memory.
-        Accel::Tcg => "max,-smap",
-    };
     // A comma ends a module's command line for QEMU; two stand for one.
     let mut modules = format!("{} {}", text(&guest.kernel)?, guest.cmdline.replace(',', ",,"));
     if let Some(initrd) = &guest.initrd {
@@ -65,12 +56,19 @@ pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
          dom0_mem={0},max:{0} dom0_max_vcpus={1}",
         guest.memory, guest.vcpus
     );
-    let mut qemu = common(machine, cpu)?;
+    let mut qemu = common(machine)?;
     qemu.arg("-kernel").arg(program).args(["-initrd", &modules, "-append", &options]);
     Ok(qemu)
 }
 
-fn common(machine: &Machine, cpu: &str) -> Result<Command> {
+fn common(machine: &Machine) -> Result<Command> {
+    let cpu = match machine.accel {
+        Accel::Kvm => "host",
+        // QEMU's translator (7.2) gets SMAP wrong twice. It faults Xen's own guarded accesses to
+        // guest memory, and it faults `iretq` in ring 3, which reads its frame as if it were
+        // the kernel: a PV guest's kernel is in ring 3, and Linux returns with it.
+        Accel::Tcg => "max,-smap",
+    };
     let program = fetch::qemu::ensure()?;
     // However this tool ends, QEMU must not outlive it.
     let mut qemu = if debian::which("setpriv") {

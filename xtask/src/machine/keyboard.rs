@@ -22,8 +22,7 @@ pub(super) struct Terminal {
 /// (one in the background would be stopped).
 pub(crate) fn is_here() -> bool {
     let stdin = std::io::stdin();
-    stdin.is_terminal()
-        && tcgetpgrp(&stdin).is_ok_and(|front| front == rustix::process::getpgrp())
+    stdin.is_terminal() && tcgetpgrp(&stdin).is_ok_and(|front| front == rustix::process::getpgrp())
 }
 
 impl Terminal {

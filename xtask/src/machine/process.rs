@@ -197,11 +197,12 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let mut seen = Vec::new();
-        let ended = run(command, &log, Some(Duration::from_millis(limit)), Input::Nothing, |line| {
-            seen.push(line.to_owned());
-            if line == stop { Watch::Enough } else { Watch::On }
-        })
-        .unwrap();
+        let ended =
+            run(command, &log, Some(Duration::from_millis(limit)), Input::Nothing, |line| {
+                seen.push(line.to_owned());
+                if line == stop { Watch::Enough } else { Watch::On }
+            })
+            .unwrap();
         let text = std::fs::read_to_string(&log).unwrap();
         std::fs::remove_file(&log).unwrap();
         (ended, seen, text)
