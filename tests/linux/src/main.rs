@@ -1,7 +1,3 @@
-<<<<<<< HEAD
-fn main(){}
-=======
 //! A program for the Linux guest.
 
 fn main() {}
->>>>>>> l
