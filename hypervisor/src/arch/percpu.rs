@@ -107,9 +107,8 @@ impl PerCpu {
 
     /// Offsets in a record of the guard pages below the exception stacks: nothing is mapped there.
     pub fn guard_pages() -> impl Iterator<Item = u64> {
-        (0..4).map(|index| {
-            (offset_of!(PerCpu, stacks) + index * size_of::<ExceptionStack>()) as u64
-        })
+        (0..4)
+            .map(|index| (offset_of!(PerCpu, stacks) + index * size_of::<ExceptionStack>()) as u64)
     }
 
     /// Physical address of the GDT page.

@@ -54,9 +54,8 @@ pub fn seconds_since_1970() -> Option<u64> {
 }
 
 fn convert(reading: [u8; 6], status: u8) -> Option<u64> {
-    let number = |raw: u8| {
-        u64::from(if status & BINARY != 0 { raw } else { (raw >> 4) * 10 + (raw & 0xf) })
-    };
+    let number =
+        |raw: u8| u64::from(if status & BINARY != 0 { raw } else { (raw >> 4) * 10 + (raw & 0xf) });
     let [seconds, minutes, hours, day, month, year] = reading;
     let mut hour = number(if status & HOURS_24 != 0 { hours } else { hours & !AFTERNOON });
     if status & HOURS_24 == 0 {

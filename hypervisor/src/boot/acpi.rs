@@ -1,10 +1,10 @@
 //! What the ACPI tables say: how many processors there are, and where a timer of known rate is.
 
+use crate::arch::percpu::MAX_CPUS;
 use crate::memory::direct_map;
 use acpi::address::AddressSpace;
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
-use crate::arch::percpu::MAX_CPUS;
 use acpi::{AcpiHandler, AcpiTables, PhysicalMapping};
 use arrayvec::ArrayVec;
 use core::ptr::NonNull;

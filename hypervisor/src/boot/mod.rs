@@ -88,12 +88,7 @@ fn entry(info: &'static mut BootInfo) -> ! {
         tables.io_apic.map(|io_apic| io_apic.address),
     );
     memory::plan(frames, &regions, root);
-    MACHINE.call_once(|| Machine {
-        regions,
-        archive,
-        tables,
-        protections,
-    });
+    MACHINE.call_once(|| Machine { regions, archive, tables, protections });
     // SAFETY: the tables map the running image at its address, and a stack that is unused so far.
     unsafe { paging::switch(root, layout::stack_top(0), on_own_stack) }
 }

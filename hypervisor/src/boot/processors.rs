@@ -189,9 +189,8 @@ impl Trampoline {
         direct_map::write_bytes(page, 0, code);
         let gdt = base + (PARAMETERS + core::mem::offset_of!(Parameters, gdt)) as u64;
         // SAFETY: the page is ours, the parameters fit behind the code.
-        let parameters = unsafe {
-            &mut *direct_map::frame(page).add(PARAMETERS).cast::<Parameters>()
-        };
+        let parameters =
+            unsafe { &mut *direct_map::frame(page).add(PARAMETERS).cast::<Parameters>() };
         *parameters = Parameters {
             gdt_limit: 15,
             gdt_base: [gdt as u16, (gdt >> 16) as u16],
@@ -211,9 +210,8 @@ impl Trampoline {
     /// Starts one processor. False if it doesn't come.
     fn start(&self, cpu: usize, apic_id: u32) -> bool {
         // SAFETY: the page is ours, and no processor is on its way through it.
-        let parameters = unsafe {
-            &mut *direct_map::frame(self.page).add(PARAMETERS).cast::<Parameters>()
-        };
+        let parameters =
+            unsafe { &mut *direct_map::frame(self.page).add(PARAMETERS).cast::<Parameters>() };
         parameters.stack = layout::stack_top(cpu);
         parameters.cpu = cpu as u64;
         let page = self.page.get() as u8;

@@ -1,8 +1,8 @@
 //! The first serial port. One line is written under one lock, so lines are never mixed; what a
 //! guest prints may stay unfinished, and is cancelled when something else must be said.
 
-use core::fmt;
 use crate::sync::Mutex;
+use core::fmt;
 use pinfold_validator::DomId;
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::registers::FifoTriggerLevel;
@@ -107,7 +107,9 @@ pub fn write_line(line: &Line<'_>) {
 /// Takes what was typed, at most a FIFO full. Nothing, also if another CPU is at the port: it
 /// keeps the bytes.
 pub fn receive(to: &mut [u8]) -> usize {
-    PORT.try_lock().and_then(|mut port| port.as_mut().map(|port| port.uart.receive_bytes(to))).unwrap_or(0)
+    PORT.try_lock()
+        .and_then(|mut port| port.as_mut().map(|port| port.uart.receive_bytes(to)))
+        .unwrap_or(0)
 }
 
 /// As [`write`], but takes the port even from a holder that will never let go: for the panic

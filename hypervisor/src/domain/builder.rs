@@ -4,8 +4,8 @@
 //! and then pins the root by the same call that guests use.
 
 use super::ending::Ending;
-use super::stats::Stats;
 use super::shared_page::SharedPage;
+use super::stats::Stats;
 use super::vcpu::Vcpu;
 use super::window::Window;
 use super::{Domain, DomainRef, Seat, scheduler};
@@ -13,10 +13,11 @@ use crate::arch::entry::RegisterFile;
 use crate::boot::archive::Archive;
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
+use crate::event::ports;
 use crate::hypercall::descriptors;
 use crate::memory::report::RateLimit;
 use crate::memory::{direct_map, frames, m2p, platform, teardown, validator};
-use crate::event::ports;
+use crate::sync::Mutex;
 use crate::time::{clock, wall_clock};
 use crate::trap::bounce::rflags;
 use alloc::boxed::Box;
@@ -32,7 +33,6 @@ use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_image::start::Facts;
 use pinfold_image::{DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
 use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
-use crate::sync::Mutex;
 use spin::Once;
 use zerocopy::IntoBytes;
 

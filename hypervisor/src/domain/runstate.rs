@@ -67,7 +67,8 @@ impl Runstate {
             let _ = guest::write_by_root(domain, root, area, info.as_bytes());
             return;
         }
-        let time_at = area.wrapping_add(core::mem::offset_of!(RunstateInfo, state_entry_time) as u64);
+        let time_at =
+            area.wrapping_add(core::mem::offset_of!(RunstateInfo, state_entry_time) as u64);
         let time = info.state_entry_time;
         info.state_entry_time |= RUNSTATE_UPDATE;
         let mark = info.state_entry_time.to_ne_bytes();

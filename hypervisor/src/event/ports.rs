@@ -80,9 +80,8 @@ impl Ports {
     }
 
     fn bound_virq(&self, virq: u32, vcpu: u16) -> Option<u32> {
-        let bound = |port: &Port| {
-            port.end == End::Virq(virq) && (port.vcpu == vcpu || !is_per_vcpu(virq))
-        };
+        let bound =
+            |port: &Port| port.end == End::Virq(virq) && (port.vcpu == vcpu || !is_per_vcpu(virq));
         self.list.iter().position(bound).map(|number| number as u32)
     }
 }

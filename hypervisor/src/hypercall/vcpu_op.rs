@@ -6,8 +6,8 @@ use crate::domain::ending::Ending;
 use crate::domain::vcpu::{RunState, Vcpu};
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::validator;
-use crate::time::timers::{self, Kind};
 use crate::time::clock;
+use crate::time::timers::{self, Kind};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_abi::shared_info::VcpuInfo;
@@ -24,9 +24,7 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
     let own = seat.id == vcpu.id;
     match command {
         VCPUOP_INITIALISE => vcpu_initialise::run(vcpu, seat, argument),
-        VCPUOP_UP => {
-            if seat.bring_up() { Ok(()) } else { Err(Errno::EINVAL) }.into()
-        }
+        VCPUOP_UP => if seat.bring_up() { Ok(()) } else { Err(Errno::EINVAL) }.into(),
         VCPUOP_DOWN => down(vcpu, seat),
         VCPUOP_IS_UP => Outcome::Done(i64::from(seat.is_up())),
         VCPUOP_GET_RUNSTATE_INFO => {

@@ -2,8 +2,8 @@
 
 use super::bitmap::FrameBitmap;
 use super::{direct_map, m2p, validator};
-use pinfold_validator::{DomId, Mfn, Refusal};
 use crate::sync::Mutex;
+use pinfold_validator::{DomId, Mfn, Refusal};
 use spin::Once;
 
 static FREE: Once<Mutex<FrameBitmap>> = Once::new();

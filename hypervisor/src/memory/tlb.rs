@@ -2,9 +2,9 @@
 
 use crate::arch::percpu::cpu_number;
 use crate::memory;
+use crate::memory::platform;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_validator::{DomId, Mfn};
-use crate::memory::platform;
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;

@@ -206,8 +206,7 @@ pub fn end_slice() {
 /// Sets this processor's timer to what comes first: a deadline, or the end of the slice.
 pub fn program() {
     let queue = &QUEUES[cpu_number()];
-    let next =
-        queue.earliest.load(Ordering::Relaxed).min(queue.slice_end.load(Ordering::Relaxed));
+    let next = queue.earliest.load(Ordering::Relaxed).min(queue.slice_end.load(Ordering::Relaxed));
     let ns = next.saturating_sub(clock::now_ns());
     apic::arm_timer(ns.div_ceil(1000).clamp(1, LONGEST_SLEEP_US));
 }
