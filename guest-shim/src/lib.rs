@@ -13,6 +13,7 @@
 //! | [`mmu`] | page tables, and the one place where lazy mappings are dealt with before a pin |
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of five policies |
 //! | [`kmap`] | single frames, mapped for a moment |
+//! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
 //! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
 //!
@@ -33,6 +34,7 @@ pub mod hypercall;
 pub mod kmap;
 pub mod mmu;
 pub mod platform;
+pub mod shared;
 pub mod vmap;
 
 pub use pinfold_abi as abi;

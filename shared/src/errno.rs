@@ -8,6 +8,7 @@ pub enum Errno {
     EPERM = 1,
     ENOENT = 2,
     ESRCH = 3,
+    ENXIO = 6,
     E2BIG = 7,
     EAGAIN = 11,
     ENOMEM = 12,
@@ -29,10 +30,11 @@ pub enum Errno {
 
 impl Errno {
     /// Every number that this crate knows.
-    pub const ALL: [Errno; 20] = [
+    pub const ALL: [Errno; 21] = [
         Errno::EPERM,
         Errno::ENOENT,
         Errno::ESRCH,
+        Errno::ENXIO,
         Errno::E2BIG,
         Errno::EAGAIN,
         Errno::ENOMEM,

@@ -1,8 +1,9 @@
 //! Expecting a trap: run some code and find out whether, and how, it was stopped.
 
+use super::percpu::{self, this};
 use super::trap::TrapFrame;
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What stopped the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +22,6 @@ pub struct Trap {
     pub rflags: u64,
 }
 
-/// Stack pointer to land with; 0 while nothing is expected.
-static LANDING: AtomicU64 = AtomicU64::new(0);
-static CAUGHT: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
-/// Where `vcpu_info.cr2` is, once somebody has mapped the shared page.
-static CR2: AtomicU64 = AtomicU64::new(0);
-
 global_asm!(
     ".pushsection .text.catch, \"ax\"",
     // pinfold_try(f, data): 0 when f returned, 1 when it was stopped.
@@ -37,14 +32,14 @@ global_asm!(
     "push r13",
     "push r14",
     "push r15",
-    "push [rip + {landing}]",
-    "mov [rip + {landing}], rsp",
+    "push gs:[{landing}]",
+    "mov gs:[{landing}], rsp",
     "mov rax, rdi",
     "mov rdi, rsi",
     "call rax",
     "xor eax, eax",
     "2:",
-    "pop [rip + {landing}]",
+    "pop gs:[{landing}]",
     "pop r15",
     "pop r14",
     "pop r13",
@@ -53,11 +48,11 @@ global_asm!(
     "pop rbp",
     "ret",
     "pinfold_try_landing:",
-    "mov rsp, [rip + {landing}]",
+    "mov rsp, gs:[{landing}]",
     "mov eax, 1",
     "jmp 2b",
     ".popsection",
-    landing = sym LANDING,
+    landing = const percpu::LANDING,
 );
 
 unsafe extern "C" {
@@ -68,13 +63,14 @@ unsafe extern "C" {
 
 /// Called first on each trap: when one is expected, notes it and sends the guest to the landing.
 pub(super) fn land(frame: &mut TrapFrame) -> bool {
-    let landing = LANDING.load(Ordering::Relaxed);
+    let cpu = this();
+    let landing = cpu.landing.load(Relaxed);
     if landing == 0 {
         return false;
     }
     let noted = [frame.vector, frame.error, frame.rip, cr2(), frame.cs & 0xffff, frame.rflags];
-    for (slot, value) in CAUGHT.iter().zip(noted) {
-        slot.store(value, Ordering::Relaxed);
+    for (slot, value) in cpu.caught.iter().zip(noted) {
+        slot.store(value, Relaxed);
     }
     frame.rip = crate::hypercall::address(&raw const TRY_LANDING);
     frame.cs = (frame.cs & !0xffff) | u64::from(pinfold_abi::layout::FLAT_KERNEL_CS64);
@@ -83,27 +79,16 @@ pub(super) fn land(frame: &mut TrapFrame) -> bool {
     true
 }
 
-/// Tells where the hypervisor notes the address of a page fault.
-///
-/// # Safety
-///
-/// The address must be that of a `u64` that stays mapped.
-pub unsafe fn set_cr2_source(cr2: *const u64) {
-    CR2.store(crate::hypercall::address(cr2), Ordering::Relaxed);
-}
-
 /// Address of the last page fault. Until the shared page is mapped it is asked for by the
 /// instruction, which the hypervisor emulates.
 pub fn cr2() -> u64 {
-    let source = CR2.load(Ordering::Relaxed) as *const u64;
-    if source.is_null() {
-        let cr2: u64;
-        // SAFETY: `mov r, cr2` in a guest kernel is emulated by the hypervisor; it only reads.
-        unsafe { core::arch::asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
-        return cr2;
+    if let Some(record) = this().record() {
+        return record.cr2.load(Relaxed);
     }
-    // SAFETY: `set_cr2_source` was promised that it can be read.
-    unsafe { source.read_volatile() }
+    let cr2: u64;
+    // SAFETY: `mov r, cr2` in a guest kernel is emulated by the hypervisor; it only reads.
+    unsafe { core::arch::asm!("mov {}, cr2", out(reg) cr2, options(nomem, nostack)) };
+    cr2
 }
 
 /// Runs a function; if it is stopped by an exception, says by which.
@@ -123,7 +108,7 @@ pub unsafe fn catch<F: FnMut()>(mut code: F) -> Result<(), Trap> {
         return Ok(());
     }
     let [vector, error, rip, cr2, cs, rflags] =
-        [0, 1, 2, 3, 4, 5].map(|slot: usize| CAUGHT[slot].load(Ordering::Relaxed));
+        [0, 1, 2, 3, 4, 5].map(|slot: usize| this().caught[slot].load(Relaxed));
     Err(Trap { vector: vector as u8, error, rip, cr2, cs, rflags })
 }
 

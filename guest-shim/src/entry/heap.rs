@@ -1,13 +1,15 @@
 //! The heap: an arena inside the image, so that it exists before any page table is changed and
-//! never depends on what the guest does to its mappings.
+//! never depends on what the guest does to its mappings. Its lock keeps events out, so that event
+//! handlers may allocate.
 
+use super::lock::EventLock;
 use talc::{TalcLock, source::Claim};
 
 /// Bytes of the heap.
 const ARENA_SIZE: usize = 6 * 1024 * 1024;
 
 #[global_allocator]
-static HEAP: TalcLock<spin::Mutex<()>, Claim> = TalcLock::new({
+static HEAP: TalcLock<EventLock, Claim> = TalcLock::new({
     static mut ARENA: [u8; ARENA_SIZE] = [0; ARENA_SIZE];
     // SAFETY: the arena is named in this block only, so nobody else uses it.
     unsafe { Claim::array(&raw mut ARENA) }

@@ -20,11 +20,16 @@
 
 mod boot;
 pub mod catch;
+pub mod event;
 mod heap;
 pub mod kernel;
+pub mod lock;
 pub mod memory;
 mod native;
+pub mod percpu;
+pub mod smp;
 mod start;
+pub mod time;
 pub mod trap;
 pub mod user;
 

@@ -1,6 +1,6 @@
 //! Notes and the first instructions.
 
-use super::{Boot, trap};
+use super::{Boot, percpu, trap};
 use crate::hypercall::sched::{Exit, shutdown};
 use core::arch::global_asm;
 use pinfold_abi::start_info::StartInfo;
@@ -146,8 +146,8 @@ pub fn entry_registers() -> &'static EntryRegisters {
 /// Runs a kernel: sets up heap and traps, calls it, ends the domain as it says. For
 /// [`guest_main!`](crate::guest_main).
 pub fn run(start_info: &'static StartInfo, main: fn(&Boot) -> Exit) -> ! {
-    if let Err(errno) = trap::init() {
-        crate::println!("no trap table: {errno}");
+    if let Err(errno) = percpu::init_boot().and_then(|()| trap::init()) {
+        crate::println!("no GS base or trap table: {errno}");
         shutdown(Exit::Crash);
     }
     shutdown(main(&Boot::new(start_info)))

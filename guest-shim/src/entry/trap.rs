@@ -56,13 +56,19 @@ impl TrapFrame {
 /// A trap handler: true when it dealt with the trap and the guest goes on as the frame now says.
 pub type Handler = fn(&mut TrapFrame) -> bool;
 
+/// What the stubs call an event upcall.
+const EVENT: u64 = 0x100;
+/// What the stubs call a selector that could not be loaded.
+const FAILSAFE: u64 = 0x101;
+
 static HANDLERS: [AtomicPtr<()>; VECTORS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; VECTORS];
 
-/// Has a vector handled by this function, or by the default again.
+/// Has a vector handled by this function, or by the default again, on every vCPU.
 pub fn set_handler(vector: u8, handler: Option<Handler>) {
     let pointer = handler.map_or(core::ptr::null_mut(), |handler| handler as *mut ());
-    // Relaxed: the one vCPU of a guest reads what it wrote.
+    // Relaxed: code is the same for every vCPU whenever it looks; whoever needs another vCPU to
+    // use the handler from some moment on tells it so by other means.
     HANDLERS[usize::from(vector)].store(pointer, Ordering::Relaxed);
 }
 
@@ -151,12 +157,11 @@ global_asm!(
     "mov eax, {iret}",
     "syscall",
     "ud2",
-    // Events are not used: acknowledge and go on.
     "pinfold_event_callback:",
     "pop rcx",
     "pop r11",
     "push 0",
-    "push 0x100",
+    "push {event}",
     "jmp pinfold_trap_common",
     // Four words of selectors are above rcx and r11; none of them is used.
     "pinfold_failsafe_callback:",
@@ -164,10 +169,12 @@ global_asm!(
     "pop r11",
     "add rsp, 32",
     "push 0",
-    "push 0x101",
+    "push {failsafe}",
     "jmp pinfold_trap_common",
     ".popsection",
     dispatch = sym dispatch,
+    event = const EVENT,
+    failsafe = const FAILSAFE,
     iret = const Hypercall::Iret as u64,
 );
 
@@ -181,9 +188,8 @@ unsafe extern "C" {
 }
 
 extern "C" fn dispatch(frame: &mut TrapFrame) {
-    if frame.vector == 0x100 {
-        // The pending flag stays set and nothing is bound: nothing to do.
-        return;
+    if frame.vector == EVENT {
+        return super::event::upcall(frame);
     }
     if super::catch::land(frame) || handler(frame.vector).is_some_and(|handle| handle(frame)) {
         return;
@@ -204,33 +210,52 @@ pub fn dump(frame: &TrapFrame) {
     crate::println!("TRAP r13={:#x} r14={:#x} r15={:#x}", f.r13, f.r14, f.r15);
 }
 
-/// Gives the trap table and the event callbacks to the hypervisor.
-pub(super) fn init() -> Result<(), Errno> {
+/// Addresses for `set_callbacks`, or for a vCPU's first state.
+pub(super) struct Callbacks {
+    pub(super) event: u64,
+    pub(super) failsafe: u64,
+    pub(super) syscall: u64,
+}
+
+/// The callbacks of every vCPU.
+pub(super) fn callbacks() -> Callbacks {
+    Callbacks {
+        event: address(&raw const EVENT_CALLBACK),
+        failsafe: address(&raw const FAILSAFE_CALLBACK),
+        syscall: super::user::syscall_callback(),
+    }
+}
+
+/// The address of the event callback, for tests that put another in its place.
+pub fn event_callback() -> u64 {
+    callbacks().event
+}
+
+/// The trap table of every vCPU, in the order of the vectors.
+pub(super) fn table() -> [TrapInfo; VECTORS] {
     let base = address(&raw const STUBS);
-    let mut table = [TrapInfo::default(); VECTORS + 1];
-    for (vector, entry) in table.iter_mut().take(VECTORS).enumerate() {
+    core::array::from_fn(|vector| {
         // int3 and into may be used by guest user code, the rest only by the kernel.
         let dpl = if matches!(vector, 3 | 4) { 3 } else { 0 };
-        *entry = TrapInfo {
+        TrapInfo {
             vector: vector as u8,
             flags: dpl | TI_MASK_EVENTS,
             cs: pinfold_abi::layout::FLAT_KERNEL_CS64,
             pad: 0,
             address: base + vector as u64 * 16,
-        };
-    }
+        }
+    })
+}
+
+/// Gives the trap table and the callbacks to the hypervisor, for the boot vCPU; the others have
+/// them in their first state.
+pub(super) fn init() -> Result<(), Errno> {
+    let mut list = [TrapInfo::default(); VECTORS + 1];
+    list[..VECTORS].copy_from_slice(&table());
     // SAFETY: the call reads the table, up to the entry with address 0 at its end.
-    check(unsafe {
-        call(Hypercall::SetTrapTable as u64, [address(&raw const table), 0, 0, 0, 0])
-    })?;
-    let callbacks = [
-        address(&raw const EVENT_CALLBACK),
-        address(&raw const FAILSAFE_CALLBACK),
-        super::user::syscall_callback(),
-        0,
-        0,
-    ];
+    check(unsafe { call(Hypercall::SetTrapTable as u64, [address(&raw const list), 0, 0, 0, 0]) })?;
+    let Callbacks { event, failsafe, syscall } = callbacks();
     // SAFETY: the call stores three addresses of code that takes what is pushed there.
-    check(unsafe { call(Hypercall::SetCallbacks as u64, callbacks) })?;
+    check(unsafe { call(Hypercall::SetCallbacks as u64, [event, failsafe, syscall, 0, 0]) })?;
     Ok(())
 }

@@ -3,9 +3,9 @@
 //! A program here is a few instructions that know two system calls: `rax = 0` does nothing and
 //! comes back, `rax = 1` leaves user mode with the value in `rdi`.
 
+use super::percpu;
 use crate::hypercall::{Errno, address, call, check};
 use core::arch::global_asm;
-use core::sync::atomic::AtomicU64;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
@@ -13,9 +13,6 @@ use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 pub const SYS_NULL: u64 = 0;
 /// System call of a user program: leave user mode.
 pub const SYS_EXIT: u64 = 1;
-
-/// Kernel stack pointer to leave user mode with.
-static KERNEL_RSP: AtomicU64 = AtomicU64::new(0);
 
 global_asm!(
     ".pushsection .text.user, \"ax\"",
@@ -27,7 +24,7 @@ global_asm!(
     "push r13",
     "push r14",
     "push r15",
-    "mov [rip + {kernel_rsp}], rsp",
+    "mov gs:[{kernel_rsp}], rsp",
     "push {ss}",
     "push rsi",
     "push rdx",
@@ -56,7 +53,7 @@ global_asm!(
     "ud2",
     "2:",
     "mov rax, rdi",
-    "mov rsp, [rip + {kernel_rsp}]",
+    "mov rsp, gs:[{kernel_rsp}]",
     "pop r15",
     "pop r14",
     "pop r13",
@@ -65,7 +62,7 @@ global_asm!(
     "pop rbp",
     "ret",
     ".popsection",
-    kernel_rsp = sym KERNEL_RSP,
+    kernel_rsp = const percpu::KERNEL_RSP,
     cs = const FLAT_RING3_CS64,
     ss = const FLAT_RING3_SS64,
     iret = const Hypercall::Iret as u64,

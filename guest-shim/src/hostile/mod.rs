@@ -8,10 +8,14 @@
 #![expect(clippy::missing_safety_doc, reason = "the module's documentation has it once for all")]
 
 #[cfg(all(feature = "entry", target_os = "none"))]
+mod check;
+#[cfg(all(feature = "entry", target_os = "none"))]
 mod lab;
 #[cfg(all(feature = "entry", target_os = "none"))]
 mod program;
 
+#[cfg(all(feature = "entry", target_os = "none"))]
+pub use check::{Check, Differs, result};
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub use lab::{Lab, RO, RW};
 #[cfg(all(feature = "entry", target_os = "none"))]

@@ -6,8 +6,10 @@
 mod raw;
 
 pub mod console;
+pub mod event;
 pub mod pinfold;
 pub mod sched;
+pub mod vcpu;
 pub mod version;
 
 pub(crate) use raw::{address, call, check};

@@ -7,7 +7,7 @@ use crate::hypercall::Errno;
 use crate::platform::Platform;
 use alloc::vec::Vec;
 use pinfold_abi::mmu::{
-    ENTRY_ADDRESS, EntryFlags, MmuUpdate, MmuextCmd, MmuextOp, UVMF_INVLPG, UVMF_NONE,
+    ENTRY_ADDRESS, EntryFlags, MmuUpdate, MmuextCmd, MmuextOp, UVMF_ALL, UVMF_INVLPG, UVMF_NONE,
 };
 
 /// Flags of a frame's home mapping while it is a page table.
@@ -69,7 +69,7 @@ impl<P: Platform> Mmu<P> {
             Err(errno) => {
                 self.stats.refused += 1;
                 // The frames are no tables, so that nothing is in the way of this.
-                let _ = self.set_homes(&tree.tables, HOME, UVMF_INVLPG);
+                let _ = self.set_homes(&tree.tables, HOME, UVMF_INVLPG | UVMF_ALL);
                 Err((tree, errno.into()))
             }
         }
@@ -87,7 +87,7 @@ impl<P: Platform> Mmu<P> {
         let result = self
             .platform
             .mmuext_op(&[unpin])
-            .and_then(|()| self.set_homes(&space.tables, HOME, UVMF_INVLPG));
+            .and_then(|()| self.set_homes(&space.tables, HOME, UVMF_INVLPG | UVMF_ALL));
         match result {
             Ok(()) => {
                 self.stats.unpins += 1;
@@ -161,7 +161,7 @@ impl<P: Platform> Mmu<P> {
         let linked = self.platform.mmu_update(&[MmuUpdate { ptr, val }]);
         if linked.is_err() {
             // As in `pin_now`.
-            let _ = self.set_homes(&tree.tables, HOME, UVMF_INVLPG);
+            let _ = self.set_homes(&tree.tables, HOME, UVMF_INVLPG | UVMF_ALL);
         }
         Ok(linked?)
     }

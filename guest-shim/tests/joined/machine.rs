@@ -85,6 +85,10 @@ impl val::Platform for Ram {
         val::CpuSet::of(CPU)
     }
 
+    fn all_cpus(&self) -> val::CpuSet {
+        val::CpuSet::of(CPU)
+    }
+
     fn install_reserved(&self, _: val::DomId, _: val::Mfn) {}
 
     fn clear_reserved(&self, _: val::Mfn) {}

@@ -91,6 +91,10 @@ impl Platform for Edge {
         dirty_cpus(domain)
     }
 
+    fn all_cpus(&self) -> CpuSet {
+        CpuSet::of(crate::arch::percpu::cpu_number())
+    }
+
     fn install_reserved(&self, domain: DomId, l4: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             let entry = match slot {

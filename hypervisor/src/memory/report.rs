@@ -108,6 +108,15 @@ pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
 fn write_mapping(vcpu: &Vcpu, id: u64, mapping: &Mapping) {
     let va = Shown(mapping.address.map(Vaddr::get));
     let Mapping { table, index, entry, .. } = mapping;
+    let owner = memory::validator().owner(*table);
+    if let Some(borrower) = owner.filter(|owner| *owner != vcpu.domain.id) {
+        record!(
+            vcpu.who(),
+            MAPPING,
+            "id={id} va={va} table={table} index={index} entry={entry} region=none state=live borrower=d{borrower}"
+        );
+        return;
+    }
     let region = mapping.address.and_then(|va| vcpu.domain.regions.lock().find(va.get()));
     // A named region is one whose mappings the guest frees lazily: what is left in it is dead.
     match region {

@@ -70,7 +70,8 @@ const ADDRESSES: usize = 64;
 
 /// A search under way.
 struct Search<'s> {
-    owned: u64,
+    /// [`owned_pattern`] of the domain whose tables are searched; `None`: everybody's.
+    owned: Option<u64>,
     reads: u64,
     mappings: u32,
     found: u32,
@@ -108,7 +109,8 @@ struct Reported {
 
 impl<P: Platform> Validator<'_, P> {
     /// Reports the entries of the domain's live L1 tables that map a frame, until `out` breaks off
-    /// or the bounds are met.
+    /// or the bounds are met. Of a frame that the domain lent, also the entries of other domains:
+    /// whose, the owner of [`Mapping::table`] tells, and no guest may learn of another's.
     pub fn find_mappings(
         &self,
         frame: Mfn,
@@ -117,8 +119,9 @@ impl<P: Platform> Validator<'_, P> {
         bounds: Bounds,
         out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
     ) -> SearchEnd {
+        let lent = self.frame(frame).is_some_and(|frame| frame.ref_word().is_lent());
         let mut search = Search {
-            owned: owned_pattern(dom),
+            owned: (!lent).then_some(owned_pattern(dom)),
             reads: bounds.reads,
             mappings: bounds.mappings,
             found: 0,
@@ -209,7 +212,7 @@ impl<P: Platform> Validator<'_, P> {
                     State::Partial => usize::from(types.progress().resume).min(ENTRIES),
                     State::Idle | State::Validating | State::Devalidating => 0,
                 };
-                if entries != 0 && frame.is_owned(search.owned) {
+                if entries != 0 && search.owned.is_none_or(|owned| frame.is_owned(owned)) {
                     search.spend(entries as u64)?;
                     let table = Mfn::new((batch * BATCH + offset) as u64);
                     visit(search, table, entries)?;

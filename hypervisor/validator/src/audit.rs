@@ -44,6 +44,8 @@ pub enum Held {
     Writable,
     /// A descriptor page ([`Validator::take_descriptors`]).
     Descriptors,
+    /// A general reference ([`Validator::take_readable`]).
+    Readable,
 }
 
 /// A frame whose record is not what was recounted, or whose entries are not what they may be.
@@ -159,11 +161,12 @@ impl<P: Platform> Validator<'_, P> {
         let mut audit = Audit { cells, summary: Summary::default(), report };
         for External { frame, held } in externals {
             let kind = match held {
-                Held::Root => Kind::L4,
-                Held::Writable => Kind::Writable,
-                Held::Descriptors => Kind::Descriptor,
+                Held::Root => Some(Kind::L4),
+                Held::Writable => Some(Kind::Writable),
+                Held::Descriptors => Some(Kind::Descriptor),
+                Held::Readable => None,
             };
-            audit.count(frame, Some(kind));
+            audit.count(frame, kind);
         }
         for (number, frame) in self.frames.iter().enumerate() {
             let info = frame.info();
@@ -204,10 +207,13 @@ impl<P: Platform> Validator<'_, P> {
             audit.summary.entries += 1;
             let mfn = target(raw);
             let owner = self.owner(mfn);
+            // INV-LENT: a leaf may map what another domain lent.
+            let lent = level == Level::L1
+                && self.frame(mfn).is_some_and(|frame| frame.ref_word().is_lent());
             if raw & self.rules.forbidden(level) != 0
                 || Rules::effective(level, raw) != raw
                 || owner.is_none()
-                || owner != info.owner()
+                || owner != info.owner() && !lent
             {
                 audit.wrong(table, WrongKind::BadEntry(index, raw), info);
             }

@@ -64,13 +64,18 @@ impl<P: Platform> Validator<'_, P> {
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         refusable(Operation::Release, dom, |op| {
             let frame = self.named_frame(op, mfn)?;
-            if let Err(seen) = frame.take_back(dom) {
+            let lent = frame.take_back(dom).map_err(|seen| {
                 let cause = if seen.owner() == Some(dom) { Cause::Busy } else { Cause::NotOwned };
-                return Err(op.refuse(cause, mfn, Some(frame), None));
-            }
+                op.refuse(cause, mfn, Some(frame), None)
+            })?;
             // The stamp is drawn after the last reference is gone: every mapping is out of the
             // tables by now, read-only ones too.
-            frame.become_free(dom, self.clock.now());
+            let now = self.clock.now();
+            if lent {
+                // A free frame remembers one domain only: no CPU may remember the others' (`INV-LENT`).
+                self.flush_behind(now, self.platform.all_cpus());
+            }
+            frame.become_free(dom, now);
             Ok(())
         })
     }

@@ -39,6 +39,10 @@ pub trait Platform {
     /// only *after* a flush. For a domain that is gone: where its translations may still be.
     fn dirty_cpus(&self, dom: DomId) -> CpuSet;
 
+    /// All CPUs that guests run on: any of them can hold a translation of a frame that a domain lent
+    /// to another.
+    fn all_cpus(&self) -> CpuSet;
+
     /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is
     /// about to become usable.
     fn install_reserved(&self, dom: DomId, root: Mfn);
@@ -72,6 +76,10 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn dirty_cpus(&self, dom: DomId) -> CpuSet {
         (**self).dirty_cpus(dom)
+    }
+
+    fn all_cpus(&self) -> CpuSet {
+        (**self).all_cpus()
     }
 
     fn install_reserved(&self, dom: DomId, root: Mfn) {

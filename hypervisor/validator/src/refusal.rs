@@ -50,6 +50,12 @@ pub enum Operation {
     TakeRoot,
     /// Write to a frame on the guest's behalf.
     TakeWritable,
+    /// Read a frame on somebody's behalf.
+    TakeReadable,
+    /// Map a frame that another domain granted.
+    MapGranted,
+    /// Unmap it.
+    UnmapGranted,
     /// Use a frame in a GDT or LDT.
     TakeDescriptors,
     /// Check one descriptor.
@@ -80,6 +86,9 @@ impl Operation {
             Operation::Unpin => "unpin",
             Operation::TakeRoot => "load_root",
             Operation::TakeWritable => "write_page",
+            Operation::TakeReadable => "read_page",
+            Operation::MapGranted => "grant_map",
+            Operation::UnmapGranted => "grant_unmap",
             Operation::TakeDescriptors => "use_descriptors",
             Operation::CheckDescriptor => "check_descriptor",
             Operation::UpdateDescriptor => "update_descriptor",

@@ -52,7 +52,7 @@ pub struct Shootdown {
 impl Shootdown {
     /// Nothing yet.
     pub const fn new() -> Shootdown {
-        Shootdown { cleared: 0, debt: FlushDebt { cpus: CpuSet::EMPTY } }
+        Shootdown { cleared: 0, debt: FlushDebt::none() }
     }
 
     /// The flush that is owed, to be paid before the guest goes on.
@@ -71,6 +71,16 @@ pub struct FlushDebt {
 }
 
 impl FlushDebt {
+    /// None.
+    pub const fn none() -> FlushDebt {
+        FlushDebt { cpus: CpuSet::EMPTY }
+    }
+
+    /// More CPUs to flush.
+    pub(crate) fn add(&mut self, cpus: CpuSet) {
+        self.cpus = self.cpus.union(cpus);
+    }
+
     /// The CPUs that it is about.
     pub const fn cpus(&self) -> CpuSet {
         self.cpus
@@ -106,7 +116,7 @@ impl<P: Platform> Validator<'_, P> {
         let ended = self.clear_range(&mut op, root, range, &mut total.cleared);
         if total.cleared != before {
             // Read after the entries are gone: a CPU that enters later can't find them.
-            total.debt.cpus = total.debt.cpus.union(self.platform.dirty_cpus(dom));
+            total.debt.add(self.platform.dirty_cpus(dom));
         }
         ended.map_err(|halt| op.stop(halt))
     }

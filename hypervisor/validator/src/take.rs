@@ -89,7 +89,7 @@ impl<P: Platform> Validator<'_, P> {
                     // same before owes nothing: its stale translations mean what new ones mean.
                     let changes = before.kind() != kind;
                     if changes {
-                        self.flush_since(op.dom, before.stamp());
+                        self.flush_before_change(op, frame, before.stamp());
                     }
                     return match kind {
                         Kind::Writable => {
@@ -115,6 +115,19 @@ impl<P: Platform> Validator<'_, P> {
                     }
                 }
             }
+        }
+    }
+
+    /// Flushes the CPUs that may remember the frame as what it was (`INV-TLB`, `INV-LENT`).
+    ///
+    /// Whoever mapped it for another domain marked it as lent before the entry was there, and let go
+    /// of the type after; we have the type by now, so we see the mark.
+    fn flush_before_change(&self, op: &Op<'_>, frame: &FrameEntry, stamp: Option<u64>) {
+        match stamp {
+            Some(stamp) if frame.ref_word().is_lent() => {
+                self.flush_behind(stamp, self.platform.all_cpus());
+            }
+            _ => self.flush_since(op.dom, stamp),
         }
     }
 

@@ -108,6 +108,25 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
+    /// Holds a frame of the domain's as it is, so that the hypervisor may read it on somebody's
+    /// behalf: it stays the domain's. It is dropped by [`Validator::drop_readable`].
+    ///
+    /// # Errors
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`].
+    pub fn take_readable(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
+        refusable(Operation::TakeReadable, dom, |op| {
+            let frame = self.named_frame(op, mfn)?;
+            self.get(op, mfn, frame, None)
+        })
+    }
+
+    /// Drops a reference of [`Validator::take_readable`], which the caller must hold.
+    pub fn drop_readable(&self, _dom: DomId, mfn: Mfn) {
+        if let Some(frame) = self.frame(mfn) {
+            frame.put();
+        }
+    }
+
     /// Makes a frame of the domain's a descriptor page, or takes one more reference if it is one:
     /// for a GDT or LDT. All its descriptors are checked, and brought into the form that they may
     /// have ([`Validator::check_descriptor`]).

@@ -220,7 +220,7 @@ impl<P: Platform> Validator<'_, P> {
         swapped
     }
 
-    fn swap_held_leaf(
+    pub(crate) fn swap_held_leaf(
         &self,
         op: &mut Op<'_>,
         table: Mfn,
@@ -277,7 +277,7 @@ impl Op<'_> {
     /// Whether the frame that the refusal is about was a table of the operation's domain, which
     /// could have been had but for another CPU.
     #[cold]
-    fn met_a_live_table(&self) -> bool {
+    pub(crate) fn met_a_live_table(&self) -> bool {
         self.evidence().and_then(|evidence| evidence.seen).is_some_and(|seen| {
             seen.owner() == Some(self.dom)
                 && seen.kind().level().is_some()

@@ -118,8 +118,14 @@ impl<'a, P: Platform> Validator<'a, P> {
 
     /// Flushes the CPUs that may remember a frame of the domain as it was before the stamp.
     pub(crate) fn flush_since(&self, dom: DomId, stamp: Option<u64>) {
-        let Some(stamp) = stamp else { return };
-        let behind: CpuSet = self.clock.behind(stamp, self.platform.dirty_cpus(dom));
+        if let Some(stamp) = stamp {
+            self.flush_behind(stamp, self.platform.dirty_cpus(dom));
+        }
+    }
+
+    /// Flushes those of the CPUs that have not flushed since the stamp.
+    pub(crate) fn flush_behind(&self, stamp: u64, cpus: CpuSet) {
+        let behind = self.clock.behind(stamp, cpus);
         if !behind.is_empty() {
             self.platform.flush_tlb(behind);
         }

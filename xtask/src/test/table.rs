@@ -33,6 +33,8 @@ pub(super) fn all() -> Vec<Case> {
     // but for the differences that its own table lists and gives a reason for.
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
+    // Events and time, with Xen as the referee of each result.
+    cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,

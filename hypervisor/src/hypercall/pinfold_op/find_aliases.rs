@@ -33,6 +33,10 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         let mut failed = None;
         let end =
             validator().find_mappings(frame, vcpu.domain.id, Which::All, bounds, &mut |mapping| {
+                // Who borrowed the frame keeps to himself where he maps it.
+                if validator().owner(mapping.table) != Some(vcpu.domain.id) {
+                    return ControlFlow::Continue(());
+                }
                 match out.write_at(asked.nr_mappings.into(), &encode(frame, &mapping)) {
                     Ok(()) => {
                         asked.nr_mappings += 1;

@@ -50,6 +50,10 @@
 //! * `INV-OWNER` A frame changes owner only when its general count is the allocation alone, which
 //!   implies an idle type; and no CPU remembers a translation of it for its old owner when its new
 //!   one gets it.
+//! * `INV-LENT` A present L1 entry points to a frame of its table's owner, or to one that another
+//!   domain granted ([`Validator::map_granted`](crate::Validator::map_granted)), which holds the
+//!   same references and is marked as lent before the entry is there. Of a lent frame no CPU is
+//!   presumed to know nothing: where the owner's CPUs would be flushed, all are.
 //! * `INV-PARTIAL` A partial table has count 0, and every table below its prefix is validated.
 //! * `INV-RESERVED` The hypervisor's slots of a root are installed exactly while it is validated;
 //!   nothing that a guest wrote there is ever used.
@@ -154,6 +158,11 @@ impl FrameInfo {
     /// Whether it is the hypervisor's, shared with its owner.
     pub fn is_shared(&self) -> bool {
         self.refs.is_shared()
+    }
+
+    /// Whether another domain's tables map it, or did since it got its owner.
+    pub fn is_lent(&self) -> bool {
+        self.refs.is_lent()
     }
 
     /// General references: the allocation, read-only entries, and one for a type that isn't idle.

@@ -2,7 +2,7 @@
 
 use super::kind::{Kind, State};
 use super::word::{
-    ALLOCATED, MOVING, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS, RefWord, SHARED,
+    ALLOCATED, LENT, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS, RefWord, SHARED,
 };
 use super::{FrameEntry, TypeWord};
 use crate::frame::DomId;
@@ -44,11 +44,9 @@ impl FrameEntry {
     pub(crate) fn get_owned(&self, pattern: u64) -> bool {
         let word = self.refs.load(Ordering::Relaxed);
         // A count that is full runs over into the flags, and then they differ.
-        same_above_count(word.wrapping_add(1), pattern)
-            && self
-                .refs
-                .compare_exchange(word, word.wrapping_add(1), Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
+        let next = word.wrapping_add(ONE_REF);
+        same_above_count(next, pattern)
+            && self.refs.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Takes a general reference of a frame that the domain owns or that is shared with it.
@@ -65,7 +63,7 @@ impl FrameEntry {
             }
             match self.refs.compare_exchange_weak(
                 word,
-                word + 1,
+                word + ONE_REF,
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
@@ -82,8 +80,21 @@ impl FrameEntry {
     /// before another owner gets it.
     #[inline]
     pub(crate) fn put(&self) {
-        let before = self.refs.fetch_sub(1, Ordering::Release);
-        debug_assert!(before & REF_COUNT > 1, "INV-COUNT: dropped a reference that nobody held");
+        let before = self.refs.fetch_sub(ONE_REF, Ordering::Release);
+        debug_assert!(
+            before & REF_COUNT > ONE_REF,
+            "INV-COUNT: dropped a reference that nobody held"
+        );
+    }
+
+    /// Notes that another domain's table is about to map the frame. The caller holds a reference, so
+    /// the owner stays.
+    ///
+    /// Before the entry is stored. Whoever drops the entry's reference later releases this bit with
+    /// it, so that who takes the frame, or its type, after that sees it. Release and acquire, as a
+    /// link of that chain.
+    pub(crate) fn lend(&self) {
+        self.refs.fetch_or(LENT, Ordering::AcqRel);
     }
 
     /// Makes the frame usable, and free. `false` if it already was.
@@ -117,24 +128,28 @@ impl FrameEntry {
         self.types.store(types.0, Ordering::Relaxed);
         let (flag, count) = if shared { (SHARED, 2) } else { (0, 1) };
         // Release: whoever sees the frame owned sees the type word above.
-        self.refs.store(owned_pattern(dom) | flag | count, Ordering::Release);
+        self.refs.store(owned_pattern(dom) | flag | (count * ONE_REF), Ordering::Release);
     }
 
     /// Takes the frame back from its owner, if nothing but the allocation refers to it (`INV-OWNER`:
     /// an idle type follows from that, `INV-COUNT`). On success the caller alone may touch the
-    /// frame until [`FrameEntry::become_free`].
-    pub(crate) fn take_back(&self, dom: DomId) -> Result<(), RefWord> {
-        let owned = owned_pattern(dom) | 1;
-        let taken =
-            self.refs.compare_exchange(owned, RAM | MOVING, Ordering::AcqRel, Ordering::Acquire);
-        let seen = match taken {
-            Ok(_) => return Ok(()),
+    /// frame until [`FrameEntry::become_free`]. `true`: it was lent, and any CPU may remember it.
+    pub(crate) fn take_back(&self, dom: DomId) -> Result<bool, RefWord> {
+        let owned = owned_pattern(dom) | ONE_REF;
+        let take = |word| {
+            self.refs.compare_exchange(word, RAM | MOVING, Ordering::AcqRel, Ordering::Acquire)
+        };
+        let seen = match take(owned) {
+            Ok(_) => return Ok(false),
             Err(seen) => seen,
         };
+        if seen == owned | LENT {
+            return take(seen).map(|_| true).map_err(RefWord);
+        }
         // A shared frame: also the hypervisor's own writable reference must be the only one.
         let types = self.types.load(Ordering::Acquire);
         let idle = TypeWord::new(Kind::Writable, State::Validated, 1);
-        let shared = owned_pattern(dom) | SHARED | 2;
+        let shared = owned_pattern(dom) | SHARED | (2 * ONE_REF);
         if seen == shared && TypeWord(types).unstamped() == idle {
             // Take the type away first: then no writable reference can be had any more.
             let locked = idle.in_state(State::Devalidating).counting(0);
@@ -148,7 +163,7 @@ impl FrameEntry {
                     Ordering::Acquire,
                 );
                 match taken {
-                    Ok(_) => return Ok(()),
+                    Ok(_) => return Ok(false),
                     Err(_) => self.types.store(types, Ordering::Release),
                 }
             }

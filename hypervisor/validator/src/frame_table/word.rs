@@ -4,7 +4,8 @@
 //!
 //! | bits   | meaning                                                                     |
 //! |--------|-----------------------------------------------------------------------------|
-//! | 0..40  | general references; all ones is never reached (the one more is refused)     |
+//! | 0      | lent: an entry of another domain's may map it, or may have (`INV-LENT`)     |
+//! | 1..40  | general references; all ones is never reached (the one more is refused)     |
 //! | 40     | RAM that the validator manages                                              |
 //! | 41     | allocated: has an owner, and one of the references is the allocation        |
 //! | 42     | shared: the hypervisor's; its owner may map it, but not use it as a table   |
@@ -30,9 +31,14 @@
 use super::kind::{Kind, State};
 use crate::frame::{DomId, ENTRIES};
 
-/// Bits of the general count.
+/// Lies below the count, so that what a fast path compares, all above it, is the same for a lent
+/// frame.
+pub(super) const LENT: u64 = 1;
+/// One general reference.
+pub(super) const ONE_REF: u64 = 1 << 1;
+/// Bits below the flags: the general count and [`LENT`].
 pub(super) const REF_COUNT_BITS: u32 = 40;
-pub(super) const REF_COUNT: u64 = (1 << REF_COUNT_BITS) - 1;
+pub(super) const REF_COUNT: u64 = ((1 << REF_COUNT_BITS) - 1) & !LENT;
 pub(super) const RAM: u64 = 1 << 40;
 pub(super) const ALLOCATED: u64 = 1 << 41;
 pub(super) const SHARED: u64 = 1 << 42;
@@ -57,7 +63,7 @@ const NO_SUSPECT: u16 = ENTRIES as u16;
 
 const _: () = {
     // No two fields share a bit.
-    let refs = [REF_COUNT, RAM, ALLOCATED, SHARED, MOVING, !0 << OWNER_SHIFT];
+    let refs = [REF_COUNT | LENT, RAM, ALLOCATED, SHARED, MOVING, !0 << OWNER_SHIFT];
     let types = [COUNT, 7 << KIND_SHIFT, STATE, PINNED, STAMPED, PAYLOAD];
     let mut i = 0;
     while i < 6 {
@@ -80,7 +86,13 @@ pub(crate) struct RefWord(pub(super) u64);
 
 impl RefWord {
     pub(crate) fn count(self) -> u64 {
-        self.0 & REF_COUNT
+        (self.0 & REF_COUNT) / ONE_REF
+    }
+
+    /// Whether another domain's tables may map it, or may have since it got its owner.
+    #[inline]
+    pub(crate) fn is_lent(self) -> bool {
+        self.0 & LENT != 0
     }
 
     pub(crate) fn is_ram(self) -> bool {

@@ -4,6 +4,7 @@ mod alias;
 mod descriptors;
 mod entries;
 mod flushes;
+mod granted;
 mod machine;
 mod numbers;
 mod oracle;

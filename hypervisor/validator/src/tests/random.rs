@@ -47,6 +47,8 @@ struct Holdings {
     roots: Vec<(DomId, Mfn, Option<usize>)>,
     writable: Vec<(DomId, Mfn)>,
     descriptors: Vec<(DomId, Mfn)>,
+    /// Granted frames that were mapped; the entries may be gone meanwhile.
+    granted: Vec<GrantUnmapping>,
 }
 
 impl Holdings {
@@ -82,6 +84,10 @@ struct Tally {
     deaths: u64,
     moves: u64,
     cleared: u64,
+    granted: u64,
+    refused_grants: u64,
+    ungranted: u64,
+    kept: u64,
 }
 
 impl Driver {
@@ -220,6 +226,7 @@ impl Driver {
         let text = std::format!("{refusal} {}", refusal.fields());
         assert!(!text.is_empty());
         let externally = self.held.writable.iter().any(|&(_, frame)| frame == refusal.frame);
+        // Of a lent frame too: then in whoever's tables.
         if refusal.is_alias() && !externally && refusal.place.is_none() {
             let mut found = 0;
             self.world.find_mappings(
@@ -374,6 +381,50 @@ impl Driver {
         }
     }
 
+    /// One domain grants another (or itself) a frame, which maps it.
+    fn map_granted(&mut self) {
+        let (owner, dom) = (self.dom(), self.dom());
+        let table = self.frame_for(dom, Some(Level::L1));
+        let frame = self.frame(owner);
+        let index = slot(self.random.pick(&SLOTS));
+        let mut flags = pinfold_abi::mmu::EntryFlags::USER;
+        let writable = self.random.one_in(2);
+        flags.set(pinfold_abi::mmu::EntryFlags::WRITABLE, writable);
+        let mapping = GrantMapping { dom, table, index, owner, frame, flags };
+        match self.persist(|driver, budget| driver.world.map_granted(&mapping, budget)) {
+            Some(Ok(_)) => {
+                self.done.granted += u64::from(owner != dom);
+                let unmapping =
+                    GrantUnmapping { dom, table, index, frame, writable, replacement: 0 };
+                self.held.granted.push(unmapping);
+            }
+            Some(Err(_)) => self.done.refused_grants += 1,
+            None => {}
+        }
+    }
+
+    fn unmap_granted(&mut self) {
+        if self.held.granted.is_empty() {
+            return;
+        }
+        let which = self.random.below(self.held.granted.len() as u64) as usize;
+        let mut unmapping = self.held.granted.swap_remove(which);
+        match self.random.below(8) {
+            0 => unmapping.writable ^= true,
+            1 => unmapping.frame = self.frame(unmapping.dom),
+            2 => unmapping.dom = self.dom(),
+            3 => unmapping.replacement = self.entry_for(unmapping.dom, unmapping.table),
+            _ => {}
+        }
+        let mut debt = FlushDebt::none();
+        let swapped = self
+            .persist(|driver, budget| driver.world.unmap_granted(&unmapping, budget, &mut debt));
+        self.done.ungranted += u64::from(swapped == Some(Ok(Swap::Done)));
+        if self.random.one_in(2) {
+            debt.pay(self.world.platform());
+        }
+    }
+
     fn hold(&mut self) {
         let dom = self.dom();
         let frame = self.frame(dom);
@@ -439,13 +490,31 @@ impl Driver {
         let mut from = mfn(0);
         while let Some(frame) = self.world.next_owned(dom, from) {
             from = mfn(frame.get() + 1);
-            self.world.release(frame, dom).unwrap_or_else(|refusal| panic!("{refusal}"));
+            if let Err(refusal) = self.world.release(frame, dom) {
+                // Another domain has it mapped: it stays until that is over.
+                assert!(self.is_mapped_by_another(frame, dom), "{refusal}");
+                self.done.kept += 1;
+                continue;
+            }
             self.check();
             let to = self.dom();
             self.world.assign(frame, to).unwrap();
             self.world.platform().clear(frame);
         }
         self.done.deaths += 1;
+    }
+
+    fn is_mapped_by_another(&self, frame: Mfn, dom: DomId) -> bool {
+        let mut found = false;
+        self.world.find_mappings(frame, dom, Which::All, Bounds::default(), &mut |mapping| {
+            found = self.world.owner(mapping.table) != Some(dom);
+            if found {
+                core::ops::ControlFlow::Break(())
+            } else {
+                core::ops::ControlFlow::Continue(())
+            }
+        });
+        found
     }
 
     fn check(&self) {
@@ -456,7 +525,9 @@ impl Driver {
 
     fn step(&mut self) {
         match self.random.below(1000) {
-            0..400 => self.update(),
+            0..370 => self.update(),
+            370..390 => self.map_granted(),
+            390..400 => self.unmap_granted(),
             400..530 => self.pin(),
             530..600 => self.unpin(),
             600..660 => self.load_root(),
@@ -506,7 +577,7 @@ fn drive(seed: u64, setup: Setup, domains: u16) {
         total.add(&driver.done);
     }
     if operations() >= 10_000 {
-        total.assert_all_happened();
+        total.assert_all_happened(domains);
     }
 }
 
@@ -523,14 +594,23 @@ impl Tally {
         self.deaths += other.deaths;
         self.moves += other.moves;
         self.cleared += other.cleared;
+        self.granted += other.granted;
+        self.refused_grants += other.refused_grants;
+        self.ungranted += other.ungranted;
+        self.kept += other.kept;
     }
 
-    fn assert_all_happened(&self) {
+    fn assert_all_happened(&self, domains: u16) {
         std::println!("{self:?}");
         let Tally { pins, refused_pins, predicted, updates, plain, .. } = self;
         let Tally { refused_updates, preempted, roots, deaths, moves, cleared, .. } = self;
         for count in [pins, refused_pins, predicted, updates, plain, refused_updates] {
             assert!(*count > 100, "{self:?}");
+        }
+        if domains > 1 {
+            for count in [self.granted, self.refused_grants, self.ungranted, self.kept] {
+                assert!(count > 0, "{self:?}");
+            }
         }
         for count in [preempted, roots, deaths, moves, cleared] {
             assert!(*count > 0, "{self:?}");

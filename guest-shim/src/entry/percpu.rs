@@ -1,0 +1,108 @@
+//! What each vCPU has of its own, found by the GS base of kernel mode.
+//!
+//! The hypervisor swaps GS bases between kernel and user mode, so that the kernel's is always
+//! live here. Code that changes it must not trap before it has put it back.
+
+use crate::hypercall::{Errno, address, call, check};
+use crate::shared::VcpuRecord;
+use crate::shared::ports::{PortSet, WORDS};
+use core::arch::asm;
+use core::mem::offset_of;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::trap::SEGBASE_GS_KERNEL;
+
+/// A vCPU's own.
+#[derive(Debug)]
+#[repr(C)]
+pub struct PerCpu {
+    /// Its own address, for [`this`].
+    this: AtomicPtr<PerCpu>,
+    /// Stack pointer to land with when a trap is expected; 0 while none is.
+    pub(super) landing: AtomicU64,
+    /// Kernel stack pointer to leave user mode with.
+    pub(super) kernel_rsp: AtomicU64,
+    id: AtomicU32,
+    /// Event handlers that run, one in the other.
+    pub(super) depth: AtomicU32,
+    /// The last trap that was expected.
+    pub(super) caught: [AtomicU64; 6],
+    /// The vCPU's record; null before the shared page is mapped.
+    record: AtomicPtr<VcpuRecord>,
+    /// Upcalls that came.
+    pub(super) upcalls: AtomicU64,
+    /// Ports whose events go to this vCPU.
+    pub(super) ports: PortSet,
+    /// For the kernel's use.
+    pub scratch: [AtomicU64; 8],
+}
+
+/// Offsets for the assembly.
+pub(super) const LANDING: usize = offset_of!(PerCpu, landing);
+pub(super) const KERNEL_RSP: usize = offset_of!(PerCpu, kernel_rsp);
+
+static BOOT: PerCpu = PerCpu::new(0);
+
+impl PerCpu {
+    pub(super) const fn new(id: u32) -> PerCpu {
+        PerCpu {
+            this: AtomicPtr::new(core::ptr::null_mut()),
+            landing: AtomicU64::new(0),
+            kernel_rsp: AtomicU64::new(0),
+            id: AtomicU32::new(id),
+            depth: AtomicU32::new(0),
+            caught: [const { AtomicU64::new(0) }; 6],
+            record: AtomicPtr::new(core::ptr::null_mut()),
+            upcalls: AtomicU64::new(0),
+            ports: [const { AtomicU64::new(0) }; WORDS],
+            scratch: [const { AtomicU64::new(0) }; 8],
+        }
+    }
+
+    /// Makes it ready to be a vCPU's; its address is the GS base to give to that.
+    pub(super) fn prepare(&'static self) -> u64 {
+        self.this.store(core::ptr::from_ref(self).cast_mut(), Relaxed);
+        address(self)
+    }
+
+    /// The vCPU's number.
+    pub fn id(&self) -> u32 {
+        self.id.load(Relaxed)
+    }
+
+    /// The vCPU's record, once the shared page is mapped.
+    pub fn record(&self) -> Option<&'static VcpuRecord> {
+        let record = self.record.load(Relaxed);
+        // SAFETY: null, or what `set_record` was promised.
+        unsafe { record.cast_const().as_ref() }
+    }
+
+    /// Says where the vCPU's record is.
+    pub(super) fn set_record(&self, record: &'static VcpuRecord) {
+        self.record.store(core::ptr::from_ref(record).cast_mut(), Relaxed);
+    }
+
+    /// Upcalls that came so far.
+    pub fn upcalls(&self) -> u64 {
+        self.upcalls.load(Relaxed)
+    }
+}
+
+/// The running vCPU's own.
+pub fn this() -> &'static PerCpu {
+    let this: *const PerCpu;
+    // SAFETY: GS is based at a prepared `PerCpu` from the first instructions of Rust code on, on
+    // every vCPU; its first word is its address, and it is never freed.
+    unsafe {
+        asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly, pure));
+        &*this
+    }
+}
+
+/// Gives the boot vCPU its own.
+pub(super) fn init_boot() -> Result<(), Errno> {
+    let args = [SEGBASE_GS_KERNEL, BOOT.prepare(), 0, 0, 0];
+    // SAFETY: nothing has used GS until now.
+    check(unsafe { call(Hypercall::SetSegmentBase as u64, args) }).map(drop)
+}

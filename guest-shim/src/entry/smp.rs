@@ -1,0 +1,150 @@
+//! Secondary vCPUs: their first state, and their way into Rust.
+
+use super::percpu::{PerCpu, this};
+use super::{event, trap};
+use crate::hypercall::{Errno, address, vcpu};
+use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::boxed::Box;
+use core::arch::{asm, global_asm};
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{Acquire, Release};
+use pinfold_abi::errno::Errno as Known;
+use pinfold_abi::layout::{FLAT_KERNEL_CS64, FLAT_RING3_SS64};
+use pinfold_abi::shared_info::LEGACY_VCPUS;
+use pinfold_abi::vcpu::{VGCF_IN_KERNEL, VcpuGuestContext};
+use zerocopy::FromZeros;
+
+/// Bytes of a secondary vCPU's stack, and of the one that it enters the kernel on from user mode.
+const STACK_SIZE: usize = 64 * 1024;
+
+/// What a secondary vCPU runs. When it returns, the vCPU stops itself; let run again, it calls
+/// the function again.
+pub type Main = fn(&'static PerCpu);
+
+static MAINS: [AtomicPtr<()>; LEGACY_VCPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; LEGACY_VCPUS];
+static CPUS: [AtomicPtr<PerCpu>; LEGACY_VCPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; LEGACY_VCPUS];
+
+global_asm!(
+    ".pushsection .text.secondary, \"ax\"",
+    // rdi: the vCPU's own; rsp: the end of its stack.
+    "pinfold_secondary_start:",
+    "cld",
+    "xor ebp, ebp",
+    "call {secondary}",
+    "ud2",
+    ".popsection",
+    secondary = sym secondary,
+);
+
+unsafe extern "C" {
+    #[link_name = "pinfold_secondary_start"]
+    safe static SECONDARY_START: u8;
+}
+
+/// Number of vCPUs that the domain may have.
+pub fn count() -> u32 {
+    (0..LEGACY_VCPUS as u32).take_while(|&id| vcpu::is_up(id).is_ok()).count() as u32
+}
+
+/// A vCPU's own: that of the running one, or of one that was prepared.
+pub fn cpu(id: u32) -> Option<&'static PerCpu> {
+    if id == this().id() {
+        return Some(this());
+    }
+    let cpu = CPUS.get(id as usize)?.load(Acquire);
+    // SAFETY: null, or a leaked box.
+    unsafe { cpu.cast_const().as_ref() }
+}
+
+/// A stack that is never given back.
+fn stack() -> Option<u64> {
+    let layout = Layout::from_size_align(STACK_SIZE, 4096).ok()?;
+    // SAFETY: the layout has a size.
+    let stack = unsafe { alloc_zeroed(layout) };
+    (!stack.is_null()).then(|| address(stack) + STACK_SIZE as u64)
+}
+
+/// The first state of a secondary vCPU, and what it has of its own.
+///
+/// # Errors
+///
+/// -EINVAL without a shared page or a record in it for the vCPU, -ENOMEM without memory.
+pub fn prepare(id: u32, main: Main) -> Result<(&'static PerCpu, Box<VcpuGuestContext>), Errno> {
+    let shared = event::shared().ok_or(Known::EINVAL)?;
+    let record = shared.vcpus.get(id as usize).ok_or(Known::EINVAL)?;
+    let (Some(rsp), Some(kernel_sp)) = (stack(), stack()) else {
+        return Err(Known::ENOMEM.into());
+    };
+    let own: &'static PerCpu = Box::leak(Box::new(PerCpu::new(id)));
+    let gs_base = own.prepare();
+    own.set_record(record);
+    record.upcall_mask.store(1, Release);
+    MAINS[id as usize].store(main as *mut (), Release);
+    CPUS[id as usize].store(core::ptr::from_ref(own).cast_mut(), Release);
+
+    let mut context = Box::new(VcpuGuestContext::new_zeroed());
+    let root: u64;
+    // SAFETY: `mov r, cr3` in a guest kernel is emulated; it only reads.
+    unsafe { asm!("mov {}, cr3", out(reg) root, options(nomem, nostack)) };
+    context.flags = VGCF_IN_KERNEL;
+    context.user_regs.rip = address(&raw const SECONDARY_START);
+    context.user_regs.cs = FLAT_KERNEL_CS64;
+    context.user_regs.rsp = rsp;
+    context.user_regs.ss = FLAT_RING3_SS64;
+    context.user_regs.rdi = gs_base;
+    for (entry, trap) in context.trap_ctxt.iter_mut().zip(trap::table()) {
+        *entry = trap;
+    }
+    context.kernel_ss = FLAT_RING3_SS64.into();
+    context.kernel_sp = kernel_sp;
+    context.ctrlreg[3] = root;
+    let callbacks = trap::callbacks();
+    context.event_callback_eip = callbacks.event;
+    context.failsafe_callback_eip = callbacks.failsafe;
+    context.syscall_callback_eip = callbacks.syscall;
+    context.gs_base_kernel = gs_base;
+    Ok((own, context))
+}
+
+/// Starts a vCPU that was never started.
+///
+/// # Errors
+///
+/// Those of [`prepare`], of [`vcpu::initialise`] and of [`vcpu::up`].
+pub fn start(id: u32, main: Main) -> Result<&'static PerCpu, Errno> {
+    let (own, mut context) = prepare(id, main)?;
+    // SAFETY: the code at its address gets a stack and the vCPU's own.
+    unsafe { vcpu::initialise(id, &mut context) }?;
+    vcpu::up(id)?;
+    Ok(own)
+}
+
+/// Starts again a vCPU whose function returned, with this one.
+///
+/// # Errors
+///
+/// -EINVAL for one that was never started, or the hypervisor's refusal.
+pub fn restart(id: u32, main: Main) -> Result<(), Errno> {
+    if cpu(id).is_none() {
+        return Err(Known::EINVAL.into());
+    }
+    MAINS[id as usize].store(main as *mut (), Release);
+    vcpu::up(id)
+}
+
+extern "C" fn secondary(own: &'static PerCpu) -> ! {
+    let id = own.id();
+    loop {
+        let main = MAINS[id as usize].load(Acquire);
+        // SAFETY: `prepare` stored a `Main` before the vCPU could run, and `restart` stores others.
+        let main = unsafe { core::mem::transmute::<*mut (), Main>(main) };
+        main(own);
+        event::mask();
+        // When it is let run again, it comes back here.
+        if let Err(errno) = vcpu::down(id) {
+            crate::println!("vCPU {id} can't stop: {errno}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Mapping frames that another domain granted (`INV-LENT`).
+//!
+//! An entry that maps another domain's frame holds just what one of the owner's would: a reference
+//! of the frame, and if it is writable one of the writable type. So while it is there the frame can
+//! be neither freed nor become a table; a frame that is a table can't be mapped writable; and
+//! nothing that drops entries (updates, shootdowns, tables taken apart) need know whose frame it was.
+//!
+//! What must know is who flushes: an owner's CPUs are not all that can remember such a frame. Hence
+//! the mark on it. There is but one door through which such an entry comes into a live table, the
+//! one here; validation of a table refuses it as it does every foreign frame.
+//!
+//! Whether the owner did grant the frame is the caller's business, and telling the owner when the
+//! mapping is gone: after a flush of the mapper's CPUs ([`FlushDebt`]), not before.
+
+use crate::budget::Budget;
+use crate::entry::{Entry, PRESENT, Rules, WRITABLE};
+use crate::frame::{DomId, Index, Level, Mfn};
+use crate::frame_table::{FrameEntry, Kind};
+use crate::operation::{Halt, Op};
+use crate::platform::Platform;
+use crate::refusal::{Cause, Operation, Stop};
+use crate::shootdown::FlushDebt;
+use crate::take::target;
+use crate::update::{Swap, Updated};
+use crate::validator::Validator;
+use pinfold_abi::mmu::EntryFlags;
+
+/// A mapping of a granted frame that is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantMapping {
+    /// Who maps it.
+    pub dom: DomId,
+    /// The L1 table of the mapper's that is to map it.
+    pub table: Mfn,
+    /// In which slot.
+    pub index: Index,
+    /// Whose frame it is.
+    pub owner: DomId,
+    /// The frame.
+    pub frame: Mfn,
+    /// Flags of the entry: writable or not, and those that the mapper may choose.
+    pub flags: EntryFlags,
+}
+
+/// A mapping of a granted frame that is to go.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantUnmapping {
+    /// Who mapped it.
+    pub dom: DomId,
+    /// The L1 table that maps it.
+    pub table: Mfn,
+    /// In which slot.
+    pub index: Index,
+    /// The frame.
+    pub frame: Mfn,
+    /// Whether it was mapped writable.
+    pub writable: bool,
+    /// What takes the entry's place: 0, or an entry that the domain may have.
+    pub replacement: u64,
+}
+
+impl<P: Platform> Validator<'_, P> {
+    /// Maps a frame that its owner granted. What the slot mapped before is gone.
+    ///
+    /// # Errors
+    /// Refused: the table is no L1 table of the mapper's ([`Cause::NotATable`]); the frame isn't the
+    /// owner's, or is one of the hypervisor's that is shared with it; it is a table or descriptor
+    /// page and the mapping writable ([`Cause::TableInUse`]). Preempted: ask again.
+    pub fn map_granted(
+        &self,
+        mapping: &GrantMapping,
+        budget: &mut Budget,
+    ) -> Result<Updated, Stop> {
+        let GrantMapping { dom, table, index, .. } = *mapping;
+        let mut op = Op::new(Operation::MapGranted, dom, budget);
+        let frame = self.join_leaf_table(&mut op, table).map_err(|halt| op.stop(halt))?;
+        let raw = Entry::to(mapping.frame, mapping.flags).get();
+        let held = self.hold_granted(&mut op, mapping, raw).map(|()| {
+            let entry = Rules::effective(Level::L1, raw);
+            let mut current = self.read(table, index);
+            while let Err(now) = self.platform.compare_exchange_entry(table, index, current, entry)
+            {
+                current = now;
+            }
+            self.release_entry(&mut op, Level::L1, table, current);
+            Updated { previous: Entry::new(current), level: Some(Level::L1) }
+        });
+        self.drop_table(&mut op, table, frame, Kind::L1);
+        held
+    }
+
+    /// Takes a reference of an L1 table of the operation's domain.
+    fn join_leaf_table(&self, op: &mut Op<'_>, table: Mfn) -> Result<&FrameEntry, Halt> {
+        self.settle_orphans(op)?;
+        let frame = self.named_frame(op, table)?;
+        if self.join(op, frame, Kind::L1) {
+            return Ok(frame);
+        }
+        let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
+        // Another CPU was faster, or is at it.
+        let soon = frame.type_word().kind() == Kind::L1 && op.met_a_live_table();
+        Err(if soon { Halt::Preempted } else { halt })
+    }
+
+    /// Takes of the owner's frame what the entry is to hold, and marks it.
+    fn hold_granted(&self, op: &mut Op<'_>, mapping: &GrantMapping, raw: u64) -> Result<(), Stop> {
+        let mut owners = Op::new(Operation::MapGranted, mapping.owner, &mut *op.budget);
+        let op = &mut owners;
+        let mut hold = || {
+            self.check_bits(op, Level::L1, raw)?;
+            let frame = self.named_frame(op, mapping.frame)?;
+            // Whether it is shared does not change while it has this owner, which is looked at
+            // again when it is held.
+            if frame.ref_word().is_shared() {
+                return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
+            }
+            if raw & WRITABLE == 0 {
+                self.get(op, mapping.frame, frame, None)?;
+            } else {
+                self.take(op, mapping.frame, frame, Kind::Writable)?;
+            }
+            if frame.ref_word().is_shared() {
+                // It changed hands in between.
+                self.release_leaf(raw);
+                return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
+            }
+            if mapping.owner != mapping.dom {
+                frame.lend();
+            }
+            Ok(())
+        };
+        let held = hold();
+        held.map_err(|halt| {
+            owners.at(Some(Level::L1), mapping.table, mapping.index, raw);
+            owners.stop(halt)
+        })
+    }
+
+    /// Unmaps a granted frame, if the slot still maps it, and just so; [`Swap::Differs`] else. The
+    /// flush is owed in `debt`, and until it is paid the mapper may still use the frame.
+    ///
+    /// # Errors
+    /// Refused: the table is no L1 table of the domain's, or it may not have the replacement.
+    /// Preempted: ask again.
+    pub fn unmap_granted(
+        &self,
+        unmapping: &GrantUnmapping,
+        budget: &mut Budget,
+        debt: &mut FlushDebt,
+    ) -> Result<Swap, Stop> {
+        let GrantUnmapping { dom, table, index, frame, writable, replacement } = *unmapping;
+        let mut op = Op::new(Operation::UnmapGranted, dom, budget);
+        let held = self.join_leaf_table(&mut op, table).map_err(|halt| op.stop(halt))?;
+        let swapped = loop {
+            let current = self.read(table, index);
+            let as_mapped = current & PRESENT != 0
+                && target(current) == frame
+                && (current & WRITABLE != 0) == writable;
+            if !as_mapped {
+                break Ok(Swap::Differs(Entry::new(current)));
+            }
+            // Differs only if another CPU changed it since; then it is looked at again.
+            match self.swap_held_leaf(&mut op, table, index, current, replacement) {
+                Ok(Swap::Differs(_)) => {}
+                other => break other,
+            }
+        };
+        self.drop_table(&mut op, table, held, Kind::L1);
+        if swapped == Ok(Swap::Done) {
+            // Read after the entry is gone: a CPU that enters later can't find it.
+            debt.add(self.platform.dirty_cpus(dom));
+        }
+        swapped.map_err(|halt| op.stop(halt))
+    }
+}

@@ -1,0 +1,96 @@
+//! A lent frame is flushed for on all CPUs (`INV-LENT`).
+//!
+//! The owner makes the frame a table; a borrower, on a CPU where the owner never ran, maps it
+//! writable and unmaps it without a flush. Whoever finds that mapping gone must find the mark, or
+//! the borrower's TLB is forgotten. The same model with the mark set after the entry must fail.
+
+use crate::frame::{CpuSet, DomId};
+use crate::frame_table::{Entered, FrameEntry, Kind};
+use crate::tlb::FlushClock;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+const OWNER: DomId = DomId::new(1);
+/// The borrower's CPU.
+const BORROWER: usize = 1;
+
+struct Scene {
+    frame: FrameEntry,
+    clock: FlushClock,
+    /// The borrower's TLB: whether it has the translation.
+    cached: AtomicBool,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let frame = FrameEntry::new();
+        assert!(frame.become_ram() && frame.begin_giving());
+        frame.give_to(OWNER, false, false);
+        Scene { frame, clock: FlushClock::new(), cached: AtomicBool::new(false) }
+    }
+
+    /// Maps, uses and unmaps the frame. It is marked before the entry is there, as must be,
+    /// or after.
+    fn borrow(&self, mark_first: bool) {
+        self.frame.get(OWNER).unwrap();
+        match self.frame.enter(Kind::Writable) {
+            Ok(Entered::Began(before)) => self.frame.publish(Kind::Writable, before.stamp()),
+            _ => return self.frame.put(),
+        }
+        if mark_first {
+            self.frame.lend();
+        }
+        // The entry is there, a CPU uses it, and it is gone again.
+        self.cached.store(true, Ordering::SeqCst);
+        if self.frame.leave_writable(|| self.clock.now()) {
+            self.frame.put();
+        }
+        if !mark_first {
+            self.frame.lend();
+        }
+    }
+
+    /// Makes it a table, as `Validator::take` does: the owner itself has run nowhere.
+    fn promote(&self) {
+        self.frame.get(OWNER).unwrap();
+        match self.frame.enter(Kind::L1) {
+            Ok(Entered::Began(before)) => {
+                if let (true, Some(stamp)) = (self.frame.ref_word().is_lent(), before.stamp()) {
+                    let all = CpuSet::of(BORROWER);
+                    if !self.clock.behind(stamp, all).is_empty() {
+                        let ticket = self.clock.begin();
+                        self.cached.store(false, Ordering::SeqCst);
+                        self.clock.end(BORROWER, ticket);
+                    }
+                }
+                assert!(!self.cached.load(Ordering::SeqCst), "checked while a TLB can write");
+                self.frame.publish(Kind::L1, None);
+            }
+            _ => self.frame.put(),
+        }
+    }
+}
+
+fn run(mark_first: bool) {
+    super::model(move || {
+        let scene = Arc::new(Scene::new());
+        let borrower = {
+            let scene = scene.clone();
+            thread::spawn(move || scene.borrow(mark_first))
+        };
+        scene.promote();
+        borrower.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_lent_frame_is_flushed_for() {
+    run(true);
+}
+
+#[test]
+#[should_panic(expected = "checked while a TLB can write")]
+fn loom_a_late_mark_is_seen_to_fail() {
+    run(false);
+}

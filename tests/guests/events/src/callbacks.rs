@@ -1,0 +1,89 @@
+//! `callback_op`, and where events go by it.
+
+use crate::signal::{self, bell, drop_bell};
+use pinfold_abi::errno::Errno::{EINVAL, ENOSYS};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::trap::{
+    CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_NMI, CALLBACKTYPE_SYSCALL,
+    CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_SYSENTER,
+};
+use pinfold_guest::entry::{event, percpu, trap};
+use pinfold_guest::hostile::{self, Check};
+use pinfold_guest::hypercall::Errno;
+use pinfold_guest::hypercall::event::send;
+
+const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
+
+/// `type`, `flags`, padding, address.
+fn callback(command: u64, kind: u16, address: u64) -> Result<u64, Errno> {
+    let argument = [u64::from(kind), address];
+    let args = [command, argument.as_ptr() as u64, 0, 0, 0];
+    // SAFETY: the addresses are code for the purpose, or of callbacks that nobody calls.
+    hostile::result(unsafe { hostile::call(Hypercall::CallbackOp as u64, args) })
+}
+
+core::arch::global_asm!(
+    ".pushsection .text.other_callback, \"ax\"",
+    // Another way in: counts, and goes on as the shim's does.
+    "events_other_callback:",
+    "lock inc qword ptr [rip + {count}]",
+    "jmp [rip + {shim}]",
+    ".popsection",
+    count = sym COUNT,
+    shim = sym SHIM,
+);
+
+static COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+static SHIM: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+unsafe extern "C" {
+    #[link_name = "events_other_callback"]
+    safe static OTHER: u8;
+}
+
+pub(crate) fn run(check: &mut Check) {
+    use core::sync::atomic::Ordering::SeqCst;
+    let count = || COUNT.load(SeqCst);
+    let shim = trap::event_callback();
+    SHIM.store(shim, SeqCst);
+    let other = &raw const OTHER as u64;
+    let port = bell();
+    event::unmask();
+    signal::reset();
+    check.ok("register the other way in", callback(0, CALLBACKTYPE_EVENT, other));
+    let upcalls = percpu::this().upcalls();
+    check.ok("send", send(port));
+    check.equal("it is used", (count(), signal::handled()), (1, 1));
+    check.equal("it is an upcall", percpu::this().upcalls() - upcalls, 1);
+    check.ok("the shim's again", callback(0, CALLBACKTYPE_EVENT, shim));
+    check.ok("send", send(port));
+    check.equal("the other is not used", (count(), signal::handled()), (1, 2));
+    for kind in [CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL] {
+        let refused = callback(0, kind, NONCANONICAL);
+        check.refused("an address that cannot be", refused, EINVAL);
+    }
+    check.ok("send", send(port));
+    check.equal("refused is not registered", signal::handled(), 3);
+    for kind in [
+        CALLBACKTYPE_EVENT,
+        CALLBACKTYPE_FAILSAFE,
+        CALLBACKTYPE_SYSCALL,
+        CALLBACKTYPE_SYSENTER,
+        CALLBACKTYPE_SYSCALL32,
+    ] {
+        check.refused("unregister", callback(1, kind, 0), EINVAL);
+    }
+    check.ok("register NMI", callback(0, CALLBACKTYPE_NMI, other));
+    check.ok("unregister NMI", callback(1, CALLBACKTYPE_NMI, 0));
+    check.ok("unregister NMI again", callback(1, CALLBACKTYPE_NMI, 0));
+    for kind in [3, 6, 8, u16::MAX] {
+        check.refused("a type that is none", callback(0, kind, other), ENOSYS);
+    }
+    for command in [2, 3, u64::from(u32::MAX)] {
+        check.refused("a command that is none", callback(command, 0, other), ENOSYS);
+    }
+    check.ok("send", send(port));
+    check.equal("all as before", (count(), signal::handled()), (1, 4));
+    event::mask();
+    drop_bell(port);
+}

@@ -1,0 +1,53 @@
+//! Events, time and callbacks of one vCPU, each call with its exact result.
+//!
+//! What Debian's Xen 4.17 answers is the expectation; where an unprivileged domain is answered
+//! differently than the first one, which the guest is there, the check says so.
+#![no_std]
+#![no_main]
+
+mod arguments;
+mod callbacks;
+mod clock;
+mod delivery;
+mod poll;
+mod ports;
+mod record;
+mod runstate;
+mod signal;
+mod timers;
+mod user;
+mod virqs;
+
+use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::entry::{Boot, event};
+use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::hypercall::sched::Exit;
+use pinfold_guest::{guest_main, println};
+
+guest_main!(main);
+
+fn main(boot: &Boot) -> Exit {
+    let mut check = Check::new("events", boot);
+    let shared = match event::init(boot) {
+        Ok(shared) => shared,
+        Err(errno) => {
+            println!("VERDICT fail guest=events shared page: {errno}");
+            return Exit::Crash;
+        }
+    };
+    let mut lab = Lab::new(Frames::new(boot));
+    arguments::run(&mut check);
+    ports::run(&mut check);
+    virqs::run(&mut check);
+    clock::run(shared, &mut check);
+    delivery::run(shared, &mut check);
+    poll::run(&mut check);
+    timers::run(shared, &mut check);
+    runstate::run(&mut check);
+    callbacks::run(&mut check);
+    user::run(&mut lab, &mut check);
+    // Last: the record is somewhere else from then on.
+    record::run(boot, shared, &mut check);
+    check.equal("no event came to a port without a handler", event::strays(), 0);
+    check.verdict()
+}
