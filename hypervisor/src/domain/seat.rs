@@ -4,7 +4,7 @@
 //! run queue, or the seat, while it waits or is down. Everyone else meets the seat.
 
 use super::runstate::{Runstate, State};
-use super::scheduler;
+use super::scheduler::{self, Arrival};
 use super::vcpu::{RunState, Vcpu};
 use super::vcpu_info::InfoRef;
 use crate::arch::ipi;
@@ -147,7 +147,7 @@ impl Seat {
         let mut place = self.place.lock();
         self.down_wanted.store(false, Ordering::Relaxed);
         match core::mem::replace(&mut *place, Place::Queued) {
-            Place::Down(vcpu) => self.enqueue(vcpu),
+            Place::Down(vcpu) => self.enqueue(vcpu, Arrival::Woken),
             Place::Nowhere => {
                 *place = Place::Nowhere;
                 return false;
@@ -217,15 +217,15 @@ impl Seat {
 
     fn wake(&self, place: &mut Place) {
         match core::mem::replace(place, Place::Queued) {
-            Place::Waiting(vcpu) | Place::Down(vcpu) => self.enqueue(vcpu),
+            Place::Waiting(vcpu) | Place::Down(vcpu) => self.enqueue(vcpu, Arrival::Woken),
             other => *place = other,
         }
     }
 
-    fn enqueue(&self, mut vcpu: Box<Vcpu>) {
+    fn enqueue(&self, mut vcpu: Box<Vcpu>, arrival: Arrival) {
         vcpu.stop_waiting();
         self.runstate.lock().enter(State::Runnable);
-        scheduler::enqueue(vcpu);
+        scheduler::enqueue(vcpu, arrival);
     }
 
     /// A processor took the vCPU from the run queue.
@@ -246,7 +246,7 @@ impl Seat {
             *place = Place::Waiting(vcpu);
         } else {
             *place = Place::Queued;
-            self.enqueue(vcpu);
+            self.enqueue(vcpu, Arrival::Spent);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::arch::entry::Exit;
 use crate::arch::{apic, idt};
 use crate::console;
 use crate::domain::ending::{self, Ending};
+use crate::domain::scheduler;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::hypercall;
 use crate::time::timers;
@@ -65,11 +66,16 @@ fn interrupt(vcpu: &mut Vcpu, number: u8) -> Next {
         apic::end_of_interrupt();
     }
     match number {
-        idt::TIMER_VECTOR if timers::tick() => return Next::Yield,
+        idt::TIMER_VECTOR if timers::tick() || scheduler::is_disturbed() => return Next::Yield,
         idt::SERIAL_VECTOR => console::bring_input(),
         // Another processor wants something: the flush is done at the next safe point; the record
         // of events may have a new place.
-        idt::ATTEND_VECTOR => vcpu.info = vcpu.seat().info(),
+        idt::ATTEND_VECTOR => {
+            vcpu.info = vcpu.seat().info();
+            if scheduler::is_disturbed() {
+                return Next::Yield;
+            }
+        }
         _ => {}
     }
     Next::Continue
