@@ -70,6 +70,7 @@ fn flush_others(others: CpuSet, and_own: bool) {
 
 /// Takes a processor out of its guest or its sleep: there is something new for it to see.
 pub fn kick(cpu: usize) {
+    percpu::call_attention(cpu);
     if cpu != cpu_number() {
         apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
     }

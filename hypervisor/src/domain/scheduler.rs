@@ -165,7 +165,9 @@ fn run_slice(vcpu: &mut Vcpu) {
     }
     BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
     timers::begin_slice(SLICE_US);
-    while must_go_on(vcpu) {
+    // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
+    // comes with a call for attention.
+    while !percpu::take_attention() || must_go_on(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
             break;
         }
@@ -180,8 +182,11 @@ fn run_slice(vcpu: &mut Vcpu) {
     context::unload(vcpu);
 }
 
+#[cold]
 fn must_go_on(vcpu: &mut Vcpu) -> bool {
     ipi::safe_point();
+    // The record of events may have moved.
+    vcpu.info = vcpu.seat().info();
     !vcpu.domain.ending.is_completed()
         && vcpu.state == RunState::Runnable
         && !vcpu.seat().is_down_wanted()

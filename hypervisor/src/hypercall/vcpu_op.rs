@@ -16,6 +16,7 @@ use pinfold_validator::Mfn;
 use zerocopy::IntoBytes;
 
 /// `vcpu_op(command, vcpu, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome {
     let domain = vcpu.domain.clone();
     // The number is an int of the ABI.
