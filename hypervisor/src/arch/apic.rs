@@ -7,9 +7,12 @@ use super::idt::{SPURIOUS_VECTOR, TIMER_VECTOR};
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 
+const ID: u32 = 0x20;
 const EOI: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
 const IRR: u32 = 0x200;
+const ICR_LOW: u32 = 0x300;
+const ICR_HIGH: u32 = 0x310;
 const LVT_TIMER: u32 = 0x320;
 const LVT_LINT0: u32 = 0x350;
 const LVT_LINT1: u32 = 0x360;
@@ -20,6 +23,12 @@ const DIVIDE: u32 = 0x3e0;
 
 const MASKED: u32 = 1 << 16;
 const APIC_ON: u32 = 1 << 8;
+/// The register holds a command that was not sent yet.
+const SEND_PENDING: u32 = 1 << 12;
+/// Level is asserted (INIT and start-up want it).
+const ASSERT: u32 = 1 << 14;
+const DELIVER_INIT: u32 = 0b101 << 8;
+const DELIVER_START_UP: u32 = 0b110 << 8;
 /// Divide by 16.
 const DIVIDE_BY_16: u32 = 0b0011;
 
@@ -48,7 +57,7 @@ fn read(register: u32) -> u32 {
 
 fn write(register: u32, value: u32) {
     let base = REGISTERS.load(Ordering::Relaxed);
-    // SAFETY: as for `read`; writes here only concern this processor's timer and acknowledgements.
+    // SAFETY: as for `read`; writes are those of this file.
     unsafe {
         if base == 0 {
             Msr::new(0x800 + (register >> 4)).write(u64::from(value));
@@ -58,12 +67,28 @@ fn write(register: u32, value: u32) {
     }
 }
 
-/// Switches the controller on with everything but the timer masked. `registers` is where its page
-/// is mapped (uncached).
+/// Switches the first processor's controller on. `registers` is where its page is mapped
+/// (uncached).
 pub fn init(registers: u64) {
     let (_, flags) = ApicBase::read();
     let x2apic = flags.contains(ApicBaseFlags::X2APIC_ENABLE);
     REGISTERS.store(if x2apic { 0 } else { registers }, Ordering::Relaxed);
+    set_up();
+}
+
+/// Switches another processor's controller on, in the mode that the first one's is in.
+pub fn init_other() {
+    if REGISTERS.load(Ordering::Relaxed) == 0 {
+        let (base, flags) = ApicBase::read();
+        // SAFETY: x2APIC mode is there, as the first processor has it; nothing uses the
+        // registers in memory then.
+        unsafe { ApicBase::write(base, flags | ApicBaseFlags::X2APIC_ENABLE) };
+    }
+    set_up();
+}
+
+/// Everything masked but the timer.
+fn set_up() {
     for lvt in [LVT_LINT0, LVT_LINT1, LVT_ERROR] {
         write(lvt, MASKED);
     }
@@ -71,6 +96,44 @@ pub fn init(registers: u64) {
     write(LVT_TIMER, u32::from(TIMER_VECTOR));
     write(INITIAL_COUNT, 0);
     write(SPURIOUS, APIC_ON | u32::from(SPURIOUS_VECTOR));
+}
+
+/// Identifier of the calling processor's controller.
+pub fn id() -> u32 {
+    let value = read(ID);
+    if REGISTERS.load(Ordering::Relaxed) == 0 { value } else { value >> 24 }
+}
+
+/// Sends an interrupt to a processor.
+pub fn send(apic_id: u32, vector: u8) {
+    command(apic_id, u32::from(vector) | ASSERT);
+}
+
+/// Resets a processor, which then waits for [`send_start_up`].
+pub fn send_init(apic_id: u32) {
+    command(apic_id, DELIVER_INIT | ASSERT);
+}
+
+/// Starts a processor that waits, in real mode at `page << 12`.
+pub fn send_start_up(apic_id: u32, page: u8) {
+    command(apic_id, DELIVER_START_UP | ASSERT | u32::from(page));
+}
+
+/// Writes the interrupt command register (SDM vol. 3, 11.6.1, 11.12.9).
+fn command(apic_id: u32, low: u32) {
+    // What was stored before is to be seen by who gets the interrupt; in x2APIC mode the write
+    // orders nothing by itself.
+    core::sync::atomic::fence(Ordering::SeqCst);
+    if REGISTERS.load(Ordering::Relaxed) == 0 {
+        // SAFETY: the command is one of the three above.
+        unsafe { Msr::new(0x830).write(u64::from(apic_id) << 32 | u64::from(low)) };
+        return;
+    }
+    while read(ICR_LOW) & SEND_PENDING != 0 {
+        core::hint::spin_loop();
+    }
+    write(ICR_HIGH, apic_id << 24);
+    write(ICR_LOW, low);
 }
 
 /// Starts the timer at its highest count, for calibration.

@@ -5,6 +5,10 @@
 
 use x86_64::registers::control::{Cr0, Cr0Flags};
 
+/// Bits of MXCSR that every processor has: the mask where none is given (Intel SDM vol. 1,
+/// 11.6.6).
+const MXCSR_BITS: u32 = 0xffbf;
+
 /// The FXSAVE area (Intel SDM vol. 1, 10.5.1).
 #[repr(C, align(16))]
 pub struct FpuState([u8; 512]);
@@ -18,6 +22,14 @@ impl FpuState {
         FpuState(area)
     }
 
+    /// A state that a guest made up: bits of MXCSR that no processor has would fault when loaded.
+    pub fn from_guest(area: &[u8; 512]) -> FpuState {
+        let mut area = *area;
+        let mxcsr = u32::from_le_bytes([area[24], area[25], area[26], area[27]]);
+        area[24..28].copy_from_slice(&(mxcsr & MXCSR_BITS).to_le_bytes());
+        FpuState(area)
+    }
+
     /// Stores the processor's state here. TS must be clear.
     pub fn save(&mut self) {
         // SAFETY: the area is 512 bytes, aligned to 16.
@@ -26,7 +38,7 @@ impl FpuState {
 
     /// Loads this state. TS must be clear.
     pub fn load(&self) {
-        // SAFETY: the area was written by `save` or `new`: no reserved MXCSR bit is set.
+        // SAFETY: the area comes from `save`, `new` or `from_guest`: no reserved MXCSR bit is set.
         unsafe { core::arch::asm!("fxrstor64 [{}]", in(reg) &raw const self.0, options(nostack)) };
     }
 }

@@ -42,15 +42,17 @@ pub struct HypervisorGdt {
 }
 
 impl HypervisorGdt {
-    /// The page without TSS and LDT.
-    pub const fn new() -> HypervisorGdt {
-        let mut entries = [const { UnsafeCell::new(0) }; 512];
-        entries[1] = UnsafeCell::new(CODE64_RING0);
-        entries[2] = UnsafeCell::new(DATA_RING0);
-        entries[4] = UnsafeCell::new(CODE32_RING3);
-        entries[5] = UnsafeCell::new(DATA_RING3);
-        entries[6] = UnsafeCell::new(CODE64_RING3);
-        HypervisorGdt { entries }
+    /// Fills a zeroed page with all but TSS and LDT.
+    pub(super) fn fill(&mut self) {
+        for (index, descriptor) in [
+            (1, CODE64_RING0),
+            (2, DATA_RING0),
+            (4, CODE32_RING3),
+            (5, DATA_RING3),
+            (6, CODE64_RING3),
+        ] {
+            *self.entries[index].get_mut() = descriptor;
+        }
     }
 
     /// Address of the page.

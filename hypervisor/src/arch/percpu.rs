@@ -4,8 +4,12 @@
 //! value; `swapgs` at entry and exit changes places. Guests can't execute `swapgs` (ring 3).
 
 use super::gdt::HypervisorGdt;
+use crate::boot::paging;
+use crate::memory::layout;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pinfold_validator::CpuSet;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
 use x86_64::structures::tss::TaskStateSegment;
@@ -47,6 +51,10 @@ pub struct PerCpu {
     /// One past the register file of the vCPU that runs: where the processor pushes.
     registers_top: UnsafeCell<u64>,
     scratch: UnsafeCell<u64>,
+    /// Number of the processor, from 0 in the order in which they started.
+    number: usize,
+    /// Physical address of the GDT page.
+    gdt_physical: u64,
     /// Task state segment: the stacks the processor switches to.
     tss: UnsafeCell<TaskStateSegment>,
     /// The hypervisor's page of the GDT.
@@ -65,47 +73,47 @@ pub const REGISTERS_TOP: usize = offset_of!(PerCpu, registers_top);
 pub const SCRATCH: usize = offset_of!(PerCpu, scratch);
 
 impl PerCpu {
-    /// A record that [`PerCpu::install`] must still complete.
-    pub const fn new() -> PerCpu {
-        const STACK: ExceptionStack = ExceptionStack {
-            guard: [0; 4096],
-            bytes: [0; EXCEPTION_STACK - 16],
-            percpu: 0,
-            pad: 0,
-        };
-        PerCpu {
-            this: core::ptr::null(),
-            hypervisor_sp: UnsafeCell::new(0),
-            registers_top: UnsafeCell::new(0),
-            scratch: UnsafeCell::new(0),
-            tss: UnsafeCell::new(TaskStateSegment::new()),
-            gdt: HypervisorGdt::new(),
-            stacks: [STACK; 4],
-        }
-    }
-
-    /// Makes this the record of the calling processor: fills in the stacks, GDT entries and GS.
+    /// Makes the zeroed record at [`layout::cpu_record`] the calling processor's: fills in the
+    /// stacks, GDT entries and GS.
     ///
     /// # Safety
-    /// Once per processor, with interrupts off; `self` is of no other processor.
-    pub unsafe fn install(&'static mut self) {
-        let this: *mut PerCpu = self;
-        self.this = this;
-        for (index, stack) in self.stacks.iter_mut().enumerate() {
-            stack.percpu = this as u64;
+    /// Once per processor, with interrupts off; nobody else has that number.
+    pub unsafe fn install(number: usize) -> &'static PerCpu {
+        let record = layout::cpu_record(number) as *mut PerCpu;
+        // SAFETY: `paging::build` mapped zeroed memory there, which nobody else uses; zeros are a
+        // valid record.
+        let cpu = unsafe { &mut *record };
+        cpu.this = record;
+        cpu.number = number;
+        cpu.tss = UnsafeCell::new(TaskStateSegment::new());
+        cpu.gdt.fill();
+        let gdt = paging::translate(cpu.gdt.address().as_u64());
+        cpu.gdt_physical = gdt.expect("the record is mapped");
+        for (index, stack) in cpu.stacks.iter_mut().enumerate() {
+            stack.percpu = record as u64;
             let top = VirtAddr::from_ptr(&raw const stack.percpu);
-            self.tss.get_mut().interrupt_stack_table[index] = top;
+            cpu.tss.get_mut().interrupt_stack_table[index] = top;
         }
         // No I/O bitmap: a limit before its offset makes every port fault at CPL 3.
-        let tss = VirtAddr::from_ptr(self.tss.get());
-        self.gdt.describe_tss(tss);
-        GsBase::write(VirtAddr::from_ptr(this));
+        let tss = VirtAddr::from_ptr(cpu.tss.get());
+        cpu.gdt.describe_tss(tss);
+        GsBase::write(VirtAddr::from_ptr(record));
         KernelGsBase::write(VirtAddr::zero());
+        cpu
     }
 
-    /// Addresses of the guard pages below the exception stacks; the caller unmaps them.
-    pub fn guard_pages(&self) -> impl Iterator<Item = VirtAddr> + '_ {
-        self.stacks.iter().map(|stack| VirtAddr::from_ptr(&raw const stack.guard))
+    /// Offset in a record of the GDT page.
+    pub const GDT_OFFSET: u64 = offset_of!(PerCpu, gdt) as u64;
+
+    /// Offsets in a record of the guard pages below the exception stacks: nothing is mapped there.
+    pub fn guard_pages() -> impl Iterator<Item = u64> {
+        (0..4)
+            .map(|index| (offset_of!(PerCpu, stacks) + index * size_of::<ExceptionStack>()) as u64)
+    }
+
+    /// Physical address of the GDT page.
+    pub fn gdt_physical(&self) -> u64 {
+        self.gdt_physical
     }
 
     /// Tells the processor where to save the registers of the vCPU that runs next.
@@ -134,7 +142,43 @@ pub fn this() -> &'static PerCpu {
     }
 }
 
-/// Number of the calling processor in sets of processors. One processor runs so far.
+/// Number of the calling processor.
+#[inline]
 pub fn cpu_number() -> usize {
-    0
+    let number: usize;
+    // SAFETY: while the hypervisor runs GS points to the record.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{offset}]",
+            out(reg) number,
+            offset = const offset_of!(PerCpu, number),
+            options(nostack, preserves_flags, pure, readonly)
+        );
+    }
+    number
+}
+
+/// Processors that can take part, at most.
+pub const MAX_CPUS: usize = CpuSet::CAPACITY;
+
+/// Identifiers of the processors' interrupt controllers, by number.
+static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+/// Processors that run.
+static ONLINE: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a processor among those that run.
+pub fn set_online(number: usize, apic_id: u32) {
+    APIC_IDS[number].store(apic_id, Ordering::Relaxed);
+    // Release: who finds the processor in the set finds its identifier.
+    ONLINE.fetch_or(1 << number, Ordering::Release);
+}
+
+/// Processors that run.
+pub fn online() -> CpuSet {
+    CpuSet::from_bits(ONLINE.load(Ordering::Acquire))
+}
+
+/// Identifier of a processor's interrupt controller.
+pub fn apic_id(number: usize) -> u32 {
+    APIC_IDS[number].load(Ordering::Relaxed)
 }

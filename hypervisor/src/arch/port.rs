@@ -37,3 +37,12 @@ pub fn mask_legacy_interrupts() {
         write8(0xa1, 0xff);
     }
 }
+
+/// Reads an 8-bit port.
+///
+/// # Safety
+/// Reading the port must have no effect that the caller doesn't mean.
+pub unsafe fn read8(port: u16) -> u8 {
+    // SAFETY: the caller knows the port.
+    unsafe { Port::new(port).read() }
+}

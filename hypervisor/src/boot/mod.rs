@@ -4,8 +4,9 @@ pub mod acpi;
 pub mod archive;
 pub mod early;
 pub mod paging;
+pub mod processors;
 
-use crate::arch::{apic, control, gdt, idt, percpu, port};
+use crate::arch::{apic, control, io_apic, percpu, port};
 use crate::memory::layout;
 use crate::{console, domain, memory, time};
 use arrayvec::ArrayVec;
@@ -33,13 +34,12 @@ pub struct Machine {
     pub regions: ArrayVec<Region, 256>,
     /// Physical address and length of the boot archive.
     pub archive: Option<(u64, u64)>,
-    /// Physical address of the ACPI root pointer.
-    pub rsdp: Option<u64>,
+    /// What the ACPI tables say.
+    pub tables: acpi::Tables,
     /// Optional protections of the processor.
     pub protections: control::Protections,
 }
 
-static mut FIRST_CPU: percpu::PerCpu = percpu::PerCpu::new();
 static MACHINE: spin::Once<Machine> = spin::Once::new();
 
 fn entry(info: &'static mut BootInfo) -> ! {
@@ -75,44 +75,38 @@ fn entry(info: &'static mut BootInfo) -> ! {
             .expect("the boot loader puts the archive in one piece");
         (physical, info.ramdisk_len)
     });
+    // The boot loader maps physical memory where our own direct map will be.
+    let tables = acpi::read(info.rsdp_addr.into_option());
     let mut frames = EarlyFrames::new(&regions);
     let kernel_elf = paging::kernel_elf(info.kernel_addr, info.kernel_len);
-    // The record is only borrowed here to learn addresses in it.
-    let cpu: *const percpu::PerCpu = &raw const FIRST_CPU;
-    // SAFETY: the static lives for ever, and nobody changes it yet.
-    let cpu: &'static percpu::PerCpu = unsafe { &*cpu };
-    let root = paging::build(&mut frames, &regions, kernel_elf, info.kernel_image_offset, cpu);
+    let root = paging::build(
+        &mut frames,
+        &regions,
+        kernel_elf,
+        info.kernel_image_offset,
+        tables.processors.len().max(1),
+        tables.io_apic.map(|io_apic| io_apic.address),
+    );
     memory::plan(frames, &regions, root);
-    MACHINE.call_once(|| Machine {
-        regions,
-        archive,
-        rsdp: info.rsdp_addr.into_option(),
-        protections,
-    });
+    MACHINE.call_once(|| Machine { regions, archive, tables, protections });
     // SAFETY: the tables map the running image at its address, and a stack that is unused so far.
-    unsafe { paging::switch(root, layout::STACK_TOP, on_own_stack) }
+    unsafe { paging::switch(root, layout::stack_top(0), on_own_stack) }
 }
 
 extern "C" fn on_own_stack() -> ! {
-    // SAFETY: nobody else holds the record, which is this processor's; `paging::build` mapped its
-    // GDT page at the idle window.
-    unsafe {
-        let cpu: *mut percpu::PerCpu = &raw mut FIRST_CPU;
-        (*cpu).install();
-        gdt::load(x86_64::VirtAddr::new(layout::IDLE_GDT));
-        gdt::load_segments();
-    }
-    idt::load();
+    // SAFETY: the first processor, for the first time.
+    unsafe { processors::set_up_own(0) };
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");
-    let tables = acpi::read(machine.rsdp);
     apic::init(layout::APIC_REGISTERS);
-    time::calibrate(&tables);
+    percpu::set_online(0, apic::id());
+    time::calibrate(&machine.tables);
     memory::start(machine);
-    log::info!(
-        "acpi processors={} pm_timer={:#x}; this version uses one processor",
-        tables.processors,
-        tables.pm_timer.unwrap_or(0)
-    );
+    processors::start_others(machine);
+    if let Some(io_apic) = machine.tables.io_apic {
+        // The page is mapped at its start; the registers may begin in the middle.
+        let registers = layout::IO_APIC_REGISTERS + io_apic.address % 4096;
+        io_apic::route_serial(registers, io_apic.serial_input, apic::id());
+    }
     domain::start_all(machine)
 }

@@ -91,7 +91,8 @@ pub fn build(
     regions: &[Region],
     image: ElfBytes<'_, LittleEndian>,
     image_base: u64,
-    cpu: &PerCpu,
+    processors: usize,
+    io_apic: Option<u64>,
 ) -> u64 {
     let root = frames.take(PAGE, PAGE);
     let mut mapper = Mapper { root, frames };
@@ -101,23 +102,35 @@ pub fn build(
         mapper.map(direct_map::address(start), start, end.saturating_sub(start), DATA);
     }
     map_image(&mut mapper, image, image_base);
-    for guard in cpu.guard_pages() {
-        mapper.unmap(guard);
+    for cpu in 0..processors {
+        map_processor(&mut mapper, cpu);
     }
-    let stack = mapper.frames.take(layout::STACK_BYTES, PAGE);
-    mapper.map(layout::STACK_GUARD + PAGE, stack, layout::STACK_BYTES, DATA);
-    let gdt_page = translate(cpu.gdt.address().as_u64()).expect("the image is mapped");
-    // Not global: the linear address is only valid while this root is loaded.
-    mapper.map(
-        layout::IDLE_GDT + HYPERVISOR_PAGE_OFFSET,
-        gdt_page,
-        PAGE,
-        DATA - PageTableFlags::GLOBAL,
-    );
     let apic = crate::arch::apic::physical_address();
     let uncached = PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
     mapper.map(layout::APIC_REGISTERS, apic, PAGE, DATA | uncached);
+    if let Some(io_apic) = io_apic {
+        mapper.map(layout::IO_APIC_REGISTERS, io_apic & !(PAGE - 1), PAGE, DATA | uncached);
+    }
     root
+}
+
+/// Maps what a processor has for itself: stack, record without its guard pages, idle GDT.
+fn map_processor(mapper: &mut Mapper<'_>, cpu: usize) {
+    let stack = mapper.frames.take(layout::STACK_BYTES, PAGE);
+    mapper.map(layout::stack_bottom(cpu), stack, layout::STACK_BYTES, DATA);
+    let bytes = size_of::<PerCpu>() as u64;
+    let record = mapper.frames.take(bytes, PAGE);
+    mapper.map(layout::cpu_record(cpu), record, bytes, DATA);
+    for guard in PerCpu::guard_pages() {
+        mapper.unmap(VirtAddr::new(layout::cpu_record(cpu) + guard));
+    }
+    // Not global: the linear address is only valid while this root is loaded.
+    mapper.map(
+        layout::idle_gdt(cpu) + HYPERVISOR_PAGE_OFFSET,
+        record + PerCpu::GDT_OFFSET,
+        PAGE,
+        DATA - PageTableFlags::GLOBAL,
+    );
 }
 
 /// Maps what of memory the root already maps, for guests to read: used for the M2P.

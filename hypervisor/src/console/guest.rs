@@ -22,6 +22,8 @@ pub struct GuestConsole {
     /// Bytes of the line that were written to the port.
     shown: usize,
     ring: Option<Mfn>,
+    /// The guest used its ring.
+    used: bool,
     typed: ArrayVec<u8, MAX_TYPED>,
     /// The log has it that the guest writes nonsense to its ring.
     told: bool,
@@ -35,6 +37,7 @@ impl GuestConsole {
             line: ArrayVec::new_const(),
             shown: 0,
             ring: None,
+            used: false,
             typed: ArrayVec::new_const(),
             told: false,
         }
@@ -45,7 +48,6 @@ impl GuestConsole {
     ///
     /// # Errors
     /// As [`pinfold_validator::Validator::take_writable`].
-    #[expect(dead_code, reason = "guests get a ring once they get a port for it")]
     pub fn open(&mut self, frame: Mfn) -> Result<(), Refusal> {
         memory::validator().take_writable(self.domain, frame)?;
         self.forget_ring();
@@ -61,6 +63,11 @@ impl GuestConsole {
             self.end_line();
         }
         self.forget_ring();
+    }
+
+    /// Whether the guest used its ring.
+    pub fn is_used(&self) -> bool {
+        self.used
     }
 
     fn forget_ring(&mut self) {
@@ -131,6 +138,7 @@ impl GuestConsole {
     /// console's port, at once: it waits in a loop while the ring is full.
     pub fn service(&mut self) -> bool {
         let Some(frame) = self.ring else { return false };
+        self.used = true;
         // The bytes are shown as they come; a ring's worth bounds the time.
         let printed = ring::drain(frame, &mut |bytes: &[u8]| self.print(bytes));
         let brought = ring::offer(frame, &self.typed);

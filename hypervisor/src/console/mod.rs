@@ -20,3 +20,24 @@ pub mod input;
 pub mod log;
 pub mod ring;
 pub mod serial;
+
+use crate::domain::{self, Domain};
+use crate::event::ports;
+
+/// Whether something could be typed that a guest waits for.
+pub fn takes_input() -> bool {
+    domain::all().iter().any(|domain| domain.console.lock().is_used())
+}
+
+/// A guest says that its console's ring has something new: what it printed is shown, and the room
+/// in the ring is its again.
+pub fn guest_sent(domain: &Domain) {
+    if domain.console.lock().service() {
+        ports::raise_console(domain);
+    }
+}
+
+/// Brings what was typed where it belongs, if the port has something.
+pub fn bring_input() {
+    input::poll(|domain| ports::raise_console(domain));
+}

@@ -1,10 +1,12 @@
 //! The first serial port. One line is written under one lock, so lines are never mixed; what a
 //! guest prints may stay unfinished, and is cancelled when something else must be said.
 
+use crate::sync::Mutex;
 use core::fmt;
 use pinfold_validator::DomId;
-use spin::{Mutex, MutexGuard};
 use uart_16550::backend::PioBackend;
+use uart_16550::spec::registers::FifoTriggerLevel;
+use uart_16550::spec::registers::IER;
 use uart_16550::{Config, Uart16550};
 
 const COM1: u16 = 0x3f8;
@@ -50,7 +52,13 @@ impl fmt::Write for Port {
 pub fn init() {
     // SAFETY: COM1 is a serial port or nothing on every PC, and nobody else drives it.
     let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else { return };
-    if uart.init(Config::default()).is_ok() {
+    // It interrupts for what is typed, at once: people type a byte at a time.
+    let config = Config {
+        interrupts: IER::DATA_READY,
+        fifo_trigger_level: Some(FifoTriggerLevel::One),
+        ..Config::default()
+    };
+    if uart.init(config).is_ok() {
         *PORT.lock() = Some(Port { uart, unfinished: None });
     }
 }
@@ -99,8 +107,9 @@ pub fn write_line(line: &Line<'_>) {
 /// Takes what was typed, at most a FIFO full. Nothing, also if another CPU is at the port: it
 /// keeps the bytes.
 pub fn receive(to: &mut [u8]) -> usize {
-    let locked: Option<MutexGuard<'_, _>> = PORT.try_lock();
-    locked.and_then(|mut port| port.as_mut().map(|port| port.uart.receive_bytes(to))).unwrap_or(0)
+    PORT.try_lock()
+        .and_then(|mut port| port.as_mut().map(|port| port.uart.receive_bytes(to)))
+        .unwrap_or(0)
 }
 
 /// As [`write`], but takes the port even from a holder that will never let go: for the panic

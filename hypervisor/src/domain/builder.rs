@@ -4,41 +4,42 @@
 //! and then pins the root by the same call that guests use.
 
 use super::ending::Ending;
+use super::shared_page::SharedPage;
 use super::stats::Stats;
-use super::vcpu::{Callbacks, Handler, Mode, RunState, Vcpu};
+use super::vcpu::Vcpu;
 use super::window::Window;
-use super::{Domain, DomainRef};
+use super::{Domain, DomainRef, Seat, scheduler};
 use crate::arch::entry::RegisterFile;
-use crate::arch::fpu::FpuState;
 use crate::boot::archive::Archive;
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
+use crate::event::ports;
 use crate::hypercall::descriptors;
 use crate::memory::report::RateLimit;
-use crate::memory::{audit, direct_map, frames, m2p, platform, teardown, validator};
-use crate::time::clock;
+use crate::memory::{direct_map, frames, m2p, platform, teardown, validator};
+use crate::sync::Mutex;
+use crate::time::{clock, wall_clock};
 use crate::trap::bounce::rflags;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use arrayvec::ArrayVec;
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::hypercall::fill_hypercall_page;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::mmu::EntryFlags;
 use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo, VcpuTimeInfo};
 use pinfold_abi::vcpu::CpuUserRegs;
-use pinfold_emulate::control::CR4_INITIAL;
-use pinfold_emulate::debug::DebugRegisters;
 use pinfold_image::start::Facts;
 use pinfold_image::{DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
 use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
-use spin::{Mutex, Once};
+use spin::Once;
 use zerocopy::IntoBytes;
 
 /// Frames that a domain costs besides its memory: shared page and window tables.
-const OVERHEAD: u64 = 4;
+fn overhead(vcpus: usize) -> u64 {
+    1 + Window::frames_for(vcpus) as u64
+}
 
 /// Why a domain wasn't built.
 #[derive(Debug)]
@@ -49,8 +50,6 @@ pub enum BuildError {
     Image(ImageError),
     /// It doesn't fit.
     Layout(LayoutError),
-    /// More than one vCPU: not in this version.
-    Vcpus(u32),
     /// The machine has too little memory left: frames wanted and free.
     Memory(u64, u64),
     /// The first page tables didn't pass: a bug of ours.
@@ -63,9 +62,6 @@ impl fmt::Display for BuildError {
             BuildError::NoFile(name) => write!(f, "the boot archive has no file '{name}'"),
             BuildError::Image(error) => write!(f, "image: {error}"),
             BuildError::Layout(error) => write!(f, "layout: {error}"),
-            BuildError::Vcpus(wanted) => {
-                write!(f, "vcpus: {wanted} wanted, this version runs one a domain")
-            }
             BuildError::Memory(wanted, free) => {
                 write!(f, "memory: {wanted} pages wanted, {free} are free")
             }
@@ -134,67 +130,84 @@ impl Memory {
     }
 }
 
-/// Builds a domain with its vCPU, ready to be scheduled.
+/// Builds a domain with its first vCPU, which is down.
 ///
 /// # Errors
 /// If the image is bad or doesn't fit; then nothing of it is left.
-pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Box<Vcpu>, BuildError> {
+pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<DomainRef, BuildError> {
     let begin = clock::now_ns();
-    if config.vcpus != 1 {
-        return Err(BuildError::Vcpus(config.vcpus));
-    }
     let file = |name: &str| archive.file(name).ok_or_else(|| BuildError::NoFile(name.into()));
     let image = GuestImage::parse(file(&config.kernel)?)?;
     let initrd = config.initrd.as_deref().map(file).transpose()?;
     let pages = config.pages();
     let request =
-        Request { pages, initrd: initrd.map(|i| i.len() as u64), xenstore: false, console: false };
+        Request { pages, initrd: initrd.map(|i| i.len() as u64), xenstore: false, console: true };
     let plan = Plan::new(&image, &request)?;
-    let zeros = descriptors::zeros();
-    let free = frames::free_count();
-    let wanted = pages.saturating_add(OVERHEAD);
-    if wanted > free {
-        return Err(BuildError::Memory(wanted, free));
-    }
-    let shared_info = frames::take_shared(id).ok_or(BuildError::Memory(wanted, free))?;
-    let own = || frames::take_own().ok_or(BuildError::Memory(wanted, free));
-    let window = Window::new([own()?, own()?, own()?], 1, zeros);
-    platform::set_window(id, Some(window.l3));
-    let domain = Arc::new(Domain {
-        id,
-        name: config.name.clone(),
-        shared_info,
-        window,
-        pages: AtomicU64::new(pages),
-        max_pages: pages,
-        regions: Mutex::default(),
-        stats: Stats::default(),
-        console: Mutex::new(GuestConsole::new(id)),
-        assists: AtomicU64::new(0),
-        log_limit: RateLimit::default(),
-        ending: Once::<Ending>::new(),
-        held: Mutex::default(),
-    });
-    super::list(&domain);
-    let built = fill(&domain, config, &image, initrd, &plan);
-    match built {
+    let vcpus = config.vcpus as u16;
+    let domain = create(id, config, pages, vcpus)?;
+    match fill(&domain, config, &image, initrd, &plan) {
         Ok(vcpu) => {
-            *domain.held.lock() = audit::held_by(&vcpu);
             record!(
                 domain.who(),
                 START,
-                "name={:?} pages={pages} vcpus=1 entry={:#x} overhead_frames={OVERHEAD} in={} us",
+                "name={:?} pages={pages} vcpus={vcpus} entry={:#x} overhead_frames={} vcpu_bytes={} in={} us",
                 domain.name,
                 plan.entry,
+                overhead(vcpus.into()),
+                size_of::<Vcpu>() + size_of::<Seat>(),
                 (clock::now_ns() - begin) / 1000
             );
-            Ok(vcpu)
+            domain.seats[0].initialise(vcpu);
+            Ok(domain)
         }
         Err(error) => {
             teardown::release_all(&domain);
             Err(error)
         }
     }
+}
+
+/// Makes a domain without memory, and lists it.
+fn create(
+    id: DomId,
+    config: &DomainConfig,
+    pages: u64,
+    vcpus: u16,
+) -> Result<DomainRef, BuildError> {
+    let zeros = descriptors::zeros();
+    let free = frames::free_count();
+    let wanted = pages.saturating_add(overhead(vcpus.into()));
+    if wanted > free {
+        return Err(BuildError::Memory(wanted, free));
+    }
+    let no_memory = BuildError::Memory(wanted, free);
+    let Some(shared_info) = frames::take_shared(id) else { return Err(no_memory) };
+    let tables = (0..Window::frames_for(vcpus.into())).map(|_| frames::take_own());
+    let Some(tables) = tables.collect::<Option<Vec<Mfn>>>() else { return Err(no_memory) };
+    let window = Window::new(&tables, vcpus, zeros);
+    platform::set_window(id, Some(window.l3));
+    let domain = Arc::new(Domain {
+        id,
+        name: config.name.clone(),
+        shared_page: SharedPage(shared_info),
+        window,
+        seats: (0..vcpus).map(|vcpu| Seat::new(vcpu, shared_info)).collect(),
+        states: AtomicUsize::new(1),
+        pollers: AtomicUsize::new(0),
+        ports: Mutex::default(),
+        pages: AtomicU64::new(pages),
+        max_pages: pages,
+        regions: Mutex::default(),
+        stats: Stats::default(),
+        console: Mutex::new(GuestConsole::new(id)),
+        assists: AtomicU64::new(0),
+        iopl: AtomicU32::new(0),
+        log_limit: RateLimit::default(),
+        ending: Once::<Ending>::new(),
+    });
+    super::list(&domain);
+    scheduler::reserve(vcpus.into());
+    Ok(domain)
 }
 
 fn fill(
@@ -218,14 +231,19 @@ fn fill(
     if let (Some(bytes), Some(place)) = (initrd, &plan.initrd) {
         memory.write(place.pfn * 4096, bytes);
     }
+    if let Some(ring) = plan.console {
+        // Not a table yet, so nothing is in the way.
+        domain.console.lock().open(memory.mfn(ring)).map_err(BuildError::Tables)?;
+    }
     let facts = Facts {
-        shared_info: domain.shared_info.get() << 12,
+        shared_info: domain.shared_page.0.get() << 12,
         cmdline: &config.cmdline,
+        console_evtchn: ports::open_console(domain),
         ..Facts::default()
     };
     let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn))?;
     memory.write(plan.start_info * 4096, start_info.as_bytes());
-    fill_shared_info(domain.shared_info);
+    fill_shared_info(domain.shared_page.0);
 
     let common = EntryFlags::PRESENT | EntryFlags::ACCESSED | EntryFlags::DIRTY;
     for entry in plan.tables.entries() {
@@ -269,6 +287,10 @@ fn fill_shared_info(frame: Mfn) {
         let offset = core::mem::offset_of!(SharedInfo, vcpu_info) + vcpu * size_of::<VcpuInfo>();
         direct_map::write_bytes(frame, offset, info.as_bytes());
     }
+    let (seconds, nanoseconds) = wall_clock::at_start();
+    let wall = [2, seconds as u32, nanoseconds, (seconds >> 32) as u32];
+    let offset = core::mem::offset_of!(SharedInfo, wc_version);
+    direct_map::write_bytes(frame, offset, wall.as_bytes());
 }
 
 fn first_vcpu(domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
@@ -282,30 +304,8 @@ fn first_vcpu(domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
         ss: FLAT_RING3_SS64,
         ..CpuUserRegs::default()
     };
-    Box::new(Vcpu {
-        file,
-        domain: domain.clone(),
-        id: 0,
-        mode: Mode::Kernel,
-        state: RunState::Runnable,
-        kernel_root: root,
-        user_root: None,
-        fs_base: 0,
-        gs_base: 0,
-        parked_gs_base: 0,
-        kernel_stack: (FLAT_RING3_SS64, plan.stack_top()),
-        traps: [Handler::default(); 256],
-        callbacks: Callbacks::default(),
-        task_switched: false,
-        cr4: CR4_INITIAL,
-        debug: DebugRegisters::default(),
-        gdt: ArrayVec::new(),
-        gdt_entries: 0,
-        ldt: (0, 0),
-        ldt_pages: [None; 16],
-        fpu: FpuState::new(),
-        info: Vcpu::info_of(domain.shared_info, 0),
-        resume: [0; 5],
-        last_fault_address: 0,
-    })
+    let mut vcpu = Vcpu::new(domain.clone(), 0, root);
+    vcpu.file = file;
+    vcpu.kernel_stack = (FLAT_RING3_SS64, plan.stack_top());
+    vcpu
 }

@@ -4,7 +4,7 @@
 use super::vcpu::{Mode, Vcpu};
 use super::window::Window;
 use crate::arch::{control, fpu, gdt, percpu, segments};
-use crate::memory::{self, audit, tlb};
+use crate::memory::{layout, tlb};
 use crate::trap::debug;
 use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
@@ -12,8 +12,12 @@ use x86_64::VirtAddr;
 /// Loads everything of a vCPU. False if a selector could not be loaded (it is null now): the guest
 /// is to be told by its failsafe callback.
 pub fn load(vcpu: &mut Vcpu) -> bool {
-    tlb::load_root(vcpu.root());
     let cpu = percpu::this();
+    vcpu.info = vcpu.seat().info();
+    vcpu.publish_runstate();
+    // The root that is loaded next flushes what was known of the window.
+    vcpu.domain.window.set_hypervisor_page(vcpu.id, cpu.gdt_physical());
+    tlb::enter_domain(vcpu.domain.id, vcpu.root());
     // SAFETY: the vCPU's window is mapped by every root of its domain, with this processor's page
     // in place; the register file doesn't move while loaded (the vCPU is boxed).
     unsafe {
@@ -43,10 +47,9 @@ pub fn unload(vcpu: &mut Vcpu) {
     // SAFETY: the idle root maps the idle GDT; no LDT is in use.
     unsafe {
         percpu::this().gdt.load_ldt(VirtAddr::zero(), 0);
-        gdt::load(VirtAddr::new(memory::layout::IDLE_GDT));
+        gdt::load(VirtAddr::new(layout::idle_gdt(percpu::cpu_number())));
     }
-    tlb::load_idle_root();
-    *vcpu.domain.held.lock() = audit::held_by(vcpu);
+    tlb::leave_domain(vcpu.domain.id);
 }
 
 /// Changes between kernel and user mode of the loaded vCPU: roots and GS bases change places.

@@ -1,11 +1,16 @@
 //! Why and how a domain ends.
 
-use super::{Domain, Tally};
+use super::Domain;
+use super::vcpu::Vcpu;
+use crate::arch::ipi;
 use crate::console::input;
 use crate::console::log::{record, write};
-use crate::domain::vcpu::Vcpu;
-use crate::memory::guest;
-use pinfold_abi::record::kind;
+use crate::event::ports;
+use crate::machine;
+use crate::memory::{guest, teardown};
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use pinfold_abi::record::{Who, kind};
 use pinfold_abi::sched;
 
 /// Why a domain ends.
@@ -70,34 +75,98 @@ pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
     }
 }
 
-/// Counts an ended domain and says how it ended.
-pub fn close(domain: &Domain, tally: &mut Tally) {
+/// How many guests ended how.
+struct Tally {
+    /// Guests in the manifest.
+    guests: AtomicUsize,
+    /// Those that still have memory.
+    left: AtomicUsize,
+    /// Powered off.
+    ok: AtomicUsize,
+    /// Reported a failure of their own.
+    failed: AtomicUsize,
+    /// Ended by the hypervisor, or not startable.
+    crashed: AtomicUsize,
+    /// Alias violations of all of them.
+    aliases: AtomicU64,
+}
+
+static TALLY: Tally = Tally {
+    guests: AtomicUsize::new(0),
+    left: AtomicUsize::new(0),
+    ok: AtomicUsize::new(0),
+    failed: AtomicUsize::new(0),
+    crashed: AtomicUsize::new(0),
+    aliases: AtomicU64::new(0),
+};
+
+/// Counts a guest that could not be started.
+pub fn count_unstarted() {
+    TALLY.guests.fetch_add(1, Ordering::Relaxed);
+    TALLY.crashed.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Counts the guests that are about to run.
+pub fn expect(guests: usize) {
+    TALLY.guests.fetch_add(guests, Ordering::Relaxed);
+    TALLY.left.fetch_add(guests, Ordering::Relaxed);
+}
+
+/// Drops a vCPU whose domain ended; with the last one goes the domain's memory, and with the last
+/// domain the machine stops. The vCPU isn't loaded.
+pub fn retire(vcpu: Box<Vcpu>) {
+    let domain = vcpu.domain.clone();
+    teardown::drop_vcpu(vcpu);
+    // AcqRel: who drops the last one sees what the others did.
+    if domain.states.fetch_sub(1, Ordering::AcqRel) != 1 {
+        return;
+    }
+    ports::reset(&domain);
+    close(&domain);
+    teardown::release_all(&domain);
+    if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        ipi::while_others_pause(|| crate::memory::audit::run(None));
+        finish();
+    }
+}
+
+/// Says how a domain ended, and counts it.
+fn close(domain: &Domain) {
     domain.console.lock().close();
     input::ended(domain.id);
     let dropped = domain.log_limit.dropped();
     if dropped != 0 {
         record!(domain.who(), DROPPED, "records={dropped}");
     }
-    tally.aliases += domain.stats.aliases.get();
-    match domain.ending.get() {
-        Some(Ending::Shutdown(reason)) => {
-            let good = matches!(*reason, sched::SHUTDOWN_POWEROFF | sched::SHUTDOWN_REBOOT);
-            if good {
-                tally.ok += 1;
-            } else {
-                tally.failed += 1;
-            }
-            record!(
-                domain.who(),
-                SHUTDOWN,
-                "name={:?} reason={} pins={} refused={} aliases={}",
-                domain.name,
-                reason_name(*reason),
-                domain.stats.pins.get(),
-                domain.stats.pins_refused.get(),
-                domain.stats.aliases.get()
-            );
-        }
-        _ => tally.crashed += 1,
-    }
+    TALLY.aliases.fetch_add(domain.stats.aliases.get(), Ordering::Relaxed);
+    let Some(Ending::Shutdown(reason)) = domain.ending.get() else {
+        TALLY.crashed.fetch_add(1, Ordering::Relaxed);
+        return;
+    };
+    let good = matches!(*reason, sched::SHUTDOWN_POWEROFF | sched::SHUTDOWN_REBOOT);
+    let count = if good { &TALLY.ok } else { &TALLY.failed };
+    count.fetch_add(1, Ordering::Relaxed);
+    record!(
+        domain.who(),
+        SHUTDOWN,
+        "name={:?} reason={} pins={} refused={} aliases={}",
+        domain.name,
+        reason_name(*reason),
+        domain.stats.pins.get(),
+        domain.stats.pins_refused.get(),
+        domain.stats.aliases.get()
+    );
+}
+
+/// Says how all ended, and stops the machine.
+pub fn finish() -> ! {
+    let [guests, ok, failed, crashed] = [&TALLY.guests, &TALLY.ok, &TALLY.failed, &TALLY.crashed]
+        .map(|count| count.load(Ordering::Relaxed));
+    let aliases = TALLY.aliases.load(Ordering::Relaxed);
+    record!(
+        Who::Hypervisor,
+        END,
+        "guests={guests} ok={ok} failed={failed} crashed={crashed} aliases={aliases}"
+    );
+    machine::end(if ok == guests { machine::Ending::Good } else { machine::Ending::Bad })
 }

@@ -4,28 +4,35 @@ pub mod builder;
 pub mod context;
 pub mod ending;
 pub mod regions;
+pub mod runstate;
 pub mod scheduler;
+pub mod seat;
+pub mod shared_page;
 pub mod stats;
 pub mod vcpu;
+pub mod vcpu_info;
 pub mod window;
 
-use crate::boot::Machine;
 use crate::boot::archive::Archive;
+use crate::boot::{Machine, processors};
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
+use crate::event::Ports;
 use crate::machine;
 use crate::memory::report::RateLimit;
+use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ending::Ending;
 use pinfold_abi::record::Who;
-use pinfold_validator::{DomId, External, Mfn};
-use spin::{Mutex, Once};
+use pinfold_validator::DomId;
+pub use seat::Seat;
+use shared_page::SharedPage;
+use spin::Once;
 use stats::Stats;
-use vcpu::Vcpu;
 use window::Window;
 
 /// A domain, as far as it isn't a vCPU's.
@@ -34,10 +41,18 @@ pub struct Domain {
     pub id: DomId,
     /// Name from the manifest.
     pub name: String,
-    /// Frame of the page shared with the hypervisor.
-    pub shared_info: Mfn,
+    /// The page shared with the hypervisor.
+    pub shared_page: SharedPage,
     /// Tables of the per-domain L4 slot.
     pub window: Window,
+    /// Its vCPUs, by number.
+    pub seats: Box<[Seat]>,
+    /// vCPUs that have a state: the last one that is dropped takes the domain's memory with it.
+    pub states: AtomicUsize,
+    /// vCPUs that may poll ports.
+    pub pollers: AtomicUsize,
+    /// Event ports.
+    pub ports: Mutex<Ports>,
     /// Frames that the domain has.
     pub pages: AtomicU64,
     /// Frames that it may have.
@@ -50,35 +65,23 @@ pub struct Domain {
     pub console: Mutex<GuestConsole>,
     /// `vm_assist` types that are on, as bits.
     pub assists: AtomicU64,
+    /// The guest kernel's virtual I/O privilege level.
+    pub iopl: AtomicU32,
     /// Budget of log records that the guest can cause.
     pub log_limit: RateLimit,
     /// Set once, when the domain is to end; its vCPUs then run no more.
     pub ending: Once<Ending>,
-    /// What its vCPU held of frames when it last left the processor, for the audit.
-    pub held: Mutex<Vec<External>>,
 }
 
 /// Domains that have frames.
 static DOMAINS: Mutex<Vec<DomainRef>> = Mutex::new(Vec::new());
 
-/// What the vCPUs of all domains but one hold, as of when they last left the processor.
-pub fn held_by_others(one: Option<DomId>) -> Vec<External> {
-    let domains = DOMAINS.lock();
-    let others = domains.iter().filter(|domain| Some(domain.id) != one);
-    others.flat_map(|domain| domain.held.lock().clone()).collect()
+/// All domains that have frames.
+pub fn all() -> Vec<DomainRef> {
+    DOMAINS.lock().clone()
 }
 
-/// What the consoles of all domains hold.
-pub fn held_by_consoles() -> Vec<External> {
-    DOMAINS.lock().iter().filter_map(|domain| domain.console.lock().held()).collect()
-}
-
-/// Lists a domain that is being built.
-pub fn list(domain: &DomainRef) {
-    DOMAINS.lock().push(domain.clone());
-}
-
-/// A domain that has frames.
+/// A domain by its number.
 pub fn find(id: DomId) -> Option<DomainRef> {
     DOMAINS.lock().iter().find(|domain| domain.id == id).cloned()
 }
@@ -87,6 +90,11 @@ pub fn find(id: DomId) -> Option<DomainRef> {
 pub fn after(id: Option<DomId>) -> Option<DomainRef> {
     let domains = DOMAINS.lock();
     domains.iter().filter(|d| id.is_none_or(|id| d.id > id)).min_by_key(|d| d.id).cloned()
+}
+
+/// Lists a domain that is being built.
+pub fn list(domain: &DomainRef) {
+    DOMAINS.lock().push(domain.clone());
 }
 
 /// Takes a domain off the list, when its frames are gone.
@@ -105,47 +113,45 @@ impl Domain {
         kind < 64 && self.assists.load(Ordering::Relaxed) & 1 << kind != 0
     }
 
-    /// Ends the domain; the first reason stands.
+    /// Ends the domain; the first reason stands. Its vCPUs stop as soon as they see it.
     pub fn end(&self, ending: Ending) {
         self.ending.call_once(|| ending);
+        for seat in &self.seats {
+            seat.rouse();
+        }
+    }
+
+    /// A port became pending: vCPUs that poll may want it.
+    pub fn poke_pollers(&self) {
+        // SeqCst: a poller counts itself first and looks at the ports then.
+        if self.pollers.load(Ordering::SeqCst) != 0 {
+            for seat in &self.seats {
+                seat.poke_poller();
+            }
+        }
     }
 }
 
-/// How many guests ended how.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Guests in the manifest.
-    pub guests: usize,
-    /// Powered off.
-    pub ok: usize,
-    /// Reported a failure of their own.
-    pub failed: usize,
-    /// Ended by the hypervisor, or not startable.
-    pub crashed: usize,
-    /// Alias violations of all of them.
-    pub aliases: u64,
-}
-
-/// Builds every domain of the manifest, runs them to their ends and stops the machine.
+/// Builds every domain of the manifest and runs them, on all processors, to their ends.
 pub fn start_all(boot: &Machine) -> ! {
     let archive = Archive::open(boot);
     let manifest = match archive.manifest() {
         Ok(manifest) => manifest,
         Err(error) => {
             record!(Who::Hypervisor, NOSTART, "{error}");
-            finish(Tally { guests: 1, crashed: 1, ..Tally::default() });
+            ending::count_unstarted();
+            ending::finish();
         }
     };
     if let pinfold_image::Exit::DebugExit(exit_port) = manifest.exit {
         machine::set_exit_port(exit_port);
     }
     log::set_max_level(manifest.log.into());
-    let mut tally = Tally { guests: manifest.domains.len(), ..Tally::default() };
-    let mut vcpus: Vec<Box<Vcpu>> = Vec::new();
+    let mut built: Vec<DomainRef> = Vec::new();
     for (index, config) in manifest.domains.iter().enumerate() {
         let id = DomId::new(index as u16 + 1);
         match builder::build(id, config, &archive) {
-            Ok(vcpu) => vcpus.push(vcpu),
+            Ok(domain) => built.push(domain),
             Err(error) => {
                 record!(
                     Who::Domain(id.get()),
@@ -153,24 +159,21 @@ pub fn start_all(boot: &Machine) -> ! {
                     "name={:?} reason=\"{error}\"",
                     config.name
                 );
-                tally.crashed += 1;
+                ending::count_unstarted();
             }
         }
     }
-    scheduler::run(vcpus, &mut tally);
-    crate::memory::audit::run(None);
-    finish(tally)
+    if built.is_empty() {
+        ending::finish();
+    }
+    ending::expect(built.len());
+    for domain in &built {
+        domain.seats[0].bring_up();
+    }
+    drop(built);
+    processors::let_run();
+    scheduler::run()
 }
 
-fn finish(tally: Tally) -> ! {
-    let Tally { guests, ok, failed, crashed, aliases } = tally;
-    record!(
-        Who::Hypervisor,
-        END,
-        "guests={guests} ok={ok} failed={failed} crashed={crashed} aliases={aliases}"
-    );
-    machine::end(if ok == guests { machine::Ending::Good } else { machine::Ending::Bad })
-}
-
-/// A domain shared by its vCPU and whoever looks at it.
+/// A domain shared by its vCPUs and whoever looks at it.
 pub type DomainRef = Arc<Domain>;

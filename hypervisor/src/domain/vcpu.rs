@@ -1,15 +1,18 @@
 //! A virtual processor's state.
 
-use super::DomainRef;
+use super::vcpu_info::InfoRef;
+use super::{DomainRef, Seat};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
 use crate::hypercall::Args;
-use crate::memory::direct_map;
+use crate::time::clock;
+use alloc::boxed::Box;
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU8, AtomicU64};
-use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
+use core::sync::atomic::Ordering;
+use pinfold_abi::layout::{FIRST_RESERVED_GDT_PAGE, FLAT_RING3_SS64};
+use pinfold_abi::mmu::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use pinfold_abi::record::Who;
-use pinfold_abi::shared_info::{LEGACY_VCPUS, VcpuInfo};
+use pinfold_emulate::control::CR4_INITIAL;
 use pinfold_emulate::debug::DebugRegisters;
 use pinfold_validator::Mfn;
 
@@ -50,7 +53,12 @@ pub struct Callbacks {
     pub failsafe: Handler,
     pub syscall: Handler,
     pub syscall32: Handler,
+    pub sysenter: Handler,
+    pub nmi: Handler,
 }
+
+/// Most ports of one poll, as the reference has it.
+pub const MAX_POLL_PORTS: usize = 128;
 
 /// Whether a vCPU can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +67,11 @@ pub enum RunState {
     Runnable,
     /// It waits for an event.
     Blocked,
-    /// It waits for an event or this system time in ns, if any.
+    /// It waits for an event, one of the ports in [`Vcpu::polled`], or this system time in ns, if
+    /// any.
     Polling(Option<u64>),
+    /// It took itself down.
+    Down,
 }
 
 /// A virtual processor.
@@ -73,6 +84,8 @@ pub struct Vcpu {
     pub id: u16,
     /// Kernel or user.
     pub mode: Mode,
+    /// Processor that it ran on last.
+    pub last_cpu: usize,
     /// Can it run?
     pub state: RunState,
     /// L4 of the guest kernel; the vCPU holds a reference.
@@ -105,8 +118,10 @@ pub struct Vcpu {
     pub ldt: (u64, u32),
     /// LDT pages mapped so far, by page; the vCPU holds a descriptor reference on each.
     pub ldt_pages: [Option<Mfn>; 16],
-    /// The record in the shared page: [`Vcpu::info_of`].
-    pub info: *const VcpuInfo,
+    /// Its record of events, as of when it was loaded.
+    pub info: InfoRef,
+    /// Ports that it polls.
+    pub polled: ArrayVec<u16, MAX_POLL_PORTS>,
     /// Arguments with which a suspended hypercall goes on.
     pub resume: Args,
     /// FPU state while not loaded.
@@ -116,13 +131,75 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// Where a vCPU's record is in the direct map.
-    ///
-    /// # Panics
-    /// If the shared page has no room for it.
-    pub fn info_of(shared_info: Mfn, id: u16) -> *const VcpuInfo {
-        assert!(usize::from(id) < LEGACY_VCPUS);
-        direct_map::frame(shared_info).cast::<VcpuInfo>().wrapping_add(id.into())
+    /// A vCPU in kernel mode on `root`, on which it holds a reference; all else as at reset.
+    pub fn new(domain: DomainRef, id: u16, root: Mfn) -> Box<Vcpu> {
+        let info = domain.seats[usize::from(id)].info();
+        Box::new(Vcpu {
+            file: RegisterFile::new(),
+            domain,
+            id,
+            mode: Mode::Kernel,
+            last_cpu: 0,
+            state: RunState::Runnable,
+            kernel_root: root,
+            user_root: None,
+            fs_base: 0,
+            gs_base: 0,
+            parked_gs_base: 0,
+            kernel_stack: (FLAT_RING3_SS64, 0),
+            traps: [Handler::default(); 256],
+            callbacks: Callbacks::default(),
+            task_switched: false,
+            cr4: CR4_INITIAL,
+            debug: DebugRegisters::default(),
+            gdt: ArrayVec::new(),
+            gdt_entries: 0,
+            ldt: (0, 0),
+            ldt_pages: [None; 16],
+            info,
+            polled: ArrayVec::new(),
+            resume: [0; 5],
+            fpu: FpuState::new(),
+            last_fault_address: 0,
+        })
+    }
+
+    /// Writes the copy of the runstate that the guest asked for.
+    pub fn publish_runstate(&self) {
+        let announced = self.domain.assists(VMASST_TYPE_RUNSTATE_UPDATE_FLAG);
+        self.seat().runstate.lock().publish(self.domain.id, self.kernel_root, announced);
+    }
+
+    /// What others may know of this vCPU.
+    pub fn seat(&self) -> &Seat {
+        &self.domain.seats[usize::from(self.id)]
+    }
+
+    /// Ends whatever the vCPU waits for.
+    pub fn stop_waiting(&mut self) {
+        if let RunState::Polling(_) = self.state {
+            self.domain.pollers.fetch_sub(1, Ordering::SeqCst);
+            self.polled.clear();
+        }
+        self.state = RunState::Runnable;
+    }
+
+    /// Whether what the vCPU waits for has come.
+    pub fn may_go_on(&self) -> bool {
+        let info = self.seat().info();
+        // SeqCst: whoever raises an event sets these first and looks for sleepers then.
+        let pending = info.upcall_pending().load(Ordering::SeqCst) != 0;
+        match self.state {
+            RunState::Runnable => true,
+            RunState::Blocked => pending,
+            RunState::Polling(deadline) => {
+                let shared = self.domain.shared_page;
+                pending && info.upcall_mask().load(Ordering::SeqCst) == 0
+                    || deadline.is_some_and(|at| at <= clock::now_ns())
+                    || self.polled.iter().any(|&port| shared.is_pending(port.into()))
+            }
+            RunState::Down => false,
+        }
     }
 
     /// Whom log records are about.
@@ -136,26 +213,5 @@ impl Vcpu {
             (Mode::User, Some(root)) => root,
             _ => self.kernel_root,
         }
-    }
-
-    fn info_field<T>(&self, offset: usize) -> &T {
-        // SAFETY: the record lies in the shared frame, which lives as long as the domain; `T` is
-        // an atomic of the field's size, as the callers below choose it; offsets are aligned.
-        unsafe { &*self.info.byte_add(offset).cast::<T>() }
-    }
-
-    /// The event mask: the guest's interrupt flag, inverted. The guest may change it any time.
-    pub fn upcall_mask(&self) -> &AtomicU8 {
-        self.info_field(core::mem::offset_of!(VcpuInfo, evtchn_upcall_mask))
-    }
-
-    /// Non-zero: events wait.
-    pub fn upcall_pending(&self) -> &AtomicU8 {
-        self.info_field(core::mem::offset_of!(VcpuInfo, evtchn_upcall_pending))
-    }
-
-    /// Where the guest finds the address of its last page fault.
-    pub fn info_cr2(&self) -> &AtomicU64 {
-        self.info_field(core::mem::offset_of!(VcpuInfo, cr2))
     }
 }

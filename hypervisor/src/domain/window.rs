@@ -1,11 +1,12 @@
 //! The per-domain L4 slot: where the GDTs and LDTs of a domain's vCPUs appear.
 //!
-//! Three tables of the hypervisor's own, one of each lower level; the L1 reaches 2 MiB, eight
-//! vCPUs. Entries are not global, as they differ from domain to domain.
+//! Tables of the hypervisor's own: an L3, an L2, and an L1 for every eight vCPUs. Entries are not
+//! global, as they differ from domain to domain.
 
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
-use crate::boot::paging;
 use crate::memory::{direct_map, layout};
+use arrayvec::ArrayVec;
+use pinfold_abi::shared_info::LEGACY_VCPUS;
 use pinfold_validator::{Index, Mfn};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
@@ -17,38 +18,54 @@ const PAGE: u64 = TABLE | 1 << 63;
 /// Present, supervisor, not executable.
 const PAGE_READ_ONLY: u64 = 0x21 | 1 << 63;
 
+/// L1 tables at most: for the vCPUs that the ABI has room for.
+const MAX_L1: usize = LEGACY_VCPUS.div_ceil(layout::VCPUS_A_WINDOW_TABLE);
+
 /// The tables of one domain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Window {
     /// What the L4 slot points to.
     pub l3: Mfn,
     l2: Mfn,
-    l1: Mfn,
+    l1: ArrayVec<Mfn, MAX_L1>,
 }
 
 impl Window {
-    /// Builds the tables in three zeroed frames. `zeros` is a frame of zeros for GDT pages that
-    /// have nothing in them.
-    pub fn new(frames: [Mfn; 3], vcpus: u16, zeros: Mfn) -> Window {
-        let [l3, l2, l1] = frames;
+    /// Frames that the tables for so many vCPUs need.
+    pub fn frames_for(vcpus: usize) -> usize {
+        2 + vcpus.div_ceil(layout::VCPUS_A_WINDOW_TABLE)
+    }
+
+    /// Builds the tables for `vcpus` in [`Window::frames_for`] zeroed frames. `zeros` is a frame
+    /// of zeros for GDT pages that have nothing in them.
+    ///
+    /// # Panics
+    /// If there are too few frames.
+    pub fn new(frames: &[Mfn], vcpus: u16, zeros: Mfn) -> Window {
+        let [l3, l2, l1 @ ..] = frames else { panic!("a window needs an L3 and an L2") };
         let first = Index::new(0);
-        direct_map::entry(l3, first).store(l2.get() << 12 | TABLE, SEQ);
-        direct_map::entry(l2, first).store(l1.get() << 12 | TABLE, SEQ);
-        let window = Window { l3, l2, l1 };
-        let own = crate::arch::percpu::this().gdt.address().as_u64();
-        let own = paging::translate(own).expect("the image is mapped") >> 12;
+        direct_map::entry(*l3, first).store(l2.get() << 12 | TABLE, SEQ);
+        for (index, table) in l1.iter().enumerate() {
+            let entry = direct_map::entry(*l2, Index::new(index));
+            entry.store(table.get() << 12 | TABLE, SEQ);
+        }
+        let window = Window { l3: *l3, l2: *l2, l1: l1.iter().copied().collect() };
         for vcpu in 0..vcpus {
             for page in 0..16 {
-                window.set(vcpu, page * 4096, zeros.get() << 12 | PAGE_READ_ONLY);
+                window.store(vcpu, page * 4096, zeros.get() << 12 | PAGE_READ_ONLY);
             }
-            window.set(vcpu, HYPERVISOR_PAGE_OFFSET, own << 12 | PAGE);
         }
         window
     }
 
     /// Frames of the tables, for giving them back.
-    pub fn frames(&self) -> [Mfn; 3] {
-        [self.l3, self.l2, self.l1]
+    pub fn frames(&self) -> impl Iterator<Item = Mfn> + '_ {
+        [self.l3, self.l2].into_iter().chain(self.l1.iter().copied())
+    }
+
+    /// Puts a processor's own page into a vCPU's GDT, before that processor loads its root.
+    pub fn set_hypervisor_page(&self, vcpu: u16, physical: u64) {
+        self.store(vcpu, HYPERVISOR_PAGE_OFFSET, physical | PAGE);
     }
 
     /// Linear address of a vCPU's GDT.
@@ -61,12 +78,17 @@ impl Window {
         Window::gdt_base(vcpu) + layout::LDT_OFFSET
     }
 
-    fn set(&self, vcpu: u16, offset: u64, entry: u64) {
+    fn store(&self, vcpu: u16, offset: u64, entry: u64) {
         let address = Window::gdt_base(vcpu) + offset;
-        direct_map::entry(self.l1, Index::new(address.p1_index().into())).store(entry, SEQ);
+        let table = self.l1[usize::from(vcpu) / layout::VCPUS_A_WINDOW_TABLE];
+        direct_map::entry(table, Index::new(address.p1_index().into())).store(entry, SEQ);
+    }
+
+    fn set(&self, vcpu: u16, offset: u64, entry: u64) {
+        self.store(vcpu, offset, entry);
         // The window of this vCPU is only ever loaded on the processor that runs it, which is
         // this one when it changes.
-        tlb::flush(address);
+        tlb::flush(Window::gdt_base(vcpu) + offset);
     }
 
     /// Shows a descriptor frame as page `page` of a vCPU's GDT, or zeros.

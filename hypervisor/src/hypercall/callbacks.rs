@@ -1,9 +1,9 @@
-//! set_trap_table, set_callbacks.
+//! set_trap_table, set_callbacks, callback_op.
 
 use crate::domain::vcpu::{Handler, Vcpu};
 use crate::memory::guest::{GuestPtr, is_guest_address};
 use pinfold_abi::errno::Errno;
-use pinfold_abi::trap::{TI_DPL, TI_MASK_EVENTS, TrapInfo};
+use pinfold_abi::trap::*;
 
 /// Longest list: every vector once, and its end.
 const MAX_ENTRIES: u64 = 257;
@@ -47,4 +47,58 @@ pub fn set_callbacks(
     vcpu.callbacks.failsafe = Handler { address: failsafe, ..vcpu.callbacks.failsafe };
     vcpu.callbacks.syscall = Handler { address: syscall, ..vcpu.callbacks.syscall };
     Ok(())
+}
+
+/// `callback_op(command, argument)`.
+pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
+    match command {
+        CALLBACKOP_REGISTER => {
+            let asked = GuestPtr::<CallbackRegister>::new(argument).read()?;
+            register(vcpu, asked)
+        }
+        CALLBACKOP_UNREGISTER => {
+            let asked = GuestPtr::<CallbackUnregister>::new(argument).read()?;
+            unregister(vcpu, asked.kind)
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn register(vcpu: &mut Vcpu, asked: CallbackRegister) -> Result<(), Errno> {
+    if !is_guest_address(asked.address) {
+        return Err(Errno::EINVAL);
+    }
+    let masks_events = asked.flags & CALLBACKF_MASK_EVENTS != 0;
+    let handler = Handler { address: asked.address, dpl: 0, masks_events };
+    let callbacks = &mut vcpu.callbacks;
+    match asked.kind {
+        // An event's callback always masks.
+        CALLBACKTYPE_EVENT => callbacks.event = Handler { masks_events: true, ..handler },
+        CALLBACKTYPE_FAILSAFE => callbacks.failsafe = handler,
+        CALLBACKTYPE_SYSCALL => callbacks.syscall = handler,
+        CALLBACKTYPE_SYSCALL32 => callbacks.syscall32 = handler,
+        CALLBACKTYPE_SYSENTER => callbacks.sysenter = handler,
+        CALLBACKTYPE_NMI => callbacks.nmi = Handler { masks_events: true, ..handler },
+        _ => return Err(Errno::ENOSYS),
+    }
+    Ok(())
+}
+
+fn unregister(vcpu: &mut Vcpu, kind: u16) -> Result<(), Errno> {
+    match kind {
+        CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL => Err(Errno::EINVAL),
+        CALLBACKTYPE_SYSCALL32 => {
+            vcpu.callbacks.syscall32 = Handler::default();
+            Ok(())
+        }
+        CALLBACKTYPE_SYSENTER => {
+            vcpu.callbacks.sysenter = Handler::default();
+            Ok(())
+        }
+        CALLBACKTYPE_NMI => {
+            vcpu.callbacks.nmi = Handler::default();
+            Ok(())
+        }
+        _ => Err(Errno::ENOSYS),
+    }
 }

@@ -22,12 +22,21 @@ pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), Errno> {
     if entries > FIRST_RESERVED_GDT_ENTRY as u64 {
         return Err(Errno::EINVAL);
     }
-    let pages = (entries as usize).div_ceil(512);
     let list = GuestPtr::<u64>::new(list);
-    let mut new: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE> = ArrayVec::new();
-    for page in 0..pages {
-        new.push(Mfn::new(list.read_at(page as u64)?));
+    let mut frames: ArrayVec<u64, FIRST_RESERVED_GDT_PAGE> = ArrayVec::new();
+    for page in 0..(entries as usize).div_ceil(512) {
+        frames.push(list.read_at(page as u64)?);
     }
+    give_gdt(vcpu, &frames, entries)
+}
+
+/// Gives a vCPU another GDT: one that is loaded here, or doesn't run.
+pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), Errno> {
+    if entries > FIRST_RESERVED_GDT_ENTRY as u64 || frames.len() > FIRST_RESERVED_GDT_PAGE {
+        return Err(Errno::EINVAL);
+    }
+    let new: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE> =
+        frames.iter().copied().map(Mfn::new).collect();
     let (validator, id) = (memory::validator(), vcpu.domain.id);
     for (taken, &frame) in new.iter().enumerate() {
         if let Err(refusal) = validator.take_descriptors(id, frame) {
@@ -38,7 +47,7 @@ pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), Errno> {
             return Err(refusal.errno());
         }
     }
-    let window = vcpu.domain.window;
+    let window = &vcpu.domain.window;
     for page in 0..FIRST_RESERVED_GDT_PAGE {
         window.set_gdt_page(vcpu.id, page, new.get(page).copied(), zeros());
     }
@@ -67,14 +76,20 @@ pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), Er
 /// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are taken when the
 /// processor first reads them.
 pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
+    note_ldt(vcpu, base, entries)?;
+    // SAFETY: the vCPU is loaded, and this is its own window.
+    unsafe { percpu::this().gdt.load_ldt(Window::ldt_base(vcpu.id), vcpu.ldt.1) };
+    Ok(())
+}
+
+/// Gives a vCPU another LDT, which isn't loaded yet.
+pub fn note_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     let bytes = entries.checked_mul(8).ok_or(Errno::EINVAL)?;
     if entries > u64::from(MAX_LDT_ENTRIES) || base & 4095 != 0 || !is_guest_range(base, bytes) {
         return Err(Errno::EINVAL);
     }
     drop_ldt(vcpu);
     vcpu.ldt = (base, entries as u32);
-    // SAFETY: the vCPU is loaded, and this is its own window.
-    unsafe { percpu::this().gdt.load_ldt(Window::ldt_base(vcpu.id), vcpu.ldt.1) };
     Ok(())
 }
 
@@ -115,7 +130,7 @@ fn drop_ldt(vcpu: &mut Vcpu) {
 /// Drops every descriptor frame of a vCPU that runs no more.
 pub fn drop_all(vcpu: &mut Vcpu) {
     drop_ldt(vcpu);
-    let window = vcpu.domain.window;
+    let window = &vcpu.domain.window;
     for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
         window.set_gdt_page(vcpu.id, page, None, zeros());
         memory::validator().drop_descriptors(vcpu.domain.id, frame);

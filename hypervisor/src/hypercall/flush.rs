@@ -1,11 +1,15 @@
-//! Flushes that the guest asks for. A domain has one vCPU so far, so "all" and "multi" come down
-//! to this processor; the bitmap is read and judged all the same.
+//! Flushes that the guest asks for. A vCPU that doesn't run now needs none: it starts with an empty
+//! TLB.
 
+use crate::arch::ipi;
+use crate::arch::percpu::cpu_number;
+use crate::domain::Seat;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{GuestPtr, is_guest_address};
-use crate::memory::tlb;
+use crate::memory::{platform, tlb};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::*;
+use pinfold_validator::CpuSet;
 
 /// Which vCPUs a flush is for.
 pub enum Target {
@@ -18,13 +22,24 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether the calling vCPU is meant.
-    fn includes_caller(&self, vcpu: &Vcpu) -> Result<bool, Errno> {
+    /// The processors on which the vCPUs run that are meant. One that changes place meanwhile
+    /// loads a root when it does, and with it an empty TLB.
+    fn cpus(&self, vcpu: &Vcpu) -> Result<CpuSet, Errno> {
+        let seats = &vcpu.domain.seats;
         match self {
-            Target::Local | Target::All => Ok(true),
+            Target::Local => Ok(CpuSet::of(cpu_number())),
+            Target::All => Ok(platform::dirty_cpus(vcpu.domain.id)),
             Target::Mask(address) => {
-                let byte = GuestPtr::<u8>::new(*address).read_at(u64::from(vcpu.id / 8))?;
-                Ok(byte & 1 << (vcpu.id % 8) != 0)
+                // One byte for eight vCPUs; bits beyond the last vCPU say nothing.
+                let mut cpus = CpuSet::EMPTY;
+                for eight in 0..seats.len().div_ceil(8) {
+                    let byte = GuestPtr::<u8>::new(*address).read_at(eight as u64)?;
+                    let named = |seat: &&Seat| byte & 1 << (seat.id % 8) != 0;
+                    for seat in seats.iter().skip(eight * 8).take(8).filter(named) {
+                        cpus = cpus.union(seat.runs_on());
+                    }
+                }
+                Ok(cpus)
             }
         }
     }
@@ -32,19 +47,25 @@ impl Target {
 
 /// Drops all translations of the guest.
 pub fn all(vcpu: &Vcpu, target: &Target) -> Result<(), Errno> {
-    if target.includes_caller(vcpu)? {
-        vcpu.domain.stats.guest_flushes.bump();
-        tlb::flush_local();
-    }
+    let cpus = target.cpus(vcpu)?;
+    vcpu.domain.stats.guest_flushes.bump();
+    ipi::flush(cpus);
     Ok(())
 }
 
 /// Drops one translation. An address that can't be the guest's has none.
 pub fn page(vcpu: &Vcpu, target: &Target, address: u64) -> Result<(), Errno> {
-    if target.includes_caller(vcpu)? && is_guest_address(address) {
-        vcpu.domain.stats.guest_flushes.bump();
+    let cpus = target.cpus(vcpu)?;
+    if !is_guest_address(address) {
+        return Ok(());
+    }
+    vcpu.domain.stats.guest_flushes.bump();
+    let own = cpu_number();
+    if cpus.contains(own) {
         tlb::flush_page_local(address);
     }
+    // The others drop everything: a request carries no address.
+    ipi::flush(cpus.without(own));
     Ok(())
 }
 

@@ -18,7 +18,7 @@ pub fn run(vcpu: &mut Vcpu) -> Outcome {
     if frame.cs & 3 == 3 && !context::to_user(vcpu) {
         return Outcome::Fatal("iret to user mode, but there is no user root");
     }
-    vcpu.upcall_mask().store(u8::from(frame.rflags & rflags::IF == 0), Ordering::Relaxed);
+    vcpu.info.upcall_mask().store(u8::from(frame.rflags & rflags::IF == 0), Ordering::Relaxed);
     let regs = &mut vcpu.file.regs;
     regs.rax = frame.rax;
     regs.rip = frame.rip;

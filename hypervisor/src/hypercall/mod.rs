@@ -5,6 +5,7 @@ pub mod console_io;
 pub mod continuation;
 pub mod debugreg;
 pub mod descriptors;
+pub mod event_channel_op;
 pub mod flush;
 pub mod iret;
 pub mod memory_exchange;
@@ -12,10 +13,13 @@ pub mod memory_op;
 pub mod mmu_update;
 pub mod mmuext_op;
 pub mod multicall;
+pub mod physdev_op;
 pub mod pinfold_op;
 pub mod sched_op;
 pub mod segment_base;
 pub mod update_va_mapping;
+pub mod vcpu_initialise;
+pub mod vcpu_op;
 pub mod version;
 pub mod vm_assist;
 
@@ -130,6 +134,11 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::MmuextOp => mmuext_op::run(vcpu, args),
         Hypercall::SchedOp => sched_op::run(vcpu, a, b),
         Hypercall::PinfoldOp => pinfold_op::run(vcpu, args),
+        Hypercall::EventChannelOp => event_channel_op::run(vcpu, a, b).into(),
+        Hypercall::VcpuOp => vcpu_op::run(vcpu, a, b, c),
+        Hypercall::SetTimerOp => vcpu_op::set_timer(vcpu, a),
+        Hypercall::CallbackOp => callbacks::run(vcpu, a, b).into(),
+        Hypercall::PhysdevOp => physdev_op::run(vcpu, a, b).into(),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }
 }

@@ -2,15 +2,13 @@
 
 use super::Outcome;
 use crate::domain::ending::Ending;
-use crate::domain::vcpu::{RunState, Vcpu};
+use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};
+use crate::event::ports;
 use crate::memory::guest::GuestPtr;
-use crate::time::clock;
+use crate::time::timers::{self, Kind};
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::sched::*;
-
-/// Most ports of one poll, as the reference has it.
-const MAX_POLL_PORTS: u32 = 128;
 
 /// `sched_op(command, argument)`.
 pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
@@ -24,10 +22,9 @@ pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
 }
 
 fn block(vcpu: &mut Vcpu) -> Outcome {
-    vcpu.upcall_mask().store(0, Ordering::SeqCst);
-    // SeqCst: whoever raises an event sets pending first and looks for sleepers then; one of the
-    // two must see the other.
-    if vcpu.upcall_pending().load(Ordering::SeqCst) == 0 {
+    vcpu.info.upcall_mask().store(0, Ordering::SeqCst);
+    // The seat looks whether an event came meanwhile.
+    if vcpu.info.upcall_pending().load(Ordering::SeqCst) == 0 {
         vcpu.state = RunState::Blocked;
     }
     Outcome::Wait(0)
@@ -46,33 +43,39 @@ fn shutdown(vcpu: &mut Vcpu, argument: u64) -> Outcome {
 }
 
 fn poll(vcpu: &mut Vcpu, argument: u64) -> Outcome {
-    match poll_now(vcpu, argument) {
-        Ok(Some(deadline)) => {
+    match begin_poll(vcpu, argument) {
+        Ok(deadline) => {
+            // Counted before it looks at the ports: see `Domain::poke_pollers`.
+            vcpu.domain.pollers.fetch_add(1, Ordering::SeqCst);
             vcpu.state = RunState::Polling(deadline);
-            Outcome::Wait(0)
+            if let Some(at) = deadline {
+                timers::arm(&vcpu.domain, vcpu.id, Kind::Poll, at, 0);
+            }
+            if !vcpu.may_go_on() {
+                return Outcome::Wait(0);
+            }
+            vcpu.stop_waiting();
+            Outcome::Done(0)
         }
-        Ok(None) => Outcome::Done(0),
         Err(errno) => Outcome::Done(errno.as_result()),
     }
 }
 
-/// `None` if there is nothing to wait for, else the deadline, if there is one.
-fn poll_now(vcpu: &Vcpu, argument: u64) -> Result<Option<Option<u64>>, Errno> {
+/// Notes the ports; the deadline, if there is one.
+fn begin_poll(vcpu: &mut Vcpu, argument: u64) -> Result<Option<u64>, Errno> {
     let poll = GuestPtr::<Poll>::new(argument).read()?;
-    if poll.nr_ports > MAX_POLL_PORTS {
+    if poll.nr_ports as usize > MAX_POLL_PORTS {
         return Err(Errno::EINVAL);
     }
+    vcpu.polled.clear();
     let ports = GuestPtr::<u32>::new(poll.ports);
-    if poll.nr_ports != 0 {
-        ports.read()?;
-        // No port can be bound yet (event_channel_op is -ENOSYS), and an unbound one is refused.
-        return Err(Errno::EINVAL);
+    for index in 0..poll.nr_ports {
+        let port = ports.read_at(index.into())?;
+        if !ports::is_in_use(&vcpu.domain, port) {
+            vcpu.polled.clear();
+            return Err(Errno::EINVAL);
+        }
+        vcpu.polled.push(port as u16);
     }
-    let deliverable = vcpu.upcall_pending().load(Ordering::SeqCst) != 0
-        && vcpu.upcall_mask().load(Ordering::SeqCst) == 0;
-    let deadline = (poll.timeout != 0).then_some(poll.timeout);
-    if deliverable || deadline.is_some_and(|at| at <= clock::now_ns()) {
-        return Ok(None);
-    }
-    Ok(Some(deadline))
+    Ok((poll.timeout != 0).then_some(poll.timeout))
 }

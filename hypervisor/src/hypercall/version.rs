@@ -10,6 +10,7 @@ use pinfold_abi::version::*;
 const FEATURES: u32 = 1 << 4
     | 1 << XENFEAT_MMU_PT_UPDATE_PRESERVE_AD
     | 1 << XENFEAT_HIGHMEM_ASSIST
+    | 1 << XENFEAT_GNTTAB_MAP_AVAIL_BITS
     | 1 << XENFEAT_NOT_DIRECT_MAPPED;
 
 /// Text for the guest, NUL-padded to `N` bytes.

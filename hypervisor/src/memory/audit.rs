@@ -13,7 +13,7 @@ use pinfold_validator::{Cell, External, Held, Summary};
 const MOST_TOLD: u64 = 32;
 
 /// What a vCPU holds: roots and descriptor pages.
-pub fn held_by(vcpu: &Vcpu) -> Vec<External> {
+fn held_by(vcpu: &Vcpu) -> Vec<External> {
     let roots = [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten();
     let descriptors = vcpu.gdt.iter().copied().chain(vcpu.ldt_pages.iter().flatten().copied());
     roots
@@ -22,15 +22,31 @@ pub fn held_by(vcpu: &Vcpu) -> Vec<External> {
         .collect()
 }
 
-/// Recounts everything. `running` is the vCPU that is loaded, whose state its domain doesn't know
-/// yet. `None` if there is no room for the scratch space.
-pub fn run(running: Option<&Vcpu>) -> Option<Summary> {
+/// What all domains hold but by their tables. `caller`: the vCPU that asks, if one does.
+fn held_by_all(caller: Option<&Vcpu>) -> Vec<External> {
+    let mut held: Vec<External> = Vec::new();
+    for domain in domain::all() {
+        held.extend(domain.console.lock().held());
+        for seat in &domain.seats {
+            held.extend(seat.info_frame().map(|frame| External { frame, held: Held::Writable }));
+            let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == seat.id;
+            match caller.filter(is_caller) {
+                Some(vcpu) => held.extend(held_by(vcpu)),
+                // SAFETY: the others pause, and this isn't the caller's own.
+                None => held.extend(unsafe { seat.with_state(held_by) }.into_iter().flatten()),
+            }
+        }
+    }
+    held
+}
+
+/// Recounts everything, while all other processors pause. `caller` is the vCPU that asks, if one
+/// does. `None` if there is no room for the scratch space.
+pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
     let cells = validator().frame_count();
     let order = (cells * size_of::<Cell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
     let scratch = frames::take_own_run(order)?;
-    let mut held = domain::held_by_others(running.map(|vcpu| vcpu.domain.id));
-    held.extend(domain::held_by_consoles());
-    held.extend(running.map(held_by).into_iter().flatten());
+    let held = held_by_all(caller);
     let first = direct_map::frame(scratch).cast::<MaybeUninit<Cell>>();
     for index in 0..cells as usize {
         // SAFETY: the run has room for so many cells, and is ours alone.

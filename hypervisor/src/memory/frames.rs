@@ -2,8 +2,9 @@
 
 use super::bitmap::FrameBitmap;
 use super::{direct_map, m2p, validator};
+use crate::sync::Mutex;
 use pinfold_validator::{DomId, Mfn, Refusal};
-use spin::{Mutex, Once};
+use spin::Once;
 
 static FREE: Once<Mutex<FrameBitmap>> = Once::new();
 

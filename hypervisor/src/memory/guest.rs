@@ -4,10 +4,12 @@
 //! range it touches against the hypervisor's hole (XSA-212: every element, not just the base) and
 //! copies; no reference into guest memory ever exists.
 
+use super::{direct_map, validator};
 use crate::arch::user_copy;
 use core::marker::PhantomData;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
+use pinfold_validator::{DomId, Mfn, Vaddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// First address of the lower half that isn't canonical.
@@ -48,6 +50,33 @@ pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Errno> {
     }
     // SAFETY: the range is out of the hole, as just checked.
     unsafe { user_copy::write(to, from) }.map_err(|_| Errno::EFAULT)
+}
+
+/// Copies bytes to a guest by a root that need not be loaded: as far as the root maps the pages
+/// writable.
+///
+/// # Errors
+/// EFAULT at the first page that it doesn't; what lies before is written.
+pub fn write_by_root(domain: DomId, root: Mfn, to: u64, from: &[u8]) -> Result<(), Errno> {
+    if !is_guest_range(to, from.len() as u64) {
+        return Err(Errno::EFAULT);
+    }
+    let (mut at, mut rest) = (to, from);
+    while !rest.is_empty() {
+        let offset = (at % 4096) as usize;
+        let (now, later) = rest.split_at(rest.len().min(4096 - offset));
+        let leaf = validator().walk(root, Vaddr::new(at)).map_err(|_| Errno::EFAULT)?;
+        let frame = leaf.entry.target().filter(|_| leaf.entry.is_writable());
+        let frame = frame.ok_or(Errno::EFAULT)?;
+        // Another vCPU may change the mapping right now: what counts is that the frame is the
+        // domain's and plain memory while we write.
+        validator().take_writable(domain, frame).map_err(|_| Errno::EFAULT)?;
+        direct_map::write_bytes(frame, offset, now);
+        validator().drop_writable(domain, frame);
+        at = at.wrapping_add(now.len() as u64);
+        rest = later;
+    }
+    Ok(())
 }
 
 /// A guest's claim that `T`s are at an address.

@@ -5,10 +5,12 @@
 //! | 256 | `0xffff800000000000` | machine-to-physical table, read-only for guests too (ABI) |
 //! | 257 | `0xffff808000000000` | nothing |
 //! | 258 | `0xffff810000000000` | device registers |
-//! | 259 | `0xffff818000000000` | stacks, a guard page below each; the idle GDT |
+//! | 259 | `0xffff818000000000` | stacks and records of the processors, guard pages below the stacks; their idle GDTs |
 //! | 260 | `0xffff820000000000` | the domain's own: GDT and LDT windows of its vCPUs |
 //! | 261 | `0xffff828000000000` | the hypervisor's image |
 //! | 262-271 | `0xffff830000000000` | direct map of all RAM |
+
+use crate::arch::gdt::GDT_BYTES;
 
 /// Bytes of an L4 slot.
 const SLOT: u64 = 1 << 39;
@@ -25,14 +27,46 @@ pub const PER_DOMAIN_SLOT: usize = 260;
 pub const LOADER_START: u64 = slot(256);
 /// Registers of the local interrupt controller.
 pub const APIC_REGISTERS: u64 = slot(258);
-/// Stack of the first processor: its guard page.
-pub const STACK_GUARD: u64 = slot(259);
+/// Registers of the I/O interrupt controller.
+pub const IO_APIC_REGISTERS: u64 = slot(258) + 4096;
+/// What each processor has for itself: a guard page, its stack, its record.
+const CPU_AREAS: u64 = slot(259);
+/// Bytes from one processor's area to the next.
+const CPU_AREA: u64 = 256 * 1024;
 /// Bytes of a processor's stack.
 pub const STACK_BYTES: u64 = 64 * 1024;
-/// One past the stack of the first processor.
-pub const STACK_TOP: u64 = STACK_GUARD + 4096 + STACK_BYTES;
-/// GDT that is loaded while no vCPU is: only the hypervisor's pages are mapped.
-pub const IDLE_GDT: u64 = slot(259) + (1 << 30);
+/// First of the GDTs that are loaded while no vCPU is: only the hypervisor's pages are mapped.
+const IDLE_GDTS: u64 = slot(259) + (1 << 30);
+
+/// Lowest address of a processor's stack; the page below is not mapped.
+pub const fn stack_bottom(cpu: usize) -> u64 {
+    CPU_AREAS + cpu as u64 * CPU_AREA + 4096
+}
+
+/// One past a processor's stack.
+pub const fn stack_top(cpu: usize) -> u64 {
+    stack_bottom(cpu) + STACK_BYTES
+}
+
+/// Record of a processor ([`crate::arch::percpu::PerCpu`]).
+pub const fn cpu_record(cpu: usize) -> u64 {
+    stack_top(cpu)
+}
+
+/// Whether an address is on some processor's stack, with a word of room above.
+pub const fn is_stack(address: u64) -> bool {
+    if address < CPU_AREAS || address >= IDLE_GDTS {
+        return false;
+    }
+    let offset = (address - CPU_AREAS) % CPU_AREA;
+    offset >= 4096 && offset < 4096 + STACK_BYTES - 8
+}
+
+/// GDT of a processor while no vCPU is loaded.
+pub const fn idle_gdt(cpu: usize) -> u64 {
+    IDLE_GDTS + cpu as u64 * GDT_BYTES
+}
+
 /// Per-domain window.
 pub const PER_DOMAIN_START: u64 = slot(260);
 /// The hypervisor's image.
@@ -44,5 +78,7 @@ pub const DIRECT_MAP_BYTES: u64 = 10 * SLOT;
 
 /// Bytes of a vCPU's part of the per-domain window: GDT, then LDT.
 pub const VCPU_WINDOW: u64 = 256 * 1024;
+/// vCPUs that one L1 table's windows are enough for.
+pub const VCPUS_A_WINDOW_TABLE: usize = (2 << 20) / VCPU_WINDOW as usize;
 /// Bytes from a vCPU's part to its LDT.
 pub const LDT_OFFSET: u64 = 128 * 1024;

@@ -107,11 +107,6 @@ pub fn max_mfn() -> Mfn {
     Mfn::new(PLAN.get().map_or(0, |plan| plan.frame_table.len() as u64 - 1))
 }
 
-/// Whether an address is on a stack of the hypervisor's, with a word of room above.
-pub fn is_hypervisor_stack(address: u64) -> bool {
-    (layout::STACK_GUARD + 4096..layout::STACK_TOP - 8).contains(&address)
-}
-
 /// A piece of the hypervisor's own L4: its sixteen slots, without the per-domain one.
 pub fn reserved_entry(slot: usize) -> u64 {
     use core::sync::atomic::Ordering;

@@ -1,6 +1,7 @@
 //! What the validator needs of the machine.
 
-use super::{direct_map, reserved_entry, tlb};
+use super::{direct_map, reserved_entry};
+use crate::arch::{ipi, percpu};
 use crate::memory::layout::PER_DOMAIN_SLOT;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
@@ -11,6 +12,27 @@ pub const MAX_DOMAINS: usize = 256;
 
 /// L4 entry of each domain's window; 0: no such domain.
 static WINDOWS: [AtomicU64; MAX_DOMAINS] = [const { AtomicU64::new(0) }; MAX_DOMAINS];
+
+/// Processors that may hold translations of each domain, as bits.
+static DIRTY: [AtomicU64; MAX_DOMAINS] = [const { AtomicU64::new(0) }; MAX_DOMAINS];
+
+/// Notes that the calling processor may hold translations of a domain, or none any more. `SeqCst`:
+/// set before the root is loaded, so who changed a table before it looked here either finds the
+/// processor, or that one's walks find the change.
+pub fn set_dirty(domain: DomId, dirty: bool) {
+    let (cpus, bit) = (&DIRTY[usize::from(domain.get())], 1 << percpu::cpu_number());
+    if dirty {
+        cpus.fetch_or(bit, Ordering::SeqCst);
+    } else {
+        cpus.fetch_and(!bit, Ordering::SeqCst);
+    }
+}
+
+/// Processors that may hold translations of a domain.
+pub fn dirty_cpus(domain: DomId) -> CpuSet {
+    let cpus = DIRTY.get(usize::from(domain.get()));
+    CpuSet::from_bits(cpus.map_or(0, |cpus| cpus.load(Ordering::SeqCst)))
+}
 
 /// Present, writable, accessed, dirty: supervisor only.
 const WINDOW_FLAGS: u64 = 0x63;
@@ -62,12 +84,11 @@ impl Platform for Edge {
     }
 
     fn flush_tlb(&self, cpus: CpuSet) {
-        tlb::flush(cpus);
+        ipi::flush(cpus);
     }
 
-    fn dirty_cpus(&self, _: DomId) -> CpuSet {
-        // One processor runs guests; whether it flushed since is the clock's to say.
-        CpuSet::of(crate::arch::percpu::cpu_number())
+    fn dirty_cpus(&self, domain: DomId) -> CpuSet {
+        dirty_cpus(domain)
     }
 
     fn all_cpus(&self) -> CpuSet {

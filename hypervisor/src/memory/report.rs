@@ -4,13 +4,13 @@ use crate::console::log::record;
 use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::{self, m2p};
+use crate::sync::Mutex;
 use crate::time::clock;
 use core::fmt;
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::record::Quoted;
 use pinfold_validator::{Bounds, Mapping, Pfn, Refusal, Stop, Vaddr, Which};
-use spin::Mutex;
 
 /// Records that a domain may cause in a second.
 const RECORDS_A_SECOND: u64 = 1000;

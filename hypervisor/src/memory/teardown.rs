@@ -5,6 +5,7 @@ use crate::console::log::record;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain};
 use crate::hypercall::descriptors;
+use crate::time::timers;
 use alloc::boxed::Box;
 use pinfold_validator::{Budget, Mfn, Stop, Teardown};
 
@@ -28,25 +29,31 @@ fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) {
     }
 }
 
-/// Frees everything of a domain whose only vCPU runs no more and isn't loaded.
-pub fn destroy(mut vcpu: Box<Vcpu>) {
+/// Drops a vCPU that runs no more and isn't loaded, and all that it holds.
+pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
-    let id = domain.id;
-    let validator = validator();
+    let (id, validator) = (domain.id, validator());
+    let seat = vcpu.seat();
+    seat.leave();
+    timers::disarm_all(&domain, seat.id);
     descriptors::drop_all(&mut vcpu);
     let roots = [Some(vcpu.kernel_root), vcpu.user_root];
     for root in roots.into_iter().flatten() {
         to_the_end(|budget| validator.drop_root(id, root, budget));
     }
-    drop(vcpu);
-    domain.held.lock().clear();
-    release_all(&domain);
+    // The audit must not look at it any more.
+    vcpu.seat().set_state(None);
 }
 
 /// Frees everything of a domain that has no vCPU any more.
 pub fn release_all(domain: &Domain) {
     let (id, validator) = (domain.id, validator());
     domain.console.lock().close();
+    for seat in &domain.seats {
+        if let Some(frame) = seat.forget_info(domain.shared_page.0) {
+            validator.drop_writable(id, frame);
+        }
+    }
     let mut progress = Teardown::new();
     to_the_end(|budget| validator.relinquish(id, &mut progress, budget));
     let mut freed = 0u64;

@@ -2,8 +2,9 @@
 
 use crate::arch::percpu::cpu_number;
 use crate::memory;
+use crate::memory::platform;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pinfold_validator::{CpuSet, Mfn};
+use pinfold_validator::{DomId, Mfn};
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
@@ -36,9 +37,17 @@ pub fn load_root(root: Mfn) {
     memory::validator().flushing(cpu_number(), || write_cr3(root.get() << 12));
 }
 
-/// Loads the hypervisor's own root.
-pub fn load_idle_root() {
+/// Loads the first root of a domain on this processor, which had the idle root: from now on it may
+/// hold translations of the domain's.
+pub fn enter_domain(domain: DomId, root: Mfn) {
+    platform::set_dirty(domain, true);
+    load_root(root);
+}
+
+/// Loads the hypervisor's own root: no translation of the domain's is left on this processor.
+pub fn leave_domain(domain: DomId) {
     memory::validator().flushing(cpu_number(), || write_cr3(idle_root()));
+    platform::set_dirty(domain, false);
 }
 
 /// Drops all translations of guests.
@@ -51,10 +60,11 @@ pub fn flush_page_local(address: u64) {
     tlb::flush(VirtAddr::new_truncate(address));
 }
 
-/// Drops all translations of guests on several processors, and returns when it is done. One
-/// processor runs so far.
-pub fn flush(cpus: CpuSet) {
-    if cpus.contains(cpu_number()) {
-        flush_local();
-    }
+/// Loads the hypervisor's own root for the first time.
+///
+/// # Safety
+/// Everything that the caller uses is mapped there; it has no record yet, and had no guest's root
+/// loaded.
+pub unsafe fn leave_trampoline() {
+    write_cr3(idle_root());
 }

@@ -2,6 +2,8 @@
 
 pub mod calibration;
 pub mod clock;
+pub mod timers;
+pub mod wall_clock;
 
 use crate::boot::acpi::Tables;
 
@@ -15,4 +17,5 @@ pub fn calibrate(tables: &Tables) {
         measured.timer_per_ms,
         measured.by
     );
+    wall_clock::read();
 }

@@ -62,8 +62,8 @@ pub fn failsafe(vcpu: &mut Vcpu, selectors: [u16; 4]) -> Result<(), Fatal> {
 /// Delivers a pending event, if the guest takes events now.
 pub fn pending_event(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     // Relaxed: a guest that races with itself here gets the event one exit later.
-    let pending = vcpu.upcall_pending().load(Ordering::Relaxed) != 0;
-    if !pending || vcpu.upcall_mask().load(Ordering::Relaxed) != 0 {
+    let pending = vcpu.info.upcall_pending().load(Ordering::Relaxed) != 0;
+    if !pending || vcpu.info.upcall_mask().load(Ordering::Relaxed) != 0 {
         return Ok(());
     }
     let handler = vcpu.callbacks.event;
@@ -81,7 +81,7 @@ fn push(
     direction: ClearDirection,
 ) -> Result<(), Fatal> {
     let from_user = vcpu.mode == Mode::User;
-    let mask = vcpu.upcall_mask().load(Ordering::Relaxed);
+    let mask = vcpu.info.upcall_mask().load(Ordering::Relaxed);
     let regs = &vcpu.file.regs;
     // Kernel frames show RPL 0, which is how a guest kernel tells where it came from.
     let (cs, ss) = if from_user {
@@ -106,7 +106,7 @@ fn push(
         return Err(Fatal("the exception frame can't be written to the guest's stack"));
     }
     if handler.masks_events {
-        vcpu.upcall_mask().store(1, Ordering::Relaxed);
+        vcpu.info.upcall_mask().store(1, Ordering::Relaxed);
     }
     let regs = &mut vcpu.file.regs;
     let clear_direction = if direction == ClearDirection::Yes { rflags::DF } else { 0 };

@@ -13,6 +13,7 @@ use pinfold_abi::hypercall::fill_hypercall_page;
 use pinfold_emulate::cpuid::{self, CpuidContext};
 use pinfold_emulate::msr::{self, MsrContext, WriteEffect};
 use pinfold_emulate::privileged::{Decoded, MswSource, Privileged};
+use pinfold_emulate::registers::Width;
 use pinfold_emulate::{GeneralProtection, MAX_INSTRUCTION, SegmentBases, control};
 use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
@@ -114,8 +115,19 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
             let regs = &mut vcpu.file.regs;
             (regs.rax, regs.rdx) = (tsc & 0xffff_ffff, tsc >> 32);
         }
-        // The guest's interrupt flag is a byte that it masks itself; port I/O is refused; the rest
-        // is not a PV guest's to execute (`hlt` is sched_op block, `int n` was handled before).
+        // A guest kernel that asked for the privilege may touch ports, and finds nothing there:
+        // reads give ones, writes vanish. Its interrupt flag is a byte that it masks itself.
+        Privileged::In { width, .. } if may_touch_ports(vcpu) => {
+            let rax = &mut vcpu.file.regs.rax;
+            *rax = match width {
+                Width::B1 => *rax | 0xff,
+                Width::B2 => *rax | 0xffff,
+                Width::B4 | Width::B8 => 0xffff_ffff,
+            };
+        }
+        Privileged::Out { .. } | Privileged::Cli | Privileged::Sti if may_touch_ports(vcpu) => {}
+        // The rest is not a PV guest's to execute (`hlt` is sched_op block, `int n` was handled
+        // before).
         Privileged::Hlt
         | Privileged::Invd
         | Privileged::Cli
@@ -131,6 +143,12 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
         | Privileged::Other => return Err(Undone::GeneralProtection),
     }
     Ok(())
+}
+
+/// Whether the guest kernel's virtual I/O privilege level (physdev_op set_iopl) is enough; it
+/// counts as ring 1.
+fn may_touch_ports(vcpu: &Vcpu) -> bool {
+    vcpu.domain.iopl.load(Ordering::Relaxed) >= 1
 }
 
 fn msw(source: MswSource) -> Result<u16, Undone> {
@@ -153,7 +171,7 @@ fn set_task_switched(vcpu: &mut Vcpu, set: bool) {
 fn read_cr(vcpu: &Vcpu, cr: u8) -> Result<u64, Undone> {
     match cr {
         0 => Ok(control::cr0_read(vcpu.task_switched)),
-        2 => Ok(vcpu.info_cr2().load(Ordering::Relaxed)),
+        2 => Ok(vcpu.info.cr2().load(Ordering::Relaxed)),
         3 => Ok(vcpu.kernel_root.get() << 12),
         4 => Ok(vcpu.cr4),
         _ => Err(Undone::GeneralProtection),
@@ -166,7 +184,7 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
             let set = control::cr0_write(value)?;
             set_task_switched(vcpu, set);
         }
-        2 => vcpu.info_cr2().store(value, Ordering::Relaxed),
+        2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
         3 => mmuext_op::load_root(vcpu, Mfn::new(value >> 12))
             .map_err(|_| Undone::GeneralProtection)?,
         4 => {

@@ -11,9 +11,11 @@ pub mod page_table_store;
 
 use crate::arch::entry::Exit;
 use crate::arch::{apic, idt};
+use crate::console;
 use crate::domain::ending::{self, Ending};
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::hypercall;
+use crate::time::timers;
 
 /// Exception vectors (Intel SDM vol. 3, table 6-1).
 pub mod vector {
@@ -52,14 +54,25 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
             bounce::exception(vcpu, number, Some(error))
         }
         Exit::Int80 => general_protection::int80(vcpu),
-        Exit::Interrupt(number) => {
-            if number != idt::SPURIOUS_VECTOR {
-                apic::end_of_interrupt();
-            }
-            return Next::Yield;
-        }
+        Exit::Interrupt(number) => return interrupt(vcpu, number),
     };
     finish(vcpu, result)
+}
+
+/// An interrupt of the machine's, while a guest ran.
+fn interrupt(vcpu: &mut Vcpu, number: u8) -> Next {
+    if number != idt::SPURIOUS_VECTOR {
+        apic::end_of_interrupt();
+    }
+    match number {
+        idt::TIMER_VECTOR if timers::tick() => return Next::Yield,
+        idt::SERIAL_VECTOR => console::bring_input(),
+        // Another processor wants something: the flush is done at the next safe point; the record
+        // of events may have a new place.
+        idt::ATTEND_VECTOR => vcpu.info = vcpu.seat().info(),
+        _ => {}
+    }
+    Next::Continue
 }
 
 /// Ends the domain if what was done says so.

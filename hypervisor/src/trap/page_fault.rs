@@ -45,6 +45,6 @@ pub fn deliver(vcpu: &mut Vcpu, address: u64, error: u32) -> Result<(), Fatal> {
         Mode::Kernel => error & !USER,
         Mode::User => error | USER,
     };
-    vcpu.info_cr2().store(address, Ordering::Relaxed);
+    vcpu.info.cr2().store(address, Ordering::Relaxed);
     bounce::exception(vcpu, vector::PAGE_FAULT, Some(error))
 }

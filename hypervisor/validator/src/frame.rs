@@ -255,6 +255,11 @@ impl CpuSet {
 
     /// The CPUs in the set, lowest first.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..CpuSet::CAPACITY).filter(move |&cpu| self.contains(cpu))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let lowest = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(lowest)
+        })
     }
 }

@@ -1,5 +1,6 @@
 //! The full recount, on a guest's request.
 
+use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::audit;
 use crate::memory::guest::GuestPtr;
@@ -8,7 +9,7 @@ use pinfold_abi::pinfold::{Audit, VERSION};
 
 /// Recounts the references of all frames of the machine.
 pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
-    let summary = audit::run(Some(vcpu)).ok_or(Errno::ENOMEM)?;
+    let summary = ipi::while_others_pause(|| audit::run(Some(vcpu))).ok_or(Errno::ENOMEM)?;
     GuestPtr::new(argument).write(&Audit {
         version: VERSION,
         pad: 0,

@@ -1,0 +1,119 @@
+//! What processors ask of each other: a flush of the TLB, attention, a pause.
+//!
+//! Requests are counters in memory, and an interrupt says that there are some. The processor
+//! asked may be in a guest (the interrupt takes it out), asleep (it wakes), or in the hypervisor
+//! with interrupts off: then it finds the request while it waits for something
+//! ([`crate::sync::Attentive`]), or on its way back to the guest, where the interrupt hits.
+
+use super::percpu::{self, MAX_CPUS, cpu_number};
+use super::{apic, idt};
+use crate::memory::tlb;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use pinfold_validator::CpuSet;
+
+/// Flushes asked of a processor, and flushes done, both since the start: done >= the count that a
+/// request drew means that a flush began after the request.
+struct Flushes {
+    asked: AtomicU64,
+    done: AtomicU64,
+}
+
+static FLUSHES: [Flushes; MAX_CPUS] =
+    [const { Flushes { asked: AtomicU64::new(0), done: AtomicU64::new(0) } }; MAX_CPUS];
+
+/// Does what others asked of this processor that can be done at any moment.
+#[inline]
+pub fn attend() {
+    let own = &FLUSHES[cpu_number()];
+    // SeqCst: what the asker did to the tables before it asked is seen by the walks after the
+    // flush.
+    let asked = own.asked.load(Ordering::SeqCst);
+    if own.done.load(Ordering::Relaxed) != asked {
+        tlb::flush_local();
+        // Release: who sees the count, the flush was done. Only this processor stores it.
+        own.done.store(asked, Ordering::Release);
+    }
+}
+
+/// Has several processors drop all translations of guests, and returns when they have.
+pub fn flush(cpus: CpuSet) {
+    let own = cpu_number();
+    let mut tickets = [0u64; MAX_CPUS];
+    for cpu in cpus.iter().filter(|&cpu| cpu != own) {
+        tickets[cpu] = FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst) + 1;
+        apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
+    }
+    if cpus.contains(own) {
+        tlb::flush_local();
+    }
+    for cpu in cpus.iter().filter(|&cpu| cpu != own) {
+        while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {
+            attend();
+            core::hint::spin_loop();
+        }
+    }
+}
+
+/// Takes a processor out of its guest or its sleep: there is something new for it to see.
+pub fn kick(cpu: usize) {
+    if cpu != cpu_number() {
+        apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
+    }
+}
+
+/// Somebody wants the others to stand still.
+static PAUSE_WANTED: AtomicBool = AtomicBool::new(false);
+/// Processors that stand still.
+static PAUSED: AtomicU64 = AtomicU64::new(0);
+/// Taken by who wants the others to stand still.
+static PAUSER: AtomicBool = AtomicBool::new(false);
+
+/// A moment at which this processor holds no lock and no operation is half done: if somebody wants
+/// it, it stands still here.
+#[inline]
+pub fn safe_point() {
+    attend();
+    if PAUSE_WANTED.load(Ordering::Relaxed) {
+        stand_still();
+    }
+}
+
+#[cold]
+fn stand_still() {
+    let own = 1 << cpu_number();
+    // Release: what this processor did is seen by the one that waits; acquire at the end: what
+    // that one did is seen here.
+    PAUSED.fetch_or(own, Ordering::AcqRel);
+    while PAUSE_WANTED.load(Ordering::Acquire) {
+        attend();
+        core::hint::spin_loop();
+    }
+    PAUSED.fetch_and(!own, Ordering::AcqRel);
+}
+
+/// Does something while all other processors stand still at a [`safe_point`]. To be called where
+/// this one could.
+pub fn while_others_pause<T>(work: impl FnOnce() -> T) -> T {
+    while PAUSER.swap(true, Ordering::Acquire) {
+        safe_point();
+        core::hint::spin_loop();
+    }
+    // A processor that still leaves the last pause would count for this one.
+    while PAUSED.load(Ordering::Acquire) != 0 {
+        attend();
+    }
+    PAUSE_WANTED.store(true, Ordering::SeqCst);
+    let own = cpu_number();
+    let others = percpu::online().without(own);
+    for cpu in others.iter() {
+        kick(cpu);
+    }
+    while PAUSED.load(Ordering::Acquire) & others.bits() != others.bits() {
+        attend();
+        core::hint::spin_loop();
+    }
+    let result = work();
+    PAUSE_WANTED.store(false, Ordering::Release);
+    PAUSER.store(false, Ordering::Release);
+    result
+}

@@ -1,0 +1,265 @@
+//! A vCPU's seat: what others may know of a vCPU, and where its state is.
+//!
+//! The state itself ([`Vcpu`]) belongs to one holder at a time: the processor that runs it, the
+//! run queue, or the seat, while it waits or is down. Everyone else meets the seat.
+
+use super::runstate::{Runstate, State};
+use super::scheduler;
+use super::vcpu::{RunState, Vcpu};
+use super::vcpu_info::InfoRef;
+use crate::arch::ipi;
+use crate::sync::Mutex;
+use crate::time::timers::Timers;
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use pinfold_validator::{CpuSet, Mfn};
+
+/// Where a vCPU's state is.
+pub enum Place {
+    /// There is none: never initialised, or its domain is at its end.
+    Nowhere,
+    /// Here: it isn't up.
+    Down(Box<Vcpu>),
+    /// Here: it waits for an event or a time.
+    Waiting(Box<Vcpu>),
+    /// In the run queue.
+    Queued,
+    /// On this processor.
+    Running(usize),
+}
+
+/// A seat.
+pub struct Seat {
+    /// The vCPU's number in the domain.
+    pub id: u16,
+    /// Where its state is.
+    pub place: Mutex<Place>,
+    /// Its timers.
+    pub timers: Timers,
+    /// What it did with its time, and where the guest wants to read it.
+    pub runstate: Mutex<Runstate>,
+    /// Its record, as bits of an [`InfoRef`].
+    info: AtomicU64,
+    /// Frame of the record and its reference, if the guest registered one.
+    info_frame: Mutex<Option<Mfn>>,
+    /// Somebody wants it down.
+    down_wanted: AtomicBool,
+    /// Somebody initialises it, or did.
+    claimed: AtomicBool,
+    /// Its state, wherever it is, for the audit.
+    state: AtomicPtr<Vcpu>,
+}
+
+impl Seat {
+    /// The seat of a vCPU without a state.
+    pub fn new(id: u16, shared_info: Mfn) -> Seat {
+        Seat {
+            id,
+            place: Mutex::new(Place::Nowhere),
+            timers: Timers::default(),
+            runstate: Mutex::default(),
+            info: AtomicU64::new(InfoRef::legacy(shared_info, id).to_bits()),
+            info_frame: Mutex::new(None),
+            down_wanted: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            state: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// The vCPU's record.
+    pub fn info(&self) -> InfoRef {
+        // SAFETY: only `new` and `register_info` store there, bits of references. Acquire: the
+        // copy that was made before is seen.
+        unsafe { InfoRef::from_bits(self.info.load(Ordering::Acquire)) }
+    }
+
+    /// Moves the record to a frame on which the caller took a writable reference, which is the
+    /// seat's from now on. False if it was moved before.
+    pub fn register_info(&self, frame: Mfn, offset: usize) -> bool {
+        let mut registered = self.info_frame.lock();
+        if registered.is_some() {
+            return false;
+        }
+        let new = InfoRef::at(frame, offset);
+        self.info().copy_to(new);
+        self.info.store(new.to_bits(), Ordering::Release);
+        *registered = Some(frame);
+        // What was raised at the old place meanwhile is not lost: the guest looks at all words.
+        new.pending_selector().store(u64::MAX, Ordering::SeqCst);
+        new.upcall_pending().store(1, Ordering::SeqCst);
+        true
+    }
+
+    /// Frame of a registered record.
+    pub fn info_frame(&self) -> Option<Mfn> {
+        *self.info_frame.lock()
+    }
+
+    /// Forgets a registered record: the reference is the caller's to drop. The vCPU runs no more.
+    pub fn forget_info(&self, shared_info: Mfn) -> Option<Mfn> {
+        self.info.store(InfoRef::legacy(shared_info, self.id).to_bits(), Ordering::Release);
+        self.info_frame.lock().take()
+    }
+
+    /// Remembers where the state is, for the audit.
+    pub fn set_state(&self, vcpu: Option<&mut Vcpu>) {
+        let state = vcpu.map_or(core::ptr::null_mut(), |vcpu| vcpu as *mut Vcpu);
+        self.state.store(state, Ordering::Release);
+    }
+
+    /// Looks at the state, wherever it is.
+    ///
+    /// # Safety
+    /// No processor changes it meanwhile: all others pause, and the caller doesn't hold it.
+    pub unsafe fn with_state<T>(&self, look: impl FnOnce(&Vcpu) -> T) -> Option<T> {
+        // SAFETY: the state is boxed, so it stays in place until it is dropped, before which
+        // `set_state(None)` is called.
+        unsafe { self.state.load(Ordering::Acquire).as_ref() }.map(look)
+    }
+
+    /// Claims the right to give the vCPU its first state; false if somebody did.
+    pub fn claim(&self) -> bool {
+        !self.claimed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives the right back.
+    pub fn unclaim(&self) {
+        self.claimed.store(false, Ordering::Release);
+    }
+
+    /// Whether the vCPU may run.
+    pub fn is_up(&self) -> bool {
+        let place = self.place.lock();
+        let comes_down = self.down_wanted.load(Ordering::Relaxed);
+        !matches!(*place, Place::Nowhere | Place::Down(_)) && !comes_down
+    }
+
+    /// Takes a vCPU's first state: it is down. Claimed before, if it isn't the first vCPU.
+    pub fn initialise(&self, mut vcpu: Box<Vcpu>) {
+        self.claimed.store(true, Ordering::Relaxed);
+        self.set_state(Some(&mut vcpu));
+        self.runstate.lock().enter(State::Offline);
+        *self.place.lock() = Place::Down(vcpu);
+    }
+
+    /// Lets a vCPU run. False if it has no state.
+    pub fn bring_up(&self) -> bool {
+        let mut place = self.place.lock();
+        self.down_wanted.store(false, Ordering::Relaxed);
+        match core::mem::replace(&mut *place, Place::Queued) {
+            Place::Down(vcpu) => self.enqueue(vcpu),
+            Place::Nowhere => {
+                *place = Place::Nowhere;
+                return false;
+            }
+            other => *place = other,
+        }
+        true
+    }
+
+    /// Lets a vCPU run no more, as soon as may be.
+    pub fn bring_down(&self) {
+        let mut place = self.place.lock();
+        match core::mem::replace(&mut *place, Place::Queued) {
+            Place::Waiting(mut vcpu) => {
+                vcpu.stop_waiting();
+                self.runstate.lock().enter(State::Offline);
+                *place = Place::Down(vcpu);
+            }
+            other @ (Place::Nowhere | Place::Down(_)) => *place = other,
+            other @ (Place::Queued | Place::Running(_)) => {
+                self.down_wanted.store(true, Ordering::Relaxed);
+                if let Place::Running(cpu) = other {
+                    ipi::kick(cpu);
+                }
+                *place = other;
+            }
+        }
+    }
+
+    /// Whether the vCPU is to stop running.
+    #[inline]
+    pub fn is_down_wanted(&self) -> bool {
+        self.down_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Something changed for this vCPU: wakes it, if it waited for that, or interrupts its guest,
+    /// so that it is seen.
+    pub fn poke(&self) {
+        let mut place = self.place.lock();
+        match &*place {
+            Place::Running(cpu) => ipi::kick(*cpu),
+            Place::Waiting(vcpu) if vcpu.may_go_on() => self.wake(&mut place),
+            _ => {}
+        }
+    }
+
+    /// As [`Seat::poke`], if the vCPU polls.
+    pub fn poke_poller(&self) {
+        let mut place = self.place.lock();
+        if let Place::Waiting(vcpu) = &*place
+            && matches!(vcpu.state, RunState::Polling(_))
+            && vcpu.may_go_on()
+        {
+            self.wake(&mut place);
+        }
+    }
+
+    /// Wakes the vCPU whatever it waits for, or has it look up: its domain ends.
+    pub fn rouse(&self) {
+        let mut place = self.place.lock();
+        match &*place {
+            Place::Running(cpu) => ipi::kick(*cpu),
+            Place::Waiting(_) | Place::Down(_) => self.wake(&mut place),
+            _ => {}
+        }
+    }
+
+    fn wake(&self, place: &mut Place) {
+        match core::mem::replace(place, Place::Queued) {
+            Place::Waiting(vcpu) | Place::Down(vcpu) => self.enqueue(vcpu),
+            other => *place = other,
+        }
+    }
+
+    fn enqueue(&self, mut vcpu: Box<Vcpu>) {
+        vcpu.stop_waiting();
+        self.runstate.lock().enter(State::Runnable);
+        scheduler::enqueue(vcpu);
+    }
+
+    /// A processor took the vCPU from the run queue.
+    pub fn begin_to_run(&self, cpu: usize) {
+        *self.place.lock() = Place::Running(cpu);
+        self.runstate.lock().enter(State::Running);
+    }
+
+    /// The processor that ran the vCPU gives it back: to the run queue, or to its seat.
+    pub fn end_to_run(&self, mut vcpu: Box<Vcpu>) {
+        let mut place = self.place.lock();
+        if self.down_wanted.swap(false, Ordering::Relaxed) || vcpu.state == RunState::Down {
+            vcpu.stop_waiting();
+            self.runstate.lock().enter(State::Offline);
+            *place = Place::Down(vcpu);
+        } else if vcpu.state != RunState::Runnable && !vcpu.may_go_on() {
+            self.runstate.lock().enter(State::Blocked);
+            *place = Place::Waiting(vcpu);
+        } else {
+            *place = Place::Queued;
+            self.enqueue(vcpu);
+        }
+    }
+
+    /// The vCPU's state is gone.
+    pub fn leave(&self) {
+        *self.place.lock() = Place::Nowhere;
+    }
+
+    /// Processor that runs the vCPU now, if one does.
+    pub fn runs_on(&self) -> CpuSet {
+        match *self.place.lock() {
+            Place::Running(cpu) => CpuSet::of(cpu),
+            _ => CpuSet::EMPTY,
+        }
+    }
+}

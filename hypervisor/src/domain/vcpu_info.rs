@@ -1,0 +1,98 @@
+//! A vCPU's record of events and clock, in the shared page or where the guest registered it. The
+//! guest may change it any time: only atomic accesses, and nothing in it is trusted.
+
+use crate::memory::direct_map;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use pinfold_abi::shared_info::{LEGACY_VCPUS, VcpuInfo, VcpuTimeInfo};
+use pinfold_validator::Mfn;
+
+/// Where the record is: in a frame that stays the domain's, and plain memory, as long as it has
+/// vCPUs.
+#[derive(Clone, Copy, Debug)]
+pub struct InfoRef(NonNull<VcpuInfo>);
+
+// SAFETY: it leads to memory that is only accessed atomically.
+unsafe impl Send for InfoRef {}
+// SAFETY: as above.
+unsafe impl Sync for InfoRef {}
+
+impl InfoRef {
+    /// The record of a vCPU in the shared page.
+    ///
+    /// # Panics
+    /// If the page has no room for it.
+    pub fn legacy(shared_info: Mfn, vcpu: u16) -> InfoRef {
+        assert!(usize::from(vcpu) < LEGACY_VCPUS);
+        InfoRef::at(shared_info, usize::from(vcpu) * size_of::<VcpuInfo>())
+    }
+
+    /// The record at an offset in a frame, on which a reference is held.
+    ///
+    /// # Panics
+    /// If it isn't aligned to 8 bytes or leaves the frame.
+    pub fn at(frame: Mfn, offset: usize) -> InfoRef {
+        assert!(offset.is_multiple_of(8) && offset + size_of::<VcpuInfo>() <= 4096);
+        let record = direct_map::frame(frame).wrapping_add(offset).cast::<VcpuInfo>();
+        InfoRef(NonNull::new(record).expect("the direct map is not at 0"))
+    }
+
+    /// The record as a number, for [`InfoRef::from_bits`].
+    pub fn to_bits(self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+
+    /// What [`InfoRef::to_bits`] made a number of.
+    ///
+    /// # Safety
+    /// It did.
+    pub unsafe fn from_bits(bits: u64) -> InfoRef {
+        // SAFETY: the number was made from a reference that isn't null.
+        InfoRef(unsafe { NonNull::new_unchecked(bits as *mut VcpuInfo) })
+    }
+
+    fn field<T>(&self, offset: usize) -> &T {
+        // SAFETY: the record lies in a frame that is held; `T` is an atomic of the field's size,
+        // as the callers below choose it; offsets are aligned.
+        unsafe { self.0.byte_add(offset).cast::<T>().as_ref() }
+    }
+
+    /// The event mask: the guest's interrupt flag, inverted.
+    pub fn upcall_mask(&self) -> &AtomicU8 {
+        self.field(offset_of!(VcpuInfo, evtchn_upcall_mask))
+    }
+
+    /// Non-zero: events wait.
+    pub fn upcall_pending(&self) -> &AtomicU8 {
+        self.field(offset_of!(VcpuInfo, evtchn_upcall_pending))
+    }
+
+    /// Bit n: word n of the pending ports has something.
+    pub fn pending_selector(&self) -> &AtomicU64 {
+        self.field(offset_of!(VcpuInfo, evtchn_pending_sel))
+    }
+
+    /// Where the guest finds the address of its last page fault.
+    pub fn cr2(&self) -> &AtomicU64 {
+        self.field(offset_of!(VcpuInfo, cr2))
+    }
+
+    /// A copy of the clock.
+    pub fn time(&self) -> VcpuTimeInfo {
+        let mut words = [0u64; size_of::<VcpuTimeInfo>() / 8];
+        for (index, word) in words.iter_mut().enumerate() {
+            let at: &AtomicU64 = self.field(offset_of!(VcpuInfo, time) + index * 8);
+            *word = at.load(Ordering::Relaxed);
+        }
+        zerocopy::transmute!(words)
+    }
+
+    /// Copies the record, word by word.
+    pub fn copy_to(self, to: InfoRef) {
+        for word in 0..size_of::<VcpuInfo>() / 8 {
+            let from: &AtomicU64 = self.field(word * 8);
+            to.field::<AtomicU64>(word * 8).store(from.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A domain's ports: what each is connected to, and which vCPU its events go to.
+
+use super::{mark, raise_port};
+use crate::domain::{self, Domain};
+use alloc::vec::Vec;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::event::*;
+use pinfold_validator::DomId;
+
+/// What is at the other end of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The port is free.
+    Free,
+    /// A domain may bind to it.
+    Unbound(DomId),
+    /// A port of a domain.
+    Port(DomId, u32),
+    /// A virtual interrupt.
+    Virq(u32),
+    /// The domain's own vCPUs.
+    Ipi,
+    /// The hypervisor's console.
+    Console,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Port {
+    end: End,
+    vcpu: u16,
+}
+
+const FREE: Port = Port { end: End::Free, vcpu: 0 };
+
+/// What a port is, for the guest that asks.
+#[derive(Clone, Copy, Debug)]
+pub struct PortStatus {
+    /// The other end.
+    pub end: End,
+    /// Where its events go.
+    pub vcpu: u16,
+}
+
+/// The ports of a domain. Grows with their number, up to the ABI's limit.
+#[derive(Debug, Default)]
+pub struct Ports {
+    list: Vec<Port>,
+}
+
+/// Whether a virtual interrupt is bound for each vCPU on its own.
+fn is_per_vcpu(virq: u32) -> bool {
+    matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
+}
+
+impl Ports {
+    fn get(&self, port: u32) -> Result<Port, Errno> {
+        match self.list.get(port as usize) {
+            Some(found) if found.end != End::Free => Ok(*found),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Takes the lowest free port.
+    fn allocate(&mut self, end: End, vcpu: u16) -> Result<u32, Errno> {
+        let free = self.list.iter().skip(1).position(|port| port.end == End::Free);
+        let number = match free {
+            Some(index) => index + 1,
+            None => {
+                let number = self.list.len().max(1);
+                if number >= PORTS as usize {
+                    return Err(Errno::ENOSPC);
+                }
+                self.list.try_reserve(2).map_err(|_| Errno::ENOMEM)?;
+                self.list.resize(number + 1, FREE);
+                number
+            }
+        };
+        self.list[number] = Port { end, vcpu };
+        Ok(number as u32)
+    }
+
+    fn bound_virq(&self, virq: u32, vcpu: u16) -> Option<u32> {
+        let bound =
+            |port: &Port| port.end == End::Virq(virq) && (port.vcpu == vcpu || !is_per_vcpu(virq));
+        self.list.iter().position(bound).map(|number| number as u32)
+    }
+}
+
+/// Checks a vCPU number of the guest's.
+fn check_vcpu(domain: &Domain, vcpu: u32) -> Result<u16, Errno> {
+    u16::try_from(vcpu).ok().filter(|&vcpu| domain.seats.len() > vcpu.into()).ok_or(Errno::ENOENT)
+}
+
+/// Reserves the console's port, before the domain runs.
+pub fn open_console(domain: &Domain) -> u32 {
+    domain.ports.lock().allocate(End::Console, 0).expect("the first port is free")
+}
+
+/// Offers a port to a domain.
+///
+/// # Errors
+/// ENOSPC if all are in use.
+pub fn alloc_unbound(domain: &Domain, remote: DomId) -> Result<u32, Errno> {
+    let port = domain.ports.lock().allocate(End::Unbound(remote), 0)?;
+    domain.shared_page.clear_pending(port);
+    Ok(port)
+}
+
+/// Binds a virtual interrupt.
+///
+/// # Errors
+/// EINVAL for a number there is not, or a global one elsewhere than on vCPU 0; ENOENT for a vCPU
+/// there is not; EEXIST if it is bound; ENOSPC if all ports are in use.
+pub fn bind_virq(domain: &Domain, virq: u32, vcpu: u32) -> Result<u32, Errno> {
+    if virq >= NR_VIRQS || !is_per_vcpu(virq) && vcpu != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let vcpu = check_vcpu(domain, vcpu)?;
+    let mut ports = domain.ports.lock();
+    if ports.bound_virq(virq, vcpu).is_some() {
+        return Err(Errno::EEXIST);
+    }
+    let port = ports.allocate(End::Virq(virq), vcpu)?;
+    domain.shared_page.clear_pending(port);
+    Ok(port)
+}
+
+/// Takes a port for events between the domain's own vCPUs.
+///
+/// # Errors
+/// ENOENT for a vCPU there is not, ENOSPC if all ports are in use.
+pub fn bind_ipi(domain: &Domain, vcpu: u32) -> Result<u32, Errno> {
+    let vcpu = check_vcpu(domain, vcpu)?;
+    let port = domain.ports.lock().allocate(End::Ipi, vcpu)?;
+    domain.shared_page.clear_pending(port);
+    Ok(port)
+}
+
+/// Connects to a port that another domain, or the same, offered.
+///
+/// # Errors
+/// ESRCH for a domain there is not, EINVAL if the port isn't offered to the caller, ENOSPC if all
+/// are in use.
+pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Result<u32, Errno> {
+    let local = if remote == domain.id {
+        let mut ports = domain.ports.lock();
+        let port = ports.get(remote_port)?;
+        if port.end != End::Unbound(domain.id) {
+            return Err(Errno::EINVAL);
+        }
+        let local = ports.allocate(End::Port(domain.id, remote_port), 0)?;
+        ports.list[remote_port as usize].end = End::Port(domain.id, local);
+        local
+    } else {
+        let other = domain::find(remote).ok_or(Errno::ESRCH)?;
+        // Two domains may bind to each other at once: the lower number is locked first.
+        let (mut own, mut others);
+        if domain.id < other.id {
+            own = domain.ports.lock();
+            others = other.ports.lock();
+        } else {
+            others = other.ports.lock();
+            own = domain.ports.lock();
+        }
+        let port = others.get(remote_port)?;
+        if port.end != End::Unbound(domain.id) || other.ending.is_completed() {
+            return Err(Errno::EINVAL);
+        }
+        let local = own.allocate(End::Port(remote, remote_port), 0)?;
+        others.list[remote_port as usize].end = End::Port(domain.id, local);
+        local
+    };
+    domain.shared_page.clear_pending(local);
+    // What the other end sent before is not lost: the new port starts pending.
+    raise_port(domain, local, 0);
+    Ok(local)
+}
+
+/// Gives a port up; the other end becomes unbound.
+///
+/// # Errors
+/// EINVAL if it isn't in use.
+pub fn close(domain: &Domain, port: u32) -> Result<(), Errno> {
+    let end = {
+        let mut ports = domain.ports.lock();
+        let end = ports.get(port)?.end;
+        ports.list[port as usize] = FREE;
+        if let End::Port(remote, remote_port) = end
+            && remote == domain.id
+            && let Some(other) = ports.list.get_mut(remote_port as usize)
+            && other.end == End::Port(domain.id, port)
+        {
+            other.end = End::Unbound(domain.id);
+        }
+        end
+    };
+    domain.shared_page.clear_pending(port);
+    if let End::Port(remote, remote_port) = end
+        && remote != domain.id
+        && let Some(other) = domain::find(remote)
+        && let Some(other_port) = other.ports.lock().list.get_mut(remote_port as usize)
+        // Both may close at once, and the number may be in use for something else by now.
+        && other_port.end == End::Port(domain.id, port)
+    {
+        other_port.end = End::Unbound(domain.id);
+    }
+    Ok(())
+}
+
+/// Closes all ports.
+pub fn reset(domain: &Domain) {
+    let count = domain.ports.lock().list.len() as u32;
+    for port in 1..count {
+        // Those that aren't in use are none.
+        let _ = close(domain, port);
+    }
+}
+
+/// What [`send`] found at the other end, beyond events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing that needs more.
+    Done,
+    /// The hypervisor's console: it has something to look at.
+    Console,
+}
+
+/// Raises an event at the other end of a port.
+///
+/// # Errors
+/// EINVAL if there is no such port, or its events don't come from the guest.
+pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
+    let found = domain.ports.lock().get(port)?;
+    match found.end {
+        End::Port(remote, remote_port) if remote == domain.id => {
+            let target = domain.ports.lock().get(remote_port)?;
+            raise_port(domain, remote_port, target.vcpu);
+        }
+        End::Port(remote, remote_port) => {
+            let Some(other) = domain::find(remote) else { return Ok(Sent::Done) };
+            let target = other.ports.lock().get(remote_port);
+            // The other end may have been closed since.
+            if let Ok(target) = target
+                && target.end == End::Port(domain.id, port)
+            {
+                raise_port(&other, remote_port, target.vcpu);
+            }
+        }
+        End::Ipi => raise_port(domain, port, found.vcpu),
+        End::Unbound(_) => {}
+        End::Console => return Ok(Sent::Console),
+        End::Virq(_) | End::Free => return Err(Errno::EINVAL),
+    }
+    Ok(Sent::Done)
+}
+
+/// What a port is; `None` if it isn't in use.
+///
+/// # Errors
+/// EINVAL for a number that no port can have.
+pub fn status(domain: &Domain, port: u32) -> Result<Option<PortStatus>, Errno> {
+    if port >= PORTS {
+        return Err(Errno::EINVAL);
+    }
+    let found = domain.ports.lock().get(port).ok();
+    Ok(found.map(|port| PortStatus { end: port.end, vcpu: port.vcpu }))
+}
+
+/// Directs a port's events to another vCPU.
+///
+/// # Errors
+/// ENOENT for a vCPU there is not; EINVAL for a port that isn't in use, or belongs to a vCPU by
+/// its nature.
+pub fn bind_vcpu(domain: &Domain, port: u32, vcpu: u32) -> Result<(), Errno> {
+    let vcpu = check_vcpu(domain, vcpu)?;
+    let mut ports = domain.ports.lock();
+    match ports.get(port)?.end {
+        End::Ipi => return Err(Errno::EINVAL),
+        End::Virq(virq) if is_per_vcpu(virq) => return Err(Errno::EINVAL),
+        _ => ports.list[port as usize].vcpu = vcpu,
+    }
+    Ok(())
+}
+
+/// Clears a port's mask, and delivers what came while it was masked.
+///
+/// # Errors
+/// EINVAL if it isn't in use.
+pub fn unmask(domain: &Domain, port: u32) -> Result<(), Errno> {
+    let found = domain.ports.lock().get(port)?;
+    let shared = domain.shared_page;
+    if shared.unmask(port) && shared.is_pending(port) {
+        mark(domain, port, found.vcpu);
+    }
+    Ok(())
+}
+
+/// Whether a poll may name a port.
+pub fn is_in_use(domain: &Domain, port: u32) -> bool {
+    domain.ports.lock().get(port).is_ok()
+}
+
+/// Raises a virtual interrupt, if the guest bound it.
+pub fn raise_virq(domain: &Domain, virq: u32, vcpu: u16) {
+    let target = {
+        let ports = domain.ports.lock();
+        let number = ports.bound_virq(virq, vcpu);
+        number.map(|number| (number, ports.list[number as usize].vcpu))
+    };
+    if let Some((port, vcpu)) = target {
+        raise_port(domain, port, vcpu);
+    }
+}
+
+/// Raises the console's event: there is input, or room.
+pub fn raise_console(domain: &Domain) {
+    let target = {
+        let ports = domain.ports.lock();
+        let number = ports.list.iter().position(|port| port.end == End::Console);
+        number.map(|number| (number as u32, ports.list[number].vcpu))
+    };
+    if let Some((port, vcpu)) = target {
+        raise_port(domain, port, vcpu);
+    }
+}

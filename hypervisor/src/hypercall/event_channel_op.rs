@@ -1,0 +1,107 @@
+//! event_channel_op: the ABI's side of [`crate::event::ports`].
+
+use crate::domain::vcpu::Vcpu;
+use crate::event::ports::{self, End, Sent};
+use crate::memory::guest::GuestPtr;
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::event::*;
+use pinfold_validator::DomId;
+
+/// `event_channel_op(command, argument)`.
+pub fn run(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
+    let domain = &vcpu.domain;
+    match command {
+        EVTCHNOP_BIND_INTERDOMAIN => {
+            let pointer = GuestPtr::<BindInterdomain>::new(argument);
+            let mut asked = pointer.read()?;
+            let remote = named(vcpu, asked.remote_dom);
+            asked.local_port = ports::bind_interdomain(domain, remote, asked.remote_port)?;
+            answer(vcpu, pointer, &asked, asked.local_port)
+        }
+        EVTCHNOP_BIND_VIRQ => {
+            let pointer = GuestPtr::<BindVirq>::new(argument);
+            let mut asked = pointer.read()?;
+            asked.port = ports::bind_virq(domain, asked.virq, asked.vcpu)?;
+            answer(vcpu, pointer, &asked, asked.port)
+        }
+        EVTCHNOP_BIND_IPI => {
+            let pointer = GuestPtr::<BindIpi>::new(argument);
+            let mut asked = pointer.read()?;
+            asked.port = ports::bind_ipi(domain, asked.vcpu)?;
+            answer(vcpu, pointer, &asked, asked.port)
+        }
+        EVTCHNOP_ALLOC_UNBOUND => {
+            let pointer = GuestPtr::<AllocUnbound>::new(argument);
+            let mut asked = pointer.read()?;
+            own(vcpu, asked.dom)?;
+            asked.port = ports::alloc_unbound(domain, named(vcpu, asked.remote_dom))?;
+            answer(vcpu, pointer, &asked, asked.port)
+        }
+        // No domain here has a physical interrupt.
+        EVTCHNOP_BIND_PIRQ => Err(Errno::EPERM),
+        EVTCHNOP_CLOSE => ports::close(domain, port(argument)?),
+        EVTCHNOP_SEND => {
+            match ports::send(domain, port(argument)?)? {
+                Sent::Done => {}
+                Sent::Console => crate::console::guest_sent(domain),
+            }
+            Ok(())
+        }
+        EVTCHNOP_STATUS => status(vcpu, argument),
+        EVTCHNOP_BIND_VCPU => {
+            let asked = GuestPtr::<BindVcpu>::new(argument).read()?;
+            ports::bind_vcpu(domain, asked.port, asked.vcpu)
+        }
+        EVTCHNOP_UNMASK => ports::unmask(domain, port(argument)?),
+        EVTCHNOP_RESET => {
+            own(vcpu, GuestPtr::<Reset>::new(argument).read()?.dom)?;
+            ports::reset(domain);
+            Ok(())
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn port(argument: u64) -> Result<u32, Errno> {
+    Ok(GuestPtr::<PortArg>::new(argument).read()?.port)
+}
+
+/// The domain that a domid of the guest's names.
+fn named(vcpu: &Vcpu, id: u16) -> DomId {
+    if id == domid::SELF { vcpu.domain.id } else { DomId::new(id) }
+}
+
+/// A domid that must mean the caller.
+fn own(vcpu: &Vcpu, id: u16) -> Result<(), Errno> {
+    if named(vcpu, id) == vcpu.domain.id { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Tells the guest its port; a port that it can't be told of is closed again.
+fn answer<T>(vcpu: &Vcpu, pointer: GuestPtr<T>, answer: &T, port: u32) -> Result<(), Errno>
+where
+    T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
+{
+    pointer.write(answer).inspect_err(|_| {
+        // It was opened just now.
+        let _ = ports::close(&vcpu.domain, port);
+    })
+}
+
+fn status(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    let pointer = GuestPtr::<Status>::new(argument);
+    let mut asked = pointer.read()?;
+    own(vcpu, asked.dom)?;
+    let found = ports::status(&vcpu.domain, asked.port)?;
+    (asked.status, asked.detail, asked.remote_port) = match found.map(|port| port.end) {
+        None | Some(End::Free) => (EVTCHNSTAT_CLOSED, 0, 0),
+        Some(End::Unbound(remote)) => (EVTCHNSTAT_UNBOUND, remote.get().into(), 0),
+        Some(End::Port(remote, port)) => (EVTCHNSTAT_INTERDOMAIN, remote.get().into(), port),
+        // As if a domain 0 served the console.
+        Some(End::Console) => (EVTCHNSTAT_INTERDOMAIN, 0, 0),
+        Some(End::Virq(virq)) => (EVTCHNSTAT_VIRQ, virq, 0),
+        Some(End::Ipi) => (EVTCHNSTAT_IPI, 0, 0),
+    };
+    asked.vcpu = found.map_or(0, |port| port.vcpu.into());
+    pointer.write(&asked)
+}

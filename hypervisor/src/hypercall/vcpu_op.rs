@@ -1,0 +1,156 @@
+//! vcpu_op: vCPUs up and down, their records, their timers.
+
+use super::{Outcome, vcpu_initialise};
+use crate::domain::Seat;
+use crate::domain::ending::Ending;
+use crate::domain::vcpu::{RunState, Vcpu};
+use crate::memory::guest::{self, GuestPtr};
+use crate::memory::validator;
+use crate::time::clock;
+use crate::time::timers::{self, Kind};
+use pinfold_abi::errno::Errno;
+use pinfold_abi::sched::SHUTDOWN_POWEROFF;
+use pinfold_abi::shared_info::VcpuInfo;
+use pinfold_abi::vcpu::*;
+use pinfold_validator::Mfn;
+use zerocopy::IntoBytes;
+
+/// `vcpu_op(command, vcpu, argument)`.
+pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome {
+    let domain = vcpu.domain.clone();
+    // The number is an int of the ABI.
+    let seat = usize::try_from(number & 0xffff_ffff).ok().and_then(|n| domain.seats.get(n));
+    let Some(seat) = seat else { return Outcome::Done(Errno::ENOENT.as_result()) };
+    let own = seat.id == vcpu.id;
+    match command {
+        VCPUOP_INITIALISE => vcpu_initialise::run(vcpu, seat, argument),
+        VCPUOP_UP => if seat.bring_up() { Ok(()) } else { Err(Errno::EINVAL) }.into(),
+        VCPUOP_DOWN => down(vcpu, seat),
+        VCPUOP_IS_UP => Outcome::Done(i64::from(seat.is_up())),
+        VCPUOP_GET_RUNSTATE_INFO => {
+            let info = seat.runstate.lock().read();
+            GuestPtr::new(argument).write(&info).into()
+        }
+        VCPUOP_REGISTER_RUNSTATE_AREA => register_runstate(vcpu, seat, argument).into(),
+        // A timer is armed where the vCPU runs, so it must be its own.
+        VCPUOP_SET_PERIODIC_TIMER => set_periodic(vcpu, seat, argument).into(),
+        VCPUOP_STOP_PERIODIC_TIMER => {
+            timers::disarm(&domain, seat.id, Kind::Periodic);
+            Outcome::Done(0)
+        }
+        VCPUOP_SET_SINGLESHOT_TIMER if own => set_singleshot(vcpu, argument).into(),
+        VCPUOP_STOP_SINGLESHOT_TIMER if own => {
+            timers::disarm(&domain, seat.id, Kind::Singleshot);
+            Outcome::Done(0)
+        }
+        VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => {
+            Outcome::Done(Errno::EINVAL.as_result())
+        }
+        VCPUOP_REGISTER_VCPU_INFO => register_info(vcpu, seat, argument).into(),
+        VCPUOP_GET_PHYSID => Outcome::Done(Errno::EINVAL.as_result()),
+        VCPUOP_REGISTER_TIME_AREA => register_time(vcpu, seat, argument).into(),
+        _ => Outcome::Done(Errno::ENOSYS.as_result()),
+    }
+}
+
+/// The last vCPU that goes down takes the domain with it.
+fn down(vcpu: &mut Vcpu, seat: &Seat) -> Outcome {
+    let domain = &vcpu.domain;
+    let others_up = domain.seats.iter().any(|other| other.id != seat.id && other.is_up());
+    if !others_up {
+        domain.end(Ending::Shutdown(SHUTDOWN_POWEROFF));
+        return Outcome::Wait(0);
+    }
+    if seat.id == vcpu.id {
+        vcpu.state = RunState::Down;
+        return Outcome::Wait(0);
+    }
+    seat.bring_down();
+    Outcome::Done(0)
+}
+
+fn register_runstate(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+    let area = GuestPtr::<RegisterArea>::new(argument).read()?;
+    if !guest::is_guest_range(area.address, size_of::<RunstateInfo>() as u64) {
+        return Err(Errno::EFAULT);
+    }
+    let mut runstate = seat.runstate.lock();
+    runstate.set_area(area.address);
+    if seat.id == vcpu.id {
+        drop(runstate);
+        vcpu.publish_runstate();
+    } else {
+        let info = runstate.read();
+        drop(runstate);
+        // Until that one runs and writes it itself; a page that isn't there is the guest's loss.
+        let _ = guest::write_bytes(area.address, info.as_bytes());
+    }
+    Ok(())
+}
+
+fn register_time(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+    let area = GuestPtr::<RegisterArea>::new(argument).read()?;
+    // The clock's scale never changes, so one copy is good for ever.
+    guest::write_by_root(
+        vcpu.domain.id,
+        vcpu.kernel_root,
+        area.address,
+        seat.info().time().as_bytes(),
+    )
+}
+
+fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+    let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
+    let offset = asked.offset as usize;
+    if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
+        return Err(Errno::EINVAL);
+    }
+    let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
+    validator().take_writable(id, frame).map_err(|_| Errno::EINVAL)?;
+    if !seat.register_info(frame, offset) {
+        validator().drop_writable(id, frame);
+        return Err(Errno::EINVAL);
+    }
+    if seat.id == vcpu.id {
+        vcpu.info = seat.info();
+    } else {
+        // If it runs, it learns of the new place on its way back to the guest.
+        seat.poke();
+    }
+    Ok(())
+}
+
+fn set_periodic(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+    let period = GuestPtr::<PeriodicTimer>::new(argument).read()?.period_ns;
+    if period < timers::SHORTEST_PERIOD_NS || period > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let first = clock::now_ns().saturating_add(period);
+    timers::arm(&vcpu.domain, seat.id, Kind::Periodic, first, period);
+    Ok(())
+}
+
+fn set_singleshot(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    let asked = GuestPtr::<SingleshotTimer>::new(argument).read()?;
+    if asked.flags & SINGLESHOT_FUTURE != 0 && asked.timeout_abs_ns < clock::now_ns() {
+        return Err(Errno::ETIME);
+    }
+    arm_singleshot(vcpu, asked.timeout_abs_ns);
+    Ok(())
+}
+
+/// `set_timer_op(deadline)`: the same timer, by another door; 0 disarms it.
+pub fn set_timer(vcpu: &Vcpu, deadline: u64) -> Outcome {
+    if deadline == 0 {
+        timers::disarm(&vcpu.domain, vcpu.id, Kind::Singleshot);
+    } else {
+        arm_singleshot(vcpu, deadline);
+    }
+    Outcome::Done(0)
+}
+
+fn arm_singleshot(vcpu: &Vcpu, deadline: u64) {
+    timers::arm(&vcpu.domain, vcpu.id, Kind::Singleshot, deadline, 0);
+    // What is past fires now, not at the timer's next tick.
+    timers::expire();
+}

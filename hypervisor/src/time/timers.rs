@@ -1,0 +1,212 @@
+//! Timers of vCPUs. Each processor has a queue, on which a vCPU puts its timers while it runs
+//! there; they stay there if it moves on, and raise its event from there.
+
+use super::clock;
+use crate::arch::apic;
+use crate::arch::percpu::{MAX_CPUS, cpu_number};
+use crate::domain::{self, Domain};
+use crate::event::ports;
+use crate::sync::Mutex;
+use alloc::collections::BTreeSet;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use pinfold_abi::event::VIRQ_TIMER;
+use pinfold_validator::DomId;
+
+/// Which of a vCPU's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Fires once.
+    Singleshot,
+    /// Fires again and again.
+    Periodic,
+    /// Ends a poll.
+    Poll,
+}
+
+/// Shortest period that a guest may ask for (`public/vcpu.h` names 1 ms).
+pub const SHORTEST_PERIOD_NS: u64 = 1_000_000;
+/// Longest time, in microseconds, that a processor sleeps: bounds what an error of the timer's
+/// rate can cost.
+const LONGEST_SLEEP_US: u64 = 1_000_000;
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// A timer in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    deadline: u64,
+    domain: u16,
+    vcpu: u16,
+    kind: Kind,
+}
+
+/// The timers of one processor.
+struct Queue {
+    entries: Mutex<BTreeSet<Entry>>,
+    /// The earliest deadline, or [`NEVER`]: only its own processor brings it forward.
+    earliest: AtomicU64,
+    /// When the vCPU that runs has had its share.
+    slice_end: AtomicU64,
+}
+
+static QUEUES: [Queue; MAX_CPUS] = [const {
+    Queue {
+        entries: Mutex::new(BTreeSet::new()),
+        earliest: AtomicU64::new(NEVER),
+        slice_end: AtomicU64::new(NEVER),
+    }
+}; MAX_CPUS];
+
+/// Timers in all queues.
+static ARMED: AtomicUsize = AtomicUsize::new(0);
+
+/// One timer of a vCPU, if it is armed.
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    cpu: usize,
+    deadline: u64,
+    period: u64,
+}
+
+/// The timers of a vCPU, by [`Kind`].
+#[derive(Debug, Default)]
+pub struct Timers(Mutex<[Option<Armed>; 3]>);
+
+fn insert(cpu: usize, entry: Entry) {
+    let queue = &QUEUES[cpu];
+    let mut entries = queue.entries.lock();
+    entries.insert(entry);
+    ARMED.fetch_add(1, Ordering::Relaxed);
+    let earliest = entries.first().map_or(NEVER, |first| first.deadline);
+    queue.earliest.store(earliest, Ordering::Relaxed);
+}
+
+fn remove(cpu: usize, entry: &Entry) {
+    let queue = &QUEUES[cpu];
+    let mut entries = queue.entries.lock();
+    if entries.remove(entry) {
+        ARMED.fetch_sub(1, Ordering::Relaxed);
+    }
+    let earliest = entries.first().map_or(NEVER, |first| first.deadline);
+    queue.earliest.store(earliest, Ordering::Relaxed);
+}
+
+/// Arms a timer of a vCPU on this processor, in place of what it was armed for.
+/// `period`: nanoseconds until it fires again, 0 for once.
+pub fn arm(domain: &Domain, vcpu: u16, kind: Kind, deadline: u64, period: u64) {
+    let Some(seat) = domain.seats.get(usize::from(vcpu)) else { return };
+    let cpu = cpu_number();
+    {
+        let mut timers = seat.timers.0.lock();
+        let entry = |deadline| Entry { deadline, domain: domain.id.get(), vcpu, kind };
+        if let Some(old) = timers[kind as usize].take() {
+            remove(old.cpu, &entry(old.deadline));
+        }
+        timers[kind as usize] = Some(Armed { cpu, deadline, period });
+        insert(cpu, entry(deadline));
+    }
+    program();
+}
+
+/// Disarms a timer of a vCPU.
+pub fn disarm(domain: &Domain, vcpu: u16, kind: Kind) {
+    let Some(seat) = domain.seats.get(usize::from(vcpu)) else { return };
+    let mut timers = seat.timers.0.lock();
+    if let Some(Armed { cpu, deadline, .. }) = timers[kind as usize].take() {
+        remove(cpu, &Entry { deadline, domain: domain.id.get(), vcpu, kind });
+    }
+}
+
+/// Disarms all timers of a vCPU.
+pub fn disarm_all(domain: &Domain, vcpu: u16) {
+    for kind in [Kind::Singleshot, Kind::Periodic, Kind::Poll] {
+        disarm(domain, vcpu, kind);
+    }
+}
+
+/// Fires what is due on this processor.
+pub fn expire() {
+    let queue = &QUEUES[cpu_number()];
+    while queue.earliest.load(Ordering::Relaxed) <= clock::now_ns() {
+        let due = {
+            let mut entries = queue.entries.lock();
+            let due = entries.first().copied().filter(|entry| entry.deadline <= clock::now_ns());
+            if let Some(entry) = &due {
+                entries.remove(entry);
+                ARMED.fetch_sub(1, Ordering::Relaxed);
+            }
+            let earliest = entries.first().map_or(NEVER, |first| first.deadline);
+            queue.earliest.store(earliest, Ordering::Relaxed);
+            due
+        };
+        match due {
+            Some(entry) => fire(entry),
+            None => return,
+        }
+    }
+}
+
+fn fire(entry: Entry) {
+    // A domain that is gone had its timers disarmed; one was just being fired.
+    let Some(domain) = domain::find(DomId::new(entry.domain)) else { return };
+    let Some(seat) = domain.seats.get(usize::from(entry.vcpu)) else { return };
+    {
+        let mut timers = seat.timers.0.lock();
+        let slot = &mut timers[entry.kind as usize];
+        match slot {
+            Some(armed) if armed.deadline == entry.deadline && armed.cpu == cpu_number() => {
+                if armed.period == 0 {
+                    *slot = None;
+                } else {
+                    // Firings that were missed are skipped, the beat is kept.
+                    let late = clock::now_ns().saturating_sub(armed.deadline);
+                    let beats = (late / armed.period + 1).saturating_mul(armed.period);
+                    armed.deadline = armed.deadline.saturating_add(beats);
+                    insert(armed.cpu, Entry { deadline: armed.deadline, ..entry });
+                }
+            }
+            // Armed anew since.
+            _ => return,
+        }
+    }
+    match entry.kind {
+        Kind::Poll => seat.poke(),
+        Kind::Singleshot | Kind::Periodic => ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu),
+    }
+}
+
+/// Whether any timer is armed anywhere.
+pub fn any_armed() -> bool {
+    ARMED.load(Ordering::Relaxed) != 0
+}
+
+/// Gives the vCPU that runs now some microseconds, and sets the processor's timer.
+pub fn begin_slice(us: u64) {
+    let queue = &QUEUES[cpu_number()];
+    queue.slice_end.store(clock::now_ns() + us * 1000, Ordering::Relaxed);
+    program();
+}
+
+/// The processor's timer fired while a vCPU ran: fires what is due. True if its share is used up.
+pub fn tick() -> bool {
+    expire();
+    let slice_end = QUEUES[cpu_number()].slice_end.load(Ordering::Relaxed);
+    let over = slice_end <= clock::now_ns();
+    if !over {
+        program();
+    }
+    over
+}
+
+/// No vCPU runs any more.
+pub fn end_slice() {
+    QUEUES[cpu_number()].slice_end.store(NEVER, Ordering::Relaxed);
+}
+
+/// Sets this processor's timer to what comes first: a deadline, or the end of the slice.
+pub fn program() {
+    let queue = &QUEUES[cpu_number()];
+    let next = queue.earliest.load(Ordering::Relaxed).min(queue.slice_end.load(Ordering::Relaxed));
+    let ns = next.saturating_sub(clock::now_ns());
+    apic::arm_timer(ns.div_ceil(1000).clamp(1, LONGEST_SLEEP_US));
+}
