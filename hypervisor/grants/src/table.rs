@@ -178,6 +178,14 @@ impl<E: Words, U: Words> Table<E, U> {
         Err(Status::GeneralError)
     }
 
+    /// Takes [`Table::begin_transfer`] back: no frame comes.
+    pub fn abort_transfer(&mut self, reference: u32) {
+        if let Some((entry, ..)) = self.parts_of(reference) {
+            let committed = u64::from(EntryFlags::TRANSFER_COMMITTED.bits());
+            entry.fetch_and(!committed, Ordering::Release);
+        }
+    }
+
     /// Ends [`Table::begin_transfer`]: the frame is the domain's.
     pub fn end_transfer(&mut self, reference: u32, frame: u64) {
         if let Some((entry, ..)) = self.parts_of(reference) {

@@ -125,6 +125,8 @@ fn a_transfer_goes_to_an_entry_that_waits_for_it() {
     assert_eq!(table.begin_transfer(0, 2), Ok(()));
     assert_eq!(table.begin_transfer(0, 2), Err(Status::GeneralError), "one at a time");
     assert_eq!(table.begin(0, 2, false), Err(Status::GeneralError));
+    table.abort_transfer(0);
+    assert_eq!(table.begin_transfer(0, 2), Ok(()));
     table.end_transfer(0, 0x1234);
     let done = EntryFlags::TRANSFER_COMMITTED | EntryFlags::TRANSFER_COMPLETED;
     assert_eq!(get(&table, 0), Entry::new(ACCEPT | done.bits(), 2, 0x1234));
