@@ -282,15 +282,19 @@ pub fn bind_vcpu(domain: &Domain, port: u32, vcpu: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Clears a port's mask, and delivers what came while it was masked.
+/// Clears a port's mask, and delivers what came while it was masked. A port that isn't in use has
+/// a mask too.
 ///
 /// # Errors
-/// EINVAL if it isn't in use.
+/// EINVAL for a number that no port can have.
 pub fn unmask(domain: &Domain, port: u32) -> Result<(), Errno> {
-    let found = domain.ports.lock().get(port)?;
+    if port >= PORTS {
+        return Err(Errno::EINVAL);
+    }
+    let vcpu = domain.ports.lock().get(port).map_or(0, |found| found.vcpu);
     let shared = domain.shared_page;
     if shared.unmask(port) && shared.is_pending(port) {
-        mark(domain, port, found.vcpu);
+        mark(domain, port, vcpu);
     }
     Ok(())
 }

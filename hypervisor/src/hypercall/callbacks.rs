@@ -84,17 +84,14 @@ fn register(vcpu: &mut Vcpu, asked: CallbackRegister) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Only the NMI's callback can be forgotten, as on the reference.
 fn unregister(vcpu: &mut Vcpu, kind: u16) -> Result<(), Errno> {
     match kind {
-        CALLBACKTYPE_EVENT | CALLBACKTYPE_FAILSAFE | CALLBACKTYPE_SYSCALL => Err(Errno::EINVAL),
-        CALLBACKTYPE_SYSCALL32 => {
-            vcpu.callbacks.syscall32 = Handler::default();
-            Ok(())
-        }
-        CALLBACKTYPE_SYSENTER => {
-            vcpu.callbacks.sysenter = Handler::default();
-            Ok(())
-        }
+        CALLBACKTYPE_EVENT
+        | CALLBACKTYPE_FAILSAFE
+        | CALLBACKTYPE_SYSCALL
+        | CALLBACKTYPE_SYSCALL32
+        | CALLBACKTYPE_SYSENTER => Err(Errno::EINVAL),
         CALLBACKTYPE_NMI => {
             vcpu.callbacks.nmi = Handler::default();
             Ok(())

@@ -74,7 +74,8 @@ fn named(vcpu: &Vcpu, id: u16) -> DomId {
 
 /// A domid that must mean the caller.
 fn own(vcpu: &Vcpu, id: u16) -> Result<(), Errno> {
-    if named(vcpu, id) == vcpu.domain.id { Ok(()) } else { Err(Errno::EPERM) }
+    // Others are none of its business: as if there were none.
+    if named(vcpu, id) == vcpu.domain.id { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// Tells the guest its port; a port that it can't be told of is closed again.

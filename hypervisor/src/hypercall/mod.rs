@@ -127,6 +127,7 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::MemoryOp => memory_op::run(vcpu, args),
         Hypercall::Multicall => Outcome::Done(Errno::EINVAL.as_result()),
         Hypercall::UpdateVaMapping => update_va_mapping::run(vcpu, args),
+        Hypercall::UpdateVaMappingOtherdomain => update_va_mapping::run_other(vcpu, args),
         Hypercall::XenVersion => version::run(vcpu, a, b).into(),
         Hypercall::ConsoleIo => console_io::run(vcpu, a, b, c).into(),
         Hypercall::GrantTableOp => grant_table_op::run(vcpu, args),

@@ -1,7 +1,7 @@
 //! update_va_mapping: one L1 entry, by the address that it maps.
 
 use super::mmu_update::BUDGET;
-use super::{Args, Outcome, again, flush};
+use super::{Args, Outcome, again, flush, memory_op};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::{self, guest::is_guest_address, report};
 use pinfold_abi::errno::Errno;
@@ -35,5 +35,14 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
             report::stopped(vcpu, &stop);
             Outcome::Done(refusal.errno().as_result())
         }
+    }
+}
+
+/// `update_va_mapping_otherdomain(va, value, flags, domid)`: no domain here may map another's
+/// frames, so the other one can only be the caller.
+pub fn run_other(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    match memory_op::check_domain(vcpu, args[3] as u16) {
+        Ok(()) => run(vcpu, args),
+        Err(errno) => Outcome::Done(errno.as_result()),
     }
 }

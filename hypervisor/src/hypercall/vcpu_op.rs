@@ -71,7 +71,8 @@ fn down(vcpu: &mut Vcpu, seat: &Seat) -> Outcome {
 
 fn register_runstate(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
     let area = GuestPtr::<RegisterArea>::new(argument).read()?;
-    if !guest::is_guest_range(area.address, size_of::<RunstateInfo>() as u64) {
+    // Only its beginning is judged here; what can't be written later is the guest's loss.
+    if !guest::is_guest_address(area.address) {
         return Err(Errno::EFAULT);
     }
     let mut runstate = seat.runstate.lock();
@@ -102,15 +103,17 @@ fn register_time(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
 fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
     let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
     let offset = asked.offset as usize;
-    if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
-        return Err(Errno::EINVAL);
-    }
     let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
     validator().take_writable(id, frame).map_err(|_| Errno::EINVAL)?;
-    if !seat.register_info(frame, offset) {
-        validator().drop_writable(id, frame);
-        return Err(Errno::EINVAL);
-    }
+    // In this order, as on the reference: first the frame, then the place in it.
+    let registered = if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
+        Err(Errno::ENXIO)
+    } else if !seat.register_info(frame, offset) {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    };
+    registered.inspect_err(|_| validator().drop_writable(id, frame))?;
     if seat.id == vcpu.id {
         vcpu.info = seat.info();
     } else {
@@ -132,9 +135,8 @@ fn set_periodic(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
 
 fn set_singleshot(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let asked = GuestPtr::<SingleshotTimer>::new(argument).read()?;
-    if asked.flags & SINGLESHOT_FUTURE != 0 && asked.timeout_abs_ns < clock::now_ns() {
-        return Err(Errno::ETIME);
-    }
+    // SINGLESHOT_FUTURE has no effect, as on the reference (measured on 4.17): what is past fires
+    // at once.
     arm_singleshot(vcpu, asked.timeout_abs_ns);
     Ok(())
 }

@@ -46,7 +46,7 @@ pub fn now_ns() -> u64 {
     let (mul, shift) = scale();
     let ticks = u128::from(tsc().wrapping_sub(START.load(Ordering::Relaxed)));
     let shifted = if shift < 0 { ticks >> shift.unsigned_abs() } else { ticks << shift };
-    (shifted * u128::from(mul) >> 32) as u64
+    ((shifted * u128::from(mul)) >> 32) as u64
 }
 
 /// Lets some microseconds pass.

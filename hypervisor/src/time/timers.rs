@@ -155,14 +155,15 @@ fn fire(entry: Entry) {
         let slot = &mut timers[entry.kind as usize];
         match slot {
             Some(armed) if armed.deadline == entry.deadline && armed.cpu == cpu_number() => {
-                if armed.period == 0 {
-                    *slot = None;
-                } else {
-                    // Firings that were missed are skipped, the beat is kept.
-                    let late = clock::now_ns().saturating_sub(armed.deadline);
-                    let beats = (late / armed.period + 1).saturating_mul(armed.period);
-                    armed.deadline = armed.deadline.saturating_add(beats);
-                    insert(armed.cpu, Entry { deadline: armed.deadline, ..entry });
+                // Firings that were missed are skipped, the beat is kept.
+                let late = clock::now_ns().saturating_sub(armed.deadline);
+                match late.checked_div(armed.period) {
+                    None => *slot = None,
+                    Some(missed) => {
+                        let beats = (missed + 1).saturating_mul(armed.period);
+                        armed.deadline = armed.deadline.saturating_add(beats);
+                        insert(armed.cpu, Entry { deadline: armed.deadline, ..entry });
+                    }
                 }
             }
             // Armed anew since.

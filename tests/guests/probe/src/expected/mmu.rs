@@ -1,6 +1,6 @@
 //! Descriptors and the MMU calls.
 
-use super::{Expected, differs, later, same};
+use super::{Expected, differs, same};
 
 pub(super) static TABLE: &[Expected] = &[
     same("gdt.writable_frame", "-EINVAL"),
@@ -220,8 +220,8 @@ pub(super) static TABLE: &[Expected] = &[
     same("va_mapping.live_table_rw", "-EBUSY"),
     same("va_mapping.live_table_rw_elsewhere", "-EBUSY"),
     same("va_mapping.live_table_ro_elsewhere", "ok"),
-    later("va_mapping_other.self", "ok"),
-    later("va_mapping_other.nobody", "-ESRCH"),
+    same("va_mapping_other.self", "ok"),
+    same("va_mapping_other.nobody", "-ESRCH"),
     same("mmuext.unknown_14", "-ENOSYS"),
     same("mmuext.unknown_99", "-ENOSYS"),
     same("mmuext.mark_super", "-EOPNOTSUPP"),

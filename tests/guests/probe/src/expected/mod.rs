@@ -21,8 +21,6 @@ enum Pinfold {
     Same,
     /// Something else, for a reason.
     Differs(&'static str, &'static str),
-    /// As Xen does, or "not implemented".
-    Later,
     /// Whatever the CPU or the build makes of it; so on Xen.
     Any,
 }
@@ -37,7 +35,6 @@ impl Expected {
         let (wanted, why) = match (&self.pinfold, referee) {
             (Pinfold::Any, _) => return Ok(()),
             (Pinfold::Differs(wanted, why), Referee::Pinfold) => (*wanted, *why),
-            (Pinfold::Later, Referee::Pinfold) if answer == "-ENOSYS" => return Ok(()),
             _ => (self.xen, "as measured on Xen"),
         };
         if answer == wanted { Ok(()) } else { Err((wanted, why)) }
@@ -55,10 +52,6 @@ const fn differs(
     why: &'static str,
 ) -> Expected {
     Expected { key, xen, pinfold: Pinfold::Differs(pinfold, why) }
-}
-
-const fn later(key: &'static str, xen: &'static str) -> Expected {
-    Expected { key, xen, pinfold: Pinfold::Later }
 }
 
 const fn any(key: &'static str, xen: &'static str) -> Expected {

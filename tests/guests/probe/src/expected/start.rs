@@ -53,7 +53,7 @@ pub(super) static TABLE: &[Expected] = &[
     same("shared_info.mask_zero", "true"),
     same("shared_info.time_mul_set", "true"),
     same("shared_info.time_version_even", "true"),
-    differs("shared_info.wall_clock_set", "true", "false", "Pinfold has no wall clock yet"),
+    same("shared_info.wall_clock_set", "true"),
     same("shared_info.max_pfn", "0"),
     same("shared_info.fault", "#14(0x0)"),
     same("shared_info.cr2", "0x12345678"),
