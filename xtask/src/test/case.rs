@@ -65,6 +65,8 @@ pub(super) struct Spec {
     pub(super) cmdline: String,
     /// Its memory.
     pub(super) memory: Size,
+    /// Its virtual processors.
+    pub(super) vcpus: u32,
     /// How it must end.
     pub(super) end: End,
 }
@@ -91,6 +93,7 @@ impl Spec {
             broken: None,
             cmdline: String::new(),
             memory: DEFAULT_MEMORY,
+            vcpus: 1,
             end: End::Pass,
         }
     }
@@ -110,6 +113,11 @@ impl Spec {
         Spec { memory, ..self }
     }
 
+    /// The same with so many virtual processors.
+    pub(super) fn with_vcpus(self, vcpus: u32) -> Spec {
+        Spec { vcpus, ..self }
+    }
+
     /// The same with another end.
     pub(super) fn ends(self, end: End) -> Spec {
         Spec { end, ..self }
@@ -127,6 +135,7 @@ impl Spec {
         let mut guest = Guest::new(&self.name, kernel);
         guest.cmdline.clone_from(&self.cmdline);
         guest.memory = self.memory;
+        guest.vcpus = self.vcpus;
         Ok(guest)
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     // Events and time, with Xen as the referee of each result.
     cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
+    cases.extend(vcpus());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,
@@ -50,6 +51,22 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(neighbours());
     cases.push(bad_images());
     cases
+}
+
+/// Several virtual processors, on as many processors, on fewer, and on one.
+fn vcpus() -> Vec<Case> {
+    [(2, 2, "rounds=400 stale"), (2, 4, "rounds=100"), (1, 3, "rounds=100")]
+        .into_iter()
+        .map(|(smp, vcpus, words)| Case {
+            smp,
+            limit: 240,
+            ..Case::new(
+                &format!("smp-{vcpus}-on-{smp}"),
+                vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
+            )
+            .on_xen()
+        })
+        .collect()
 }
 
 fn misfit(wish: &str) -> Spec {
