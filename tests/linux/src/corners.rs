@@ -148,16 +148,7 @@ fn single_steps() -> Result<(), String> {
     os::handle(libc::SIGTRAP, step);
     STEPS.store(0, Ordering::Relaxed);
     // SAFETY: only the trap flag changes, and the handler takes it away again.
-    unsafe {
-        asm!(
-            "pushfq",
-            "or qword ptr [rsp], 0x100",
-            "popfq",
-            ".rept 200",
-            "nop",
-            ".endr",
-        )
-    };
+    unsafe { asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq", ".rept 200", "nop", ".endr",) };
     let steps = STEPS.load(Ordering::Relaxed);
     must!(steps == 101, "{steps} single steps, not 101");
     os::handle(libc::SIGTRAP, skip);

@@ -47,8 +47,8 @@ fn churn(seed: u64, mappings: u64) -> Result<u64, String> {
         let more = pages + random.below(32) as usize;
         mapping.resize(more)?;
         must!(
-            (0..more).all(|page| mapping.read(page)
-                == if page < pages { mark(seed, page) } else { 0 }),
+            (0..more)
+                .all(|page| mapping.read(page) == if page < pages { mark(seed, page) } else { 0 }),
             "pages changed as their mapping was moved"
         );
     }

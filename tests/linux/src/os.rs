@@ -53,8 +53,7 @@ impl Mapping {
         let bytes = pages * PAGE;
         let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping where the kernel has room overlaps nothing.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), bytes, access.bits(), flags, -1, 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access.bits(), flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(format!("mmap of {pages} pages: {}", Error::last_os_error()));
         }

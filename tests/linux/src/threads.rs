@@ -110,8 +110,7 @@ fn chaos(seed: u64, steps: u64) -> u64 {
 fn floats(count: usize, rounds: u64) -> Result<(), String> {
     let steps = rounds * 5_000;
     let alone: Vec<u64> = (0..count as u64).map(|seed| chaos(seed, steps)).collect();
-    let crowd =
-        (0..count as u64).map(|seed| thread::spawn(move || chaos(seed, steps))).collect();
+    let crowd = (0..count as u64).map(|seed| thread::spawn(move || chaos(seed, steps))).collect();
     must!(joined(crowd)? == alone, "floating point went another way among other threads");
     Ok(())
 }

@@ -50,6 +50,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(stress());
     cases.extend(neighbours());
     cases.push(bad_images());
+    cases.extend(linux());
     cases
 }
 
@@ -91,6 +92,7 @@ fn stress() -> Vec<Case> {
                 ("NAIVE", "named", "Xen does not say which mapping is in the way"),
                 ("HOSTILE", "tried", "pinfold_op is only tried where there is one"),
             ],
+            no_more: None,
         }),
         ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
     });
@@ -108,6 +110,15 @@ fn stress() -> Vec<Case> {
         )
     });
     cases
+}
+
+/// Debian's kernel and its test, on Xen: that it passes there is what makes it a measure.
+fn linux() -> Vec<Case> {
+    let case = |vcpus| Case {
+        limit: 600,
+        ..Case::new(&format!("linux-{vcpus}"), vec![Spec::linux(vcpus)])
+    };
+    vec![case(1).on_xen(), case(2).on_xen()]
 }
 
 /// Several domains: what one does, the others must not notice.
