@@ -30,6 +30,8 @@ pub struct PerCpu {
     pub(super) caught: [AtomicU64; 6],
     /// The vCPU's record; null before the shared page is mapped.
     record: AtomicPtr<VcpuRecord>,
+    /// What a secondary vCPU runs: a [`Main`](super::smp::Main), or null.
+    pub(super) main: AtomicPtr<()>,
     /// Upcalls that came.
     pub(super) upcalls: AtomicU64,
     /// Ports whose events go to this vCPU.
@@ -54,6 +56,7 @@ impl PerCpu {
             depth: AtomicU32::new(0),
             caught: [const { AtomicU64::new(0) }; 6],
             record: AtomicPtr::new(core::ptr::null_mut()),
+            main: AtomicPtr::new(core::ptr::null_mut()),
             upcalls: AtomicU64::new(0),
             ports: [const { AtomicU64::new(0) }; WORDS],
             scratch: [const { AtomicU64::new(0) }; 8],

@@ -21,8 +21,6 @@ const STACK_SIZE: usize = 64 * 1024;
 /// the function again.
 pub type Main = fn(&'static PerCpu);
 
-static MAINS: [AtomicPtr<()>; LEGACY_VCPUS] =
-    [const { AtomicPtr::new(core::ptr::null_mut()) }; LEGACY_VCPUS];
 static CPUS: [AtomicPtr<PerCpu>; LEGACY_VCPUS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; LEGACY_VCPUS];
 
@@ -66,7 +64,8 @@ fn stack() -> Option<u64> {
     (!stack.is_null()).then(|| address(stack) + STACK_SIZE as u64)
 }
 
-/// The first state of a secondary vCPU, and what it has of its own.
+/// The first state of a secondary vCPU, and what it will have of its own. Nothing happens to the
+/// vCPU yet; see [`launch`].
 ///
 /// # Errors
 ///
@@ -80,9 +79,7 @@ pub fn prepare(id: u32, main: Main) -> Result<(&'static PerCpu, Box<VcpuGuestCon
     let own: &'static PerCpu = Box::leak(Box::new(PerCpu::new(id)));
     let gs_base = own.prepare();
     own.set_record(record);
-    record.upcall_mask.store(1, Release);
-    MAINS[id as usize].store(main as *mut (), Release);
-    CPUS[id as usize].store(core::ptr::from_ref(own).cast_mut(), Release);
+    own.main.store(main as *mut (), Release);
 
     let mut context = Box::new(VcpuGuestContext::new_zeroed());
     let root: u64;
@@ -108,16 +105,36 @@ pub fn prepare(id: u32, main: Main) -> Result<(&'static PerCpu, Box<VcpuGuestCon
     Ok((own, context))
 }
 
+/// Starts a vCPU that was never started, as it was [prepared](prepare).
+///
+/// # Errors
+///
+/// Those of [`vcpu::initialise`] and of [`vcpu::up`].
+///
+/// # Safety
+///
+/// What was changed in the state since must leave one that the code at its address can run in.
+pub unsafe fn launch(own: &'static PerCpu, context: &mut VcpuGuestContext) -> Result<(), Errno> {
+    let id = own.id();
+    // SAFETY: the code at its address gets a stack and the vCPU's own; the rest is the caller's.
+    unsafe { vcpu::initialise(id, context) }?;
+    // It does not run yet, and takes no event before it says so itself.
+    if let Some(record) = own.record() {
+        record.upcall_mask.store(1, Release);
+    }
+    CPUS[id as usize].store(core::ptr::from_ref(own).cast_mut(), Release);
+    vcpu::up(id)
+}
+
 /// Starts a vCPU that was never started.
 ///
 /// # Errors
 ///
-/// Those of [`prepare`], of [`vcpu::initialise`] and of [`vcpu::up`].
+/// Those of [`prepare`] and [`launch`].
 pub fn start(id: u32, main: Main) -> Result<&'static PerCpu, Errno> {
     let (own, mut context) = prepare(id, main)?;
-    // SAFETY: the code at its address gets a stack and the vCPU's own.
-    unsafe { vcpu::initialise(id, &mut context) }?;
-    vcpu::up(id)?;
+    // SAFETY: as it was prepared.
+    unsafe { launch(own, &mut context) }?;
     Ok(own)
 }
 
@@ -127,17 +144,15 @@ pub fn start(id: u32, main: Main) -> Result<&'static PerCpu, Errno> {
 ///
 /// -EINVAL for one that was never started, or the hypervisor's refusal.
 pub fn restart(id: u32, main: Main) -> Result<(), Errno> {
-    if cpu(id).is_none() {
-        return Err(Known::EINVAL.into());
-    }
-    MAINS[id as usize].store(main as *mut (), Release);
+    let own = cpu(id).ok_or(Known::EINVAL)?;
+    own.main.store(main as *mut (), Release);
     vcpu::up(id)
 }
 
 extern "C" fn secondary(own: &'static PerCpu) -> ! {
     let id = own.id();
     loop {
-        let main = MAINS[id as usize].load(Acquire);
+        let main = own.main.load(Acquire);
         // SAFETY: `prepare` stored a `Main` before the vCPU could run, and `restart` stores others.
         let main = unsafe { core::mem::transmute::<*mut (), Main>(main) };
         main(own);

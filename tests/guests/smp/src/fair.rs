@@ -1,0 +1,69 @@
+//! vCPUs that spin, and one that wants to work: nobody starves.
+
+use crate::team::{Flag, Team};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
+use pinfold_guest::entry::{event, time};
+use pinfold_guest::hostile::Check;
+use pinfold_guest::hypercall::vcpu;
+use pinfold_guest::println;
+
+const MS: u64 = 1_000_000;
+
+pub(crate) fn run(team: &Team, check: &mut Check) {
+    for masked in [false, true] {
+        let over = Flag::new();
+        let spun = AtomicU64::new(0);
+        let worst = AtomicU64::new(0);
+        team.run(&|id| {
+            if id == 0 {
+                for _ in 0..15 {
+                    let start = time::raw();
+                    let _ = time::sleep(5 * MS);
+                    worst.fetch_max(time::raw() - start - 5 * MS, SeqCst);
+                }
+                over.raise();
+                return;
+            }
+            if masked {
+                event::mask();
+            }
+            while !over.is_up() {
+                core::hint::spin_loop();
+            }
+            spun.fetch_add(1, SeqCst);
+            if masked {
+                event::unmask();
+            }
+        });
+        let worst = worst.load(SeqCst) / 1000;
+        println!("SMP {} spin: woken {worst} us late at worst", team.count() - 1);
+        check.within("a sleeper wakes among spinners", worst, 0..=3_000_000);
+        check.equal("the spinners went on", spun.load(SeqCst), u64::from(team.count() - 1));
+    }
+    shares(team, check);
+}
+
+/// Each gets a share.
+fn shares(team: &Team, check: &mut Check) {
+    let counts: [AtomicU64; crate::team::MOST] = [const { AtomicU64::new(0) }; crate::team::MOST];
+    let end = time::now() + 600 * MS;
+    team.run(&|id| {
+        let mine = &counts[id as usize];
+        while time::raw() < end {
+            mine.fetch_add(1, SeqCst);
+        }
+    });
+    let counts = &counts[..team.count() as usize];
+    let least = counts.iter().map(|count| count.load(SeqCst)).min().unwrap_or(0);
+    let most = counts.iter().map(|count| count.load(SeqCst)).max().unwrap_or(0);
+    println!("SMP shares: {least} the least, {most} the most");
+    // Not an even one: the machine's own processors may be busy with something else.
+    check.holds("each gets a share", least > 0 && least * 50 > most);
+    for id in 0..team.count() {
+        let Some(info) = check.ok("runstate", vcpu::runstate(id)) else { continue };
+        let sum: u64 = info.time.iter().sum();
+        check.holds("times add up to what has passed", sum <= time::now() + MS);
+        check.holds("it ran", info.time[0] > 0);
+    }
+}

@@ -1,0 +1,98 @@
+//! Several vCPUs of one domain: brought up, rung, stopped, flushed, and all at the same page
+//! tables at once.
+//!
+//! `rounds=N` sets how often races are tried (default 400), `seed=S` the random choices, and
+//! `phases=` which parts run. With `stale` on the command line, a write through a translation that
+//! nobody flushed must have been seen: it says that the vCPUs really run at once, and that the
+//! tests could fail. The domain is ended by the last vCPU while the others spin.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod bringup;
+mod fair;
+mod ipi;
+mod pages;
+mod selfmod;
+mod stale;
+mod tables;
+mod team;
+mod tlb;
+mod updown;
+
+use pages::Pages;
+use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::entry::{Boot, event, smp};
+use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::hypercall::sched::{self, Exit};
+use pinfold_guest::{guest_main, println};
+use team::Team;
+
+guest_main!(main);
+
+/// What was asked for on the command line.
+pub(crate) struct Plan {
+    pub(crate) rounds: u64,
+    pub(crate) seed: u64,
+    pub(crate) stale: bool,
+}
+
+fn main(boot: &Boot) -> Exit {
+    let mut check = Check::new("smp", boot);
+    if let Err(errno) = event::init(boot) {
+        println!("VERDICT fail guest=smp shared page: {errno}");
+        return Exit::Crash;
+    }
+    let count = smp::count();
+    if count < 2 {
+        println!("VERDICT fail guest=smp it takes two vCPUs at least");
+        return Exit::Crash;
+    }
+    let plan = Plan {
+        rounds: boot.number("rounds", 400),
+        seed: boot.number("seed", 1),
+        stale: boot.has_word("stale"),
+    };
+    let frames = Frames::new(boot);
+    let mut lab = Lab::new(frames);
+    bringup::refused(&frames, &mut check);
+    let Some(team) = bringup::run(count, &mut check) else { return check.verdict() };
+    for phase in boot.option("phases").unwrap_or("iuftpsm").chars() {
+        let saved = lab.save();
+        println!("SMP phase {phase}");
+        match phase {
+            'i' => ipi::run(&team, &plan, &mut check),
+            'u' => updown::run(&team, &mut check),
+            'f' => fair::run(&team, &mut check),
+            't' => tlb::run(&team, &Pages::new(&mut lab, 4), &plan, &mut check),
+            'p' => tables::run(&team, &Pages::new(&mut lab, 24), &plan, &mut check),
+            's' => stale::run(&team, &Pages::new(&mut lab, 6), &plan, &mut check),
+            'm' => selfmod::run(&team, &Pages::new(&mut lab, 8), &plan, &mut check),
+            _ => check.holds("a phase that there is", false),
+        }
+        lab.restore(saved);
+    }
+    match pinfold::audit() {
+        Ok(audit) => check.equal("the hypervisor's audit", audit.wrong, 0),
+        Err(_) => check.holds("an audit", check.on_xen()),
+    }
+    check.equal("no event came to a port without a handler", event::strays(), 0);
+    end(&team, &check)
+}
+
+/// The last vCPU ends the domain while the others spin.
+fn end(team: &Team, check: &Check) -> Exit {
+    let exit = check.verdict();
+    let last = team.count() - 1;
+    team.run(&|id| {
+        if id == last {
+            sched::shutdown(exit);
+        }
+        loop {
+            core::hint::spin_loop();
+        }
+    });
+    exit
+}

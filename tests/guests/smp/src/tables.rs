@@ -1,0 +1,111 @@
+//! All vCPUs pin, unpin, link and map the same few frames at random: every call succeeds or is
+//! refused, none hangs, and afterwards all references are gone.
+
+use crate::Plan;
+use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
+use crate::team::{self, Random, Team};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::mmu::MmuextCmd;
+use pinfold_guest::hostile::{Check, RO, RW};
+use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::println;
+
+/// Kinds of things that are done.
+const KINDS: usize = 12;
+
+pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+    let done: [[AtomicU64; 2]; KINDS] = core::array::from_fn(|_| [const { AtomicU64::new(0) }; 2]);
+    let pages = pages.0.as_slice();
+    // First everybody at all of them, then at two only.
+    for some in [pages, &pages[..2], &pages[..6]] {
+        team.run(&|id| {
+            let mut random = Random::new(plan.seed + u64::from(id) * 977);
+            for _ in 0..plan.rounds * 10 {
+                let kind = random.below(KINDS as u64) as usize;
+                team::at(1000 + kind as u32);
+                let result = act(kind, some, &mut random);
+                done[kind][usize::from(result != 0)].fetch_add(1, SeqCst);
+            }
+            ext(MmuextCmd::NewUserBaseptr, 0, 0);
+        });
+        if let Ok(audit) = pinfold::audit() {
+            check.equal("audit in the middle", audit.wrong, 0);
+        }
+        clean(pages, check);
+    }
+    for (kind, [good, bad]) in done.iter().enumerate() {
+        println!(
+            "SMP tables: kind {kind}: {} done, {} refused",
+            good.load(SeqCst),
+            bad.load(SeqCst)
+        );
+    }
+    let good: u64 = done.iter().map(|[good, _]| good.load(SeqCst)).sum();
+    check.holds("much was done", good > plan.rounds);
+}
+
+/// Does one thing; the call's result.
+fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
+    let mut any = || pages[random.below(pages.len() as u64) as usize];
+    let (page, target) = (any(), any());
+    let slot = random.below(4) as usize;
+    let flags = if random.below(2) == 0 { RO } else { RW | 4 };
+    match kind {
+        0 | 1 => page.pin(1 + random.below(4) as u8),
+        2 | 3 => page.unpin(),
+        4 => page.put(page.entry(RO), FLUSH_ALL),
+        5 => page.put(page.entry(RW), FLUSH_ALL),
+        // Entries of whatever the frame is just now; the hypervisor's slots are left alone.
+        6 => update(page.slot(slot), target.entry(flags)),
+        7 => update(page.slot(slot), 0),
+        8 => update(page.slot(slot) | 2, target.entry(flags)),
+        9 => i64::from(page.try_set(slot, target.entry(flags)).is_err()),
+        10 => ext(MmuextCmd::NewUserBaseptr, page.mfn, 0),
+        _ => {
+            // A place that maps another's frame for a while.
+            let first = page.put(target.entry(flags), FLUSH_ALL);
+            let second = page.put(page.entry(RO), FLUSH_ALL);
+            crate::pages::call(Hypercall::XenVersion, [0; 5]);
+            if first != 0 { first } else { second }
+        }
+    }
+}
+
+/// Takes everything back: afterwards every frame is an ordinary one.
+fn clean(pages: &[Page], check: &mut Check) {
+    check.equal("no user root", ext(MmuextCmd::NewUserBaseptr, 0, 0), 0);
+    // Each place maps its own frame again.
+    for page in pages {
+        check.equal("read-only", page.put(page.entry(RO), FLUSH_ALL), 0);
+    }
+    for page in pages {
+        // Refused where it is not pinned.
+        page.unpin();
+    }
+    // Frames that lead to each other hold each other: entries go first.
+    for page in pages {
+        for slot in 0..4 {
+            update(page.slot(slot), 0);
+        }
+    }
+    // A pin that Xen broke off may leave a frame half a table, and what it leads to in use, for
+    // the next one that wants it as such; whoever gets through gives it back.
+    let mut again = if check.on_xen() { 4 } else { 0 };
+    while again > 0 && pages.iter().any(|page| page.unseal() != 0) {
+        again -= 1;
+        for (page, level) in pages.iter().flat_map(|page| (1..=4).map(move |level| (page, level))) {
+            if page.seal() == 0 && page.pin(level) == 0 {
+                page.unpin();
+            }
+        }
+    }
+    for page in pages {
+        let result = page.unseal();
+        check.equal("writable again", result, 0);
+        if result == 0 {
+            page.fill(0);
+        }
+    }
+}

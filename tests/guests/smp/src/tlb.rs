@@ -1,0 +1,134 @@
+//! A mapping that one vCPU uses is taken away by another, by each call that promises a flush: no
+//! write may land in the frame behind that call.
+
+use crate::Plan;
+use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
+use crate::team::{Flag, Team, until};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG, UVMF_NONE, UVMF_TLB_FLUSH};
+use pinfold_abi::pinfold::{Command, Range, Shootdown, VERSION};
+use pinfold_guest::entry::time;
+use pinfold_guest::hostile::{Check, RW};
+use pinfold_guest::println;
+
+/// What is in the frame when it is somebody else's.
+const QUIET: u64 = 0x5151_5151_5151_5151;
+
+/// How a mapping is taken away.
+type Taking = fn(Page, &[u64; 1]) -> i64;
+
+fn by_mask(window: Page, cmd: MmuextCmd, mask: &[u64; 1]) -> i64 {
+    match update(window.pte, 0) {
+        0 => ext(cmd, window.va.0, mask.as_ptr() as u64),
+        error => error,
+    }
+}
+
+/// Each call that flushes.
+const WAYS: [(&str, Taking); 9] = [
+    ("va_mapping, address", |w, _| w.put(0, UVMF_INVLPG | UVMF_ALL)),
+    ("va_mapping, all", |w, _| w.put(0, UVMF_TLB_FLUSH | UVMF_ALL)),
+    ("va_mapping, address, mask", |w, mask| w.put(0, UVMF_INVLPG | mask.as_ptr() as u64)),
+    ("va_mapping, all, mask", |w, mask| w.put(0, UVMF_TLB_FLUSH | mask.as_ptr() as u64)),
+    ("INVLPG_ALL", |w, mask| by_mask(w, MmuextCmd::InvlpgAll, mask)),
+    ("TLB_FLUSH_ALL", |w, mask| by_mask(w, MmuextCmd::TlbFlushAll, mask)),
+    ("INVLPG_MULTI", |w, mask| by_mask(w, MmuextCmd::InvlpgMulti, mask)),
+    ("TLB_FLUSH_MULTI", |w, mask| by_mask(w, MmuextCmd::TlbFlushMulti, mask)),
+    ("shootdown", |w, _| shootdown(w)),
+];
+
+fn shootdown(window: Page) -> i64 {
+    let range = Range { start: window.va.0, pages: 1 };
+    let mut argument = Shootdown {
+        version: VERSION,
+        nr_ranges: 1,
+        ranges: &raw const range as u64,
+        ..Shootdown::default()
+    };
+    let args = [Command::Shootdown as u64, &raw mut argument as u64, 0, 0, 0];
+    crate::pages::call(Hypercall::PinfoldOp, args)
+}
+
+pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+    let &[window, frame, ..] = pages.0.as_slice() else { return };
+    for (name, way) in WAYS {
+        if name == "shootdown" && check.on_xen() {
+            continue;
+        }
+        let found = race(team, window, frame, way, plan.rounds.min(400));
+        println!("SMP flush by {name}: {found:?}");
+        check.equal(name, (found.refused, found.late), (0, 0));
+        check.holds("the mapping was in use each time", found.used == found.rounds);
+    }
+    // Without any flush, late writes are nobody's fault: they show that the test can see them.
+    let nothing: Taking = |w, _| w.put(0, UVMF_NONE);
+    let found = race(team, window, frame, nothing, plan.rounds.min(100));
+    println!("SMP flush by nobody: {found:?}");
+    check.equal("a mapping taken away without a flush", found.refused, 0);
+    if plan.stale {
+        check.holds("a stale translation was seen at work", found.late > 0);
+    }
+    check.equal("the window's own frame is back", window.put(window.entry(RW), FLUSH_ALL), 0);
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "some figures are only shown")]
+struct Found {
+    rounds: u64,
+    used: u64,
+    refused: u64,
+    /// Rounds in which a write landed that must not.
+    late: u64,
+    /// Writes that met no mapping.
+    faults: u64,
+}
+
+/// All but one vCPU write through the window; that one takes it away.
+fn race(team: &Team, window: Page, frame: Page, take: Taking, rounds: u64) -> Found {
+    let over = Flag::new();
+    let [used, refused, late, faults] = [const { AtomicU64::new(0) }; 4];
+    let everybody = [u64::MAX >> (64 - team.count())];
+    team.run(&|id| {
+        if id != 0 {
+            // Each writer has a word of its own.
+            let index = id as usize;
+            let mut value = 0u64;
+            while !over.is_up() {
+                value += 1;
+                if window.try_set(index, value << 8 | u64::from(id)).is_err() {
+                    faults.fetch_add(1, SeqCst);
+                }
+            }
+            return;
+        }
+        for round in 0..rounds {
+            frame.fill(0);
+            if window.put(frame.entry(RW), FLUSH_ALL) != 0 {
+                refused.fetch_add(1, SeqCst);
+                continue;
+            }
+            let writers = 1..team.count() as usize;
+            if until(|| writers.clone().all(|index| frame.get(index) != 0)) {
+                used.fetch_add(1, SeqCst);
+            }
+            if take(window, &everybody) != 0 {
+                refused.fetch_add(1, SeqCst);
+            }
+            // From here on the frame is somebody else's.
+            frame.fill(QUIET);
+            if round.is_multiple_of(4) {
+                let _ = time::sleep(300_000);
+            } else {
+                time::spin(20_000);
+            }
+            if (0..512).any(|index| frame.get(index) != QUIET) {
+                late.fetch_add(1, SeqCst);
+            }
+        }
+        over.raise();
+    });
+    let [used, refused, late, faults] = [used, refused, late, faults].map(AtomicU64::into_inner);
+    Found { rounds, used, refused, late, faults }
+}

@@ -1,0 +1,159 @@
+//! Stopping vCPUs and letting them run again: by themselves, and by others in the middle of work.
+
+use crate::team::{Flag, Team, until};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
+use pinfold_abi::vcpu::RUNSTATE_OFFLINE;
+use pinfold_guest::entry::time;
+use pinfold_guest::hostile::Check;
+use pinfold_guest::hypercall::event::send;
+use pinfold_guest::hypercall::vcpu;
+
+const MS: u64 = 1_000_000;
+
+pub(crate) fn run(team: &Team, check: &mut Check) {
+    by_itself(team, check);
+    by_another(team, check);
+    asleep(team, check);
+    quickly(team, check);
+}
+
+/// A vCPU stops itself, and goes on where it was when another lets it.
+fn by_itself(team: &Team, check: &mut Check) {
+    let rounds = AtomicU64::new(0);
+    let errors = AtomicU64::new(0);
+    let mut seen = [0; 5];
+    let seen = core::cell::UnsafeCell::new(&mut seen);
+    struct Seen<'a>(core::cell::UnsafeCell<&'a mut [u64; 5]>);
+    // SAFETY: only vCPU 0 uses it.
+    unsafe impl Sync for Seen<'_> {}
+    let seen = Seen(seen);
+    let seen = &seen;
+    team.run(&|id| match id {
+        1 => {
+            for _ in 0..5 {
+                rounds.fetch_add(1, SeqCst);
+                if vcpu::down(1).is_err() {
+                    errors.fetch_add(1, SeqCst);
+                }
+            }
+        }
+        0 => {
+            for round in 0..5u64 {
+                let stopped = until(|| {
+                    rounds.load(SeqCst) == round + 1
+                        && vcpu::is_up(1) == Ok(false)
+                        && vcpu::runstate(1).is_ok_and(|info| info.state == RUNSTATE_OFFLINE)
+                });
+                // An event does not bring it back.
+                let _ = send(team.wake_port(1));
+                let _ = time::sleep(2 * MS);
+                let still = rounds.load(SeqCst) == round + 1 && vcpu::is_up(1) == Ok(false);
+                // SAFETY: vCPU 0 is the only one here.
+                let seen = unsafe { &mut *seen.0.get() };
+                seen[round as usize] = u64::from(stopped && still);
+                if vcpu::up(1).is_err() {
+                    errors.fetch_add(1, SeqCst);
+                }
+            }
+        }
+        _ => {}
+    });
+    // SAFETY: all are through.
+    let seen = unsafe { &**seen.0.get() };
+    check.equal("stopped five times, until let run", *seen, [1; 5]);
+    check.equal("no call was refused", errors.load(SeqCst), 0);
+    check.equal("it is up", vcpu::is_up(1), Ok(true));
+}
+
+/// A vCPU is stopped by another while it counts.
+fn by_another(team: &Team, check: &mut Check) {
+    let count = AtomicU64::new(0);
+    let over = Flag::new();
+    let [mut ran_on, mut stood, mut errors] = [0u64; 3];
+    {
+        let results =
+            pinfold_guest::entry::lock::Mutex::new((&mut ran_on, &mut stood, &mut errors));
+        team.run(&|id| match id {
+            1 => {
+                while !over.is_up() {
+                    count.fetch_add(1, SeqCst);
+                }
+            }
+            0 => {
+                let mut results = results.lock();
+                until(|| count.load(SeqCst) > 0);
+                for _ in 0..5 {
+                    if vcpu::down(1).is_err() {
+                        *results.2 += 1;
+                    }
+                    // The call may return before the other CPU has noticed.
+                    until(|| vcpu::runstate(1).is_ok_and(|info| info.state == RUNSTATE_OFFLINE));
+                    let before = count.load(SeqCst);
+                    let _ = time::sleep(5 * MS);
+                    *results.1 += u64::from(count.load(SeqCst) == before);
+                    if vcpu::up(1).is_err() {
+                        *results.2 += 1;
+                    }
+                    *results.0 += u64::from(until(|| count.load(SeqCst) > before));
+                }
+                over.raise();
+            }
+            _ => {}
+        });
+    }
+    check.equal("stood still when stopped", stood, 5);
+    check.equal("and ran on", ran_on, 5);
+    check.equal("no call was refused", errors, 0);
+}
+
+/// A blocked vCPU is stopped and let run: it is blocked as before, and wakes by its event.
+fn asleep(team: &Team, check: &mut Check) {
+    let last = team.count() - 1;
+    check.ok("down of a blocked one", vcpu::down(last));
+    check.equal("is_up", vcpu::is_up(last), Ok(false));
+    check.ok("down again", vcpu::down(last));
+    // Its event comes while it is stopped; it is not lost.
+    check.ok("up", vcpu::up(last));
+    check.ok("up again", vcpu::up(last));
+    let here = AtomicU64::new(0);
+    team.run(&|id| {
+        here.fetch_add(1 << (8 * id.min(7)), SeqCst);
+    });
+    check.holds("it works on", here.load(SeqCst) != 0);
+}
+
+/// Down and up at once, hundreds of times, while it works.
+fn quickly(team: &Team, check: &mut Check) {
+    let over = Flag::new();
+    let errors = AtomicU64::new(0);
+    let count = AtomicU64::new(0);
+    team.run(&|id| match id {
+        0 => {
+            for _ in 0..3 {
+                let before = count.load(SeqCst);
+                for _ in 0..100 {
+                    if vcpu::down(1).is_err() || vcpu::up(1).is_err() {
+                        errors.fetch_add(1, SeqCst);
+                    }
+                }
+                if !until(|| count.load(SeqCst) > before) {
+                    errors.fetch_add(1 << 32, SeqCst);
+                }
+            }
+            over.raise();
+        }
+        1 => {
+            while !over.is_up() {
+                count.fetch_add(1, SeqCst);
+                let _ = pinfold_guest::hypercall::sched::yield_now();
+            }
+        }
+        _ => {
+            while !over.is_up() {
+                core::hint::spin_loop();
+            }
+        }
+    });
+    check.equal("no call was refused, and it ran on each time", errors.load(SeqCst), 0);
+}
