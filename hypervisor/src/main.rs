@@ -14,6 +14,7 @@ mod boot;
 mod console;
 mod domain;
 mod event;
+mod grant;
 mod hypercall;
 mod machine;
 mod memory;

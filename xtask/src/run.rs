@@ -202,6 +202,8 @@ pub(crate) fn tail(log: &Path, count: usize) -> Vec<String> {
 /// The first lines of a log in which a guest names what was wrong.
 pub(crate) fn wrong(log: &Path, count: usize) -> Vec<String> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let wrong = |line: &&str| line.contains(" WRONG ") || line.contains(" wrong: ");
+    let wrong = |line: &&str| {
+        [" WRONG ", " wrong: ", "STEP failed "].iter().any(|mark| line.contains(mark))
+    };
     text.lines().filter(wrong).take(count).map(str::to_owned).collect()
 }

@@ -14,6 +14,7 @@ use crate::boot::archive::Archive;
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::event::ports;
+use crate::grant::GrantState;
 use crate::hypercall::descriptors;
 use crate::memory::report::RateLimit;
 use crate::memory::{direct_map, frames, m2p, platform, teardown, validator};
@@ -197,6 +198,7 @@ fn create(
         ports: Mutex::default(),
         pages: AtomicU64::new(pages),
         max_pages: pages,
+        grants: GrantState::new(),
         regions: Mutex::default(),
         stats: Stats::default(),
         console: Mutex::new(GuestConsole::new(id)),

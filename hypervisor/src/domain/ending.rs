@@ -7,7 +7,7 @@ use crate::console::input;
 use crate::console::log::{record, write};
 use crate::event::ports;
 use crate::machine;
-use crate::memory::{guest, teardown};
+use crate::memory::{audit, guest, teardown};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::{Who, kind};
@@ -125,7 +125,8 @@ pub fn retire(vcpu: Box<Vcpu>) {
     close(&domain);
     teardown::release_all(&domain);
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-        ipi::while_others_pause(|| crate::memory::audit::run(None));
+        ipi::while_others_pause(|| audit::run(None));
+        audit::report_leftovers();
         finish();
     }
 }

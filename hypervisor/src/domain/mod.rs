@@ -18,6 +18,7 @@ use crate::boot::{Machine, processors};
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::event::Ports;
+use crate::grant::GrantState;
 use crate::machine;
 use crate::memory::report::RateLimit;
 use crate::sync::Mutex;
@@ -57,6 +58,8 @@ pub struct Domain {
     pub pages: AtomicU64,
     /// Frames that it may have.
     pub max_pages: u64,
+    /// What it lends and borrows.
+    pub grants: GrantState,
     /// Ranges that the guest gave names.
     pub regions: Mutex<regions::Regions>,
     /// Counters.

@@ -7,6 +7,7 @@ pub mod debugreg;
 pub mod descriptors;
 pub mod event_channel_op;
 pub mod flush;
+pub mod grant_table_op;
 pub mod iret;
 pub mod memory_exchange;
 pub mod memory_op;
@@ -129,6 +130,7 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::UpdateVaMappingOtherdomain => update_va_mapping::run_other(vcpu, args),
         Hypercall::XenVersion => version::run(vcpu, a, b).into(),
         Hypercall::ConsoleIo => console_io::run(vcpu, a, b, c).into(),
+        Hypercall::GrantTableOp => grant_table_op::run(vcpu, args),
         Hypercall::VmAssist => vm_assist::run(vcpu, a, b).into(),
         Hypercall::Iret => iret::run(vcpu),
         Hypercall::SetSegmentBase => segment_base::set(vcpu, a, b).into(),

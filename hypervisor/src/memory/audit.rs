@@ -7,7 +7,7 @@ use crate::domain::vcpu::Vcpu;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use pinfold_abi::record::Who;
-use pinfold_validator::{Cell, External, Held, Summary};
+use pinfold_validator::{Cell, External, Held, Mfn, Summary};
 
 /// Frames told of in the log, at most.
 const MOST_TOLD: u64 = 32;
@@ -74,4 +74,13 @@ pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
         summary.wrong
     );
     Some(summary)
+}
+
+/// Looks for frames that still have an owner, when all domains are gone: there may be none.
+pub fn report_leftovers() {
+    let owned = |number: &u64| validator().owner(Mfn::new(*number)).is_some();
+    let stuck = (0..validator().frame_count()).filter(owned).count();
+    if stuck != 0 {
+        record!(Who::Hypervisor, AUDIT, "leftovers stuck={stuck}");
+    }
 }

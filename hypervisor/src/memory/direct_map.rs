@@ -45,6 +45,18 @@ pub fn copy(to: Mfn, from: Mfn) {
     }
 }
 
+/// Copies bytes from one place to another; the places may overlap.
+///
+/// # Panics
+/// If they leave their frames.
+pub fn copy_bytes(to: Mfn, to_offset: usize, from: Mfn, from_offset: usize, bytes: usize) {
+    assert!(bytes <= 4096 && to_offset <= 4096 - bytes && from_offset <= 4096 - bytes);
+    // SAFETY: within the frames, as asserted; guests that see them may race, which bytes bear.
+    unsafe {
+        core::ptr::copy(frame(from).add(from_offset), frame(to).add(to_offset), bytes);
+    }
+}
+
 /// Copies bytes into a frame from `offset` on.
 ///
 /// # Panics

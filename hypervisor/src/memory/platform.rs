@@ -92,7 +92,7 @@ impl Platform for Edge {
     }
 
     fn all_cpus(&self) -> CpuSet {
-        CpuSet::of(crate::arch::percpu::cpu_number())
+        percpu::online()
     }
 
     fn install_reserved(&self, domain: DomId, l4: Mfn) {

@@ -4,6 +4,7 @@ use super::{frames, platform, validator};
 use crate::console::log::record;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain};
+use crate::grant;
 use crate::hypercall::descriptors;
 use crate::time::timers;
 use alloc::boxed::Box;
@@ -56,6 +57,8 @@ pub fn release_all(domain: &Domain) {
     }
     let mut progress = Teardown::new();
     to_the_end(|budget| validator.relinquish(id, &mut progress, budget));
+    grant::end(domain);
+    let mut kept = 0u64;
     let mut freed = 0u64;
     let mut stuck = 0u64;
     let mut next = Mfn::new(0);
@@ -63,6 +66,8 @@ pub fn release_all(domain: &Domain) {
         next = Mfn::new(mfn.get() + 1);
         match frames::release(mfn, id) {
             Ok(()) => freed += 1,
+            // Another domain has it mapped, and frees it: see `grant`.
+            Err(_) if validator.info(mfn).is_some_and(|info| info.is_lent()) => kept += 1,
             Err(refusal) => {
                 stuck += 1;
                 log::error!("teardown: {refusal}");
@@ -77,7 +82,7 @@ pub fn release_all(domain: &Domain) {
     record!(
         domain.who(),
         AUDIT,
-        "teardown freed={freed} stuck={stuck} free_frames={}",
+        "teardown freed={freed} kept={kept} stuck={stuck} free_frames={}",
         frames::free_count()
     );
 }

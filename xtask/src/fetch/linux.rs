@@ -68,6 +68,12 @@ pub(crate) fn userland() -> Result<Userland> {
     })
 }
 
+/// Fetches everything that the guest is made of.
+pub(crate) fn ensure() -> Result<()> {
+    kernel()?;
+    userland().map(drop)
+}
+
 fn unpacked(package: &str) -> Result<PathBuf> {
     let into = folder().join(package);
     if !into.is_dir() {

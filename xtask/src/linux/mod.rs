@@ -44,7 +44,7 @@ pub(crate) fn initramfs() -> Result<PathBuf> {
     let userland = fetch::linux::userland()?;
     let _step = say::Step::start("Making Linux's first root");
     let bytes = initramfs::build(&kernel, &userland)?;
-    let file = paths::target().join("linux").join("initramfs.cpio");
+    let file = made();
     paths::create(file.parent().expect("it has a folder"))?;
     // Moved into its place, so that a run beside this one never sees half of it.
     let fresh = file.with_extension(format!("{}.part", std::process::id()));
@@ -52,6 +52,11 @@ pub(crate) fn initramfs() -> Result<PathBuf> {
         .and_then(|()| std::fs::rename(&fresh, &file))
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
+}
+
+/// Where [`initramfs`] puts it.
+pub(crate) fn made() -> PathBuf {
+    paths::target().join("linux").join("initramfs.cpio")
 }
 
 /// Its whole command line: the console first, so that what is added can override it.

@@ -6,17 +6,17 @@ use crate::cargo;
 use crate::cli::Host;
 use crate::exit::Exit;
 use crate::guests::{DEFAULT_MEMORY, Guest};
+use crate::linux;
 use crate::machine::{Ended, Input, Machine, Watch};
-use crate::run::{Plan, start};
+use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
 use pinfold_image::size::Size;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 /// Time limit in seconds: a boot takes four here, and a busy machine may be many times slower.
 const LIMIT: u64 = 120;
-/// Memory of the machine.
-const MACHINE_MEMORY: Size = Size(512 << 20);
 
 /// A case of the table.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(super) struct Case {
     pub(super) limit: u64,
     /// `--deny-aliases`.
     pub(super) deny_aliases: bool,
+    /// No request of a guest may be refused for what it would do to memory.
+    pub(super) deny_refusals: bool,
     /// The exit status it must have.
     pub(super) exit: Exit,
     /// Two guests of which the first must end before the second.
@@ -50,6 +52,9 @@ pub(super) struct Agree {
     pub(super) lines: &'static [&'static str],
     /// What differs by nature: the beginning of the line, the field, and why.
     pub(super) but: &'static [(&'static str, &'static str, &'static str)],
+    /// Lines with this first word may stand here only if they stand there as well, whatever
+    /// their numbers are.
+    pub(super) no_more: Option<&'static str>,
 }
 
 /// A guest of a case.
@@ -57,7 +62,7 @@ pub(super) struct Agree {
 pub(super) struct Spec {
     /// Its name.
     pub(super) name: String,
-    /// The package in tests/guests that it is.
+    /// The package in tests/guests that it is, or Linux.
     pub(super) package: &'static str,
     /// What is done to its image first.
     pub(super) broken: Option<Break>,
@@ -65,6 +70,8 @@ pub(super) struct Spec {
     pub(super) cmdline: String,
     /// Its memory.
     pub(super) memory: Size,
+    /// Its virtual processors.
+    pub(super) vcpus: u32,
     /// How it must end.
     pub(super) end: End,
 }
@@ -91,8 +98,21 @@ impl Spec {
             broken: None,
             cmdline: String::new(),
             memory: DEFAULT_MEMORY,
+            vcpus: 1,
             end: End::Pass,
         }
+    }
+
+    /// Linux, which must pass its test.
+    pub(super) fn linux(vcpus: u32) -> Spec {
+        // The vsyscall page is off by default; its calls are among what PV has a hand in.
+        let cmdline = format!("pinfold.test pinfold.rounds=5 pinfold.cpus={vcpus} vsyscall=xonly");
+        Spec { cmdline, memory: linux::MEMORY, vcpus, ..Spec::new(linux::NAME) }
+    }
+
+    /// True for Linux.
+    fn is_linux(&self) -> bool {
+        self.package == linux::NAME
     }
 
     /// The same with a name.
@@ -110,6 +130,11 @@ impl Spec {
         Spec { memory, ..self }
     }
 
+    /// The same with so many virtual processors.
+    pub(super) fn with_vcpus(self, vcpus: u32) -> Spec {
+        Spec { vcpus, ..self }
+    }
+
     /// The same with another end.
     pub(super) fn ends(self, end: End) -> Spec {
         Spec { end, ..self }
@@ -117,6 +142,12 @@ impl Spec {
 
     /// The guest for the run; a broken image is written to `dir`.
     fn guest(&self, dir: &Path) -> Result<Guest, String> {
+        if self.is_linux() {
+            let guest = Guest::linux(&self.name, Some(linux::made()));
+            let guest = guest.map_err(|error| format!("{error:#}"))?;
+            let cmdline = linux::command_line(&self.cmdline);
+            return Ok(Guest { cmdline, memory: self.memory, vcpus: self.vcpus, ..guest });
+        }
         let mut kernel = cargo::built(self.package);
         if let Some(broken) = self.broken {
             let bytes = std::fs::read(&kernel).map_err(|error| error.to_string())?;
@@ -127,6 +158,7 @@ impl Spec {
         let mut guest = Guest::new(&self.name, kernel);
         guest.cmdline.clone_from(&self.cmdline);
         guest.memory = self.memory;
+        guest.vcpus = self.vcpus;
         Ok(guest)
     }
 }
@@ -151,6 +183,7 @@ impl Case {
             smp: 1,
             limit: LIMIT,
             deny_aliases: false,
+            deny_refusals: false,
             exit,
             order: None,
             agree: None,
@@ -165,7 +198,12 @@ impl Case {
 
     /// The packages to build.
     pub(super) fn packages(&self) -> impl Iterator<Item = &'static str> {
-        self.guests.iter().map(|guest| guest.package)
+        self.guests.iter().filter(|guest| !guest.is_linux()).map(|guest| guest.package)
+    }
+
+    /// True if it cannot run without Debian's Linux.
+    pub(super) fn needs_linux(&self) -> bool {
+        self.guests.iter().any(Spec::is_linux)
     }
 
     /// True if it cannot run without Xen.
@@ -183,18 +221,19 @@ impl Case {
 
     /// Runs it on one of the two; gives what the guest printed.
     fn run_on(&self, on: Host, accel: Accel, dir: &Path) -> Result<Vec<String>, String> {
-        let guests = self.guests.iter().map(|spec| spec.guest(dir)).collect::<Result<_, _>>()?;
+        let guests =
+            self.guests.iter().map(|spec| spec.guest(dir)).collect::<Result<Vec<_>, _>>()?;
         let plan = Plan {
             on,
-            guests,
             machine: Machine {
-                smp: self.smp,
-                mem: MACHINE_MEMORY,
+                smp: self.smp.max(processors_for(&guests)),
+                mem: memory_for(&guests),
                 accel,
                 icount: false,
                 gdb: false,
                 screen: false,
             },
+            guests,
             limit: Some(Duration::from_secs(self.limit)),
             input: Input::Nothing,
             dir: dir.to_path_buf(),
@@ -253,6 +292,9 @@ impl Case {
             self.guests.iter().try_for_each(|spec| spec.hold(facts))?;
         }
         self.hold_exit(&verdict::pinfold::judge(facts, ended, self.deny_aliases))?;
+        if let Some(refusal) = facts.refusal.as_ref().filter(|_| self.deny_refusals) {
+            return Err(format!("a request was refused: {refusal}"));
+        }
         if let Some((first, second)) = self.order {
             let place = |name| facts.shut_down.iter().position(|(ended, _)| ended == name);
             if place(first) > place(second) {
@@ -299,6 +341,7 @@ impl Spec {
 impl Agree {
     /// Holds what was printed on one against what was printed on the other.
     fn hold(&self, here: &[String], there: &[String]) -> Result<(), String> {
+        self.hold_no_more(here, there)?;
         let (here, there) = (self.comparable(here), self.comparable(there));
         if here.is_empty() {
             return Err(format!("the guest printed no line with {}", self.lines.join(" or ")));
@@ -311,6 +354,19 @@ impl Agree {
             }
         }
         Ok(())
+    }
+
+    /// No line of the kind that must not stand here alone does.
+    fn hold_no_more(&self, here: &[String], there: &[String]) -> Result<(), String> {
+        let Some(word) = self.no_more else { return Ok(()) };
+        let shapes = |lines: &[String]| -> BTreeSet<String> {
+            let kind = |line: &&String| line.split(' ').next() == Some(word);
+            lines.iter().filter(kind).map(|line| shape(line)).collect()
+        };
+        match shapes(here).difference(&shapes(there)).next() {
+            Some(line) => Err(format!("only on Pinfold: `{line}`")),
+            None => Ok(()),
+        }
     }
 
     /// The lines that count, without the fields that do not.
@@ -328,11 +384,25 @@ impl Agree {
     }
 }
 
+/// A line with every number, decimal or not, made the same.
+fn shape(line: &str) -> String {
+    let hollow = |word: &str| {
+        let digits = word.trim_start_matches("0x").trim_end_matches([',', ':', '.', ')']);
+        digits.contains(|c: char| c.is_ascii_digit())
+            && digits.chars().all(|c| c.is_ascii_hexdigit() || "-.".contains(c))
+    };
+    line.split(' ').map(|word| if hollow(word) { "#" } else { word }).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const AGREE: Agree = Agree { lines: &["SUM"], but: &[("SUM a", "cost", "other machine")] };
+    const AGREE: Agree = Agree {
+        lines: &["SUM"],
+        but: &[("SUM a", "cost", "other machine")],
+        no_more: Some("COMPLAINT"),
+    };
 
     fn held(here: &[&str], there: &[&str]) -> Result<(), String> {
         let own = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
@@ -347,5 +417,15 @@ mod tests {
         assert!(held(&["SUM b n=1"], &[]).is_err());
         assert!(held(&["SUM b"], &["SUM b", "SUM c"]).is_err());
         assert!(held(&["x"], &["x"]).is_err(), "nothing compared proves nothing");
+    }
+
+    #[test]
+    fn complaints_must_be_known_there() {
+        let sum = "SUM b";
+        let known = "COMPLAINT cpu 1 lock irq 35";
+        assert!(held(&[sum, "COMPLAINT cpu 0 lock irq 0x7f"], &[known, sum]).is_ok());
+        assert!(held(&[sum], &[known, sum]).is_ok());
+        assert!(held(&[sum, "COMPLAINT cpu 0 clock irq 7"], &[known, sum]).is_err());
+        assert!(held(&[sum, known], &[sum]).is_err());
     }
 }

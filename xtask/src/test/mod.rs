@@ -7,7 +7,7 @@
 //! | `broken` | guest images that must be refused, made from a good one |
 //! | `case` | running one case and holding its log against what was expected |
 //!
-//! A case that cannot run here (no Xen to be had) is skipped aloud. At most one QEMU a processor.
+//! A case that cannot run here (no Xen or no Linux to be had) is skipped aloud. At most one QEMU a processor.
 
 mod broken;
 mod case;
@@ -17,7 +17,7 @@ mod table;
 use crate::accel::{self, Accel};
 use crate::cli::{AccelChoice, Host, TestArgs};
 use crate::exit::Exit;
-use crate::{cargo, fetch, image, paths, run, say};
+use crate::{cargo, fetch, image, linux, paths, run, say};
 use anyhow::Result;
 use case::Case;
 use std::collections::{BTreeSet, VecDeque};
@@ -74,22 +74,32 @@ fn machines(cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
     if on_pinfold {
         packages.insert(image::HYPERVISOR);
     }
-    cargo::build(&packages.into_iter().collect::<Vec<_>>())?;
+    if !packages.is_empty() {
+        cargo::build(&packages.into_iter().collect::<Vec<_>>())?;
+    }
     fetch::qemu::ensure()?;
     if on_pinfold {
         fetch::firmware::ensure()?;
         fetch::bootloader::ensure()?;
     }
     let mut queue: VecDeque<Case> = cases.into();
-    if queue.iter().any(Case::needs_xen)
-        && let Err(error) = fetch::xen::ensure()
-    {
-        say::note(format!("Xen cannot be had here: {error:#}"));
-        for case in queue.iter().filter(|case| case.needs_xen()) {
-            println!("skip  {}: no Xen on this machine", case.name);
-            tally.skipped += 1;
+    let mut without = |what: &str, needs: fn(&Case) -> bool, have: &dyn Fn() -> Result<()>| {
+        if queue.iter().any(needs)
+            && let Err(error) = have()
+        {
+            say::note(format!("{what} cannot be had here: {error:#}"));
+            for case in queue.iter().filter(|case| needs(case)) {
+                println!("skip  {}: no {what} on this machine", case.name);
+                tally.skipped += 1;
+            }
+            queue.retain(|case| !needs(case));
         }
-        queue.retain(|case| !case.needs_xen());
+    };
+    without("Xen", Case::needs_xen, &|| fetch::xen::ensure().map(drop));
+    // Its packages may be missing; that our own program for it does not build is a failure.
+    without("Linux", Case::needs_linux, &fetch::linux::ensure);
+    if queue.iter().any(Case::needs_linux) {
+        linux::initramfs()?;
     }
     let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());

@@ -35,6 +35,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     // Events and time, with Xen as the referee of each result.
     cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
+    cases.extend(vcpus());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,
@@ -49,7 +50,24 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(stress());
     cases.extend(neighbours());
     cases.push(bad_images());
+    cases.extend(linux());
     cases
+}
+
+/// Several virtual processors, on as many processors, on fewer, and on one.
+fn vcpus() -> Vec<Case> {
+    [(2, 2, "rounds=400 stale"), (2, 4, "rounds=100"), (1, 3, "rounds=100")]
+        .into_iter()
+        .map(|(smp, vcpus, words)| Case {
+            smp,
+            limit: 240,
+            ..Case::new(
+                &format!("smp-{vcpus}-on-{smp}"),
+                vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
+            )
+            .on_xen()
+        })
+        .collect()
 }
 
 fn misfit(wish: &str) -> Spec {
@@ -74,6 +92,7 @@ fn stress() -> Vec<Case> {
                 ("NAIVE", "named", "Xen does not say which mapping is in the way"),
                 ("HOSTILE", "tried", "pinfold_op is only tried where there is one"),
             ],
+            no_more: None,
         }),
         ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
     });
@@ -91,6 +110,15 @@ fn stress() -> Vec<Case> {
         )
     });
     cases
+}
+
+/// Debian's kernel and its test, on Xen: that it passes there is what makes it a measure.
+fn linux() -> Vec<Case> {
+    let case = |vcpus| Case {
+        limit: 600,
+        ..Case::new(&format!("linux-{vcpus}"), vec![Spec::linux(vcpus)])
+    };
+    vec![case(1).on_xen(), case(2).on_xen()]
 }
 
 /// Several domains: what one does, the others must not notice.

@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) said: BTreeMap<u16, Said>,
     /// ALIAS records.
     pub(crate) aliases: u64,
+    /// The first REFUSED record.
+    pub(crate) refusal: Option<String>,
     /// The first AUDIT record that names something wrong.
     pub(crate) audit: Option<String>,
     /// The first PANIC record's text.
@@ -89,6 +91,9 @@ impl Facts {
             kind::SHUTDOWN => self.shut_down.push(named(&record)),
             kind::CRASH => self.crashed.push(named(&record)),
             kind::ALIAS => self.aliases += 1,
+            kind::REFUSED => {
+                self.refusal.get_or_insert_with(|| record.body.to_owned());
+            }
             kind::AUDIT => {
                 let bad = |key| record.number(key).is_some_and(|count| count > 0);
                 if self.audit.is_none() && (bad("wrong") || bad("stuck")) {

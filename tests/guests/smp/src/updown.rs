@@ -130,9 +130,15 @@ fn quickly(team: &Team, check: &mut Check) {
     let count = AtomicU64::new(0);
     team.run(&|id| match id {
         0 => {
-            for _ in 0..300 {
-                if vcpu::down(1).is_err() || vcpu::up(1).is_err() {
-                    errors.fetch_add(1, SeqCst);
+            for _ in 0..3 {
+                let before = count.load(SeqCst);
+                for _ in 0..100 {
+                    if vcpu::down(1).is_err() || vcpu::up(1).is_err() {
+                        errors.fetch_add(1, SeqCst);
+                    }
+                }
+                if !until(|| count.load(SeqCst) > before) {
+                    errors.fetch_add(1 << 32, SeqCst);
                 }
             }
             over.raise();
@@ -149,6 +155,5 @@ fn quickly(team: &Team, check: &mut Check) {
             }
         }
     });
-    check.equal("no call was refused", errors.load(SeqCst), 0);
-    check.holds("it ran", count.load(SeqCst) > 0);
+    check.equal("no call was refused, and it ran on each time", errors.load(SeqCst), 0);
 }

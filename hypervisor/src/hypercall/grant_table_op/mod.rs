@@ -1,0 +1,92 @@
+//! grant_table_op: frames that domains lend each other ([`crate::grant`]). Version 1 of the table;
+//! a guest that asks for another is told that there is none.
+
+mod copy;
+mod mapping;
+mod table;
+mod transfer;
+
+use super::{Args, Outcome, again};
+use crate::domain::vcpu::Vcpu;
+use crate::grant::mapping::Failure;
+use crate::memory::guest::GuestPtr;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::grant::*;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Elements between two looks at the clock.
+const ELEMENTS_BETWEEN_CHECKS: u64 = 8;
+
+/// `grant_table_op(command, list, count)`.
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    // An unsigned int of the ABI, and not a negative one.
+    let count = args[2] & 0xffff_ffff;
+    if count > i32::MAX as u64 {
+        return Outcome::Done(Errno::EINVAL.as_result());
+    }
+    let argument = args[1];
+    match args[0] {
+        MAP_GRANT_REF => each::<MapGrantRef>(vcpu, args, count, mapping::map),
+        UNMAP_GRANT_REF => mapping::unmap_all::<UnmapGrantRef>(vcpu, args, count),
+        UNMAP_AND_REPLACE => mapping::unmap_all::<UnmapAndReplace>(vcpu, args, count),
+        COPY => each::<Copy>(vcpu, args, count, copy::copy),
+        TRANSFER => each::<Transfer>(vcpu, args, count, transfer::transfer),
+        SWAP_GRANT_REF => each::<SwapGrantRef>(vcpu, args, count, table::swap),
+        QUERY_SIZE | SETUP_TABLE | GET_STATUS_FRAMES if count != 1 => {
+            Outcome::Done(Errno::EINVAL.as_result())
+        }
+        QUERY_SIZE => table::query_size(vcpu, argument).into(),
+        SETUP_TABLE => table::setup(vcpu, argument).into(),
+        GET_STATUS_FRAMES => table::status_frames(argument).into(),
+        SET_VERSION => table::set_version(argument).into(),
+        GET_VERSION => table::version(vcpu, argument).into(),
+        // For devices on architectures whose caches must be told.
+        CACHE_FLUSH => Outcome::Done(Errno::EOPNOTSUPP.as_result()),
+        _ => Outcome::Done(Errno::ENOSYS.as_result()),
+    }
+}
+
+/// Carries out every element of a list and writes it back; `one` puts the status in.
+///
+/// The progress of a suspended call is in its arguments: the list begins later and is shorter.
+fn each<T: FromBytes + IntoBytes + Immutable>(
+    vcpu: &mut Vcpu,
+    args: &Args,
+    count: u64,
+    mut one: impl FnMut(&mut Vcpu, &mut T) -> Result<(), Preempted>,
+) -> Outcome {
+    let list = GuestPtr::<T>::new(args[1]);
+    for index in 0..count {
+        let rest = |vcpu: &mut Vcpu| {
+            let at = args[1].wrapping_add(index * size_of::<T>() as u64);
+            again(vcpu, [args[0], at, count - index, args[3], args[4]])
+        };
+        let late = index % ELEMENTS_BETWEEN_CHECKS == ELEMENTS_BETWEEN_CHECKS - 1;
+        if late && crate::arch::apic::timer_is_pending() {
+            return rest(vcpu);
+        }
+        let mut element = match list.read_at(index) {
+            Ok(element) => element,
+            Err(errno) => return Outcome::Done(errno.as_result()),
+        };
+        if let Err(Preempted) = one(vcpu, &mut element) {
+            return rest(vcpu);
+        }
+        if let Err(errno) = list.write_at(index, &element) {
+            return Outcome::Done(errno.as_result());
+        }
+    }
+    Outcome::Done(0)
+}
+
+/// An element's time is up before anything was done for it.
+struct Preempted;
+
+/// The status of an element, unless it is to be done again.
+fn status(result: Result<(), Failure>) -> Result<i16, Preempted> {
+    match result {
+        Ok(()) => Ok(Status::Okay as i16),
+        Err(Failure::Status(status)) => Ok(status as i16),
+        Err(Failure::Preempted) => Err(Preempted),
+    }
+}

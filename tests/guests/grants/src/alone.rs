@@ -1,0 +1,341 @@
+//! Lending to oneself: each answer of the calls.
+
+use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, SHAPE, map_at, read, write};
+use crate::calls::{self, Map, map, unmap};
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSYS, ESRCH};
+use pinfold_abi::grant::{
+    DUMP_TABLE, ENTRIES_PER_FRAME, EntryFlags, GET_STATUS_FRAMES, GetStatusFrames, MAP_GRANT_REF,
+    MapFlags, MapGrantRef, QUERY_SIZE, SET_VERSION, SETUP_TABLE, SetupTable, Status,
+};
+use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::hostile::{Check, RO};
+
+const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;
+const MARKS: EntryFlags = EntryFlags::READING.union(EntryFlags::WRITING);
+const BAD: Result<(u32, u64), i16> = Err(Status::GeneralError as i16);
+/// No domain has this number.
+const NOBODY: u16 = 77;
+const MARK: u64 = 0x1122_3344_5566_7788;
+
+pub(crate) fn run(bench: &mut Bench, check: &mut Check) {
+    table(bench, check);
+    mapping(bench, check);
+    read_only(bench, check);
+    refusals(bench, check);
+    by_entry(bench, check);
+    tables(bench, check);
+    overwritten(bench, check);
+    replaced(bench, check);
+    swapped(bench, check);
+    many(bench, check);
+}
+
+/// The table's size and version, and what the call itself refuses.
+fn table(bench: &Bench, check: &mut Check) {
+    let size = calls::query(domid::SELF);
+    check.holds("query_size", size.is_ok_and(|(now, most)| now >= 1 && most >= now));
+    check.equal("query_size by number", calls::query(bench.own), size);
+    let nobody = Status::BadDomain as i16;
+    check.equal("query_size of nobody", calls::query(NOBODY), Err(nobody));
+    check.equal("setup_table of nobody", calls::setup::<1>(NOBODY), Err(nobody));
+    let most = size.map_or(0, |(_, most)| most);
+    let mut too_many =
+        SetupTable { dom: domid::SELF, nr_frames: most + 1, ..SetupTable::default() };
+    check.ok(
+        "setup_table of too many",
+        calls::list(SETUP_TABLE, core::slice::from_mut(&mut too_many)),
+    );
+    check.equal("its status", too_many.status, Status::GeneralError as i16);
+    check.equal(
+        "a list that can't be written",
+        {
+            let mut asked = SetupTable {
+                dom: domid::SELF,
+                nr_frames: 1,
+                frame_list: HYPERVISOR_START,
+                ..SetupTable::default()
+            };
+            let _ = calls::list(SETUP_TABLE, core::slice::from_mut(&mut asked));
+            asked.status
+        },
+        Status::BadVirtualAddress as i16,
+    );
+    check.equal("get_version", calls::version(domid::SELF).ok(), Some(1));
+    check.refused("get_version of nobody", calls::version(NOBODY), ESRCH);
+    let set = |mut version: u32| calls::raw(SET_VERSION, (&raw mut version) as u64, 1);
+    check.ok("set_version 1", set(1));
+    check.refused("set_version 3", set(3), EINVAL);
+    if !check.on_xen() {
+        // Xen would do it, and the rest of this is about version 1.
+        check.refused("set_version 2", set(2), ENOSYS);
+    }
+    let mut frames =
+        GetStatusFrames { nr_frames: 1, dom: domid::SELF, ..GetStatusFrames::default() };
+    let call = calls::list(GET_STATUS_FRAMES, core::slice::from_mut(&mut frames));
+    check.ok("get_status_frames of version 1", call);
+    check.equal("its status", frames.status, Status::GeneralError as i16);
+
+    check.refused("two elements of query_size", calls::raw(QUERY_SIZE, 0, 2), EINVAL);
+    check.refused("two elements of setup_table", calls::raw(SETUP_TABLE, 0, 2), EINVAL);
+    check.refused("a negative count", calls::raw(MAP_GRANT_REF, 0, 0x8000_0000), EINVAL);
+    check.refused("an unknown command", calls::raw(99, 0, 0), ENOSYS);
+    check.refused("dump_table", calls::raw(DUMP_TABLE, 0, 1), ENOSYS);
+    check.refused("a list in the hole", calls::raw(MAP_GRANT_REF, HYPERVISOR_START, 1), EFAULT);
+    check.refused("a list at nothing", calls::raw(MAP_GRANT_REF, 0x1000, 1), EFAULT);
+    check.ok("no elements", calls::raw(MAP_GRANT_REF, 0, 0));
+}
+
+fn at(bench: &Bench, window: Vaddr, flags: MapFlags) -> Map {
+    Map { address: window.0, flags, dom: bench.own, reference: FIRST }
+}
+
+/// A page that is mapped by its grant, used, and unmapped.
+fn mapping(bench: &mut Bench, check: &mut Check) {
+    let (page, window) = (bench.lab.frame(), bench.window());
+    bench.lab.set(page, 3, MARK);
+    bench.grant(FIRST, PERMIT, bench.own, page);
+    let mapped = map(at(bench, window, MAP_RW));
+    let Ok((handle, machine)) = mapped else {
+        check.equal("map", mapped.map(drop), Ok(()));
+        return;
+    };
+    check.equal("dev_bus_addr is the frame's", machine, bench.lab.mfn(page) << 12);
+    check.equal("the page is there", read(window, 3), Some(MARK));
+    check.holds("and can be written", write(window, 4, !MARK));
+    check.equal("for its owner to read", bench.lab.get(page, 4), !MARK);
+    check.equal("the entry is marked", bench.flags(FIRST), PERMIT | MARKS);
+    let (_, entry) = bench.leaf(window);
+    check.equal("the entry that maps it", entry & SHAPE, SHAPE);
+
+    let general = Status::GeneralError as i16;
+    check.equal("unmap of no handle", unmap(handle + 1000, window.0), Status::BadHandle as i16);
+    check.equal("unmap elsewhere", unmap(handle, bench.lab.va(page).0 + 7 * PAGE_SIZE), general);
+    check.equal("unmap where nothing leads", unmap(handle, 0x1000), general);
+    check.equal("unmap in the hole", unmap(handle, HYPERVISOR_START), general);
+    check.equal("it is still marked", bench.flags(FIRST), PERMIT | MARKS);
+    check.equal("unmap", unmap(handle, window.0), 0);
+    check.equal("the mark is gone", bench.flags(FIRST), PERMIT);
+    check.equal("and the page", read(window, 3), None);
+    check.equal("unmap again", unmap(handle, window.0), Status::BadHandle as i16);
+
+    // Two at once, of one entry.
+    let second = bench.window();
+    let handles =
+        [window, second].map(|va| map(at(bench, va, MAP_RW)).map_or(0, |(handle, _)| handle));
+    check.equal("unmap the first", unmap(handles[0], window.0), 0);
+    check.equal("the second holds the mark", bench.flags(FIRST), PERMIT | MARKS);
+    check.equal("and the page", read(second, 3), Some(MARK));
+    check.equal("a handle of another place's", unmap(handles[1], window.0), general);
+    check.equal("unmap the second", unmap(handles[1], second.0), 0);
+    check.equal("no mark", bench.flags(FIRST), PERMIT);
+    bench.grant_frame(FIRST, EntryFlags::empty(), 0, 0);
+}
+
+/// Mappings and entries for reading only.
+fn read_only(bench: &mut Bench, check: &mut Check) {
+    let (page, window) = (bench.lab.frame(), bench.window());
+    bench.lab.set(page, 0, MARK);
+    bench.grant(FIRST, PERMIT | EntryFlags::READ_ONLY, bench.own, page);
+    check.equal("write to what may be read", map(at(bench, window, MAP_RW)), BAD);
+    check.equal("nothing is marked", bench.flags(FIRST), PERMIT | EntryFlags::READ_ONLY);
+    let Ok((handle, _)) = map(at(bench, window, MAP_RO)) else {
+        check.holds("map read-only", false);
+        return;
+    };
+    let reading = PERMIT | EntryFlags::READ_ONLY | EntryFlags::READING;
+    check.equal("reading is marked", bench.flags(FIRST), reading);
+    check.equal("it can be read", read(window, 0), Some(MARK));
+    check.holds("but not written", !write(window, 0, 0));
+    check.equal("unmap", unmap(handle, window.0), 0);
+    check.equal("no mark", bench.flags(FIRST), PERMIT | EntryFlags::READ_ONLY);
+}
+
+/// What is not granted.
+fn refusals(bench: &mut Bench, check: &mut Check) {
+    let (page, window) = (bench.lab.frame(), bench.window());
+    let own = bench.own;
+    let asked = at(bench, window, MAP_RW);
+    for (what, flags, dom) in [
+        ("an entry of no type", EntryFlags::empty(), own),
+        ("an entry for another", PERMIT, NOBODY),
+        ("an entry for a transfer", EntryFlags::ACCEPT_TRANSFER, own),
+        ("an entry of type 3", EntryFlags::from_bits_retain(3), own),
+    ] {
+        bench.grant(FIRST, flags, dom, page);
+        check.equal(what, map(asked), BAD);
+        check.equal("it is not marked", bench.flags(FIRST), flags);
+    }
+    bench.grant(FIRST, PERMIT, own, page);
+    let beyond = Map { reference: 64 * ENTRIES_PER_FRAME, ..asked };
+    check.equal("no such reference", map(beyond), Err(Status::BadReference as i16));
+    let beyond = Map { reference: u32::MAX, ..asked };
+    check.equal("the last reference", map(beyond), Err(Status::BadReference as i16));
+    let bad_domain = Err(Status::BadDomain as i16);
+    check.equal("nobody's reference", map(Map { dom: NOBODY, ..asked }), bad_domain);
+    check.equal("SELF names nobody here", map(Map { dom: domid::SELF, ..asked }), bad_domain);
+    let nothing = Map { flags: MapFlags::READ_ONLY, ..asked };
+    check.equal("map for nothing", map(nothing), Err(Status::BadReference as i16));
+    if !check.on_xen() {
+        let device = Map { flags: MapFlags::DEVICE_MAP, ..asked };
+        check.equal("map for devices", map(device), Err(Status::NoDeviceSpace as i16));
+    }
+    check.equal("map where nothing leads", map(Map { address: 0x1000, ..asked }), BAD);
+    check.equal("map in the hole", map(Map { address: HYPERVISOR_START, ..asked }), BAD);
+    check.equal("map nowhere", map(Map { address: 1 << 47, ..asked }), BAD);
+    bench.grant_frame(FIRST, PERMIT, own, 0xffff_fff0);
+    check.equal("a frame that is not", map(asked), BAD);
+    check.equal("nothing is marked", bench.flags(FIRST), PERMIT);
+    // A second one after a bad one.
+    bench.grant(FIRST, PERMIT, own, page);
+    let mut list = [FIRST, 5000, FIRST].map(|reference| MapGrantRef {
+        host_addr: window.0,
+        flags: MAP_RO.bits(),
+        reference,
+        dom: own,
+        ..MapGrantRef::default()
+    });
+    list[1].reference = u32::MAX;
+    check.ok("a list with a bad element", calls::list(MAP_GRANT_REF, &mut list));
+    let bad = Status::BadReference as i16;
+    check.equal("each has its status", list.map(|element| element.status), [0, bad, 0]);
+    // The second mapping at the same place has replaced the first.
+    check.equal("unmap one", unmap(list[2].handle, window.0), 0);
+    check.equal(
+        "the other is not there",
+        unmap(list[0].handle, window.0),
+        Status::GeneralError as i16,
+    );
+    check.equal("so the entry stays marked", bench.flags(FIRST), PERMIT | EntryFlags::READING);
+}
+
+/// The place given as an entry of a table.
+fn by_entry(bench: &mut Bench, check: &mut Check) {
+    const REFERENCE: u32 = FIRST + 1;
+    let (page, window) = (bench.lab.frame(), bench.window());
+    bench.lab.set(page, 9, MARK);
+    bench.grant(REFERENCE, PERMIT, bench.own, page);
+    let (entry_addr, _) = bench.leaf(window);
+    let by_entry = MAP_RW | MapFlags::CONTAINS_PTE;
+    let asked = Map { address: entry_addr, flags: by_entry, dom: bench.own, reference: REFERENCE };
+    let general = Status::GeneralError as i16;
+    check.equal("an entry between two", map(Map { address: entry_addr + 4, ..asked }), BAD);
+    let no_table = bench.lab.entry_addr(page, 0);
+    check.equal("an entry of no table", map(Map { address: no_table, ..asked }), BAD);
+    check.equal("an entry beyond memory", map(Map { address: 1 << 51, ..asked }), BAD);
+    let Ok((handle, _)) = map(asked) else {
+        check.holds("map at an entry", false);
+        return;
+    };
+    check.equal("the page is there", read(window, 9), Some(MARK));
+    check.equal("unmap by address", unmap(handle, window.0), general);
+    check.equal("unmap between two", unmap(handle, entry_addr + 4), general);
+    check.equal("unmap", unmap(handle, entry_addr), 0);
+    check.equal("it is gone", read(window, 9), None);
+    check.equal("no mark", bench.flags(REFERENCE), PERMIT);
+}
+
+/// The promise: what is a table is not mapped writable, also not by a grant.
+fn tables(bench: &mut Bench, check: &mut Check) {
+    const REFERENCE: u32 = FIRST + 2;
+    let (page, window) = (bench.lab.frame(), bench.window());
+    bench.grant(REFERENCE, PERMIT, bench.own, page);
+    let asked = Map { reference: REFERENCE, ..at(bench, window, MAP_RW) };
+    bench.lab.seal(page);
+    check.equal("pin", bench.lab.pin(page, 1), 0);
+    check.equal("a table, writable", map(asked), BAD);
+    let read_only = Map { flags: MAP_RO, ..asked };
+    match map(read_only) {
+        Ok((handle, _)) => check.equal("unmap", unmap(handle, window.0), 0),
+        other => check.equal("a table, read-only", other.map(drop), Ok(())),
+    }
+    check.equal("unpin", bench.lab.unpin(page), 0);
+    let Ok((handle, _)) = map(asked) else {
+        check.holds("no table any more", false);
+        return;
+    };
+    check.equal("pin what is lent for writing", bench.lab.pin(page, 1), EINVAL.as_result());
+    check.equal("unmap", unmap(handle, window.0), 0);
+    check.equal("pin it then", bench.lab.pin(page, 1), 0);
+    bench.lab.unpin(page);
+    bench.lab.unseal(page);
+}
+
+/// A mapping that is written over instead of being unmapped.
+fn overwritten(bench: &mut Bench, check: &mut Check) {
+    if check.on_xen() {
+        // There the first domain lends to itself in a way that is not looked at.
+        return;
+    }
+    const REFERENCE: u32 = FIRST + 3;
+    let (page, window) = (bench.lab.frame(), bench.window());
+    bench.grant(REFERENCE, PERMIT, bench.own, page);
+    let Ok((handle, _)) = map(Map { reference: REFERENCE, ..at(bench, window, MAP_RW) }) else {
+        check.holds("map", false);
+        return;
+    };
+    check.equal("write over it", map_at(window, 0), 0);
+    check.equal("unmap what is not there", unmap(handle, window.0), Status::GeneralError as i16);
+    check.equal("the mark stays", bench.flags(REFERENCE), PERMIT | MARKS);
+    // But nothing holds the page.
+    bench.lab.seal(page);
+    check.equal("pin", bench.lab.pin(page, 1), 0);
+    bench.lab.unpin(page);
+    bench.lab.unseal(page);
+}
+
+/// Unmapping, with another page in its place.
+fn replaced(bench: &mut Bench, check: &mut Check) {
+    const REFERENCE: u32 = FIRST + 4;
+    let (page, window) = (bench.lab.frame(), bench.window());
+    let other = bench.lab.lose();
+    let from = bench.lab.va(other);
+    bench.lab.set(other, 0, MARK);
+    bench.grant(REFERENCE, PERMIT, bench.own, page);
+    let Ok((handle, _)) = map(Map { reference: REFERENCE, ..at(bench, window, MAP_RW) }) else {
+        check.holds("map", false);
+        return;
+    };
+    check.equal("unmap and replace", calls::unmap_and_replace(handle, window.0, from.0), 0);
+    check.equal("the other page is there", read(window, 0), Some(MARK));
+    check.equal("and not where it was", read(from, 0), None);
+    check.equal("no mark", bench.flags(REFERENCE), PERMIT);
+    check.equal("its entry is its own again", map_at(window, bench.lab.entry(other, RO)), 0);
+}
+
+/// Entries that change places.
+fn swapped(bench: &mut Bench, check: &mut Check) {
+    let (a, b) = (FIRST + 5, FIRST + 6);
+    let page: Pfn = bench.lab.frame();
+    bench.grant(a, PERMIT, bench.own, page);
+    bench.grant_frame(b, EntryFlags::empty(), 3, 4);
+    check.equal("swap", calls::swap(a, b), 0);
+    check.equal(
+        "one is the other",
+        (bench.flags(b), bench.frame(b)),
+        (PERMIT, bench.lab.mfn(page)),
+    );
+    check.equal("the other is one", (bench.flags(a), bench.frame(a)), (EntryFlags::empty(), 4));
+    check.equal("swap with nothing", calls::swap(a, u32::MAX), Status::BadReference as i16);
+    let window = bench.window();
+    let Ok((handle, _)) = map(Map { reference: b, ..at(bench, window, MAP_RO) }) else {
+        check.holds("map", false);
+        return;
+    };
+    check.equal("swap what is in use", calls::swap(a, b), Status::Again as i16);
+    check.equal("unmap", unmap(handle, window.0), 0);
+}
+
+/// More mappings than one frame of handles has room for.
+fn many(bench: &mut Bench, check: &mut Check) {
+    const REFERENCE: u32 = FIRST + 7;
+    const COUNT: usize = 700;
+    let (page, window) = (bench.lab.frame(), bench.window());
+    bench.grant(REFERENCE, PERMIT, bench.own, page);
+    let asked = Map { reference: REFERENCE, ..at(bench, window, MAP_RO) };
+    // Each replaces the one before; the last is still there.
+    let made = (0..COUNT).filter_map(|_| map(asked).ok()).count();
+    check.equal("all are mapped", made, COUNT);
+    check.equal("one mark for all", bench.flags(REFERENCE), PERMIT | EntryFlags::READING);
+}

@@ -1,0 +1,128 @@
+//! The grant table in its place, pages to lend, and windows to map them at.
+
+use crate::calls;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use pinfold_abi::domid;
+use pinfold_abi::grant::{ENTRIES_PER_FRAME, EntryFlags, MapFlags};
+use pinfold_abi::mmu::{EntryFlags as Pte, UVMF_INVLPG};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::entry::Boot;
+use pinfold_guest::entry::catch;
+use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::hostile::{self, Check, Lab, RW};
+use pinfold_guest::hypercall::event::{self, Kind};
+
+/// First reference that is the guest's to give.
+pub(crate) const FIRST: u32 = 8;
+
+/// Everything that the tests work on.
+pub(crate) struct Bench {
+    /// Free frames at their places.
+    pub(crate) lab: Lab,
+    /// The domain's own number.
+    pub(crate) own: u16,
+    table: Vaddr,
+}
+
+/// The domain's own number: what a port shows that is offered to oneself.
+fn own_number() -> Option<u16> {
+    let port = event::alloc_unbound(domid::SELF).ok()?;
+    let kind = event::status(port).ok()?.kind;
+    event::close(port).ok()?;
+    match kind {
+        Kind::Unbound(own) => Some(own),
+        _ => None,
+    }
+}
+
+impl Bench {
+    /// Sets the grant table up, with one frame.
+    pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Bench> {
+        let own = own_number();
+        check.holds("the domain has a number", own.is_some());
+        let mut lab = Lab::new(Frames::new(boot));
+        let frames = calls::setup::<1>(domid::SELF);
+        check.equal("setup_table", frames.map(drop), Ok(()));
+        let (own, [frame]) = (own?, frames.ok()?);
+        // Its place is the table's from now on.
+        let place = lab.lose();
+        let table = lab.va(place);
+        check.equal("the table can be mapped writable", map_at(table, frame << 12 | RW), 0);
+        Some(Bench { lab, own, table })
+    }
+
+    fn entry(&self, reference: u32) -> (&AtomicU32, &AtomicU32) {
+        assert!(reference < ENTRIES_PER_FRAME);
+        let entry = (self.table.0 + u64::from(reference) * 8) as *const AtomicU32;
+        // SAFETY: the table was mapped there, for good; both sides use atomic accesses.
+        unsafe { (&*entry, &*entry.add(1)) }
+    }
+
+    /// Grants a frame by number.
+    pub(crate) fn grant_frame(&self, reference: u32, flags: EntryFlags, dom: u16, mfn: u64) {
+        let (word, frame) = self.entry(reference);
+        frame.store(mfn as u32, Ordering::SeqCst);
+        word.store(u32::from(flags.bits()) | u32::from(dom) << 16, Ordering::SeqCst);
+    }
+
+    /// Grants a frame of the bench.
+    pub(crate) fn grant(&self, reference: u32, flags: EntryFlags, dom: u16, pfn: Pfn) {
+        self.grant_frame(reference, flags, dom, self.lab.mfn(pfn));
+    }
+
+    /// Flags of an entry.
+    pub(crate) fn flags(&self, reference: u32) -> EntryFlags {
+        EntryFlags::from_bits_retain(self.entry(reference).0.load(Ordering::SeqCst) as u16)
+    }
+
+    /// The frame in an entry.
+    pub(crate) fn frame(&self, reference: u32) -> u64 {
+        self.entry(reference).1.load(Ordering::SeqCst).into()
+    }
+
+    /// An address with nothing there: a frame's place that is empty.
+    pub(crate) fn window(&mut self) -> Vaddr {
+        let pfn = self.lab.lose();
+        let va = self.lab.va(pfn);
+        assert!(map_at(va, 0) == 0, "a place can be emptied");
+        va
+    }
+
+    /// The entry that maps an address: its machine address, and itself.
+    pub(crate) fn leaf(&self, va: Vaddr) -> (u64, u64) {
+        let frames = self.lab.frames();
+        let (table, entry) = frames.walk(frames.boot_root(), va, 1).unwrap_or_default();
+        (table.entry_addr(va.index(1)), entry)
+    }
+}
+
+/// Writes the entry that maps an address.
+pub(crate) fn map_at(va: Vaddr, entry: u64) -> i64 {
+    // SAFETY: places of the bench hold nothing of Rust's.
+    unsafe { hostile::update_va_mapping(va, entry, UVMF_INVLPG) }
+}
+
+/// A word of a window, if it can be read.
+pub(crate) fn read(va: Vaddr, index: u64) -> Option<u64> {
+    // SAFETY: reads a place of the bench, or traps.
+    unsafe { catch::read(va.0 + index * 8) }.ok()
+}
+
+/// Writes a word of a window; whether it could.
+pub(crate) fn write(va: Vaddr, index: u64, word: u64) -> bool {
+    // SAFETY: writes to a place of the bench, or traps.
+    unsafe { catch::write(va.0 + index * 8, word) }.is_ok()
+}
+
+/// A word of a page that somebody else writes to, too.
+pub(crate) fn shared(va: Vaddr, index: u64) -> &'static AtomicU64 {
+    // SAFETY: the caller has a page there, which both sides use by atomic accesses.
+    unsafe { &*((va.0 + index * 8) as *const AtomicU64) }
+}
+
+/// Map for reading and writing.
+pub(crate) const MAP_RW: MapFlags = MapFlags::HOST_MAP;
+/// Map for reading.
+pub(crate) const MAP_RO: MapFlags = MapFlags::HOST_MAP.union(MapFlags::READ_ONLY);
+/// What an entry's bits say that maps a page.
+pub(crate) const SHAPE: u64 = Pte::PRESENT.union(Pte::WRITABLE).bits();

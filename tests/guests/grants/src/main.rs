@@ -1,0 +1,48 @@
+//! Lending frames. Alone, the guest lends to itself, with Xen as the referee of each answer; with
+//! `role=granter` or `role=borrower` and the other's number as `peer=`, two of them lend each other
+//! frames, and one ends before the other.
+#![no_std]
+#![no_main]
+
+mod alone;
+mod bench;
+mod calls;
+mod copies;
+mod pair;
+
+use bench::Bench;
+use pinfold_guest::entry::{Boot, event};
+use pinfold_guest::guest_main;
+use pinfold_guest::hostile::Check;
+use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::hypercall::sched::Exit;
+
+guest_main!(main);
+
+fn main(boot: &Boot) -> Exit {
+    let mut check = Check::new("grants", boot);
+    if check.ok("the shared page", event::init(boot)).is_none() {
+        return check.verdict();
+    }
+    let role = boot.option("role");
+    let peer = boot.number("peer", 0) as u16;
+    let Some(mut bench) = Bench::set_up(boot, &mut check) else { return check.verdict() };
+    match role {
+        Some("granter") => pair::granter::run(&mut bench, peer, boot.has_word("last"), &mut check),
+        Some("borrower") => {
+            pair::borrower::run(&mut bench, peer, boot.has_word("last"), &mut check)
+        }
+        _ => {
+            alone::run(&mut bench, &mut check);
+            copies::run(&mut bench, &mut check);
+            if !check.on_xen() {
+                check.equal(
+                    "the audit finds nothing",
+                    pinfold::audit().map(|a| a.wrong).ok(),
+                    Some(0),
+                );
+            }
+        }
+    }
+    check.verdict()
+}

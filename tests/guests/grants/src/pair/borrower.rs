@@ -1,0 +1,170 @@
+//! The one that borrows.
+
+use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
+use crate::bench::{Bench, MAP_RO, MAP_RW, map_at, read, shared, write};
+use crate::calls::{Map, copy, map, unmap};
+use core::sync::atomic::Ordering;
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
+use pinfold_abi::grant::{COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, MapFlags, Status};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
+use pinfold_guest::addr::Vaddr;
+use pinfold_guest::entry::event as events;
+use pinfold_guest::hostile::{self, Check, RW};
+use pinfold_guest::hypercall::event::{self, Port};
+
+/// Borrows from `peer`; `last`: the peer ends first.
+pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
+    let window = bench.window();
+    let asked = |flags: MapFlags| Map { address: window.0, flags, dom: peer, reference: BOARD };
+    let Some(handle) = first_map(asked(MAP_RW), check) else { return };
+    let theirs = Port(shared(window, PORT).load(Ordering::SeqCst) as u32);
+    let Some(port) = check.ok("bind_interdomain", event::bind_interdomain(peer, theirs)) else {
+        return;
+    };
+    events::clear_pending(port);
+    shared(window, WORD).store(WRITTEN, Ordering::SeqCst);
+    go_to(window, 2, port, check);
+
+    if !wait_for(window, 3, check) {
+        return;
+    }
+    check.holds("the peer's event came", events::is_pending(port));
+    not_mine(bench, window, check);
+    check.equal("unmap", unmap(handle, window.0), 0);
+    check.equal("it is gone", read(window, STEP), None);
+    reading(bench, asked(MAP_RO), check);
+    make_room(bench, check);
+    bench.grant_frame(ACCEPT, EntryFlags::ACCEPT_TRANSFER, peer, 0);
+    let Ok((handle, machine)) = map(asked(MAP_RW)) else {
+        check.holds("map it once more", false);
+        return;
+    };
+    go_to(window, 4, port, check);
+    if !wait_for(window, 5, check) {
+        return;
+    }
+    given(bench, check);
+    go_to(window, 6, port, check);
+    if !last {
+        // With the board mapped.
+        return;
+    }
+    check.holds("the peer's end", wait(|| map(asked(MAP_RO)) == Err(Status::BadDomain as i16)));
+    outlived(bench, window, machine, check);
+    check.equal("unmap", unmap(handle, window.0), 0);
+    check.equal("it is gone", read(window, STEP), None);
+    check.equal("map it", map(asked(MAP_RW)).map(drop), Err(Status::BadDomain as i16));
+    check.refused("connect", event::bind_interdomain(peer, theirs), ESRCH);
+}
+
+/// Maps the board as soon as it is lent.
+fn first_map(asked: Map, check: &mut Check) -> Option<u32> {
+    let mut handle = None;
+    wait(|| {
+        handle = map(asked).ok();
+        handle.is_some()
+    });
+    check.holds("the board is lent", handle.is_some());
+    handle.map(|(handle, _)| handle)
+}
+
+/// What a borrower can't do with a page that isn't its own.
+fn not_mine(bench: &mut Bench, window: Vaddr, check: &mut Check) {
+    let (entry_addr, entry) = bench.leaf(window);
+    let other = bench.window();
+    check.holds("map it a second time by itself", map_at(other, entry) < 0);
+    // SAFETY: a place of the bench.
+    let made = unsafe { hostile::mmu_update(entry_addr, entry & !2) };
+    check.holds("change how it is mapped", made < 0);
+    let mut mfn = entry >> 12 & 0xff_ffff_ffff;
+    for cmd in 0..4 {
+        // SAFETY: refused, or this test has failed.
+        let pinned = unsafe { hostile::mmuext(cmd, mfn, 0) };
+        check.equal("make it a table", pinned, EINVAL.as_result());
+    }
+    let list = Reservation {
+        extent_start: (&raw mut mfn) as u64,
+        nr_extents: 1,
+        domid: domid::SELF,
+        ..Reservation::default()
+    };
+    let args = [DECREASE_RESERVATION, (&raw const list) as u64, 0, 0, 0];
+    // SAFETY: as above.
+    let gone = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    check.equal("give it back as its own", gone, 0);
+}
+
+/// The board for reading, and a copy of it.
+fn reading(bench: &mut Bench, asked: Map, check: &mut Check) {
+    let window = Vaddr(asked.address);
+    let Ok((handle, _)) = map(asked) else {
+        check.holds("map for reading", false);
+        return;
+    };
+    check.equal("read it", read(window, WORD), Some(WRITTEN));
+    check.holds("not write it", !write(window, WORD, 0));
+    check.equal("unmap it", unmap(handle, window.0), 0);
+    let page = bench.lab.frame();
+    let source = CopyPointer { frame: BOARD.into(), domid: asked.dom, offset: 0, pad: 0 };
+    let dest = CopyPointer { frame: bench.lab.mfn(page), domid: domid::SELF, offset: 0, pad: 0 };
+    let whole = Copy { source, dest, len: 4096, flags: COPY_SOURCE_REFERENCE, ..Copy::default() };
+    check.equal("copy it", copy(whole), 0);
+    check.equal("as it is", bench.lab.get(page, WORD as usize), WRITTEN);
+    let back = Copy { source: dest, dest: source, flags: 0, ..whole };
+    check.equal("write to it by its number", copy(back), Status::PermissionDenied as i16);
+}
+
+/// A domain has no more frames than it was given: one goes, so that one can come.
+fn make_room(bench: &mut Bench, check: &mut Check) {
+    let page = bench.lab.lose();
+    let mut mfn = bench.lab.mfn(page);
+    check.equal("unmap a page", map_at(bench.lab.va(page), 0), 0);
+    let list = Reservation {
+        extent_start: (&raw mut mfn) as u64,
+        nr_extents: 1,
+        domid: domid::SELF,
+        ..Reservation::default()
+    };
+    let args = [DECREASE_RESERVATION, (&raw const list) as u64, 0, 0, 0];
+    // SAFETY: the page is mapped nowhere, and Rust knows nothing of it.
+    let gone = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    check.equal("give a page back", gone, 1);
+}
+
+/// The frame that came.
+fn given(bench: &mut Bench, check: &mut Check) {
+    let done = EntryFlags::ACCEPT_TRANSFER
+        | EntryFlags::TRANSFER_COMMITTED
+        | EntryFlags::TRANSFER_COMPLETED;
+    check.equal("a frame came", bench.flags(ACCEPT), done);
+    let window = bench.window();
+    let mfn = bench.frame(ACCEPT);
+    check.equal("map it", map_at(window, mfn << 12 | RW), 0);
+    check.equal("as it was given", read(window, 0), Some(GIVEN));
+    check.holds("and write it", write(window, 1, 0));
+    check.equal("unmap it", map_at(window, 0), 0);
+    // SAFETY: a frame of nobody's.
+    let pinned = unsafe { hostile::mmuext(0, mfn, 0) };
+    check.holds("no table with that in it", pinned < 0);
+    check.equal("empty it first", map_at(window, mfn << 12 | RW), 0);
+    for index in 0..512 {
+        write(window, index, 0);
+    }
+    check.equal("unmap it again", map_at(window, 0), 0);
+    // SAFETY: as above.
+    let pinned = unsafe { hostile::mmuext(0, mfn, 0) };
+    check.equal("a table", pinned, 0);
+    // SAFETY: as above: pin L1 is 0, unpin 4.
+    check.equal("and none", unsafe { hostile::mmuext(4, mfn, 0) }, 0);
+}
+
+/// A page of a domain that is no more.
+fn outlived(bench: &mut Bench, window: Vaddr, machine: u64, check: &mut Check) {
+    check.equal("the board is still there", read(window, STEP), Some(6));
+    check.holds("and can be written", write(window, WORD, !WRITTEN));
+    check.equal("and read", read(window, WORD), Some(!WRITTEN));
+    let other = bench.window();
+    check.holds("but not be had", map_at(other, machine | RW) < 0);
+}

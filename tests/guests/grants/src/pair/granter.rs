@@ -1,0 +1,90 @@
+//! The one that lends.
+
+use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
+use crate::bench::{Bench, map_at, shared};
+use crate::calls;
+use core::sync::atomic::Ordering;
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno::EINVAL;
+use pinfold_abi::grant::{EntryFlags, Status};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::entry::event as events;
+use pinfold_guest::hostile::{self, Check, RW};
+use pinfold_guest::hypercall::event;
+
+/// Lends to `peer`; `last`: the peer ends first.
+pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
+    let page = bench.lab.lose();
+    let board = bench.lab.va(page);
+    let Some(port) = check.ok("alloc_unbound", event::alloc_unbound(peer)) else { return };
+    shared(board, PORT).store(port.0.into(), Ordering::SeqCst);
+    shared(board, STEP).store(1, Ordering::SeqCst);
+    let permit = EntryFlags::PERMIT_ACCESS;
+    bench.grant(BOARD, permit, peer, page);
+
+    if !wait_for(board, 2, check) {
+        return;
+    }
+    check.holds("the peer's event came", events::is_pending(port));
+    check.equal("and what it wrote", shared(board, WORD).load(Ordering::SeqCst), WRITTEN);
+    let marks = EntryFlags::READING | EntryFlags::WRITING;
+    check.equal("the entry is marked", bench.flags(BOARD), permit | marks);
+    lent(bench, page, check);
+    go_to(board, 3, port, check);
+
+    if !wait_for(board, 4, check) {
+        return;
+    }
+    give(bench, peer, check);
+    go_to(board, 5, port, check);
+    if !wait_for(board, 6, check) {
+        return;
+    }
+    check.equal("the board is mapped again", bench.flags(BOARD), permit | marks);
+    if !last {
+        // With the page lent, and a port open.
+        return;
+    }
+    let over = wait(|| bench.flags(BOARD) == permit);
+    check.holds("the peer's end takes the mark away", over);
+    bench.lab.seal(page);
+    check.equal("and all that it held", bench.lab.pin(page, 1), 0);
+    check.equal("pin it, and back", bench.lab.unpin(page), 0);
+    check.equal("writable again", bench.lab.unseal(page), 0);
+}
+
+/// What can't be done with a page that another domain has mapped writable.
+fn lent(bench: &Bench, page: Pfn, check: &mut Check) {
+    let board = bench.lab.va(page);
+    check.equal("unmap it", map_at(board, 0), 0);
+    for level in 1..=4 {
+        check.equal("it can't become a table", bench.lab.pin(page, level), EINVAL.as_result());
+    }
+    let mut mfn = bench.lab.mfn(page);
+    let mut list = Reservation {
+        extent_start: (&raw mut mfn) as u64,
+        nr_extents: 1,
+        domid: domid::SELF,
+        ..Reservation::default()
+    };
+    let args = [DECREASE_RESERVATION, (&raw mut list) as u64, 0, 0, 0];
+    // SAFETY: the page is mapped nowhere here, and Rust knows nothing of it.
+    let gone = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    check.equal("it can't be given back", gone, 0);
+    check.equal("map it again", map_at(board, bench.lab.entry(page, RW)), 0);
+}
+
+/// Gives a frame away.
+fn give(bench: &mut Bench, peer: u16, check: &mut Check) {
+    let page = bench.lab.lose();
+    let (place, mfn) = (bench.lab.va(page), bench.lab.mfn(page));
+    shared(place, 0).store(GIVEN, Ordering::SeqCst);
+    let bad = Status::BadPage as i16;
+    check.equal("a page that is mapped", calls::transfer(mfn, peer, ACCEPT), bad);
+    check.equal("unmap it", map_at(place, 0), 0);
+    check.equal("transfer", calls::transfer(mfn, peer, ACCEPT), 0);
+    check.equal("it is gone", map_at(place, mfn << 12 | RW) < 0, true);
+    check.equal("only once", calls::transfer(mfn, peer, ACCEPT), Status::GeneralError as i16);
+}
