@@ -15,12 +15,9 @@ use pinfold_guest::println;
 const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
 const VCPU: u32 = 1;
 
-<<<<<<< HEAD
-=======
 /// What makes a state one that cannot be.
 type Change<'a> = &'a dyn Fn(&mut VcpuGuestContext);
 
->>>>>>> main
 fn never(_own: &'static PerCpu) {}
 
 /// One state after another that is none, for a vCPU that is not started yet.
@@ -38,11 +35,7 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
     check.refused("is_up", vcpu::is_up(far), ENOENT);
     check.refused("runstate", vcpu::runstate(far), ENOENT);
     let data = frames.mfn(frames.first_free()).map_or(0, |mfn| mfn.0);
-<<<<<<< HEAD
-    let attempts: [(&str, &dyn Fn(&mut VcpuGuestContext)); 16] = [
-=======
     let attempts: [(&str, Change<'_>); 16] = [
->>>>>>> main
         ("rip", &|c| c.user_regs.rip = NONCANONICAL),
         ("event callback", &|c| c.event_callback_eip = NONCANONICAL),
         ("failsafe callback", &|c| c.failsafe_callback_eip = NONCANONICAL),

@@ -61,12 +61,8 @@ fn round_trips(team: &Team, id: u32, cpu: &'static PerCpu, plan: &Plan, check: &
         let back = port_of(this(), pong);
         BACK.store(back.0, SeqCst);
         let over = Flag::new();
-<<<<<<< HEAD
-        let trips = plan.rounds.min(500);
-=======
         // With one processor each round trip with a spinner takes its whole time slice.
         let trips = if spinning { plan.rounds.min(100) } else { plan.rounds.min(500) };
->>>>>>> main
         let start = time::raw();
         team.run(&|me| {
             if me == id {
