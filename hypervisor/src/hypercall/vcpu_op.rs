@@ -5,6 +5,7 @@ use crate::domain::Seat;
 use crate::domain::ending::Ending;
 use crate::domain::vcpu::{RunState, Vcpu};
 use crate::memory::guest::{self, GuestPtr};
+use crate::memory::holding::hold_writable;
 use crate::memory::validator;
 use crate::time::clock;
 use crate::time::timers::{self, Kind};
@@ -105,7 +106,7 @@ fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), Errn
     let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
     let offset = asked.offset as usize;
     let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
-    validator().take_writable(id, frame).map_err(|_| Errno::EINVAL)?;
+    hold_writable(id, frame).map_err(|_| Errno::EINVAL)?;
     // In this order, as on the reference: first the frame, then the place in it.
     let registered = if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
         Err(Errno::ENXIO)
