@@ -33,6 +33,7 @@ pub(super) fn all() -> Vec<Case> {
     // but for the differences that its own table lists and gives a reason for.
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
+    cases.extend(grants());
     // Events and time, with Xen as the referee of each result.
     cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
     cases.extend(vcpus());
@@ -68,6 +69,32 @@ fn vcpus() -> Vec<Case> {
             .on_xen()
         })
         .collect()
+}
+
+/// Lending frames: to oneself, with Xen as the referee; to another domain; and to the end of either.
+fn grants() -> Vec<Case> {
+    let guest = || Spec::new("grants");
+    let pair = |granter: &str, borrower: &str| {
+        vec![
+            guest().named("granter").told(&format!("role=granter peer=2 {granter}")),
+            guest().named("borrower").told(&format!("role=borrower peer=1 {borrower}")),
+        ]
+    };
+    vec![
+        Case::new("grants", vec![guest()]),
+        Case::new("grants", vec![guest()]).on_xen(),
+        Case {
+            smp: 2,
+            order: Some(("granter", "borrower")),
+            says: vec!["kept=1 stuck=0"],
+            ..Case::new("granter-ends-first", pair("", "last"))
+        },
+        Case {
+            smp: 2,
+            order: Some(("borrower", "granter")),
+            ..Case::new("borrower-ends-first", pair("last", ""))
+        },
+    ]
 }
 
 fn misfit(wish: &str) -> Spec {
