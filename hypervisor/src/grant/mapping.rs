@@ -11,7 +11,8 @@ use pinfold_abi::grant::{MapFlags, Status};
 use pinfold_abi::mmu::EntryFlags;
 use pinfold_grants::Mapping;
 use pinfold_validator::{
-    Budget, DomId, FlushDebt, GrantMapping, GrantUnmapping, Index, Leaf, Mfn, Stop, Swap, Vaddr,
+    Budget, Cause, DomId, FlushDebt, GrantMapping, GrantUnmapping, Index, Leaf, Mfn, Stop, Swap,
+    Vaddr,
 };
 
 /// First of the entry's bits that software may use.
@@ -62,15 +63,19 @@ fn place(vcpu: &Vcpu, address: u64, by_entry: bool) -> Result<(Mfn, Index), Stat
     leaf.map(|leaf| (leaf.table, leaf.index)).map_err(|_| Status::GeneralError)
 }
 
-/// What a stopped operation of the validator comes to.
-fn failure(vcpu: &Vcpu, stop: &Stop) -> Failure {
-    match stop {
-        Stop::Preempted => Failure::Preempted,
-        Stop::Refused(_) => {
-            report::stopped(vcpu, stop);
-            Failure::Status(Status::GeneralError)
-        }
-    }
+/// What a stopped operation of the validator on a granted frame comes to.
+fn failure(vcpu: &Vcpu, frame: Mfn, stop: &Stop) -> Failure {
+    let Stop::Refused(refusal) = stop else { return Failure::Preempted };
+    report::stopped(vcpu, stop);
+    let not_had = matches!(
+        refusal.cause,
+        Cause::NoSuchFrame | Cause::ReservedBits(_) | Cause::NotOwned | Cause::SharedFrame
+    );
+    Failure::Status(if not_had && refusal.frame == frame {
+        Status::BadPage
+    } else {
+        Status::GeneralError
+    })
 }
 
 /// Maps a granted frame. Returns its handle, and the frame.
@@ -99,7 +104,7 @@ pub fn map(vcpu: &Vcpu, wanted: &Wanted) -> Result<(u32, Mfn), Failure> {
             let mapping =
                 GrantMapping { dom: borrower, table, index, owner: granter, frame, flags };
             let result = validator().map_granted(&mapping, &mut Budget::new(BUDGET));
-            result.map_err(|stop| failure(vcpu, &stop))
+            result.map_err(|stop| failure(vcpu, frame, &stop))
         });
     match mapped {
         Ok(_) => {
@@ -215,7 +220,7 @@ impl Unmapped {
             }
             // XSA-224, 234: what goes must be what came.
             Ok(Swap::Differs(_)) => Err(Status::GeneralError.into()),
-            Err(stop) => Err(failure(vcpu, &stop)),
+            Err(stop) => Err(failure(vcpu, unmapping.frame, &stop)),
         }
     }
 

@@ -30,11 +30,10 @@ impl Side {
         by_reference: bool,
         write: bool,
     ) -> Result<Side, Status> {
-        let own = pointer.domid == domid::SELF;
-        if !by_reference && !own {
+        let owner = named(caller, pointer.domid).ok_or(Status::BadDomain)?;
+        if !by_reference && pointer.domid != domid::SELF {
             return Err(Status::PermissionDenied);
         }
-        let owner = named(caller, pointer.domid).ok_or(Status::BadDomain)?;
         if !by_reference {
             let frame = Mfn::new(pointer.frame);
             take(&owner, frame, write)?;
@@ -63,7 +62,7 @@ fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), Status> {
         patiently(|| validator().take_readable(owner.id, frame))
     };
     taken.map_err(|refusal| match refusal.cause {
-        Cause::TableInUse => Status::PermissionDenied,
+        Cause::TableInUse => Status::GeneralError,
         _ => Status::BadPage,
     })
 }

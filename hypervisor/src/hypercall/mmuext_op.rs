@@ -49,7 +49,9 @@ fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {
         }
         // A plain domain has no device whose memory needs it.
         MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
-        MmuextCmd::SetLdt => Ok(descriptors::set_ldt(vcpu, op.arg1, op.arg2)?),
+        // A count is an `unsigned int` in the ABI's union: Linux leaves in the other half what was
+        // there before.
+        MmuextCmd::SetLdt => Ok(descriptors::set_ldt(vcpu, op.arg1, u64::from(op.arg2 as u32))?),
         MmuextCmd::ClearPage => clear_page(vcpu, mfn),
         MmuextCmd::CopyPage => copy_page(vcpu, mfn, Mfn::new(op.arg2)),
         MmuextCmd::MarkSuper | MmuextCmd::UnmarkSuper => Err(Errno::EOPNOTSUPP.into()),

@@ -53,8 +53,8 @@ pub(super) struct Agree {
     /// What differs by nature: the beginning of the line, the field, and why.
     pub(super) but: &'static [(&'static str, &'static str, &'static str)],
     /// Lines with this first word may stand here only if they stand there as well, whatever
-    /// their numbers are.
-    pub(super) no_more: Option<&'static str>,
+    /// their numbers are, or begin like one of these, each with the reason.
+    pub(super) no_more: Option<(&'static str, &'static [(&'static str, &'static str)])>,
 }
 
 /// A guest of a case.
@@ -358,12 +358,14 @@ impl Agree {
 
     /// No line of the kind that must not stand here alone does.
     fn hold_no_more(&self, here: &[String], there: &[String]) -> Result<(), String> {
-        let Some(word) = self.no_more else { return Ok(()) };
+        let Some((word, known)) = self.no_more else { return Ok(()) };
         let shapes = |lines: &[String]| -> BTreeSet<String> {
             let kind = |line: &&String| line.split(' ').next() == Some(word);
             lines.iter().filter(kind).map(|line| shape(line)).collect()
         };
-        match shapes(here).difference(&shapes(there)).next() {
+        let (here, there) = (shapes(here), shapes(there));
+        let expected = |line: &str| known.iter().any(|(start, _)| line.starts_with(start));
+        match here.difference(&there).find(|line| !expected(line)) {
             Some(line) => Err(format!("only on Pinfold: `{line}`")),
             None => Ok(()),
         }
@@ -401,7 +403,7 @@ mod tests {
     const AGREE: Agree = Agree {
         lines: &["SUM"],
         but: &[("SUM a", "cost", "other machine")],
-        no_more: Some("COMPLAINT"),
+        no_more: Some(("COMPLAINT", &[("COMPLAINT no disk", "it has none")])),
     };
 
     fn held(here: &[&str], there: &[&str]) -> Result<(), String> {
@@ -424,6 +426,7 @@ mod tests {
         let sum = "SUM b";
         let known = "COMPLAINT cpu 1 lock irq 35";
         assert!(held(&[sum, "COMPLAINT cpu 0 lock irq 0x7f"], &[known, sum]).is_ok());
+        assert!(held(&[sum, "COMPLAINT no disk here"], &[sum]).is_ok());
         assert!(held(&[sum], &[known, sum]).is_ok());
         assert!(held(&[sum, "COMPLAINT cpu 0 clock irq 7"], &[known, sum]).is_err());
         assert!(held(&[sum, known], &[sum]).is_err());

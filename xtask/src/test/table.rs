@@ -33,6 +33,7 @@ pub(super) fn all() -> Vec<Case> {
     // but for the differences that its own table lists and gives a reason for.
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
+    cases.extend(grants());
     // Events and time, with Xen as the referee of each result.
     cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
     cases.extend(vcpus());
@@ -68,6 +69,32 @@ fn vcpus() -> Vec<Case> {
             .on_xen()
         })
         .collect()
+}
+
+/// Lending frames: to oneself, with Xen as the referee; to another domain; and to the end of either.
+fn grants() -> Vec<Case> {
+    let guest = || Spec::new("grants");
+    let pair = |granter: &str, borrower: &str| {
+        vec![
+            guest().named("granter").told(&format!("role=granter peer=2 {granter}")),
+            guest().named("borrower").told(&format!("role=borrower peer=1 {borrower}")),
+        ]
+    };
+    vec![
+        Case::new("grants", vec![guest()]),
+        Case::new("grants", vec![guest()]).on_xen(),
+        Case {
+            smp: 2,
+            order: Some(("granter", "borrower")),
+            says: vec!["kept=1 stuck=0"],
+            ..Case::new("granter-ends-first", pair("", "last"))
+        },
+        Case {
+            smp: 2,
+            order: Some(("borrower", "granter")),
+            ..Case::new("borrower-ends-first", pair("last", ""))
+        },
+    ]
 }
 
 fn misfit(wish: &str) -> Spec {
@@ -112,13 +139,29 @@ fn stress() -> Vec<Case> {
     cases
 }
 
-/// Debian's kernel and its test, on Xen: that it passes there is what makes it a measure.
+/// Debian's kernel and its test, on both. On Xen it is the first domain, which has the machine's
+/// devices; here it is a guest like any other.
 fn linux() -> Vec<Case> {
-    let case = |vcpus| Case {
-        limit: 600,
-        ..Case::new(&format!("linux-{vcpus}"), vec![Spec::linux(vcpus)])
+    const AGREE: Agree = Agree {
+        lines: &["STEP", "CORNER"],
+        but: &[("STEP ok boot", "clock", "which clock it chooses depends on what the machine has")],
+        no_more: Some((
+            "COMPLAINT",
+            &[(
+                "COMPLAINT mce: Unable to init MCE device",
+                "machine checks are the first domain's business",
+            )],
+        )),
     };
-    vec![case(1).on_xen(), case(2).on_xen()]
+    [1, 2]
+        .map(|vcpus| Case {
+            limit: 600,
+            deny_aliases: true,
+            deny_refusals: true,
+            agree: Some(AGREE),
+            ..Case::new(&format!("linux-{vcpus}"), vec![Spec::linux(vcpus)])
+        })
+        .into()
 }
 
 /// Several domains: what one does, the others must not notice.

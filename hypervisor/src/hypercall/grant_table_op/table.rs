@@ -3,7 +3,7 @@
 use super::Preempted;
 use crate::domain::vcpu::Vcpu;
 use crate::grant::{self, MAX_FRAMES};
-use crate::memory::guest::GuestPtr;
+use crate::memory::guest::{GuestPtr, is_guest_range};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::grant::{
     GetStatusFrames, GetVersion, QuerySize, SetupTable, Status, SwapGrantRef,
@@ -40,6 +40,10 @@ pub(super) fn setup(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let pointer = GuestPtr::<SetupTable>::new(argument);
     let mut asked = pointer.read()?;
     let count = asked.nr_frames as usize;
+    // The whole list, before anything is done.
+    if !is_guest_range(asked.frame_list, u64::from(asked.nr_frames) * 8) {
+        return Err(Errno::EFAULT);
+    }
     let grants = &vcpu.domain.grants;
     let result =
         own(vcpu, asked.dom).and_then(|()| grants.grow(vcpu.domain.id, count)).and_then(|()| {

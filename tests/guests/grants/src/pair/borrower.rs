@@ -2,7 +2,7 @@
 
 use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
 use crate::bench::{Bench, MAP_RO, MAP_RW, map_at, read, shared, write};
-use crate::calls::{Map, copy, map, unmap};
+use crate::calls::{Map, copy, map, query, unmap};
 use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
@@ -30,7 +30,7 @@ pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
     if !wait_for(window, 3, check) {
         return;
     }
-    check.holds("the peer's event came", events::is_pending(port));
+    check.holds("the peer's event comes", wait(|| events::is_pending(port)));
     not_mine(bench, window, check);
     check.equal("unmap", unmap(handle, window.0), 0);
     check.equal("it is gone", read(window, STEP), None);
@@ -51,11 +51,12 @@ pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
         // With the board mapped.
         return;
     }
-    check.holds("the peer's end", wait(|| map(asked(MAP_RO)) == Err(Status::BadDomain as i16)));
+    let gone = Err(Status::BadDomain as i16);
+    check.holds("the peer's end", wait(|| query(peer) == gone));
     outlived(bench, window, machine, check);
     check.equal("unmap", unmap(handle, window.0), 0);
     check.equal("it is gone", read(window, STEP), None);
-    check.equal("map it", map(asked(MAP_RW)).map(drop), Err(Status::BadDomain as i16));
+    check.equal("map it", map(asked(MAP_RW)).map(drop), gone.map(drop));
     check.refused("connect", event::bind_interdomain(peer, theirs), ESRCH);
 }
 
