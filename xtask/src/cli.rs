@@ -51,7 +51,7 @@ With several guests, --cmdline, --initrd, --vcpus and --guest-mem are given once
 for each guest in their order. The log is also kept in target/runs/.
 
 What is typed, or comes from a pipe, goes to the machine's serial line. On a terminal Ctrl-A X ends
-the run, and Ctrl-A Ctrl-A is one Ctrl-A for the guest.";
+the run, Ctrl-A N gives the keyboard to the next guest, and Ctrl-A Ctrl-A is one Ctrl-A for it.";
 
 const TEST_HELP: &str = "\
 Examples:

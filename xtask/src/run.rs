@@ -105,7 +105,9 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         say::note(attach_line(&plan));
     }
     if keyboard::is_here() {
-        say::note("the keyboard is the guest's; Ctrl-A X ends the run");
+        say::note(
+            "the keyboard is the first guest's; Ctrl-A N: the next one's; Ctrl-A X ends the run",
+        );
     }
     let verdict = match args.on {
         Host::Pinfold => on_pinfold(&plan, args)?,

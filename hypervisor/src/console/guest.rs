@@ -14,6 +14,29 @@ const MAX_LINE: usize = 512;
 /// Typed bytes that wait for the guest to make room.
 const MAX_TYPED: usize = 256;
 
+/// Where in an escape sequence (ECMA-48) a byte is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    None,
+    Begun,
+    Control,
+}
+
+impl Escape {
+    /// Takes a byte; whether it belongs to a sequence.
+    fn take(&mut self, byte: u8) -> bool {
+        let (next, belongs) = match (*self, byte) {
+            (_, 0x1b) => (Escape::Begun, true),
+            (Escape::Begun, b'[') => (Escape::Control, true),
+            (Escape::Control, 0x20..=0x3f) => (Escape::Control, true),
+            (Escape::Begun, 0x20..=0x7e) | (Escape::Control, 0x40..=0x7e) => (Escape::None, true),
+            _ => (Escape::None, false),
+        };
+        *self = next;
+        belongs
+    }
+}
+
 /// The console of one domain.
 #[derive(Debug)]
 pub struct GuestConsole {
@@ -25,6 +48,8 @@ pub struct GuestConsole {
     /// The guest used its ring.
     used: bool,
     typed: ArrayVec<u8, MAX_TYPED>,
+    /// Where in an escape sequence the guest is.
+    escape: Escape,
     /// The log has it that the guest writes nonsense to its ring.
     told: bool,
 }
@@ -39,6 +64,7 @@ impl GuestConsole {
             ring: None,
             used: false,
             typed: ArrayVec::new_const(),
+            escape: Escape::None,
             told: false,
         }
     }
@@ -85,6 +111,11 @@ impl GuestConsole {
     pub fn print(&mut self, bytes: &[u8]) {
         let live = input::has_keyboard(self.domain);
         for &byte in bytes {
+            // Escape sequences can do a lot to a terminal, so only the guest that is typed to may
+            // send them.
+            if self.escape.take(byte) && !live {
+                continue;
+            }
             if byte == b'\n' {
                 self.end_line();
                 continue;
@@ -95,8 +126,7 @@ impl GuestConsole {
             match byte {
                 // Harmless on every terminal.
                 b' '..=b'~' | b'\t' => self.line.push(byte),
-                // What a shell edits its line with, and text that isn't ASCII. Escape sequences
-                // can do a lot to a terminal, so only the guest that is typed to may send them.
+                // What a shell edits its line with, and text that isn't ASCII.
                 0x07 | 0x08 | b'\r' | 0x1b | 0x80.. if live => self.line.push(byte),
                 b'\r' => {}
                 _ => self.line.push(b'?'),

@@ -1,11 +1,13 @@
 //! Which domain has the keyboard, and bringing it what is typed on the serial port.
 //!
 //! Ctrl-A three times in a row gives the keyboard to the next in turn: the domains by number, then
-//! the hypervisor. The guest sees the first two of them, as it would any key.
+//! the hypervisor. Fewer than three go to the guest with the next key, so that it never sees those
+//! that weren't meant for it.
 
 use super::log::record;
 use super::serial;
 use crate::domain::{self, DomainRef};
+use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use pinfold_abi::record::Who;
 use pinfold_validator::DomId;
@@ -19,7 +21,8 @@ const BATCH: usize = 16;
 
 /// Number of the domain that has the keyboard; 0: the hypervisor. The first domain has it first.
 static OWNER: AtomicU16 = AtomicU16::new(1);
-/// [`SWITCH`]es so far. Two CPUs that read the port at once may miscount: then it is pressed again.
+/// [`SWITCH`]es that are kept back. Two CPUs that read the port at once may miscount: then they are
+/// pressed again.
 static PRESSED: AtomicU8 = AtomicU8::new(0);
 
 /// Whether the domain has the keyboard.
@@ -39,13 +42,24 @@ pub fn poll(kick: impl Fn(&DomainRef)) {
         if count == 0 {
             return;
         }
-        let mut rest = &bytes[..count];
-        while let Some(end) = switch_in(rest) {
-            bring(&rest[..end], &kick);
-            rest = &rest[end + 1..];
-            give_to(domain::after(owner().map(|domain| domain.id)));
+        let mut pressed = PRESSED.load(Ordering::Relaxed);
+        let mut keys = ArrayVec::<u8, { BATCH + TIMES as usize }>::new();
+        for &byte in &bytes[..count] {
+            if byte != SWITCH {
+                keys.extend((0..pressed).map(|_| SWITCH));
+                keys.push(byte);
+                pressed = 0;
+            } else if pressed + 1 < TIMES {
+                pressed += 1;
+            } else {
+                bring(&keys, &kick);
+                keys.clear();
+                pressed = 0;
+                give_to(domain::after(owner().map(|domain| domain.id)));
+            }
         }
-        bring(rest, &kick);
+        PRESSED.store(pressed, Ordering::Relaxed);
+        bring(&keys, &kick);
     }
 }
 
@@ -61,17 +75,6 @@ fn bring(bytes: &[u8], kick: &impl Fn(&DomainRef)) {
     if domain.console.lock().type_in(bytes) {
         kick(&domain);
     }
-}
-
-/// The place of the key that completes a switch, if there is one.
-fn switch_in(bytes: &[u8]) -> Option<usize> {
-    let mut pressed = PRESSED.load(Ordering::Relaxed);
-    let found = bytes.iter().position(|&byte| {
-        pressed = if byte == SWITCH { pressed + 1 } else { 0 };
-        pressed == TIMES
-    });
-    PRESSED.store(if found.is_some() { 0 } else { pressed }, Ordering::Relaxed);
-    found
 }
 
 /// The domain that has the keyboard, if it is one that there is.

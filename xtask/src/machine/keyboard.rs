@@ -1,8 +1,9 @@
 //! What a person types goes to the machine's serial line.
 //!
-//! On a terminal every key goes there at once, Ctrl-C too, so one sequence is kept back, the one
-//! that QEMU itself uses: Ctrl-A X ends the run, Ctrl-A Ctrl-A is one Ctrl-A for the guest. From a
-//! pipe or a file, all bytes go there as they are.
+//! On a terminal every key goes there at once, Ctrl-C too, so some sequences are kept back, those
+//! that QEMU itself uses: Ctrl-A X ends the run, Ctrl-A Ctrl-A is one Ctrl-A for the guest. And
+//! Ctrl-A N gives the keyboard to the next guest. From a pipe or a file, all bytes go there as they
+//! are.
 
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp,
@@ -12,6 +13,8 @@ use std::io::{IsTerminal, Read, Write};
 
 /// Ctrl-A.
 const ESCAPE: u8 = 1;
+/// What makes the hypervisor give the keyboard to the next domain: Ctrl-A three times.
+const NEXT_DOMAIN: [u8; 3] = [1; 3];
 
 /// The terminal in the state that gives every key at once. Dropping it gives the old one back.
 pub(super) struct Terminal {
@@ -91,6 +94,10 @@ impl Keys {
                     self.escaped = false;
                     out.push(ESCAPE);
                 }
+                (true, b'n' | b'N') => {
+                    self.escaped = false;
+                    out.extend(NEXT_DOMAIN);
+                }
                 (true, byte) => {
                     self.escaped = false;
                     out.extend([ESCAPE, byte]);
@@ -111,6 +118,7 @@ mod tests {
             (&b"ls\r\x03"[..], &b"ls\r\x03"[..], false),
             (b"a\x01\x01b", b"a\x01b", false),
             (b"a\x01b", b"a\x01b", false),
+            (b"a\x01nb", b"a\x01\x01\x01b", false),
             (b"a\x01Xb", b"a", true),
             (b"\x01\x01x", b"\x01x", false),
         ] {
