@@ -7,12 +7,11 @@
 //! else ends the slice of one that has run for a while.
 
 use super::context;
-use super::ending::{self, Ending};
+use super::ending;
 use super::vcpu::{RunState, Vcpu};
 use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
 use crate::arch::{entry, ipi};
 use crate::console;
-use crate::console::log::record;
 use crate::sync::Mutex;
 use crate::time::{clock, timers};
 use crate::trap::{self, Next, bounce};
@@ -165,6 +164,8 @@ fn run_slice(vcpu: &mut Vcpu) {
     }
     BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
     timers::begin_slice(SLICE_US);
+    // What changed before it was loaded is looked at before it runs.
+    percpu::call_attention(cpu_number());
     // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
     // comes with a call for attention.
     while !percpu::take_attention() || must_go_on(vcpu) {
@@ -187,6 +188,10 @@ fn must_go_on(vcpu: &mut Vcpu) -> bool {
     ipi::safe_point();
     // The record of events may have moved.
     vcpu.info = vcpu.seat().info();
+    if vcpu.seat().take_nmi() {
+        let result = bounce::nmi(vcpu);
+        trap::finish(vcpu, result);
+    }
     !vcpu.domain.ending.is_completed()
         && vcpu.state == RunState::Runnable
         && !vcpu.seat().is_down_wanted()
@@ -223,11 +228,7 @@ fn nothing_can_come() -> bool {
         return false;
     }
     for domain in super::all() {
-        let why = "blocked for ever: no event source is left that could wake it";
-        if !domain.ending.is_completed() {
-            record!(domain.who(), CRASH, "name={:?} reason=\"{why}\"", domain.name);
-            domain.end(Ending::Crash(why));
-        }
+        domain.destroy("blocked for ever: no event source is left that could wake it");
     }
     true
 }

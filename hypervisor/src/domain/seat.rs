@@ -44,6 +44,8 @@ pub struct Seat {
     info_frame: Mutex<Option<Mfn>>,
     /// Somebody wants it down.
     down_wanted: AtomicBool,
+    /// A non-maskable interrupt was sent and not delivered.
+    nmi: AtomicBool,
     /// Somebody initialises it, or did.
     claimed: AtomicBool,
     /// Its state, wherever it is, for the audit.
@@ -61,6 +63,7 @@ impl Seat {
             info: AtomicU64::new(InfoRef::legacy(shared_info, id).to_bits()),
             info_frame: Mutex::new(None),
             down_wanted: AtomicBool::new(false),
+            nmi: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             state: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -181,6 +184,23 @@ impl Seat {
     #[inline]
     pub fn is_down_wanted(&self) -> bool {
         self.down_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Sends a non-maskable interrupt: several that weren't delivered count as one.
+    pub fn send_nmi(&self) {
+        // SeqCst: set before the look at where the vCPU is.
+        self.nmi.store(true, Ordering::SeqCst);
+        self.poke();
+    }
+
+    /// Whether a non-maskable interrupt waits.
+    pub fn has_nmi(&self) -> bool {
+        self.nmi.load(Ordering::SeqCst)
+    }
+
+    /// Takes a non-maskable interrupt for delivery.
+    pub fn take_nmi(&self) -> bool {
+        self.nmi.swap(false, Ordering::SeqCst)
     }
 
     /// Something changed for this vCPU: wakes it, if it waited for that, or interrupts its guest,

@@ -49,6 +49,10 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
             Outcome::Done(Errno::EINVAL.as_result())
         }
         VCPUOP_REGISTER_VCPU_INFO => register_info(vcpu, seat, argument).into(),
+        VCPUOP_SEND_NMI => {
+            seat.send_nmi();
+            Outcome::Done(0)
+        }
         VCPUOP_GET_PHYSID => Outcome::Done(Errno::EINVAL.as_result()),
         VCPUOP_REGISTER_TIME_AREA => register_time(vcpu, seat, argument).into(),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
