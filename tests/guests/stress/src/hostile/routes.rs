@@ -1,7 +1,7 @@
 //! A writable mapping of a live table, by each route there is.
 
 use super::check::{Check, Expect};
-use pinfold_abi::errno::Errno::{EBUSY, EFAULT, EINVAL, ENOSYS};
+use pinfold_abi::errno::Errno::{EBUSY, EFAULT, EINVAL};
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::memory::{self, Reservation};
 use pinfold_abi::mmu::{
