@@ -68,7 +68,7 @@ fn vcpus() -> Vec<Case> {
             vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
         )
     };
-    [(2, 2, "rounds=400 stale"), (2, 4, "rounds=100"), (1, 3, "rounds=100")]
+    [(2, 2, "rounds=150 stale"), (2, 4, "rounds=60"), (1, 3, "rounds=60")]
         .into_iter()
         .flat_map(|which| [case(which), case(which).on_xen()])
         .collect()
