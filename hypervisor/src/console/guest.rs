@@ -45,8 +45,10 @@ pub struct GuestConsole {
     /// Bytes of the line that were written to the port.
     shown: usize,
     ring: Option<Mfn>,
-    /// The guest used its ring.
-    used: bool,
+    /// The guest used its ring. Until it does, what is typed waits: it may ask by hypercall.
+    uses_ring: bool,
+    /// The guest asked by hypercall for what is typed.
+    asks: bool,
     typed: ArrayVec<u8, MAX_TYPED>,
     /// Where in an escape sequence the guest is.
     escape: Escape,
@@ -62,7 +64,8 @@ impl GuestConsole {
             line: ArrayVec::new_const(),
             shown: 0,
             ring: None,
-            used: false,
+            uses_ring: false,
+            asks: false,
             typed: ArrayVec::new_const(),
             escape: Escape::None,
             told: false,
@@ -84,16 +87,16 @@ impl GuestConsole {
     /// Takes the last words, ends the line, and lets go of the ring. Before the domain's frames
     /// are freed.
     pub fn close(&mut self) {
-        self.service();
+        self.serve_ring();
         if !self.line.is_empty() {
             self.end_line();
         }
         self.forget_ring();
     }
 
-    /// Whether the guest used its ring.
-    pub fn is_used(&self) -> bool {
-        self.used
+    /// Whether the guest may wait for what is typed.
+    pub fn takes_input(&self) -> bool {
+        self.uses_ring || self.asks
     }
 
     fn forget_ring(&mut self) {
@@ -167,8 +170,12 @@ impl GuestConsole {
     /// ring has changed, so that the guest must be told. To be called when it sends on its
     /// console's port, at once: it waits in a loop while the ring is full.
     pub fn service(&mut self) -> bool {
+        self.uses_ring = true;
+        self.serve_ring()
+    }
+
+    fn serve_ring(&mut self) -> bool {
         let Some(frame) = self.ring else { return false };
-        self.used = true;
         // The bytes are shown as they come; a ring's worth bounds the time.
         let printed = ring::drain(frame, &mut |bytes: &[u8]| self.print(bytes));
         let brought = ring::offer(frame, &self.typed);
@@ -193,12 +200,13 @@ impl GuestConsole {
     pub fn type_in(&mut self, bytes: &[u8]) -> bool {
         let room = self.typed.remaining_capacity();
         self.typed.extend(bytes.iter().copied().take(room));
-        self.service()
+        self.uses_ring && self.serve_ring()
     }
 
     /// Takes what was typed, for a guest that asks by hypercall; a guest with a ring finds it
     /// there. Returns how many bytes.
     pub fn read(&mut self, to: &mut [u8]) -> usize {
+        self.asks = true;
         let count = to.len().min(self.typed.len());
         for (to, byte) in to.iter_mut().zip(self.typed.drain(..count)) {
             *to = byte;

@@ -26,7 +26,7 @@ use crate::event::ports;
 
 /// Whether something could be typed that a guest waits for.
 pub fn takes_input() -> bool {
-    domain::all().iter().any(|domain| domain.console.lock().is_used())
+    domain::all().iter().any(|domain| domain.console.lock().takes_input())
 }
 
 /// A guest says that its console's ring has something new: what it printed is shown, and the room

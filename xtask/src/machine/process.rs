@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub(crate) enum Input {
     Nothing,
     /// What this tool gets on its standard input.
     Stdin,
+    /// What the watcher of the lines types.
+    Watcher,
 }
 
 /// What the watcher of a line wants.
@@ -40,6 +42,8 @@ pub(crate) enum Watch {
     /// Go on, and from here copy every byte to standard output as it comes: somebody is typing,
     /// and a prompt does not end its line.
     Live,
+    /// Go on, and type this ([`Input::Watcher`]).
+    Type(&'static str),
     /// This line was the last one of interest: end QEMU.
     Enough,
 }
@@ -68,6 +72,8 @@ enum Event {
 struct Output<'a, W> {
     log: BufWriter<File>,
     lines: Lines,
+    /// Where the watcher types.
+    keys: Option<ChildStdin>,
     live: bool,
     enough: bool,
     watch: &'a mut W,
@@ -80,13 +86,16 @@ impl<W: FnMut(&str) -> Watch> Output<'_, W> {
             if self.live {
                 out.write_all(&[*byte])?;
             }
-            let (log, live, enough, watch) =
-                (&mut self.log, &mut self.live, &mut self.enough, &mut self.watch);
-            self.lines.push(&[*byte], |line| {
+            let Output { log, lines, keys, live, enough, watch } = self;
+            lines.push(&[*byte], |line| {
                 let _ = writeln!(log, "{line}");
                 match watch(&line) {
                     Watch::On => {}
                     Watch::Live => *live = true,
+                    // QEMU that has ended takes no keys, which is told by its end.
+                    Watch::Type(text) => {
+                        let _ = keys.as_mut().map(|keys| keys.write_all(text.as_bytes()));
+                    }
                     Watch::Enough => *enough = true,
                 }
             });
@@ -123,12 +132,13 @@ pub(crate) fn run(
         File::create(log).with_context(|| format!("cannot write {}", log.display()))?,
     );
     let lines = Lines::default();
-    let mut output = Output { log, lines, live: false, enough: false, watch: &mut watch };
-    qemu.stdin(if input == Input::Stdin { Stdio::piped() } else { Stdio::null() });
+    qemu.stdin(if input == Input::Nothing { Stdio::null() } else { Stdio::piped() });
     qemu.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(qemu.spawn().context("cannot start QEMU")?);
     let mut serial = child.0.stdout.take().context("QEMU has no output")?;
     let mut errors = child.0.stderr.take().context("QEMU has no error output")?;
+    let keys = if input == Input::Watcher { child.0.stdin.take() } else { None };
+    let mut output = Output { log, lines, keys, live: false, enough: false, watch: &mut watch };
 
     let errors = std::thread::spawn(move || {
         let mut text = String::new();
@@ -198,9 +208,13 @@ mod tests {
         command.args(["-c", script]);
         let mut seen = Vec::new();
         let ended =
-            run(command, &log, Some(Duration::from_millis(limit)), Input::Nothing, |line| {
+            run(command, &log, Some(Duration::from_millis(limit)), Input::Watcher, |line| {
                 seen.push(line.to_owned());
-                if line == stop { Watch::Enough } else { Watch::On }
+                match line {
+                    "type" => Watch::Type("typed\n"),
+                    line if line == stop => Watch::Enough,
+                    _ => Watch::On,
+                }
             })
             .unwrap();
         let text = std::fs::read_to_string(&log).unwrap();
@@ -221,6 +235,13 @@ mod tests {
         let (ended, seen, _) = shell("printf half; exec sleep 30", 300, "-");
         assert_eq!(ended, Ended::TimedOut);
         assert_eq!(seen, ["half"]);
+    }
+
+    #[test]
+    fn the_watcher_can_type() {
+        let (ended, seen, _) = shell("echo type; read line; echo got $line", 20_000, "-");
+        assert_eq!(ended, Ended::Exited(Some(0), String::new()));
+        assert_eq!(seen, ["type", "got typed"]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) struct Case {
     pub(super) agree: Option<Agree>,
     /// Texts that the log must hold, each on some line.
     pub(super) says: Vec<&'static str>,
+    /// What is typed, each when a line has a text, one after the other.
+    pub(super) types: Vec<(&'static str, &'static str)>,
 }
 
 /// What a guest must print alike on both hypervisors.
@@ -203,6 +205,7 @@ impl Case {
             order: None,
             agree: None,
             says: Vec::new(),
+            types: Vec::new(),
         }
     }
 
@@ -250,7 +253,7 @@ impl Case {
             },
             guests,
             limit: Some(Duration::from_secs(self.limit)),
-            input: Input::Nothing,
+            input: if self.types.is_empty() { Input::Nothing } else { Input::Watcher },
             dir: dir.to_path_buf(),
         };
         let mut missing = self.says.clone();
@@ -262,10 +265,12 @@ impl Case {
         match on {
             Host::Pinfold => {
                 let mut facts = verdict::pinfold::Facts::default();
+                let mut to_type = self.types.iter().peekable();
                 let done = start(&plan, |line| {
                     seen(line);
                     facts.line(line);
-                    Watch::On
+                    let next = to_type.next_if(|(text, _)| line.contains(text));
+                    next.map_or(Watch::On, |(_, keys)| Watch::Type(keys))
                 })
                 .map_err(|error| format!("{error:#}"))?;
                 self.hold_pinfold(&facts, &done.ended)?;

@@ -34,6 +34,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     cases.extend(grants());
+    cases.push(keyboard());
     // Events and time, with Xen as the referee of each result.
     cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
     cases.push(Case::new("events", vec![Spec::new("events")]));
@@ -91,6 +92,33 @@ fn destroyed() -> Vec<Case> {
             )
         })
         .collect()
+}
+
+/// Two guests behind one keyboard, each with a prompt that has no line end.
+fn keyboard() -> Case {
+    let guest = |name: &str, words: &str| Spec::new("console").named(name).told(words);
+    // Ctrl-A three times: the next guest's turn.
+    let types = vec![
+        ("ready for alpha", "alpha\r"),
+        ("heard alpha", "\x01\x01\x01beta\r"),
+        // It has ended, and the keyboard goes on by itself.
+        ("INPUT to=d1", "gax\x7fmma\r"),
+    ];
+    Case {
+        types,
+        says: vec![
+            "d1 | what? alpha",
+            "hv INPUT to=d2 name=\"second\"",
+            "d2 | what? beta",
+            "hv INPUT to=d1 name=\"first\"",
+            "d1 | what? gax mma",
+            "d1 wrote over its ring",
+            "d2 wrote over its ring",
+            "d1 | line 199 of 200",
+        ],
+        order: Some(("second", "first")),
+        ..Case::new("keyboard", vec![guest("first", "alpha gamma"), guest("second", "beta")])
+    }
 }
 
 /// Lending frames: to oneself, with Xen as the referee; to another domain; and to the end of either.
