@@ -26,6 +26,8 @@ pub(crate) struct Guest {
     pub(crate) vcpus: u32,
     /// Its memory.
     pub(crate) memory: Size,
+    /// Milliseconds after which Pinfold destroys it.
+    pub(crate) lifetime_ms: Option<u32>,
 }
 
 impl Guest {
@@ -38,6 +40,7 @@ impl Guest {
             cmdline: String::new(),
             vcpus: 1,
             memory: DEFAULT_MEMORY,
+            lifetime_ms: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
             cmdline: guest.cmdline.clone(),
             memory: guest.memory,
             vcpus: guest.vcpus,
+            lifetime_ms: guest.lifetime_ms,
         });
     }
     let manifest = Manifest { exit, log: LogLevel::Info, domains }.to_toml()?;

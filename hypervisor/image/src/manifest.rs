@@ -14,6 +14,7 @@
 //! cmdline = "rounds=100 seed=7"  # optional
 //! memory = "64M"                 # or a number of bytes
 //! vcpus = 1                      # optional
+//! lifetime-ms = 5000             # optional: destroyed by then, whatever it does
 //! ```
 
 use crate::size::Size;
@@ -111,6 +112,9 @@ pub struct DomainConfig {
     /// Its virtual processors.
     #[serde(default = "one")]
     pub vcpus: u32,
+    /// Milliseconds that it may run: then it is destroyed, in the middle of whatever it does.
+    #[serde(default, rename = "lifetime-ms", skip_serializing_if = "Option::is_none")]
+    pub lifetime_ms: Option<u32>,
 }
 
 impl DomainConfig {

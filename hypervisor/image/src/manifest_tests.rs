@@ -47,6 +47,7 @@ fn a_whole_manifest_is_read() {
             cmdline: "rounds=100 seed=7".into(),
             memory: Size(64 << 20),
             vcpus: 2,
+            lifetime_ms: None,
         }
     );
     assert_eq!(manifest.domains[1].pages(), 2048);

@@ -36,17 +36,31 @@ pub fn attend() {
 }
 
 /// Has several processors drop all translations of guests, and returns when they have.
+#[inline]
 pub fn flush(cpus: CpuSet) {
     let own = cpu_number();
+    let others = cpus.without(own);
+    if others.is_empty() {
+        if cpus.contains(own) {
+            tlb::flush_local();
+        }
+    } else {
+        flush_others(others, cpus.contains(own));
+    }
+}
+
+/// The others are asked first, so that they flush while this one does.
+#[cold]
+fn flush_others(others: CpuSet, and_own: bool) {
     let mut tickets = [0u64; MAX_CPUS];
-    for cpu in cpus.iter().filter(|&cpu| cpu != own) {
+    for cpu in others.iter() {
         tickets[cpu] = FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst) + 1;
         apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
     }
-    if cpus.contains(own) {
+    if and_own {
         tlb::flush_local();
     }
-    for cpu in cpus.iter().filter(|&cpu| cpu != own) {
+    for cpu in others.iter() {
         while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {
             attend();
             core::hint::spin_loop();
@@ -56,6 +70,7 @@ pub fn flush(cpus: CpuSet) {
 
 /// Takes a processor out of its guest or its sleep: there is something new for it to see.
 pub fn kick(cpu: usize) {
+    percpu::call_attention(cpu);
     if cpu != cpu_number() {
         apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
     }

@@ -8,7 +8,7 @@ use crate::boot::paging;
 use crate::memory::layout;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use pinfold_validator::CpuSet;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
@@ -53,6 +53,8 @@ pub struct PerCpu {
     scratch: UnsafeCell<u64>,
     /// Number of the processor, from 0 in the order in which they started.
     number: usize,
+    /// Something may have changed for the vCPU that runs here: see [`take_attention`].
+    attention: AtomicBool,
     /// Physical address of the GDT page.
     gdt_physical: u64,
     /// Task state segment: the stacks the processor switches to.
@@ -156,6 +158,23 @@ pub fn cpu_number() -> usize {
         );
     }
     number
+}
+
+/// Whether somebody called for this processor's attention since the last time. Whoever changes what
+/// the way back to the guest depends on calls ([`super::ipi::kick`]), so that one byte tells on
+/// every way back that all is as it was.
+#[inline]
+pub fn take_attention() -> bool {
+    let attention = &this().attention;
+    // Acquire: what was changed before the call is seen after it.
+    attention.load(Ordering::Acquire) && attention.swap(false, Ordering::Acquire)
+}
+
+/// Calls for a processor's attention. It has been set up.
+pub fn call_attention(number: usize) {
+    let record = layout::cpu_record(number) as *const PerCpu;
+    // SAFETY: records of processors that were set up live for ever; the field is atomic.
+    unsafe { (*record).attention.store(true, Ordering::Release) };
 }
 
 /// Processors that can take part, at most.

@@ -22,6 +22,8 @@ use crate::grant::GrantState;
 use crate::machine;
 use crate::memory::report::RateLimit;
 use crate::sync::Mutex;
+use crate::time::clock;
+use crate::time::timers::{self, Kind};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -124,6 +126,14 @@ impl Domain {
         }
     }
 
+    /// Ends the domain from outside, whatever its vCPUs do now.
+    pub fn destroy(&self, why: &'static str) {
+        if !self.ending.is_completed() {
+            record!(self.who(), CRASH, "name={:?} reason=\"{why}\"", self.name);
+            self.end(Ending::Crash(why));
+        }
+    }
+
     /// A port became pending: vCPUs that poll may want it.
     pub fn poke_pollers(&self) {
         // SeqCst: a poller counts itself first and looks at the ports then.
@@ -150,11 +160,11 @@ pub fn start_all(boot: &Machine) -> ! {
         machine::set_exit_port(exit_port);
     }
     log::set_max_level(manifest.log.into());
-    let mut built: Vec<DomainRef> = Vec::new();
+    let mut built: Vec<(DomainRef, Option<u32>)> = Vec::new();
     for (index, config) in manifest.domains.iter().enumerate() {
         let id = DomId::new(index as u16 + 1);
         match builder::build(id, config, &archive) {
-            Ok(domain) => built.push(domain),
+            Ok(domain) => built.push((domain, config.lifetime_ms)),
             Err(error) => {
                 record!(
                     Who::Domain(id.get()),
@@ -170,7 +180,11 @@ pub fn start_all(boot: &Machine) -> ! {
         ending::finish();
     }
     ending::expect(built.len());
-    for domain in &built {
+    for (domain, lifetime_ms) in &built {
+        if let Some(ms) = *lifetime_ms {
+            let end = clock::now_ns() + u64::from(ms) * 1_000_000;
+            timers::arm(domain, 0, Kind::Lifetime, end, 0);
+        }
         domain.seats[0].bring_up();
     }
     drop(built);

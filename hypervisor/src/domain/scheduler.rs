@@ -1,18 +1,19 @@
-//! Which vCPU runs where: one queue, from which every processor takes the next, for a slice each,
-//! so that none can starve another.
+//! Which vCPU runs where: every processor takes the next from a common queue, for a slice each, so
+//! that none can starve another.
 //!
-//! A processor prefers a vCPU that it ran last, if that isn't far behind in the queue; a vCPU that
-//! wakes interrupts a processor that sleeps, if one does.
+//! Those that wake go before those that used up their slice, as they have something to answer; but
+//! not every time, or a few that wake often could keep the others out. A processor prefers a vCPU
+//! that it ran last, if that isn't far behind. A vCPU that wakes calls a processor that sleeps, or
+//! else ends the slice of one that has run for a while.
 
 use super::context;
-use super::ending::{self, Ending};
+use super::ending;
 use super::vcpu::{RunState, Vcpu};
-use crate::arch::percpu::{self, cpu_number};
+use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
 use crate::arch::{entry, ipi};
 use crate::console;
-use crate::console::log::record;
 use crate::sync::Mutex;
-use crate::time::timers;
+use crate::time::{clock, timers};
 use crate::trap::{self, Next, bounce};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -24,8 +25,47 @@ const SLICE_US: u64 = 10_000;
 /// How far back in the queue a processor looks for a vCPU that it ran last.
 const AFFINITY_DEPTH: usize = 4;
 
+/// Of so many turns one goes to who used up a slice, even if others woke.
+const FAIR_TURN: u32 = 4;
+/// Nanoseconds that a vCPU may run before one that wakes takes its place.
+const UNDISTURBED_NS: u64 = 1_000_000;
+
+/// Why a vCPU is put in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// What it waited for came.
+    Woken,
+    /// It ran, and would run on.
+    Spent,
+}
+
 /// vCPUs that wait for a processor.
-static QUEUE: Mutex<VecDeque<Box<Vcpu>>> = Mutex::new(VecDeque::new());
+struct Queue {
+    woken: VecDeque<Box<Vcpu>>,
+    spent: VecDeque<Box<Vcpu>>,
+    turns: u32,
+}
+
+impl Queue {
+    fn take(&mut self, cpu: usize) -> Option<Box<Vcpu>> {
+        self.turns = self.turns.wrapping_add(1);
+        let fair = self.turns.is_multiple_of(FAIR_TURN) && !self.spent.is_empty();
+        let list = if fair || self.woken.is_empty() { &mut self.spent } else { &mut self.woken };
+        let own = list.iter().take(AFFINITY_DEPTH).position(|vcpu| vcpu.last_cpu == cpu);
+        list.remove(own.unwrap_or(0))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.woken.is_empty() && self.spent.is_empty()
+    }
+}
+
+static QUEUE: Mutex<Queue> =
+    Mutex::new(Queue { woken: VecDeque::new(), spent: VecDeque::new(), turns: 0 });
+/// When the vCPU that runs on each processor began to.
+static BEGAN: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
+/// Processors whose vCPU is to make room, as bits.
+static DISTURBED: AtomicU64 = AtomicU64::new(0);
 /// Processors that sleep, as bits.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 /// vCPUs that are queued or running.
@@ -33,27 +73,51 @@ static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes room for so many vCPUs more, before they run.
 pub fn reserve(vcpus: usize) {
-    QUEUE.lock().reserve(vcpus);
+    let mut queue = QUEUE.lock();
+    queue.woken.reserve(vcpus);
+    queue.spent.reserve(vcpus);
 }
 
 /// Puts a vCPU in the queue. Called by its seat.
-pub fn enqueue(vcpu: Box<Vcpu>) {
+pub fn enqueue(vcpu: Box<Vcpu>, arrival: Arrival) {
     let last_cpu = vcpu.last_cpu;
     ACTIVE.fetch_add(1, Ordering::Relaxed);
-    QUEUE.lock().push_back(vcpu);
+    match arrival {
+        Arrival::Woken => QUEUE.lock().woken.push_back(vcpu),
+        Arrival::Spent => QUEUE.lock().spent.push_back(vcpu),
+    }
     // SeqCst: the queue first, then the sleepers; a processor does it the other way round.
     let idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)).without(cpu_number());
     let chosen = if idle.contains(last_cpu) { Some(last_cpu) } else { idle.iter().next() };
+    match chosen {
+        Some(cpu) => ipi::kick(cpu),
+        None if arrival == Arrival::Woken => disturb(last_cpu),
+        None => {}
+    }
+}
+
+/// Ends the slice of a vCPU that has run for a while: on the processor that the woken one knows,
+/// or on this one.
+fn disturb(last_cpu: usize) {
+    let now = clock::now_ns();
+    let ran = |cpu: usize| now.saturating_sub(BEGAN[cpu].load(Ordering::Relaxed));
+    let chosen = [last_cpu, cpu_number()].into_iter().find(|&cpu| ran(cpu) > UNDISTURBED_NS);
     if let Some(cpu) = chosen {
+        DISTURBED.fetch_or(1 << cpu, Ordering::Relaxed);
+        // The own one looks at its next timer interrupt.
         ipi::kick(cpu);
     }
 }
 
+/// Whether this processor's vCPU is to make room for one that woke.
+pub fn is_disturbed() -> bool {
+    DISTURBED.load(Ordering::Relaxed) & 1 << cpu_number() != 0
+}
+
 fn next() -> Option<Box<Vcpu>> {
     let own = cpu_number();
-    let mut queue = QUEUE.lock();
-    let mine = queue.iter().take(AFFINITY_DEPTH).position(|vcpu| vcpu.last_cpu == own);
-    queue.remove(mine.unwrap_or(0))
+    DISTURBED.fetch_and(!(1 << own), Ordering::Relaxed);
+    QUEUE.lock().take(own)
 }
 
 /// Runs vCPUs for as long as the machine runs.
@@ -98,8 +162,13 @@ fn run_slice(vcpu: &mut Vcpu) {
         let result = bounce::failsafe(vcpu, selectors);
         trap::finish(vcpu, result);
     }
+    BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
     timers::begin_slice(SLICE_US);
-    while must_go_on(vcpu) {
+    // What changed before it was loaded is looked at before it runs.
+    percpu::call_attention(cpu_number());
+    // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
+    // comes with a call for attention.
+    while !percpu::take_attention() || must_go_on(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
             break;
         }
@@ -114,8 +183,15 @@ fn run_slice(vcpu: &mut Vcpu) {
     context::unload(vcpu);
 }
 
+#[cold]
 fn must_go_on(vcpu: &mut Vcpu) -> bool {
     ipi::safe_point();
+    // The record of events may have moved.
+    vcpu.info = vcpu.seat().info();
+    if vcpu.seat().take_nmi() {
+        let result = bounce::nmi(vcpu);
+        trap::finish(vcpu, result);
+    }
     !vcpu.domain.ending.is_completed()
         && vcpu.state == RunState::Runnable
         && !vcpu.seat().is_down_wanted()
@@ -152,11 +228,7 @@ fn nothing_can_come() -> bool {
         return false;
     }
     for domain in super::all() {
-        let why = "blocked for ever: no event source is left that could wake it";
-        if !domain.ending.is_completed() {
-            record!(domain.who(), CRASH, "name={:?} reason=\"{why}\"", domain.name);
-            domain.end(Ending::Crash(why));
-        }
+        domain.destroy("blocked for ever: no event source is left that could wake it");
     }
     true
 }

@@ -4,7 +4,7 @@
 //! run queue, or the seat, while it waits or is down. Everyone else meets the seat.
 
 use super::runstate::{Runstate, State};
-use super::scheduler;
+use super::scheduler::{self, Arrival};
 use super::vcpu::{RunState, Vcpu};
 use super::vcpu_info::InfoRef;
 use crate::arch::ipi;
@@ -44,6 +44,8 @@ pub struct Seat {
     info_frame: Mutex<Option<Mfn>>,
     /// Somebody wants it down.
     down_wanted: AtomicBool,
+    /// A non-maskable interrupt was sent and not delivered.
+    nmi: AtomicBool,
     /// Somebody initialises it, or did.
     claimed: AtomicBool,
     /// Its state, wherever it is, for the audit.
@@ -61,6 +63,7 @@ impl Seat {
             info: AtomicU64::new(InfoRef::legacy(shared_info, id).to_bits()),
             info_frame: Mutex::new(None),
             down_wanted: AtomicBool::new(false),
+            nmi: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
             state: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -147,7 +150,7 @@ impl Seat {
         let mut place = self.place.lock();
         self.down_wanted.store(false, Ordering::Relaxed);
         match core::mem::replace(&mut *place, Place::Queued) {
-            Place::Down(vcpu) => self.enqueue(vcpu),
+            Place::Down(vcpu) => self.enqueue(vcpu, Arrival::Woken),
             Place::Nowhere => {
                 *place = Place::Nowhere;
                 return false;
@@ -181,6 +184,23 @@ impl Seat {
     #[inline]
     pub fn is_down_wanted(&self) -> bool {
         self.down_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Sends a non-maskable interrupt: several that weren't delivered count as one.
+    pub fn send_nmi(&self) {
+        // SeqCst: set before the look at where the vCPU is.
+        self.nmi.store(true, Ordering::SeqCst);
+        self.poke();
+    }
+
+    /// Whether a non-maskable interrupt waits.
+    pub fn has_nmi(&self) -> bool {
+        self.nmi.load(Ordering::SeqCst)
+    }
+
+    /// Takes a non-maskable interrupt for delivery.
+    pub fn take_nmi(&self) -> bool {
+        self.nmi.swap(false, Ordering::SeqCst)
     }
 
     /// Something changed for this vCPU: wakes it, if it waited for that, or interrupts its guest,
@@ -217,15 +237,15 @@ impl Seat {
 
     fn wake(&self, place: &mut Place) {
         match core::mem::replace(place, Place::Queued) {
-            Place::Waiting(vcpu) | Place::Down(vcpu) => self.enqueue(vcpu),
+            Place::Waiting(vcpu) | Place::Down(vcpu) => self.enqueue(vcpu, Arrival::Woken),
             other => *place = other,
         }
     }
 
-    fn enqueue(&self, mut vcpu: Box<Vcpu>) {
+    fn enqueue(&self, mut vcpu: Box<Vcpu>, arrival: Arrival) {
         vcpu.stop_waiting();
         self.runstate.lock().enter(State::Runnable);
-        scheduler::enqueue(vcpu);
+        scheduler::enqueue(vcpu, arrival);
     }
 
     /// A processor took the vCPU from the run queue.
@@ -246,7 +266,7 @@ impl Seat {
             *place = Place::Waiting(vcpu);
         } else {
             *place = Place::Queued;
-            self.enqueue(vcpu);
+            self.enqueue(vcpu, Arrival::Spent);
         }
     }
 

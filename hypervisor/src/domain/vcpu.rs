@@ -189,6 +189,9 @@ impl Vcpu {
         let info = self.seat().info();
         // SeqCst: whoever raises an event sets these first and looks for sleepers then.
         let pending = info.upcall_pending().load(Ordering::SeqCst) != 0;
+        if self.seat().has_nmi() && self.state != RunState::Down {
+            return true;
+        }
         match self.state {
             RunState::Runnable => true,
             RunState::Blocked => pending,

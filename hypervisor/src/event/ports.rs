@@ -79,6 +79,14 @@ impl Ports {
         Ok(number as u32)
     }
 
+    /// Raises an event on a port of the domain whose ports these are. They are locked meanwhile,
+    /// so the domain can't be at its end ([`reset`] was not yet there) and has its shared page.
+    fn raise(&self, domain: &Domain, port: u32) {
+        if let Ok(found) = self.get(port) {
+            raise_port(domain, port, found.vcpu);
+        }
+    }
+
     fn bound_virq(&self, virq: u32, vcpu: u16) -> Option<u32> {
         let bound =
             |port: &Port| port.end == End::Virq(virq) && (port.vcpu == vcpu || !is_per_vcpu(virq));
@@ -142,7 +150,7 @@ pub fn bind_ipi(domain: &Domain, vcpu: u32) -> Result<u32, Errno> {
 /// ESRCH for a domain there is not, EINVAL if the port isn't offered to the caller, ENOSPC if all
 /// are in use.
 pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Result<u32, Errno> {
-    let local = if remote == domain.id {
+    if remote == domain.id {
         let mut ports = domain.ports.lock();
         let port = ports.get(remote_port)?;
         if port.end != End::Unbound(domain.id) {
@@ -150,7 +158,8 @@ pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Res
         }
         let local = ports.allocate(End::Port(domain.id, remote_port), 0)?;
         ports.list[remote_port as usize].end = End::Port(domain.id, local);
-        local
+        start_pending(&ports, domain, local);
+        Ok(local)
     } else {
         let other = domain::find(remote).ok_or(Errno::ESRCH)?;
         // Two domains may bind to each other at once: the lower number is locked first.
@@ -168,12 +177,15 @@ pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Res
         }
         let local = own.allocate(End::Port(remote, remote_port), 0)?;
         others.list[remote_port as usize].end = End::Port(domain.id, local);
-        local
-    };
-    domain.shared_page.clear_pending(local);
-    // What the other end sent before is not lost: the new port starts pending.
-    raise_port(domain, local, 0);
-    Ok(local)
+        start_pending(&own, domain, local);
+        Ok(local)
+    }
+}
+
+/// What the other end sent before is not lost: the new port starts pending.
+fn start_pending(ports: &Ports, domain: &Domain, port: u32) {
+    domain.shared_page.clear_pending(port);
+    ports.raise(domain, port);
 }
 
 /// Gives a port up; the other end becomes unbound.
@@ -230,26 +242,30 @@ pub enum Sent {
 /// # Errors
 /// EINVAL if there is no such port, or its events don't come from the guest.
 pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
-    let found = domain.ports.lock().get(port)?;
-    match found.end {
-        End::Port(remote, remote_port) if remote == domain.id => {
-            let target = domain.ports.lock().get(remote_port)?;
-            raise_port(domain, remote_port, target.vcpu);
-        }
-        End::Port(remote, remote_port) => {
-            let Some(other) = domain::find(remote) else { return Ok(Sent::Done) };
-            let target = other.ports.lock().get(remote_port);
-            // The other end may have been closed since.
-            if let Ok(target) = target
-                && target.end == End::Port(domain.id, port)
-            {
-                raise_port(&other, remote_port, target.vcpu);
+    let remote = {
+        let ports = domain.ports.lock();
+        match ports.get(port)?.end {
+            End::Port(remote, remote_port) if remote != domain.id => (remote, remote_port),
+            End::Port(_, own_port) => {
+                ports.raise(domain, own_port);
+                return Ok(Sent::Done);
             }
+            End::Ipi => {
+                ports.raise(domain, port);
+                return Ok(Sent::Done);
+            }
+            End::Unbound(_) => return Ok(Sent::Done),
+            End::Console => return Ok(Sent::Console),
+            End::Virq(_) | End::Free => return Err(Errno::EINVAL),
         }
-        End::Ipi => raise_port(domain, port, found.vcpu),
-        End::Unbound(_) => {}
-        End::Console => return Ok(Sent::Console),
-        End::Virq(_) | End::Free => return Err(Errno::EINVAL),
+    };
+    let (remote, remote_port) = remote;
+    if let Some(other) = domain::find(remote) {
+        let ports = other.ports.lock();
+        // The other end may have been closed since.
+        if ports.get(remote_port).is_ok_and(|found| found.end == End::Port(domain.id, port)) {
+            ports.raise(&other, remote_port);
+        }
     }
     Ok(Sent::Done)
 }
@@ -291,7 +307,8 @@ pub fn unmask(domain: &Domain, port: u32) -> Result<(), Errno> {
     if port >= PORTS {
         return Err(Errno::EINVAL);
     }
-    let vcpu = domain.ports.lock().get(port).map_or(0, |found| found.vcpu);
+    let ports = domain.ports.lock();
+    let vcpu = ports.get(port).map_or(0, |found| found.vcpu);
     let shared = domain.shared_page;
     if shared.unmask(port) && shared.is_pending(port) {
         mark(domain, port, vcpu);
@@ -306,24 +323,17 @@ pub fn is_in_use(domain: &Domain, port: u32) -> bool {
 
 /// Raises a virtual interrupt, if the guest bound it.
 pub fn raise_virq(domain: &Domain, virq: u32, vcpu: u16) {
-    let target = {
-        let ports = domain.ports.lock();
-        let number = ports.bound_virq(virq, vcpu);
-        number.map(|number| (number, ports.list[number as usize].vcpu))
-    };
-    if let Some((port, vcpu)) = target {
-        raise_port(domain, port, vcpu);
+    let ports = domain.ports.lock();
+    if let Some(port) = ports.bound_virq(virq, vcpu) {
+        ports.raise(domain, port);
     }
 }
 
 /// Raises the console's event: there is input, or room.
 pub fn raise_console(domain: &Domain) {
-    let target = {
-        let ports = domain.ports.lock();
-        let number = ports.list.iter().position(|port| port.end == End::Console);
-        number.map(|number| (number as u32, ports.list[number].vcpu))
-    };
-    if let Some((port, vcpu)) = target {
-        raise_port(domain, port, vcpu);
+    let ports = domain.ports.lock();
+    let number = ports.list.iter().position(|port| port.end == End::Console);
+    if let Some(number) = number {
+        ports.raise(domain, number as u32);
     }
 }

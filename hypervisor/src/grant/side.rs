@@ -2,6 +2,7 @@
 
 use super::named;
 use crate::domain::DomainRef;
+use crate::memory::holding::{hold_writable, patiently};
 use crate::memory::validator;
 use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
@@ -56,9 +57,9 @@ impl Side {
 
 fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), Status> {
     let taken = if write {
-        validator().take_writable(owner.id, frame)
+        hold_writable(owner.id, frame)
     } else {
-        validator().take_readable(owner.id, frame)
+        patiently(|| validator().take_readable(owner.id, frame))
     };
     taken.map_err(|refusal| match refusal.cause {
         Cause::TableInUse => Status::GeneralError,

@@ -50,6 +50,7 @@ pub fn set_callbacks(
 }
 
 /// `callback_op(command, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
     match command {
         CALLBACKOP_REGISTER => {

@@ -11,6 +11,7 @@ const CHUNK: u64 = 128;
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// `console_io(command, count, buffer)`.
+#[inline(never)]
 pub fn run(vcpu: &Vcpu, command: u64, count: u64, buffer: u64) -> Result<i64, Errno> {
     match command {
         CONSOLEIO_WRITE => write(vcpu, count, buffer).map(|()| 0),

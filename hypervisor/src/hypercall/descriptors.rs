@@ -4,6 +4,7 @@ use crate::arch::percpu;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::window::Window;
 use crate::memory::guest::{GuestPtr, is_guest_range};
+use crate::memory::holding::{hold_descriptors, patiently};
 use crate::memory::{self, frames, report};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
@@ -39,7 +40,7 @@ pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), Err
         frames.iter().copied().map(Mfn::new).collect();
     let (validator, id) = (memory::validator(), vcpu.domain.id);
     for (taken, &frame) in new.iter().enumerate() {
-        if let Err(refusal) = validator.take_descriptors(id, frame) {
+        if let Err(refusal) = hold_descriptors(id, frame) {
             report::refused(vcpu, &refusal);
             for &frame in &new[..taken] {
                 validator.drop_descriptors(id, frame);
@@ -65,12 +66,11 @@ pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), Er
         return Err(Errno::EINVAL);
     }
     let slot = (address >> 3) as usize & 511;
-    memory::validator()
-        .update_descriptor(vcpu.domain.id, Mfn::new(address >> 12), slot, value)
-        .map_err(|refusal| {
-            report::refused(vcpu, &refusal);
-            refusal.errno()
-        })
+    let (id, frame) = (vcpu.domain.id, Mfn::new(address >> 12));
+    patiently(|| memory::validator().update_descriptor(id, frame, slot, value)).map_err(|refusal| {
+        report::refused(vcpu, &refusal);
+        refusal.errno()
+    })
 }
 
 /// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are taken when the
@@ -108,7 +108,7 @@ pub fn map_ldt_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), Errno> {
     let validator = memory::validator();
     let leaf = validator.walk(vcpu.kernel_root, Vaddr::new(address)).map_err(|_| Errno::EFAULT)?;
     let frame = leaf.entry.target().ok_or(Errno::EFAULT)?;
-    validator.take_descriptors(vcpu.domain.id, frame).map_err(|refusal| {
+    hold_descriptors(vcpu.domain.id, frame).map_err(|refusal| {
         report::refused(vcpu, &refusal);
         refusal.errno()
     })?;

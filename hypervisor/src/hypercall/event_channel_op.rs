@@ -9,6 +9,7 @@ use pinfold_abi::event::*;
 use pinfold_validator::DomId;
 
 /// `event_channel_op(command, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
     let domain = &vcpu.domain;
     match command {

@@ -64,8 +64,11 @@ pub fn page(vcpu: &Vcpu, target: &Target, address: u64) -> Result<(), Errno> {
     if cpus.contains(own) {
         tlb::flush_page_local(address);
     }
-    // The others drop everything: a request carries no address.
-    ipi::flush(cpus.without(own));
+    let others = cpus.without(own);
+    if !others.is_empty() {
+        // They drop everything: a request carries no address.
+        ipi::flush(others);
+    }
     Ok(())
 }
 

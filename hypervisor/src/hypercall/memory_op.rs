@@ -21,6 +21,7 @@ const COMMAND_BITS: u32 = 6;
 const COMMAND_MASK: u64 = (1 << COMMAND_BITS) - 1;
 
 /// `memory_op(command, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let (command, start) = (args[0] & COMMAND_MASK, args[0] >> COMMAND_BITS);
     let argument = args[1];

@@ -7,6 +7,7 @@ use super::{Args, Outcome, descriptors};
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
+use crate::memory::holding::{hold_writable, patiently};
 use crate::memory::{self, direct_map, platform, report};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
@@ -157,7 +158,7 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
 
 fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    validator.take_writable(id, mfn).inspect_err(|r| report::refused(vcpu, r))?;
+    hold_writable(id, mfn).inspect_err(|r| report::refused(vcpu, r))?;
     direct_map::clear(mfn);
     validator.drop_writable(id, mfn);
     Ok(())
@@ -165,12 +166,13 @@ fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 
 fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    // Own frames stay own for the time of the call: one vCPU a domain, and it is here.
-    if validator.owner(from) != Some(id) {
-        return Err(Errno::EINVAL.into());
-    }
-    validator.take_writable(id, to).inspect_err(|r| report::refused(vcpu, r))?;
-    direct_map::copy(to, from);
-    validator.drop_writable(id, to);
+    // Held meanwhile: another vCPU could give it back, and somebody else get it.
+    patiently(|| validator.take_readable(id, from)).map_err(|_| Errno::EINVAL)?;
+    let copied = hold_writable(id, to).map(|()| {
+        direct_map::copy(to, from);
+        validator.drop_writable(id, to);
+    });
+    validator.drop_readable(id, from);
+    copied.inspect_err(|r| report::refused(vcpu, r))?;
     Ok(())
 }

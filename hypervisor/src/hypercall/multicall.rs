@@ -10,6 +10,7 @@ use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 const CALLS_BETWEEN_CHECKS: u64 = 32;
 
 /// `multicall(list, count)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     // The count is an unsigned int of the ABI.
     let (mut address, count) = (args[0], args[1] & 0xffff_ffff);

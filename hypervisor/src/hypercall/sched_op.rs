@@ -11,6 +11,7 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::sched::*;
 
 /// `sched_op(command, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
     match command {
         SCHEDOP_YIELD => Outcome::Wait(0),

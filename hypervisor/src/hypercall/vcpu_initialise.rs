@@ -18,6 +18,7 @@ use pinfold_emulate::control::CR4_DE;
 use pinfold_validator::{Budget, Mfn, Stop};
 
 /// Gives a seat its first state. `caller` is the vCPU that asks.
+#[inline(never)]
 pub fn run(caller: &Vcpu, seat: &Seat, argument: u64) -> Outcome {
     let context = match GuestPtr::<VcpuGuestContext>::new(argument).read() {
         Ok(context) => Box::new(context),

@@ -5,6 +5,7 @@ use crate::domain::Seat;
 use crate::domain::ending::Ending;
 use crate::domain::vcpu::{RunState, Vcpu};
 use crate::memory::guest::{self, GuestPtr};
+use crate::memory::holding::hold_writable;
 use crate::memory::validator;
 use crate::time::clock;
 use crate::time::timers::{self, Kind};
@@ -16,6 +17,7 @@ use pinfold_validator::Mfn;
 use zerocopy::IntoBytes;
 
 /// `vcpu_op(command, vcpu, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome {
     let domain = vcpu.domain.clone();
     // The number is an int of the ABI.
@@ -47,6 +49,10 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
             Outcome::Done(Errno::EINVAL.as_result())
         }
         VCPUOP_REGISTER_VCPU_INFO => register_info(vcpu, seat, argument).into(),
+        VCPUOP_SEND_NMI => {
+            seat.send_nmi();
+            Outcome::Done(0)
+        }
         VCPUOP_GET_PHYSID => Outcome::Done(Errno::EINVAL.as_result()),
         VCPUOP_REGISTER_TIME_AREA => register_time(vcpu, seat, argument).into(),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
@@ -104,7 +110,7 @@ fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), Errn
     let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
     let offset = asked.offset as usize;
     let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
-    validator().take_writable(id, frame).map_err(|_| Errno::EINVAL)?;
+    hold_writable(id, frame).map_err(|_| Errno::EINVAL)?;
     // In this order, as on the reference: first the frame, then the place in it.
     let registered = if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
         Err(Errno::ENXIO)

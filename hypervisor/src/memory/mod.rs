@@ -6,6 +6,7 @@ pub mod direct_map;
 pub mod frames;
 pub mod guest;
 pub mod heap;
+pub mod holding;
 pub mod layout;
 pub mod m2p;
 pub mod platform;

@@ -21,6 +21,8 @@ pub enum Kind {
     Periodic,
     /// Ends a poll.
     Poll,
+    /// Ends the domain.
+    Lifetime,
 }
 
 /// Shortest period that a guest may ask for (`public/vcpu.h` names 1 ms).
@@ -70,7 +72,7 @@ struct Armed {
 
 /// The timers of a vCPU, by [`Kind`].
 #[derive(Debug, Default)]
-pub struct Timers(Mutex<[Option<Armed>; 3]>);
+pub struct Timers(Mutex<[Option<Armed>; 4]>);
 
 fn insert(cpu: usize, entry: Entry) {
     let queue = &QUEUES[cpu];
@@ -119,7 +121,7 @@ pub fn disarm(domain: &Domain, vcpu: u16, kind: Kind) {
 
 /// Disarms all timers of a vCPU.
 pub fn disarm_all(domain: &Domain, vcpu: u16) {
-    for kind in [Kind::Singleshot, Kind::Periodic, Kind::Poll] {
+    for kind in [Kind::Singleshot, Kind::Periodic, Kind::Poll, Kind::Lifetime] {
         disarm(domain, vcpu, kind);
     }
 }
@@ -172,6 +174,7 @@ fn fire(entry: Entry) {
     }
     match entry.kind {
         Kind::Poll => seat.poke(),
+        Kind::Lifetime => domain.destroy("its lifetime, as the manifest has it, is over"),
         Kind::Singleshot | Kind::Periodic => ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu),
     }
 }

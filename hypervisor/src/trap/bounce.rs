@@ -59,6 +59,15 @@ pub fn failsafe(vcpu: &mut Vcpu, selectors: [u16; 4]) -> Result<(), Fatal> {
     push(vcpu, handler, None, &selectors.map(u64::from), ClearDirection::No)
 }
 
+/// Delivers a non-maskable interrupt; a guest without a callback for it doesn't hear of it.
+pub fn nmi(vcpu: &mut Vcpu) -> Result<(), Fatal> {
+    let handler = vcpu.callbacks.nmi;
+    if handler.address == 0 {
+        return Ok(());
+    }
+    push(vcpu, handler, None, &[], ClearDirection::No)
+}
+
 /// Delivers a pending event, if the guest takes events now.
 pub fn pending_event(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     // Relaxed: a guest that races with itself here gets the event one exit later.

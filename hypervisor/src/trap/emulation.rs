@@ -4,7 +4,7 @@ use super::{Fatal, bounce, page_fault, vector};
 use crate::arch::{fpu, segments};
 use crate::domain::vcpu::Vcpu;
 use crate::hypercall::mmuext_op;
-use crate::memory::{direct_map, guest, validator};
+use crate::memory::{direct_map, guest, holding, validator};
 use crate::time::clock;
 use crate::trap::debug;
 use arrayvec::ArrayVec;
@@ -237,7 +237,7 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
 /// (The MSR takes a guest frame number, which for a PV guest is a machine frame.)
 fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), Undone> {
     let id = vcpu.domain.id;
-    validator().take_writable(id, mfn).map_err(|_| Undone::GeneralProtection)?;
+    holding::hold_writable(id, mfn).map_err(|_| Undone::GeneralProtection)?;
     let mut page = [0; 4096];
     fill_hypercall_page(&mut page);
     direct_map::write_bytes(mfn, 0, &page);

@@ -10,9 +10,10 @@ pub mod page_fault;
 pub mod page_table_store;
 
 use crate::arch::entry::Exit;
-use crate::arch::{apic, idt};
+use crate::arch::{apic, idt, ipi};
 use crate::console;
 use crate::domain::ending::{self, Ending};
+use crate::domain::scheduler;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::hypercall;
 use crate::time::timers;
@@ -54,22 +55,26 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
             bounce::exception(vcpu, number, Some(error))
         }
         Exit::Int80 => general_protection::int80(vcpu),
-        Exit::Interrupt(number) => return interrupt(vcpu, number),
+        Exit::Interrupt(number) => return interrupt(number),
     };
     finish(vcpu, result)
 }
 
 /// An interrupt of the machine's, while a guest ran.
-fn interrupt(vcpu: &mut Vcpu, number: u8) -> Next {
+fn interrupt(number: u8) -> Next {
     if number != idt::SPURIOUS_VECTOR {
         apic::end_of_interrupt();
     }
     match number {
-        idt::TIMER_VECTOR if timers::tick() => return Next::Yield,
+        idt::TIMER_VECTOR if timers::tick() || scheduler::is_disturbed() => return Next::Yield,
         idt::SERIAL_VECTOR => console::bring_input(),
-        // Another processor wants something: the flush is done at the next safe point; the record
-        // of events may have a new place.
-        idt::ATTEND_VECTOR => vcpu.info = vcpu.seat().info(),
+        // Another processor wants something: a flush, or that this one looks around.
+        idt::ATTEND_VECTOR => {
+            ipi::attend();
+            if scheduler::is_disturbed() {
+                return Next::Yield;
+            }
+        }
         _ => {}
     }
     Next::Continue

@@ -74,6 +74,8 @@ pub(super) struct Spec {
     pub(super) memory: Size,
     /// Its virtual processors.
     pub(super) vcpus: u32,
+    /// Milliseconds after which Pinfold destroys it.
+    pub(super) lifetime_ms: Option<u32>,
     /// How it must end.
     pub(super) end: End,
 }
@@ -101,6 +103,7 @@ impl Spec {
             cmdline: String::new(),
             memory: DEFAULT_MEMORY,
             vcpus: 1,
+            lifetime_ms: None,
             end: End::Pass,
         }
     }
@@ -137,6 +140,11 @@ impl Spec {
         Spec { vcpus, ..self }
     }
 
+    /// The same, but destroyed after so many milliseconds, in the middle of what it does.
+    pub(super) fn destroyed_after(self, ms: u32) -> Spec {
+        Spec { lifetime_ms: Some(ms), end: End::Crash, ..self }
+    }
+
     /// The same with another end.
     pub(super) fn ends(self, end: End) -> Spec {
         Spec { end, ..self }
@@ -148,7 +156,13 @@ impl Spec {
             let guest = Guest::linux(&self.name, Some(linux::made()));
             let guest = guest.map_err(|error| format!("{error:#}"))?;
             let cmdline = linux::command_line(&self.cmdline);
-            return Ok(Guest { cmdline, memory: self.memory, vcpus: self.vcpus, ..guest });
+            return Ok(Guest {
+                cmdline,
+                memory: self.memory,
+                vcpus: self.vcpus,
+                lifetime_ms: self.lifetime_ms,
+                ..guest
+            });
         }
         let mut kernel = cargo::built(self.package);
         if let Some(broken) = self.broken {
@@ -161,6 +175,7 @@ impl Spec {
         guest.cmdline.clone_from(&self.cmdline);
         guest.memory = self.memory;
         guest.vcpus = self.vcpus;
+        guest.lifetime_ms = self.lifetime_ms;
         Ok(guest)
     }
 }

@@ -37,6 +37,8 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(keyboard());
     // Events and time, with Xen as the referee of each result.
     cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
+    cases.push(Case::new("events", vec![Spec::new("events")]));
+    cases.push(Case { smp: 2, ..Case::new("events-on-2", vec![Spec::new("events")]) });
     cases.extend(vcpus());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
@@ -52,22 +54,42 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(stress());
     cases.extend(neighbours());
     cases.push(bad_images());
+    cases.extend(destroyed());
     cases.extend(linux());
     cases
 }
 
 /// Several virtual processors, on as many processors, on fewer, and on one.
 fn vcpus() -> Vec<Case> {
-    [(2, 2, "rounds=400 stale"), (2, 4, "rounds=100"), (1, 3, "rounds=100")]
+    let case = |(smp, vcpus, words)| Case {
+        smp,
+        limit: 480,
+        ..Case::new(
+            &format!("smp-{vcpus}-on-{smp}"),
+            vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
+        )
+    };
+    [(2, 2, "rounds=150 stale"), (2, 4, "rounds=60"), (1, 3, "rounds=60")]
         .into_iter()
-        .map(|(smp, vcpus, words)| Case {
-            smp,
-            limit: 240,
+        .flat_map(|which| [case(which), case(which).on_xen()])
+        .collect()
+}
+
+/// Linux, destroyed in the middle of whatever it does, while another guest goes on: nothing of it
+/// may stay.
+fn destroyed() -> Vec<Case> {
+    [1500, 4000, 9000]
+        .into_iter()
+        .map(|ms| Case {
+            smp: 2,
+            limit: 300,
             ..Case::new(
-                &format!("smp-{vcpus}-on-{smp}"),
-                vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
+                &format!("destroyed-after-{ms}"),
+                vec![
+                    Spec::linux(2).named("victim").destroyed_after(ms),
+                    Spec::new("stress").told("seed=5 rounds=20"),
+                ],
             )
-            .on_xen()
         })
         .collect()
 }

@@ -13,6 +13,7 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{Command, MAX_MARK, Mark, Stats, VERSION, VersionInfo};
 
 /// `pinfold_op(command, argument)`.
+#[inline(never)]
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let Some(command) = Command::from_number(args[0]) else {
         return Outcome::Done(Errno::ENOSYS.as_result());
