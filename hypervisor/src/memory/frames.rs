@@ -78,13 +78,27 @@ pub fn give_back_own_run(first: Mfn, order: u32) {
     }
 }
 
-/// Takes a frame back from its domain.
+/// Takes a frame back from its domain, which wants it so.
+///
+/// # Errors
+/// If something still refers to it, or the hypervisor shares it: it stays the domain's.
+pub fn release(mfn: Mfn, domain: DomId) -> Result<(), Refusal> {
+    validator().release(mfn, domain)?;
+    free(mfn);
+    Ok(())
+}
+
+/// Takes a frame back from its domain, which has ended; one that the hypervisor shared, too.
 ///
 /// # Errors
 /// If something still refers to it: it stays the domain's.
-pub fn release(mfn: Mfn, domain: DomId) -> Result<(), Refusal> {
-    validator().release(mfn, domain)?;
+pub fn reclaim(mfn: Mfn, domain: DomId) -> Result<(), Refusal> {
+    validator().reclaim(mfn, domain)?;
+    free(mfn);
+    Ok(())
+}
+
+fn free(mfn: Mfn) {
     m2p::set(mfn, None);
     bitmap().lock().add(mfn);
-    Ok(())
 }

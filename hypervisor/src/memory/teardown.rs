@@ -64,7 +64,7 @@ pub fn release_all(domain: &Domain) {
     let mut next = Mfn::new(0);
     while let Some(mfn) = validator.next_owned(id, next) {
         next = Mfn::new(mfn.get() + 1);
-        match frames::release(mfn, id) {
+        match frames::reclaim(mfn, id) {
             Ok(()) => freed += 1,
             // Another domain has it mapped, and frees it: see `grant`.
             Err(_) if validator.info(mfn).is_some_and(|info| info.is_lent()) => kept += 1,

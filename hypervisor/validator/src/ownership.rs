@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use crate::frame::{DomId, Mfn};
-use crate::frame_table::FrameEntry;
+use crate::frame_table::{FrameEntry, RefWord};
 use crate::operation::{Halt, Op};
 use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal, Stop};
@@ -27,7 +27,7 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     /// Gives a domain a free frame that stays the hypervisor's: the domain may map it, writable
-    /// too, but never use it as a table. It is taken back by [`Validator::release`].
+    /// too, but never use it as a table. It is taken back by [`Validator::reclaim`].
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`].
@@ -54,20 +54,20 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Takes a frame back from its domain; it is free then. Nobody may refer to it: no entry of a
+    /// Takes a frame back from its domain, which may have asked for it; it is free then. Nobody may refer to it: no entry of a
     /// table, no pin, no root. CPUs that may still remember it are flushed when another domain
     /// gets it ([`Validator::assign`]); a caller that uses it otherwise flushes itself, all CPUs
     /// of [`Platform::dirty_cpus`].
     ///
     /// # Errors
-    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`].
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`]; [`Cause::SharedFrame`]: the
+    /// hypervisor uses it itself, so that it is not the domain's to give back.
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         refusable(Operation::Release, dom, |op| {
             let frame = self.named_frame(op, mfn)?;
-            let lent = frame.take_back(dom).map_err(|seen| {
-                let cause = if seen.owner() == Some(dom) { Cause::Busy } else { Cause::NotOwned };
-                op.refuse(cause, mfn, Some(frame), None)
-            })?;
+            let lent = frame
+                .take_back(dom)
+                .map_err(|seen| op.refuse(not_taken(seen, dom), mfn, Some(frame), None))?;
             // The stamp is drawn after the last reference is gone: every mapping is out of the
             // tables by now, read-only ones too.
             let now = self.clock.now();
@@ -80,12 +80,46 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
+    /// As [`Validator::release`], of a shared frame ([`Validator::share`]) too: the hypervisor uses
+    /// it no more.
+    ///
+    /// # Errors
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`].
+    pub fn reclaim(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
+        match self.release(mfn, dom) {
+            Err(refusal) if refusal.cause == Cause::SharedFrame => {}
+            result => return result,
+        }
+        refusable(Operation::Release, dom, |op| {
+            let frame = self.named_frame(op, mfn)?;
+            match frame.take_back_shared(dom) {
+                Ok(()) => {
+                    frame.become_free(dom, self.clock.now());
+                    Ok(())
+                }
+                Err(seen) => {
+                    let cause = if seen.is_shared() { Cause::Busy } else { not_taken(seen, dom) };
+                    Err(op.refuse(cause, mfn, Some(frame), None))
+                }
+            }
+        })
+    }
+
     /// The first frame from `from` on that the domain owns; for taking back all of them.
     pub fn next_owned(&self, dom: DomId, from: Mfn) -> Option<Mfn> {
         let start = usize::try_from(from.get()).ok()?;
         let rest = self.frames.get(start..)?;
         let offset = rest.iter().position(|frame| frame.ref_word().owner() == Some(dom))?;
         Some(Mfn::new((start + offset) as u64))
+    }
+}
+
+/// Why a frame with this word was not taken back from a domain.
+fn not_taken(seen: RefWord, dom: DomId) -> Cause {
+    match seen.owner() {
+        owner if owner != Some(dom) => Cause::NotOwned,
+        _ if seen.is_shared() => Cause::SharedFrame,
+        _ => Cause::Busy,
     }
 }
 

@@ -144,7 +144,26 @@ fn grants() -> Vec<Case> {
             order: Some(("borrower", "granter")),
             ..Case::new("borrower-ends-first", pair("last", ""))
         },
+        churn(1, 5_000),
+        churn(2, 500),
     ]
+}
+
+/// Two domains on two processors that lend each other pages, and take them back, in no order.
+fn churn(seed: u32, rounds: u32) -> Case {
+    let guest = |name: &str, peer: u32, words: &str| {
+        let told =
+            format!("role=churn peer={peer} seed={} rounds={rounds} {words}", seed * 2 + peer);
+        Spec::new("grants").named(name).told(&told)
+    };
+    Case {
+        smp: 2,
+        order: Some(("one", "two")),
+        ..Case::new(
+            &format!("grants-churn-{seed}"),
+            vec![guest("one", 2, ""), guest("two", 1, "last")],
+        )
+    }
 }
 
 fn misfit(wish: &str) -> Spec {

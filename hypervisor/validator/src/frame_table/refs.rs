@@ -134,6 +134,7 @@ impl FrameEntry {
     /// Takes the frame back from its owner, if nothing but the allocation refers to it (`INV-OWNER`:
     /// an idle type follows from that, `INV-COUNT`). On success the caller alone may touch the
     /// frame until [`FrameEntry::become_free`]. `true`: it was lent, and any CPU may remember it.
+    /// Never a shared frame, which the hypervisor itself uses.
     pub(crate) fn take_back(&self, dom: DomId) -> Result<bool, RefWord> {
         let owned = owned_pattern(dom) | ONE_REF;
         let take = |word| {
@@ -146,11 +147,16 @@ impl FrameEntry {
         if seen == owned | LENT {
             return take(seen).map(|_| true).map_err(RefWord);
         }
-        // A shared frame: also the hypervisor's own writable reference must be the only one.
+        Err(RefWord(seen))
+    }
+
+    /// Takes a shared frame back, if nothing but the allocation and the hypervisor's own writable
+    /// reference is left. The same duty as after [`FrameEntry::take_back`].
+    pub(crate) fn take_back_shared(&self, dom: DomId) -> Result<(), RefWord> {
         let types = self.types.load(Ordering::Acquire);
         let idle = TypeWord::new(Kind::Writable, State::Validated, 1);
         let shared = owned_pattern(dom) | SHARED | (2 * ONE_REF);
-        if seen == shared && TypeWord(types).unstamped() == idle {
+        if TypeWord(types).unstamped() == idle {
             // Take the type away first: then no writable reference can be had any more.
             let locked = idle.in_state(State::Devalidating).counting(0);
             let won =
@@ -163,7 +169,7 @@ impl FrameEntry {
                     Ordering::Acquire,
                 );
                 match taken {
-                    Ok(_) => return Ok(false),
+                    Ok(_) => return Ok(()),
                     Err(_) => self.types.store(types, Ordering::Release),
                 }
             }

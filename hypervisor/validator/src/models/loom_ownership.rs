@@ -144,7 +144,7 @@ fn loom_a_shared_frame_is_taken_back_unmapped() {
         let taker = {
             let frame = frame.clone();
             thread::spawn(move || {
-                let taken = frame.take_back(OLD).is_ok();
+                let taken = frame.take_back_shared(OLD).is_ok();
                 if taken {
                     frame.become_free(OLD, 1);
                 }

@@ -455,9 +455,18 @@ impl Driver {
     fn move_frame(&mut self) {
         let dom = self.dom();
         let frame = self.frame(dom);
-        if self.random.one_in(2) && self.world.release(frame, dom).is_ok() {
+        let taken = match self.random.below(4) {
+            0 => self.world.release(frame, dom),
+            1 => self.world.reclaim(frame, dom),
+            _ => return self.give(frame),
+        };
+        if taken.is_ok() {
             self.done.moves += 1;
         }
+        self.give(frame);
+    }
+
+    fn give(&mut self, frame: Mfn) {
         let to = self.dom();
         let given = if self.random.one_in(6) {
             self.world.share(frame, to)
@@ -490,7 +499,7 @@ impl Driver {
         let mut from = mfn(0);
         while let Some(frame) = self.world.next_owned(dom, from) {
             from = mfn(frame.get() + 1);
-            if let Err(refusal) = self.world.release(frame, dom) {
+            if let Err(refusal) = self.world.reclaim(frame, dom) {
                 // Another domain has it mapped: it stays until that is over.
                 assert!(self.is_mapped_by_another(frame, dom), "{refusal}");
                 self.done.kept += 1;

@@ -2,6 +2,7 @@
 
 use super::random::Random;
 use super::*;
+use pinfold_abi::mmu::EntryFlags;
 use std::sync::Barrier;
 use std::thread;
 
@@ -17,7 +18,8 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
             Budget::new(if random.one_in(4) { 1 + random.below(600) as u32 } else { 100_000 });
         // Level by number, so that trees match more often than not.
         let level = Level::from_number(1 + frame.get() % 4).unwrap();
-        match random.below(10) {
+        let index = slot(random.below(4) as usize * 170);
+        match random.below(12) {
             0..5 => {
                 let flags = if random.one_in(3) { P } else { P | RW };
                 let present = target.get() << 12 | flags;
@@ -26,7 +28,7 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
                     table_owner: dom,
                     target_owner: dom,
                     table: frame,
-                    index: slot(random.below(4) as usize * 170),
+                    index,
                     value: if random.one_in(3) { 0 } else { present },
                     preserve_ad: random.one_in(2),
                 };
@@ -42,6 +44,21 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
                 } else if world.take_descriptors(dom, frame).is_ok() {
                     world.drop_descriptors(dom, frame);
                 }
+            }
+            9 => {
+                let mut flags = EntryFlags::USER;
+                flags.set(EntryFlags::WRITABLE, random.one_in(2));
+                let owner = if random.one_in(2) { A } else { B };
+                let mapping =
+                    GrantMapping { dom, table: frame, index, owner, frame: target, flags };
+                let _ = world.map_granted(&mapping, &mut budget);
+            }
+            10 => {
+                let writable = random.one_in(2);
+                let replacement = if random.one_in(2) { 0 } else { target.get() << 12 | P };
+                let (table, frame) = (frame, target);
+                let unmapping = GrantUnmapping { dom, table, index, frame, writable, replacement };
+                let _ = world.unmap_granted(&unmapping, &mut budget, &mut FlushDebt::none());
             }
             _ => {
                 if world.release(frame, dom).is_ok() {

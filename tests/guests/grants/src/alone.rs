@@ -1,6 +1,6 @@
 //! Lending to oneself: each answer of the calls.
 
-use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, SHAPE, map_at, read, write};
+use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, SHAPE, give_back, map_at, read, write};
 use crate::calls::{self, Map, map, unmap};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSYS, ESRCH};
@@ -10,7 +10,7 @@ use pinfold_abi::grant::{
 };
 use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::hostile::{Check, RO};
+use pinfold_guest::hostile::{Check, RO, RW};
 
 const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;
 const MARKS: EntryFlags = EntryFlags::READING.union(EntryFlags::WRITING);
@@ -30,6 +30,10 @@ pub(crate) fn run(bench: &mut Bench, check: &mut Check) {
     replaced(bench, check);
     swapped(bench, check);
     many(bench, check);
+    if !check.on_xen() {
+        // Xen lets go of its own pages, and its first domain lend them on.
+        shared_frames(bench, check);
+    }
 }
 
 /// The table's size and version, and what the call itself refuses.
@@ -340,4 +344,28 @@ fn many(bench: &mut Bench, check: &mut Check) {
         check.equal("one mark for all", bench.flags(reference), PERMIT | EntryFlags::READING);
     }
     check.equal("all are mapped", made, EACH * REFERENCES.count());
+}
+
+/// Frames that are the hypervisor's: a guest may write to them, but they are not its own to give.
+fn shared_frames(bench: &mut Bench, check: &mut Check) {
+    const REFERENCE: u32 = FIRST + 40;
+    // The second frame of the table is mapped nowhere.
+    let frames = calls::setup::<2>(domid::SELF);
+    check.equal("a longer table", frames.map(drop), Ok(()));
+    let Ok([_, second]) = frames else { return };
+    check.equal("give back a frame of the table", give_back(second), 0);
+    check.equal("the table is as it was", calls::setup::<2>(domid::SELF), frames);
+    let window = bench.window();
+    check.equal("it can be mapped", map_at(window, second << 12 | RW), 0);
+    check.equal("and unmapped", map_at(window, 0), 0);
+    let bad = Status::BadPage as i16;
+    bench.grant_frame(REFERENCE, PERMIT, bench.own, second);
+    let asked = Map { reference: REFERENCE, ..at(bench, window, MAP_RW) };
+    check.equal("lend it", map(asked), Err(bad));
+    bench.grant_frame(REFERENCE, EntryFlags::ACCEPT_TRANSFER, bench.own, 0);
+    check.equal("give it away", calls::transfer(second, bench.own, REFERENCE), bad);
+    let info = bench.shared_info;
+    check.equal("give the shared page away", calls::transfer(info, bench.own, REFERENCE), bad);
+    check.equal("the entry waits", bench.flags(REFERENCE), EntryFlags::ACCEPT_TRANSFER);
+    check.equal("give back the shared page", give_back(bench.shared_info), 0);
 }

@@ -4,6 +4,8 @@ use crate::calls;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, EntryFlags, MapFlags};
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
 use pinfold_abi::mmu::{EntryFlags as Pte, UVMF_INVLPG};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Boot;
@@ -21,6 +23,8 @@ pub(crate) struct Bench {
     pub(crate) lab: Lab,
     /// The domain's own number.
     pub(crate) own: u16,
+    /// Machine frame of the shared page.
+    pub(crate) shared_info: u64,
     table: Vaddr,
 }
 
@@ -48,7 +52,8 @@ impl Bench {
         let place = lab.lose();
         let table = lab.va(place);
         check.equal("the table can be mapped writable", map_at(table, frame << 12 | RW), 0);
-        Some(Bench { lab, own, table })
+        let shared_info = boot.start_info().shared_info >> 12;
+        Some(Bench { lab, own, shared_info, table })
     }
 
     fn entry(&self, reference: u32) -> (&AtomicU32, &AtomicU32) {
@@ -100,6 +105,19 @@ impl Bench {
 pub(crate) fn map_at(va: Vaddr, entry: u64) -> i64 {
     // SAFETY: places of the bench hold nothing of Rust's.
     unsafe { hostile::update_va_mapping(va, entry, UVMF_INVLPG) }
+}
+
+/// Gives a frame back to the hypervisor: how many went.
+pub(crate) fn give_back(mut mfn: u64) -> i64 {
+    let list = Reservation {
+        extent_start: (&raw mut mfn) as u64,
+        nr_extents: 1,
+        domid: domid::SELF,
+        ..Reservation::default()
+    };
+    let args = [DECREASE_RESERVATION, (&raw const list) as u64, 0, 0, 0];
+    // SAFETY: a frame that is mapped nowhere, or that stays because it is; Rust knows nothing of it.
+    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) }
 }
 
 /// A word of a window, if it can be read.

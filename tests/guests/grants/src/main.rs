@@ -1,8 +1,10 @@
 //! Lending frames. Alone, the guest lends to itself, with Xen as the referee of each answer; with
-//! `role=granter` or `role=borrower` and the other's number as `peer=`, two of them lend each other
-//! frames, and one ends before the other.
+//! `role=granter`, `role=borrower` or `role=churn` and the other's number as `peer=`, two of them
+//! lend each other frames, and one ends before the other.
 #![no_std]
 #![no_main]
+
+extern crate alloc;
 
 mod alone;
 mod bench;
@@ -28,6 +30,10 @@ fn main(boot: &Boot) -> Exit {
     let peer = boot.number("peer", 0) as u16;
     let Some(mut bench) = Bench::set_up(boot, &mut check) else { return check.verdict() };
     match role {
+        Some("churn") => {
+            let (seed, rounds) = (boot.number("seed", 1), boot.number("rounds", 20_000));
+            pair::churn::run(&mut bench, peer, boot.has_word("last"), seed, rounds, &mut check);
+        }
         Some("granter") => pair::granter::run(&mut bench, peer, boot.has_word("last"), &mut check),
         Some("borrower") => {
             pair::borrower::run(&mut bench, peer, boot.has_word("last"), &mut check)

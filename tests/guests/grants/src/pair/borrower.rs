@@ -1,14 +1,12 @@
 //! The one that borrows.
 
 use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
-use crate::bench::{Bench, MAP_RO, MAP_RW, map_at, read, shared, write};
+use crate::bench::{Bench, MAP_RO, MAP_RW, give_back, map_at, read, shared, write};
 use crate::calls::{Map, copy, map, query, unmap};
 use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
 use pinfold_abi::grant::{COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, MapFlags, Status};
-use pinfold_abi::hypercall::Hypercall;
-use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::event as events;
 use pinfold_guest::hostile::{self, Check, RW};
@@ -79,21 +77,13 @@ fn not_mine(bench: &mut Bench, window: Vaddr, check: &mut Check) {
     // SAFETY: a place of the bench.
     let made = unsafe { hostile::mmu_update(entry_addr, entry & !2) };
     check.holds("change how it is mapped", made < 0);
-    let mut mfn = entry >> 12 & 0xff_ffff_ffff;
+    let mfn = entry >> 12 & 0xff_ffff_ffff;
     for cmd in 0..4 {
         // SAFETY: refused, or this test has failed.
         let pinned = unsafe { hostile::mmuext(cmd, mfn, 0) };
         check.equal("make it a table", pinned, EINVAL.as_result());
     }
-    let list = Reservation {
-        extent_start: (&raw mut mfn) as u64,
-        nr_extents: 1,
-        domid: domid::SELF,
-        ..Reservation::default()
-    };
-    let args = [DECREASE_RESERVATION, (&raw const list) as u64, 0, 0, 0];
-    // SAFETY: as above.
-    let gone = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    let gone = give_back(mfn);
     check.equal("give it back as its own", gone, 0);
 }
 
@@ -120,17 +110,9 @@ fn reading(bench: &mut Bench, asked: Map, check: &mut Check) {
 /// A domain has no more frames than it was given: one goes, so that one can come.
 fn make_room(bench: &mut Bench, check: &mut Check) {
     let page = bench.lab.lose();
-    let mut mfn = bench.lab.mfn(page);
+    let mfn = bench.lab.mfn(page);
     check.equal("unmap a page", map_at(bench.lab.va(page), 0), 0);
-    let list = Reservation {
-        extent_start: (&raw mut mfn) as u64,
-        nr_extents: 1,
-        domid: domid::SELF,
-        ..Reservation::default()
-    };
-    let args = [DECREASE_RESERVATION, (&raw const list) as u64, 0, 0, 0];
-    // SAFETY: the page is mapped nowhere, and Rust knows nothing of it.
-    let gone = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    let gone = give_back(mfn);
     check.equal("give a page back", gone, 1);
 }
 

@@ -1,17 +1,14 @@
 //! The one that lends.
 
 use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
-use crate::bench::{Bench, map_at, shared};
+use crate::bench::{Bench, give_back, map_at, shared};
 use crate::calls;
 use core::sync::atomic::Ordering;
-use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_abi::grant::{EntryFlags, Status};
-use pinfold_abi::hypercall::Hypercall;
-use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::event as events;
-use pinfold_guest::hostile::{self, Check, RW};
+use pinfold_guest::hostile::{Check, RW};
 use pinfold_guest::hypercall::event;
 
 /// Lends to `peer`; `last`: the peer ends first.
@@ -63,16 +60,8 @@ fn lent(bench: &Bench, page: Pfn, check: &mut Check) {
     for level in 1..=4 {
         check.equal("it can't become a table", bench.lab.pin(page, level), EINVAL.as_result());
     }
-    let mut mfn = bench.lab.mfn(page);
-    let mut list = Reservation {
-        extent_start: (&raw mut mfn) as u64,
-        nr_extents: 1,
-        domid: domid::SELF,
-        ..Reservation::default()
-    };
-    let args = [DECREASE_RESERVATION, (&raw mut list) as u64, 0, 0, 0];
-    // SAFETY: the page is mapped nowhere here, and Rust knows nothing of it.
-    let gone = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    let mfn = bench.lab.mfn(page);
+    let gone = give_back(mfn);
     check.equal("it can't be given back", gone, 0);
     check.equal("map it again", map_at(board, bench.lab.entry(page, RW)), 0);
 }

@@ -14,6 +14,7 @@
 //! notice, but by what the calls say; and the hypervisor must have every frame back in the end.
 
 pub(crate) mod borrower;
+pub(crate) mod churn;
 pub(crate) mod granter;
 
 use crate::bench::shared;

@@ -1,0 +1,184 @@
+//! Two domains that lend each other pages and do everything with them, in no order: on two
+//! processors they meet in the middle of all of it, and one ends in the middle of the other's.
+
+use super::wait;
+use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, map_at, read, write};
+use crate::calls::{Map, copy, map, query, unmap};
+use alloc::vec::Vec;
+use pinfold_abi::domid;
+use pinfold_abi::errno::Errno::EINVAL;
+use pinfold_abi::grant::{
+    COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
+};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::hostile::{Check, RW};
+use pinfold_guest::hypercall::{pinfold, sched};
+
+/// Pages that each lends, and windows for the other's.
+const PAGES: usize = 8;
+const GONE: i16 = Status::BadDomain as i16;
+
+/// Whether a refusal is one that comes about: the page is a table at the moment, the peer has no
+/// table yet, or is gone, or half so.
+fn is_expected(status: i16) -> bool {
+    let expected = [Status::GeneralError, Status::BadReference, Status::BadDomain, Status::BadPage];
+    expected.into_iter().any(|known| known as i16 == status)
+}
+
+/// Numbers that look random (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % bound
+    }
+}
+
+struct Churn<'b> {
+    bench: &'b mut Bench,
+    peer: u16,
+    random: Random,
+    pages: Vec<Pfn>,
+    windows: Vec<Vaddr>,
+    /// Handles, and where they were mapped.
+    handles: Vec<(u32, Vaddr)>,
+    tables: u32,
+    mapped: u32,
+}
+
+/// Lends to `peer` and borrows from it; `last`: the peer ends first.
+pub(crate) fn run(
+    bench: &mut Bench,
+    peer: u16,
+    last: bool,
+    seed: u64,
+    rounds: u64,
+    check: &mut Check,
+) {
+    let pages: Vec<Pfn> = (0..PAGES).map(|_| bench.lab.lose()).collect();
+    let windows = (0..PAGES).map(|_| bench.window()).collect();
+    for (reference, &page) in (FIRST..).zip(&pages) {
+        bench.lab.clear(page);
+        bench.grant(reference, EntryFlags::PERMIT_ACCESS, peer, page);
+    }
+    check.holds("the peer is there", wait(|| query(peer) != Err(GONE)));
+    let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let handles = Vec::new();
+    let mut churn = Churn { bench, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
+    for _ in 0..rounds {
+        churn.step(check);
+    }
+    pinfold_guest::println!("CHURN mapped={} tables={}", churn.mapped, churn.tables);
+    check.holds("something was mapped", churn.mapped > 0);
+    if last {
+        churn.after_the_peer(check);
+    }
+}
+
+impl Churn<'_> {
+    fn step(&mut self, check: &mut Check) {
+        let window = self.windows[self.random.below(PAGES)];
+        match self.random.below(9) {
+            0..3 => self.map(window, check),
+            3 | 4 => self.unmap(check),
+            5 => {
+                // Never what a present entry looks like: the page may become a table.
+                let word = self.random.below(1 << 40) as u64 & !1;
+                let index = self.random.below(512) as u64;
+                write(window, index, word);
+                read(window, index);
+            }
+            6 => self.copy(check),
+            7 => self.table(check),
+            _ if self.random.below(4) == 0 => {
+                check.equal("write over a window", map_at(window, 0), 0);
+            }
+            _ => {
+                let _ = sched::yield_now();
+            }
+        }
+    }
+
+    fn reference(&mut self) -> u32 {
+        FIRST + self.random.below(PAGES) as u32
+    }
+
+    fn map(&mut self, window: Vaddr, check: &mut Check) {
+        let flags = if self.random.below(3) == 0 { MAP_RO } else { MAP_RW };
+        let reference = self.reference();
+        match map(Map { address: window.0, flags, dom: self.peer, reference }) {
+            Ok((handle, _)) => {
+                self.mapped += 1;
+                self.handles.push((handle, window));
+            }
+            Err(status) => check.holds("why nothing is mapped", is_expected(status)),
+        }
+    }
+
+    fn unmap(&mut self, check: &mut Check) {
+        if self.handles.is_empty() {
+            return;
+        }
+        let which = self.random.below(self.handles.len());
+        let (handle, window) = self.handles[which];
+        match unmap(handle, window.0) {
+            0 => drop(self.handles.swap_remove(which)),
+            // Something else is there by now.
+            status => check.equal("why nothing is unmapped", status, Status::GeneralError as i16),
+        }
+    }
+
+    fn copy(&mut self, check: &mut Check) {
+        let own = self.pages[self.random.below(PAGES)];
+        let own =
+            CopyPointer { frame: self.bench.lab.mfn(own), domid: domid::SELF, offset: 0, pad: 0 };
+        let frame = self.reference().into();
+        let theirs = CopyPointer { frame, domid: self.peer, offset: 0, pad: 0 };
+        let (source, dest, flags) = if self.random.below(2) == 0 {
+            (theirs, own, COPY_SOURCE_REFERENCE)
+        } else {
+            (own, theirs, COPY_DEST_REFERENCE)
+        };
+        let status = copy(Copy { source, dest, len: 4096, flags, ..Copy::default() });
+        check.holds("how a copy ends", status == 0 || is_expected(status));
+    }
+
+    /// Makes an own page a table for a moment, unless the peer has it mapped writable.
+    fn table(&mut self, check: &mut Check) {
+        let page = self.pages[self.random.below(PAGES)];
+        self.bench.lab.seal(page);
+        match self.bench.lab.pin(page, 1) {
+            0 => {
+                self.tables += 1;
+                check.equal("unpin", self.bench.lab.unpin(page), 0);
+            }
+            refused => check.equal("why it is no table", refused, EINVAL.as_result()),
+        }
+        let entry = self.bench.lab.entry(page, RW);
+        check.equal("writable again", map_at(self.bench.lab.va(page), entry), 0);
+    }
+
+    /// The peer has ended, whatever it was doing: nothing of it is left.
+    fn after_the_peer(&mut self, check: &mut Check) {
+        check.holds("the peer's end", wait(|| query(self.peer) == Err(GONE)));
+        for (reference, &page) in (FIRST..).zip(&self.pages) {
+            let flags = self.bench.flags(reference);
+            check.equal("no mark is left", flags, EntryFlags::PERMIT_ACCESS);
+            self.bench.lab.seal(page);
+            check.equal("every page can be a table", self.bench.lab.pin(page, 1), 0);
+            check.equal("and none", self.bench.lab.unpin(page), 0);
+            self.bench.lab.unseal(page);
+        }
+        for (handle, window) in core::mem::take(&mut self.handles) {
+            let status = unmap(handle, window.0);
+            check.holds("unmap what is left", matches!(status, 0 | -1));
+        }
+        for &window in &self.windows {
+            check.equal("clear the windows", map_at(window, 0), 0);
+        }
+        check.equal("the audit finds nothing", pinfold::audit().map(|a| a.wrong).ok(), Some(0));
+    }
+}
