@@ -2,7 +2,7 @@
 
 use super::layout::DIRECT_MAP_START;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pinfold_validator::{Index, Mfn};
+use pinfold_validator::{GROUP, Index, Mfn};
 
 /// Address of a physical address.
 pub fn address(physical: u64) -> u64 {
@@ -23,6 +23,16 @@ pub fn entry(table: Mfn, index: Index) -> &'static AtomicU64 {
     // SAFETY: callers name frames of RAM (the frame table knew them), the direct map lives for
     // ever, an index is below 512, and all sides use atomic accesses.
     unsafe { &*entries.add(index.get()) }
+}
+
+/// The group of entries that begins at one, whose number is a multiple of the group's length.
+#[inline]
+pub fn group(table: Mfn, first: Index) -> &'static [AtomicU64; GROUP] {
+    debug_assert!(first.get().is_multiple_of(GROUP));
+    let address = DIRECT_MAP_START.wrapping_add(table.get() << 12);
+    let entries = address as *const AtomicU64;
+    // SAFETY: as for `entry`; a group that begins at a multiple of its length lies in the frame.
+    unsafe { &*entries.add(first.get() & !(GROUP - 1)).cast() }
 }
 
 /// Fills a frame with zeros.

@@ -66,6 +66,14 @@ impl Platform for Edge {
     }
 
     #[inline]
+    fn are_zero(&self, table: Mfn, first: Index) -> bool {
+        direct_map::group(table, first).iter().fold(0, |all, entry| {
+            // Acquire, as every read of an entry.
+            all | entry.load(Ordering::Acquire)
+        }) == 0
+    }
+
+    #[inline]
     fn write_entry(&self, table: Mfn, index: Index, value: u64) {
         direct_map::entry(table, index).store(value, Ordering::Release);
     }

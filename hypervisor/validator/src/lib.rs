@@ -63,7 +63,7 @@ pub use entry::Entry;
 pub use frame::{CpuSet, DomId, Index, Level, Mfn, Pfn, Vaddr};
 pub use frame_table::{FrameEntry, FrameInfo, Kind, State};
 pub use granted::{GrantMapping, GrantUnmapping};
-pub use platform::Platform;
+pub use platform::{GROUP, Platform};
 pub use refusal::{Cause, Operation, Place, Refusal, Stop};
 pub use shootdown::{FlushDebt, PageRange, Shootdown};
 pub use teardown::Teardown;

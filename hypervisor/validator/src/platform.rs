@@ -2,6 +2,9 @@
 
 use crate::frame::{CpuSet, DomId, Index, Mfn};
 
+/// Entries that are looked at together: a line of the cache.
+pub const GROUP: usize = 8;
+
 /// The machine, as the validator sees it: tables of 512 entries, and TLBs that can be flushed.
 ///
 /// The validator calls the entry methods only with frames that [`give_ram`] named. Other CPUs walk
@@ -11,6 +14,15 @@ use crate::frame::{CpuSet, DomId, Index, Mfn};
 pub trait Platform {
     /// Reads an entry (atomically; relaxed will do).
     fn read_entry(&self, table: Mfn, index: Index) -> u64;
+
+    /// Whether the [`GROUP`] entries from `first` on are all zero, each read as by
+    /// [`Platform::read_entry`]. `first` is a multiple of [`GROUP`]. Most tables are mostly empty,
+    /// so a platform may want to be quick here.
+    fn are_zero(&self, table: Mfn, first: Index) -> bool {
+        let from = first.get();
+        (from..from + GROUP)
+            .all(|slot| self.read_entry(table, Index::new_truncate(slot as u64)) == 0)
+    }
 
     /// Stores an entry (atomically, release).
     fn write_entry(&self, table: Mfn, index: Index, value: u64);
@@ -54,6 +66,10 @@ pub trait Platform {
 impl<P: Platform + ?Sized> Platform for &P {
     fn read_entry(&self, table: Mfn, index: Index) -> u64 {
         (**self).read_entry(table, index)
+    }
+
+    fn are_zero(&self, table: Mfn, first: Index) -> bool {
+        (**self).are_zero(table, first)
     }
 
     fn write_entry(&self, table: Mfn, index: Index, value: u64) {

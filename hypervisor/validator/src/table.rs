@@ -22,7 +22,7 @@ use crate::entry::{PRESENT, Rules};
 use crate::frame::{ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind, Progress};
 use crate::operation::{Halt, Op};
-use crate::platform::Platform;
+use crate::platform::{GROUP, Platform};
 use crate::refusal::Cause;
 use crate::validator::Validator;
 
@@ -69,7 +69,14 @@ impl<P: Platform> Validator<'_, P> {
     /// why, if before the end.
     fn hold_leaves(&self, op: &mut Op<'_>, table: Mfn, from: usize) -> (usize, Option<Halt>) {
         let end = ENTRIES.min(from.saturating_add(op.budget.left()));
-        for slot in from..end {
+        let mut next = from;
+        while next < end {
+            if self.is_zero_group(table, next, end) {
+                next += GROUP;
+                continue;
+            }
+            let slot = next;
+            next += 1;
             let index = Index::new_truncate(slot as u64);
             let raw = self.read(table, index);
             if raw == 0 {
@@ -101,10 +108,18 @@ impl<P: Platform> Validator<'_, P> {
         level: Level,
         from: usize,
     ) -> (usize, Option<Halt>) {
-        for slot in from..ENTRIES {
+        let mut next = from;
+        while next < ENTRIES {
+            let slot = next;
             let index = Index::new_truncate(slot as u64);
+            next += 1;
             // What a guest wrote in the hypervisor's slots is ignored, and replaced in the end.
             if level == Level::L4 && index.is_reserved() {
+                continue;
+            }
+            if op.budget.left() >= GROUP && self.is_zero_group(table, slot, ENTRIES) {
+                op.budget.charge(GROUP);
+                next = slot + GROUP;
                 continue;
             }
             if op.budget.is_used_up() {
@@ -126,6 +141,14 @@ impl<P: Platform> Validator<'_, P> {
             }
         }
         (ENTRIES, None)
+    }
+
+    /// Whether a group of entries begins at a slot, ends before `end`, and is all zeros.
+    #[inline]
+    fn is_zero_group(&self, table: Mfn, slot: usize, end: usize) -> bool {
+        slot.is_multiple_of(GROUP)
+            && slot + GROUP <= end
+            && self.platform.are_zero(table, Index::new_truncate(slot as u64))
     }
 
     /// Ends a promotion that stopped at a slot.
@@ -236,8 +259,14 @@ impl<P: Platform> Validator<'_, P> {
     fn release_down(&self, op: &mut Op<'_>, table: Mfn, level: Level, from: usize) -> usize {
         if level == Level::L1 {
             let down_to = from.saturating_sub(op.budget.left());
-            for slot in (down_to..from).rev() {
-                let raw = self.read(table, Index::new_truncate(slot as u64));
+            let mut above = from;
+            while above > down_to {
+                if above >= down_to + GROUP && self.is_zero_group(table, above - GROUP, from) {
+                    above -= GROUP;
+                    continue;
+                }
+                above -= 1;
+                let raw = self.read(table, Index::new_truncate(above as u64));
                 if raw & PRESENT != 0 {
                     self.release_leaf(raw);
                 }
@@ -245,11 +274,23 @@ impl<P: Platform> Validator<'_, P> {
             op.budget.charge(from - down_to);
             return down_to;
         }
-        for slot in (0..from).rev() {
+        let mut above = from;
+        while above > 0 {
+            let slot = above - 1;
             let index = Index::new_truncate(slot as u64);
             if level == Level::L4 && index.is_reserved() {
+                above = slot;
                 continue;
             }
+            if above >= GROUP
+                && op.budget.left() >= GROUP
+                && self.is_zero_group(table, above - GROUP, from)
+            {
+                op.budget.charge(GROUP);
+                above -= GROUP;
+                continue;
+            }
+            above = slot;
             if op.budget.is_used_up() {
                 return slot + 1;
             }
