@@ -1,7 +1,7 @@
 //! Given a frame: which entries map it, at which addresses.
 //!
-//! Searched, not kept: only refusals need it. One pass over the frame table finds the domain's L1
-//! tables, and in them the entries that name the frame; from each, the tables above are searched
+//! Searched, not kept: only refusals need it. A pass over those stretches of the frame table that
+//! have tables ([`crate::census`]) finds the domain's L1 tables, and in them the entries that name the frame; from each, the tables above are searched
 //! for the ways that lead to it. Nothing is allocated, and the number of entries read is bounded.
 //!
 //! The search takes no references. On a machine where other CPUs go on meanwhile it is a snapshot
@@ -198,12 +198,22 @@ impl<P: Platform> Validator<'_, P> {
         level: Level,
         mut visit: impl FnMut(&mut Search<'s>, Mfn, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        const BATCH: usize = 1024;
         let kind = Kind::table(level);
-        for (batch, frames) in self.frames.chunks(BATCH).enumerate() {
+        let stretch = self.census.stretch();
+        for (number, frames) in self.frames.chunks(stretch).enumerate() {
+            search.spend(1)?;
+            let seen = self.census.count(number);
+            if seen == 0 {
+                continue;
+            }
             search.spend(frames.len() as u64)?;
+            let mut tables = false;
             for (offset, frame) in frames.iter().enumerate() {
                 let types = frame.type_word();
+                if types.kind().level().is_none() || types.state() == State::Idle {
+                    continue;
+                }
+                tables = true;
                 if types.kind() != kind {
                     continue;
                 }
@@ -213,10 +223,13 @@ impl<P: Platform> Validator<'_, P> {
                     State::Idle | State::Validating | State::Devalidating => 0,
                 };
                 if entries != 0 && search.owned.is_none_or(|owned| frame.is_owned(owned)) {
+                    let table = Mfn::new((number * stretch + offset) as u64);
                     search.spend(entries as u64)?;
-                    let table = Mfn::new((batch * BATCH + offset) as u64);
                     visit(search, table, entries)?;
                 }
+            }
+            if !tables {
+                self.census.found_none(number, seen);
             }
         }
         ControlFlow::Continue(())

@@ -35,6 +35,7 @@ mod tests;
 pub mod alias;
 pub mod audit;
 mod budget;
+mod census;
 mod descriptor;
 mod entry;
 mod frame;

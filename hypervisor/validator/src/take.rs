@@ -98,6 +98,7 @@ impl<P: Platform> Validator<'_, P> {
                         }
                         Kind::Descriptor => self.promote_descriptors(op, mfn, frame),
                         _ => {
+                            self.census.note(mfn);
                             self.promote(op, mfn, frame, kind, crate::frame_table::Progress::START)
                         }
                     };

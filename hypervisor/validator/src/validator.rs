@@ -1,5 +1,6 @@
 //! The validator: a frame table, a machine, and the rules.
 
+use crate::census::Census;
 use crate::entry::Rules;
 use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, FrameInfo};
@@ -44,6 +45,7 @@ pub struct Validator<'a, P> {
     pub(crate) policy: Policy,
     pub(crate) clock: FlushClock,
     pub(crate) orphans: Orphans,
+    pub(crate) census: Census,
 }
 
 impl<'a, P: Platform> Validator<'a, P> {
@@ -51,13 +53,15 @@ impl<'a, P: Platform> Validator<'a, P> {
     pub fn new(platform: P, frames: &'a [FrameEntry], limits: Limits) -> Validator<'a, P> {
         let count =
             usize::try_from(limits.max_mfn.get()).map_or(usize::MAX, |n| n.saturating_add(1));
+        let frames = &frames[..frames.len().min(count)];
         Validator {
             platform,
-            frames: &frames[..frames.len().min(count)],
+            frames,
             rules: Rules::new(limits.physical_bits, limits.nx),
             policy: limits.policy,
             clock: FlushClock::new(),
             orphans: Orphans::new(),
+            census: Census::new(frames.len()),
         }
     }
 

@@ -42,6 +42,21 @@ fn mappings_are_found_with_their_addresses() {
 }
 
 #[test]
+fn tables_that_come_and_go_are_found_while_they_are_there() {
+    // A search of a stretch without tables marks it as such; the next table must undo that.
+    let world = fresh();
+    tree(world);
+    for _ in 0..3 {
+        assert_eq!(all(world, PAGE, Which::Writable), []);
+        pin(world, Level::L4, L4).unwrap();
+        assert_eq!(all(world, PAGE, Which::Writable).len(), 1);
+        assert_eq!(all(world, PAGE, Which::All).len(), 2);
+        unpin(world, L4);
+    }
+    assert_eq!(all(world, PAGE, Which::All), []);
+}
+
+#[test]
 fn a_table_in_no_address_space_is_reported_without_one() {
     let world = fresh();
     tree(world);
