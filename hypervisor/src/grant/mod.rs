@@ -23,6 +23,9 @@
 //! until that mapping's handle goes, and whoever ends the handle frees the frame. Copies that go on
 //! are waited for.
 //!
+//! What a guest can make the hypervisor keep for it is at most 1 MiB: 64 frames of its table, twice
+//! as many of notes about the entries, 64 of handles. All of it comes and goes with the domain.
+//!
 //! Locks: a domain's table and its handles have one each; nobody holds two of them.
 
 pub mod mapping;

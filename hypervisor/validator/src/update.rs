@@ -25,8 +25,8 @@ pub struct Update {
     pub dom: DomId,
     /// Whose the table is.
     pub table_owner: DomId,
-    /// Whose the frame is that the entry points to. Another than the table's owner is refused:
-    /// flushes go where the frame's owner ran, and would miss the table's.
+    /// Whose the frame is that the entry points to. Another than the table's owner is refused: only
+    /// what was granted may be mapped so ([`Validator::map_granted`]).
     pub target_owner: DomId,
     /// The frame that holds the entry.
     pub table: Mfn,
