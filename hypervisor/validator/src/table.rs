@@ -75,29 +75,33 @@ impl<P: Platform> Validator<'_, P> {
                 next += GROUP;
                 continue;
             }
-            let slot = next;
-            next += 1;
-            let index = Index::new_truncate(slot as u64);
-            let raw = self.read(table, index);
-            if raw == 0 {
-                continue;
+            let group_end = end.min((next / GROUP + 1) * GROUP);
+            for slot in next..group_end {
+                if let Err(halt) = self.hold_leaf_at(op, table, slot) {
+                    op.budget.charge(slot - from);
+                    return (slot, Some(halt));
+                }
             }
-            let held = if raw & PRESENT == 0 {
-                self.check_absent(op, raw)
-            } else {
-                self.hold_leaf(op, raw)
-            };
-            if let Err(halt) = held {
-                op.budget.charge(slot - from);
-                return (slot, Some(halt));
-            }
-            let effective = Rules::effective(Level::L1, raw);
-            if effective != raw && raw & PRESENT != 0 {
-                self.platform.write_entry(table, index, effective);
-            }
+            next = group_end;
         }
         op.budget.charge(end - from);
         (end, (end < ENTRIES).then_some(Halt::Preempted))
+    }
+
+    /// Takes what one entry of an L1 table holds.
+    #[inline(always)]
+    fn hold_leaf_at(&self, op: &mut Op<'_>, table: Mfn, slot: usize) -> Result<(), Halt> {
+        let index = Index::new_truncate(slot as u64);
+        let raw = self.read(table, index);
+        if raw & PRESENT == 0 {
+            return if raw == 0 { Ok(()) } else { self.check_absent(op, raw) };
+        }
+        self.hold_leaf(op, raw)?;
+        let effective = Rules::effective(Level::L1, raw);
+        if effective != raw {
+            self.platform.write_entry(table, index, effective);
+        }
+        Ok(())
     }
 
     /// The same for a table of a level above L1.
@@ -265,11 +269,14 @@ impl<P: Platform> Validator<'_, P> {
                     above -= GROUP;
                     continue;
                 }
-                above -= 1;
-                let raw = self.read(table, Index::new_truncate(above as u64));
-                if raw & PRESENT != 0 {
-                    self.release_leaf(raw);
+                let group = down_to.max((above - 1) / GROUP * GROUP);
+                for slot in (group..above).rev() {
+                    let raw = self.read(table, Index::new_truncate(slot as u64));
+                    if raw & PRESENT != 0 {
+                        self.release_leaf(raw);
+                    }
                 }
+                above = group;
             }
             op.budget.charge(from - down_to);
             return down_to;
