@@ -111,7 +111,8 @@ impl Spec {
     /// Linux, which must pass its test.
     pub(super) fn linux(vcpus: u32) -> Spec {
         // The vsyscall page is off by default; its calls are among what PV has a hand in.
-        let cmdline = format!("pinfold.test pinfold.rounds=5 pinfold.cpus={vcpus} vsyscall=xonly");
+        let cmdline =
+            format!("{} pinfold.rounds=5 pinfold.cpus={vcpus} vsyscall=xonly", linux::TEST);
         Spec { cmdline, memory: linux::MEMORY, vcpus, ..Spec::new(linux::NAME) }
     }
 
