@@ -149,7 +149,6 @@ pub(crate) fn run(
     );
     let lines = Lines::default();
     qemu.stdin(if input == Input::Nothing { Stdio::null() } else { Stdio::piped() });
-    qemu.stdin(if input == Input::Stdin { Stdio::piped() } else { Stdio::null() });
     qemu.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(qemu.spawn().context("cannot start QEMU")?);
     let mut serial = child.0.stdout.take().context("QEMU has no output")?;

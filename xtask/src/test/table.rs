@@ -86,7 +86,7 @@ fn destroyed() -> Vec<Case> {
             ..Case::new(
                 &format!("destroyed-after-{ms}"),
                 vec![
-                    Spec::linux(2).named("victim").destroyed_after(ms),
+                    Spec::linux(2, 5, "").named("victim").destroyed_after(ms),
                     Spec::new("stress").told("seed=5 rounds=20"),
                 ],
             )
