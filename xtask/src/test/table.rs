@@ -35,11 +35,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     cases.extend(grants());
     cases.push(keyboard());
-    // Events and time, with Xen as the referee of each result.
-    cases.push(Case::new("events", vec![Spec::new("events")]).on_xen());
-    cases.push(Case::new("events", vec![Spec::new("events")]));
-    cases.push(Case { smp: 2, ..Case::new("events-on-2", vec![Spec::new("events")]) });
-    cases.extend(vcpus());
+    cases.extend(super::vcpus::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,
@@ -57,22 +53,6 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(destroyed());
     cases.extend(linux());
     cases
-}
-
-/// Several virtual processors, on as many processors, on fewer, and on one.
-fn vcpus() -> Vec<Case> {
-    let case = |(smp, vcpus, words)| Case {
-        smp,
-        limit: 480,
-        ..Case::new(
-            &format!("smp-{vcpus}-on-{smp}"),
-            vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
-        )
-    };
-    [(2, 2, "rounds=150 stale"), (2, 4, "rounds=60"), (1, 3, "rounds=60")]
-        .into_iter()
-        .flat_map(|which| [case(which), case(which).on_xen()])
-        .collect()
 }
 
 /// Linux, destroyed in the middle of whatever it does, while another guest goes on: nothing of it
