@@ -125,7 +125,9 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
 
 fn on_pinfold(plan: &Plan, args: &RunArgs) -> Result<Verdict> {
     let mut facts = verdict::pinfold::Facts::default();
-    let mut screen = Screen::default();
+    // With several guests, the heads tell who speaks.
+    let bare = plan.guests.len() == 1;
+    let mut screen = Screen { bare, ..Screen::default() };
     let mut waiting = Some(say::Step::start("Waiting for the firmware (a few seconds)"));
     let done = start(plan, |line| {
         facts.line(line);
@@ -167,6 +169,7 @@ fn on_xen(plan: &Plan) -> Result<Verdict> {
 #[derive(Debug, Default)]
 struct Screen {
     live: bool,
+    bare: bool,
 }
 
 impl Screen {
@@ -176,7 +179,11 @@ impl Screen {
         }
         println!("{line}");
         self.live = keyboard::is_here();
-        if self.live { Watch::Live } else { Watch::On }
+        match (self.live, self.bare) {
+            (false, _) => Watch::On,
+            (true, false) => Watch::Live,
+            (true, true) => Watch::LiveBare,
+        }
     }
 }
 

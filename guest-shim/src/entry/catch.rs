@@ -22,6 +22,9 @@ pub struct Trap {
     pub rflags: u64,
 }
 
+/// The flag that says whether events can come in.
+const RFLAGS_IF: u64 = 1 << 9;
+
 global_asm!(
     ".pushsection .text.catch, \"ax\"",
     // pinfold_try(f, data): 0 when f returned, 1 when it was stopped.
@@ -76,6 +79,8 @@ pub(super) fn land(frame: &mut TrapFrame) -> bool {
     frame.cs = (frame.cs & !0xffff) | u64::from(pinfold_abi::layout::FLAT_KERNEL_CS64);
     frame.ss = u64::from(pinfold_abi::layout::FLAT_RING3_SS64);
     frame.rsp = landing;
+    // Rust code runs with none of the other flags, whatever the stopped code had.
+    frame.rflags &= RFLAGS_IF;
     true
 }
 

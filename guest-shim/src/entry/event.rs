@@ -65,7 +65,9 @@ pub fn shared() -> Option<&'static SharedPage> {
     unsafe { shared.cast_const().as_ref() }
 }
 
-/// Has a port's events handled by this function on the vCPU that they go to.
+/// Has a port's events handled by this function on the vCPU that they go to. One that came before
+/// is delivered now: an upcall that found nobody for it left it pending, and what is pending
+/// raises nothing any more.
 ///
 /// # Panics
 ///
@@ -73,6 +75,12 @@ pub fn shared() -> Option<&'static SharedPage> {
 pub fn handle(port: Port, vcpu: &super::percpu::PerCpu, handler: Handler) {
     HANDLERS[port.0 as usize].store(handler as *mut (), Release);
     ports::set(&vcpu.ports, port.0);
+    let masked = shared().is_none_or(|shared| ports::has(&shared.mask, port.0));
+    if is_pending(port) && !masked {
+        mask_port(port);
+        // Only a port that does not exist is refused, and that one is never pending.
+        let _ = unmask_port(port);
+    }
 }
 
 /// Has a port's events go unhandled on this vCPU.

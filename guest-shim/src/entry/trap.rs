@@ -7,7 +7,7 @@
 use crate::hypercall::sched::{Exit, shutdown};
 use crate::hypercall::{Errno, address, call, check};
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::{TI_MASK_EVENTS, TrapInfo};
 
@@ -60,6 +60,8 @@ pub type Handler = fn(&mut TrapFrame) -> bool;
 const EVENT: u64 = 0x100;
 /// What the stubs call a selector that could not be loaded.
 const FAILSAFE: u64 = 0x101;
+
+static FAILSAFES: AtomicU64 = AtomicU64::new(0);
 
 static HANDLERS: [AtomicPtr<()>; VECTORS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; VECTORS];
@@ -191,11 +193,21 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
     if frame.vector == EVENT {
         return super::event::upcall(frame);
     }
+    if frame.vector == FAILSAFE {
+        // The selectors are null now, and nothing here needs them.
+        FAILSAFES.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     if super::catch::land(frame) || handler(frame.vector).is_some_and(|handle| handle(frame)) {
         return;
     }
     dump(frame);
     shutdown(Exit::Crash);
+}
+
+/// How often the hypervisor said that a selector could not be loaded.
+pub fn failsafes() -> u64 {
+    FAILSAFES.load(Ordering::Relaxed)
 }
 
 /// Prints the registers of a trap, and the return addresses on the stack.

@@ -52,6 +52,8 @@ global_asm!(
     "syscall",
     "ud2",
     "2:",
+    // The user's direction flag may be up.
+    "cld",
     "mov rax, rdi",
     "mov rsp, gs:[{kernel_rsp}]",
     "pop r15",

@@ -7,8 +7,9 @@
 use super::log::record;
 use super::serial;
 use crate::domain::{self, DomainRef};
+use crate::sync::Mutex;
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use pinfold_abi::record::Who;
 use pinfold_validator::DomId;
 
@@ -21,9 +22,11 @@ const BATCH: usize = 16;
 
 /// Number of the domain that has the keyboard; 0: the hypervisor. The first domain has it first.
 static OWNER: AtomicU16 = AtomicU16::new(1);
-/// [`SWITCH`]es that are kept back. Two CPUs that read the port at once may miscount: then they are
-/// pressed again.
-static PRESSED: AtomicU8 = AtomicU8::new(0);
+/// [`SWITCH`]es that are kept back. Who holds it takes what was typed: two CPUs at once would bring
+/// it to the guest in another order.
+static PRESSED: Mutex<u8> = Mutex::new(0);
+/// Somebody saw that something was typed, and has not looked yet, or could not.
+static WANTED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the domain has the keyboard.
 pub fn has_keyboard(domain: DomId) -> bool {
@@ -33,6 +36,17 @@ pub fn has_keyboard(domain: DomId) -> bool {
 /// Takes what was typed and brings it where it belongs; from the timer tick, or when the port
 /// interrupts. `kick` tells a guest that its ring has changed: raises its console's port.
 pub fn poll(kick: impl Fn(&DomainRef)) {
+    // SeqCst: the wish first, then the lock. Who finds it taken leaves the wish to its holder, who
+    // looks for one after giving the lock back.
+    WANTED.store(true, Ordering::SeqCst);
+    while WANTED.load(Ordering::SeqCst) {
+        let Some(mut pressed) = PRESSED.try_lock() else { return };
+        WANTED.store(false, Ordering::SeqCst);
+        take_all(&mut pressed, &kick);
+    }
+}
+
+fn take_all(pressed: &mut u8, kick: &impl Fn(&DomainRef)) {
     loop {
         // A console that is at work would make us wait as long as its lines take on the wire:
         // the port keeps the bytes until next time.
@@ -42,24 +56,22 @@ pub fn poll(kick: impl Fn(&DomainRef)) {
         if count == 0 {
             return;
         }
-        let mut pressed = PRESSED.load(Ordering::Relaxed);
         let mut keys = ArrayVec::<u8, { BATCH + TIMES as usize }>::new();
         for &byte in &bytes[..count] {
             if byte != SWITCH {
-                keys.extend((0..pressed).map(|_| SWITCH));
+                keys.extend((0..*pressed).map(|_| SWITCH));
                 keys.push(byte);
-                pressed = 0;
-            } else if pressed + 1 < TIMES {
-                pressed += 1;
+                *pressed = 0;
+            } else if *pressed + 1 < TIMES {
+                *pressed += 1;
             } else {
-                bring(&keys, &kick);
+                bring(&keys, kick);
                 keys.clear();
-                pressed = 0;
+                *pressed = 0;
                 give_to(domain::after(owner().map(|domain| domain.id)));
             }
         }
-        PRESSED.store(pressed, Ordering::Relaxed);
-        bring(&keys, &kick);
+        bring(&keys, kick);
     }
 }
 

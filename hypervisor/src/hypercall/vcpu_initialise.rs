@@ -54,6 +54,7 @@ pub fn run(caller: &Vcpu, seat: &Seat, argument: u64) -> Outcome {
 
 /// Everything that can be judged without taking a reference.
 fn check(context: &VcpuGuestContext) -> Result<(), Errno> {
+    let stacks = [context.user_regs.rsp, context.kernel_sp];
     let bases = [context.fs_base, context.gs_base_kernel, context.gs_base_user];
     let callbacks = [
         context.event_callback_eip,
@@ -62,7 +63,7 @@ fn check(context: &VcpuGuestContext) -> Result<(), Errno> {
         context.user_regs.rip,
     ];
     let handlers = context.trap_ctxt.iter().map(|trap| trap.address);
-    let fine = bases.into_iter().all(is_canonical)
+    let fine = stacks.into_iter().chain(bases).all(is_canonical)
         && callbacks.into_iter().chain(handlers).all(is_guest_address);
     if fine { Ok(()) } else { Err(Errno::EINVAL) }
 }

@@ -237,6 +237,12 @@ pub(crate) fn handle(signal: i32, handler: Handler) {
     assert!(code == 0, "sigaction({signal}): {}", Error::last_os_error());
 }
 
+/// Gives a signal its usual effect again.
+pub(crate) fn leave(signal: i32) {
+    // SAFETY: the default action needs no handler.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
 /// Numbers that look random and come again with the same seed (xorshift).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);

@@ -26,6 +26,9 @@ pub(crate) const NAME: &str = "linux";
 /// Its memory unless it is said. The test's file system alone may take 320M of it.
 pub(crate) const MEMORY: Size = Size(512 << 20);
 
+/// The word on its command line that starts the test instead of a shell.
+pub(crate) const TEST: &str = "pinfold.test";
+
 /// The kernel as Debian ships it.
 pub(crate) fn kernel() -> Result<PathBuf> {
     let package = fetch::linux::kernel()?;

@@ -51,8 +51,10 @@ pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
         modules += &format!(",{}", text(initrd)?);
     }
     // noreboot: a crash must stop the machine, not begin it anew.
+    // sched=credit: the newer scheduler of 4.17 was seen, with more virtual processors than
+    // processors, to let one wait for ever while a processor was idle.
     let options = format!(
-        "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all noreboot \
+        "com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all noreboot sched=credit \
          dom0_mem={0},max:{0} dom0_max_vcpus={1}",
         guest.memory, guest.vcpus
     );

@@ -1,5 +1,6 @@
 //! The machine that guests run on: QEMU, set up for Pinfold or for Xen.
 
+mod bare;
 mod clean;
 mod command;
 pub(crate) mod keyboard;

@@ -1,5 +1,6 @@
 //! Running QEMU: its serial line is read as it comes, its time is limited.
 
+use super::bare::Bare;
 use super::clean::Lines;
 use super::keyboard::{self, Terminal};
 use anyhow::{Context, Result};
@@ -44,6 +45,8 @@ pub(crate) enum Watch {
     Live,
     /// Go on, and type this ([`Input::Watcher`]).
     Type(&'static str),
+    /// The same, but the heads of the guest's lines are left out.
+    LiveBare,
     /// This line was the last one of interest: end QEMU.
     Enough,
 }
@@ -68,13 +71,23 @@ enum Event {
     Quit,
 }
 
+/// What of the bytes goes to the screen.
+enum Live {
+    /// None: the watcher shows lines.
+    No,
+    /// All of them.
+    All,
+    /// What a guest said.
+    Bare(Bare),
+}
+
 /// The serial line's way from QEMU to the log, the watcher and, once it is live, the screen.
 struct Output<'a, W> {
     log: BufWriter<File>,
     lines: Lines,
     /// Where the watcher types.
     keys: Option<ChildStdin>,
-    live: bool,
+    live: Live,
     enough: bool,
     watch: &'a mut W,
 }
@@ -83,19 +96,22 @@ impl<W: FnMut(&str) -> Watch> Output<'_, W> {
     fn bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         for byte in bytes {
-            if self.live {
-                out.write_all(&[*byte])?;
+            match &mut self.live {
+                Live::No => {}
+                Live::All => out.write_all(&[*byte])?,
+                Live::Bare(bare) => out.write_all(&bare.take(*byte))?,
             }
             let Output { log, lines, keys, live, enough, watch } = self;
             lines.push(&[*byte], |line| {
                 let _ = writeln!(log, "{line}");
                 match watch(&line) {
                     Watch::On => {}
-                    Watch::Live => *live = true,
                     // QEMU that has ended takes no keys, which is told by its end.
                     Watch::Type(text) => {
                         let _ = keys.as_mut().map(|keys| keys.write_all(text.as_bytes()));
                     }
+                    Watch::Live => *live = Live::All,
+                    Watch::LiveBare => *live = Live::Bare(Bare::default()),
                     Watch::Enough => *enough = true,
                 }
             });
@@ -111,7 +127,7 @@ impl<W: FnMut(&str) -> Watch> Output<'_, W> {
             writeln!(self.log, "{line}")?;
             (self.watch)(&line);
         }
-        if self.live {
+        if !matches!(self.live, Live::No) {
             println!();
         }
         self.log.flush()
@@ -138,7 +154,7 @@ pub(crate) fn run(
     let mut serial = child.0.stdout.take().context("QEMU has no output")?;
     let mut errors = child.0.stderr.take().context("QEMU has no error output")?;
     let keys = if input == Input::Watcher { child.0.stdin.take() } else { None };
-    let mut output = Output { log, lines, keys, live: false, enough: false, watch: &mut watch };
+    let mut output = Output { log, lines, keys, live: Live::No, enough: false, watch: &mut watch };
 
     let errors = std::thread::spawn(move || {
         let mut text = String::new();

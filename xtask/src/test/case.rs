@@ -108,10 +108,10 @@ impl Spec {
         }
     }
 
-    /// Linux, which must pass its test.
-    pub(super) fn linux(vcpus: u32) -> Spec {
-        // The vsyscall page is off by default; its calls are among what PV has a hand in.
-        let cmdline = format!("pinfold.test pinfold.rounds=5 pinfold.cpus={vcpus} vsyscall=xonly");
+    /// Linux, which must pass its test of this length; `more` goes to its command line.
+    pub(super) fn linux(vcpus: u32, rounds: u32, more: &str) -> Spec {
+        let cmdline =
+            format!("{} pinfold.rounds={rounds} pinfold.cpus={vcpus} {more}", linux::TEST);
         Spec { cmdline, memory: linux::MEMORY, vcpus, ..Spec::new(linux::NAME) }
     }
 

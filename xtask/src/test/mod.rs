@@ -13,6 +13,7 @@ mod broken;
 mod case;
 mod host;
 mod table;
+mod vcpus;
 
 use crate::accel::{self, Accel};
 use crate::cli::{AccelChoice, Host, TestArgs};

@@ -35,8 +35,10 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
     check.refused("is_up", vcpu::is_up(far), ENOENT);
     check.refused("runstate", vcpu::runstate(far), ENOENT);
     let data = frames.mfn(frames.first_free()).map_or(0, |mfn| mfn.0);
-    let attempts: [(&str, Change<'_>); 16] = [
+    let attempts: [(&str, Change<'_>); 18] = [
         ("rip", &|c| c.user_regs.rip = NONCANONICAL),
+        ("rsp", &|c| c.user_regs.rsp = NONCANONICAL),
+        ("kernel stack", &|c| c.kernel_sp = NONCANONICAL),
         ("event callback", &|c| c.event_callback_eip = NONCANONICAL),
         ("failsafe callback", &|c| c.failsafe_callback_eip = NONCANONICAL),
         ("syscall callback", &|c| c.syscall_callback_eip = NONCANONICAL),

@@ -22,13 +22,7 @@ pub(crate) fn run(team: &Team, check: &mut Check) {
 fn by_itself(team: &Team, check: &mut Check) {
     let rounds = AtomicU64::new(0);
     let errors = AtomicU64::new(0);
-    let mut seen = [0; 5];
-    let seen = core::cell::UnsafeCell::new(&mut seen);
-    struct Seen<'a>(core::cell::UnsafeCell<&'a mut [u64; 5]>);
-    // SAFETY: only vCPU 0 uses it.
-    unsafe impl Sync for Seen<'_> {}
-    let seen = Seen(seen);
-    let seen = &seen;
+    let seen = AtomicU64::new(0);
     team.run(&|id| match id {
         1 => {
             for _ in 0..5 {
@@ -49,9 +43,7 @@ fn by_itself(team: &Team, check: &mut Check) {
                 let _ = send(team.wake_port(1));
                 let _ = time::sleep(2 * MS);
                 let still = rounds.load(SeqCst) == round + 1 && vcpu::is_up(1) == Ok(false);
-                // SAFETY: vCPU 0 is the only one here.
-                let seen = unsafe { &mut *seen.0.get() };
-                seen[round as usize] = u64::from(stopped && still);
+                seen.fetch_add(u64::from(stopped && still), SeqCst);
                 if vcpu::up(1).is_err() {
                     errors.fetch_add(1, SeqCst);
                 }
@@ -59,9 +51,7 @@ fn by_itself(team: &Team, check: &mut Check) {
         }
         _ => {}
     });
-    // SAFETY: all are through.
-    let seen = unsafe { &**seen.0.get() };
-    check.equal("stopped five times, until let run", *seen, [1; 5]);
+    check.equal("stopped five times, until let run", seen.load(SeqCst), 5);
     check.equal("no call was refused", errors.load(SeqCst), 0);
     check.equal("it is up", vcpu::is_up(1), Ok(true));
 }
@@ -70,41 +60,32 @@ fn by_itself(team: &Team, check: &mut Check) {
 fn by_another(team: &Team, check: &mut Check) {
     let count = AtomicU64::new(0);
     let over = Flag::new();
-    let [mut ran_on, mut stood, mut errors] = [0u64; 3];
-    {
-        let results =
-            pinfold_guest::entry::lock::Mutex::new((&mut ran_on, &mut stood, &mut errors));
-        team.run(&|id| match id {
-            1 => {
-                while !over.is_up() {
-                    count.fetch_add(1, SeqCst);
-                }
+    let [ran_on, stood, errors] = [const { AtomicU64::new(0) }; 3];
+    team.run(&|id| match id {
+        1 => {
+            while !over.is_up() {
+                count.fetch_add(1, SeqCst);
             }
-            0 => {
-                let mut results = results.lock();
-                until(|| count.load(SeqCst) > 0);
-                for _ in 0..5 {
-                    if vcpu::down(1).is_err() {
-                        *results.2 += 1;
-                    }
-                    // The call may return before the other CPU has noticed.
-                    until(|| vcpu::runstate(1).is_ok_and(|info| info.state == RUNSTATE_OFFLINE));
-                    let before = count.load(SeqCst);
-                    let _ = time::sleep(5 * MS);
-                    *results.1 += u64::from(count.load(SeqCst) == before);
-                    if vcpu::up(1).is_err() {
-                        *results.2 += 1;
-                    }
-                    *results.0 += u64::from(until(|| count.load(SeqCst) > before));
-                }
-                over.raise();
+        }
+        0 => {
+            until(|| count.load(SeqCst) > 0);
+            for _ in 0..5 {
+                errors.fetch_add(u64::from(vcpu::down(1).is_err()), SeqCst);
+                // The call may return before the other CPU has noticed.
+                until(|| vcpu::runstate(1).is_ok_and(|info| info.state == RUNSTATE_OFFLINE));
+                let before = count.load(SeqCst);
+                let _ = time::sleep(5 * MS);
+                stood.fetch_add(u64::from(count.load(SeqCst) == before), SeqCst);
+                errors.fetch_add(u64::from(vcpu::up(1).is_err()), SeqCst);
+                ran_on.fetch_add(u64::from(until(|| count.load(SeqCst) > before)), SeqCst);
             }
-            _ => {}
-        });
-    }
-    check.equal("stood still when stopped", stood, 5);
-    check.equal("and ran on", ran_on, 5);
-    check.equal("no call was refused", errors, 0);
+            over.raise();
+        }
+        _ => {}
+    });
+    check.equal("stood still when stopped", stood.into_inner(), 5);
+    check.equal("and ran on", ran_on.into_inner(), 5);
+    check.equal("no call was refused", errors.into_inner(), 0);
 }
 
 /// A blocked vCPU is stopped and let run: it is blocked as before, and wakes by its event.

@@ -1,8 +1,11 @@
-//! `bench`: what each operation costs in instructions, on Pinfold and on Xen.
+//! `bench`: what each operation costs in instructions, on Pinfold and on Xen; with `--linux`, how
+//! long Linux's test takes, as a ratio.
 //!
 //! QEMU counts one nanosecond for each instruction, so the guest's time stamp counter counts
 //! instructions, and the figures repeat to the digit on any machine. The guest prints them as
 //! `BENCH name=... cost=...`; both runs go side by side.
+
+mod linux;
 
 use crate::accel::Accel;
 use crate::cli::{BenchArgs, GuestArgs, Host};
@@ -58,6 +61,13 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
     }
     if rows.is_empty() {
         bail!("the guest {GUEST} ended well but measured nothing");
+    }
+    if args.linux && with_xen {
+        let bad = linux::bench(Duration::from_secs(args.timeout))?;
+        if let Some((on, verdict)) = bad {
+            say::note(format!("Linux on {on}: FAILED: {}", verdict.why));
+            return Ok(verdict.exit);
+        }
     }
     Ok(Exit::Ok)
 }

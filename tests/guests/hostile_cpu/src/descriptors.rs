@@ -1,0 +1,155 @@
+//! Descriptors: random ones, tables that come and go under selectors that are loaded.
+
+use crate::outcome::say;
+use core::arch::asm;
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::mmu::MmuextCmd;
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::entry::catch::{Trap, catch};
+use pinfold_guest::entry::trap;
+use pinfold_guest::hostile::{self, Check, Lab};
+use pinfold_guest::hypercall::sched;
+use pinfold_guest::println;
+
+/// Code, 64 bit, DPL 3.
+const CODE: u64 = 0x00af_fb00_0000_ffff;
+/// Data, DPL 3.
+const DATA: u64 = 0x00cf_f300_0000_ffff;
+
+fn call(op: Hypercall, args: [u64; 5]) -> i64 {
+    // SAFETY: descriptors of bench frames.
+    unsafe { hostile::call(op as u64, args) }
+}
+
+fn set_gdt(lab: &Lab, table: Pfn, entries: u64) -> i64 {
+    let frames = [lab.mfn(table)];
+    call(Hypercall::SetGdt, [frames.as_ptr() as u64, entries, 0, 0, 0])
+}
+
+fn set_ldt(base: u64, entries: u64) -> i64 {
+    // SAFETY: no selector of it is in use by Rust code.
+    unsafe { hostile::mmuext(MmuextCmd::SetLdt as u32, base, entries) }
+}
+
+pub(crate) fn run(lab: &mut Lab, check: &mut Check) {
+    let saved = lab.save();
+    garbage(lab, check);
+    under_use(lab, check);
+    local(lab, check);
+    lab.restore(saved);
+}
+
+/// Random descriptors, of which whatever is taken is then loaded everywhere.
+fn garbage(lab: &mut Lab, check: &mut Check) {
+    let table = lab.frame();
+    lab.seal(table);
+    check.equal("set_gdt of an empty table", set_gdt(lab, table, 512), 0);
+    let mut state = 0x1234_5678_9abc_def1u64;
+    let (mut taken, mut loaded, mut called) = (0u32, 0u32, 0u32);
+    for _ in 0..4000 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let place = 1 + (state >> 40) % 511;
+        if call(
+            Hypercall::UpdateDescriptor,
+            [lab.entry_addr(table, place as usize), state, 0, 0, 0],
+        ) != 0
+        {
+            continue;
+        }
+        taken += 1;
+        let selector = (place << 3 | 3) as u32;
+        // SAFETY: bases and limits of DS and ES are not used.
+        loaded += u32::from(
+            unsafe { catch(|| asm!("mov ds, {0:e}", "mov es, {0:e}", in(reg) selector)) }.is_ok(),
+        );
+        called += u32::from(far_call(selector).is_ok());
+        if taken % 16 == 0 {
+            let _ = sched::yield_now();
+        }
+    }
+    println!("CPU random descriptors: loaded={loaded} called={called}");
+    // Pinfold is stricter: a present descriptor of type 0 is none.
+    let types = if check.on_xen() { 3000..=3100 } else { 2990..=3090 };
+    check.within("random descriptors that are taken", taken.into(), types);
+    check.holds("some were taken", taken > 100);
+    check.equal("none leads anywhere", called, 0);
+    // SAFETY: null selectors.
+    unsafe { asm!("mov ds, {0:e}", "mov es, {0:e}", in(reg) 0) };
+    check.equal("unload", set_gdt(lab, table, 0), 0);
+    lab.unseal(table);
+    lab.clear(table);
+}
+
+/// A far call by a selector: through a gate, or to address 0.
+fn far_call(selector: u32) -> Result<(), Trap> {
+    let target: [u32; 3] = [0, 0, selector];
+    // SAFETY: the address is 0, where nothing is; a gate of the guest has no privilege.
+    unsafe { catch(|| asm!(".byte 0x48, 0xff, 0x18", in("rax") target.as_ptr())) }
+}
+
+/// Tables taken away while their selectors are loaded: at the next switch they cannot be loaded.
+fn under_use(lab: &mut Lab, check: &mut Check) {
+    let table = lab.frame();
+    lab.set(table, 1, CODE);
+    lab.set(table, 2, DATA);
+    lab.seal(table);
+    check.equal("set_gdt", set_gdt(lab, table, 512), 0);
+    let before = trap::failsafes();
+    for round in 0..50 {
+        // SAFETY: bases and limits of DS, ES and FS are not used.
+        let loaded = unsafe {
+            catch(|| asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) 0x13))
+        };
+        check.holds("a data selector is taken", loaded.is_ok());
+        let gone = if round % 2 == 0 {
+            set_gdt(lab, table, 0)
+        } else {
+            call(Hypercall::UpdateDescriptor, [lab.entry_addr(table, 2), 0, 0, 0, 0])
+        };
+        check.equal("taken away", gone, 0);
+        let _ = sched::yield_now();
+        let _ = pinfold_guest::entry::time::sleep(1_000_000);
+        check.equal("loaded again", set_gdt(lab, table, 512), 0);
+        let again = call(Hypercall::UpdateDescriptor, [lab.entry_addr(table, 2), DATA, 0, 0, 0]);
+        check.equal("put back", again, 0);
+    }
+    println!("hostile_cpu: {} failsafe callbacks", trap::failsafes() - before);
+    // SAFETY: null selectors.
+    unsafe { asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) 0) };
+    check.equal("unload", set_gdt(lab, table, 0), 0);
+    lab.unseal(table);
+}
+
+/// The local table: where nothing is, where something writable is, and where a table is.
+fn local(lab: &mut Lab, check: &mut Check) {
+    let (table, data) = (lab.frame(), lab.frame());
+    lab.set(table, 0, CODE);
+    lab.set(table, 1, DATA);
+    lab.set(data, 1, DATA);
+    lab.seal(table);
+    let load = |selector: u32| {
+        // SAFETY: bases and limits of DS are not used.
+        unsafe { catch(|| asm!("mov ds, {0:e}", in(reg) selector)) }.map(|()| 0)
+    };
+    for (what, base, entries) in [
+        ("LDT in a sealed page", lab.va(table).0, 512),
+        ("LDT of one entry", lab.va(table).0, 1),
+        ("LDT in a writable page", lab.va(data).0, 512),
+        ("LDT where nothing is", 0x1000, 512),
+        ("LDT of 8192 entries", lab.va(table).0, 8192),
+    ] {
+        check.equal(what, set_ldt(base, entries), 0);
+        say(check, what, load(0xf));
+        let _ = sched::yield_now();
+        say(check, "its last entry", load(0xffff));
+        // SAFETY: as above.
+        unsafe { asm!("mov ds, {0:e}", in(reg) 0) };
+    }
+    check.equal("no LDT", set_ldt(0, 0), 0);
+    say(check, "without LDT", load(0xf));
+    lab.unseal(table);
+    // A loaded page of descriptors may stay one until the LDT is set anew.
+    check.equal("the writable page is writable", lab.unseal(data), 0);
+}

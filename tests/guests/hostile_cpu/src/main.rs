@@ -1,0 +1,44 @@
+//! Registers, stacks and descriptors with any content, at every moment there is.
+//!
+//! `do=NAME` does one thing that must end this domain and nothing else (see [`deadly`]). Without
+//! it the guest does everything that it must survive, and prints each outcome as a line
+//! `CPU what: outcome`, for comparison between hypervisors.
+#![no_std]
+#![no_main]
+
+mod deadly;
+mod descriptors;
+mod iret;
+mod outcome;
+mod secondary;
+mod selectors;
+mod user;
+
+use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::entry::{Boot, event};
+use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::hypercall::sched::Exit;
+use pinfold_guest::{guest_main, println};
+
+guest_main!(main);
+
+fn main(boot: &Boot) -> Exit {
+    if let Err(errno) = event::init(boot) {
+        println!("VERDICT fail guest=hostile_cpu shared page: {errno}");
+        return Exit::Crash;
+    }
+    let mut lab = Lab::new(Frames::new(boot));
+    if let Some(name) = boot.option("do") {
+        println!("hostile_cpu: {name}");
+        deadly::run(name, boot, &mut lab);
+        println!("VERDICT fail guest=hostile_cpu do={name} still alive");
+        return Exit::Crash;
+    }
+    let mut check = Check::new("hostile_cpu", boot);
+    iret::run(&mut check);
+    selectors::run(&mut lab, &mut check);
+    descriptors::run(&mut lab, &mut check);
+    user::run(&mut lab, &mut check);
+    secondary::run(&mut lab, &mut check);
+    check.verdict()
+}

@@ -1,0 +1,42 @@
+//! First states of a vCPU with anything in them: refused, or the vCPU's own affair.
+
+use pinfold_guest::entry::percpu::PerCpu;
+use pinfold_guest::entry::{smp, time};
+use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::hypercall::vcpu;
+use pinfold_guest::println;
+
+fn never(_own: &'static PerCpu) {}
+
+/// Random words all over the state, again and again: nothing but a refusal, for what is random is
+/// never a state in every part.
+pub(crate) fn run(_lab: &mut Lab, check: &mut Check) {
+    if smp::count() < 2 {
+        return;
+    }
+    let mut state = 0x9876_5432_1234_5671u64;
+    let mut refused = 0;
+    let Some((_, mut context)) = check.ok("a first state", smp::prepare(1, never)) else { return };
+    for _ in 0..2000 {
+        let bytes = zerocopy_bytes(&mut context);
+        for chunk in bytes.chunks_exact_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            chunk.copy_from_slice(&state.to_le_bytes());
+        }
+        // SAFETY: refused.
+        if unsafe { vcpu::initialise(1, &mut context) }.is_err() {
+            refused += 1;
+        }
+    }
+    println!("CPU random first states: refused={refused}");
+    check.equal("all were refused", refused, 2000);
+    check.equal("the vCPU is down", vcpu::is_up(1), Ok(false));
+    let _ = time::sleep(1_000_000);
+}
+
+fn zerocopy_bytes(context: &mut pinfold_abi::vcpu::VcpuGuestContext) -> &mut [u8] {
+    use zerocopy::IntoBytes;
+    context.as_mut_bytes()
+}

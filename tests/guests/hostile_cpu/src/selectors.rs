@@ -1,0 +1,96 @@
+//! Every selector there is, in every register that takes one.
+
+use crate::outcome::say;
+use core::arch::asm;
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::trap::SEGBASE_GS_KERNEL;
+use pinfold_guest::entry::catch::catch;
+use pinfold_guest::entry::{percpu, time};
+use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::hypercall::sched;
+use pinfold_guest::println;
+
+/// Sums up which selectors a register took, so that two hypervisors can be compared: how many
+/// outside of the hypervisor's part of the table.
+struct Taken {
+    guest: u32,
+    /// Of the flat selectors that the ABI names.
+    flat: u32,
+}
+
+fn sweep(mut load: impl FnMut(u16) -> bool) -> Taken {
+    let mut taken = Taken { guest: 0, flat: 0 };
+    for selector in 0..=u16::MAX {
+        if load(selector) {
+            match selector {
+                0..0xe000 => taken.guest += 1,
+                0xe020..0xe038 => taken.flat += 1,
+                _ => {}
+            }
+        }
+    }
+    taken
+}
+
+pub(crate) fn run(_lab: &mut Lab, check: &mut Check) {
+    // SAFETY (all of these): in 64-bit mode the bases and limits of DS and ES are not used.
+    let ds = sweep(|selector| {
+        // SAFETY: as above.
+        unsafe { catch(|| asm!("mov ds, {0:e}", in(reg) u32::from(selector))) }.is_ok()
+    });
+    let es = sweep(|selector| {
+        // SAFETY: as above.
+        unsafe { catch(|| asm!("mov es, {0:e}", in(reg) u32::from(selector))) }.is_ok()
+    });
+    let fs = sweep(|selector| {
+        // SAFETY: FS is not used.
+        unsafe { catch(|| asm!("mov fs, {0:e}", in(reg) u32::from(selector))) }.is_ok()
+    });
+    let gs = sweep(load_gs);
+    for (register, Taken { guest, flat }) in [("ds", ds), ("es", es), ("fs", fs), ("gs", gs)] {
+        println!("CPU selectors {register}: guest={guest} flat={flat}");
+        // Null, with any RPL; no table of the guest's own is loaded.
+        check.equal("selectors of the guest's part", guest, 4);
+    }
+    // The last ones stay while others run, and are put back.
+    // Null is null with any RPL, so only 0 is tried: Pinfold gives 0 back for each.
+    for selector in [0u16, 0xe02b, 0xe02a, 0xe033] {
+        // SAFETY: as above.
+        let loaded = unsafe {
+            catch(|| {
+                asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) u32::from(selector));
+            })
+        };
+        load_gs(selector);
+        let _ = sched::yield_now();
+        let _ = time::sleep(2_000_000);
+        let back: u64;
+        // SAFETY: reads only.
+        unsafe { asm!("mov {0:e}, ds", out(reg) back, options(nomem, nostack)) };
+        say(check, "a selector over a sleep", loaded.map(|()| back));
+    }
+    for selector in [0xe008u32, 0xe010, 0xe040, 0x1234, 0x7] {
+        // SAFETY: a selector that is no stack's is refused.
+        let result = unsafe { catch(|| asm!("mov ss, {0:e}", in(reg) selector)) };
+        say(check, "a stack selector", result.map(|()| 0));
+    }
+    // SAFETY: null selectors.
+    unsafe { asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) 0) };
+    load_gs(0);
+}
+
+/// Loads GS, and puts its base back before anything can need it; whether it was taken.
+fn load_gs(selector: u16) -> bool {
+    let base = core::ptr::from_ref(percpu::this()) as u64;
+    // SAFETY: a selector that is refused changes nothing; behind one that is taken the base is put
+    // back by a call, and nothing in between can trap.
+    unsafe {
+        catch(|| {
+            asm!("mov gs, {0:e}", "syscall", in(reg) u32::from(selector),
+                inout("rax") Hypercall::SetSegmentBase as u64 => _,
+                inout("rdi") SEGBASE_GS_KERNEL => _, inout("rsi") base => _,
+                out("rcx") _, out("r11") _, out("rdx") _, out("r10") _, out("r8") _);
+        })
+    }
+    .is_ok()
+}
