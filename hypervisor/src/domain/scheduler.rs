@@ -20,14 +20,14 @@ use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_validator::CpuSet;
 
-/// Microseconds that a vCPU may run while others wait.
-const SLICE_US: u64 = 10_000;
+/// Nanoseconds that a vCPU may run while others wait.
+const SLICE_NS: u64 = 10_000_000;
 /// How far back in the queue a processor looks for a vCPU that it ran last.
 const AFFINITY_DEPTH: usize = 4;
 
 /// Of so many turns one goes to who used up a slice, even if others woke.
 const FAIR_TURN: u32 = 4;
-/// Nanoseconds that a vCPU may run before one that wakes takes its place.
+/// Nanoseconds that a vCPU may run even if others that woke wait.
 const UNDISTURBED_NS: u64 = 1_000_000;
 
 /// Why a vCPU is put in the queue.
@@ -96,28 +96,35 @@ pub fn enqueue(vcpu: Box<Vcpu>, arrival: Arrival) {
     }
 }
 
-/// Ends the slice of a vCPU that has run for a while: on the processor that the woken one knows,
-/// or on this one.
-fn disturb(last_cpu: usize) {
-    let now = clock::now_ns();
-    let ran = |cpu: usize| now.saturating_sub(BEGAN[cpu].load(Ordering::Relaxed));
-    let chosen = [last_cpu, cpu_number()].into_iter().find(|&cpu| ran(cpu) > UNDISTURBED_NS);
-    if let Some(cpu) = chosen {
-        DISTURBED.fetch_or(1 << cpu, Ordering::Relaxed);
-        // The own one looks at its next timer interrupt.
-        ipi::kick(cpu);
+/// Asks the vCPU that runs on a processor to make room for one that woke.
+fn disturb(cpu: usize) {
+    DISTURBED.fetch_or(1 << cpu, Ordering::Relaxed);
+    ipi::kick(cpu);
+}
+
+/// Whether this processor's vCPU is to make room now. One that has only begun may run on for a
+/// moment, but not for its whole slice.
+pub fn makes_room() -> bool {
+    let own = cpu_number();
+    if DISTURBED.load(Ordering::Relaxed) & 1 << own == 0 {
+        return false;
     }
+    let end = BEGAN[own].load(Ordering::Relaxed) + UNDISTURBED_NS;
+    let over = end <= clock::now_ns();
+    if !over {
+        timers::end_slice_by(end);
+    }
+    over
 }
 
-/// Whether this processor's vCPU is to make room for one that woke.
-pub fn is_disturbed() -> bool {
-    DISTURBED.load(Ordering::Relaxed) & 1 << cpu_number() != 0
-}
-
-fn next() -> Option<Box<Vcpu>> {
+/// The next vCPU, and how long it may run, in ns.
+fn next() -> Option<(Box<Vcpu>, u64)> {
     let own = cpu_number();
     DISTURBED.fetch_and(!(1 << own), Ordering::Relaxed);
-    QUEUE.lock().take(own)
+    let mut queue = QUEUE.lock();
+    let vcpu = queue.take(own)?;
+    let slice = if queue.woken.is_empty() { SLICE_NS } else { UNDISTURBED_NS };
+    Some((vcpu, slice))
 }
 
 /// Runs vCPUs for as long as the machine runs.
@@ -127,20 +134,20 @@ pub fn run() -> ! {
         timers::expire();
         console::bring_input();
         match next() {
-            Some(vcpu) => take_turn(vcpu),
+            Some((vcpu, slice)) => take_turn(vcpu, slice),
             None => idle(),
         }
     }
 }
 
-fn take_turn(mut vcpu: Box<Vcpu>) {
+fn take_turn(mut vcpu: Box<Vcpu>, slice: u64) {
     let domain = vcpu.domain.clone();
     let seat = &domain.seats[usize::from(vcpu.id)];
     let cpu = cpu_number();
     vcpu.last_cpu = cpu;
     seat.begin_to_run(cpu);
     if !domain.ending.is_completed() && !seat.is_down_wanted() {
-        run_slice(&mut vcpu);
+        run_slice(&mut vcpu, slice);
     }
     ACTIVE.fetch_sub(1, Ordering::Relaxed);
     if domain.ending.is_completed() {
@@ -155,7 +162,7 @@ fn take_turn(mut vcpu: Box<Vcpu>) {
     }
 }
 
-fn run_slice(vcpu: &mut Vcpu) {
+fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     if !context::load(vcpu) {
         let regs = &vcpu.file.regs;
         let selectors = [regs.ds, regs.es, regs.fs, regs.gs];
@@ -163,7 +170,7 @@ fn run_slice(vcpu: &mut Vcpu) {
         trap::finish(vcpu, result);
     }
     BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
-    timers::begin_slice(SLICE_US);
+    timers::begin_slice(slice);
     // What changed before it was loaded is looked at before it runs.
     percpu::call_attention(cpu_number());
     // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
@@ -193,6 +200,7 @@ fn must_go_on(vcpu: &mut Vcpu) -> bool {
         trap::finish(vcpu, result);
     }
     !vcpu.domain.ending.is_completed()
+        && !makes_room()
         && vcpu.state == RunState::Runnable
         && !vcpu.seat().is_down_wanted()
 }

@@ -184,10 +184,16 @@ pub fn any_armed() -> bool {
     ARMED.load(Ordering::Relaxed) != 0
 }
 
-/// Gives the vCPU that runs now some microseconds, and sets the processor's timer.
-pub fn begin_slice(us: u64) {
+/// Gives the vCPU that runs now some nanoseconds, and sets the processor's timer.
+pub fn begin_slice(ns: u64) {
     let queue = &QUEUES[cpu_number()];
-    queue.slice_end.store(clock::now_ns() + us * 1000, Ordering::Relaxed);
+    queue.slice_end.store(clock::now_ns() + ns, Ordering::Relaxed);
+    program();
+}
+
+/// Ends the slice that was begun at this system time in ns, if not earlier.
+pub fn end_slice_by(end: u64) {
+    QUEUES[cpu_number()].slice_end.fetch_min(end, Ordering::Relaxed);
     program();
 }
 

@@ -66,12 +66,12 @@ fn interrupt(number: u8) -> Next {
         apic::end_of_interrupt();
     }
     match number {
-        idt::TIMER_VECTOR if timers::tick() || scheduler::is_disturbed() => return Next::Yield,
+        idt::TIMER_VECTOR if timers::tick() || scheduler::makes_room() => return Next::Yield,
         idt::SERIAL_VECTOR => console::bring_input(),
         // Another processor wants something: a flush, or that this one looks around.
         idt::ATTEND_VECTOR => {
             ipi::attend();
-            if scheduler::is_disturbed() {
+            if scheduler::makes_room() {
                 return Next::Yield;
             }
         }
