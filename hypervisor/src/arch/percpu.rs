@@ -64,7 +64,8 @@ pub struct PerCpu {
     stacks: [ExceptionStack; 4],
 }
 
-// SAFETY: the record is written only by its own processor, with interrupts off.
+// SAFETY: the record is written only by its own processor, with interrupts off; but for
+// `attention`, which is atomic.
 unsafe impl Sync for PerCpu {}
 
 /// Offset of the saved hypervisor stack pointer.

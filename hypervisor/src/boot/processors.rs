@@ -5,7 +5,7 @@
 //! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
 
 use super::Machine;
-use crate::arch::{apic, control, gdt, idt, percpu};
+use crate::arch::{apic, control, gdt, idt, ipi, percpu};
 use crate::domain::scheduler;
 use crate::memory::{direct_map, layout, tlb};
 use crate::time::clock;
@@ -243,6 +243,7 @@ extern "C" fn enter(cpu: usize) -> ! {
     apic::init_other();
     ARRIVED.store(cpu, Ordering::Release);
     while !MAY_RUN.load(Ordering::Acquire) {
+        ipi::attend();
         core::hint::spin_loop();
     }
     scheduler::run()

@@ -31,6 +31,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ending::Ending;
 use pinfold_abi::record::Who;
+use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_validator::DomId;
 pub use seat::Seat;
 use shared_page::SharedPage;
@@ -123,6 +124,13 @@ impl Domain {
         self.ending.call_once(|| ending);
         for seat in &self.seats {
             seat.rouse();
+        }
+    }
+
+    /// The last vCPU that goes down takes the domain with it: nothing could bring one up again.
+    pub fn end_if_all_down(&self) {
+        if !self.seats.iter().any(Seat::is_up) {
+            self.end(Ending::Shutdown(SHUTDOWN_POWEROFF));
         }
     }
 

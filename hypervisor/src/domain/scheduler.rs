@@ -68,6 +68,8 @@ static BEGAN: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static DISTURBED: AtomicU64 = AtomicU64::new(0);
 /// Processors that sleep, as bits.
 static IDLE: AtomicU64 = AtomicU64::new(0);
+/// How often a vCPU was queued.
+static WAKES: AtomicU64 = AtomicU64::new(0);
 /// vCPUs that are queued or running.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -82,6 +84,7 @@ pub fn reserve(vcpus: usize) {
 pub fn enqueue(vcpu: Box<Vcpu>, arrival: Arrival) {
     let last_cpu = vcpu.last_cpu;
     ACTIVE.fetch_add(1, Ordering::Relaxed);
+    WAKES.fetch_add(1, Ordering::SeqCst);
     match arrival {
         Arrival::Woken => QUEUE.lock().woken.push_back(vcpu),
         Arrival::Spent => QUEUE.lock().spent.push_back(vcpu),
@@ -153,7 +156,9 @@ fn take_turn(mut vcpu: Box<Vcpu>, slice: u64) {
     if domain.ending.is_completed() {
         ending::retire(vcpu);
     } else {
-        seat.end_to_run(vcpu);
+        if seat.end_to_run(vcpu) {
+            domain.end_if_all_down();
+        }
         // The domain may have ended after the look above and before the seat had the vCPU: then
         // nobody else would come for it.
         if domain.ending.is_completed() {
@@ -227,12 +232,14 @@ fn idle() {
 /// Ends all domains if every vCPU waits, and nothing is left that could wake one. False if there
 /// is still hope.
 fn nothing_can_come() -> bool {
+    let wakes = WAKES.load(Ordering::SeqCst);
+    if timers::any_armed() || console::takes_input() || ACTIVE.load(Ordering::SeqCst) != 0 {
+        return false;
+    }
+    // The sleepers last: who took the last timer and will wake a vCPU by it doesn't sleep; and if
+    // it is asleep again, it has woken it, which the count tells.
     let all_sleep = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)) == percpu::online();
-    if !all_sleep
-        || ACTIVE.load(Ordering::SeqCst) != 0
-        || timers::any_armed()
-        || console::takes_input()
-    {
+    if !all_sleep || WAKES.load(Ordering::SeqCst) != wakes {
         return false;
     }
     for domain in super::all() {

@@ -254,13 +254,15 @@ impl Seat {
         self.runstate.lock().enter(State::Running);
     }
 
-    /// The processor that ran the vCPU gives it back: to the run queue, or to its seat.
-    pub fn end_to_run(&self, mut vcpu: Box<Vcpu>) {
+    /// The processor that ran the vCPU gives it back: to the run queue, or to its seat. True if it
+    /// is down now.
+    pub fn end_to_run(&self, mut vcpu: Box<Vcpu>) -> bool {
         let mut place = self.place.lock();
         if self.down_wanted.swap(false, Ordering::Relaxed) || vcpu.state == RunState::Down {
             vcpu.stop_waiting();
             self.runstate.lock().enter(State::Offline);
             *place = Place::Down(vcpu);
+            return true;
         } else if vcpu.state != RunState::Runnable && !vcpu.may_go_on() {
             self.runstate.lock().enter(State::Blocked);
             *place = Place::Waiting(vcpu);
@@ -268,6 +270,7 @@ impl Seat {
             *place = Place::Queued;
             self.enqueue(vcpu, Arrival::Spent);
         }
+        false
     }
 
     /// The vCPU's state is gone.

@@ -104,5 +104,6 @@ impl Window {
     }
 }
 
-/// Plain stores would do: only page walks of this processor read the tables, after `invlpg`.
+/// Plain stores would do: a vCPU's window is used only on the processor that runs it, after a root
+/// was loaded or `invlpg`.
 const SEQ: core::sync::atomic::Ordering = core::sync::atomic::Ordering::SeqCst;

@@ -101,7 +101,9 @@ pub fn run_list(
     }
     if preempted {
         let rest = (count - index) | PREEMPTED;
-        return again(vcpu, [list + index * size, rest, args[2], foreign, last]);
+        // The list may end where the address space does, so its end may be 0.
+        let next = list.wrapping_add(index * size);
+        return again(vcpu, [next, rest, args[2], foreign, last]);
     }
     result.into()
 }

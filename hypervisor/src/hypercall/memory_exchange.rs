@@ -1,9 +1,12 @@
 //! memory_op exchange: frames for other frames, larger or smaller in one piece.
 
-use super::memory_op::{check_domain, take_extent};
+use super::memory_op::check_domain;
+use super::{Args, Outcome, again};
+use crate::arch::{apic, ipi};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
 use crate::memory::{frames, m2p};
+use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::memory::Exchange;
@@ -12,11 +15,40 @@ use pinfold_validator::{Mfn, Pfn};
 /// Largest extent on either side.
 const MAX_ORDER: u32 = 9;
 
-/// Exchanges until all is done or something fails; `nr_exchanged` says how far it came. What was
-/// exchanged stays exchanged, and no frame is lost: each round first gives back all its frames.
-pub fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
-    let pointer = GuestPtr::<Exchange>::new(argument);
-    let mut exchange = pointer.read()?;
+/// Frames of one round at most.
+const ROUND: usize = 1 << MAX_ORDER;
+
+/// Exchanges until all is done, something fails, or the time is up; `nr_exchanged` says how far it
+/// came, and a suspended call goes on from there. What was exchanged stays exchanged. A round
+/// first secures the frames that the guest is to get, so that it doesn't give its own for none.
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    let pointer = GuestPtr::<Exchange>::new(args[1]);
+    let (mut exchange, ins, outs) = match begin(vcpu, pointer) {
+        Ok(begun) => begun,
+        Err(errno) => return Outcome::Done(errno.as_result()),
+    };
+    let mut result = Ok(());
+    let mut time_is_up = false;
+    while exchange.nr_exchanged < exchange.input.nr_extents && result.is_ok() && !time_is_up {
+        result = round(vcpu, &exchange, ins, outs);
+        if result.is_ok() {
+            exchange.nr_exchanged += ins;
+        }
+        ipi::attend();
+        time_is_up = apic::timer_is_pending();
+    }
+    if let Err(errno) = pointer.write(&exchange) {
+        return Outcome::Done(errno.as_result());
+    }
+    if result.is_ok() && exchange.nr_exchanged < exchange.input.nr_extents {
+        return again(vcpu, *args);
+    }
+    result.into()
+}
+
+/// Reads and judges what is asked: the structure, and how many extents of either side make a round.
+fn begin(vcpu: &Vcpu, pointer: GuestPtr<Exchange>) -> Result<(Exchange, u64, u64), Errno> {
+    let exchange = pointer.read()?;
     let (input, output) = (exchange.input, exchange.output);
     check_domain(vcpu, input.domid)?;
     check_domain(vcpu, output.domid)?;
@@ -36,19 +68,35 @@ pub fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     if exchange.nr_exchanged % ins != 0 {
         return Err(Errno::EINVAL);
     }
-    let (list_in, list_out) =
-        (GuestPtr::<u64>::new(input.extent_start), GuestPtr::<u64>::new(output.extent_start));
-    let mut result = Ok(());
-    while exchange.nr_exchanged < input.nr_extents && result.is_ok() {
-        let round = exchange.nr_exchanged / ins;
-        result = give_back(vcpu, list_in, exchange.nr_exchanged, ins, input.extent_order)
-            .and_then(|()| take(vcpu, list_out, round * outs, outs, output.extent_order));
-        if result.is_ok() {
-            exchange.nr_exchanged += ins;
+    Ok((exchange, ins, outs))
+}
+
+fn round(vcpu: &Vcpu, exchange: &Exchange, ins: u64, outs: u64) -> Result<(), Errno> {
+    let (input, output) = (exchange.input, exchange.output);
+    let order = output.extent_order;
+    let mut secured: ArrayVec<Mfn, ROUND> = ArrayVec::new();
+    let give_up = |secured: &[Mfn]| {
+        for &first in secured {
+            frames::give_back_own_run(first, order);
+        }
+    };
+    for _ in 0..outs {
+        match frames::take_own_run(order) {
+            Some(first) => secured.push(first),
+            None => {
+                give_up(&secured);
+                return Err(Errno::ENOMEM);
+            }
         }
     }
-    pointer.write(&exchange)?;
-    result
+    let list_in = GuestPtr::<u64>::new(input.extent_start);
+    if let Err(errno) = give_back(vcpu, list_in, exchange.nr_exchanged, ins, input.extent_order) {
+        give_up(&secured);
+        return Err(errno);
+    }
+    let list_out = GuestPtr::<u64>::new(output.extent_start);
+    let first_out = exchange.nr_exchanged / ins * outs;
+    hand_out(vcpu, list_out, first_out, &secured, order)
 }
 
 fn give_back(
@@ -69,15 +117,27 @@ fn give_back(
     Ok(())
 }
 
-fn take(vcpu: &Vcpu, list: GuestPtr<u64>, from: u64, count: u64, order: u32) -> Result<(), Errno> {
-    for index in from..from + count {
-        let pfn = list.read_at(index)?;
-        let first = take_extent(vcpu, order)?;
-        for offset in 0..1u64 << order {
-            let pfn = pfn.checked_add(offset).ok_or(Errno::EINVAL)?;
-            m2p::set(Mfn::new(first.get() + offset), Some(Pfn::new(pfn)));
-        }
-        list.write_at(index, &first.get())?;
+/// Gives the domain the frames that were secured for it: all of them, whatever the guest's list is
+/// worth, as it gave as many.
+fn hand_out(
+    vcpu: &Vcpu,
+    list: GuestPtr<u64>,
+    from: u64,
+    secured: &[Mfn],
+    order: u32,
+) -> Result<(), Errno> {
+    let mut result = Ok(());
+    for (index, &first) in (from..).zip(secured) {
+        frames::assign_run(first, order, vcpu.domain.id);
+        vcpu.domain.pages.fetch_add(1 << order, Ordering::Relaxed);
+        let told = list.read_at(index).and_then(|pfn| {
+            for offset in 0..1u64 << order {
+                let pfn = pfn.checked_add(offset).ok_or(Errno::EINVAL)?;
+                m2p::set(Mfn::new(first.get() + offset), Some(Pfn::new(pfn)));
+            }
+            list.write_at(index, &first.get())
+        });
+        result = result.and(told);
     }
-    Ok(())
+    result
 }

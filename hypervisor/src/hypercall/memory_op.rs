@@ -43,7 +43,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
             GuestPtr::new(argument).write(&mapping).into()
         }
         MEMORY_MAP => memory_map(vcpu, argument).into(),
-        EXCHANGE => super::memory_exchange::run(vcpu, argument).into(),
+        EXCHANGE => super::memory_exchange::run(vcpu, args),
         MACHINE_MEMORY_MAP | SET_MEMORY_MAP => Outcome::Done(Errno::EPERM.as_result()),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }

@@ -4,6 +4,7 @@ use super::continuation::{ElementStop, run_list};
 use super::flush::{self, Target};
 use super::mmu_update::BUDGET;
 use super::{Args, Outcome, descriptors};
+use crate::arch::ipi;
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
@@ -120,7 +121,7 @@ pub fn load_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), Errno> {
             Ok(()) => return Ok(()),
             Err(ElementStop::Errno(errno)) => return Err(errno),
             // An instruction has no place to keep its progress; the frames do.
-            Err(ElementStop::Preempted) => {}
+            Err(ElementStop::Preempted) => ipi::attend(),
         }
     }
 }

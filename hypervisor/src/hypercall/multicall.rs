@@ -50,7 +50,8 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         }
         debug_assert!(vcpu.mode == Mode::Kernel);
         if pointer.write(&entry).is_err() {
-            return Outcome::Done(Errno::EFAULT.as_result());
+            let result = Errno::EFAULT.as_result();
+            return if waits { Outcome::Wait(result) } else { Outcome::Done(result) };
         }
         address = address.wrapping_add(size_of::<MulticallEntry>() as u64);
         if waits {

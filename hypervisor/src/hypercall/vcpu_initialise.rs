@@ -4,6 +4,7 @@
 use super::mmu_update::BUDGET;
 use super::{Outcome, descriptors};
 use crate::arch::fpu::FpuState;
+use crate::arch::ipi;
 use crate::domain::Seat;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
@@ -93,7 +94,7 @@ fn take_root(caller: &Vcpu, cr3: u64) -> Result<Mfn, Errno> {
         match validator().take_root(caller.domain.id, root, &mut Budget::new(BUDGET)) {
             Ok(()) => return Ok(root),
             // What was validated so far stays so: it goes on from there.
-            Err(Stop::Preempted) => {}
+            Err(Stop::Preempted) => ipi::attend(),
             Err(stop @ Stop::Refused(_)) => {
                 report::stopped(caller, &stop);
                 return Err(Errno::EINVAL);

@@ -2,7 +2,6 @@
 
 use super::{Outcome, vcpu_initialise};
 use crate::domain::Seat;
-use crate::domain::ending::Ending;
 use crate::domain::vcpu::{RunState, Vcpu};
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::holding::hold_writable;
@@ -10,7 +9,6 @@ use crate::memory::validator;
 use crate::time::clock;
 use crate::time::timers::{self, Kind};
 use pinfold_abi::errno::Errno;
-use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_abi::shared_info::VcpuInfo;
 use pinfold_abi::vcpu::*;
 use pinfold_validator::Mfn;
@@ -34,12 +32,12 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
             GuestPtr::new(argument).write(&info).into()
         }
         VCPUOP_REGISTER_RUNSTATE_AREA => register_runstate(vcpu, seat, argument).into(),
-        // A timer is armed where the vCPU runs, so it must be its own.
         VCPUOP_SET_PERIODIC_TIMER => set_periodic(vcpu, seat, argument).into(),
         VCPUOP_STOP_PERIODIC_TIMER => {
             timers::disarm(&domain, seat.id, Kind::Periodic);
             Outcome::Done(0)
         }
+        // Those of others are refused, as on the reference.
         VCPUOP_SET_SINGLESHOT_TIMER if own => set_singleshot(vcpu, argument).into(),
         VCPUOP_STOP_SINGLESHOT_TIMER if own => {
             timers::disarm(&domain, seat.id, Kind::Singleshot);
@@ -59,15 +57,9 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
     }
 }
 
-/// The last vCPU that goes down takes the domain with it.
 fn down(vcpu: &mut Vcpu, seat: &Seat) -> Outcome {
-    let domain = &vcpu.domain;
-    let others_up = domain.seats.iter().any(|other| other.id != seat.id && other.is_up());
-    if !others_up {
-        domain.end(Ending::Shutdown(SHUTDOWN_POWEROFF));
-        return Outcome::Wait(0);
-    }
     if seat.id == vcpu.id {
+        // The seat has it when it left the processor, and looks then whether it was the last.
         vcpu.state = RunState::Down;
         return Outcome::Wait(0);
     }

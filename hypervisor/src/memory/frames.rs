@@ -34,13 +34,18 @@ pub fn take_for(domain: DomId) -> Option<Mfn> {
 
 /// Takes `1 << order` zeroed frames in one piece for a domain.
 pub fn take_run_for(domain: DomId, order: u32) -> Option<Mfn> {
-    let first = bitmap().lock().take_aligned(order)?;
+    let first = take_own_run(order)?;
+    assign_run(first, order, domain);
+    Some(first)
+}
+
+/// Gives a domain what [`take_own_run`] took, zeroed.
+pub fn assign_run(first: Mfn, order: u32, domain: DomId) {
     for index in 0..1 << order {
         let mfn = Mfn::new(first.get() + index);
         direct_map::clear(mfn);
         validator().assign(mfn, domain).expect("a frame of the bitmap is free in the frame table");
     }
-    Some(first)
 }
 
 /// Takes a zeroed frame that stays the hypervisor's; `guest` may map it writable, but never use it

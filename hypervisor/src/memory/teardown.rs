@@ -1,6 +1,7 @@
 //! The end of a domain's memory: every reference dropped, every frame free again, and proof of it.
 
 use super::{frames, platform, validator};
+use crate::arch::ipi;
 use crate::console::log::record;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain};
@@ -10,16 +11,17 @@ use crate::time::timers;
 use alloc::boxed::Box;
 use pinfold_validator::{Budget, Mfn, Stop, Teardown};
 
-/// Table entries between two looks at other work; one domain is torn down at a time so far, so
-/// this only bounds a step.
+/// Table entries between two looks at what other processors want.
 const STEP: u32 = 65_536;
+/// The same for frames that are freed.
+const FRAMES_BETWEEN_LOOKS: u64 = 64;
 
 /// Repeats a step until it isn't preempted any more.
 fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) {
     loop {
         match step(&mut Budget::new(STEP)) {
             Ok(()) => return,
-            Err(Stop::Preempted) => {}
+            Err(Stop::Preempted) => ipi::attend(),
             Err(Stop::Refused(refusal)) => {
                 // Teardown drops only what is held; anything else is a bug of ours, and the audit
                 // below names the frame.
@@ -64,10 +66,18 @@ pub fn release_all(domain: &Domain) {
     let mut next = Mfn::new(0);
     while let Some(mfn) = validator.next_owned(id, next) {
         next = Mfn::new(mfn.get() + 1);
+        if next.get().is_multiple_of(FRAMES_BETWEEN_LOOKS) {
+            ipi::attend();
+        }
         match frames::reclaim(mfn, id) {
             Ok(()) => freed += 1,
-            // Another domain has it mapped, and frees it: see `grant`.
-            Err(_) if validator.info(mfn).is_some_and(|info| info.is_lent()) => kept += 1,
+            // Another domain has it mapped, and frees it (see `grant`), or did so just now.
+            Err(_)
+                if validator.owner(mfn) != Some(id)
+                    || validator.info(mfn).is_some_and(|info| info.is_lent()) =>
+            {
+                kept += 1;
+            }
             Err(refusal) => {
                 stuck += 1;
                 log::error!("teardown: {refusal}");
