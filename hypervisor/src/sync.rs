@@ -20,7 +20,7 @@ impl RelaxStrategy for Attentive {
 
 /// The lock that every part of the hypervisor uses.
 ///
-/// Order, outermost first: a domain's event ports, a seat's timers, a seat's place, the run queue
+/// Order, outermost first: a domain's store; a domain's event ports, a seat's timers, a seat's place, the run queue
 /// or a timer queue; a grant table or a domain's grant handles; the list of domains and the free
 /// frames inside any of them; the serial port inside all.
 pub type Mutex<T> = spin::mutex::Mutex<T, Attentive>;
