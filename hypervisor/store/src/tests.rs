@@ -147,7 +147,7 @@ fn watches_fire_at_once_and_for_what_is_below() {
     let home = "/local/domain/3";
     assert_eq!(guest.events(kind::WATCH, b"/local/domain/3\0h\0").len(), 1);
     assert_eq!(guest.events(kind::WATCH, b"@releaseDomain\0r\0"), ["@releaseDomain\0r\0"]);
-    let told = [std::format!("a/b\0t\0"), std::format!("{home}/a/b\0h\0")];
+    let told = [String::from("a/b\0t\0"), std::format!("{home}/a/b\0h\0")];
     assert_eq!(guest.events(kind::WRITE, b"a/b\0x"), told);
     assert_eq!(guest.events(kind::WRITE, b"ab\0x"), [std::format!("{home}/ab\0h\0")]);
     assert_eq!(guest.events(kind::SET_PERMS, b"a/b\0n3\0r0\0"), told);

@@ -195,10 +195,11 @@ impl Tree {
     /// What the nodes are charged, counted anew.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let cost = |(key, node): (&Box<[u8]>, &Node)| {
-            NODE_BYTES + key.len() + node.value.len() + node.permissions.len()
-        };
-        assert_eq!(self.nodes.iter().map(cost).sum::<usize>(), self.bytes);
+        let mut bytes = 0;
+        for (key, node) in &self.nodes {
+            bytes += NODE_BYTES + key.len() + node.value.len() + node.permissions.len();
+        }
+        assert_eq!(bytes, self.bytes);
         assert!(self.bytes <= TREE_BYTES && self.nodes.len() <= NODES);
         for key in self.nodes.keys() {
             assert!(parent(key).is_none_or(|parent| self.contains(parent)));
