@@ -19,6 +19,7 @@ mod hypercall;
 mod machine;
 mod memory;
 mod panic;
+mod store;
 mod sync;
 mod time;
 mod trap;

@@ -106,7 +106,7 @@ pub(crate) enum AccelChoice {
 /// What the guests are and get.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GuestArgs {
-    /// Names of guests in tests/guests, `linux` for Debian's kernel, or paths of PV64 kernels
+    /// Names of guests in tests/guests, `linux` for Debian's kernel, `grub` for its GRUB, or paths of PV64 kernels
     /// (ELF or bzImage).
     #[arg(value_name = "GUEST", default_value = "stress")]
     pub(crate) guests: Vec<String>,

@@ -2,7 +2,7 @@
 
 use crate::cli::AccelChoice;
 use crate::exit::Exit;
-use crate::fetch::{bootloader, debian, firmware, linux, qemu, xen};
+use crate::fetch::{bootloader, debian, firmware, grub, linux, qemu, xen};
 use crate::{accel, cargo, paths};
 use anyhow::Result;
 
@@ -61,6 +61,10 @@ pub(crate) fn verb() -> Result<Exit> {
         Some(kernel) => Found::Yes(paths::shown(&kernel)),
         None => fetched(linux::PACKAGE),
     };
+    let grub = match grub::program() {
+        program if program.is_file() => Found::Yes(paths::shown(&program)),
+        _ => fetched(grub::PACKAGE),
+    };
     let things = [
         ("Rust for the hypervisor", target(cargo::BARE_METAL)),
         ("Rust for the bootloader", target(cargo::UEFI)),
@@ -70,6 +74,7 @@ pub(crate) fn verb() -> Result<Exit> {
         ("UEFI firmware (OVMF)", firmware),
         ("Xen (for --on xen)", xen),
         ("Linux (the guest `linux`)", linux),
+        ("GRUB (the guest `grub`)", grub),
     ];
     let mut all_well = true;
     for (name, found) in things {

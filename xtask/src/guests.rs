@@ -2,6 +2,7 @@
 
 use crate::cargo;
 use crate::cli::GuestArgs;
+use crate::fetch::grub;
 use crate::{linux, paths};
 use anyhow::{Context, Result, bail};
 use pinfold_image::size::Size;
@@ -76,6 +77,8 @@ enum Source {
     Ours(String),
     /// Debian's kernel.
     Linux,
+    /// Debian's GRUB.
+    Grub,
     /// A file.
     File(PathBuf),
 }
@@ -90,13 +93,17 @@ impl Source {
         if guest == linux::NAME {
             return Ok(Source::Linux);
         }
+        if guest == grub::NAME {
+            return Ok(Source::Grub);
+        }
         if Path::new(guest).is_file() {
             return Ok(Source::File(guest.into()));
         }
         bail!(
-            "`{guest}` is neither a guest in tests/guests ({}), nor `{}`, nor a file",
+            "`{guest}` is neither a guest in tests/guests ({}), nor `{}` or `{}`, nor a file",
             known.join(", "),
-            linux::NAME
+            linux::NAME,
+            grub::NAME
         )
     }
 }
@@ -107,7 +114,7 @@ pub(crate) fn resolve(args: &GuestArgs, also_build: &[&str]) -> Result<Vec<Guest
         args.guests.iter().map(|guest| Source::of(guest)).collect::<Result<_>>()?;
     let packages = sources.iter().filter_map(|source| match source {
         Source::Ours(package) => Some(package.as_str()),
-        Source::Linux | Source::File(_) => None,
+        Source::Linux | Source::Grub | Source::File(_) => None,
     });
     let ours: BTreeSet<&str> = packages.chain(also_build.iter().copied()).collect();
     if !ours.is_empty() {
@@ -124,13 +131,14 @@ pub(crate) fn resolve(args: &GuestArgs, also_build: &[&str]) -> Result<Vec<Guest
         let mut guest = match source {
             Source::Ours(package) => Guest::new(&name, cargo::built(package)),
             Source::Linux => Guest::linux(&name, initrd.clone())?,
+            Source::Grub => Guest::new(&name, grub::ensure()?),
             Source::File(file) => Guest::new(&name, file.clone()),
         };
         guest.initrd = initrd.or(guest.initrd);
         if let Some(words) = pick(&args.cmdline, index, count, "--cmdline")? {
             guest.cmdline = match source {
                 Source::Linux => linux::command_line(words),
-                Source::Ours(_) | Source::File(_) => words.clone(),
+                Source::Ours(_) | Source::Grub | Source::File(_) => words.clone(),
             };
         }
         if let Some(vcpus) = pick(&args.vcpus, index, count, "--vcpus")? {

@@ -2,6 +2,7 @@
 
 use crate::cli::{Host, RunArgs};
 use crate::exit::Exit;
+use crate::fetch::grub;
 use crate::guests::{self, Guest};
 use crate::machine::{self, Ended, Input, Machine, Watch, keyboard};
 use crate::verdict::{self, Verdict};
@@ -94,7 +95,8 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         gdb: args.gdb,
         screen: args.boot_log,
     };
-    let shell = keyboard::is_here() && args.guest.guests.iter().any(|guest| guest == linux::NAME);
+    let has_prompt = |guest: &String| guest == linux::NAME || guest == grub::NAME;
+    let shell = keyboard::is_here() && args.guest.guests.iter().any(has_prompt);
     let limit = match args.timeout {
         None if args.gdb || shell => None,
         given => Some(Duration::from_secs(given.unwrap_or(LIMIT))),

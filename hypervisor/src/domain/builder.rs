@@ -17,7 +17,8 @@ use crate::event::ports;
 use crate::grant::GrantState;
 use crate::hypercall::descriptors;
 use crate::memory::report::RateLimit;
-use crate::memory::{direct_map, frames, m2p, platform, teardown, validator};
+use crate::memory::{direct_map, frames, heap, m2p, platform, teardown, validator};
+use crate::store::{self, GuestStore};
 use crate::sync::Mutex;
 use crate::time::{clock, wall_clock};
 use crate::trap::bounce::rflags;
@@ -37,9 +38,10 @@ use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
 use spin::Once;
 use zerocopy::IntoBytes;
 
-/// Frames that a domain costs besides its memory: shared page and window tables.
+/// Frames that a domain costs besides its memory: shared page, window tables, its store's share of
+/// the heap.
 fn overhead(vcpus: usize) -> u64 {
-    1 + Window::frames_for(vcpus) as u64
+    1 + Window::frames_for(vcpus) as u64 + (1 << store::FRAMES_ORDER)
 }
 
 /// Why a domain wasn't built.
@@ -142,7 +144,7 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
     let initrd = config.initrd.as_deref().map(file).transpose()?;
     let pages = config.pages();
     let request =
-        Request { pages, initrd: initrd.map(|i| i.len() as u64), xenstore: false, console: true };
+        Request { pages, initrd: initrd.map(|i| i.len() as u64), xenstore: true, console: true };
     let plan = Plan::new(&image, &request)?;
     let vcpus = config.vcpus as u16;
     let domain = create(id, config, pages, vcpus)?;
@@ -182,6 +184,9 @@ fn create(
         return Err(BuildError::Memory(wanted, free));
     }
     let no_memory = BuildError::Memory(wanted, free);
+    if !heap::grow(store::FRAMES_ORDER) {
+        return Err(no_memory);
+    }
     let Some(shared_info) = frames::take_shared(id) else { return Err(no_memory) };
     let tables = (0..Window::frames_for(vcpus.into())).map(|_| frames::take_own());
     let Some(tables) = tables.collect::<Option<Vec<Mfn>>>() else { return Err(no_memory) };
@@ -202,6 +207,7 @@ fn create(
         regions: Mutex::default(),
         stats: Stats::default(),
         console: Mutex::new(GuestConsole::new(id)),
+        store: GuestStore::default(),
         assists: AtomicU64::new(0),
         iopl: AtomicU32::new(0),
         log_limit: RateLimit::default(),
@@ -241,8 +247,20 @@ fn fill(
         shared_info: domain.shared_page.0.get() << 12,
         cmdline: &config.cmdline,
         console_evtchn: ports::open_console(domain),
+        store_evtchn: ports::open_store(domain),
         ..Facts::default()
     };
+    if let (Some(console), Some(ring)) = (plan.console, plan.xenstore) {
+        let told = store::Facts {
+            name: &domain.name,
+            domain: id.get(),
+            pages: plan.pages,
+            vcpus: domain.seats.len() as u16,
+            console: (memory.mfn(console).get(), facts.console_evtchn),
+            store: (memory.mfn(ring).get(), facts.store_evtchn),
+        };
+        domain.store.open(id, &told).map_err(BuildError::Tables)?;
+    }
     let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn))?;
     memory.write(plan.start_info * 4096, start_info.as_bytes());
     fill_shared_info(domain.shared_page.0);

@@ -21,6 +21,7 @@ use crate::event::Ports;
 use crate::grant::GrantState;
 use crate::machine;
 use crate::memory::report::RateLimit;
+use crate::store::GuestStore;
 use crate::sync::Mutex;
 use crate::time::clock;
 use crate::time::timers::{self, Kind};
@@ -69,6 +70,8 @@ pub struct Domain {
     pub stats: Stats,
     /// What the guest prints, and what is typed for it.
     pub console: Mutex<GuestConsole>,
+    /// Its store.
+    pub store: GuestStore,
     /// `vm_assist` types that are on, as bits.
     pub assists: AtomicU64,
     /// The guest kernel's virtual I/O privilege level.

@@ -22,6 +22,8 @@ pub enum End {
     Ipi,
     /// The hypervisor's console.
     Console,
+    /// The hypervisor's store.
+    Store,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +104,11 @@ fn check_vcpu(domain: &Domain, vcpu: u32) -> Result<u16, Errno> {
 /// Reserves the console's port, before the domain runs.
 pub fn open_console(domain: &Domain) -> u32 {
     domain.ports.lock().allocate(End::Console, 0).expect("the first port is free")
+}
+
+/// Reserves the store's port, before the domain runs.
+pub fn open_store(domain: &Domain) -> u32 {
+    domain.ports.lock().allocate(End::Store, 0).expect("the first ports are free")
 }
 
 /// Offers a port to a domain.
@@ -235,6 +242,8 @@ pub enum Sent {
     Done,
     /// The hypervisor's console: it has something to look at.
     Console,
+    /// The hypervisor's store: likewise.
+    Store,
 }
 
 /// Raises an event at the other end of a port.
@@ -256,6 +265,7 @@ pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
             }
             End::Unbound(_) => return Ok(Sent::Done),
             End::Console => return Ok(Sent::Console),
+            End::Store => return Ok(Sent::Store),
             End::Virq(_) | End::Free => return Err(Errno::EINVAL),
         }
     };
@@ -331,8 +341,18 @@ pub fn raise_virq(domain: &Domain, virq: u32, vcpu: u16) {
 
 /// Raises the console's event: there is input, or room.
 pub fn raise_console(domain: &Domain) {
+    raise_own(domain, End::Console);
+}
+
+/// Raises the store's event: there are replies, or room.
+pub fn raise_store(domain: &Domain) {
+    raise_own(domain, End::Store);
+}
+
+/// Raises the event of a port whose other end is the hypervisor.
+fn raise_own(domain: &Domain, end: End) {
     let ports = domain.ports.lock();
-    let number = ports.list.iter().position(|port| port.end == End::Console);
+    let number = ports.list.iter().position(|port| port.end == end);
     if let Some(number) = number {
         ports.raise(domain, number as u32);
     }

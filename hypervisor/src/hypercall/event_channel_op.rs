@@ -1,5 +1,6 @@
 //! event_channel_op: the ABI's side of [`crate::event::ports`].
 
+use super::{Args, Outcome, again};
 use crate::domain::vcpu::Vcpu;
 use crate::event::ports::{self, End, Sent};
 use crate::memory::guest::GuestPtr;
@@ -10,7 +11,34 @@ use pinfold_validator::DomId;
 
 /// `event_channel_op(command, argument)`.
 #[inline(never)]
-pub fn run(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    let [command, argument, ..] = *args;
+    if command != EVTCHNOP_SEND {
+        return carry_out(vcpu, command, argument).into();
+    }
+    match send(vcpu, argument) {
+        // To send once more does no harm.
+        Ok(true) => again(vcpu, *args),
+        Ok(false) => Outcome::Done(0),
+        Err(errno) => Outcome::Done(errno.as_result()),
+    }
+}
+
+/// Sends an event; `true`: it has more to do, after others had their turn.
+fn send(vcpu: &Vcpu, argument: u64) -> Result<bool, Errno> {
+    let domain = &vcpu.domain;
+    Ok(match ports::send(domain, port(argument)?)? {
+        Sent::Done => false,
+        Sent::Console => {
+            crate::console::guest_sent(domain);
+            false
+        }
+        Sent::Store => crate::store::guest_sent(domain),
+    })
+}
+
+/// Every command but [`EVTCHNOP_SEND`].
+fn carry_out(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
     let domain = &vcpu.domain;
     match command {
         EVTCHNOP_BIND_INTERDOMAIN => {
@@ -42,13 +70,6 @@ pub fn run(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
         // No domain here has a physical interrupt.
         EVTCHNOP_BIND_PIRQ => Err(Errno::EPERM),
         EVTCHNOP_CLOSE => ports::close(domain, port(argument)?),
-        EVTCHNOP_SEND => {
-            match ports::send(domain, port(argument)?)? {
-                Sent::Done => {}
-                Sent::Console => crate::console::guest_sent(domain),
-            }
-            Ok(())
-        }
         EVTCHNOP_STATUS => status(vcpu, argument),
         EVTCHNOP_BIND_VCPU => {
             let asked = GuestPtr::<BindVcpu>::new(argument).read()?;
@@ -99,8 +120,8 @@ fn status(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         None | Some(End::Free) => (EVTCHNSTAT_CLOSED, 0, 0),
         Some(End::Unbound(remote)) => (EVTCHNSTAT_UNBOUND, remote.get().into(), 0),
         Some(End::Port(remote, port)) => (EVTCHNSTAT_INTERDOMAIN, remote.get().into(), port),
-        // As if a domain 0 served the console.
-        Some(End::Console) => (EVTCHNSTAT_INTERDOMAIN, 0, 0),
+        // As if a domain 0 served them.
+        Some(End::Console | End::Store) => (EVTCHNSTAT_INTERDOMAIN, 0, 0),
         Some(End::Virq(virq)) => (EVTCHNSTAT_VIRQ, virq, 0),
         Some(End::Ipi) => (EVTCHNSTAT_IPI, 0, 0),
     };

@@ -137,7 +137,7 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::MmuextOp => mmuext_op::run(vcpu, args),
         Hypercall::SchedOp => sched_op::run(vcpu, a, b),
         Hypercall::PinfoldOp => pinfold_op::run(vcpu, args),
-        Hypercall::EventChannelOp => event_channel_op::run(vcpu, a, b).into(),
+        Hypercall::EventChannelOp => event_channel_op::run(vcpu, args),
         Hypercall::VcpuOp => vcpu_op::run(vcpu, a, b, c),
         Hypercall::SetTimerOp => vcpu_op::set_timer(vcpu, a),
         Hypercall::CallbackOp => callbacks::run(vcpu, a, b).into(),

@@ -27,6 +27,7 @@ fn held_by_all(caller: Option<&Vcpu>) -> Vec<External> {
     let mut held: Vec<External> = Vec::new();
     for domain in domain::all() {
         held.extend(domain.console.lock().held());
+        held.extend(domain.store.held());
         for seat in &domain.seats {
             held.extend(seat.info_frame().map(|frame| External { frame, held: Held::Writable }));
             let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == seat.id;

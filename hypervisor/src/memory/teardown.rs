@@ -52,6 +52,7 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
 pub fn release_all(domain: &Domain) {
     let (id, validator) = (domain.id, validator());
     domain.console.lock().close();
+    domain.store.close(id);
     for seat in &domain.seats {
         if let Some(frame) = seat.forget_info(domain.shared_page.0) {
             validator.drop_writable(id, frame);

@@ -7,6 +7,7 @@
 pub(crate) mod bootloader;
 pub(crate) mod debian;
 pub(crate) mod firmware;
+pub(crate) mod grub;
 pub(crate) mod linux;
 pub(crate) mod qemu;
 pub(crate) mod xen;

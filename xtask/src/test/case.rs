@@ -5,6 +5,7 @@ use crate::accel::Accel;
 use crate::cargo;
 use crate::cli::Host;
 use crate::exit::Exit;
+use crate::fetch::grub;
 use crate::guests::{DEFAULT_MEMORY, Guest};
 use crate::linux;
 use crate::machine::{Ended, Input, Machine, Watch};
@@ -115,6 +116,16 @@ impl Spec {
         Spec { cmdline, memory: linux::MEMORY, vcpus, ..Spec::new(linux::NAME) }
     }
 
+    /// Debian's GRUB, which is to be told to pass.
+    pub(super) fn grub() -> Spec {
+        Spec::new(grub::NAME)
+    }
+
+    /// True for GRUB.
+    fn is_grub(&self) -> bool {
+        self.package == grub::NAME
+    }
+
     /// True for Linux.
     fn is_linux(&self) -> bool {
         self.package == linux::NAME
@@ -164,7 +175,7 @@ impl Spec {
                 ..guest
             });
         }
-        let mut kernel = cargo::built(self.package);
+        let mut kernel = if self.is_grub() { grub::program() } else { cargo::built(self.package) };
         if let Some(broken) = self.broken {
             let bytes = std::fs::read(&kernel).map_err(|error| error.to_string())?;
             kernel = dir.join(format!("{}.elf", self.name));
@@ -216,12 +227,20 @@ impl Case {
 
     /// The packages to build.
     pub(super) fn packages(&self) -> impl Iterator<Item = &'static str> {
-        self.guests.iter().filter(|guest| !guest.is_linux()).map(|guest| guest.package)
+        self.guests
+            .iter()
+            .filter(|guest| !guest.is_linux() && !guest.is_grub())
+            .map(|guest| guest.package)
     }
 
     /// True if it cannot run without Debian's Linux.
     pub(super) fn needs_linux(&self) -> bool {
         self.guests.iter().any(Spec::is_linux)
+    }
+
+    /// True if it cannot run without Debian's GRUB.
+    pub(super) fn needs_grub(&self) -> bool {
+        self.guests.iter().any(Spec::is_grub)
     }
 
     /// True if it cannot run without Xen.

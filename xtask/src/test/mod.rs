@@ -97,6 +97,7 @@ fn machines(cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
         }
     };
     without("Xen", Case::needs_xen, &|| fetch::xen::ensure().map(drop));
+    without("GRUB", Case::needs_grub, &|| fetch::grub::ensure().map(drop));
     // Its packages may be missing; that our own program for it does not build is a failure.
     without("Linux", Case::needs_linux, &fetch::linux::ensure);
     if queue.iter().any(Case::needs_linux) {

@@ -52,6 +52,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(bad_images());
     cases.extend(destroyed());
     cases.extend(linux());
+    cases.push(grub());
     cases
 }
 
@@ -238,6 +239,16 @@ fn linux() -> Vec<Case> {
         ],
     )));
     cases
+}
+
+/// Debian's GRUB, to its prompt and through a line that is typed there.
+fn grub() -> Case {
+    Case {
+        deny_aliases: true,
+        deny_refusals: true,
+        types: vec![("GNU GRUB", "echo VERDICT pass prompt=yes\rhalt\r")],
+        ..Case::new("grub", vec![Spec::grub()])
+    }
 }
 
 /// Several domains: what one does, the others must not notice.

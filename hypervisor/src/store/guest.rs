@@ -1,0 +1,151 @@
+//! A guest's store and its ring.
+//!
+//! Neither end of the ring tells the other of everything: a guest tells of a request only if we had
+//! taken the one before, and of room only if there was none. So each look that finds nothing to do
+//! must come after what was done before was there for the guest to see: hence the fences.
+
+use super::nodes::{self, Facts};
+use crate::memory::{self, direct_map};
+use crate::sync::Mutex;
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+use pinfold_rings::{Garbled, StorePage};
+use pinfold_store::Connection;
+use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
+
+/// Messages of one call; then others get their turn.
+const MESSAGES: u32 = 32;
+/// Bytes taken from the ring at a time.
+const PIECE: usize = 512;
+
+/// The store of one domain, if it has one.
+#[derive(Debug, Default)]
+pub struct GuestStore {
+    /// Frame of the ring; 0: none. Beside the lock, for the audit: who holds the lock may be
+    /// pausing for it.
+    ring: AtomicU64,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    ring: Mfn,
+    connection: Connection,
+    /// The log has it that the guest writes nonsense.
+    told: bool,
+}
+
+/// What came of a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Served {
+    /// The ring has changed: the guest must be told.
+    pub moved: bool,
+    /// There was more to do than may be done in one go.
+    pub unfinished: bool,
+}
+
+impl GuestStore {
+    /// Begins to serve the ring in a frame of the domain's, and holds the frame as writable: it
+    /// can't go, nor become a table, while we write to it.
+    ///
+    /// # Errors
+    /// As [`pinfold_validator::Validator::take_writable`].
+    pub fn open(&self, domain: DomId, facts: &Facts<'_>) -> Result<(), Refusal> {
+        let ring = Mfn::new(facts.store.0);
+        memory::validator().take_writable(domain, ring)?;
+        self.ring.store(ring.get(), Ordering::Relaxed);
+        *self.open.lock() = Some(Open { ring, connection: nodes::fill(facts), told: false });
+        Ok(())
+    }
+
+    /// Forgets everything, and lets go of the ring. Before the domain's frames are freed.
+    pub fn close(&self, domain: DomId) {
+        if let Some(open) = self.open.lock().take() {
+            memory::validator().drop_writable(domain, open.ring);
+            self.ring.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// What the store holds of frames, for the audit.
+    pub fn held(&self) -> Option<External> {
+        match self.ring.load(Ordering::Relaxed) {
+            0 => None,
+            frame => Some(External { frame: Mfn::new(frame), held: Held::Writable }),
+        }
+    }
+
+    /// Takes requests and says replies, until the ring gives no more.
+    pub fn service(&self, domain: DomId) -> Served {
+        let mut open = self.open.lock();
+        let Some(open) = open.as_mut() else { return Served::default() };
+        let mut served = Served::default();
+        for _ in 0..MESSAGES {
+            match open.step() {
+                Ok(0) => {
+                    if open.connection.is_broken() {
+                        open.tell(domain, &"a message longer than any may be");
+                    }
+                    return served;
+                }
+                Ok(_) => served.moved = true,
+                Err(garbled) => {
+                    open.tell(domain, &garbled);
+                    return served;
+                }
+            }
+        }
+        served.unfinished = true;
+        served
+    }
+}
+
+impl Open {
+    fn page(&self) -> &'static StorePage {
+        // SAFETY: `GuestStore::open` holds a writable reference of the frame, so it is RAM, stays
+        // the domain's and is no table, until `close` forgets it; the direct map lives for ever.
+        // The page is made of atomics, and any bytes are a valid one.
+        unsafe { &*direct_map::frame(self.ring).cast::<StorePage>() }
+    }
+
+    /// Says what waits, as far as there is room; with nothing left to say takes a message, or as
+    /// much of it as there is. Returns how many bytes went either way.
+    fn step(&mut self) -> Result<usize, Garbled> {
+        let (page, mut moved) = (self.page(), 0);
+        loop {
+            let output = self.connection.output();
+            if output.is_empty() {
+                break;
+            }
+            let count = page.to_guest().write(output)?;
+            if count == 0 {
+                return Ok(moved);
+            }
+            self.connection.sent(count);
+            moved += count;
+            // The guest sees the ring full before we look for room again: or it made some before.
+            fence(Ordering::SeqCst);
+        }
+        loop {
+            let mut piece = [0; PIECE];
+            let wanted = self.connection.wanted().min(PIECE);
+            let count = page.from_guest().read(&mut piece[..wanted])?;
+            if count == 0 {
+                return Ok(moved);
+            }
+            self.connection.take(&piece[..count]);
+            moved += count;
+            // The guest sees what was taken before we look for more: or it had put more there.
+            fence(Ordering::SeqCst);
+            if !self.connection.output().is_empty() {
+                return Ok(moved);
+            }
+        }
+    }
+
+    /// Nonsense is the guest's loss; the log has it once.
+    fn tell(&mut self, domain: DomId, nonsense: &dyn fmt::Display) {
+        if !core::mem::replace(&mut self.told, true) {
+            log::warn!("store: d{domain} wrote nonsense to its ring: {nonsense}");
+        }
+    }
+}
