@@ -38,10 +38,20 @@ use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
 use spin::Once;
 use zerocopy::IntoBytes;
 
-/// Frames that a domain costs besides its memory: shared page, window tables, its store's share of
-/// the heap.
+/// Frames that a domain costs besides its memory: shared page, window tables, its shares of the
+/// heap.
 fn overhead(vcpus: usize) -> u64 {
-    1 + Window::frames_for(vcpus) as u64 + (1 << store::FRAMES_ORDER)
+    let heap: u64 = heap_shares(vcpus).iter().map(|order| 1u64 << order).sum();
+    1 + Window::frames_for(vcpus) as u64 + heap
+}
+
+/// What a domain may take of the heap, whatever its guest does, as orders of frames: its store, its
+/// ports, its vCPUs.
+fn heap_shares(vcpus: usize) -> [u32; 3] {
+    let order = |bytes: usize| bytes.div_ceil(4096).next_power_of_two().ilog2();
+    // What the allocator adds to each piece is small beside the rounding up.
+    let vcpus = vcpus * (size_of::<Vcpu>() + size_of::<Seat>());
+    [store::FRAMES_ORDER, order(ports::MOST_HEAP_BYTES), order(vcpus + vcpus / 8)]
 }
 
 /// Why a domain wasn't built.
@@ -184,7 +194,7 @@ fn create(
         return Err(BuildError::Memory(wanted, free));
     }
     let no_memory = BuildError::Memory(wanted, free);
-    if !heap::grow(store::FRAMES_ORDER) {
+    if !heap_shares(vcpus.into()).into_iter().all(heap::grow) {
         return Err(no_memory);
     }
     let Some(shared_info) = frames::take_shared(id) else { return Err(no_memory) };

@@ -32,6 +32,10 @@ struct Port {
     vcpu: u16,
 }
 
+/// Most of the heap that a domain's ports take: the list at its longest, and a shorter one while it
+/// grows.
+pub const MOST_HEAP_BYTES: usize = PORTS as usize * size_of::<Port>() * 2;
+
 const FREE: Port = Port { end: End::Free, vcpu: 0 };
 
 /// What a port is, for the guest that asks.

@@ -1,5 +1,5 @@
 //! The hypervisor's heap: domains, vCPUs, what is parsed at boot, and the guests' stores. Nothing
-//! that a guest can make grow without bound lives here; each domain adds what its store may take.
+//! that a guest can make grow without bound lives here; each domain adds what its guest may take.
 
 use super::{direct_map, frames};
 use crate::sync::Attentive;
