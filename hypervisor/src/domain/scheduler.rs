@@ -68,8 +68,8 @@ static BEGAN: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static DISTURBED: AtomicU64 = AtomicU64::new(0);
 /// Processors that sleep, as bits.
 static IDLE: AtomicU64 = AtomicU64::new(0);
-/// How often a vCPU was queued.
-static WAKES: AtomicU64 = AtomicU64::new(0);
+/// How often a vCPU was queued or ended its turn.
+static ACTIVITY: AtomicU64 = AtomicU64::new(0);
 /// vCPUs that are queued or running.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -84,7 +84,7 @@ pub fn reserve(vcpus: usize) {
 pub fn enqueue(vcpu: Box<Vcpu>, arrival: Arrival) {
     let last_cpu = vcpu.last_cpu;
     ACTIVE.fetch_add(1, Ordering::Relaxed);
-    WAKES.fetch_add(1, Ordering::SeqCst);
+    ACTIVITY.fetch_add(1, Ordering::SeqCst);
     match arrival {
         Arrival::Woken => QUEUE.lock().woken.push_back(vcpu),
         Arrival::Spent => QUEUE.lock().spent.push_back(vcpu),
@@ -152,7 +152,8 @@ fn take_turn(mut vcpu: Box<Vcpu>, slice: u64) {
     if !domain.ending.is_completed() && !seat.is_down_wanted() {
         run_slice(&mut vcpu, slice);
     }
-    ACTIVE.fetch_sub(1, Ordering::Relaxed);
+    ACTIVE.fetch_sub(1, Ordering::SeqCst);
+    ACTIVITY.fetch_add(1, Ordering::SeqCst);
     if domain.ending.is_completed() {
         ending::retire(vcpu);
     } else {
@@ -232,14 +233,14 @@ fn idle() {
 /// Ends all domains if every vCPU waits, and nothing is left that could wake one. False if there
 /// is still hope.
 fn nothing_can_come() -> bool {
-    let wakes = WAKES.load(Ordering::SeqCst);
+    let before = ACTIVITY.load(Ordering::SeqCst);
     if timers::any_armed() || console::takes_input() || ACTIVE.load(Ordering::SeqCst) != 0 {
         return false;
     }
-    // The sleepers last: who took the last timer and will wake a vCPU by it doesn't sleep; and if
-    // it is asleep again, it has woken it, which the count tells.
+    // The sleepers last: who took the last timer and will wake a vCPU by it doesn't sleep; nor does
+    // who runs a vCPU that will arm one. If they are asleep again, the count tells.
     let all_sleep = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)) == percpu::online();
-    if !all_sleep || WAKES.load(Ordering::SeqCst) != wakes {
+    if !all_sleep || ACTIVITY.load(Ordering::SeqCst) != before {
         return false;
     }
     for domain in super::all() {

@@ -258,7 +258,7 @@ impl Seat {
     /// is down now.
     pub fn end_to_run(&self, mut vcpu: Box<Vcpu>) -> bool {
         let mut place = self.place.lock();
-        if self.down_wanted.swap(false, Ordering::Relaxed) || vcpu.state == RunState::Down {
+        if self.down_wanted.swap(false, Ordering::Relaxed) {
             vcpu.stop_waiting();
             self.runstate.lock().enter(State::Offline);
             *place = Place::Down(vcpu);

@@ -70,8 +70,6 @@ pub enum RunState {
     /// It waits for an event, one of the ports in [`Vcpu::polled`], or this system time in ns, if
     /// any.
     Polling(Option<u64>),
-    /// It took itself down.
-    Down,
 }
 
 /// A virtual processor.
@@ -189,7 +187,7 @@ impl Vcpu {
         let info = self.seat().info();
         // SeqCst: whoever raises an event sets these first and looks for sleepers then.
         let pending = info.upcall_pending().load(Ordering::SeqCst) != 0;
-        if self.seat().has_nmi() && self.state != RunState::Down {
+        if self.seat().has_nmi() {
             return true;
         }
         match self.state {
@@ -201,7 +199,6 @@ impl Vcpu {
                     || deadline.is_some_and(|at| at <= clock::now_ns())
                     || self.polled.iter().any(|&port| shared.is_pending(port.into()))
             }
-            RunState::Down => false,
         }
     }
 

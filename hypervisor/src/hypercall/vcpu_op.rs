@@ -2,7 +2,7 @@
 
 use super::{Outcome, vcpu_initialise};
 use crate::domain::Seat;
-use crate::domain::vcpu::{RunState, Vcpu};
+use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::holding::hold_writable;
 use crate::memory::validator;
@@ -57,14 +57,10 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
     }
 }
 
-fn down(vcpu: &mut Vcpu, seat: &Seat) -> Outcome {
-    if seat.id == vcpu.id {
-        // The seat has it when it left the processor, and looks then whether it was the last.
-        vcpu.state = RunState::Down;
-        return Outcome::Wait(0);
-    }
+fn down(vcpu: &Vcpu, seat: &Seat) -> Outcome {
+    // Noted in the seat, so that another vCPU's `up` finds it, even before this one has left.
     seat.bring_down();
-    Outcome::Done(0)
+    if seat.id == vcpu.id { Outcome::Wait(0) } else { Outcome::Done(0) }
 }
 
 fn register_runstate(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
