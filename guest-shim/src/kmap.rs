@@ -5,6 +5,7 @@
 //! frame to another; they too keep their last mapping until they are used again.
 
 use crate::addr::{Pfn, Vaddr};
+use crate::freed::FreedMap;
 use crate::hypercall::Errno;
 use crate::mmu::{Error, Leaf, Mmu, Window};
 use crate::platform::Platform;
@@ -25,6 +26,8 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Kmap {
     window: Window,
+    /// Slots that nobody uses.
+    freed: FreedMap,
     /// The atomic pairs first, then the persistent ones.
     slots: Vec<Slot>,
     /// How many of them are atomic.
@@ -51,15 +54,15 @@ impl Mapped {
 impl Kmap {
     /// Without any slot.
     pub(crate) fn closed() -> Kmap {
-        Kmap { window: Window::closed(), slots: Vec::new(), atomic: 0, next: 0 }
+        Kmap::new(Window::closed(), FreedMap::new(0), 0, 0)
     }
 
     /// Pairs for so many CPUs, and so many persistent slots, as far as there is room.
-    pub(crate) fn new(window: Window, cpus: usize, persistent: usize) -> Kmap {
+    pub(crate) fn new(window: Window, freed: FreedMap, cpus: usize, persistent: usize) -> Kmap {
         let room = window.pages() as usize;
         let atomic = (cpus * PAIR).min(room);
         let slots = (atomic + persistent).min(room);
-        Kmap { window, slots: alloc::vec![Slot::default(); slots], atomic, next: 0 }
+        Kmap { window, freed, slots: alloc::vec![Slot::default(); slots], atomic, next: 0 }
     }
 
     /// Whether the address is one of these.
@@ -88,6 +91,12 @@ impl Kmap {
     fn cached(&self, wanted: impl Fn(Pfn) -> bool) -> Vec<usize> {
         let idle = |slot: &Slot| slot.users == 0 && slot.frame.is_some_and(&wanted);
         (0..self.slots.len()).filter(|&slot| idle(&self.slots[slot])).collect()
+    }
+
+    /// Tells whether somebody uses the slot.
+    fn tell(&self, slot: usize) {
+        let slots = slot as u64..slot as u64 + 1;
+        self.freed.set(slots, self.slots[slot].users == 0);
     }
 
     /// A persistent slot that maps nothing.
@@ -125,12 +134,14 @@ impl<P: Platform> Mmu<P> {
             }
         };
         self.kmap.slots[slot].users += 1;
+        self.kmap.tell(slot);
         Ok(Mapped { slot, va: self.kmap.window.va(slot as u64) })
     }
 
     /// Gives a mapping back; the slot keeps it in case it is wanted again.
     pub fn kunmap(&mut self, mapped: Mapped) {
         self.kmap.slots[mapped.slot].users -= 1;
+        self.kmap.tell(mapped.slot);
     }
 
     /// Copies a frame to another through a CPU's atomic pair, which keeps both mappings.
@@ -169,6 +180,7 @@ impl<P: Platform> Mmu<P> {
         // Until the call is through, nobody knows what the slot maps; it is refused or done.
         self.platform.update_va_mappings(&[(va, entry)], UVMF_INVLPG | UVMF_ALL)?;
         self.kmap.slots[slot].frame = Some(frame);
+        self.kmap.tell(slot);
         self.stats.kmaps += 1;
         Ok(())
     }

@@ -28,6 +28,7 @@ pub mod addr;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
 mod frames;
+mod freed;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 pub mod hypercall;

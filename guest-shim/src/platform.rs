@@ -4,6 +4,7 @@
 use crate::addr::{Mfn, Pfn, Vaddr};
 use crate::hypercall::Errno;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU64;
 use pinfold_abi::mmu::{MmuUpdate, MmuextOp};
 use pinfold_abi::pinfold::{Mapping, Range};
 
@@ -44,6 +45,9 @@ pub trait Platform {
     fn shootdown(&mut self, ranges: &[Range]) -> Result<Shot, Errno>;
     /// `pinfold_op` lazy_region: names a range for reports; -ENOSYS where there is none.
     fn name_region(&mut self, range: Range, name: &str) -> Result<(), Errno>;
+    /// `pinfold_op` freed_map: says where the bits of a named range's freed pages are; -ENOSYS where
+    /// there is none. The bits are read until others are named: the shim never frees them.
+    fn freed_map(&mut self, start: Vaddr, bits: &[AtomicU64]) -> Result<(), Errno>;
     /// `pinfold_op` find_aliases; -ENOSYS where there is none.
     fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno>;
 }

@@ -17,6 +17,7 @@ pub mod domid;
 pub mod elfnote;
 pub mod errno;
 pub mod event;
+pub mod frame_map;
 pub mod grant;
 pub mod hypercall;
 pub mod layout;

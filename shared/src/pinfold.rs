@@ -27,8 +27,15 @@ pub enum Command {
     Mark = 4,
     /// Counters of the calling domain: [`Stats`].
     Stats = 5,
-    /// Recount every reference: [`Audit`].
+    /// Recount every reference: [`Audit`]. For domains that may diagnose: -EPERM for others.
     Audit = 6,
+    /// Be entered when a pin meets an alias: [`AliasUpcall`].
+    AliasUpcall = 7,
+    /// Say which pages of a named range are freed: [`FreedMap`].
+    FreedMap = 8,
+    /// Write what the domain's frames are to the log: [`DumpFrames`]. For domains that may
+    /// diagnose: -EPERM for others.
+    DumpFrames = 9,
 }
 
 impl Command {
@@ -42,6 +49,9 @@ impl Command {
             4 => Command::Mark,
             5 => Command::Stats,
             6 => Command::Audit,
+            7 => Command::AliasUpcall,
+            8 => Command::FreedMap,
+            9 => Command::DumpFrames,
             _ => return None,
         })
     }
@@ -253,3 +263,74 @@ pub struct Audit {
     pub wrong: u64,
 }
 assert_layout!(Audit, size 32, frames @ 8, tables @ 16, wrong @ 24);
+
+/// Argument of [`Command::AliasUpcall`]: from now on, when a pin of the calling vCPU meets a
+/// writable mapping in a named range ([`LazyRegion`]), the mappings found are written to the
+/// buffer and the kernel is entered at the address, as for an exception without error code. Its
+/// `iret` makes the call again, and this time the pin is refused if it still meets one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AliasUpcall {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// In: room in the buffer, in [`Mapping`]s.
+    pub room: u32,
+    /// In: where the kernel is entered; 0: nowhere.
+    pub address: u64,
+    /// In: address of an [`AliasesFound`] with room for so many mappings behind it.
+    pub buffer: u64,
+}
+assert_layout!(AliasUpcall, size 24, room @ 4, address @ 8, buffer @ 16);
+
+/// Head of the buffer of an [`AliasUpcall`]; so many [`Mapping`]s follow.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AliasesFound {
+    /// Machine frame that was to become a table.
+    pub frame: u64,
+    /// Mappings that follow.
+    pub nr_mappings: u32,
+    /// [`FIND_TRUNCATED`].
+    pub flags: u32,
+}
+assert_layout!(AliasesFound, size 16, nr_mappings @ 8, flags @ 12);
+
+/// Argument of [`Command::FreedMap`]: one bit for each page of a named range ([`LazyRegion`]),
+/// bit 0 of byte 0 first; 1: the guest has freed the page, and just not cleared its mapping yet.
+/// Read when a mapping of the range is reported, through the address space of the vCPU that is
+/// reported of, so the guest may change it at any time, at the cost of a store. A range that has
+/// no name is -ENOENT.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FreedMap {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// Zero.
+    pub pad: u32,
+    /// In: first address of the range.
+    pub start: u64,
+    /// In: address of the bits; 0: there are none any more.
+    pub bits: u64,
+}
+assert_layout!(FreedMap, size 24, start @ 8, bits @ 16);
+
+/// Argument of [`Command::DumpFrames`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct DumpFrames {
+    /// In: [`VERSION`].
+    pub version: u32,
+    /// Zero.
+    pub pad: u32,
+    /// Out: frames of the domain.
+    pub frames: u64,
+}
+assert_layout!(DumpFrames, size 16, frames @ 8);

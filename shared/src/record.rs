@@ -33,6 +33,12 @@ pub mod kind {
     pub const DUMP: &str = "DUMP";
     /// A line of the audit.
     pub const AUDIT: &str = "AUDIT";
+    /// What some frames of a domain are: see [`crate::frame_map`].
+    pub const FRAMES: &str = "FRAMES";
+    /// A mapping of another memory type was met: head of a report, as ALIAS is.
+    pub const CACHE: &str = "CACHE";
+    /// A pin that had met the ALIAS with the same id went through when tried again.
+    pub const HEALED: &str = "HEALED";
     /// Who has the keyboard now, and what the hypervisor answers to its keys.
     pub const INPUT: &str = "INPUT";
     /// The hypervisor panicked.

@@ -29,6 +29,11 @@ pub(crate) struct Guest {
     pub(crate) memory: Size,
     /// Milliseconds after which Pinfold destroys it.
     pub(crate) lifetime_ms: Option<u32>,
+    /// Whether it may ask for audits and frame dumps: whoever runs a guest with this tool wants to
+    /// know about it.
+    pub(crate) diagnose: bool,
+    /// Whether Pinfold logs what its frames are when it ends.
+    pub(crate) dump_frames: bool,
 }
 
 impl Guest {
@@ -42,6 +47,8 @@ impl Guest {
             vcpus: 1,
             memory: DEFAULT_MEMORY,
             lifetime_ms: None,
+            diagnose: true,
+            dump_frames: false,
         }
     }
 

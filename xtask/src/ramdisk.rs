@@ -30,6 +30,8 @@ pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
             memory: guest.memory,
             vcpus: guest.vcpus,
             lifetime_ms: guest.lifetime_ms,
+            diagnose: guest.diagnose,
+            dump_frames: guest.dump_frames,
         });
     }
     let manifest = Manifest { exit, log: LogLevel::Info, domains }.to_toml()?;

@@ -6,10 +6,13 @@ use crate::addr::{Mfn, Pfn, Vaddr};
 use crate::hypercall::{Errno, address, call, check};
 use crate::platform::{Platform, Shot};
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU64;
 use pinfold_abi::domid;
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::mmu::{MmuUpdate, MmuextOp};
-use pinfold_abi::pinfold::{self, Command, FindAliases, LazyRegion, Mapping, Range, Shootdown};
+use pinfold_abi::pinfold::{
+    self, Command, FindAliases, FreedMap, LazyRegion, Mapping, Range, Shootdown,
+};
 
 /// Calls put into one multicall.
 const BATCH: usize = 32;
@@ -140,6 +143,17 @@ impl Platform for Native {
         argument.name[..length].copy_from_slice(&name.as_bytes()[..length]);
         // SAFETY: the call reads the structure.
         unsafe { pinfold_op(Command::LazyRegion, &mut argument) }.map(drop)
+    }
+
+    fn freed_map(&mut self, start: Vaddr, bits: &[AtomicU64]) -> Result<(), Errno> {
+        let mut argument = FreedMap {
+            version: pinfold::VERSION,
+            pad: 0,
+            start: start.0,
+            bits: address(bits.as_ptr()),
+        };
+        // SAFETY: the call reads the structure; the bits are only ever read.
+        unsafe { pinfold_op(Command::FreedMap, &mut argument) }.map(drop)
     }
 
     fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno> {

@@ -3,7 +3,7 @@
 
 use super::{Errno, address, call, check};
 use pinfold_abi::hypercall::Hypercall;
-use pinfold_abi::pinfold::{Audit, Command, Mark, Stats, VERSION, VersionInfo};
+use pinfold_abi::pinfold::{Audit, Command, DumpFrames, Mark, Stats, VERSION, VersionInfo};
 
 /// Makes the call.
 ///
@@ -45,12 +45,24 @@ pub fn stats() -> Result<Stats, Errno> {
 ///
 /// # Errors
 ///
-/// -ENOSYS where there is no such call.
+/// -EPERM if the guest may not diagnose, -ENOSYS where there is no such call.
 pub fn audit() -> Result<Audit, Errno> {
     let mut audit = Audit { version: VERSION, ..Audit::default() };
     // SAFETY: the call reads and writes this structure.
     unsafe { op(Command::Audit, &mut audit) }?;
     Ok(audit)
+}
+
+/// Has the hypervisor write to its log what the frames of this guest are; how many they are.
+///
+/// # Errors
+///
+/// -EPERM if the guest may not diagnose, -ENOSYS where there is no such call.
+pub fn dump_frames() -> Result<u64, Errno> {
+    let mut dump = DumpFrames { version: VERSION, ..DumpFrames::default() };
+    // SAFETY: the call reads and writes this structure.
+    unsafe { op(Command::DumpFrames, &mut dump) }?;
+    Ok(dump.frames)
 }
 
 /// Puts a line in the hypervisor's log: what follows there belongs to it.

@@ -29,6 +29,7 @@ pub(crate) use window::Window;
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
 use crate::frames::FramePool;
 pub use crate::frames::Reuse;
+use crate::freed::FreedMap;
 use crate::hypercall::Errno;
 use crate::kmap::Kmap;
 use crate::platform::Platform;
@@ -111,17 +112,20 @@ impl<P: Platform> Mmu<P> {
             stats: Stats::default(),
         };
         let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;
-        mmu.name_region(&window, "vmap");
-        mmu.vmap = Vmap::new(window, config.policy, config.cpus);
+        let freed = mmu.name_region(&window, "vmap");
+        mmu.vmap = Vmap::new(window, freed, config.policy, config.cpus);
         let window = mmu.open_window(config.kmap_start, 512)?;
-        mmu.name_region(&window, "kmap");
-        mmu.kmap = Kmap::new(window, config.cpus, config.kmap_slots);
+        let freed = mmu.name_region(&window, "kmap");
+        mmu.kmap = Kmap::new(window, freed, config.cpus, config.kmap_slots);
         Ok(mmu)
     }
 
-    fn name_region(&mut self, window: &Window, name: &str) {
-        // Names serve reports; a hypervisor that keeps none is as good.
+    fn name_region(&mut self, window: &Window, name: &str) -> FreedMap {
+        let freed = FreedMap::new(window.pages());
+        // Names and bits serve reports; a hypervisor that keeps none is as good.
         let _ = self.platform.name_region(window.range(), name);
+        let _ = self.platform.freed_map(window.va(0), freed.bits());
+        freed
     }
 
     /// What was done so far.

@@ -19,6 +19,7 @@ mod ops;
 pub use ops::Area;
 
 use crate::addr::{Pfn, Vaddr};
+use crate::freed::FreedMap;
 use crate::mmu::Window;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -67,6 +68,8 @@ const LAZY_PAGES_PER_STEP: u64 = 1024;
 #[derive(Debug)]
 pub(crate) struct Vmap {
     window: Window,
+    /// Pages of dead areas.
+    freed: FreedMap,
     policy: Policy,
     free: FreeRanges,
     /// Frames of the live areas, by first page.
@@ -84,14 +87,15 @@ pub(crate) struct Vmap {
 impl Vmap {
     /// Without any address.
     pub(crate) fn closed(policy: Policy) -> Vmap {
-        Vmap::new(Window::closed(), policy, 1)
+        Vmap::new(Window::closed(), FreedMap::new(0), policy, 1)
     }
 
-    pub(crate) fn new(window: Window, policy: Policy, cpus: usize) -> Vmap {
+    pub(crate) fn new(window: Window, freed: FreedMap, policy: Policy, cpus: usize) -> Vmap {
         let pages = window.pages();
         let steps = 1 + u64::from(cpus.max(1).ilog2());
         Vmap {
             window,
+            freed,
             policy,
             free: FreeRanges::new(pages),
             live: BTreeMap::new(),

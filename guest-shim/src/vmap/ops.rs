@@ -66,6 +66,7 @@ impl<P: Platform> Mmu<P> {
             let mapping = self.vmap.live_frames.entry(frame).or_insert((0, start.page(page)));
             mapping.0 += 1;
         }
+        self.vmap.freed.set(first..first + pages, false);
         self.vmap.live.insert(first, frames.to_vec());
         self.stats.areas += 1;
         Ok(Area { first, pages, start })
@@ -90,6 +91,7 @@ impl<P: Platform> Mmu<P> {
                 self.vmap.index.add(frame, page);
             }
         }
+        self.vmap.freed.set(area.first..area.first + area.pages, true);
         self.vmap.dead.push((area.first, area.pages));
         self.vmap.dead_pages += area.pages;
         if self.vmap.is_full() {

@@ -6,6 +6,7 @@ use pinfold_guest::platform::{Platform, Shot};
 use pinfold_validator as val;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 
 use pinfold_abi::errno::Errno as Known;
 use pinfold_abi::mmu::{
@@ -383,6 +384,10 @@ impl Platform for Machine<'_> {
     }
 
     fn name_region(&mut self, _: Range, _: &str) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    fn freed_map(&mut self, _: Vaddr, _: &[AtomicU64]) -> Result<(), Errno> {
         Ok(())
     }
 

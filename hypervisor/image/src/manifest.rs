@@ -15,6 +15,8 @@
 //! memory = "64M"                 # or a number of bytes
 //! vcpus = 1                      # optional
 //! lifetime-ms = 5000             # optional: destroyed by then, whatever it does
+//! diagnose = true                # optional: it may ask for audits and frame dumps
+//! dump-frames = true             # optional: when it ends, what its frames are goes to the log
 //! ```
 
 use crate::size::Size;
@@ -115,6 +117,13 @@ pub struct DomainConfig {
     /// Milliseconds that it may run: then it is destroyed, in the middle of whatever it does.
     #[serde(default, rename = "lifetime-ms", skip_serializing_if = "Option::is_none")]
     pub lifetime_ms: Option<u32>,
+    /// Whether it may ask for what takes the whole machine's time: audits, which stop the other
+    /// processors, and frame dumps, which fill the log.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub diagnose: bool,
+    /// Whether what its frames are is written to the log when it ends.
+    #[serde(default, rename = "dump-frames", skip_serializing_if = "core::ops::Not::not")]
+    pub dump_frames: bool,
 }
 
 impl DomainConfig {

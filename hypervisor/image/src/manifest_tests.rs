@@ -13,6 +13,7 @@ initrd = "initrd.img"
 cmdline = "rounds=100 seed=7"
 memory = "64M"
 vcpus = 2
+dump-frames = true
 
 [[domain]]
 name = "hello"
@@ -48,6 +49,8 @@ fn a_whole_manifest_is_read() {
             memory: Size(64 << 20),
             vcpus: 2,
             lifetime_ms: None,
+            diagnose: false,
+            dump_frames: true,
         }
     );
     assert_eq!(manifest.domains[1].pages(), 2048);

@@ -8,7 +8,7 @@ use super::shared_page::SharedPage;
 use super::stats::Stats;
 use super::vcpu::Vcpu;
 use super::window::Window;
-use super::{Domain, DomainRef, Seat, scheduler};
+use super::{Domain, DomainRef, Rights, Seat, scheduler};
 use crate::arch::entry::RegisterFile;
 use crate::boot::archive::Archive;
 use crate::console::guest::GuestConsole;
@@ -220,6 +220,7 @@ fn create(
         store: GuestStore::default(),
         assists: AtomicU64::new(0),
         iopl: AtomicU32::new(0),
+        rights: Rights { diagnose: config.diagnose, dump_frames: config.dump_frames },
         log_limit: RateLimit::default(),
         ending: Once::<Ending>::new(),
     });

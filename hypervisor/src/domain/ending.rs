@@ -7,7 +7,7 @@ use crate::console::input;
 use crate::console::log::{record, write};
 use crate::event::ports;
 use crate::machine;
-use crate::memory::{audit, guest, teardown};
+use crate::memory::{audit, frame_dump, guest, teardown};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::{Who, kind};
@@ -122,6 +122,9 @@ pub fn retire(vcpu: Box<Vcpu>) {
         return;
     }
     ports::reset(&domain);
+    if domain.rights.dump_frames {
+        frame_dump::write(&domain);
+    }
     close(&domain);
     teardown::release_all(&domain);
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -76,10 +76,21 @@ pub struct Domain {
     pub assists: AtomicU64,
     /// The guest kernel's virtual I/O privilege level.
     pub iopl: AtomicU32,
+    /// What the manifest allows it, and wants of it.
+    pub rights: Rights,
     /// Budget of log records that the guest can cause.
     pub log_limit: RateLimit,
     /// Set once, when the domain is to end; its vCPUs then run no more.
     pub ending: Once<Ending>,
+}
+
+/// What the manifest says of a domain besides its size.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights {
+    /// It may ask for audits and frame dumps.
+    pub diagnose: bool,
+    /// Its frames are dumped when it ends.
+    pub dump_frames: bool,
 }
 
 /// Domains that have frames.

@@ -13,6 +13,44 @@ pub struct Region {
     pub end: u64,
     /// Name, NUL-padded.
     pub name: [u8; 32],
+    /// Where the guest has a bit for each page that it freed.
+    pub freed: Option<u64>,
+}
+
+/// What is known of the use of a mapped page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// The guest has freed it, and just not cleared its mapping yet.
+    Dead,
+    /// The guest uses it.
+    Live,
+    /// The guest didn't say.
+    Unknown,
+}
+
+impl Life {
+    /// As it is in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Life::Dead => "dead",
+            Life::Live => "live",
+            Life::Unknown => "unknown",
+        }
+    }
+}
+
+impl Region {
+    /// Whether the guest has freed the page at an address of the region. `read` copies a byte of
+    /// the guest's.
+    pub fn life(&self, address: u64, read: impl FnOnce(u64) -> Option<u8>) -> Life {
+        let page = address.wrapping_sub(self.start) / 4096;
+        let byte = self.freed.and_then(|bits| bits.checked_add(page / 8)).and_then(read);
+        match byte {
+            None => Life::Unknown,
+            Some(byte) if byte & 1 << (page % 8) != 0 => Life::Dead,
+            Some(_) => Life::Live,
+        }
+    }
 }
 
 /// The named ranges of a domain; none overlap.
@@ -38,6 +76,16 @@ impl Regions {
     pub fn remove(&mut self, start: u64) -> Result<(), Errno> {
         let index = self.0.iter().position(|r| r.start == start).ok_or(Errno::ENOENT)?;
         self.0.swap_remove(index);
+        Ok(())
+    }
+
+    /// Says where the bits of the freed pages of the range are that begins at `start`.
+    ///
+    /// # Errors
+    /// ENOENT if none does.
+    pub fn set_freed(&mut self, start: u64, bits: Option<u64>) -> Result<(), Errno> {
+        let region = self.0.iter_mut().find(|r| r.start == start).ok_or(Errno::ENOENT)?;
+        region.freed = bits;
         Ok(())
     }
 

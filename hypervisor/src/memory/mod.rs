@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bitmap;
 pub mod direct_map;
+pub mod frame_dump;
 pub mod frames;
 pub mod guest;
 pub mod heap;

@@ -2,8 +2,9 @@
 
 use crate::console::log::record;
 use crate::domain::Domain;
+use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
-use crate::memory::{self, m2p};
+use crate::memory::{self, guest, m2p};
 use crate::sync::Mutex;
 use crate::time::clock;
 use core::fmt;
@@ -118,13 +119,13 @@ fn write_mapping(vcpu: &Vcpu, id: u64, mapping: &Mapping) {
         return;
     }
     let region = mapping.address.and_then(|va| vcpu.domain.regions.lock().find(va.get()));
-    // A named region is one whose mappings the guest frees lazily: what is left in it is dead.
     match region {
         Some(region) => record!(
             vcpu.who(),
             MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry} region={} state=dead",
-            Quoted(&region.name)
+            "id={id} va={va} table={table} index={index} entry={entry} region={} state={}",
+            Quoted(&region.name),
+            mapping.address.map_or(Life::Unknown, |va| region.life(va.get(), read_byte)).name()
         ),
         None => record!(
             vcpu.who(),
@@ -132,6 +133,12 @@ fn write_mapping(vcpu: &Vcpu, id: u64, mapping: &Mapping) {
             "id={id} va={va} table={table} index={index} entry={entry} region=none state=live"
         ),
     }
+}
+
+/// A byte of the guest's, in the address space of the vCPU that is being reported of.
+fn read_byte(address: u64) -> Option<u8> {
+    let mut byte = [0];
+    guest::read_bytes(&mut byte, address).ok().map(|()| byte[0])
 }
 
 /// A number that may be missing.

@@ -77,6 +77,10 @@ pub(super) struct Spec {
     pub(super) vcpus: u32,
     /// Milliseconds after which Pinfold destroys it.
     pub(super) lifetime_ms: Option<u32>,
+    /// Whether it may not ask for audits and frame dumps.
+    pub(super) discreet: bool,
+    /// Whether Pinfold logs what its frames are when it ends.
+    pub(super) dump_frames: bool,
     /// How it must end.
     pub(super) end: End,
 }
@@ -105,6 +109,8 @@ impl Spec {
             memory: DEFAULT_MEMORY,
             vcpus: 1,
             lifetime_ms: None,
+            discreet: false,
+            dump_frames: false,
             end: End::Pass,
         }
     }
@@ -187,6 +193,8 @@ impl Spec {
         guest.memory = self.memory;
         guest.vcpus = self.vcpus;
         guest.lifetime_ms = self.lifetime_ms;
+        guest.diagnose = !self.discreet;
+        guest.dump_frames = self.dump_frames;
         Ok(guest)
     }
 }

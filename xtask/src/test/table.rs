@@ -173,6 +173,20 @@ fn stress() -> Vec<Case> {
         }),
         ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
     });
+    // Whose a mapping is and whether it is in use; and what all frames are at the end.
+    cases.push(Case {
+        says: vec![
+            "region=\"vmap\" state=dead",
+            "region=\"kmap\" state=dead",
+            "region=\"vmap\" state=live",
+            "d1 FRAMES first=0x",
+            " w*",
+        ],
+        ..Case::new(
+            "stress-tells",
+            vec![Spec { dump_frames: true, ..told("phases=a seed=8 rounds=10") }],
+        )
+    });
     cases.push(Case {
         limit: 240,
         ..Case::new(
@@ -265,6 +279,7 @@ fn neighbours() -> Vec<Case> {
         Case::new("healthy-beside-crash", vec![hello(), misfit("crash").ends(End::Crash)]),
         Case::new("failure-is-reported", vec![misfit("fail").ends(End::Fail), hello()]),
         Case::new("panic-is-reported", vec![misfit("panic").ends(End::Fail), hello()]),
+        Case::new("pry", vec![Spec { discreet: true, ..misfit("pry").ends(End::Pass) }]),
         // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
         Case {
             order: Some(("hello", "spin")),

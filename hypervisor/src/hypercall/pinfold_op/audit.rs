@@ -9,6 +9,9 @@ use pinfold_abi::pinfold::{Audit, VERSION};
 
 /// Recounts the references of all frames of the machine.
 pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    if !vcpu.domain.rights.diagnose {
+        return Err(Errno::EPERM);
+    }
     let summary = ipi::while_others_pause(|| audit::run(Some(vcpu))).ok_or(Errno::ENOMEM)?;
     GuestPtr::new(argument).write(&Audit {
         version: VERSION,

@@ -1,10 +1,10 @@
-//! Names for ranges of guest addresses.
+//! Names for ranges of guest addresses, and which of their pages are freed.
 
 use crate::domain::regions::Region;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{GuestPtr, is_guest_range};
 use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{LazyRegion, REGION_ADD, REGION_REMOVE};
+use pinfold_abi::pinfold::{FreedMap, LazyRegion, REGION_ADD, REGION_REMOVE};
 
 /// Adds or removes a name.
 pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
@@ -18,9 +18,16 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
             if bytes == 0 || start & 4095 != 0 || !is_guest_range(start, bytes) {
                 return Err(Errno::EINVAL);
             }
-            regions.add(Region { start, end, name: asked.name })
+            regions.add(Region { start, end, name: asked.name, freed: None })
         }
         REGION_REMOVE => regions.remove(asked.range.start),
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Notes where the guest says which pages of a range are freed. The address is judged at each use.
+pub(super) fn set_freed(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    let asked = GuestPtr::<FreedMap>::new(argument).read()?;
+    let bits = (asked.bits != 0).then_some(asked.bits);
+    vcpu.domain.regions.lock().set_freed(asked.start, bits)
 }

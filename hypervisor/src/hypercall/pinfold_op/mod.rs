@@ -8,9 +8,9 @@ mod shootdown;
 use super::{Args, Outcome};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{self, GuestPtr};
-use crate::memory::report;
+use crate::memory::{frame_dump, report};
 use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{Command, MAX_MARK, Mark, Stats, VERSION, VersionInfo};
+use pinfold_abi::pinfold::{Command, DumpFrames, MAX_MARK, Mark, Stats, VERSION, VersionInfo};
 
 /// `pinfold_op(command, argument)`.
 #[inline(never)]
@@ -29,6 +29,9 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         Command::Mark => mark(vcpu, args[1]).into(),
         Command::Stats => stats(vcpu, args[1]).into(),
         Command::Audit => audit::run(vcpu, args[1]).into(),
+        Command::AliasUpcall => Outcome::Done(Errno::ENOSYS.as_result()),
+        Command::FreedMap => lazy_region::set_freed(vcpu, args[1]).into(),
+        Command::DumpFrames => dump_frames(vcpu, args[1]).into(),
     }
 }
 
@@ -54,6 +57,14 @@ fn mark(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     guest::read_bytes(text, mark.text)?;
     report::mark(&vcpu.domain, text);
     Ok(())
+}
+
+fn dump_frames(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    if !vcpu.domain.rights.diagnose {
+        return Err(Errno::EPERM);
+    }
+    let frames = frame_dump::write(&vcpu.domain);
+    GuestPtr::new(argument).write(&DumpFrames { version: VERSION, pad: 0, frames })
 }
 
 fn stats(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {

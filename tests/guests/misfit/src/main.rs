@@ -3,12 +3,15 @@
 //! * `do=crash`: leaves the hypervisor no stack to deliver a trap on;
 //! * `do=fail`: says that it failed and shuts down with the reason "crash";
 //! * `do=spin`: keeps the processor busy for a long while without a single hypercall;
-//! * `do=panic`: a Rust panic.
+//! * `do=panic`: a Rust panic;
+//! * `do=pry`: asks for what takes the whole machine's time, and must not get it.
 #![no_std]
 #![no_main]
 
 use core::arch::asm;
-use pinfold_guest::{entry::Boot, guest_main, hypercall::sched::Exit, println};
+use pinfold_abi::errno::Errno::EPERM;
+use pinfold_guest::hypercall::{Errno, pinfold, sched::Exit};
+use pinfold_guest::{entry::Boot, guest_main, println};
 
 guest_main!(main);
 
@@ -30,11 +33,24 @@ fn main(boot: &Boot) -> Exit {
             Exit::PowerOff
         }
         Some("panic") => panic!("as told"),
+        Some("pry") => pry(),
         _ => {
             println!("VERDICT fail guest=misfit reason=unknown-wish");
             Exit::Crash
         }
     }
+}
+
+/// Asks for an audit and a dump, which only domains get that may diagnose.
+fn pry() -> Exit {
+    let refused = (pinfold::audit().err(), pinfold::dump_frames().err());
+    let wanted = Some(Errno::from(EPERM));
+    if refused == (wanted, wanted) {
+        println!("VERDICT pass guest=misfit");
+        return Exit::PowerOff;
+    }
+    println!("VERDICT fail guest=misfit answers={refused:?}");
+    Exit::Crash
 }
 
 /// Traps with a stack pointer where no stack can be: the hypervisor can deliver nothing there.

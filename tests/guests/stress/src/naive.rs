@@ -13,7 +13,7 @@ use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Tree};
 use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
-use pinfold_guest::vmap::Policy;
+use pinfold_guest::vmap::{Area, Policy};
 
 /// How the mapping was left behind.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ enum Stray {
     Vmap,
     Kmap,
     Atomic,
+    /// It is no stray at all: the area is in use when its page is given back.
+    Used,
 }
 
 /// Every round, each kind of stray mapping at each level of the tree.
@@ -30,7 +32,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
     let before = mmu.stats();
     let (mut refused, mut named) = (0u64, 0u64);
     for round in 0..rounds {
-        for stray in [Stray::Vmap, Stray::Kmap, Stray::Atomic] {
+        for stray in [Stray::Vmap, Stray::Kmap, Stray::Atomic, Stray::Used] {
             for level in 1..=4 {
                 mark(round, stray, level);
                 let found = one(mmu, random, stray, level).map_err(|error| {
@@ -96,7 +98,7 @@ impl core::fmt::Display for Wrong {
 
 /// One refused pin; whether the hypervisor named the mapping.
 fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> Result<bool, Wrong> {
-    let (frame, left) = leave(mmu, random, stray)?;
+    let (frame, left, area) = leave(mmu, random, stray)?;
     // The page that was freed last is used first: it is the tree's root, or with some luck of the
     // draw one further down.
     mmu.free_frame(frame);
@@ -116,15 +118,40 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
     let tree = refuse(mmu, tree)?;
     let named = named(mmu, frame, left)?;
     // Once it is dealt with, the same tree can be pinned.
+    let tree = match area {
+        Some(area) => refused_by_the_shim(mmu, tree, area, left)?,
+        None => tree,
+    };
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
     mmu.free_tree(tree);
     Ok(named)
 }
 
-/// Maps a frame, writes through the mapping, and leaves it.
-fn leave(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray) -> Result<(Pfn, Vaddr), Wrong> {
+/// Of a page that is in use the shim knows; then the use ends.
+fn refused_by_the_shim(
+    mmu: &mut Mmu<Native>,
+    tree: Tree,
+    area: Area,
+    left: Vaddr,
+) -> Result<Tree, Wrong> {
+    let tree = match mmu.pin(tree) {
+        Err((tree, Error::InUse(va))) if va == left => tree,
+        Err((_, error)) => return Err(Wrong::Otherwise(error)),
+        Ok(_) => return Err(Wrong::Accepted),
+    };
+    mmu.vunmap(area)?;
+    Ok(tree)
+}
+
+/// Maps a frame, writes through the mapping, and leaves it; with the area, if that is in use.
+fn leave(
+    mmu: &mut Mmu<Native>,
+    random: &mut Random,
+    stray: Stray,
+) -> Result<(Pfn, Vaddr, Option<Area>), Wrong> {
     let frame = mmu.alloc_frame()?;
+    let mut used = None;
     let stamp = random.next();
     let va = match stray {
         Stray::Vmap => {
@@ -157,11 +184,18 @@ fn leave(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray) -> Result<(Pf
             // The pair's second slot.
             mmu.kmap_pair(0)[1]
         }
+        Stray::Used => {
+            let area = mmu.vmap(&[frame])?;
+            let va = area.start();
+            mmu.store(va, stamp);
+            used = Some(area);
+            va
+        }
     };
     if mmu.read(frame, 0) != stamp {
         return Err(Wrong::NotNamed(va, 0));
     }
-    Ok((frame, va))
+    Ok((frame, va, used))
 }
 
 /// Has the hypervisor refuse.

@@ -68,6 +68,8 @@ pub(crate) fn run(
     let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let handles = Vec::new();
     let mut churn = Churn { bench, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
+    // It is known before it has lent anything.
+    check.holds("the peer lends", wait(|| churn.borrows(check)));
     for _ in 0..rounds {
         churn.step(check);
     }
@@ -116,6 +118,12 @@ impl Churn<'_> {
             }
             Err(status) => check.holds("why nothing is mapped", is_expected(status)),
         }
+    }
+
+    /// Tries to map a page of the peer's; whether anything was ever mapped.
+    fn borrows(&mut self, check: &mut Check) -> bool {
+        self.map(self.windows[0], check);
+        self.mapped > 0
     }
 
     fn unmap(&mut self, check: &mut Check) {

@@ -4,12 +4,12 @@ use super::check::{Check, Expect};
 use crate::Failed;
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use pinfold_abi::errno::Errno::{E2BIG, EEXIST, EFAULT, EINVAL, ENOSYS};
+use pinfold_abi::errno::Errno::{E2BIG, EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::HYPERVISOR_START;
 use pinfold_abi::pinfold::{
-    Audit, Command, FindAliases, LazyRegion, MAX_FIND_FRAMES, MAX_MARK, MAX_SHOOTDOWN_RANGES, Mark,
-    Range, Shootdown, Stats, VERSION,
+    Audit, Command, FindAliases, FreedMap, LazyRegion, MAX_FIND_FRAMES, MAX_MARK,
+    MAX_SHOOTDOWN_RANGES, Mark, Range, Shootdown, Stats, VERSION,
 };
 use pinfold_guest::hostile::{self, Lab};
 use pinfold_guest::hypercall::pinfold;
@@ -50,12 +50,24 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
     region.name[..4].copy_from_slice(b"test");
     check.call("a name", op(Command::LazyRegion, &mut region), Expect::Done);
     check.call("a second name", op(Command::LazyRegion, &mut region), Expect::Refused(EEXIST));
+    freed_maps(region.range.start, check);
     region.action = 1;
     check.call("no name", op(Command::LazyRegion, &mut region), Expect::Done);
     check.holds("no name to take away", op(Command::LazyRegion, &mut region) < 0);
     region.action = 2;
     check.call("an unknown action", op(Command::LazyRegion, &mut region), Expect::Refused(EINVAL));
     lab.restore(saved);
+}
+
+/// Bits of freed pages: what they are worth shows only in a report.
+fn freed_maps(start: u64, check: &mut Check) {
+    let mut map = FreedMap { version: VERSION, pad: 0, start, bits: 0 };
+    for bits in [HYPERVISOR_START, u64::MAX, 0x1000, 0] {
+        map.bits = bits;
+        check.call("bits anywhere", op(Command::FreedMap, &mut map), Expect::Done);
+    }
+    map.start = start + 4096;
+    check.call("bits of no range", op(Command::FreedMap, &mut map), Expect::Refused(ENOENT));
 }
 
 /// Structures of another version.
@@ -83,6 +95,8 @@ fn pointers(check: &mut Check) {
         Command::Mark,
         Command::Stats,
         Command::Audit,
+        Command::FreedMap,
+        Command::DumpFrames,
     ] {
         for at in [0, 0x1000, HYPERVISOR_START, u64::MAX - 7] {
             // SAFETY: refused.

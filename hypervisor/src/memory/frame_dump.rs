@@ -1,0 +1,86 @@
+//! What the frames of a domain are, written to the log.
+
+use super::validator;
+use crate::arch::ipi;
+use crate::console::log::record;
+use crate::domain::Domain;
+use arrayvec::ArrayVec;
+use core::fmt;
+use pinfold_abi::frame_map::{Run, Use};
+use pinfold_validator::{DomId, FrameInfo, Kind, Mfn, State};
+
+/// Frames that one record is about, at most.
+const FRAMES: u64 = 4096;
+/// Runs in one record, at most: a line stays below 512 bytes.
+const RUNS: usize = 48;
+
+/// Runs under way.
+#[derive(Default)]
+struct Row(ArrayVec<Run, RUNS>);
+
+impl Row {
+    /// Adds a frame; `false` if there is no room.
+    fn add(&mut self, usage: Use) -> bool {
+        match self.0.last_mut() {
+            Some(run) if run.usage == usage => {
+                run.frames += 1;
+                true
+            }
+            _ => self.0.try_push(Run { usage, frames: 1 }).is_ok(),
+        }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, run) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            run.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes FRAMES records for all frames of the domain; how many there were. Each frame is told as
+/// it is when its turn comes: of a domain that runs on, a picture in motion.
+pub fn write(domain: &Domain) -> u64 {
+    let mut told = 0;
+    let mut next = Mfn::new(0);
+    while let Some(first) = validator().next_owned(domain.id, next) {
+        let mut row = Row::default();
+        let mut frames = 0;
+        while frames < FRAMES {
+            let Some(usage) = usage(Mfn::new(first.get() + frames), domain.id) else { break };
+            if !row.add(usage) {
+                break;
+            }
+            frames += 1;
+        }
+        // Nothing, if it changed hands meanwhile.
+        if frames > 0 {
+            record!(domain.who(), FRAMES, "first={first} frames={frames} map=\"{row}\"");
+        }
+        told += frames;
+        next = Mfn::new(first.get() + frames.max(1));
+        ipi::attend();
+    }
+    told
+}
+
+/// What a frame is, if it is the domain's.
+fn usage(mfn: Mfn, domain: DomId) -> Option<Use> {
+    let info = validator().info(mfn).filter(|info| info.owner() == Some(domain))?;
+    Some(if info.is_shared() { Use::Shared } else { by_type(&info) })
+}
+
+fn by_type(info: &FrameInfo) -> Use {
+    match (info.state(), info.kind(), info.kind().level()) {
+        (State::Idle, ..) => Use::Idle,
+        (_, Kind::Writable, _) => Use::Writable,
+        (_, Kind::Descriptor, _) => Use::Descriptors,
+        (State::Validated, _, Some(level)) => Use::Table(level as u8),
+        _ => Use::Unfinished,
+    }
+}
