@@ -45,6 +45,7 @@ fn main(boot: &Boot) -> Exit {
         kmap_slots: 64,
         cpus: 1,
         policy: Policy::Lazy,
+        table_pool: 0,
     };
     // SAFETY: once, and nobody else in this guest uses frames.
     let mut mmu = match unsafe { kernel::start(boot, boot.number("pages", 16384), &config) } {
