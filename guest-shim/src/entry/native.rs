@@ -2,6 +2,7 @@
 
 use super::Boot;
 use super::memory::Frames;
+use super::percpu::this;
 use crate::addr::{Mfn, Pfn, Vaddr};
 use crate::hypercall::{Errno, address, call, check};
 use crate::platform::{Platform, Shot};
@@ -10,6 +11,7 @@ use pinfold_abi::domid;
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::mmu::{MmuUpdate, MmuextOp};
 use pinfold_abi::pinfold::{self, Command, FindAliases, LazyRegion, Mapping, Range, Shootdown};
+use pinfold_abi::shared_info::LEGACY_VCPUS;
 
 /// Calls put into one multicall.
 const BATCH: usize = 32;
@@ -20,7 +22,8 @@ const MAPPINGS: usize = 64;
 #[derive(Debug)]
 pub struct Native {
     frames: Frames,
-    root: Pfn,
+    /// The root that each vCPU's kernel runs on. They all begin on the builder's.
+    roots: [Pfn; LEGACY_VCPUS],
 }
 
 impl Native {
@@ -31,7 +34,7 @@ impl Native {
     pub(super) unsafe fn new(boot: &Boot) -> Native {
         let frames = Frames::new(boot);
         let root = frames.pfn(frames.boot_root()).unwrap_or_default();
-        Native { frames, root }
+        Native { frames, roots: [root; LEGACY_VCPUS] }
     }
 }
 
@@ -60,11 +63,11 @@ impl Platform for Native {
     }
 
     fn root(&self) -> Pfn {
-        self.root
+        self.roots[this().id() as usize]
     }
 
     fn set_root(&mut self, root: Pfn) {
-        self.root = root;
+        self.roots[this().id() as usize] = root;
     }
 
     fn load(&self, va: Vaddr) -> u64 {
