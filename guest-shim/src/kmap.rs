@@ -8,8 +8,8 @@ use crate::addr::{Pfn, Vaddr};
 use crate::freed::FreedMap;
 use crate::hypercall::Errno;
 use crate::mmu::{Error, Leaf, Mmu, Window};
+use crate::per_frame::{Counts, FrameSet};
 use crate::platform::Platform;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use pinfold_abi::mmu::{UVMF_ALL, UVMF_INVLPG};
 
@@ -32,6 +32,8 @@ pub(crate) struct Kmap {
     slots: Vec<Slot>,
     /// How many of them are atomic.
     atomic: usize,
+    /// Slots that map a frame, by frame.
+    mapped: Counts,
     /// Where the search for a slot goes on.
     next: usize,
 }
@@ -62,7 +64,14 @@ impl Kmap {
         let room = window.pages() as usize;
         let atomic = (cpus * PAIR).min(room);
         let slots = (atomic + persistent).min(room);
-        Kmap { window, freed, slots: alloc::vec![Slot::default(); slots], atomic, next: 0 }
+        Kmap {
+            window,
+            freed,
+            slots: alloc::vec![Slot::default(); slots],
+            atomic,
+            mapped: Counts::default(),
+            next: 0,
+        }
     }
 
     /// Whether the address is one of these.
@@ -77,15 +86,43 @@ impl Kmap {
         [first, first + 1]
     }
 
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// Address of a slot.
+    pub(crate) fn va(&self, slot: usize) -> Vaddr {
+        self.window.va(slot as u64)
+    }
+
+    /// Notes what a slot maps.
+    fn set(&mut self, slot: usize, frame: Option<Pfn>) {
+        let before = core::mem::replace(&mut self.slots[slot].frame, frame);
+        if let Some(before) = before {
+            self.mapped.subtract(before);
+        }
+        if let Some(frame) = frame {
+            self.mapped.add(frame);
+        }
+    }
+
+    /// Whether any slot maps one of these frames: seldom, and then there is nothing to search.
+    fn has_any(&self, frames: &FrameSet) -> bool {
+        frames.iter().any(|pfn| self.mapped.get(pfn) != 0)
+    }
+
     /// Where one of these frames is mapped for somebody, if any is.
-    pub(crate) fn in_use(&self, frames: &BTreeSet<Pfn>) -> Option<Vaddr> {
-        let used = |slot: &Slot| slot.users > 0 && slot.frame.is_some_and(|f| frames.contains(&f));
-        self.slots.iter().position(used).map(|slot| self.window.va(slot as u64))
+    pub(crate) fn in_use(&self, frames: &FrameSet) -> Option<Vaddr> {
+        if !self.has_any(frames) {
+            return None;
+        }
+        let used = |slot: &Slot| slot.users > 0 && slot.frame.is_some_and(|f| frames.contains(f));
+        self.slots.iter().position(used).map(|slot| self.va(slot))
     }
 
     /// The slots that still map one of these frames for nobody.
-    pub(crate) fn take_cached(&mut self, frames: &BTreeSet<Pfn>) -> Vec<usize> {
-        self.cached(|frame| frames.contains(&frame))
+    pub(crate) fn cached_of(&self, frames: &FrameSet) -> Vec<usize> {
+        if self.has_any(frames) { self.cached(|frame| frames.contains(frame)) } else { Vec::new() }
     }
 
     fn cached(&self, wanted: impl Fn(Pfn) -> bool) -> Vec<usize> {
@@ -135,7 +172,7 @@ impl<P: Platform> Mmu<P> {
         };
         self.kmap.slots[slot].users += 1;
         self.kmap.tell(slot);
-        Ok(Mapped { slot, va: self.kmap.window.va(slot as u64) })
+        Ok(Mapped { slot, va: self.kmap.va(slot) })
     }
 
     /// Gives a mapping back; the slot keeps it in case it is wanted again.
@@ -171,15 +208,15 @@ impl<P: Platform> Mmu<P> {
     ///
     /// If there is no such CPU.
     pub fn kmap_pair(&self, cpu: usize) -> [Vaddr; PAIR] {
-        self.kmap.pair(cpu).map(|slot| self.kmap.window.va(slot as u64))
+        self.kmap.pair(cpu).map(|slot| self.kmap.va(slot))
     }
 
     fn fill_slot(&mut self, slot: usize, frame: Pfn) -> Result<(), Errno> {
-        let va = self.kmap.window.va(slot as u64);
+        let va = self.kmap.va(slot);
         let entry = self.leaf_entry(Leaf::kernel(frame));
         // Until the call is through, nobody knows what the slot maps; it is refused or done.
         self.platform.update_va_mappings(&[(va, entry)], UVMF_INVLPG | UVMF_ALL)?;
-        self.kmap.slots[slot].frame = Some(frame);
+        self.kmap.set(slot, Some(frame));
         self.kmap.tell(slot);
         self.stats.kmaps += 1;
         Ok(())
@@ -200,14 +237,17 @@ impl<P: Platform> Mmu<P> {
         if slots.is_empty() {
             return Ok(0);
         }
-        let entries: Vec<_> =
-            slots.iter().map(|&slot| (self.kmap.window.va(slot as u64), 0)).collect();
+        let entries: Vec<_> = slots.iter().map(|&slot| (self.kmap.va(slot), 0)).collect();
         self.platform.update_va_mappings(&entries, UVMF_INVLPG | UVMF_ALL)?;
+        self.forget_slots(slots);
+        Ok(slots.len() as u64)
+    }
+
+    /// Notes that slots were cleared.
+    pub(crate) fn forget_slots(&mut self, slots: &[usize]) {
         for &slot in slots {
-            self.kmap.slots[slot].frame = None;
+            self.kmap.set(slot, None);
         }
-        let cleared = slots.len() as u64;
-        self.stats.kmaps_cleared += cleared;
-        Ok(cleared)
+        self.stats.kmaps_cleared += slots.len() as u64;
     }
 }

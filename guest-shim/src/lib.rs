@@ -11,7 +11,8 @@
 //! | [`hypercall`] | the calls that change no mapping, typed |
 //! | [`platform`] | the calls that do, as a trait: the machine, or a model of it in a test |
 //! | [`mmu`] | page tables, and the one place where lazy mappings are dealt with before a pin |
-//! | [`vmap`] | areas of kernel addresses, cleared late, by one of five policies |
+//! | [`table_pool`] | frames that are known to have no lazy mapping, for page tables |
+//! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
 //! | [`kmap`] | single frames, mapped for a moment |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
@@ -34,8 +35,10 @@ pub mod hostile;
 pub mod hypercall;
 pub mod kmap;
 pub mod mmu;
+mod per_frame;
 pub mod platform;
 pub mod shared;
+pub mod table_pool;
 pub mod vmap;
 
 pub use pinfold_abi as abi;

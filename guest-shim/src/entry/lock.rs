@@ -20,6 +20,8 @@ pub struct EventLock {
 
 /// Something that one vCPU at a time may use.
 pub type Mutex<T> = lock_api::Mutex<EventLock, T>;
+/// The right to use it, for as long as this lives.
+pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, EventLock, T>;
 
 // SAFETY: `taken` goes from false to true for one at a time, with an acquiring exchange, and back
 // by its holder's releasing store.

@@ -29,6 +29,7 @@ mod native;
 pub mod percpu;
 pub mod smp;
 mod start;
+pub mod team;
 pub mod time;
 pub mod trap;
 pub mod user;

@@ -2,6 +2,7 @@
 
 use super::Boot;
 use super::memory::Frames;
+use super::percpu::this;
 use crate::addr::{Mfn, Pfn, Vaddr};
 use crate::hypercall::{Errno, address, call, check};
 use crate::platform::{Platform, Shot};
@@ -13,6 +14,7 @@ use pinfold_abi::mmu::{MmuUpdate, MmuextOp};
 use pinfold_abi::pinfold::{
     self, Command, FindAliases, FreedMap, LazyRegion, Mapping, Range, Shootdown,
 };
+use pinfold_abi::shared_info::LEGACY_VCPUS;
 
 /// Calls put into one multicall.
 const BATCH: usize = 32;
@@ -23,7 +25,8 @@ const MAPPINGS: usize = 64;
 #[derive(Debug)]
 pub struct Native {
     frames: Frames,
-    root: Pfn,
+    /// The root that each vCPU's kernel runs on. They all begin on the builder's.
+    roots: [Pfn; LEGACY_VCPUS],
 }
 
 impl Native {
@@ -34,7 +37,7 @@ impl Native {
     pub(super) unsafe fn new(boot: &Boot) -> Native {
         let frames = Frames::new(boot);
         let root = frames.pfn(frames.boot_root()).unwrap_or_default();
-        Native { frames, root }
+        Native { frames, roots: [root; LEGACY_VCPUS] }
     }
 }
 
@@ -63,11 +66,11 @@ impl Platform for Native {
     }
 
     fn root(&self) -> Pfn {
-        self.root
+        self.roots[this().id() as usize]
     }
 
     fn set_root(&mut self, root: Pfn) {
-        self.root = root;
+        self.roots[this().id() as usize] = root;
     }
 
     fn load(&self, va: Vaddr) -> u64 {

@@ -1,10 +1,10 @@
 //! The one place where lazy mappings meet page tables.
 
 use super::{Error, Mmu};
-use crate::addr::Pfn;
+use crate::addr::{Pfn, Vaddr};
+use crate::per_frame::FrameSet;
 use crate::platform::Platform;
 use crate::vmap::Policy;
-use alloc::collections::BTreeSet;
 
 impl<P: Platform> Mmu<P> {
     /// Makes sure that none of these frames has a mapping that nobody uses any more, so that the
@@ -14,28 +14,47 @@ impl<P: Platform> Mmu<P> {
     ///
     /// [`Error::InUse`] when a frame is mapped on purpose, or the hypervisor's refusal.
     pub(super) fn before_pin(&mut self, frames: &[Pfn]) -> Result<(), Error> {
-        let wanted: BTreeSet<Pfn> = frames.iter().copied().collect();
-        if let Some(va) = self.kmap.in_use(&wanted).or_else(|| self.vmap.in_use(&wanted)) {
+        // What is clean stays clean until it is mapped: nothing to look for.
+        let doubtful = frames.iter().copied().filter(|&pfn| !self.tables.is_clean(pfn));
+        let wanted: FrameSet = doubtful.collect();
+        if wanted.is_empty() {
+            self.stats.clean_pins += 1;
+            return Ok(());
+        }
+        if let Some(va) = self.in_use(&wanted) {
             return Err(Error::InUse(va));
         }
-        let slots = self.kmap.take_cached(&wanted);
-        let mut cleared = self.clear_kmap(&slots)?;
-        cleared += match self.vmap.policy() {
-            // Nothing is ever left.
-            Policy::Eager => 0,
-            // Nobody knows which frames the dead mappings have: all of them go.
-            Policy::Batch(_) | Policy::Lazy => self.purge_vmap()?,
-            // A frame with a dead mapping is not given out; one that the caller kept all the
-            // time may have some.
-            Policy::HoldRefs if frames.iter().any(|&pfn| self.vmap.has_lazy(pfn)) => {
-                self.purge_vmap()?
-            }
-            Policy::HoldRefs => 0,
-            Policy::Targeted => self.shoot_down(&wanted)?,
-        };
-        if cleared > 0 {
+        if self.clear_dead(&wanted)? > 0 {
             self.stats.rescued += 1;
         }
         Ok(())
+    }
+
+    /// Where one of these frames is mapped on purpose, if any is.
+    pub(crate) fn in_use(&self, frames: &FrameSet) -> Option<Vaddr> {
+        self.kmap.in_use(frames).or_else(|| self.vmap.in_use(frames))
+    }
+
+    /// Clears the dead mappings of these frames, and others as far as the policy knows no better;
+    /// how many there were.
+    pub(crate) fn clear_dead(&mut self, frames: &FrameSet) -> Result<u64, Error> {
+        let slots = self.kmap.cached_of(frames);
+        if self.vmap.policy() == Policy::Targeted {
+            // Slots and areas in one call.
+            return self.shoot_down(frames, &slots);
+        }
+        let cleared = self.clear_kmap(&slots)?;
+        let purge = match self.vmap.policy() {
+            // Nothing is ever left; or found above.
+            Policy::Eager | Policy::Targeted => false,
+            // Nobody knows which frames the dead mappings have: all of them go.
+            Policy::Batch(_) | Policy::Lazy => true,
+            // A frame with a dead mapping is not given out; one that the caller kept all the
+            // time may have some.
+            Policy::HoldRefs => frames.iter().any(|pfn| self.vmap.has_lazy(pfn)),
+            // Whether there are some is known, not where.
+            Policy::Hinted => self.vmap.is_hinted(frames),
+        };
+        Ok(cleared + if purge { self.purge_vmap()? } else { 0 })
     }
 }

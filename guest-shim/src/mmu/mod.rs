@@ -33,6 +33,7 @@ use crate::freed::FreedMap;
 use crate::hypercall::Errno;
 use crate::kmap::Kmap;
 use crate::platform::Platform;
+use crate::table_pool::TablePool;
 use crate::vmap::{Policy, Vmap};
 
 /// Why something could not be done.
@@ -80,6 +81,9 @@ pub struct Config {
     pub cpus: usize,
     /// What becomes of mappings that are no longer used.
     pub policy: Policy,
+    /// Frames that are cleaned at a time for page tables; 0: see
+    /// [`set_table_pool`](Mmu::set_table_pool).
+    pub table_pool: usize,
 }
 
 /// The owner of the guest's mappings.
@@ -87,6 +91,7 @@ pub struct Config {
 pub struct Mmu<P: Platform> {
     pub(crate) platform: P,
     pub(crate) frames: FramePool,
+    pub(crate) tables: TablePool,
     pub(crate) vmap: Vmap,
     pub(crate) kmap: Kmap,
     pub(crate) stats: Stats,
@@ -107,6 +112,7 @@ impl<P: Platform> Mmu<P> {
         let mut mmu = Mmu {
             platform,
             frames: FramePool::new(free),
+            tables: TablePool::default(),
             vmap: Vmap::closed(config.policy),
             kmap: Kmap::closed(),
             stats: Stats::default(),
@@ -117,6 +123,7 @@ impl<P: Platform> Mmu<P> {
         let window = mmu.open_window(config.kmap_start, 512)?;
         let freed = mmu.name_region(&window, "kmap");
         mmu.kmap = Kmap::new(window, freed, config.cpus, config.kmap_slots);
+        mmu.set_table_pool(config.table_pool);
         Ok(mmu)
     }
 
@@ -142,7 +149,7 @@ impl<P: Platform> Mmu<P> {
         if self.frames.available() == 0 && self.frames.held() > 0 {
             self.purge_vmap()?;
         }
-        self.frames.alloc().ok_or(Error::NoFrame)
+        self.frames.alloc().or_else(|| self.tables.give_up()).ok_or(Error::NoFrame)
     }
 
     /// Gives a frame back. Lazy mappings of it may still exist: with [`Policy::HoldRefs`] it is
@@ -167,7 +174,7 @@ impl<P: Platform> Mmu<P> {
 
     /// Frames that can be had without clearing anything.
     pub fn free_frames(&self) -> usize {
-        self.frames.available()
+        self.frames.available() + self.tables.len()
     }
 
     /// Reads a word of a frame, at its home.

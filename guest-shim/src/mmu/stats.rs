@@ -13,6 +13,12 @@ pub struct Stats {
     pub unpins: u64,
     /// Pins that found a lazy mapping in their way, and had it cleared.
     pub rescued: u64,
+    /// Pins of which no frame had to be looked at: all were from the table pool.
+    pub clean_pins: u64,
+    /// Fillings of the table pool.
+    pub refills: u64,
+    /// Tables taken from it.
+    pub pooled: u64,
     /// Areas made.
     pub areas: u64,
     /// Batches of dead area mappings cleared, by whatever call.
@@ -37,6 +43,9 @@ impl core::ops::Sub for Stats {
             refused: self.refused - before.refused,
             unpins: self.unpins - before.unpins,
             rescued: self.rescued - before.rescued,
+            clean_pins: self.clean_pins - before.clean_pins,
+            refills: self.refills - before.refills,
+            pooled: self.pooled - before.pooled,
             areas: self.areas - before.areas,
             shootdowns: self.shootdowns - before.shootdowns,
             flushes: self.flushes - before.flushes,
@@ -56,6 +65,8 @@ impl core::fmt::Display for Stats {
         )?;
         let Stats { areas, shootdowns, flushes, cleared, .. } = self;
         write!(f, "areas={areas} shootdowns={shootdowns} flushes={flushes} cleared={cleared} ")?;
-        write!(f, "kmaps={} kmaps_cleared={}", self.kmaps, self.kmaps_cleared)
+        write!(f, "kmaps={} kmaps_cleared={} ", self.kmaps, self.kmaps_cleared)?;
+        let Stats { clean_pins, refills, pooled, .. } = self;
+        write!(f, "clean_pins={clean_pins} refills={refills} pooled={pooled}")
     }
 }

@@ -73,7 +73,7 @@ impl<P: Platform> Mmu<P> {
     /// If the level is not 1 to 4.
     pub fn alloc_tree(&mut self, level: u8) -> Result<Tree, Error> {
         assert!((1..=4).contains(&level), "there is no level {level}");
-        let root = self.alloc_frame()?;
+        let root = self.alloc_table()?;
         self.clear_frame(root);
         Ok(Tree { tables: alloc::vec![root], level })
     }
@@ -107,7 +107,7 @@ impl<P: Platform> Mmu<P> {
             table = match tree.below(self, entry) {
                 Some(below) => below,
                 None => {
-                    let below = self.alloc_frame()?;
+                    let below = self.alloc_table()?;
                     self.clear_frame(below);
                     tree.tables.push(below);
                     let entry = self.platform.mfn(below).addr() | TABLE.bits();
@@ -127,22 +127,26 @@ impl<P: Platform> Mmu<P> {
         self.write(tree.tables[0], index, entry);
     }
 
-    /// The entry that maps a frame.
+    /// The entry that maps a frame. Every writable one is made here: what is said of frames that
+    /// nothing maps is taken back.
     ///
     /// # Panics
     ///
     /// If the mapping is writable and the frame is none that was given out here: the kernel's own
     /// memory is not to be had this way.
-    pub(crate) fn leaf_entry(&self, leaf: Leaf) -> u64 {
+    pub(crate) fn leaf_entry(&mut self, leaf: Leaf) -> u64 {
         let Leaf { frame, writable, .. } = leaf;
-        assert!(!writable || self.frames.covers(frame), "frame {frame} is not for data");
+        if writable {
+            assert!(self.frames.covers(frame), "frame {frame} is not for data");
+            self.tables.soil(frame);
+        }
         self.platform.mfn(frame).addr() | leaf.flags()
     }
 
     /// Gives the frames of a tree back.
     pub fn free_tree(&mut self, tree: Tree) {
         for pfn in tree.tables {
-            self.free_frame(pfn);
+            self.free_table(pfn);
         }
     }
 }

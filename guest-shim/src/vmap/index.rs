@@ -1,44 +1,169 @@
 //! Dead mappings by frame: what makes it possible to clear just those that matter.
+//!
+//! A list for each frame, linked through an array with a place for each page of the range. Whatever
+//! is done takes time for the mappings that it is about, and none for all the others.
 
 use crate::addr::Pfn;
-use alloc::collections::{BTreeMap, BTreeSet};
+use crate::per_frame::FrameSet;
 use alloc::vec::Vec;
+use core::ops::Range;
+
+/// In place of a page's number: there is none, the list ends.
+const END: u32 = u32::MAX;
+
+/// A page of the range that may still map a frame.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    frame: u32,
+    /// The next page that maps the same frame, or [`END`].
+    next: u32,
+}
 
 /// For each frame, the pages of the range that may still map it.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    pages: BTreeMap<Pfn, Vec<u64>>,
+    /// By frame: the first page of its list, or [`END`].
+    heads: Vec<u32>,
+    /// By page.
+    links: Vec<Option<Link>>,
 }
 
 impl Index {
     pub(super) fn add(&mut self, pfn: Pfn, page: u64) {
-        self.pages.entry(pfn).or_default().push(page);
+        let (frame, place) = (pfn.0 as usize, page as usize);
+        if frame >= self.heads.len() {
+            self.heads.resize(frame + 1, END);
+        }
+        if place >= self.links.len() {
+            self.links.resize(place + 1, None);
+        }
+        debug_assert!(self.links[place].is_none(), "page {page} is dead already");
+        self.links[place] = Some(Link { frame: frame as u32, next: self.heads[frame] });
+        self.heads[frame] = page as u32;
+    }
+
+    fn head(&self, pfn: Pfn) -> u32 {
+        self.heads.get(pfn.0 as usize).copied().unwrap_or(END)
+    }
+
+    fn link(&self, page: u64) -> Option<Link> {
+        *self.links.get(page as usize)?
     }
 
     pub(super) fn contains(&self, pfn: Pfn) -> bool {
-        self.pages.contains_key(&pfn)
+        self.head(pfn) != END
     }
 
-    /// The pages that map one of these frames, in order; they are in the index no longer.
-    pub(super) fn take(&mut self, frames: &BTreeSet<Pfn>) -> Vec<u64> {
-        if self.pages.is_empty() {
-            return Vec::new();
+    fn list(&self, pfn: Pfn) -> impl Iterator<Item = u64> {
+        let mut at = self.head(pfn);
+        core::iter::from_fn(move || {
+            let page = u64::from(at);
+            at = self.link(page)?.next;
+            Some(page)
+        })
+    }
+
+    /// The pages that map one of these frames, in order.
+    pub(super) fn of(&self, frames: &FrameSet) -> Vec<u64> {
+        let mut pages: Vec<u64> = frames.iter().flat_map(|pfn| self.list(pfn)).collect();
+        pages.sort_unstable();
+        pages
+    }
+
+    /// Those of these pages that may still map something.
+    pub(super) fn dead_in(&self, mut pages: Range<u64>) -> impl Iterator<Item = u64> {
+        core::iter::from_fn(move || pages.find(|&page| self.link(page).is_some()))
+    }
+
+    /// Forgets what maps these frames.
+    pub(super) fn forget(&mut self, frames: &FrameSet) {
+        for pfn in frames.iter() {
+            while self.contains(pfn) {
+                self.forget_first(pfn);
+            }
         }
-        let mut pages: Vec<u64> =
-            frames.iter().filter_map(|pfn| self.pages.remove(pfn)).flatten().collect();
-        pages.sort_unstable();
-        pages
     }
 
-    /// All pages, in order.
-    pub(super) fn pages(&self) -> Vec<u64> {
-        let mut pages: Vec<u64> = self.pages.values().flatten().copied().collect();
-        pages.sort_unstable();
-        pages
+    fn forget_first(&mut self, pfn: Pfn) {
+        let first = self.head(pfn);
+        let link = self.links[first as usize].take();
+        self.heads[pfn.0 as usize] = link.map_or(END, |link| link.next);
     }
 
-    /// Forgets everything; the frames that were in it.
-    pub(super) fn clear(&mut self) -> impl Iterator<Item = Pfn> {
-        core::mem::take(&mut self.pages).into_keys()
+    #[cfg(test)]
+    /// Forgets a page; the frame that it mapped, if it was known.
+    pub(super) fn forget_page(&mut self, page: u64) -> Option<Pfn> {
+        let gone = self.link(page)?;
+        let pfn = Pfn(gone.frame.into());
+        let leads_here = |&before: &u64| self.link(before).is_some_and(|l| l.next == page as u32);
+        let before = self.list(pfn).find(leads_here);
+        match before.map(|before| &mut self.links[before as usize]) {
+            Some(Some(link)) => {
+                link.next = gone.next;
+                self.links[page as usize] = None;
+            }
+            _ => self.forget_first(pfn),
+        }
+        Some(pfn)
+    }
+
+    /// Forgets a page together with all others: its frame has none then; which frame it was.
+    pub(super) fn forget_with_all(&mut self, page: u64) -> Option<Pfn> {
+        let gone = self.links.get_mut(page as usize)?.take()?;
+        self.heads[gone.frame as usize] = END;
+        Some(Pfn(gone.frame.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(frames: &[u64]) -> FrameSet {
+        frames.iter().copied().map(Pfn).collect()
+    }
+
+    fn filled() -> Index {
+        let mut index = Index::default();
+        for (frame, page) in [(1, 9), (2, 4), (1, 5), (1, 0), (3, 7)] {
+            index.add(Pfn(frame), page);
+        }
+        index
+    }
+
+    #[test]
+    fn the_pages_of_a_frame_come_in_order() {
+        let index = filled();
+        assert_eq!(index.of(&set(&[1, 3, 8])), [0, 5, 7, 9]);
+        assert_eq!(index.dead_in(4..9).collect::<Vec<_>>(), [4, 5, 7]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_in_no_list() {
+        let mut index = filled();
+        index.forget(&set(&[1]));
+        assert!(!index.contains(Pfn(1)) && index.contains(Pfn(2)));
+        assert_eq!(index.dead_in(0..100).collect::<Vec<_>>(), [4, 7]);
+        index.add(Pfn(2), 9);
+        assert_eq!(index.of(&set(&[2])), [4, 9]);
+    }
+
+    #[test]
+    fn one_page_is_forgotten_wherever_it_is_in_its_list() {
+        for page in [0, 5, 9] {
+            let mut index = filled();
+            assert_eq!(index.forget_page(page), Some(Pfn(1)));
+            assert_eq!(index.forget_page(page), None);
+            let mut left = alloc::vec![0, 5, 9];
+            left.retain(|&other| other != page);
+            assert_eq!(index.of(&set(&[1])), left);
+        }
+        for forget in [Index::forget_page, Index::forget_with_all] {
+            let mut index = filled();
+            for page in [5, 0, 9] {
+                assert_eq!(forget(&mut index, page), Some(Pfn(1)));
+            }
+            assert!(!index.contains(Pfn(1)));
+        }
     }
 }

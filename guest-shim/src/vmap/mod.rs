@@ -10,9 +10,11 @@
 //! | `Batch(n)` | with n - 1 others | all are cleared |
 //! | `Lazy` | when too many pages are dead | all are cleared |
 //! | `HoldRefs` | as `Lazy`; its frame is not given out before | nothing, but for frames never given back |
+//! | `Hinted` | as `Lazy` | all are cleared, if a frame to be pinned has one: each frame has a count |
 //! | `Targeted` | as `Lazy` | those of the frames to be pinned, found in an index, are cleared |
 
 mod areas;
+mod hints;
 mod index;
 mod ops;
 
@@ -21,9 +23,11 @@ pub use ops::Area;
 use crate::addr::{Pfn, Vaddr};
 use crate::freed::FreedMap;
 use crate::mmu::Window;
-use alloc::collections::{BTreeMap, BTreeSet};
+use crate::per_frame::{Counts, FrameSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use areas::FreeRanges;
+use hints::Hints;
 use index::Index;
 
 /// When dead mappings are cleared.
@@ -37,6 +41,8 @@ pub enum Policy {
     Lazy,
     /// As `Lazy`, and frames are kept back as long as a dead mapping has them.
     HoldRefs,
+    /// As `Lazy`, but a pin clears them only if one of its frames has some.
+    Hinted,
     /// As `Lazy`, and a pin clears those of its frames.
     Targeted,
 }
@@ -55,6 +61,7 @@ impl core::fmt::Display for Policy {
             Policy::Batch(size) => write!(f, "batch{size}"),
             Policy::Lazy => f.write_str("lazy"),
             Policy::HoldRefs => f.write_str("holdrefs"),
+            Policy::Hinted => f.write_str("hinted"),
             Policy::Targeted => f.write_str("targeted"),
         }
     }
@@ -74,13 +81,16 @@ pub(crate) struct Vmap {
     free: FreeRanges,
     /// Frames of the live areas, by first page.
     live: BTreeMap<u64, Vec<Pfn>>,
-    /// How many live mappings a frame has, and where one of them is.
-    live_frames: BTreeMap<Pfn, (u32, Vaddr)>,
+    /// How many live mappings a frame has.
+    live_counts: Counts,
     /// Dead areas whose mappings may still be there: first page and length.
     dead: Vec<(u64, u64)>,
     dead_pages: u64,
     /// Dead mappings by frame.
     index: Index,
+    /// How many dead mappings a frame has.
+    hints: Hints,
+    /// Dead pages that are left for later by the lazy policies.
     limit: u64,
 }
 
@@ -99,10 +109,11 @@ impl Vmap {
             policy,
             free: FreeRanges::new(pages),
             live: BTreeMap::new(),
-            live_frames: BTreeMap::new(),
+            live_counts: Counts::default(),
             dead: Vec::new(),
             dead_pages: 0,
             index: Index::default(),
+            hints: Hints::default(),
             limit: (LAZY_PAGES_PER_STEP * steps).min(pages / 2),
         }
     }
@@ -122,8 +133,18 @@ impl Vmap {
     }
 
     /// Where one of these frames is mapped by a live area, if any is.
-    pub(crate) fn in_use(&self, frames: &BTreeSet<Pfn>) -> Option<Vaddr> {
-        frames.iter().find_map(|pfn| self.live_frames.get(pfn)).map(|&(_, va)| va)
+    pub(crate) fn in_use(&self, frames: &FrameSet) -> Option<Vaddr> {
+        let frame = frames.iter().find(|&pfn| self.live_counts.get(pfn) != 0)?;
+        // The count is there so that this search is made in vain never.
+        self.live.iter().find_map(|(&first, area)| {
+            let page = area.iter().position(|&pfn| pfn == frame)?;
+            Some(self.window.va(first + page as u64))
+        })
+    }
+
+    /// Whether a dead mapping of one of these frames may still be there, by the counts.
+    pub(crate) fn is_hinted(&self, frames: &FrameSet) -> bool {
+        self.hints.any(frames)
     }
 
     /// Whether it is time to clear all dead mappings.
@@ -131,7 +152,9 @@ impl Vmap {
         match self.policy {
             Policy::Eager => !self.dead.is_empty(),
             Policy::Batch(size) => self.dead.len() >= size,
-            Policy::Lazy | Policy::HoldRefs | Policy::Targeted => self.dead_pages > self.limit,
+            Policy::Lazy | Policy::HoldRefs | Policy::Hinted | Policy::Targeted => {
+                self.dead_pages > self.limit
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Mapping, unmapping and clearing.
 
 use super::Policy;
-use crate::addr::{Pfn, Vaddr};
+use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
 use crate::hypercall::Errno;
 use crate::mmu::{Error, Leaf, Mmu};
+use crate::per_frame::FrameSet;
 use crate::platform::Platform;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use pinfold_abi::errno::Errno as Known;
 use pinfold_abi::mmu::{MmuUpdate, MmuextCmd, MmuextOp};
@@ -49,22 +49,19 @@ impl<P: Platform> Mmu<P> {
             }
         };
         let start = self.vmap.window.va(first);
-        let updates: Vec<_> = (0..pages)
-            .zip(frames)
-            .map(|(page, &frame)| MmuUpdate {
-                ptr: self.vmap.window.entry_addr(start.page(page)),
-                val: self.leaf_entry(Leaf::kernel(frame)),
-            })
-            .collect();
+        let mut updates = Vec::with_capacity(frames.len());
+        for (page, &frame) in (0..pages).zip(frames) {
+            let ptr = self.vmap.window.entry_addr(start.page(page));
+            updates.push(MmuUpdate { ptr, val: self.leaf_entry(Leaf::kernel(frame)) });
+        }
         if let Err(errno) = self.platform.mmu_update(&updates) {
             // Some may be mapped.
             self.clear_pages((first..first + pages).collect())?;
             self.vmap.free.give(first, pages + 1);
             return Err(errno.into());
         }
-        for (page, &frame) in (0..pages).zip(frames) {
-            let mapping = self.vmap.live_frames.entry(frame).or_insert((0, start.page(page)));
-            mapping.0 += 1;
+        for &frame in frames {
+            self.vmap.live_counts.add(frame);
         }
         self.vmap.freed.set(first..first + pages, false);
         self.vmap.live.insert(first, frames.to_vec());
@@ -79,16 +76,13 @@ impl<P: Platform> Mmu<P> {
     /// The hypervisor's refusal of clearing.
     pub fn vunmap(&mut self, area: Area) -> Result<(), Error> {
         let frames = self.vmap.live.remove(&area.first).unwrap_or_default();
-        let indexed = self.vmap.policy.has_index();
+        let (indexed, hinted) = (self.vmap.policy.has_index(), self.vmap.policy == Policy::Hinted);
         for (page, &frame) in (area.first..).zip(&frames) {
-            if let Some(mapping) = self.vmap.live_frames.get_mut(&frame) {
-                mapping.0 -= 1;
-                if mapping.0 == 0 {
-                    self.vmap.live_frames.remove(&frame);
-                }
-            }
+            self.vmap.live_counts.subtract(frame);
             if indexed {
                 self.vmap.index.add(frame, page);
+            } else if hinted {
+                self.vmap.hints.add(frame);
             }
         }
         self.vmap.freed.set(area.first..area.first + area.pages, true);
@@ -112,46 +106,58 @@ impl<P: Platform> Mmu<P> {
         // The index knows which dead pages were not cleared yet; without one, all of them are.
         // If clearing fails, everything stays dead.
         let cleared = if self.vmap.policy.has_index() {
-            self.clear_pages(self.vmap.index.pages())?
+            let dead = self.vmap.dead.iter();
+            let index = &self.vmap.index;
+            let pages = dead.flat_map(|&(first, pages)| index.dead_in(first..first + pages));
+            self.clear_pages(pages.collect())?
         } else {
             let dead = self.vmap.dead.iter();
             let start = |first| self.vmap.window.va(first).0;
             let ranges: Vec<_> =
                 dead.map(|&(first, pages)| Range { start: start(first), pages }).collect();
-            self.clear_ranges(&ranges)?
+            let cleared = self.clear_ranges(&ranges)?;
+            self.stats.cleared += cleared;
+            cleared
         };
         self.vmap.dead_pages = 0;
+        self.vmap.hints.clear();
         for (first, pages) in core::mem::take(&mut self.vmap.dead) {
             self.vmap.free.give(first, pages + 1);
-        }
-        for frame in self.vmap.index.clear() {
-            self.frames.release(frame);
+            for page in first..first + pages {
+                if let Some(frame) = self.vmap.index.forget_with_all(page) {
+                    self.frames.release(frame);
+                }
+            }
         }
         Ok(cleared)
     }
 
-    /// Clears the dead mappings of these frames; how many there were.
-    pub(crate) fn shoot_down(&mut self, frames: &BTreeSet<Pfn>) -> Result<u64, Error> {
-        let pages = self.vmap.index.take(frames);
-        if pages.is_empty() {
+    /// Clears the dead mappings of these frames by areas, and these idle slots that map some of them; how
+    /// many there were.
+    pub(crate) fn shoot_down(&mut self, frames: &FrameSet, slots: &[usize]) -> Result<u64, Error> {
+        let pages = self.vmap.index.of(frames);
+        let areas = pages.iter().map(|&page| self.vmap.window.va(page));
+        let all = areas.chain(slots.iter().map(|&slot| self.kmap.va(slot)));
+        let ranges = ranges_of(all);
+        if ranges.is_empty() {
             return Ok(0);
         }
-        self.clear_pages(pages)
+        // If clearing fails, everything stays where it was.
+        let cleared = self.clear_ranges(&ranges)?;
+        self.vmap.index.forget(frames);
+        self.forget_slots(slots);
+        self.stats.cleared += cleared.saturating_sub(slots.len() as u64);
+        Ok(cleared)
     }
 
     fn clear_pages(&mut self, pages: Vec<u64>) -> Result<u64, Error> {
-        let mut ranges: Vec<Range> = Vec::new();
-        for page in pages {
-            let start = self.vmap.window.va(page).0;
-            match ranges.last_mut() {
-                Some(last) if last.start + last.pages * 4096 == start => last.pages += 1,
-                _ => ranges.push(Range { start, pages: 1 }),
-            }
-        }
-        self.clear_ranges(&ranges)
+        let ranges = ranges_of(pages.into_iter().map(|page| self.vmap.window.va(page)));
+        let cleared = self.clear_ranges(&ranges)?;
+        self.stats.cleared += cleared;
+        Ok(cleared)
     }
 
-    /// Clears the entries of ranges of the vmap window and flushes, in one call where the
+    /// Clears the entries of ranges of the vmap and kmap windows and flushes, in one call where the
     /// hypervisor has one.
     fn clear_ranges(&mut self, ranges: &[Range]) -> Result<u64, Error> {
         let mut cleared = 0;
@@ -166,22 +172,30 @@ impl<P: Platform> Mmu<P> {
             };
             self.stats.shootdowns += 1;
         }
-        self.stats.cleared += cleared;
         Ok(cleared)
     }
 
     fn clear_plainly(&mut self, ranges: &[Range]) -> Result<u64, Errno> {
-        let window = &self.vmap.window;
         let updates: Vec<_> = ranges
             .iter()
             .flat_map(|range| (0..range.pages).map(|page| Vaddr(range.start).page(page)))
-            .map(|va| MmuUpdate { ptr: window.entry_addr(va), val: 0 })
+            .map(|va| {
+                let in_vmap = self.vmap.covers(va);
+                let window = if in_vmap { &self.vmap.window } else { self.kmap.window() };
+                MmuUpdate { ptr: window.entry_addr(va), val: 0 }
+            })
             .collect();
         self.platform.mmu_update(&updates)?;
         self.stats.flushes += 1;
         let cmd = MmuextCmd::TlbFlushAll as u32;
         self.platform.mmuext_op(&[MmuextOp { cmd, ..MmuextOp::default() }])?;
         Ok(updates.len() as u64)
+    }
+
+    /// Sets how many dead pages the lazy policies leave for later. What a new owner leaves is a
+    /// thousand for each doubling of the CPUs, or half of the range if that is less.
+    pub fn set_lazy_limit(&mut self, pages: u64) {
+        self.vmap.limit = pages;
     }
 
     /// Changes the policy; everything dead is cleared first.
@@ -194,4 +208,16 @@ impl<P: Platform> Mmu<P> {
         self.vmap.policy = policy;
         Ok(())
     }
+}
+
+/// Pages in order, as ranges.
+fn ranges_of(pages: impl Iterator<Item = Vaddr>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for Vaddr(start) in pages {
+        match ranges.last_mut() {
+            Some(last) if last.start + last.pages * PAGE_SIZE == start => last.pages += 1,
+            _ => ranges.push(Range { start, pages: 1 }),
+        }
+    }
+    ranges
 }

@@ -26,7 +26,7 @@ const LEAST: u64 = 2;
 
 #[test]
 fn a_pin_with_nothing_in_its_way_costs_two_calls() {
-    for policy in [Policy::Eager, Policy::HoldRefs, Policy::Targeted] {
+    for policy in [Policy::Eager, Policy::HoldRefs, Policy::Hinted, Policy::Targeted] {
         with_guest(policy, true, |mmu| assert_eq!(pin_beside(mmu, 20), LEAST, "{policy}"));
     }
 }
@@ -39,6 +39,23 @@ fn policies_without_an_index_pay_for_the_mappings_of_others() {
             assert_eq!(mmu.stats().cleared, 20, "{policy}");
         });
     }
+}
+
+#[test]
+fn a_hint_of_one_dead_mapping_has_all_cleared_and_then_none() {
+    with_guest(Policy::Hinted, true, |mmu| {
+        let others: Vec<_> = (0..10).map(|_| mmu.alloc_frame().unwrap()).collect();
+        leave_behind(mmu, &others);
+        let trees = [mmu.alloc_tree(1).unwrap(), mmu.alloc_tree(1).unwrap()];
+        leave_behind(mmu, &[trees[0].frames()[0], trees[1].frames()[0]]);
+        for (tree, cleared) in trees.into_iter().zip([12, 0]) {
+            let before = mmu.stats();
+            let space = mmu.pin(tree).unwrap();
+            assert_eq!((mmu.stats() - before).cleared, cleared);
+            let tree = mmu.unpin(space).unwrap();
+            mmu.free_tree(tree);
+        }
+    });
 }
 
 #[test]
@@ -88,7 +105,7 @@ fn lazy_policies_flush_far_less_often_than_eager_ones() {
         flushes
     };
     assert_eq!(flushes(Policy::Eager), 200);
-    for policy in [Policy::Lazy, Policy::HoldRefs, Policy::Targeted] {
+    for policy in [Policy::Lazy, Policy::HoldRefs, Policy::Hinted, Policy::Targeted] {
         assert!(flushes(policy) <= 2, "{policy}");
     }
 }

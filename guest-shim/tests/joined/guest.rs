@@ -6,8 +6,14 @@ use pinfold_guest::mmu::{Config, Mmu};
 use pinfold_guest::vmap::Policy;
 
 /// Every policy.
-pub(crate) const POLICIES: [Policy; 5] =
-    [Policy::Eager, Policy::Batch(8), Policy::Lazy, Policy::HoldRefs, Policy::Targeted];
+pub(crate) const POLICIES: [Policy; 6] = [
+    Policy::Eager,
+    Policy::Batch(8),
+    Policy::Lazy,
+    Policy::HoldRefs,
+    Policy::Hinted,
+    Policy::Targeted,
+];
 
 /// Frames of a test's guest.
 const FRAMES: u64 = if cfg!(miri) { 128 } else { 640 };
@@ -29,6 +35,7 @@ pub(crate) fn with_guest(
         kmap_slots: 8,
         cpus: 2,
         policy,
+        table_pool: 0,
     };
     let mut mmu = Mmu::new(machine, free, &config).expect("the windows can be made");
     mmu.platform().audit();

@@ -7,3 +7,4 @@ mod guest;
 mod machine;
 mod random;
 mod rules;
+mod table_pool;

@@ -20,13 +20,19 @@ enum Step {
     Kmap(usize),
     Kunmap(usize),
     Copy(usize, usize, usize),
-    Pin { level: u8, pages: usize, at: u64 },
+    Pin {
+        level: u8,
+        pages: usize,
+        at: u64,
+    },
     Unpin(usize),
     Run(usize),
     Unmap(usize),
     Purge,
     Policy(usize),
     Reuse(bool),
+    /// How many frames the table pool takes at a time.
+    TablePool(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -47,6 +53,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Purge),
         1 => (0..POLICIES.len()).prop_map(Step::Policy),
         1 => any::<bool>().prop_map(Step::Reuse),
+        1 => (0..3usize).prop_map(|size| Step::TablePool(size * size * 3)),
     ]
 }
 
@@ -179,6 +186,7 @@ impl Guest {
                 mmu.set_reuse(if newest { Reuse::Newest } else { Reuse::Oldest });
             }
             Step::Policy(which) => mmu.set_policy(POLICIES[which]).expect("any time"),
+            Step::TablePool(size) => mmu.set_table_pool(size),
         }
     }
 

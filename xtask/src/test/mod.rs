@@ -12,6 +12,7 @@
 mod broken;
 mod case;
 mod host;
+mod stories;
 mod table;
 mod vcpus;
 

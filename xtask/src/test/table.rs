@@ -48,6 +48,7 @@ pub(super) fn all() -> Vec<Case> {
     // What it measures means nothing without --icount; that it works does.
     cases.push(Case::new("bench", vec![Spec::new("bench")]));
     cases.extend(stress());
+    cases.extend(super::stories::all());
     cases.extend(neighbours());
     cases.push(bad_images());
     cases.extend(destroyed());

@@ -86,7 +86,7 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
 pub(crate) fn run(count: u32, check: &mut Check) -> Option<Team> {
     static SEEN: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
     let start = time::raw();
-    let team = check.ok("start", Team::start(count))?;
+    let team = check.ok("start", Team::start("smp", count))?;
     team.run(&|id| {
         let here: u64 = 0;
         SEEN[id as usize].store(&raw const here as u64, SeqCst);

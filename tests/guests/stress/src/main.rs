@@ -8,9 +8,12 @@
 //! * **b**, the policies: address spaces are built from pages that were mapped a moment ago,
 //!   pinned, run on and taken apart. No pin may be refused, no content lost.
 //! * **c**, hostile: everything forbidden, each with its exact result.
+//! * **1** to **5**, the stories: subsystems that historically left mappings behind, on every vCPU
+//!   at once, in the form that leaves them and in the form that does not; `form=` picks `naive` or
+//!   `cured` (default `both`). See [`stories`].
 //!
-//! `rounds=N` sets the rounds of each policy (default 400), `seed=S` the random choices, and
-//! `pages=N` the memory that is used. The last line is `VERDICT pass ...` or `VERDICT fail ...`.
+//! `rounds=N` sets the rounds of each policy and story (default 400), `seed=S` the random choices,
+//! and `pages=N` the memory that is used. The last line is `VERDICT pass ...` or `VERDICT fail ...`.
 #![no_std]
 #![no_main]
 
@@ -20,9 +23,12 @@ mod hostile;
 mod naive;
 mod policies;
 mod random;
+mod stories;
+mod violation;
+mod words;
 
-use pinfold_guest::addr::Vaddr;
-use pinfold_guest::entry::{Boot, kernel};
+use pinfold_guest::entry::lock::Mutex;
+use pinfold_guest::entry::{Boot, event, kernel, smp};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::mmu::Config;
 use pinfold_guest::vmap::Policy;
@@ -38,26 +44,35 @@ fn main(boot: &Boot) -> Exit {
     let seed = boot.number("seed", 1);
     let rounds = boot.number("rounds", 400);
     let phases = boot.option("phases").unwrap_or("abc");
+    if let Err(errno) = event::init(boot) {
+        return verdict(Err(Failed), format_args!("shared page: {errno}"));
+    }
     let config = Config {
-        vmap_start: Vaddr(0xffff_9000_0000_0000),
-        vmap_pages: 16 * 512,
-        kmap_start: Vaddr(0xffff_9800_0000_0000),
+        vmap_start: words::VMAP,
+        vmap_pages: words::VMAP_PAGES,
+        kmap_start: words::KMAP,
         kmap_slots: 64,
-        cpus: 1,
+        cpus: smp::count().max(1) as usize,
         policy: Policy::Lazy,
+        table_pool: 0,
     };
     // SAFETY: once, and nobody else in this guest uses frames.
-    let mut mmu = match unsafe { kernel::start(boot, boot.number("pages", 16384), &config) } {
-        Ok(mmu) => mmu,
+    let mmu = match unsafe { kernel::start(boot, boot.number("pages", 16384), &config) } {
+        Ok(mmu) => Mutex::new(mmu),
         Err(error) => return verdict(Err(Failed), format_args!("start: {error}")),
     };
-    println!("stress: phases={phases} rounds={rounds} seed={seed} free={}", mmu.free_frames());
+    println!(
+        "stress: phases={phases} rounds={rounds} seed={seed} free={}",
+        mmu.lock().free_frames()
+    );
     let mut random = Random::new(seed);
+    let mut stage = None;
     for phase in phases.chars() {
         let result = match phase {
-            'a' => naive::run(&mut mmu, &mut random, rounds),
-            'b' => policies::run(&mut mmu, &mut random, rounds),
-            'c' => hostile::run(&mut mmu, boot),
+            'a' => naive::run(&mut mmu.lock(), &mut random, rounds),
+            'b' => policies::run(&mut mmu.lock(), &mut random, rounds),
+            'c' => hostile::run(&mut mmu.lock(), boot),
+            '1'..='5' => stories::run(&mut stage, &mmu, boot, phase),
             _ => {
                 println!("stress: there is no phase {phase}");
                 Err(Failed)

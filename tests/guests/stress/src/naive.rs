@@ -2,16 +2,14 @@
 
 use crate::Failed;
 use crate::random::Random;
+use crate::violation::{Wrong, named, refuse};
 use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Tree};
-use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Policy};
 
@@ -63,39 +61,6 @@ fn set_policy(mmu: &mut Mmu<Native>, policy: Policy) -> Result<(), Failed> {
     })
 }
 
-/// What went wrong in a round.
-enum Wrong {
-    Shim(Error),
-    /// The pin went through.
-    Accepted,
-    /// Refused, but with another error.
-    Otherwise(Error),
-    /// The mapping that was left is not among those that the hypervisor names.
-    NotNamed(Vaddr, usize),
-    /// The hypervisor names a writable mapping that should not exist.
-    Surplus(Vaddr),
-}
-
-impl From<Error> for Wrong {
-    fn from(error: Error) -> Wrong {
-        Wrong::Shim(error)
-    }
-}
-
-impl core::fmt::Display for Wrong {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Wrong::Shim(error) => error.fmt(f),
-            Wrong::Accepted => f.write_str("a pin with a stray mapping was accepted"),
-            Wrong::Otherwise(error) => write!(f, "not -EINVAL: {error}"),
-            Wrong::NotNamed(va, count) => {
-                write!(f, "the mapping left at {va} is not among the {count} named ones")
-            }
-            Wrong::Surplus(va) => write!(f, "a writable mapping at {va} that nobody made"),
-        }
-    }
-}
-
 /// One refused pin; whether the hypervisor named the mapping.
 fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> Result<bool, Wrong> {
     let (frame, left, area) = leave(mmu, random, stray)?;
@@ -115,8 +80,8 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
         mmu.free_tree(tree);
         return Err(Wrong::Shim(Error::NoFrame));
     }
-    let tree = refuse(mmu, tree)?;
-    let named = named(mmu, frame, left)?;
+    let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
+    let named = named(mmu, frame, &[left])? > 0;
     // Once it is dealt with, the same tree can be pinned.
     let tree = match area {
         Some(area) => refused_by_the_shim(mmu, tree, area, left)?,
@@ -196,38 +161,4 @@ fn leave(
         return Err(Wrong::NotNamed(va, 0));
     }
     Ok((frame, va, used))
-}
-
-/// Has the hypervisor refuse.
-fn refuse(mmu: &mut Mmu<Native>, tree: Tree) -> Result<Tree, Wrong> {
-    match mmu.pin_without_before_pin(tree) {
-        Ok(space) => {
-            let _ = mmu.unpin(space).map(|tree| mmu.free_tree(tree));
-            Err(Wrong::Accepted)
-        }
-        Err((tree, Error::Refused(errno))) if errno == Errno::EINVAL => Ok(tree),
-        Err((_, error)) => Err(Wrong::Otherwise(error)),
-    }
-}
-
-/// Checks that the hypervisor finds the stray mapping and no other, where it can be asked.
-fn named(mmu: &mut Mmu<Native>, frame: Pfn, left: Vaddr) -> Result<bool, Wrong> {
-    let mfn = [mmu.mfn(frame)];
-    let mappings = match mmu.platform().find_aliases(&mfn) {
-        Ok(mappings) => mappings,
-        Err(errno) if errno == Errno::ENOSYS => return Ok(false),
-        Err(errno) => return Err(Error::Refused(errno).into()),
-    };
-    let home = mmu.home(frame);
-    let wanted = MAPPING_WRITABLE | MAPPING_ATTACHED;
-    let mut found = false;
-    for mapping in mappings.iter().filter(|mapping| mapping.flags & wanted == wanted) {
-        match Vaddr(mapping.va) {
-            va if va == left => found = true,
-            // At its home it is writable again since the pin was refused.
-            va if va == home => {}
-            va => return Err(Wrong::Surplus(va)),
-        }
-    }
-    if found { Ok(true) } else { Err(Wrong::NotNamed(left, mappings.len())) }
 }

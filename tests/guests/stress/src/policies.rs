@@ -1,4 +1,5 @@
-//! Phase b: every policy, on pages that were mapped a moment ago.
+//! Phase b: every policy, on pages that were mapped a moment ago, without and with a pool of frames
+//! for tables.
 
 use crate::Failed;
 use crate::random::Random;
@@ -12,6 +13,18 @@ use pinfold_guest::vmap::{Area, Policy};
 
 /// Address spaces that are alive at the same time.
 const LIVE: usize = 6;
+
+/// Every policy, and frames that the table pool takes at a time.
+const KINDS: [(Policy, usize); 8] = [
+    (Policy::Eager, 0),
+    (Policy::Batch(64), 0),
+    (Policy::Lazy, 0),
+    (Policy::HoldRefs, 0),
+    (Policy::Hinted, 0),
+    (Policy::Targeted, 0),
+    (Policy::Lazy, 32),
+    (Policy::Targeted, 32),
+];
 
 /// What can go wrong.
 enum Wrong {
@@ -49,14 +62,17 @@ struct Process {
 
 /// All policies, each with the same number of rounds.
 pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
-    for policy in
-        [Policy::Eager, Policy::Batch(64), Policy::Lazy, Policy::HoldRefs, Policy::Targeted]
-    {
+    for (policy, pool) in KINDS {
+        mmu.set_table_pool(pool);
         let free = mmu.free_frames();
         let before = mmu.stats();
         let result = one(mmu, random, rounds, policy);
         let done = mmu.stats() - before;
-        println!("POLICY {policy} rounds={rounds} {done}");
+        println!("POLICY {policy} rounds={rounds} pool={pool} {done}");
+        if pool != 0 && (done.clean_pins == 0 || done.refills == 0) {
+            println!("policy {policy}: the pool of {pool} was of no use");
+            return Err(Failed);
+        }
         if let Err(wrong) = result {
             println!("policy {policy}: {wrong}");
             return Err(Failed);
@@ -70,6 +86,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
             return Err(Failed);
         }
     }
+    mmu.set_table_pool(0);
     Ok(())
 }
 

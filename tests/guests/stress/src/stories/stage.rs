@@ -1,0 +1,113 @@
+//! What stories run on: all vCPUs, and the owner of the mappings behind a lock.
+
+use crate::Failed;
+use crate::random::Random;
+use crate::violation::Wrong;
+use arrayvec::ArrayString;
+use core::fmt::Write;
+use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicBool, AtomicU64};
+use pinfold_guest::entry::lock::{Mutex, MutexGuard};
+use pinfold_guest::entry::team::{Team, at};
+use pinfold_guest::entry::{Boot, Native, smp};
+use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::mmu::Mmu;
+use pinfold_guest::println;
+
+/// The owner of the mappings, for one vCPU at a time.
+pub(crate) type Owner<'a> = MutexGuard<'a, Mmu<Native>>;
+
+/// All that a story works with.
+pub(crate) struct Stage<'a> {
+    team: Team,
+    mmu: &'a Mutex<Mmu<Native>>,
+    rounds: u64,
+    seed: u64,
+    on_xen: bool,
+    story: char,
+    /// Pieces of work so far: each has random numbers of its own.
+    pieces: AtomicU64,
+}
+
+impl<'a> Stage<'a> {
+    /// Starts the vCPUs.
+    pub(super) fn open(mmu: &'a Mutex<Mmu<Native>>, boot: &Boot) -> Result<Stage<'a>, Failed> {
+        let team = Team::start("stress", smp::count().max(1)).map_err(|errno| {
+            println!("stress: the vCPUs can't be started: {errno}");
+            Failed
+        })?;
+        Ok(Stage {
+            team,
+            mmu,
+            rounds: boot.number("rounds", 400),
+            seed: boot.number("seed", 1),
+            on_xen: boot.is_first_domain(),
+            story: '-',
+            pieces: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn set_story(&mut self, story: char) {
+        self.story = story;
+    }
+
+    /// The story's digit.
+    pub(crate) fn story(&self) -> char {
+        self.story
+    }
+
+    /// How many vCPUs there are.
+    pub(crate) fn count(&self) -> usize {
+        self.team.count() as usize
+    }
+
+    /// Rounds of each form, all vCPUs' together.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// Whether this is Xen, which names no mapping.
+    pub(crate) fn on_xen(&self) -> bool {
+        self.on_xen
+    }
+
+    /// The owner of the mappings. Not to be taken twice: contents are touched without it.
+    pub(crate) fn mmu(&self) -> Owner<'a> {
+        self.mmu.lock()
+    }
+
+    /// Ties what the hypervisor logs to what is tried here.
+    pub(crate) fn mark(&self, round: u64, what: &str) {
+        let mut text = ArrayString::<120>::new();
+        // What doesn't fit is cut off; and where there are no marks there is nobody to read them.
+        let _ = write!(text, "story={} round={round} {what}", self.story);
+        let _ = pinfold::mark(&text);
+    }
+
+    /// Has every vCPU do so many rounds (all of them together) at once, each with its number, the
+    /// round's, and random numbers that the seed repeats. The first that fails is printed, and
+    /// the others stop.
+    pub(crate) fn all(
+        &self,
+        rounds: u64,
+        work: impl Fn(usize, u64, &mut Random) -> Result<(), Wrong> + Sync,
+    ) -> Result<(), Failed> {
+        let count = u64::from(self.team.count());
+        let piece = self.pieces.fetch_add(1, SeqCst);
+        let failed = AtomicBool::new(false);
+        self.team.run(&|id| {
+            let mut random = Random::new(self.seed + piece * 7919 + u64::from(id) * 977);
+            for round in (u64::from(id)..rounds).step_by(count as usize) {
+                if failed.load(SeqCst) {
+                    return;
+                }
+                at(round as u32);
+                if let Err(wrong) = work(id as usize, round, &mut random) {
+                    failed.store(true, SeqCst);
+                    println!("story {}: vCPU {id}, round {round}: {wrong}", self.story);
+                }
+            }
+        });
+        if failed.into_inner() { Err(Failed) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,66 @@
+//! Words of pages that are mapped for data, read and written by whichever vCPU while another
+//! changes mappings.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use pinfold_guest::addr::Vaddr;
+
+/// First address of the vmap range.
+pub(crate) const VMAP: Vaddr = Vaddr(0xffff_9000_0000_0000);
+/// Pages of it.
+pub(crate) const VMAP_PAGES: u64 = 16 * 512;
+/// First address of the kmap slots.
+pub(crate) const KMAP: Vaddr = Vaddr(0xffff_9800_0000_0000);
+/// Pages that they may take.
+const KMAP_PAGES: u64 = 512;
+
+/// A word that is not the one that was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Content {
+    pub(crate) va: Vaddr,
+    pub(crate) wanted: u64,
+    pub(crate) found: u64,
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Content { va, wanted, found } = self;
+        write!(f, "content at {va}: {found:#x} instead of {wanted:#x}")
+    }
+}
+
+/// The word at an address of the lower half, or of the ranges in which the shim maps data.
+fn word(va: Vaddr) -> &'static AtomicU64 {
+    let within = |start: Vaddr, pages: u64| va.0.wrapping_sub(start.0) >> 12 < pages;
+    let data = va.0 >> 47 == 0 || within(VMAP, VMAP_PAGES) || within(KMAP, KMAP_PAGES);
+    assert!(data && va.0.is_multiple_of(8) && va.0 != 0, "{va} is not for data");
+    // SAFETY: nothing of Rust's lives in these ranges, and what is mapped there are frames of the
+    // shim's pool, used as plain words by all; where nothing is mapped the access ends in a trap.
+    unsafe { &*(va.0 as *const AtomicU64) }
+}
+
+/// Reads a word.
+///
+/// # Panics
+///
+/// If the address is not in a range for data.
+pub(crate) fn load(va: Vaddr) -> u64 {
+    word(va).load(Relaxed)
+}
+
+/// Writes a word.
+///
+/// # Panics
+///
+/// If the address is not in a range for data.
+pub(crate) fn store(va: Vaddr, value: u64) {
+    word(va).store(value, Relaxed);
+}
+
+/// Checks a word.
+pub(crate) fn check(va: Vaddr, wanted: u64) -> Result<(), Content> {
+    match load(va) {
+        found if found == wanted => Ok(()),
+        found => Err(Content { va, wanted, found }),
+    }
+}
