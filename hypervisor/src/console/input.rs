@@ -7,9 +7,12 @@
 use super::log::record;
 use super::serial;
 use crate::domain::{self, DomainRef};
+use crate::event::ports;
+use crate::memory::frame_dump;
 use crate::sync::Mutex;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use pinfold_abi::event::VIRQ_DEBUG;
 use pinfold_abi::record::Who;
 use pinfold_validator::DomId;
 
@@ -17,6 +20,9 @@ use pinfold_validator::DomId;
 const SWITCH: u8 = 0x01;
 /// How often in a row.
 const TIMES: u8 = 3;
+/// What the hypervisor does for which key.
+const KEYS: &str =
+    "d: domains; f: their frames; v: VIRQ_DEBUG to all vCPUs; Ctrl-A three times: next domain";
 /// Bytes taken at a time: what the port's FIFO holds.
 const BATCH: usize = 16;
 
@@ -106,7 +112,7 @@ fn give_to(domain: Option<DomainRef>) {
             record!(Who::Hypervisor, INPUT, "to=d{number} name={:?}", domain.name);
             domain.console.lock().show();
         }
-        None => record!(Who::Hypervisor, INPUT, "to=hv keys=\"d: domains\""),
+        None => record!(Who::Hypervisor, INPUT, "to=hv keys=\"{KEYS}\""),
     }
 }
 
@@ -125,13 +131,26 @@ pub fn ended(ended: DomId) {
 
 /// A key for the hypervisor.
 fn answer(key: u8) {
-    if key == b'd' {
-        let mut last = None;
-        while let Some(domain) = domain::after(last) {
+    match key {
+        b'd' => each_domain(|domain| {
             record!(Who::Hypervisor, INPUT, "domain=d{} name={:?}", domain.id, domain.name);
-            last = Some(domain.id);
-        }
-    } else {
-        record!(Who::Hypervisor, INPUT, "keys=\"d: domains; Ctrl-A three times: next domain\"");
+        }),
+        b'f' => each_domain(|domain| {
+            frame_dump::write(domain);
+        }),
+        b'v' => each_domain(|domain| {
+            for seat in &domain.seats {
+                ports::raise_virq(domain, VIRQ_DEBUG, seat.id);
+            }
+        }),
+        _ => record!(Who::Hypervisor, INPUT, "keys=\"{KEYS}\""),
+    }
+}
+
+fn each_domain(mut with: impl FnMut(&DomainRef)) {
+    let mut last = None;
+    while let Some(domain) = domain::after(last) {
+        with(&domain);
+        last = Some(domain.id);
     }
 }

@@ -1,5 +1,7 @@
 //! console_io: what a guest prints, and reads, before it has anything better.
 
+use super::{Outcome, again};
+use crate::arch::{apic, ipi};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest;
 use pinfold_abi::console::{CONSOLEIO_READ, CONSOLEIO_WRITE};
@@ -7,33 +9,40 @@ use pinfold_abi::errno::Errno;
 
 /// Bytes copied at a time.
 const CHUNK: u64 = 128;
-/// Most bytes of one call: a longer text is cut, which bounds the work.
-const MAX_BYTES: u64 = 64 * 1024;
 
 /// `console_io(command, count, buffer)`.
 #[inline(never)]
-pub fn run(vcpu: &Vcpu, command: u64, count: u64, buffer: u64) -> Result<i64, Errno> {
+pub fn run(vcpu: &mut Vcpu, command: u64, count: u64, buffer: u64) -> Outcome {
     match command {
-        CONSOLEIO_WRITE => write(vcpu, count, buffer).map(|()| 0),
-        CONSOLEIO_READ => read(vcpu, count, buffer),
-        _ => Err(Errno::ENOSYS),
+        CONSOLEIO_WRITE => match write(vcpu, count, buffer) {
+            Ok(outcome) => outcome,
+            Err(errno) => Outcome::Done(errno.as_result()),
+        },
+        CONSOLEIO_READ => read(vcpu, count, buffer).into(),
+        _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }
 }
 
-fn write(vcpu: &Vcpu, count: u64, buffer: u64) -> Result<(), Errno> {
+/// Prints. A port takes its time for a long text: the call is suspended when the vCPU's is up.
+fn write(vcpu: &mut Vcpu, count: u64, buffer: u64) -> Result<Outcome, Errno> {
     if count > i32::MAX as u64 {
         return Err(Errno::EINVAL);
     }
-    let count = count.min(MAX_BYTES);
     let mut done = 0;
     while done < count {
         let mut chunk = [0; CHUNK as usize];
         let bytes = &mut chunk[..(count - done).min(CHUNK) as usize];
-        guest::read_bytes(bytes, buffer.wrapping_add(done))?;
+        let at = buffer.wrapping_add(done);
+        guest::read_bytes(bytes, at)?;
         vcpu.domain.console.lock().print(bytes);
         done += bytes.len() as u64;
+        ipi::attend();
+        if done < count && apic::timer_is_pending() {
+            let rest = [CONSOLEIO_WRITE, count - done, buffer.wrapping_add(done), 0, 0];
+            return Ok(again(vcpu, rest));
+        }
     }
-    Ok(())
+    Ok(Outcome::Done(0))
 }
 
 /// Brings what was typed; a guest with a ring finds it there instead.

@@ -129,7 +129,7 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::UpdateVaMapping => update_va_mapping::run(vcpu, args),
         Hypercall::UpdateVaMappingOtherdomain => update_va_mapping::run_other(vcpu, args),
         Hypercall::XenVersion => version::run(vcpu, a, b).into(),
-        Hypercall::ConsoleIo => console_io::run(vcpu, a, b, c).into(),
+        Hypercall::ConsoleIo => console_io::run(vcpu, a, b, c),
         Hypercall::GrantTableOp => grant_table_op::run(vcpu, args),
         Hypercall::VmAssist => vm_assist::run(vcpu, a, b).into(),
         Hypercall::Iret => iret::run(vcpu),

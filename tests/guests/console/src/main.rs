@@ -5,9 +5,11 @@
 
 mod ring;
 
+use pinfold_abi::event::VIRQ_DEBUG;
 use pinfold_guest::entry::{Boot, event};
 use pinfold_guest::guest_main;
 use pinfold_guest::hostile::Check;
+use pinfold_guest::hypercall::event::bind_virq;
 use pinfold_guest::hypercall::sched::Exit;
 use ring::Ring;
 
@@ -23,6 +25,7 @@ fn main(boot: &Boot) -> Exit {
         check.holds("there is a ring", false);
         return check.verdict();
     };
+    let debug = check.ok("VIRQ_DEBUG", bind_virq(VIRQ_DEBUG, 0));
     for line in 0..LINES {
         ring.line(format_args!("line {line} of {LINES}, which says nothing but that it is there"));
     }
@@ -30,6 +33,11 @@ fn main(boot: &Boot) -> Exit {
         ring.line(format_args!("ready for {word}"));
         let heard = ring.ask("what? ");
         check.equal("what was typed", heard.as_str(), word);
+        if word == "alpha" {
+            // Before this word, who types had the hypervisor raise it.
+            let raised = debug.is_some_and(event::clear_pending);
+            check.holds("the debug interrupt", raised);
+        }
         ring.line(format_args!("heard {heard}"));
     }
     nonsense(&ring, &mut check);

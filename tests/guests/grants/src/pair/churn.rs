@@ -68,8 +68,11 @@ pub(crate) fn run(
     let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let handles = Vec::new();
     let mut churn = Churn { bench, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
-    // It is known before it has lent anything.
-    check.holds("the peer lends", wait(|| churn.borrows(check)));
+    // It is known before it has lent anything. Neither begins before both have a page of the
+    // other's; who is late may find the other one gone.
+    let lends = wait(|| churn.borrows(check));
+    check.holds("the peer lends", lends);
+    check.holds("the peer borrows", wait(|| churn.lends() || query(peer) == Err(GONE)));
     for _ in 0..rounds {
         churn.step(check);
     }
@@ -124,6 +127,14 @@ impl Churn<'_> {
     fn borrows(&mut self, check: &mut Check) -> bool {
         self.map(self.windows[0], check);
         self.mapped > 0
+    }
+
+    /// Whether the peer has one of our pages mapped.
+    fn lends(&self) -> bool {
+        let used = EntryFlags::READING | EntryFlags::WRITING;
+        (FIRST..)
+            .zip(&self.pages)
+            .any(|(reference, _)| self.bench.flags(reference).intersects(used))
     }
 
     fn unmap(&mut self, check: &mut Check) {
