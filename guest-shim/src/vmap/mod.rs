@@ -17,8 +17,10 @@ mod areas;
 mod hints;
 mod index;
 mod ops;
+mod regions;
 
 pub use ops::Area;
+pub use regions::Region;
 
 use crate::addr::{Pfn, Vaddr};
 use crate::freed::FreedMap;
@@ -26,9 +28,9 @@ use crate::mmu::Window;
 use crate::per_frame::{Counts, FrameSet};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use areas::FreeRanges;
 use hints::Hints;
 use index::Index;
+use regions::Regions;
 
 /// When dead mappings are cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,9 @@ impl core::fmt::Display for Policy {
     }
 }
 
+/// What the range is called, but for the parts that have a name of their own.
+pub(crate) const NAME: &str = "vmap";
+
 /// Dead pages that the lazy policies leave for one CPU; as many more for each doubling of the
 /// CPUs, since each one makes a flush dearer.
 const LAZY_PAGES_PER_STEP: u64 = 1024;
@@ -78,7 +83,7 @@ pub(crate) struct Vmap {
     /// Pages of dead areas.
     freed: FreedMap,
     policy: Policy,
-    free: FreeRanges,
+    free: Regions,
     /// Frames of the live areas, by first page.
     live: BTreeMap<u64, Vec<Pfn>>,
     /// How many live mappings a frame has.
@@ -107,7 +112,7 @@ impl Vmap {
             window,
             freed,
             policy,
-            free: FreeRanges::new(pages),
+            free: Regions::new(pages),
             live: BTreeMap::new(),
             live_counts: Counts::default(),
             dead: Vec::new(),
