@@ -117,7 +117,7 @@ impl Vmap {
             live_counts: Counts::default(),
             dead: Vec::new(),
             dead_pages: 0,
-            index: Index::default(),
+            index: Index::new(pages),
             hints: Hints::default(),
             limit: (LAZY_PAGES_PER_STEP * steps).min(pages / 2),
         }
@@ -132,15 +132,25 @@ impl Vmap {
         self.policy
     }
 
+    /// Dead mappings that may still be there.
+    fn lazy(&self) -> u64 {
+        if self.policy.has_index() { self.index.len() } else { self.dead_pages }
+    }
+
     /// Whether a dead mapping of the frame may still be there.
     pub(crate) fn has_lazy(&self, pfn: Pfn) -> bool {
         self.index.contains(pfn)
     }
 
+    /// Whether a live area maps the frame.
+    pub(crate) fn is_live(&self, pfn: Pfn) -> bool {
+        self.live_counts.get(pfn) != 0
+    }
+
     /// Where one of these frames is mapped by a live area, if any is.
     pub(crate) fn in_use(&self, frames: &FrameSet) -> Option<Vaddr> {
-        let frame = frames.iter().find(|&pfn| self.live_counts.get(pfn) != 0)?;
-        // The count is there so that this search is made in vain never.
+        let frame = frames.iter().find(|&pfn| self.is_live(pfn))?;
+        // Only a frame that is there is searched for.
         self.live.iter().find_map(|(&first, area)| {
             let page = area.iter().position(|&pfn| pfn == frame)?;
             Some(self.window.va(first + page as u64))

@@ -201,6 +201,11 @@ impl<P: Platform> Mmu<P> {
         Ok(updates.len() as u64)
     }
 
+    /// Dead mappings of areas that were not cleared yet.
+    pub fn lazy_mappings(&self) -> u64 {
+        self.vmap.lazy()
+    }
+
     /// Sets how many dead pages the lazy policies leave for later. What a new owner leaves is a
     /// thousand for each doubling of the CPUs, or half of the range if that is less.
     pub fn set_lazy_limit(&mut self, pages: u64) {
