@@ -85,13 +85,13 @@ fn point(line: &str) -> Option<Point> {
 /// What one of the tables shows of a point.
 type Show = fn(&Point) -> String;
 
-/// A mean over the pins, with one digit behind the point if it is no whole number.
+/// A mean over the pins, with two digits behind the point if it is no whole number.
 fn mean(sum: u64, pins: u64) -> String {
-    let tenths = sum * 10 / pins.max(1);
-    if tenths.is_multiple_of(10) {
-        (tenths / 10).to_string()
+    let pins = pins.max(1);
+    if sum.is_multiple_of(pins) {
+        (sum / pins).to_string()
     } else {
-        format!("{}.{}", tenths / 10, tenths % 10)
+        format!("{:.2}", sum as f64 / pins as f64)
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("lazy")).collect();
         assert!(rows[0].ends_with('-') && rows[0].contains("54008"), "{text}");
         assert!(
-            text.lines().any(|line| line.starts_with("eager") && line.ends_with("0.3")),
+            text.lines().any(|line| line.starts_with("eager") && line.ends_with("0.31")),
             "{text}"
         );
     }
