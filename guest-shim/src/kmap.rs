@@ -106,6 +106,12 @@ impl Kmap {
         }
     }
 
+    /// Whether a slot maps the frame for somebody.
+    pub(crate) fn has_users(&self, pfn: Pfn) -> bool {
+        self.mapped.get(pfn) != 0
+            && self.slots.iter().any(|slot| slot.users > 0 && slot.frame == Some(pfn))
+    }
+
     /// Whether any slot maps one of these frames: seldom, and then there is nothing to search.
     fn has_any(&self, frames: &FrameSet) -> bool {
         frames.iter().any(|pfn| self.mapped.get(pfn) != 0)

@@ -48,6 +48,9 @@ pub trait Platform {
     /// `pinfold_op` freed_map: says where the bits of a named range's freed pages are; -ENOSYS where
     /// there is none. The bits are read until others are named: the shim never frees them.
     fn freed_map(&mut self, start: Vaddr, bits: &[AtomicU64]) -> Result<(), Errno>;
+    /// `pinfold_op` lazy_region: forgets the name of the range that starts here; -ENOSYS where
+    /// there is none.
+    fn forget_region(&mut self, start: Vaddr) -> Result<(), Errno>;
     /// `pinfold_op` find_aliases; -ENOSYS where there is none.
     fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno>;
 }

@@ -104,10 +104,8 @@ impl<P: Platform> Mmu<P> {
             }
         }
         // One that is mapped on purpose was freed too early: its owner's trouble, not the pool's.
-        let (unfit, taken): (Vec<Pfn>, Vec<Pfn>) =
-            taken.into_iter().partition(|&pfn| self.in_use(&FrameSet::from_iter([pfn])).is_some());
-        for pfn in unfit {
-            self.frames.free(pfn);
+        while let Some(place) = taken.iter().position(|&pfn| self.is_mapped(pfn)) {
+            self.frames.free(taken.swap_remove(place));
         }
         let frames: FrameSet = taken.iter().copied().collect();
         if let Err(error) = self.clear_dead(&frames) {

@@ -153,6 +153,13 @@ pub struct Fields<'a> {
     rest: &'a str,
 }
 
+impl<'a> Fields<'a> {
+    /// The fields of a text: a record's body, or what a guest printed.
+    pub const fn of(text: &'a str) -> Fields<'a> {
+        Fields { rest: text }
+    }
+}
+
 impl<'a> Iterator for Fields<'a> {
     type Item = (&'a str, &'a str);
 

@@ -81,7 +81,8 @@ const BENCH_HELP: &str = "\
 Examples:
   cargo xtask bench            on both, with the ratio
   cargo xtask bench --no-xen   on Pinfold only
-  cargo xtask bench --linux    and how long Linux's test takes, as a ratio to Xen";
+  cargo xtask bench --linux    and how long Linux's test takes, as a ratio to Xen
+  cargo xtask bench --policies what a pin costs, the more lazy mappings there are";
 
 /// Where guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -122,6 +123,19 @@ pub(crate) struct GuestArgs {
     /// Memory of the guest (64M if not given, 512M for `linux`).
     #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub(crate) guest_mem: Vec<Size>,
+}
+
+impl GuestArgs {
+    /// One guest, with what it gets if nothing is said.
+    pub(crate) fn one(guest: &str) -> GuestArgs {
+        GuestArgs {
+            guests: vec![guest.into()],
+            initrd: Vec::new(),
+            cmdline: Vec::new(),
+            vcpus: Vec::new(),
+            guest_mem: Vec::new(),
+        }
+    }
 }
 
 /// `run`.
@@ -208,6 +222,10 @@ pub(crate) struct BenchArgs {
     /// Times Linux's test on both as well (several minutes).
     #[arg(long, conflicts_with = "no_xen")]
     pub(crate) linux: bool,
+    /// Instead: what a pin costs under each policy of the shim, on Pinfold, with 0 to 100,000 lazy
+    /// mappings outstanding.
+    #[arg(long, conflicts_with_all = ["no_xen", "linux"])]
+    pub(crate) policies: bool,
     /// Time limit in seconds for each run.
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     pub(crate) timeout: u64,

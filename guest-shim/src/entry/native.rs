@@ -159,6 +159,17 @@ impl Platform for Native {
         unsafe { pinfold_op(Command::FreedMap, &mut argument) }.map(drop)
     }
 
+    fn forget_region(&mut self, start: Vaddr) -> Result<(), Errno> {
+        let mut argument = LazyRegion {
+            version: pinfold::VERSION,
+            action: pinfold::REGION_REMOVE,
+            range: Range { start: start.0, pages: 0 },
+            name: [0; 32],
+        };
+        // SAFETY: the call reads the structure.
+        unsafe { pinfold_op(Command::LazyRegion, &mut argument) }.map(drop)
+    }
+
     fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno> {
         let frames: Vec<u64> = frames.iter().map(|mfn| mfn.0).collect();
         let mut found = alloc::vec![Mapping::default(); MAPPINGS];

@@ -35,6 +35,11 @@ impl<P: Platform> Mmu<P> {
         self.kmap.in_use(frames).or_else(|| self.vmap.in_use(frames))
     }
 
+    /// Whether a frame is mapped on purpose.
+    pub(crate) fn is_mapped(&self, pfn: Pfn) -> bool {
+        self.vmap.is_live(pfn) || self.kmap.has_users(pfn)
+    }
+
     /// Clears the dead mappings of these frames, and others as far as the policy knows no better;
     /// how many there were.
     pub(crate) fn clear_dead(&mut self, frames: &FrameSet) -> Result<u64, Error> {

@@ -118,7 +118,7 @@ impl<P: Platform> Mmu<P> {
             stats: Stats::default(),
         };
         let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;
-        let freed = mmu.name_region(&window, "vmap");
+        let freed = mmu.name_region(&window, crate::vmap::NAME);
         mmu.vmap = Vmap::new(window, freed, config.policy, config.cpus);
         let window = mmu.open_window(config.kmap_start, 512)?;
         let freed = mmu.name_region(&window, "kmap");

@@ -28,6 +28,24 @@ impl FreeRanges {
         Some(start)
     }
 
+    /// Takes these pages, if all are free.
+    pub(super) fn take_at(&mut self, start: u64, pages: u64) -> bool {
+        let before = self.ranges.range(..=start).next_back();
+        let Some((&first, &length)) = before.filter(|&(&first, &length)| {
+            start.checked_add(pages).is_some_and(|end| end <= first + length)
+        }) else {
+            return false;
+        };
+        self.ranges.remove(&first);
+        if start > first {
+            self.ranges.insert(first, start - first);
+        }
+        if first + length > start + pages {
+            self.ranges.insert(start + pages, first + length - start - pages);
+        }
+        true
+    }
+
     /// Gives pages back.
     ///
     /// # Panics
@@ -68,6 +86,18 @@ mod tests {
             }
             assert_eq!(free.take(30), Some(0), "{order:?}");
         }
+    }
+
+    #[test]
+    fn pages_are_taken_where_they_are_free() {
+        let mut free = FreeRanges::new(30);
+        assert!(free.take_at(10, 5));
+        for (start, pages) in [(9, 2), (10, 1), (14, 1), (29, 2), (0, 30), (40, 1)] {
+            assert!(!free.take_at(start, pages), "{start}");
+        }
+        assert!(free.take_at(0, 10) && free.take_at(15, 15));
+        free.give(0, 30);
+        assert_eq!(free.take(30), Some(0));
     }
 
     #[test]

@@ -20,26 +20,40 @@ struct Link {
 }
 
 /// For each frame, the pages of the range that may still map it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
     /// By frame: the first page of its list, or [`END`].
     heads: Vec<u32>,
-    /// By page.
+    /// By page. Made when there is a first one, for all: most policies have no use for it.
     links: Vec<Option<Link>>,
+    pages: u64,
+    /// How many there are.
+    count: u64,
 }
 
 impl Index {
+    /// For a range of so many pages.
+    pub(super) fn new(pages: u64) -> Index {
+        Index { heads: Vec::new(), links: Vec::new(), pages, count: 0 }
+    }
+
+    /// How many pages are in it.
+    pub(super) fn len(&self) -> u64 {
+        self.count
+    }
+
     pub(super) fn add(&mut self, pfn: Pfn, page: u64) {
         let (frame, place) = (pfn.0 as usize, page as usize);
         if frame >= self.heads.len() {
             self.heads.resize(frame + 1, END);
         }
-        if place >= self.links.len() {
-            self.links.resize(place + 1, None);
+        if self.links.is_empty() {
+            self.links = alloc::vec![None; self.pages as usize];
         }
         debug_assert!(self.links[place].is_none(), "page {page} is dead already");
         self.links[place] = Some(Link { frame: frame as u32, next: self.heads[frame] });
         self.heads[frame] = page as u32;
+        self.count += 1;
     }
 
     fn head(&self, pfn: Pfn) -> u32 {
@@ -88,6 +102,7 @@ impl Index {
         let first = self.head(pfn);
         let link = self.links[first as usize].take();
         self.heads[pfn.0 as usize] = link.map_or(END, |link| link.next);
+        self.count -= 1;
     }
 
     #[cfg(test)]
@@ -101,6 +116,7 @@ impl Index {
             Some(Some(link)) => {
                 link.next = gone.next;
                 self.links[page as usize] = None;
+                self.count -= 1;
             }
             _ => self.forget_first(pfn),
         }
@@ -111,6 +127,7 @@ impl Index {
     pub(super) fn forget_with_all(&mut self, page: u64) -> Option<Pfn> {
         let gone = self.links.get_mut(page as usize)?.take()?;
         self.heads[gone.frame as usize] = END;
+        self.count -= 1;
         Some(Pfn(gone.frame.into()))
     }
 }
@@ -124,7 +141,7 @@ mod tests {
     }
 
     fn filled() -> Index {
-        let mut index = Index::default();
+        let mut index = Index::new(20);
         for (frame, page) in [(1, 9), (2, 4), (1, 5), (1, 0), (3, 7)] {
             index.add(Pfn(frame), page);
         }
@@ -146,6 +163,7 @@ mod tests {
         assert_eq!(index.dead_in(0..100).collect::<Vec<_>>(), [4, 7]);
         index.add(Pfn(2), 9);
         assert_eq!(index.of(&set(&[2])), [4, 9]);
+        assert_eq!(index.len(), 3);
     }
 
     #[test]
@@ -157,6 +175,7 @@ mod tests {
             let mut left = alloc::vec![0, 5, 9];
             left.retain(|&other| other != page);
             assert_eq!(index.of(&set(&[1])), left);
+            assert_eq!(index.len(), 4);
         }
         for forget in [Index::forget_page, Index::forget_with_all] {
             let mut index = filled();

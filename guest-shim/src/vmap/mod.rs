@@ -17,8 +17,10 @@ mod areas;
 mod hints;
 mod index;
 mod ops;
+mod regions;
 
 pub use ops::Area;
+pub use regions::Region;
 
 use crate::addr::{Pfn, Vaddr};
 use crate::freed::FreedMap;
@@ -26,9 +28,9 @@ use crate::mmu::Window;
 use crate::per_frame::{Counts, FrameSet};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use areas::FreeRanges;
 use hints::Hints;
 use index::Index;
+use regions::Regions;
 
 /// When dead mappings are cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,9 @@ impl core::fmt::Display for Policy {
     }
 }
 
+/// What the range is called, but for the parts that have a name of their own.
+pub(crate) const NAME: &str = "vmap";
+
 /// Dead pages that the lazy policies leave for one CPU; as many more for each doubling of the
 /// CPUs, since each one makes a flush dearer.
 const LAZY_PAGES_PER_STEP: u64 = 1024;
@@ -78,7 +83,7 @@ pub(crate) struct Vmap {
     /// Pages of dead areas.
     freed: FreedMap,
     policy: Policy,
-    free: FreeRanges,
+    free: Regions,
     /// Frames of the live areas, by first page.
     live: BTreeMap<u64, Vec<Pfn>>,
     /// How many live mappings a frame has.
@@ -107,12 +112,12 @@ impl Vmap {
             window,
             freed,
             policy,
-            free: FreeRanges::new(pages),
+            free: Regions::new(pages),
             live: BTreeMap::new(),
             live_counts: Counts::default(),
             dead: Vec::new(),
             dead_pages: 0,
-            index: Index::default(),
+            index: Index::new(pages),
             hints: Hints::default(),
             limit: (LAZY_PAGES_PER_STEP * steps).min(pages / 2),
         }
@@ -127,15 +132,25 @@ impl Vmap {
         self.policy
     }
 
+    /// Dead mappings that may still be there.
+    fn lazy(&self) -> u64 {
+        if self.policy.has_index() { self.index.len() } else { self.dead_pages }
+    }
+
     /// Whether a dead mapping of the frame may still be there.
     pub(crate) fn has_lazy(&self, pfn: Pfn) -> bool {
         self.index.contains(pfn)
     }
 
+    /// Whether a live area maps the frame.
+    pub(crate) fn is_live(&self, pfn: Pfn) -> bool {
+        self.live_counts.get(pfn) != 0
+    }
+
     /// Where one of these frames is mapped by a live area, if any is.
     pub(crate) fn in_use(&self, frames: &FrameSet) -> Option<Vaddr> {
-        let frame = frames.iter().find(|&pfn| self.live_counts.get(pfn) != 0)?;
-        // The count is there so that this search is made in vain never.
+        let frame = frames.iter().find(|&pfn| self.is_live(pfn))?;
+        // Only a frame that is there is searched for.
         self.live.iter().find_map(|(&first, area)| {
             let page = area.iter().position(|&pfn| pfn == frame)?;
             Some(self.window.va(first + page as u64))

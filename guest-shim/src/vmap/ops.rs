@@ -1,6 +1,6 @@
 //! Mapping, unmapping and clearing.
 
-use super::Policy;
+use super::{Policy, Region};
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
 use crate::hypercall::Errno;
 use crate::mmu::{Error, Leaf, Mmu};
@@ -39,13 +39,22 @@ impl<P: Platform> Mmu<P> {
     ///
     /// [`Error::NoRoom`] without addresses, or the hypervisor's refusal.
     pub fn vmap(&mut self, frames: &[Pfn]) -> Result<Area, Error> {
+        self.vmap_in(Region::default(), frames)
+    }
+
+    /// Maps frames side by side, writable, in a named part of the range.
+    ///
+    /// # Errors
+    ///
+    /// As [`vmap`](Mmu::vmap).
+    pub fn vmap_in(&mut self, region: Region, frames: &[Pfn]) -> Result<Area, Error> {
         let pages = frames.len() as u64;
         // One page more stays unmapped behind each area.
-        let first = match self.vmap.free.take(pages + 1) {
+        let first = match self.vmap.free.take(region, pages + 1) {
             Some(first) => first,
             None => {
                 self.purge_vmap()?;
-                self.vmap.free.take(pages + 1).ok_or(Error::NoRoom)?
+                self.vmap.free.take(region, pages + 1).ok_or(Error::NoRoom)?
             }
         };
         let start = self.vmap.window.va(first);
@@ -190,6 +199,11 @@ impl<P: Platform> Mmu<P> {
         let cmd = MmuextCmd::TlbFlushAll as u32;
         self.platform.mmuext_op(&[MmuextOp { cmd, ..MmuextOp::default() }])?;
         Ok(updates.len() as u64)
+    }
+
+    /// Dead mappings of areas that were not cleared yet.
+    pub fn lazy_mappings(&self) -> u64 {
+        self.vmap.lazy()
     }
 
     /// Sets how many dead pages the lazy policies leave for later. What a new owner leaves is a

@@ -391,6 +391,10 @@ impl Platform for Machine<'_> {
         Ok(())
     }
 
+    fn forget_region(&mut self, _: Vaddr) -> Result<(), Errno> {
+        Ok(())
+    }
+
     fn find_aliases(&mut self, _: &[Mfn]) -> Result<Vec<Mapping>, Errno> {
         Err(Known::ENOSYS.into())
     }

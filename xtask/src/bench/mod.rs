@@ -1,11 +1,12 @@
 //! `bench`: what each operation costs in instructions, on Pinfold and on Xen; with `--linux`, how
-//! long Linux's test takes, as a ratio.
+//! long Linux's test takes, as a ratio; with `--policies`, what a pin costs beside lazy mappings.
 //!
 //! QEMU counts one nanosecond for each instruction, so the guest's time stamp counter counts
 //! instructions, and the figures repeat to the digit on any machine. The guest prints them as
 //! `BENCH name=... cost=...`; both runs go side by side.
 
 mod linux;
+mod policies;
 
 use crate::accel::Accel;
 use crate::cli::{BenchArgs, GuestArgs, Host};
@@ -30,14 +31,10 @@ type Rows = Vec<(String, u64)>;
 
 /// `bench`.
 pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
-    let asked = GuestArgs {
-        guests: vec![GUEST.into()],
-        initrd: Vec::new(),
-        cmdline: Vec::new(),
-        vcpus: Vec::new(),
-        guest_mem: Vec::new(),
-    };
-    let guests = guests::resolve(&asked, &[image::HYPERVISOR])?;
+    if args.policies {
+        return policies::bench(args);
+    }
+    let guests = guests::resolve(&GuestArgs::one(GUEST), &[image::HYPERVISOR])?;
     fetch::qemu::ensure()?;
     fetch::bootloader::ensure()?;
     let with_xen = !args.no_xen && xen_is_there();
@@ -115,14 +112,18 @@ fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> 
     Ok((rows, verdict))
 }
 
-/// Reads `BENCH name=... cost=...`, alone on Xen and in a console record on Pinfold.
+/// What a guest printed: alone on Xen and in a console record on Pinfold.
+fn text(line: &str) -> Option<&str> {
+    match Record::parse(line) {
+        Some(record) if record.head.kind == kind::CONSOLE => Some(record.body.trim()),
+        Some(_) => None,
+        None => Some(line.trim()),
+    }
+}
+
+/// Reads `BENCH name=... cost=...`.
 fn row(line: &str) -> Option<(String, u64)> {
-    let text = match Record::parse(line) {
-        Some(record) if record.head.kind == kind::CONSOLE => record.body,
-        Some(_) => return None,
-        None => line,
-    };
-    let rest = text.trim().strip_prefix("BENCH ")?;
+    let rest = text(line)?.strip_prefix("BENCH ")?;
     let value = |key: &str| rest.split(' ').find_map(|word| word.strip_prefix(key));
     Some((value("name=")?.into(), value("cost=")?.parse().ok()?))
 }

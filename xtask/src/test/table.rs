@@ -47,6 +47,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("two-probes", probes.into_iter().chain([Spec::new("hello")]).collect()));
     // What it measures means nothing without --icount; that it works does.
     cases.push(Case::new("bench", vec![Spec::new("bench")]));
+    cases.push(curves());
     cases.extend(stress());
     cases.extend(super::stories::all());
     cases.extend(neighbours());
@@ -153,6 +154,17 @@ fn churn(seed: u32, rounds: u32) -> Case {
 
 fn misfit(wish: &str) -> Spec {
     Spec::new("misfit").named(wish).told(&format!("do={wish}"))
+}
+
+/// Costs are counted, not judged, but for what no count may be: a pin that is refused. Few mappings:
+/// the figures themselves are `bench --policies`.
+fn curves() -> Case {
+    Case {
+        deny_aliases: true,
+        deny_refusals: true,
+        says: vec!["CURVE policy=targeted+pool aliases=4 outstanding=1000"],
+        ..Case::new("curves", vec![Spec::new("curves").told("most=1000")])
+    }
 }
 
 /// The stress guest: several seeds, on both hypervisors, and among others.

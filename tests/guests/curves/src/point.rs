@@ -1,0 +1,188 @@
+//! One point of a curve.
+
+use crate::kinds::Kind;
+use alloc::vec::Vec;
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::entry::{Native, time::tsc};
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Space, Tree};
+use pinfold_guest::println;
+
+/// Frames that have the outstanding mappings; several each, when there are many.
+const OTHERS: usize = 8192;
+/// Pages of the areas that are let go.
+const AREA: usize = 8;
+/// Tables of an address space.
+const TABLES: usize = 4;
+/// Pins of a point: so many that the table pool is used up once.
+const PINS: u64 = 16;
+/// Mappings that are made for one point, at most: fewer pins, if each wants all of them again.
+const MADE: u64 = 400_000;
+/// What the spaces map.
+const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
+
+/// The guest, and what all points share.
+pub(crate) struct Bench<'a> {
+    mmu: &'a mut Mmu<Native>,
+    others: Vec<Pfn>,
+    /// Which of them is mapped next.
+    next: usize,
+    page: Pfn,
+    /// What it costs to build a space when its frames come from a list.
+    build: u64,
+}
+
+/// Instructions and mappings so far.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    pins: u64,
+    pinning: u64,
+    /// Mappings let go, and what that cost.
+    let_go: u64,
+    letting_go: u64,
+    flushes: u64,
+    cleared: u64,
+    refused: u64,
+    vunmap_flushes: u64,
+    dead: u64,
+}
+
+fn timed<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<(T, u64), Error> {
+    let begin = tsc();
+    let done = run()?;
+    Ok((done, tsc() - begin))
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn new(mmu: &'a mut Mmu<Native>) -> Result<Bench<'a>, Error> {
+        let others = (0..OTHERS).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
+        let page = mmu.alloc_frame()?;
+        mmu.set_lazy_limit(u64::MAX);
+        let mut bench = Bench { mmu, others, next: 0, page, build: 0 };
+        // The least of several: the first ones make the heap grow.
+        bench.build = u64::MAX;
+        for _ in 0..PINS {
+            let (tree, cost) = timed(|| bench.build())?;
+            bench.build = bench.build.min(cost);
+            bench.mmu.free_tree(tree);
+        }
+        Ok(bench)
+    }
+
+    /// Measures and prints.
+    pub(crate) fn measure(
+        &mut self,
+        kind: Kind,
+        outstanding: u64,
+        with_aliases: bool,
+    ) -> Result<(), Error> {
+        self.mmu.set_policy(kind.policy)?;
+        self.mmu.set_table_pool(kind.pool);
+        // What a policy makes when it is first used is of no interest.
+        self.let_go_others(1, &mut Sum::default())?;
+        self.mmu.purge_vmap()?;
+        let mut spaces = Vec::new();
+        // The first round leaves an empty pool and frames with dead mappings behind; each table of
+        // the second is a new one, too.
+        let first = self.round(outstanding, with_aliases, &mut spaces)?;
+        let mut sum = self.round(outstanding, with_aliases, &mut spaces)?;
+        // Letting go costs the same in both; under some policies only the first one has to.
+        sum.let_go += first.let_go;
+        sum.letting_go += first.letting_go;
+        sum.vunmap_flushes += first.vunmap_flushes;
+        let measured = spaces.len() - sum.pins as usize;
+        for (number, space) in spaces.into_iter().enumerate() {
+            let (tree, cost) = timed(|| self.mmu.unpin(space).map_err(|(_, error)| error))?;
+            if number >= measured {
+                sum.pinning += cost;
+            }
+            self.mmu.free_tree(tree);
+        }
+        self.mmu.purge_vmap()?;
+        let aliases = if with_aliases { TABLES } else { 0 };
+        let Sum { pins, dead, flushes, cleared, refused, vunmap_flushes, .. } = sum;
+        println!(
+            "CURVE policy={kind} aliases={aliases} outstanding={outstanding} dead={} pins={pins} \
+             instructions_per_pin={} instructions_per_vunmap={} flushes={flushes} \
+             cleared={cleared} refused={refused} vunmap_flushes={vunmap_flushes}",
+            dead / pins,
+            sum.pinning / pins,
+            sum.letting_go / sum.let_go.max(1),
+        );
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        outstanding: u64,
+        with_aliases: bool,
+        spaces: &mut Vec<Space>,
+    ) -> Result<Sum, Error> {
+        let mut sum = Sum::default();
+        while sum.pins < PINS && (sum.pins < 2 || sum.let_go < MADE) {
+            let before = self.mmu.stats();
+            self.let_go_others(outstanding, &mut sum)?;
+            if with_aliases {
+                self.leave_aliases(&mut sum)?;
+            }
+            sum.vunmap_flushes += (self.mmu.stats() - before).flushes;
+            sum.dead += self.mmu.lazy_mappings();
+            let before = self.mmu.stats();
+            let (tree, cost) = timed(|| self.build())?;
+            sum.pinning += cost.saturating_sub(self.build);
+            let (space, cost) = timed(|| self.pin(tree))?;
+            sum.pinning += cost;
+            spaces.push(space);
+            let done = self.mmu.stats() - before;
+            sum.flushes += done.flushes;
+            sum.cleared += done.cleared;
+            sum.refused += done.refused;
+            sum.pins += 1;
+        }
+        Ok(sum)
+    }
+
+    /// Maps and lets go, until so many mappings are outstanding, or would be under a policy that
+    /// left them.
+    fn let_go_others(&mut self, outstanding: u64, sum: &mut Sum) -> Result<(), Error> {
+        let mut missing = outstanding.saturating_sub(self.mmu.lazy_mappings());
+        while missing > 0 {
+            let pages = missing.min(AREA as u64) as usize;
+            if self.next + pages > self.others.len() {
+                self.next = 0;
+            }
+            let area = self.mmu.vmap(&self.others[self.next..self.next + pages])?;
+            self.next += pages;
+            let ((), cost) = timed(|| self.mmu.vunmap(area))?;
+            sum.letting_go += cost;
+            sum.let_go += pages as u64;
+            missing -= pages as u64;
+        }
+        Ok(())
+    }
+
+    /// Frees as many frames as a space has tables, each with a dead mapping: they are used next.
+    fn leave_aliases(&mut self, sum: &mut Sum) -> Result<(), Error> {
+        let frames: Vec<Pfn> =
+            (0..TABLES).map(|_| self.mmu.alloc_frame()).collect::<Result<_, _>>()?;
+        for &frame in &frames {
+            let area = self.mmu.vmap(&[frame])?;
+            let ((), cost) = timed(|| self.mmu.vunmap(area))?;
+            sum.letting_go += cost;
+            sum.let_go += 1;
+        }
+        for frame in frames {
+            self.mmu.free_frame(frame);
+        }
+        Ok(())
+    }
+
+    fn build(&mut self) -> Result<Tree, Error> {
+        let mut tree = self.mmu.alloc_tree(4)?;
+        self.mmu.map_in(&mut tree, VA, Leaf::kernel(self.page))?;
+        Ok(tree)
+    }
+
+    fn pin(&mut self, tree: Tree) -> Result<Space, Error> {
+        self.mmu.pin(tree).map_err(|(_, error)| error)
+    }
+}
