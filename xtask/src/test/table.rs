@@ -35,6 +35,12 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     cases.extend(grants());
     cases.push(keyboard());
+    // A neighbour of the one that writes nonsense has a store too.
+    cases.push(Case {
+        smp: 2,
+        says: vec!["wrote nonsense to its ring"],
+        ..Case::new("store", vec![Spec::new("store"), Spec::new("hello")])
+    });
     cases.extend(super::vcpus::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
