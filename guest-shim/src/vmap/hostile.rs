@@ -2,6 +2,7 @@
 //! freed is on no list, and nobody finds the mappings that its last areas left.
 
 use super::blocks::BLOCK_PAGES;
+use crate::addr::{PAGE_SIZE, Vaddr};
 use crate::mmu::{Error, Mmu};
 use crate::platform::Platform;
 use alloc::collections::BTreeSet;
@@ -30,6 +31,13 @@ impl<P: Platform> Mmu<P> {
         } else {
             self.vmap.lost.cpus.remove(&cpu);
         }
+    }
+
+    /// Whether an address is in a block that was lost.
+    pub fn is_lost(&self, va: Vaddr) -> bool {
+        let start = |first| self.vmap.window.va(first).0;
+        let within = |&first: &u64| va.0.wrapping_sub(start(first)) / PAGE_SIZE < BLOCK_PAGES;
+        self.vmap.lost.blocks.iter().any(within)
     }
 
     /// Clears what lost blocks left, and finds their addresses again; how many mappings there were.
