@@ -3,7 +3,7 @@
 
 use super::super::stage::{Owner, Stage};
 use super::naive::wrong;
-use super::{pages_of, words_of};
+use super::{pages_of, region, words_of};
 use crate::policies::KINDS;
 use crate::random::Random;
 use crate::violation::Wrong;
@@ -34,7 +34,7 @@ struct FileSystem {
 
 pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
     let files = FileSystem {
-        cache: Mutex::new(BufferCache::new(MemoryDisk::default(), PAGES)),
+        cache: Mutex::new(BufferCache::new(MemoryDisk::default(), region(stage)?, PAGES)),
         stamps: [const { AtomicU64::new(0) }; BLOCKS as usize],
         now: AtomicU64::new(0),
     };

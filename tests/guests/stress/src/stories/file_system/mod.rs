@@ -9,7 +9,15 @@ mod naive;
 pub(super) use cured::run as cured;
 pub(super) use naive::run as naive;
 
+use super::Stage;
+use crate::Failed;
 use pinfold_guest::addr::Vaddr;
+use pinfold_guest::vmap::Region;
+
+/// Where buffers are mapped.
+fn region(stage: &Stage<'_>) -> Result<Region, Failed> {
+    stage.region("fs_buf", 2048)
+}
 
 /// Pages of a block of the disk.
 fn pages_of(block: u64) -> u64 {
