@@ -13,6 +13,7 @@
 //! | [`mmu`] | page tables, and the one place where lazy mappings are dealt with before a pin |
 //! | [`table_pool`] | frames that are known to have no lazy mapping, for page tables |
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
+//! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
 //! | [`kmap`] | single frames, mapped for a moment |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
@@ -26,6 +27,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod buffer_cache;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
 mod frames;

@@ -30,6 +30,106 @@ bitflags::bitflags! {
     }
 }
 
+/// The page attribute table (`IA32_PAT`) that the flags of guests' entries are looked up in
+/// (`public/arch-x86/xen.h`, PAT table). No guest can change it.
+pub const PAT: u64 = 0x0000_0501_0007_0406;
+
+/// How processors treat accesses through a mapping (Intel SDM vol. 3, 12.3 and 12.12), as an L1
+/// entry says by its three caching flags. The discriminant is the lowest index of it in [`PAT`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum MemoryType {
+    /// Cached, written back when the line is wanted elsewhere: all ordinary memory.
+    #[default]
+    WriteBack = 0,
+    /// Cached, and each write goes through to memory.
+    WriteThrough = 1,
+    /// Not cached, unless the firmware made the range write-combining.
+    UncachedMinus = 2,
+    /// Not cached, and in order.
+    Uncached = 3,
+    /// Not cached; writes are gathered and may come late, and out of order.
+    WriteCombining = 4,
+    /// Reads are cached, writes go to memory and drop the line.
+    WriteProtected = 5,
+}
+
+impl MemoryType {
+    /// All of them.
+    pub const ALL: [MemoryType; 6] = [
+        MemoryType::WriteBack,
+        MemoryType::WriteThrough,
+        MemoryType::UncachedMinus,
+        MemoryType::Uncached,
+        MemoryType::WriteCombining,
+        MemoryType::WriteProtected,
+    ];
+
+    /// The flags of an L1 entry that say of which type its mapping is.
+    pub const FLAGS: EntryFlags =
+        EntryFlags::WRITE_THROUGH.union(EntryFlags::NO_CACHE).union(EntryFlags::PAT_OR_SIZE);
+
+    /// The type of an L1 entry's mapping. Total: all eight combinations mean something.
+    pub const fn of(flags: EntryFlags) -> MemoryType {
+        let bits = flags.bits();
+        // Bits 3, 4 and 7 of the entry are bits 0, 1 and 2 of the index.
+        match bits >> 3 & 3 | bits >> 5 & 4 {
+            0 => MemoryType::WriteBack,
+            1 => MemoryType::WriteThrough,
+            2 => MemoryType::UncachedMinus,
+            4 => MemoryType::WriteCombining,
+            5 => MemoryType::WriteProtected,
+            _ => MemoryType::Uncached,
+        }
+    }
+
+    /// The flags of an L1 entry that make its mapping one of this type.
+    pub const fn flags(self) -> EntryFlags {
+        let index = self as u64;
+        EntryFlags::from_bits_truncate((index & 3) << 3 | (index & 4) << 5)
+    }
+
+    /// Short name for the log: `wb`, `wt`, `uc-`, `uc`, `wc`, `wp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MemoryType::WriteBack => "wb",
+            MemoryType::WriteThrough => "wt",
+            MemoryType::UncachedMinus => "uc-",
+            MemoryType::Uncached => "uc",
+            MemoryType::WriteCombining => "wc",
+            MemoryType::WriteProtected => "wp",
+        }
+    }
+
+    /// What a byte of [`PAT`] says for the type (Intel SDM vol. 3, table 12-10).
+    const fn encoding(self) -> u8 {
+        match self {
+            MemoryType::WriteBack => 6,
+            MemoryType::WriteThrough => 4,
+            MemoryType::UncachedMinus => 7,
+            MemoryType::Uncached => 0,
+            MemoryType::WriteCombining => 1,
+            MemoryType::WriteProtected => 5,
+        }
+    }
+}
+
+const _: () = {
+    // Each of the eight indexes means in `MemoryType::of` what it means in the PAT.
+    let mut index = 0_u64;
+    while index < 8 {
+        let flags = EntryFlags::from_bits_truncate((index & 3) << 3 | (index & 4) << 5);
+        assert!(MemoryType::of(flags).encoding() as u64 == PAT >> (8 * index) & 0xff);
+        index += 1;
+    }
+    let mut number = 0;
+    while number < MemoryType::ALL.len() {
+        let kind = MemoryType::ALL[number];
+        assert!(kind as usize == number && MemoryType::of(kind.flags()) as u8 == kind as u8);
+        number += 1;
+    }
+};
+
 /// Bits of an entry that hold the machine address of the target.
 pub const ENTRY_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 

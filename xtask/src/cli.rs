@@ -2,6 +2,7 @@
 
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pinfold_image::Caching;
 use pinfold_image::size::Size;
 use std::path::PathBuf;
 
@@ -104,6 +105,24 @@ pub(crate) enum AccelChoice {
     Tcg,
 }
 
+/// What mixing memory types leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CacheChoice {
+    /// The mapping is refused, and the log names the others.
+    Strict,
+    /// The log names the others, and the mapping is made.
+    Report,
+}
+
+impl From<CacheChoice> for Caching {
+    fn from(choice: CacheChoice) -> Caching {
+        match choice {
+            CacheChoice::Strict => Caching::Strict,
+            CacheChoice::Report => Caching::Report,
+        }
+    }
+}
+
 /// What the guests are and get.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GuestArgs {
@@ -120,6 +139,10 @@ pub(crate) struct GuestArgs {
     /// Virtual processors of the guest.
     #[arg(long, value_name = "N")]
     pub(crate) vcpus: Vec<u32>,
+    /// What mixing memory types (write-back here, uncached there) leads to on Pinfold: `strict`,
+    /// if not given.
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub(crate) cache: Vec<CacheChoice>,
     /// Memory of the guest (64M if not given, 512M for `linux`).
     #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub(crate) guest_mem: Vec<Size>,
@@ -133,6 +156,7 @@ impl GuestArgs {
             initrd: Vec::new(),
             cmdline: Vec::new(),
             vcpus: Vec::new(),
+            cache: Vec::new(),
             guest_mem: Vec::new(),
         }
     }

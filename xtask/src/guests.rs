@@ -5,6 +5,7 @@ use crate::cli::GuestArgs;
 use crate::fetch::grub;
 use crate::{linux, paths};
 use anyhow::{Context, Result, bail};
+use pinfold_image::Caching;
 use pinfold_image::size::Size;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub(crate) struct Guest {
     pub(crate) diagnose: bool,
     /// Whether Pinfold logs what its frames are when it ends.
     pub(crate) dump_frames: bool,
+    /// What mixing memory types leads to on Pinfold.
+    pub(crate) cache: Caching,
 }
 
 impl Guest {
@@ -49,6 +52,7 @@ impl Guest {
             lifetime_ms: None,
             diagnose: true,
             dump_frames: false,
+            cache: Caching::Strict,
         }
     }
 
@@ -150,6 +154,9 @@ pub(crate) fn resolve(args: &GuestArgs, also_build: &[&str]) -> Result<Vec<Guest
         }
         if let Some(vcpus) = pick(&args.vcpus, index, count, "--vcpus")? {
             guest.vcpus = *vcpus;
+        }
+        if let Some(cache) = pick(&args.cache, index, count, "--cache")? {
+            guest.cache = (*cache).into();
         }
         if let Some(memory) = pick(&args.guest_mem, index, count, "--guest-mem")? {
             guest.memory = *memory;

@@ -32,6 +32,7 @@ pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
             lifetime_ms: guest.lifetime_ms,
             diagnose: guest.diagnose,
             dump_frames: guest.dump_frames,
+            cache: guest.cache,
         });
     }
     let manifest = Manifest { exit, log: LogLevel::Info, domains }.to_toml()?;

@@ -14,11 +14,16 @@
 //! | `Targeted` | as `Lazy` | those of the frames to be pinned, found in an index, are cleared |
 
 mod areas;
+mod blocks;
 mod hints;
+#[cfg(feature = "hostile")]
+mod hostile;
 mod index;
 mod ops;
 mod regions;
+mod small;
 
+pub use blocks::{BLOCK_PAGES, SMALL_PAGES};
 pub use ops::Area;
 pub use regions::Region;
 
@@ -28,6 +33,7 @@ use crate::mmu::Window;
 use crate::per_frame::{Counts, FrameSet};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use blocks::Blocks;
 use hints::Hints;
 use index::Index;
 use regions::Regions;
@@ -76,6 +82,17 @@ pub(crate) const NAME: &str = "vmap";
 /// CPUs, since each one makes a flush dearer.
 const LAZY_PAGES_PER_STEP: u64 = 1024;
 
+/// An area that nobody uses any more.
+#[derive(Clone, Copy, Debug)]
+struct Dead {
+    first: u64,
+    pages: u64,
+    /// Its addresses come back with its block's, not by themselves.
+    in_block: bool,
+    /// When it died.
+    since: u64,
+}
+
 /// The areas of the vmap range.
 #[derive(Debug)]
 pub(crate) struct Vmap {
@@ -88,9 +105,17 @@ pub(crate) struct Vmap {
     live: BTreeMap<u64, Vec<Pfn>>,
     /// How many live mappings a frame has.
     live_counts: Counts,
-    /// Dead areas whose mappings may still be there: first page and length.
-    dead: Vec<(u64, u64)>,
+    /// Dead areas whose mappings may still be there, the oldest first.
+    dead: Vec<Dead>,
     dead_pages: u64,
+    /// The time, as far as [`Mmu::purge_aged`](crate::mmu::Mmu::purge_aged) was told.
+    now: u64,
+    /// What small areas are carved from.
+    blocks: Blocks,
+    /// First pages of blocks whose areas are all dead: they come back with the next clearing.
+    spent: Vec<u64>,
+    #[cfg(feature = "hostile")]
+    lost: hostile::Lost,
     /// Dead mappings by frame.
     index: Index,
     /// How many dead mappings a frame has.
@@ -117,6 +142,11 @@ impl Vmap {
             live_counts: Counts::default(),
             dead: Vec::new(),
             dead_pages: 0,
+            now: 0,
+            blocks: Blocks::default(),
+            spent: Vec::new(),
+            #[cfg(feature = "hostile")]
+            lost: hostile::Lost::default(),
             index: Index::new(pages),
             hints: Hints::default(),
             limit: (LAZY_PAGES_PER_STEP * steps).min(pages / 2),

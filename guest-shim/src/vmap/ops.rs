@@ -1,6 +1,7 @@
 //! Mapping, unmapping and clearing.
 
-use super::{Policy, Region};
+use super::blocks::BLOCK_PAGES;
+use super::{Dead, Policy, Region};
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
 use crate::hypercall::Errno;
 use crate::mmu::{Error, Leaf, Mmu};
@@ -15,9 +16,11 @@ use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range};
 #[derive(Debug)]
 #[must_use = "its addresses are lost when it is dropped; see Mmu::vunmap"]
 pub struct Area {
-    first: u64,
-    pages: u64,
-    start: Vaddr,
+    pub(super) first: u64,
+    pub(super) pages: u64,
+    pub(super) start: Vaddr,
+    /// Whether it was carved from a block.
+    pub(super) in_block: bool,
 }
 
 impl Area {
@@ -50,32 +53,37 @@ impl<P: Platform> Mmu<P> {
     pub fn vmap_in(&mut self, region: Region, frames: &[Pfn]) -> Result<Area, Error> {
         let pages = frames.len() as u64;
         // One page more stays unmapped behind each area.
-        let first = match self.vmap.free.take(region, pages + 1) {
-            Some(first) => first,
-            None => {
-                self.purge_vmap()?;
-                self.vmap.free.take(region, pages + 1).ok_or(Error::NoRoom)?
-            }
-        };
+        let first = self.take_addresses(region, pages + 1)?;
+        self.map_area(first, false, frames)
+    }
+
+    /// Maps frames from a page of the range on.
+    pub(super) fn map_area(
+        &mut self,
+        first: u64,
+        in_block: bool,
+        frames: &[Pfn],
+    ) -> Result<Area, Error> {
+        let pages = frames.len() as u64;
         let start = self.vmap.window.va(first);
         let mut updates = Vec::with_capacity(frames.len());
         for (page, &frame) in (0..pages).zip(frames) {
             let ptr = self.vmap.window.entry_addr(start.page(page));
             updates.push(MmuUpdate { ptr, val: self.leaf_entry(Leaf::kernel(frame)) });
         }
-        if let Err(errno) = self.platform.mmu_update(&updates) {
-            // Some may be mapped.
-            self.clear_pages((first..first + pages).collect())?;
-            self.vmap.free.give(first, pages + 1);
-            return Err(errno.into());
-        }
         for &frame in frames {
             self.vmap.live_counts.add(frame);
         }
         self.vmap.freed.set(first..first + pages, false);
         self.vmap.live.insert(first, frames.to_vec());
+        let area = Area { first, pages, start, in_block };
+        if let Err(errno) = self.platform.mmu_update(&updates) {
+            // Some may be mapped: it is as good as dead.
+            self.vunmap(area)?;
+            return Err(errno.into());
+        }
         self.stats.areas += 1;
-        Ok(Area { first, pages, start })
+        Ok(area)
     }
 
     /// Unmaps an area: at once, or later, as the policy has it.
@@ -95,8 +103,13 @@ impl<P: Platform> Mmu<P> {
             }
         }
         self.vmap.freed.set(area.first..area.first + area.pages, true);
-        self.vmap.dead.push((area.first, area.pages));
-        self.vmap.dead_pages += area.pages;
+        let Area { first, pages, in_block, .. } = area;
+        self.vmap.dead.push(Dead { first, pages, in_block, since: self.vmap.now });
+        self.vmap.dead_pages += pages;
+        if in_block {
+            let spent = self.vmap.blocks.bury(first, pages);
+            self.end_blocks(spent)?;
+        }
         if self.vmap.is_full() {
             self.purge_vmap()?;
         }
@@ -109,7 +122,7 @@ impl<P: Platform> Mmu<P> {
     ///
     /// The hypervisor's refusal.
     pub fn purge_vmap(&mut self) -> Result<u64, Error> {
-        if self.vmap.dead.is_empty() {
+        if self.vmap.dead.is_empty() && self.vmap.spent.is_empty() {
             return Ok(0);
         }
         // The index knows which dead pages were not cleared yet; without one, all of them are.
@@ -117,26 +130,31 @@ impl<P: Platform> Mmu<P> {
         let cleared = if self.vmap.policy.has_index() {
             let dead = self.vmap.dead.iter();
             let index = &self.vmap.index;
-            let pages = dead.flat_map(|&(first, pages)| index.dead_in(first..first + pages));
+            let pages = dead.flat_map(|dead| index.dead_in(dead.first..dead.first + dead.pages));
             self.clear_pages(pages.collect())?
         } else {
             let dead = self.vmap.dead.iter();
             let start = |first| self.vmap.window.va(first).0;
             let ranges: Vec<_> =
-                dead.map(|&(first, pages)| Range { start: start(first), pages }).collect();
+                dead.map(|dead| Range { start: start(dead.first), pages: dead.pages }).collect();
             let cleared = self.clear_ranges(&ranges)?;
             self.stats.cleared += cleared;
             cleared
         };
         self.vmap.dead_pages = 0;
         self.vmap.hints.clear();
-        for (first, pages) in core::mem::take(&mut self.vmap.dead) {
-            self.vmap.free.give(first, pages + 1);
+        for Dead { first, pages, in_block, .. } in core::mem::take(&mut self.vmap.dead) {
+            if !in_block {
+                self.vmap.free.give(first, pages + 1);
+            }
             for page in first..first + pages {
                 if let Some(frame) = self.vmap.index.forget_with_all(page) {
                     self.frames.release(frame);
                 }
             }
+        }
+        for first in core::mem::take(&mut self.vmap.spent) {
+            self.vmap.free.give(first, BLOCK_PAGES + 1);
         }
         Ok(cleared)
     }
@@ -159,7 +177,7 @@ impl<P: Platform> Mmu<P> {
         Ok(cleared)
     }
 
-    fn clear_pages(&mut self, pages: Vec<u64>) -> Result<u64, Error> {
+    pub(super) fn clear_pages(&mut self, pages: Vec<u64>) -> Result<u64, Error> {
         let ranges = ranges_of(pages.into_iter().map(|page| self.vmap.window.va(page)));
         let cleared = self.clear_ranges(&ranges)?;
         self.stats.cleared += cleared;

@@ -13,7 +13,7 @@ const GRAIN: u64 = 64;
 
 /// A named part of the vmap range, from [`Mmu::open_region`]; by default what has no name of its
 /// own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Region(usize);
 
 #[derive(Debug)]

@@ -32,6 +32,8 @@ pub(crate) struct Ram {
     tlb: RefCell<BTreeMap<u64, u64>>,
     /// Flushes that the validator found necessary by itself.
     forced: Cell<u64>,
+    /// Frames of which the caches were flushed.
+    pub(crate) cache_flushes: Cell<u64>,
 }
 
 impl Ram {
@@ -40,6 +42,7 @@ impl Ram {
             words: RefCell::new(vec![[0; 512]; LAST as usize + 1]),
             tlb: RefCell::default(),
             forced: Cell::new(0),
+            cache_flushes: Cell::new(0),
         }
     }
 
@@ -88,6 +91,18 @@ impl val::Platform for Ram {
 
     fn all_cpus(&self) -> val::CpuSet {
         val::CpuSet::of(CPU)
+    }
+
+    fn flush_cache(&self, _: val::Mfn) {
+        self.cache_flushes.set(self.cache_flushes.get() + 1);
+    }
+
+    fn cache_policy(&self, _: val::DomId) -> val::CachePolicy {
+        val::CachePolicy::Strict
+    }
+
+    fn cache_alias(&self, would_be_refused: &val::Refusal) {
+        panic!("nothing is borne: {would_be_refused}");
     }
 
     fn install_reserved(&self, _: val::DomId, _: val::Mfn) {}

@@ -2,6 +2,8 @@
 //! hypervisor's, with nothing between them but a model of a processor whose TLB forgets only when
 //! it is told to.
 
+mod blocks;
+mod buffer_cache;
 mod costs;
 mod guest;
 mod machine;

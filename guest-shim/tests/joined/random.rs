@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::kmap::Mapped;
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse, Space, Tree};
-use pinfold_guest::vmap::{Area, Policy};
+use pinfold_guest::vmap::{Area, Policy, Region};
 use proptest::prelude::*;
 
 /// One step of a guest; numbers are taken modulo what there is.
@@ -16,6 +16,8 @@ enum Step {
     Alloc,
     Free(usize),
     Vmap(usize, usize),
+    Small(usize, usize, usize),
+    Age(u64),
     Vunmap(usize),
     Kmap(usize),
     Kunmap(usize),
@@ -40,6 +42,9 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Alloc),
         3 => any::<usize>().prop_map(Step::Free),
         6 => (any::<usize>(), 1..6usize).prop_map(|(frame, count)| Step::Vmap(frame, count)),
+        6 => (0..2usize, any::<usize>(), 1..6usize)
+            .prop_map(|(cpu, frame, count)| Step::Small(cpu, frame, count)),
+        1 => any::<u64>().prop_map(Step::Age),
         6 => any::<usize>().prop_map(Step::Vunmap),
         3 => any::<usize>().prop_map(Step::Kmap),
         3 => any::<usize>().prop_map(Step::Kunmap),
@@ -119,20 +124,13 @@ impl Guest {
                     mmu.free_frame(frame);
                 }
             }
-            Step::Vmap(number, count) => {
-                let Some(first) = self.data(number) else { return };
-                let which: Vec<usize> = (first..self.data.len()).take(count).collect();
-                let frames: Vec<Pfn> = which.iter().map(|&which| self.data[which].0).collect();
-                match mmu.vmap(&frames) {
-                    Ok(area) => {
-                        for (page, &which) in (0..).zip(&which) {
-                            self.touch(mmu, area.start().page(page), which);
-                        }
-                        self.areas.push((area, which));
-                    }
-                    Err(error) => assert_eq!(error, Error::NoRoom),
-                }
+            Step::Vmap(number, count) => self.map(mmu, number, count, Mmu::vmap),
+            Step::Small(cpu, number, count) => {
+                self.map(mmu, number, count, |mmu, frames| {
+                    mmu.vmap_small(Region::default(), cpu, frames)
+                });
             }
+            Step::Age(now) => drop(mmu.purge_aged(now, now / 2).expect("as a purge")),
             Step::Vunmap(number) => {
                 let Some(which) = number.checked_rem(self.areas.len()) else { return };
                 let (area, frames) = self.areas.swap_remove(which);
@@ -187,6 +185,27 @@ impl Guest {
             }
             Step::Policy(which) => mmu.set_policy(POLICIES[which]).expect("any time"),
             Step::TablePool(size) => mmu.set_table_pool(size),
+        }
+    }
+
+    fn map<'a>(
+        &mut self,
+        mmu: &mut Mmu<Machine<'a>>,
+        number: usize,
+        count: usize,
+        map: impl FnOnce(&mut Mmu<Machine<'a>>, &[Pfn]) -> Result<Area, Error>,
+    ) {
+        let Some(first) = self.data(number) else { return };
+        let which: Vec<usize> = (first..self.data.len()).take(count).collect();
+        let frames: Vec<Pfn> = which.iter().map(|&which| self.data[which].0).collect();
+        match map(mmu, &frames) {
+            Ok(area) => {
+                for (page, &which) in (0..).zip(&which) {
+                    self.touch(mmu, area.start().page(page), which);
+                }
+                self.areas.push((area, which));
+            }
+            Err(error) => assert_eq!(error, Error::NoRoom),
         }
     }
 

@@ -36,7 +36,7 @@ pub const HYPERCALL_PAGE: u32 = 0x4000_0000;
 
 /// The PAT that entries of guests are interpreted with (`public/arch-x86/xen.h`, PAT table):
 /// WB, WT, UC-, UC, WC, WP, UC, UC.
-pub const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
+pub const PAT_VALUE: u64 = pinfold_abi::mmu::PAT;
 /// EFER as a guest sees it: SCE, LME, LMA, NXE.
 pub const EFER_VIEW: u64 = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11;
 /// The local APIC's usual address, enabled.

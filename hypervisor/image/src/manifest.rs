@@ -14,6 +14,7 @@
 //! cmdline = "rounds=100 seed=7"  # optional
 //! memory = "64M"                 # or a number of bytes
 //! vcpus = 1                      # optional
+//! cache = "strict"               # optional: or "report", what mixing memory types leads to
 //! lifetime-ms = 5000             # optional: destroyed by then, whatever it does
 //! diagnose = true                # optional: it may ask for audits and frame dumps
 //! dump-frames = true             # optional: when it ends, what its frames are goes to the log
@@ -80,6 +81,18 @@ impl From<LogLevel> for log::LevelFilter {
     }
 }
 
+/// What is done when a domain maps memory in several ways of caching (write-back here, uncached
+/// there), which breaks it on real machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Caching {
+    /// The mapping is refused, and the log names the others.
+    #[default]
+    Strict,
+    /// The log names the others, and the mapping is made.
+    Report,
+}
+
 /// What is to be run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +137,9 @@ pub struct DomainConfig {
     /// Whether what its frames are is written to the log when it ends.
     #[serde(default, rename = "dump-frames", skip_serializing_if = "core::ops::Not::not")]
     pub dump_frames: bool,
+    /// What mixing memory types leads to.
+    #[serde(default)]
+    pub cache: Caching,
 }
 
 impl DomainConfig {

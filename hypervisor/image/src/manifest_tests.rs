@@ -14,6 +14,7 @@ cmdline = "rounds=100 seed=7"
 memory = "64M"
 vcpus = 2
 dump-frames = true
+cache = "report"
 
 [[domain]]
 name = "hello"
@@ -51,6 +52,7 @@ fn a_whole_manifest_is_read() {
             lifetime_ms: None,
             diagnose: false,
             dump_frames: true,
+            cache: Caching::Report,
         }
     );
     assert_eq!(manifest.domains[1].pages(), 2048);

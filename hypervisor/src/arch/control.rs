@@ -1,7 +1,7 @@
 //! Control registers and the MSRs of system calls, set once per processor.
 
 use super::gdt::HYPERVISOR_CS;
-use super::{entry, user_copy};
+use super::{cache, entry, user_copy};
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::FLAT_RING3_CS32;
 use pinfold_emulate::control::CR4_EFFECTIVE;
@@ -77,6 +77,7 @@ pub fn set_up() -> Protections {
     if smap {
         user_copy::smap_is_on();
     }
+    cache::set_up();
     set_up_system_calls();
     let l1tf = cpuid.get_vendor_info().is_some_and(|v| v.as_str() == "GenuineIntel")
         && !(has_arch_capabilities() && rdcl_no());

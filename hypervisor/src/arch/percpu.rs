@@ -145,6 +145,23 @@ pub fn this() -> &'static PerCpu {
     }
 }
 
+/// Where the vCPU that runs here left off.
+///
+/// Of meaning while the hypervisor serves that vCPU: an exit happened, and the register file of
+/// [`PerCpu::set_registers_top`] is as the processor left it, or as it is to be resumed.
+pub fn interrupted_rip() -> u64 {
+    /// The processor pushes ss, rsp, rflags, cs, rip.
+    const PUSHED: u64 = 5 * 8;
+    // SAFETY: only this processor, with interrupts off, touches its record.
+    let top = unsafe { *this().registers_top.get() };
+    if top == 0 {
+        return 0;
+    }
+    // SAFETY: who set `top` vouched that a register file ends there, which lives while its vCPU
+    // runs; a volatile read of a plain word, as of what the processor writes by itself.
+    unsafe { ((top - PUSHED) as *const u64).read_volatile() }
+}
+
 /// Number of the calling processor.
 #[inline]
 pub fn cpu_number() -> usize {

@@ -33,8 +33,8 @@ use pinfold_abi::mmu::EntryFlags;
 use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo, VcpuTimeInfo};
 use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_image::start::Facts;
-use pinfold_image::{DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
-use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
+use pinfold_image::{Caching, DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
+use pinfold_validator::{Budget, CachePolicy, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
 use spin::Once;
 use zerocopy::IntoBytes;
 
@@ -202,6 +202,11 @@ fn create(
     let Some(tables) = tables.collect::<Option<Vec<Mfn>>>() else { return Err(no_memory) };
     let window = Window::new(&tables, vcpus, zeros);
     platform::set_window(id, Some(window.l3));
+    let cache_policy = match config.cache {
+        Caching::Strict => CachePolicy::Strict,
+        Caching::Report => CachePolicy::Report,
+    };
+    platform::set_cache_policy(id, cache_policy);
     let domain = Arc::new(Domain {
         id,
         name: config.name.clone(),

@@ -69,6 +69,11 @@ impl Seat {
         }
     }
 
+    /// Whether the vCPU is on this processor; `false` also if somebody is changing where it is.
+    pub fn is_on(&self, cpu: usize) -> bool {
+        self.place.try_lock().is_some_and(|place| matches!(*place, Place::Running(on) if on == cpu))
+    }
+
     /// The vCPU's record.
     pub fn info(&self) -> InfoRef {
         // SAFETY: only `new` and `register_info` store there, bits of references. Acquire: the

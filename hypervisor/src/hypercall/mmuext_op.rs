@@ -49,6 +49,8 @@ fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {
             Ok(flush::page(vcpu, &Target::Mask(op.arg2), op.arg1).map_err(bad_mask)?)
         }
         // A plain domain has no device whose memory needs it.
+        // For domains with devices, as on Xen. A change of a frame's memory type flushes the caches
+        // of that frame by itself, and emptying all caches of the machine is no guest's right.
         MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
         // A count is an `unsigned int` in the ABI's union: Linux leaves in the other half what was
         // there before.

@@ -1,11 +1,11 @@
 //! What the validator needs of the machine.
 
-use super::{direct_map, reserved_entry};
-use crate::arch::{ipi, percpu};
+use super::{direct_map, report, reserved_entry};
+use crate::arch::{cache, ipi, percpu};
 use crate::memory::layout::PER_DOMAIN_SLOT;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
-use pinfold_validator::{CpuSet, DomId, Index, Mfn, Platform};
+use pinfold_validator::{CachePolicy, CpuSet, DomId, Index, Mfn, Platform, Refusal};
 
 /// Most domains that can run at once.
 pub const MAX_DOMAINS: usize = 256;
@@ -44,6 +44,18 @@ const WINDOW_FLAGS: u64 = 0x63;
 pub fn set_window(domain: DomId, l3: Option<Mfn>) {
     let entry = l3.map_or(0, |l3| l3.get() << 12 | WINDOW_FLAGS);
     WINDOWS[usize::from(domain.get())].store(entry, Ordering::Release);
+}
+
+/// Whether a domain's mappings may be cached in several ways, if they are told of.
+static MAY_MIX: [AtomicBool; MAX_DOMAINS] = [const { AtomicBool::new(false) }; MAX_DOMAINS];
+
+/// Sets what is done about a domain's mappings that are cached in several ways.
+///
+/// # Panics
+/// If the domain's number is too large.
+pub fn set_cache_policy(domain: DomId, policy: CachePolicy) {
+    let may_mix = policy == CachePolicy::Report;
+    MAY_MIX[usize::from(domain.get())].store(may_mix, Ordering::Relaxed);
 }
 
 /// L4 slot of the machine-to-physical table.
@@ -99,6 +111,21 @@ impl Platform for Edge {
 
     fn all_cpus(&self) -> CpuSet {
         percpu::online()
+    }
+
+    fn flush_cache(&self, frame: Mfn) {
+        cache::flush_page(direct_map::frame(frame));
+    }
+
+    fn cache_policy(&self, domain: DomId) -> CachePolicy {
+        match MAY_MIX.get(usize::from(domain.get())).map(|mix| mix.load(Ordering::Relaxed)) {
+            Some(true) => CachePolicy::Report,
+            _ => CachePolicy::Strict,
+        }
+    }
+
+    fn cache_alias(&self, would_be_refused: &Refusal) {
+        report::mixed(would_be_refused);
     }
 
     fn install_reserved(&self, domain: DomId, l4: Mfn) {

@@ -1,17 +1,19 @@
 //! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
 
+use crate::arch::percpu;
 use crate::console::log::record;
-use crate::domain::Domain;
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::{self, Domain};
 use crate::memory::{self, guest, m2p};
 use crate::sync::Mutex;
 use crate::time::clock;
 use core::fmt;
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pinfold_abi::record::Quoted;
-use pinfold_validator::{Bounds, Mapping, Pfn, Refusal, Stop, Vaddr, Which};
+use pinfold_abi::mmu::MemoryType;
+use pinfold_abi::record::{Quoted, Who};
+use pinfold_validator::{Bounds, Mapping, Mfn, Pfn, Refusal, Stop, Vaddr, Which};
 
 /// Records that a domain may cause in a second.
 const RECORDS_A_SECOND: u64 = 1000;
@@ -71,7 +73,8 @@ pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
 }
 
 /// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
-/// that is in the way.
+/// that is in the way: the writable ones of a frame that would be a table, all of one that would be
+/// cached otherwise.
 pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
     let domain = &vcpu.domain;
     if refusal.is_alias() {
@@ -84,54 +87,92 @@ pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
     let (who, rip) = (vcpu.who(), vcpu.file.regs.rip);
     let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
     let fields = refusal.fields();
-    if !refusal.is_alias() {
+    let which = if refusal.is_alias() {
+        record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+        Which::Writable
+    } else if refusal.is_cache_alias() {
+        record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+        Which::All
+    } else {
         record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
         return;
+    };
+    write_mappings(who, domain, id, refusal.frame, which);
+}
+
+/// Tells of a mapping that is cached otherwise than the frame's others, and was made all the same:
+/// the validator is in the middle of that.
+pub fn mixed(would_be_refused: &Refusal) {
+    let refusal = would_be_refused;
+    let Some(domain) = domain::find(refusal.dom) else { return };
+    if !domain.log_limit.allows() {
+        return;
     }
-    record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    // The vCPU is the caller's: what can be seen of it from here is that it runs, and where it
+    // left off.
+    let here = percpu::cpu_number();
+    let running = domain.seats.iter().find(|seat| seat.is_on(here));
+    let rip = Shown(running.map(|_| percpu::interrupted_rip()));
+    let who = running.map_or(domain.who(), |seat| Who::Vcpu(domain.id.get(), seat.id));
+    let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
+    let fields = refusal.fields();
+    record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip} policy=report why=\"{refusal}\"");
+    write_mappings(who, &domain, id, refusal.frame, Which::All);
+}
+
+/// Tells of each mapping of a frame that is in the way of what record `id` is about.
+fn write_mappings(who: Who, domain: &Domain, id: u64, frame: Mfn, which: Which) {
     let bounds = Bounds { mappings: MAPPINGS, ..Bounds::default() };
     let begin = clock::now_ns();
-    let end = memory::validator().find_mappings(
-        refusal.frame,
-        domain.id,
-        Which::Writable,
-        bounds,
-        &mut |mapping| {
-            write_mapping(vcpu, id, &mapping);
-            ControlFlow::Continue(())
-        },
-    );
+    let end = memory::validator().find_mappings(frame, domain.id, which, bounds, &mut |mapping| {
+        write_mapping(who, domain, id, &mapping);
+        ControlFlow::Continue(())
+    });
     let us = (clock::now_ns() - begin) / 1000;
     let cut = if end.cut_short { "yes" } else { "no" };
     record!(who, MAPPING, "id={id} end=yes found={} cut_short={cut} search_us={us}", end.found);
 }
 
-fn write_mapping(vcpu: &Vcpu, id: u64, mapping: &Mapping) {
+fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &Mapping) {
     let va = Shown(mapping.address.map(Vaddr::get));
     let Mapping { table, index, entry, .. } = mapping;
+    let memory = Memory(MemoryType::of(entry.flags()));
     let owner = memory::validator().owner(*table);
-    if let Some(borrower) = owner.filter(|owner| *owner != vcpu.domain.id) {
+    if let Some(borrower) = owner.filter(|owner| *owner != domain.id) {
         record!(
-            vcpu.who(),
+            who,
             MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry} region=none state=live borrower=d{borrower}"
+            "id={id} va={va} table={table} index={index} entry={entry}{memory} region=none state=live borrower=d{borrower}"
         );
         return;
     }
-    let region = mapping.address.and_then(|va| vcpu.domain.regions.lock().find(va.get()));
+    let region = mapping.address.and_then(|va| domain.regions.lock().find(va.get()));
     match region {
         Some(region) => record!(
-            vcpu.who(),
+            who,
             MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry} region={} state={}",
+            "id={id} va={va} table={table} index={index} entry={entry}{memory} region={} state={}",
             Quoted(&region.name),
             mapping.address.map_or(Life::Unknown, |va| region.life(va.get(), read_byte)).name()
         ),
         None => record!(
-            vcpu.who(),
+            who,
             MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry} region=none state=live"
+            "id={id} va={va} table={table} index={index} entry={entry}{memory} region=none state=live"
         ),
+    }
+}
+
+/// The memory type of a mapping, if it isn't the usual one.
+struct Memory(MemoryType);
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            MemoryType::WriteBack => Ok(()),
+            other => write!(f, " type={}", other.name()),
+        }
     }
 }
 

@@ -7,12 +7,14 @@
 //!
 //! To be run at quiescence: while another CPU is inside the validator, counts are in motion.
 
+use crate::cache::{Caching, type_of};
 use crate::entry::{PRESENT, Rules, WRITABLE};
 use crate::frame::{ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
 use crate::platform::Platform;
 use crate::take::target;
 use crate::validator::Validator;
+use pinfold_abi::mmu::MemoryType;
 
 /// Scratch space for one frame: 16 bytes, any contents.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Cell {
     typed: u32,
     /// Bit n: referred to as the type of number n.
     kinds: u8,
+    /// Bit n: mapped or used as the memory type of number n.
+    cached: u8,
 }
 
 const _: () = assert!(size_of::<Cell>() == 16);
@@ -70,6 +74,8 @@ pub enum WrongKind {
     UsedAs(Kind),
     /// A table or descriptor page is mapped writable (`INV-ALIAS`).
     MappedWritable,
+    /// It is mapped or used as these memory types, bit n being the one of number n (`INV-CACHE`).
+    Cached(u8),
     /// It is referred to, but has no owner (`INV-OWNER`).
     Unowned,
     /// Pinned, but not validated (`INV-PIN`).
@@ -90,6 +96,15 @@ impl core::fmt::Display for Wrong {
             WrongKind::TypeCount(counted) => write!(f, "wrong=type_count counted={counted}")?,
             WrongKind::UsedAs(kind) => write!(f, "wrong=type used_as={}", kind.name())?,
             WrongKind::MappedWritable => f.write_str("wrong=writable_table")?,
+            WrongKind::Cached(types) => {
+                f.write_str("wrong=cached as=")?;
+                for (number, kind) in MemoryType::ALL.into_iter().enumerate() {
+                    if types & 1 << number != 0 {
+                        write!(f, "{}.", kind.name())?;
+                    }
+                }
+                write!(f, " present={}", info.caching())?
+            }
             WrongKind::Unowned => f.write_str("wrong=unowned")?,
             WrongKind::PinnedIdle => f.write_str("wrong=pinned_idle")?,
             WrongKind::InTransit => f.write_str("wrong=in_transit")?,
@@ -129,9 +144,10 @@ impl Audit<'_> {
         (self.report)(Wrong { frame, kind, recorded });
     }
 
-    fn count(&mut self, mfn: Mfn, reference: Option<Kind>) {
+    fn count(&mut self, mfn: Mfn, reference: Option<Kind>, cached: MemoryType) {
         let cell = usize::try_from(mfn.get()).ok().and_then(|number| self.cells.get_mut(number));
         let Some(cell) = cell else { return };
+        cell.cached |= 1 << cached as u8;
         match reference {
             None => cell.general = cell.general.saturating_add(1),
             Some(kind) => {
@@ -166,7 +182,7 @@ impl<P: Platform> Validator<'_, P> {
                 Held::Descriptors => Some(Kind::Descriptor),
                 Held::Readable => None,
             };
-            audit.count(frame, kind);
+            audit.count(frame, kind, MemoryType::WriteBack);
         }
         for (number, frame) in self.frames.iter().enumerate() {
             let info = frame.info();
@@ -218,14 +234,16 @@ impl<P: Platform> Validator<'_, P> {
                 audit.wrong(table, WrongKind::BadEntry(index, raw), info);
             }
             match level.below() {
-                None if raw & WRITABLE == 0 => audit.count(mfn, None),
-                None => audit.count(mfn, Some(Kind::Writable)),
+                None if raw & WRITABLE == 0 => audit.count(mfn, None, type_of(raw)),
+                None => audit.count(mfn, Some(Kind::Writable), type_of(raw)),
                 Some(_) if mfn == table => {
                     if raw & WRITABLE != 0 {
                         audit.wrong(table, WrongKind::BadEntry(index, raw), info);
                     }
                 }
-                Some(below) => audit.count(mfn, Some(Kind::table(below))),
+                Some(below) => {
+                    audit.count(mfn, Some(Kind::table(below)), MemoryType::WriteBack);
+                }
             }
         }
     }
@@ -243,7 +261,8 @@ fn compare(audit: &mut Audit<'_>, number: usize, info: FrameInfo) {
     }
     audit.summary.frames += 1;
     if info.owner().is_none() {
-        if cell.general != 0 || cell.typed != 0 || info.references() != 0 {
+        let clean = info.caching().is_write_back();
+        if cell.general != 0 || cell.typed != 0 || info.references() != 0 || !clean {
             audit.wrong(mfn, WrongKind::Unowned, info);
         }
         return;
@@ -268,10 +287,33 @@ fn compare(audit: &mut Audit<'_>, number: usize, info: FrameInfo) {
     if table && engaged && cell.writable != 0 {
         audit.wrong(mfn, WrongKind::MappedWritable, info);
     }
+    compare_caching(audit, mfn, cell, info, table && engaged || info.is_shared());
     if info.is_pinned() && info.state() != State::Validated {
         audit.wrong(mfn, WrongKind::PinnedIdle, info);
     }
     if matches!(info.state(), State::Validating | State::Devalidating) {
         audit.wrong(mfn, WrongKind::InTransit, info);
+    }
+}
+
+/// Compares the memory types that were found for a frame with its record. `by_hypervisor`: the
+/// hypervisor reads or writes it through its own view.
+fn compare_caching(
+    audit: &mut Audit<'_>,
+    mfn: Mfn,
+    mut cell: Cell,
+    info: FrameInfo,
+    by_hypervisor: bool,
+) {
+    if by_hypervisor {
+        cell.cached |= 1 << MemoryType::WriteBack as u8;
+    }
+    let good = match info.caching() {
+        Caching::As(kind) => cell.cached & !(1 << kind as u8) == 0,
+        Caching::Mixed => !by_hypervisor,
+        Caching::Changing => false,
+    };
+    if !good {
+        audit.wrong(mfn, WrongKind::Cached(cell.cached), info);
     }
 }

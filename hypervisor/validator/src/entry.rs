@@ -4,6 +4,7 @@
 //! (user on, global off) is changed in the *effective* entry, which is what gets stored and what
 //! the guest reads back.
 
+use crate::cache::CACHING_FLAGS;
 use crate::frame::{Level, Mfn};
 use core::fmt;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
@@ -11,7 +12,6 @@ use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 pub(crate) const PRESENT: u64 = EntryFlags::PRESENT.bits();
 pub(crate) const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
 const USER: u64 = EntryFlags::USER.bits();
-const CACHING: u64 = EntryFlags::WRITE_THROUGH.bits() | EntryFlags::NO_CACHE.bits();
 const PAT_OR_SIZE: u64 = EntryFlags::PAT_OR_SIZE.bits();
 const GLOBAL: u64 = EntryFlags::GLOBAL.bits();
 const NO_EXECUTE: u64 = EntryFlags::NO_EXECUTE.bits();
@@ -20,8 +20,8 @@ pub(crate) const ACCESSED_DIRTY: u64 = EntryFlags::ACCESSED.bits() | EntryFlags:
 /// Bits 9..=11 and 52..=62, which the CPU ignores and guests use.
 const SOFTWARE: u64 = 0x7 << 9 | 0x7ff << 52;
 
-/// Bits that may change in a live entry with no check, because no reference depends on them and
-/// every value of them is permitted. A whitelist: any other difference takes the full path
+/// Bits that may change in a live entry with no check, because no reference and no memory type
+/// depends on them and every value of them is permitted. A whitelist: any other difference takes the full path
 /// (`INV-FAST`).
 pub(crate) const HARMLESS: u64 = ACCESSED_DIRTY | SOFTWARE | NO_EXECUTE;
 
@@ -93,6 +93,8 @@ pub(crate) enum BadBits {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     leaf: u64,
+    /// And those that a mapping which isn't write-back has.
+    unusual_leaf: u64,
     upper: u64,
 }
 
@@ -108,8 +110,10 @@ impl Rules {
             physical_bits
         };
         let reserved = ENTRY_ADDRESS & !((1 << bits) - 1);
-        let always = reserved | CACHING | PAT_OR_SIZE | if nx { 0 } else { NO_EXECUTE };
-        Rules { leaf: always, upper: always | GLOBAL }
+        let always = reserved | if nx { 0 } else { NO_EXECUTE };
+        // Above L1 the caching flags are about walking the table below: always write-back.
+        let upper = always | CACHING_FLAGS | GLOBAL;
+        Rules { leaf: always, unusual_leaf: always | CACHING_FLAGS, upper }
     }
 
     /// Bits that make a present entry of this level refusable.
@@ -119,6 +123,13 @@ impl Rules {
             Level::L1 => self.leaf,
             _ => self.upper,
         }
+    }
+
+    /// Bits that keep a present L1 entry off the fast path: those that make it refusable, and those
+    /// that choose another memory type than write-back (`INV-CACHE`). One test for both.
+    #[inline(always)]
+    pub(crate) const fn unusual_leaf(&self) -> u64 {
+        self.unusual_leaf
     }
 
     /// What gets stored for a present entry that was accepted: user on, since guest kernels run in
@@ -139,6 +150,9 @@ impl Rules {
             BadBits::SuperPage
         } else if bad & !ENTRY_ADDRESS != 0 {
             BadBits::Forbidden(EntryFlags::from_bits_truncate(bad))
+        } else if raw & CACHING_FLAGS != 0 {
+            // How memory is cached can be chosen; there is none.
+            BadBits::Forbidden(EntryFlags::from_bits_truncate(raw & CACHING_FLAGS))
         } else {
             BadBits::Reserved(bad)
         }

@@ -13,6 +13,7 @@
 //! mapping is gone: after a flush of the mapper's CPUs ([`FlushDebt`]), not before.
 
 use crate::budget::Budget;
+use crate::cache::CACHING_FLAGS;
 use crate::entry::{Entry, PRESENT, Rules, WRITABLE};
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind};
@@ -23,7 +24,7 @@ use crate::shootdown::FlushDebt;
 use crate::take::target;
 use crate::update::{Swap, Updated};
 use crate::validator::Validator;
-use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::mmu::{EntryFlags, MemoryType};
 
 /// A mapping of a granted frame that is to be.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,8 @@ impl<P: Platform> Validator<'_, P> {
     /// # Errors
     /// Refused: the table is no L1 table of the mapper's ([`Cause::NotATable`]); the frame isn't the
     /// owner's, or is one of the hypervisor's that is shared with it; it is a table or descriptor
-    /// page and the mapping writable ([`Cause::TableInUse`]). Preempted: ask again.
+    /// page and the mapping writable ([`Cause::TableInUse`]); it is mapped other than write-back,
+    /// whatever the owner's policy ([`Cause::CacheAlias`]). Preempted: ask again.
     pub fn map_granted(
         &self,
         mapping: &GrantMapping,
@@ -108,6 +110,11 @@ impl<P: Platform> Validator<'_, P> {
         let op = &mut owners;
         let mut hold = || {
             self.check_bits(op, Level::L1, raw)?;
+            if raw & CACHING_FLAGS != 0 {
+                // How a frame is cached is its owner's choice.
+                let flags = MemoryType::FLAGS.intersection(mapping.flags);
+                return Err(op.refuse(Cause::ForbiddenFlags(flags), mapping.frame, None, None));
+            }
             let frame = self.named_frame(op, mapping.frame)?;
             // Whether it is shared does not change while it has this owner, which is looked at
             // again when it is held.
@@ -115,7 +122,7 @@ impl<P: Platform> Validator<'_, P> {
                 return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
             }
             if raw & WRITABLE == 0 {
-                self.get(op, mapping.frame, frame, None)?;
+                self.take_cached(op, mapping.frame, frame, None, MemoryType::WriteBack, None)?;
             } else {
                 self.take(op, mapping.frame, frame, Kind::Writable)?;
             }

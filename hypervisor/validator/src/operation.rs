@@ -23,13 +23,15 @@ pub(crate) struct Op<'b> {
     /// [`owned_pattern`] of `dom`.
     pub(crate) owned: u64,
     pub(crate) budget: &'b mut Budget,
+    /// A use was told of ([`Platform::cache_alias`](crate::Platform::cache_alias)).
+    pub(crate) has_told: bool,
     evidence: Option<Refusal>,
 }
 
 impl<'b> Op<'b> {
     #[inline]
     pub(crate) fn new(operation: Operation, dom: DomId, budget: &'b mut Budget) -> Op<'b> {
-        Op { operation, dom, owned: owned_pattern(dom), budget, evidence: None }
+        Op { operation, dom, owned: owned_pattern(dom), budget, has_told: false, evidence: None }
     }
 
     /// Notes why the operation is refused.
@@ -42,7 +44,20 @@ impl<'b> Op<'b> {
         frame: Option<&FrameEntry>,
         wanted: Option<Kind>,
     ) -> Halt {
-        self.evidence = Some(Refusal {
+        self.evidence = Some(self.telling(cause, mfn, frame, wanted));
+        Halt::Refused
+    }
+
+    /// The evidence as it is told.
+    #[cold]
+    pub(crate) fn telling(
+        &self,
+        cause: Cause,
+        mfn: Mfn,
+        frame: Option<&FrameEntry>,
+        wanted: Option<Kind>,
+    ) -> Refusal {
+        Refusal {
             operation: self.operation,
             dom: self.dom,
             cause,
@@ -50,8 +65,7 @@ impl<'b> Op<'b> {
             wanted,
             seen: frame.map(FrameEntry::info),
             place: None,
-        });
-        Halt::Refused
+        }
     }
 
     /// Adds the entry that led to the refusal; the innermost stands.

@@ -65,13 +65,16 @@ impl<P: Platform> Validator<'_, P> {
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         refusable(Operation::Release, dom, |op| {
             let frame = self.named_frame(op, mfn)?;
-            let lent = frame
+            let was = frame
                 .take_back(dom)
                 .map_err(|seen| op.refuse(not_taken(seen, dom), mfn, Some(frame), None))?;
             // The stamp is drawn after the last reference is gone: every mapping is out of the
             // tables by now, read-only ones too.
             let now = self.clock.now();
-            if lent {
+            if !was.caching().is_write_back() {
+                // INV-COHERENT: a free frame is anybody's, the hypervisor's too.
+                self.forget_caching(op, mfn, was);
+            } else if was.is_lent() {
                 // A free frame remembers one domain only: no CPU may remember the others' (`INV-LENT`).
                 self.flush_behind(now, self.platform.all_cpus());
             }

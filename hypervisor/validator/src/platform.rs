@@ -1,6 +1,8 @@
 //! What the validator needs of the machine.
 
+use crate::cache::CachePolicy;
 use crate::frame::{CpuSet, DomId, Index, Mfn};
+use crate::refusal::Refusal;
 
 /// Entries that are looked at together: a line of the cache.
 pub const GROUP: usize = 8;
@@ -55,6 +57,20 @@ pub trait Platform {
     /// to another.
     fn all_cpus(&self) -> CpuSet;
 
+    /// Writes back and drops what any cache of the machine holds of a frame, and returns when that
+    /// is done. Caches are coherent with each other, so that what one CPU does will do, but it must
+    /// not overtake the TLB flush before it, nor be overtaken by what follows.
+    fn flush_cache(&self, frame: Mfn);
+
+    /// What is done about mappings of the domain's memory that are cached in several ways.
+    fn cache_policy(&self, dom: DomId) -> CachePolicy;
+
+    /// Tells of a use of a frame, by a domain whose policy is [`CachePolicy::Report`], that is
+    /// cached otherwise than others: what would have been refused
+    /// ([`Cause::CacheAlias`](crate::Cause::CacheAlias)), but is done. The entry isn't stored yet,
+    /// so a search finds the others. At most one in a call of the validator.
+    fn cache_alias(&self, would_be_refused: &Refusal);
+
     /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is
     /// about to become usable.
     fn install_reserved(&self, dom: DomId, root: Mfn);
@@ -96,6 +112,18 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn all_cpus(&self) -> CpuSet {
         (**self).all_cpus()
+    }
+
+    fn flush_cache(&self, frame: Mfn) {
+        (**self).flush_cache(frame);
+    }
+
+    fn cache_policy(&self, dom: DomId) -> CachePolicy {
+        (**self).cache_policy(dom)
+    }
+
+    fn cache_alias(&self, would_be_refused: &Refusal) {
+        (**self).cache_alias(would_be_refused);
     }
 
     fn install_reserved(&self, dom: DomId, root: Mfn) {

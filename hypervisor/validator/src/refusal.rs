@@ -1,11 +1,12 @@
 //! What was refused, and why: evidence first, the ABI's number derived from it.
 
+use crate::cache::Caching;
 use crate::entry::Entry;
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
 use core::fmt;
 use pinfold_abi::errno::Errno;
-use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::mmu::{EntryFlags, MemoryType};
 
 /// Why an operation ended without doing what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,14 @@ pub enum Cause {
     /// The frame would be mapped writable (or written), but is in use as a table or descriptor
     /// page: the same clash, seen from the other side.
     TableInUse,
+    /// The frame would be mapped or used in one way of caching, but is in another (`INV-CACHE`).
+    CacheAlias {
+        /// The way of the mapping that was asked for; write-back for a use of the hypervisor's,
+        /// such as reading a table.
+        wanted: MemoryType,
+        /// The way of those that are there, or were.
+        present: Caching,
+    },
     /// The slot belongs to the hypervisor.
     ReservedSlot,
     /// Address bits that the CPU doesn't have.
@@ -162,6 +171,7 @@ impl Cause {
             Cause::WrongType => "wrong_type",
             Cause::WritableAlias => "writable_alias",
             Cause::TableInUse => "table_in_use",
+            Cause::CacheAlias { .. } => "cache_alias",
             Cause::ReservedSlot => "reserved_slot",
             Cause::ReservedBits(_) => "reserved_bits",
             Cause::ForbiddenFlags(_) => "forbidden_flags",
@@ -233,6 +243,7 @@ impl Refusal {
             | Cause::WrongType
             | Cause::WritableAlias
             | Cause::TableInUse
+            | Cause::CacheAlias { .. }
             | Cause::ReservedSlot
             | Cause::ReservedBits(_)
             | Cause::ForbiddenFlags(_)
@@ -253,6 +264,11 @@ impl Refusal {
     /// ([`Validator::find_mappings`](crate::Validator::find_mappings) of [`Refusal::frame`]).
     pub const fn is_alias(&self) -> bool {
         matches!(self.cause, Cause::WritableAlias)
+    }
+
+    /// Whether mappings that are cached otherwise are in the way: worth a search for all of them.
+    pub const fn is_cache_alias(&self) -> bool {
+        matches!(self.cause, Cause::CacheAlias { .. })
     }
 
     /// For the log: `op=.. frame=.. cause=..`, one space between fields, none in them.
@@ -279,6 +295,7 @@ impl fmt::Display for Refusal {
                 self.wanted.unwrap_or(Kind::None)
             )?,
             Cause::WrongType | Cause::TableInUse | Cause::WritableAlias => self.clash(f)?,
+            Cause::CacheAlias { wanted, present } => self.cache_clash(f, wanted, present)?,
             Cause::ReservedSlot => f.write_str("the slot belongs to the hypervisor")?,
             Cause::ReservedBits(bits) => {
                 write!(f, "address bits {bits:#x} are beyond what this processor has")?
@@ -331,6 +348,26 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
+    fn cache_clash(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        wanted: MemoryType,
+        present: Caching,
+    ) -> fmt::Result {
+        let (frame, wanted) = (self.frame, wanted.name());
+        let held = self.seen.and_then(|seen| seen.held_as());
+        write!(f, "frame {frame} can't be ")?;
+        match self.wanted {
+            Some(kind) if kind != Kind::Writable => write!(f, "{kind}, used as {wanted}, ")?,
+            _ if self.place.is_some() => write!(f, "mapped as {wanted} ")?,
+            _ => write!(f, "used by the hypervisor, as {wanted}, ")?,
+        }
+        match held.filter(|held| *held != Kind::Writable) {
+            Some(kind) => write!(f, "while it is {kind}, used as {present}"),
+            None => write!(f, "while it is mapped as {present}"),
+        }
+    }
+
     fn clash(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frame = self.frame;
         let wanted = self.wanted.unwrap_or(Kind::None);
@@ -373,7 +410,9 @@ impl fmt::Display for Fields<'_> {
             Cause::BadSlot(slot) => write!(f, " slot={slot}")?,
             _ => {}
         }
-        if let Some(wanted) = refusal.wanted {
+        if let Cause::CacheAlias { wanted, present } = refusal.cause {
+            write!(f, " wanted={} present={present}", wanted.name())?;
+        } else if let Some(wanted) = refusal.wanted {
             write!(f, " wanted={}", wanted.name())?;
         }
         if let Some(seen) = refusal.seen {

@@ -96,7 +96,7 @@ impl<P: Platform> Validator<'_, P> {
         if raw & PRESENT == 0 {
             return if raw == 0 { Ok(()) } else { self.check_absent(op, raw) };
         }
-        self.hold_leaf(op, raw)?;
+        self.hold_leaf(op, table, index, raw)?;
         let effective = Rules::effective(Level::L1, raw);
         if effective != raw {
             self.platform.write_entry(table, index, effective);
@@ -134,7 +134,7 @@ impl<P: Platform> Validator<'_, P> {
                 op.budget.charge(1);
                 continue;
             }
-            if let Err(halt) = self.hold(op, level, table, raw) {
+            if let Err(halt) = self.hold(op, level, table, index, raw) {
                 return (slot, Some(halt));
             }
             // Charged when done: the smallest budget still reaches the entries below.
@@ -210,7 +210,7 @@ impl<P: Platform> Validator<'_, P> {
         }
         let index = Index::new_truncate(u64::from(suspect));
         let raw = self.read(mfn, index);
-        match self.hold(op, level, mfn, raw) {
+        match self.hold(op, level, mfn, index, raw) {
             Ok(()) => {
                 self.release_entry(op, level, mfn, raw);
                 Ok(())

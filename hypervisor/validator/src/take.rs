@@ -3,14 +3,17 @@
 //! Each has a fast door, inlined and lean, for the case that is nearly all cases, and a slow one
 //! behind it that knows all of them.
 
-use crate::entry::{BadBits, PRESENT, WRITABLE};
+use crate::cache::{Caching, type_of};
+use crate::entry::{BadBits, Entry, PRESENT, WRITABLE};
 use crate::frame::{Index, Level, Mfn};
-use crate::frame_table::{Entered, FrameEntry, Kind, Left, NotEntered, RefFailure, State};
+use crate::frame_table::{
+    Entered, FrameEntry, Kind, Left, NotEntered, Progress, RefFailure, State,
+};
 use crate::operation::{Halt, Op};
 use crate::platform::Platform;
-use crate::refusal::Cause;
+use crate::refusal::{Cause, Place};
 use crate::validator::Validator;
-use pinfold_abi::mmu::ENTRY_ADDRESS;
+use pinfold_abi::mmu::{ENTRY_ADDRESS, MemoryType};
 
 /// The frame that the address bits of an entry name.
 #[inline(always)]
@@ -42,7 +45,7 @@ impl<P: Platform> Validator<'_, P> {
         match frame.leave(kind, None) {
             Left::Held => {}
             Left::Idle => frame.put(),
-            Left::Table => frame.suspend(kind, crate::frame_table::Progress::WHOLE),
+            Left::Table => frame.suspend(kind, Progress::WHOLE),
         }
     }
 
@@ -66,7 +69,41 @@ impl<P: Platform> Validator<'_, P> {
         frame: &FrameEntry,
         kind: Kind,
     ) -> Result<(), Halt> {
-        self.get(op, mfn, frame, Some(kind))?;
+        // Whatever the hypervisor does with a frame, it does through its own view.
+        self.take_cached(op, mfn, frame, Some(kind), MemoryType::WriteBack, None)
+    }
+
+    /// Takes a reference of a frame for a use that is cached in one way: a general one, or one of a
+    /// type. `place`: the entry that wants it, if one does.
+    pub(crate) fn take_cached(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Option<Kind>,
+        wanted: MemoryType,
+        place: Option<Place>,
+    ) -> Result<(), Halt> {
+        let mixes = self.claim(op, mfn, frame, wanted, kind)?;
+        if let Some(kind) = kind {
+            self.take_claimed(op, mfn, frame, kind)?;
+        }
+        if let Some(present) = mixes {
+            let cause = Cause::CacheAlias { wanted, present };
+            self.tell_of_mixing(op, mfn, frame, cause, kind, place);
+        }
+        Ok(())
+    }
+
+    /// Takes a type reference of a frame, with a general one in hand that becomes the type's, or is
+    /// dropped.
+    fn take_claimed(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+    ) -> Result<(), Halt> {
         if frame.ref_word().is_shared() && kind != Kind::Writable {
             frame.put();
             return Err(op.refuse(Cause::SharedFrame, mfn, Some(frame), Some(kind)));
@@ -91,17 +128,25 @@ impl<P: Platform> Validator<'_, P> {
                     if changes {
                         self.flush_before_change(op, frame, before.stamp());
                     }
-                    return match kind {
-                        Kind::Writable => {
-                            frame.publish(kind, if changes { None } else { before.stamp() });
-                            Ok(())
-                        }
-                        Kind::Descriptor => self.promote_descriptors(op, mfn, frame),
-                        _ => {
-                            self.census.note(mfn);
-                            self.promote(op, mfn, frame, kind, crate::frame_table::Progress::START)
-                        }
-                    };
+                    let stamp = if changes { None } else { before.stamp() };
+                    if kind == Kind::Writable {
+                        frame.publish(kind, stamp);
+                        return Ok(());
+                    }
+                    // INV-COHERENT: mixed since we took our reference, or about to be.
+                    let caching = frame.caching_of_typed();
+                    if !caching.is_write_back() {
+                        frame.settle(kind, stamp);
+                        frame.put();
+                        return Err(self.not_coherent(op, mfn, frame, kind, caching));
+                    }
+                    if kind == Kind::Descriptor {
+                        return self.promote_descriptors(op, mfn, frame, stamp);
+                    }
+                    self.census.note(mfn);
+                    // What it was, walks may remember: they do still if it fails to be that again.
+                    let progress = Progress { live: stamp.is_some(), ..Progress::START };
+                    return self.promote(op, mfn, frame, kind, progress);
                 }
                 Entered::Resumed(progress) => {
                     // The type kept a general reference while it was partial.
@@ -132,7 +177,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Takes a general reference of a frame.
+    /// Takes a general reference of a frame that isn't looked into.
     pub(crate) fn get(
         &self,
         op: &mut Op<'_>,
@@ -143,10 +188,28 @@ impl<P: Platform> Validator<'_, P> {
         frame.get(op.dom).map_err(|why| {
             let cause = match why {
                 RefFailure::Overflow => Cause::CountOverflow,
-                RefFailure::NotOwned => Cause::NotOwned,
+                RefFailure::NotOwned | RefFailure::Differs(_) | RefFailure::Contended => {
+                    Cause::NotOwned
+                }
             };
             op.refuse(cause, mfn, Some(frame), wanted)
         })
+    }
+
+    #[cold]
+    fn not_coherent(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+        present: Caching,
+    ) -> Halt {
+        if present == Caching::Changing {
+            return Halt::Preempted;
+        }
+        let cause = Cause::CacheAlias { wanted: MemoryType::WriteBack, present };
+        op.refuse(cause, mfn, Some(frame), Some(kind))
     }
 
     #[cold]
@@ -175,7 +238,7 @@ impl<P: Platform> Validator<'_, P> {
     #[inline]
     pub(crate) fn drop_table(&self, op: &mut Op<'_>, mfn: Mfn, frame: &FrameEntry, kind: Kind) {
         if !frame.leave_table_held() && frame.leave(kind, None) == Left::Table {
-            self.demote(op, mfn, frame, kind, crate::frame_table::Progress::WHOLE);
+            self.demote(op, mfn, frame, kind, Progress::WHOLE);
         }
     }
 
@@ -194,10 +257,17 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Takes what a present L1 entry holds (`INV-ENTRY`).
+    /// Takes what a present L1 entry holds (`INV-ENTRY`). Of a frame that isn't write-back the
+    /// words differ from what the fast path compares with.
     #[inline(always)]
-    pub(crate) fn hold_leaf(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
-        if raw & self.rules.forbidden(Level::L1) == 0
+    pub(crate) fn hold_leaf(
+        &self,
+        op: &mut Op<'_>,
+        table: Mfn,
+        index: Index,
+        raw: u64,
+    ) -> Result<(), Halt> {
+        if raw & self.rules.unusual_leaf() == 0
             && let Some(frame) = self.frame(target(raw))
         {
             let held = if raw & WRITABLE == 0 {
@@ -209,7 +279,7 @@ impl<P: Platform> Validator<'_, P> {
                 return Ok(());
             }
         }
-        self.hold_leaf_slowly(op, raw)
+        self.hold_leaf_slowly(op, table, index, raw)
     }
 
     /// Takes the first writable reference of a frame, in the plain case.
@@ -227,15 +297,19 @@ impl<P: Platform> Validator<'_, P> {
 
     #[cold]
     #[inline(never)]
-    fn hold_leaf_slowly(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+    fn hold_leaf_slowly(
+        &self,
+        op: &mut Op<'_>,
+        table: Mfn,
+        index: Index,
+        raw: u64,
+    ) -> Result<(), Halt> {
         self.check_bits(op, Level::L1, raw)?;
         let mfn = target(raw);
         let frame = self.named_frame(op, mfn)?;
-        if raw & WRITABLE == 0 {
-            self.get(op, mfn, frame, None)
-        } else {
-            self.take_slowly(op, mfn, frame, Kind::Writable)
-        }
+        let kind = (raw & WRITABLE != 0).then_some(Kind::Writable);
+        let place = Place { level: Some(Level::L1), table, index, entry: Entry::new(raw) };
+        self.take_cached(op, mfn, frame, kind, type_of(raw), Some(place))
     }
 
     /// Drops what a present L1 entry held; the entry is out of reach of every page walk.
@@ -305,12 +379,13 @@ impl<P: Platform> Validator<'_, P> {
         op: &mut Op<'_>,
         level: Level,
         table: Mfn,
+        index: Index,
         raw: u64,
     ) -> Result<(), Halt> {
         if raw & PRESENT == 0 {
             self.check_absent(op, raw)
         } else if level == Level::L1 {
-            self.hold_leaf(op, raw)
+            self.hold_leaf(op, table, index, raw)
         } else {
             self.hold_upper(op, level, table, raw)
         }

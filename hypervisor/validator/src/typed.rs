@@ -8,13 +8,15 @@ use crate::ownership::refusable;
 use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal, Stop};
 use crate::validator::Validator;
+use pinfold_abi::mmu::MemoryType;
 
 impl<P: Platform> Validator<'_, P> {
     /// Makes a frame of the domain's a table for good: it is validated, with all below it, and stays
     /// one until it is unpinned.
     ///
     /// # Errors
-    /// Refused: not the domain's ([`Cause::NotOwned`]), mapped writable ([`Cause::WritableAlias`]),
+    /// Refused: not the domain's ([`Cause::NotOwned`]), mapped writable ([`Cause::WritableAlias`])
+    /// or other than write-back ([`Cause::CacheAlias`]),
     /// in use as something else, pinned already, or an entry that may not be. Preempted: ask again.
     pub fn pin(&self, dom: DomId, level: Level, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
         let mut op = Op::new(Operation::Pin(level), dom, budget);
@@ -92,7 +94,8 @@ impl<P: Platform> Validator<'_, P> {
     /// guest's behalf. It is dropped by [`Validator::drop_writable`].
     ///
     /// # Errors
-    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::TableInUse`]; [`Cause::Busy`] if
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::TableInUse`], [`Cause::CacheAlias`]:
+    /// the hypervisor writes through a write-back view; [`Cause::Busy`] if
     /// another CPU is changing the frame, or it is a big table half taken apart.
     pub fn take_writable(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
         refusable(Operation::TakeWritable, dom, |op| {
@@ -112,11 +115,12 @@ impl<P: Platform> Validator<'_, P> {
     /// behalf: it stays the domain's. It is dropped by [`Validator::drop_readable`].
     ///
     /// # Errors
-    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`].
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`],
+    /// [`Cause::CacheAlias`]; [`Cause::Busy`] if another CPU is changing the frame.
     pub fn take_readable(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
         refusable(Operation::TakeReadable, dom, |op| {
             let frame = self.named_frame(op, mfn)?;
-            self.get(op, mfn, frame, None)
+            self.take_cached(op, mfn, frame, None, MemoryType::WriteBack, None)
         })
     }
 

@@ -140,7 +140,7 @@ impl<P: Platform> Validator<'_, P> {
         effective: u64,
     ) -> Result<u64, Halt> {
         let Change { table, index, value, keep } = *change;
-        if let Err(halt) = self.hold(op, level, table, value) {
+        if let Err(halt) = self.hold(op, level, table, index, value) {
             op.at(Some(level), table, index, value);
             return Err(halt);
         }
@@ -237,7 +237,7 @@ impl<P: Platform> Validator<'_, P> {
         let harmless = live
             && new & self.rules.forbidden(Level::L1) == 0
             && (current ^ effective) & !HARMLESS == 0;
-        if !harmless && let Err(halt) = self.hold(op, Level::L1, table, new) {
+        if !harmless && let Err(halt) = self.hold(op, Level::L1, table, index, new) {
             op.at(Some(Level::L1), table, index, new);
             return Err(halt);
         }

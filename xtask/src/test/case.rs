@@ -11,6 +11,7 @@ use crate::linux;
 use crate::machine::{Ended, Input, Machine, Watch};
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
+use pinfold_image::Caching;
 use pinfold_image::size::Size;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -81,6 +82,8 @@ pub(super) struct Spec {
     pub(super) discreet: bool,
     /// Whether Pinfold logs what its frames are when it ends.
     pub(super) dump_frames: bool,
+    /// What mixing memory types leads to.
+    pub(super) cache: Caching,
     /// How it must end.
     pub(super) end: End,
 }
@@ -111,6 +114,7 @@ impl Spec {
             lifetime_ms: None,
             discreet: false,
             dump_frames: false,
+            cache: Caching::Strict,
             end: End::Pass,
         }
     }
@@ -195,6 +199,7 @@ impl Spec {
         guest.lifetime_ms = self.lifetime_ms;
         guest.diagnose = !self.discreet;
         guest.dump_frames = self.dump_frames;
+        guest.cache = self.cache;
         Ok(guest)
     }
 }

@@ -90,7 +90,7 @@ impl Facts {
             kind::NOSTART => self.refused.push(named(&record)),
             kind::SHUTDOWN => self.shut_down.push(named(&record)),
             kind::CRASH => self.crashed.push(named(&record)),
-            kind::ALIAS => self.aliases += 1,
+            kind::ALIAS | kind::CACHE => self.aliases += 1,
             kind::REFUSED => {
                 self.refusal.get_or_insert_with(|| record.body.to_owned());
             }

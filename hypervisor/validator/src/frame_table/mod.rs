@@ -54,6 +54,17 @@
 //!   domain granted ([`Validator::map_granted`](crate::Validator::map_granted)), which holds the
 //!   same references and is marked as lent before the entry is there. Of a lent frame no CPU is
 //!   presumed to know nothing: where the owner's CPUs would be flushed, all are.
+//! * `INV-CACHE` A frame has one memory type: that of all its mappings, and write-back if the
+//!   hypervisor itself holds it, since it sees every frame through a write-back view. The type
+//!   changes only while the allocation alone refers to the frame; then the TLBs are flushed, then
+//!   the caches of it, and then it is mapped in the new way. In this order: a CPU that still
+//!   remembers an old translation could write past the caches, or into them, after they were
+//!   flushed. Only a domain whose policy is [`CachePolicy::Report`](crate::CachePolicy::Report)
+//!   can have a frame *mixed*, and until the allocation alone is left of that too, it is no table,
+//!   no descriptor page, and not shared.
+//! * `INV-COHERENT` No frame is read as a table or descriptor page, and none is free, that was
+//!   mapped other than write-back since the caches were last flushed of it (XSA-402): it follows
+//!   from `INV-CACHE`, as the type is what says whether they were.
 //! * `INV-PARTIAL` A partial table has count 0, and every table below its prefix is validated.
 //! * `INV-RESERVED` The hypervisor's slots of a root are installed exactly while it is validated;
 //!   nothing that a guest wrote there is ever used.
@@ -71,17 +82,20 @@
 //! is seen by the one that takes it next. References taken on a frame that is already held order
 //! nothing, but are acquire as well, since they pair with the `publish` that made it usable.
 
+mod caching;
 mod kind;
 mod refs;
 mod types;
 mod word;
 
+pub(crate) use caching::Claimed;
 pub use kind::{Kind, State};
 pub(crate) use refs::RefFailure;
 pub use refs::owned_pattern;
 pub(crate) use types::{Entered, Left, NotEntered};
 pub(crate) use word::{Progress, RefWord, STAMP_BITS, TypeWord};
 
+use crate::cache::Caching;
 use crate::frame::DomId;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -163,6 +177,12 @@ impl FrameInfo {
     /// Whether another domain's tables map it, or did since it got its owner.
     pub fn is_lent(&self) -> bool {
         self.refs.is_lent()
+    }
+
+    /// How its mappings are cached, or were last: a frame is cached otherwise only when it is
+    /// mapped again.
+    pub fn caching(&self) -> Caching {
+        self.refs.caching()
     }
 
     /// General references: the allocation, read-only entries, and one for a type that isn't idle.

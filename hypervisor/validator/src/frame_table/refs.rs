@@ -2,9 +2,11 @@
 
 use super::kind::{Kind, State};
 use super::word::{
-    ALLOCATED, LENT, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS, RefWord, SHARED,
+    ALLOCATED, CACHING, LENT, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS,
+    RefWord, SHARED,
 };
 use super::{FrameEntry, TypeWord};
+use crate::cache::Caching;
 use crate::frame::DomId;
 use crate::sync::Ordering;
 
@@ -15,6 +17,10 @@ pub(crate) enum RefFailure {
     NotOwned,
     /// One more does not fit in the count.
     Overflow,
+    /// It has mappings, and they are cached otherwise.
+    Differs(Caching),
+    /// Another CPU is changing how it is cached.
+    Contended,
 }
 
 /// What a reference word of a frame that `dom` owns has above its count: work it out once, then
@@ -25,19 +31,20 @@ pub const fn owned_pattern(dom: DomId) -> u64 {
 }
 
 #[inline]
-const fn same_above_count(word: u64, pattern: u64) -> bool {
+pub(super) const fn same_above_count(word: u64, pattern: u64) -> bool {
     (word ^ pattern) >> REF_COUNT_BITS == 0
 }
 
 impl FrameEntry {
-    /// Whether the frame is the domain's own, and no shared one.
+    /// Whether the frame is the domain's own, no shared one, and write-back (`INV-CACHE`).
     #[inline]
     pub(crate) fn is_owned(&self, pattern: u64) -> bool {
         same_above_count(self.refs.load(Ordering::Acquire), pattern)
     }
 
-    /// Takes a general reference of a frame that the domain owns. `false` if it isn't, if one more
-    /// does not fit, or if another CPU was faster: [`FrameEntry::get`] then says which.
+    /// Takes a general reference of a frame that the domain owns and that is write-back. `false` if
+    /// it isn't, if one more does not fit, or if another CPU was faster: [`FrameEntry::get_as`] then
+    /// says which.
     ///
     /// Acquire pairs with the release in [`FrameEntry::give_to`]: the frame is seen as it was given.
     #[inline]
@@ -49,12 +56,13 @@ impl FrameEntry {
             && self.refs.compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes a general reference of a frame that the domain owns or that is shared with it.
+    /// Takes a general reference of a frame that the domain owns or that is shared with it, to keep
+    /// it the domain's and not to look into it: however it is cached.
     pub(crate) fn get(&self, dom: DomId) -> Result<(), RefFailure> {
         let pattern = owned_pattern(dom);
         let mut word = self.refs.load(Ordering::Relaxed);
         loop {
-            if !same_above_count(word & !SHARED, pattern) {
+            if !same_above_count(word & !(SHARED | CACHING), pattern) {
                 return Err(RefFailure::NotOwned);
             }
             // A guest drives this count: overflow is a refusal, not a bug.
@@ -133,19 +141,21 @@ impl FrameEntry {
 
     /// Takes the frame back from its owner, if nothing but the allocation refers to it (`INV-OWNER`:
     /// an idle type follows from that, `INV-COUNT`). On success the caller alone may touch the
-    /// frame until [`FrameEntry::become_free`]. `true`: it was lent, and any CPU may remember it.
-    /// Never a shared frame, which the hypervisor itself uses.
-    pub(crate) fn take_back(&self, dom: DomId) -> Result<bool, RefWord> {
+    /// frame until [`FrameEntry::become_free`]. The word as it was: if it was lent, any CPU may
+    /// remember it, and if it wasn't write-back, the caches are to be flushed of it. Never a shared
+    /// frame, which the hypervisor itself uses.
+    pub(crate) fn take_back(&self, dom: DomId) -> Result<RefWord, RefWord> {
         let owned = owned_pattern(dom) | ONE_REF;
         let take = |word| {
             self.refs.compare_exchange(word, RAM | MOVING, Ordering::AcqRel, Ordering::Acquire)
         };
         let seen = match take(owned) {
-            Ok(_) => return Ok(false),
+            Ok(word) => return Ok(RefWord(word)),
             Err(seen) => seen,
         };
-        if seen == owned | LENT {
-            return take(seen).map(|_| true).map_err(RefWord);
+        let alone = seen & !(LENT | CACHING) == owned;
+        if alone && RefWord(seen).caching() != Caching::Changing {
+            return take(seen).map(RefWord).map_err(RefWord);
         }
         Err(RefWord(seen))
     }

@@ -10,7 +10,8 @@
 //! | 41     | allocated: has an owner, and one of the references is the allocation        |
 //! | 42     | shared: the hypervisor's; its owner may map it, but not use it as a table   |
 //! | 43     | moving: one CPU is giving it out or taking it back; nobody else may touch it |
-//! | 44..48 | zero                                                                        |
+//! | 44..47 | caching: the type of its mappings, 0 for write-back, or 6, 7: [`Caching`]   |
+//! | 47     | zero                                                                        |
 //! | 48..64 | owner                                                                       |
 //!
 //! Type word:
@@ -22,13 +23,14 @@
 //! | 27..30 | [`State`]                                                                   |
 //! | 30     | pinned                                                                      |
 //! | 31     | stamped: bits 34..64 are a stamp of the flush clock                         |
-//! | 32..34 | zero: kept for the memory type of its mappings, all write-back so far       |
+//! | 32..34 | zero                                                                        |
 //! | 34..64 | the stamp; while the type is a table's and not validated, instead:          |
 //! | 34..44 | resume: entries `[0, resume)` hold references                               |
 //! | 44..54 | suspect: the entry that made validation fail, 512 if none did               |
 //! | 54     | live: the table was validated since its flush, so CPUs may have walked it   |
 
 use super::kind::{Kind, State};
+use crate::cache::Caching;
 use crate::frame::{DomId, ENTRIES};
 
 /// Lies below the count, so that what a fast path compares, all above it, is the same for a lent
@@ -43,6 +45,9 @@ pub(super) const RAM: u64 = 1 << 40;
 pub(super) const ALLOCATED: u64 = 1 << 41;
 pub(super) const SHARED: u64 = 1 << 42;
 pub(super) const MOVING: u64 = 1 << 43;
+/// Above the count, so that what a fast path compares lets write-back frames through only.
+pub(super) const CACHING_SHIFT: u32 = 44;
+pub(super) const CACHING: u64 = 7 << CACHING_SHIFT;
 pub(super) const OWNER_SHIFT: u32 = 48;
 
 pub(super) const COUNT: u64 = (1 << 24) - 1;
@@ -63,10 +68,10 @@ const NO_SUSPECT: u16 = ENTRIES as u16;
 
 const _: () = {
     // No two fields share a bit.
-    let refs = [REF_COUNT | LENT, RAM, ALLOCATED, SHARED, MOVING, !0 << OWNER_SHIFT];
-    let types = [COUNT, 7 << KIND_SHIFT, STATE, PINNED, STAMPED, PAYLOAD];
+    let refs = [REF_COUNT | LENT, RAM, ALLOCATED, SHARED, MOVING, CACHING, !0 << OWNER_SHIFT];
+    let types = [COUNT, 7 << KIND_SHIFT, STATE, PINNED, STAMPED, PAYLOAD, 0];
     let mut i = 0;
-    while i < 6 {
+    while i < refs.len() {
         let mut j = 0;
         while j < i {
             assert!(refs[i] & refs[j] == 0 && types[i] & types[j] == 0);
@@ -93,6 +98,11 @@ impl RefWord {
     #[inline]
     pub(crate) fn is_lent(self) -> bool {
         self.0 & LENT != 0
+    }
+
+    /// How its mappings are cached.
+    pub(crate) const fn caching(self) -> Caching {
+        Caching::from_bits(self.0 >> CACHING_SHIFT)
     }
 
     pub(crate) fn is_ram(self) -> bool {

@@ -134,6 +134,22 @@ fn a_refused_pin_flushes_once() {
 }
 
 #[test]
+fn a_table_that_fails_to_be_one_again_is_flushed_before_it_is_written() {
+    // Walks remember it from before, and nothing was flushed since.
+    let world = running();
+    update(world, L2, 0, 0).unwrap();
+    // What it maps writable becomes a table meanwhile.
+    pin(world, Level::L1, PAGE).unwrap();
+    world.platform().touch_cached(0, 3, Vaddr::new(0x1000));
+    let before = flushes(world);
+    assert_eq!(cause(pin(world, Level::L1, L1)), Cause::TableInUse);
+    update(world, L2, 3, 0).unwrap();
+    world.take_writable(A, L1).unwrap();
+    assert_sound(world, &[ROOT[0], held(L1, Held::Writable)]);
+    assert_eq!(flushes(world), before + 1);
+}
+
+#[test]
 fn stamps_survive_the_clocks_wraparound() {
     const BITS: u32 = crate::frame_table::STAMP_BITS;
     let all = CpuSet::of(0).with(1);

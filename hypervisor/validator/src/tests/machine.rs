@@ -1,12 +1,15 @@
-//! A machine in memory: tables are words, and CPUs have TLBs that forget only when flushed.
+//! A machine in memory: tables are words, CPUs have TLBs that forget only when flushed, and of each
+//! frame it is known whether the caches may differ from memory.
 
+use crate::cache::type_of;
 use crate::entry::{PRESENT, WRITABLE};
 use crate::frame::ENTRIES;
 use crate::take::target;
 use crate::*;
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::mmu::MemoryType;
 use std::boxed::Box;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::vec::Vec;
 
@@ -30,6 +33,7 @@ pub(super) struct CachedWalk {
 pub(super) struct CachedLeaf {
     pub(super) frame: Mfn,
     pub(super) writable: bool,
+    pub(super) memory: MemoryType,
 }
 
 /// A CPU: what it runs, and what its TLB remembers.
@@ -48,6 +52,12 @@ pub(super) struct Machine {
     /// Of each domain: where it ran since.
     dirty: Mutex<std::collections::BTreeMap<u16, u64>>,
     pub(super) flushes: AtomicUsize,
+    /// Of each frame: it was used past the caches since they were flushed of it.
+    incoherent: Vec<AtomicBool>,
+    pub(super) cache_flushes: AtomicUsize,
+    cache_policy: CachePolicy,
+    /// What was told of, as would have been refused.
+    pub(super) told: Mutex<Vec<Refusal>>,
     validator: OnceLock<&'static World>,
 }
 
@@ -136,7 +146,9 @@ impl Machine {
             match at.level.below() {
                 Some(level) => at = CachedWalk { table: target(raw), level, writable },
                 None => {
-                    let leaf = CachedLeaf { frame: target(raw), writable };
+                    let memory = type_of(raw);
+                    let leaf = CachedLeaf { frame: target(raw), writable, memory };
+                    self.use_leaf(leaf);
                     if !state.leaves.contains(&leaf) {
                         state.leaves.push(leaf);
                     }
@@ -147,8 +159,32 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// Memory is read or written through a translation.
+    fn use_leaf(&self, leaf: CachedLeaf) {
+        if leaf.memory != MemoryType::WriteBack {
+            self.incoherent[leaf.frame.get() as usize].store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A CPU uses a translation that it remembers, whatever the tables say now.
+    pub(super) fn use_stale(&self, cpu: usize, which: usize) {
+        let state = self.cpus[cpu].lock().unwrap();
+        if let Some(&leaf) = state.leaves.get(which % state.leaves.len().max(1)) {
+            self.use_leaf(leaf);
+        }
+    }
+
+    /// Whether the caches may differ from memory.
+    pub(super) fn is_incoherent(&self, frame: Mfn) -> bool {
+        self.incoherent[frame.get() as usize].load(Ordering::SeqCst)
+    }
+}
+
 impl Platform for Machine {
     fn read_entry(&self, table: Mfn, index: Index) -> u64 {
+        // INV-COHERENT
+        assert!(!self.is_incoherent(table), "{table} is read, and the caches may be stale");
         self.get(table, index.get())
     }
 
@@ -183,6 +219,24 @@ impl Platform for Machine {
         CpuSet::from_bits((1 << self.cpus.len()) - 1)
     }
 
+    fn flush_cache(&self, frame: Mfn) {
+        self.cache_flushes.fetch_add(1, Ordering::SeqCst);
+        self.incoherent[frame.get() as usize].store(false, Ordering::SeqCst);
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            let leaves = &cpu.lock().unwrap().leaves;
+            let stale = leaves.iter().find(|leaf| leaf.frame == frame);
+            assert!(stale.is_none(), "caches flushed while CPU {number} remembers {stale:?}");
+        }
+    }
+
+    fn cache_policy(&self, _: DomId) -> CachePolicy {
+        self.cache_policy
+    }
+
+    fn cache_alias(&self, would_be_refused: &Refusal) {
+        self.told.lock().unwrap().push(*would_be_refused);
+    }
+
     fn install_reserved(&self, _: DomId, root: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             self.set(root, slot, RESERVED_ENTRY);
@@ -205,6 +259,7 @@ pub(super) struct Setup {
     pub(super) nx: bool,
     pub(super) l1tf: bool,
     pub(super) refuse_linear_roots: bool,
+    pub(super) cache: CachePolicy,
 }
 
 impl Default for Setup {
@@ -216,6 +271,7 @@ impl Default for Setup {
             nx: true,
             l1tf: false,
             refuse_linear_roots: false,
+            cache: CachePolicy::Strict,
         }
     }
 }
@@ -226,6 +282,8 @@ pub(super) fn world(setup: Setup) -> &'static World {
     let machine: &'static Machine = Box::leak(Box::new(Machine {
         words: (0..setup.frames * ENTRIES).map(|_| AtomicU64::new(0)).collect(),
         cpus: (0..setup.cpus).map(|_| Mutex::default()).collect(),
+        incoherent: (0..setup.frames).map(|_| AtomicBool::new(false)).collect(),
+        cache_policy: setup.cache,
         ..Machine::default()
     }));
     let frames: Vec<FrameEntry> = (0..setup.frames).map(|_| FrameEntry::new()).collect();
@@ -250,6 +308,24 @@ pub(super) fn audit(world: &World, externals: &[External], scratch: &mut Vec<Cel
     world
         .audit(scratch, externals.iter().copied(), &mut |wrong| panic!("audit: {wrong}"))
         .expect("scratch for every frame")
+}
+
+/// `INV-CACHE`, `INV-COHERENT`: no CPU remembers a frame otherwise than it is cached, unless it is
+/// mixed; and one that was used past the caches isn't taken for write-back.
+pub(super) fn check_caches(world: &World) {
+    for (number, cpu) in world.platform().cpus.iter().enumerate() {
+        for leaf in &cpu.lock().unwrap().leaves {
+            let info = world.info(leaf.frame).unwrap();
+            let same = info.caching() == Caching::As(leaf.memory);
+            let good = same || info.caching() == Caching::Mixed;
+            assert!(good, "CPU {number} remembers {leaf:?}: {info:?}");
+        }
+    }
+    for number in 0..world.frame_count() {
+        let (frame, info) = (Mfn::new(number), world.info(Mfn::new(number)).unwrap());
+        let stale = world.platform().is_incoherent(frame);
+        assert!(!stale || !info.caching().is_write_back(), "frame {frame}: {info:?}");
+    }
 }
 
 /// `INV-TLB`, `INV-OWNER`: no CPU remembers a table or descriptor page as writable, a page walk

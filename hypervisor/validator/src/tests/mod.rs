@@ -1,6 +1,7 @@
 //! Tests, by subject. [`machine`] is the machine that they run on.
 
 mod alias;
+mod caching;
 mod descriptors;
 mod entries;
 mod flushes;
@@ -19,7 +20,7 @@ mod teardown;
 mod updates;
 
 use crate::*;
-use machine::{Setup, World, audit, check_tlbs, world};
+use machine::{Setup, World, audit, check_caches, check_tlbs, world};
 use std::vec::Vec;
 
 /// Two domains.
@@ -124,6 +125,7 @@ fn cause<T: core::fmt::Debug>(result: Result<T, Stop>) -> Cause {
 fn assert_sound(world: &World, externals: &[External]) {
     audit(world, externals, &mut Vec::new());
     check_tlbs(world);
+    check_caches(world);
 }
 
 fn held(frame: Mfn, held: Held) -> External {

@@ -2,8 +2,10 @@
 //! states and budgets.
 
 use super::*;
+use crate::cache::type_of;
 use crate::entry::{PRESENT, Rules, WRITABLE};
 use crate::take::target;
+use pinfold_abi::mmu::MemoryType;
 use std::collections::BTreeMap;
 
 /// The types that frames would have.
@@ -13,6 +15,8 @@ struct Trial<'w> {
     setup: Setup,
     dom: DomId,
     types: BTreeMap<u64, Kind>,
+    /// What frames are mapped as, or used as by the hypervisor.
+    cached: BTreeMap<u64, MemoryType>,
 }
 
 /// Whether an unhurried pin of the frame would be accepted.
@@ -21,7 +25,8 @@ pub(super) fn would_pin(world: &World, setup: Setup, dom: DomId, level: Level, f
         return false;
     }
     let rules = Rules::new(setup.physical_bits, setup.nx);
-    Trial { world, rules, setup, dom, types: BTreeMap::new() }.take(frame, Kind::table(level))
+    Trial { world, rules, setup, dom, types: BTreeMap::new(), cached: BTreeMap::new() }
+        .take(frame, Kind::table(level))
 }
 
 impl Trial<'_> {
@@ -29,6 +34,9 @@ impl Trial<'_> {
     fn take(&mut self, frame: Mfn, kind: Kind) -> bool {
         let Some(info) = self.world.info(frame) else { return false };
         if info.owner() != Some(self.dom) || info.is_shared() && kind != Kind::Writable {
+            return false;
+        }
+        if !self.cached(frame, MemoryType::WriteBack) {
             return false;
         }
         // A half-made type that nobody holds is no type.
@@ -41,6 +49,32 @@ impl Trial<'_> {
             Some(level) => (0..512).all(|index| self.entry(frame, level, index)),
             None => true,
         }
+    }
+
+    /// Whether the frame can be used in one way of caching, after what it was used as before: any,
+    /// if it isn't used.
+    fn cached(&mut self, frame: Mfn, wanted: MemoryType) -> bool {
+        let Some(info) = self.world.info(frame) else { return false };
+        // A half-made type still holds it.
+        let unused = info.references() == 1;
+        let before = match info.caching() {
+            Caching::As(kind) if !unused => Some(kind),
+            Caching::Mixed | Caching::Changing if !unused => return false,
+            _ => None,
+        };
+        let before = *self.cached.entry(frame.get()).or_insert(before.unwrap_or(wanted));
+        before == wanted
+    }
+
+    /// Whether the frame can be mapped writable.
+    fn write(&mut self, frame: Mfn) -> bool {
+        let held = self
+            .world
+            .info(frame)
+            .and_then(|info| (info.state() == State::Validated).then(|| info.kind()));
+        let held = self.types.get(&frame.get()).copied().or(held);
+        self.types.entry(frame.get()).or_insert(Kind::Writable);
+        held.is_none_or(|held| held == Kind::Writable)
     }
 
     fn entry(&mut self, table: Mfn, level: Level, index: usize) -> bool {
@@ -57,7 +91,8 @@ impl Trial<'_> {
             return false;
         }
         match level.below() {
-            None => raw & WRITABLE == 0 || self.take(frame, Kind::Writable),
+            // Refused by the type first, or by the caching: refused all the same.
+            None => self.cached(frame, type_of(raw)) && (raw & WRITABLE == 0 || self.write(frame)),
             Some(_) if frame == table => {
                 raw & WRITABLE == 0 && !(self.setup.refuse_linear_roots && level == Level::L4)
             }

@@ -53,7 +53,9 @@ fn only_harmless_bits_go_the_fast_way() {
     for (bit, table, value) in [(3, L1, rw(PAGE)), (4, L1, rw(PAGE)), (7, L1, rw(PAGE))] {
         let flags = EntryFlags::from_bits_truncate(1 << bit);
         let refused = cause(update(world, table, 0, value | 1 << bit));
-        assert_eq!(refused, Cause::ForbiddenFlags(flags));
+        let wanted = pinfold_abi::mmu::MemoryType::of(flags);
+        let present = Caching::As(pinfold_abi::mmu::MemoryType::WriteBack);
+        assert_eq!(refused, Cause::CacheAlias { wanted, present });
     }
     for (table, value) in [(L2, rw(L1)), (L3, rw(L2)), (L4, rw(L3))] {
         assert_eq!(cause(update(world, table, 0, value | 1 << 7)), Cause::SuperPage);

@@ -15,7 +15,7 @@ use pinfold_guest::vmap::{Area, Policy};
 const LIVE: usize = 6;
 
 /// Every policy, and frames that the table pool takes at a time.
-const KINDS: [(Policy, usize); 8] = [
+pub(crate) const KINDS: [(Policy, usize); 8] = [
     (Policy::Eager, 0),
     (Policy::Batch(64), 0),
     (Policy::Lazy, 0),

@@ -22,6 +22,8 @@ pub(crate) enum Wrong {
     Surplus(Vaddr),
     /// A word is not the one that was written.
     Content(Content),
+    /// A page of a buffer was changed by nobody.
+    Corrupt(Pfn),
     /// Something else that is said in words.
     Told(&'static str),
 }
@@ -49,6 +51,7 @@ impl fmt::Display for Wrong {
             }
             Wrong::Surplus(va) => write!(f, "a writable mapping at {va} that nobody made"),
             Wrong::Content(content) => content.fmt(f),
+            Wrong::Corrupt(frame) => write!(f, "frame {frame} was changed by nobody"),
             Wrong::Told(what) => f.write_str(what),
         }
     }

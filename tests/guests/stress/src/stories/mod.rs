@@ -10,8 +10,10 @@
 //! vCPUs that there are: the [`Mmu`] is behind a lock, contents are read and written outside of it.
 
 mod file_system;
+mod plants;
 mod stage;
 
+pub(crate) use plants::{Plants, Tally};
 pub(crate) use stage::Stage;
 
 use crate::{Failed, hostile};
@@ -19,17 +21,6 @@ use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, Native, time};
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
-
-/// What a naive form did: all three must be the same.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    /// Mappings left behind on purpose, each of a frame that a table was made of.
-    pub(crate) planted: u64,
-    /// Tables that were refused because of one.
-    pub(crate) refused: u64,
-    /// Mappings that the hypervisor named, where it can be asked.
-    pub(crate) named: u64,
-}
 
 /// A story's two forms.
 struct Story {
@@ -80,12 +71,14 @@ fn clean(
     form: &str,
     run: impl FnOnce() -> Result<(), Failed>,
 ) -> Result<(), Failed> {
+    stage.mmu().set_table_pool(0);
     let free = stage.mmu().free_frames();
     let began = time::tsc();
     run()?;
     let ticks = time::tsc() - began;
     println!("STORY-TICKS {} form={form} vcpus={} ticks={ticks}", stage.story(), stage.count());
     let mut mmu = stage.mmu();
+    mmu.set_table_pool(0);
     if mmu.purge_vmap().and_then(|_| mmu.purge_kmap()).is_err() {
         println!("story {}: dead mappings could not be cleared", stage.story());
         return Err(Failed);

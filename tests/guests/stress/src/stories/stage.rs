@@ -13,6 +13,7 @@ use pinfold_guest::entry::{Boot, Native, smp};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
+use pinfold_guest::vmap::{Policy, Region};
 
 /// The owner of the mappings, for one vCPU at a time.
 pub(crate) type Owner<'a> = MutexGuard<'a, Mmu<Native>>;
@@ -82,6 +83,27 @@ impl<'a> Stage<'a> {
         // What doesn't fit is cut off; and where there are no marks there is nobody to read them.
         let _ = write!(text, "story={} round={round} {what}", self.story);
         let _ = pinfold::mark(&text);
+    }
+
+    /// Has dead mappings dealt with in this way from now on.
+    pub(crate) fn set_policy(&self, policy: Policy) -> Result<(), Failed> {
+        self.once(|| Ok(self.mmu().set_policy(policy)?))
+    }
+
+    /// A part of the vmap range with a name of its own, for reports.
+    pub(crate) fn region(&self, name: &'static str, pages: u64) -> Result<Region, Failed> {
+        self.mmu().open_region(name, pages).map_err(|error| {
+            println!("story {}: no addresses for {name}: {error}", self.story);
+            Failed
+        })
+    }
+
+    /// Does something on the running vCPU alone.
+    pub(crate) fn once(&self, work: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Failed> {
+        work().map_err(|wrong| {
+            println!("story {}: {wrong}", self.story);
+            Failed
+        })
     }
 
     /// Has every vCPU do so many rounds (all of them together) at once, each with its number, the

@@ -1,0 +1,179 @@
+//! Blocks: addresses that one CPU carves small areas from, without looking for room each time.
+//!
+//! Addresses of a block are given out once, from its beginning to its end, and come back all
+//! together: when the block was used up, every area in it is dead, *and* the mappings they left
+//! were cleared. That last step is what was forgotten once: a block with nothing alive in it was
+//! taken off the lists, and what looked for stale mappings looked at the lists. Here a dead area is
+//! on the list of dead areas wherever it came from, and a block only counts.
+
+use super::Region;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Pages of a block.
+pub const BLOCK_PAGES: u64 = 64;
+/// Pages of the largest area that comes from a block: four of them fit.
+pub const SMALL_PAGES: u64 = BLOCK_PAGES / 4;
+
+/// Whose a block is: a CPU's, for one part of the range.
+pub(super) type Owner = (Region, usize);
+
+/// One block.
+#[derive(Debug)]
+struct Block {
+    owner: Owner,
+    /// Pages given out, from the first on.
+    used: u64,
+    /// Pages of these that nobody uses any more.
+    dead: u64,
+}
+
+impl Block {
+    /// Whether something was in it, and nothing is.
+    fn is_idle(&self) -> bool {
+        self.used > 0 && self.used == self.dead
+    }
+
+    fn is_spent(&self) -> bool {
+        self.dead == BLOCK_PAGES
+    }
+
+    /// Gives no more out.
+    fn close(&mut self) {
+        self.dead += BLOCK_PAGES - self.used;
+        self.used = BLOCK_PAGES;
+    }
+}
+
+/// A block that came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) first: u64,
+    pub(super) cpu: usize,
+}
+
+/// The blocks of all CPUs.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    /// Those with something alive, or with room: by first page.
+    blocks: BTreeMap<u64, Block>,
+    /// The block that each CPU carves from.
+    open: BTreeMap<Owner, u64>,
+}
+
+impl Blocks {
+    /// Takes pages from the CPU's block; the first one.
+    pub(super) fn take(&mut self, owner: Owner, pages: u64) -> Option<u64> {
+        let &first = self.open.get(&owner)?;
+        let block = self.blocks.get_mut(&first)?;
+        let page = first + block.used;
+        if block.used + pages > BLOCK_PAGES {
+            return None;
+        }
+        block.used += pages;
+        if block.used == BLOCK_PAGES {
+            self.open.remove(&owner);
+        }
+        Some(page)
+    }
+
+    /// Has the CPU carve from a new block. What the old one has left is too small for what is
+    /// wanted now, and is given up; if nothing else was alive in it, it is spent.
+    pub(super) fn open(&mut self, owner: Owner, first: u64) -> Option<Spent> {
+        let old = self.open.insert(owner, first);
+        self.blocks.insert(first, Block { owner, used: 0, dead: 0 });
+        let old = old?;
+        self.blocks.get_mut(&old)?.close();
+        self.end(old)
+    }
+
+    /// Notes that pages which came from a block are dead; the block, if it was spent by that.
+    ///
+    /// # Panics
+    ///
+    /// If they did not come from a block.
+    pub(super) fn bury(&mut self, page: u64, pages: u64) -> Option<Spent> {
+        let found = self.blocks.range_mut(..=page).next_back();
+        let (&first, block) = found.expect("a page of a block");
+        assert!(page + pages <= first + block.used, "page {page} is not of a block");
+        block.dead += pages;
+        self.end(first)
+    }
+
+    fn end(&mut self, first: u64) -> Option<Spent> {
+        if !self.blocks.get(&first)?.is_spent() {
+            return None;
+        }
+        let (_, cpu) = self.blocks.remove(&first)?.owner;
+        Some(Spent { first, cpu })
+    }
+
+    /// Gives up what is left of blocks in which nothing is alive, for when addresses are scarce.
+    pub(super) fn close_idle(&mut self) -> Vec<Spent> {
+        let idle = self.blocks.iter_mut().filter(|(_, block)| block.is_idle());
+        let firsts: Vec<u64> = idle.map(|(&first, block)| (block.close(), first).1).collect();
+        self.open.retain(|_, first| !firsts.contains(first));
+        firsts.into_iter().filter_map(|first| self.end(first)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(cpu: usize) -> Owner {
+        (Region::default(), cpu)
+    }
+
+    #[test]
+    fn a_block_is_spent_by_the_last_of_its_areas() {
+        let mut blocks = Blocks::default();
+        assert_eq!(blocks.take(of(0), 1), None, "no block yet");
+        assert_eq!(blocks.open(of(0), 100), None);
+        let areas: Vec<u64> = (0..4).map(|_| blocks.take(of(0), 16).expect("room")).collect();
+        assert_eq!(areas, [100, 116, 132, 148]);
+        assert_eq!(blocks.take(of(0), 1), None, "it is used up");
+        for &area in &areas[1..] {
+            assert_eq!(blocks.bury(area, 16), None);
+        }
+        assert_eq!(blocks.bury(100, 16), Some(Spent { first: 100, cpu: 0 }));
+    }
+
+    #[test]
+    fn what_is_too_small_to_be_used_is_given_up() {
+        let mut blocks = Blocks::default();
+        blocks.open(of(1), 0);
+        blocks.take(of(1), 16);
+        blocks.take(of(1), 40);
+        assert_eq!(blocks.take(of(1), 9), None);
+        assert_eq!(blocks.open(of(1), 200), None, "two areas are alive");
+        assert_eq!(blocks.take(of(1), 9), Some(200));
+        assert_eq!(blocks.bury(0, 16), None);
+        assert_eq!(blocks.bury(16, 40), Some(Spent { first: 0, cpu: 1 }));
+        assert_eq!(blocks.bury(200, 9), None, "there is room in it");
+    }
+
+    #[test]
+    fn an_idle_block_can_be_had_back_early() {
+        let mut blocks = Blocks::default();
+        for (cpu, first) in [(0, 0), (1, 100), (2, 200)] {
+            blocks.open(of(cpu), first);
+        }
+        blocks.take(of(0), 5);
+        blocks.take(of(1), 5);
+        blocks.bury(0, 5);
+        assert_eq!(blocks.close_idle(), [Spent { first: 0, cpu: 0 }], "100 is used, 200 is new");
+        assert_eq!(blocks.take(of(0), 1), None);
+        assert_eq!(blocks.take(of(1), 1), Some(105));
+        assert_eq!(blocks.take(of(2), 1), Some(200));
+    }
+
+    #[test]
+    #[should_panic(expected = "is not of a block")]
+    fn areas_of_no_block_are_noticed() {
+        let mut blocks = Blocks::default();
+        blocks.open(of(0), 0);
+        blocks.take(of(0), 5);
+        blocks.bury(70, 2);
+    }
+}

@@ -1,0 +1,120 @@
+//! How a frame's mappings are cached: transitions of three bits of the reference word.
+//!
+//! They lie beside the count that they depend on, so that one exchange answers both: is the frame
+//! mapped, and how. Whoever changes them goes through [`Caching::Changing`], in which one CPU has
+//! the three bits to itself (others may still drop references): there is something to do on the way.
+
+use super::FrameEntry;
+use super::kind::{Kind, State};
+use super::refs::{RefFailure, owned_pattern, same_above_count};
+use super::word::{CACHING, CACHING_SHIFT, ONE_REF, REF_COUNT, RefWord, SHARED, TypeWord};
+use crate::cache::Caching;
+use crate::frame::DomId;
+use crate::sync::Ordering;
+use pinfold_abi::mmu::MemoryType;
+
+/// How a reference was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Claimed {
+    /// The frame is cached so.
+    AsWanted,
+    /// Nothing but the allocation held it, and it is cached so no more or not yet: the caller must
+    /// flush TLBs, then the caches, and call [`FrameEntry::settle_caching`].
+    Changing,
+}
+
+const fn with_caching(word: u64, caching: Caching) -> u64 {
+    word & !CACHING | caching.bits() << CACHING_SHIFT
+}
+
+impl FrameEntry {
+    /// Takes a general reference of a frame that the domain owns or that is shared with it, for a
+    /// use that is cached in one way.
+    ///
+    /// A frame is cached in another way only after its last mapping went (`INV-CACHE`), which is
+    /// when the allocation alone is left: every mapping, every type, every hold of the
+    /// hypervisor's is one more. Acquire pairs with the release of `put`: what those holders did
+    /// is over, and their entries are gone, before the TLBs are flushed.
+    pub(crate) fn get_as(&self, dom: DomId, wanted: MemoryType) -> Result<Claimed, RefFailure> {
+        let pattern = owned_pattern(dom);
+        let mut word = self.refs.load(Ordering::Relaxed);
+        loop {
+            if !same_above_count(word & !(SHARED | CACHING), pattern) {
+                return Err(RefFailure::NotOwned);
+            }
+            // A guest drives this count: overflow is a refusal, not a bug.
+            if word & REF_COUNT == REF_COUNT {
+                return Err(RefFailure::Overflow);
+            }
+            let next = word + ONE_REF;
+            let (next, claimed) = match RefWord(word).caching() {
+                Caching::Changing => return Err(RefFailure::Contended),
+                Caching::As(seen) if seen == wanted => (next, Claimed::AsWanted),
+                _ if word & REF_COUNT == ONE_REF && word & SHARED == 0 => {
+                    (with_caching(next, Caching::Changing), Claimed::Changing)
+                }
+                seen => return Err(RefFailure::Differs(seen)),
+            };
+            match self.refs.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(claimed),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Takes a general reference all the same, of a frame that has mappings which are cached
+    /// otherwise: it is mixed then. Not if the hypervisor reads or writes it, as a table, as a
+    /// descriptor page or as one that it shares.
+    ///
+    /// The type is looked at with the caching bits in hand, and who makes the frame a table looks
+    /// at them with the type in hand ([`FrameEntry::caching_of_typed`]). Both look by an exchange, so
+    /// one of the two, the later one on the word of the type, sees the other.
+    pub(crate) fn get_mixed(&self, dom: DomId) -> Result<(), RefFailure> {
+        let pattern = owned_pattern(dom);
+        let mut word = self.refs.load(Ordering::Relaxed);
+        let seen = loop {
+            if !same_above_count(word & !(SHARED | CACHING), pattern) {
+                return Err(RefFailure::NotOwned);
+            }
+            if word & REF_COUNT == REF_COUNT {
+                return Err(RefFailure::Overflow);
+            }
+            let seen = RefWord(word).caching();
+            if seen == Caching::Changing {
+                return Err(RefFailure::Contended);
+            }
+            if word & SHARED != 0 {
+                return Err(RefFailure::Differs(seen));
+            }
+            let next = with_caching(word + ONE_REF, Caching::Changing);
+            match self.refs.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break seen,
+                Err(now) => word = now,
+            }
+        };
+        let types = TypeWord(self.types.fetch_or(0, Ordering::AcqRel));
+        let by_hypervisor = !matches!(types.kind(), Kind::None | Kind::Writable);
+        if by_hypervisor && types.state() != State::Idle {
+            self.settle_caching(seen);
+            self.put();
+            return Err(RefFailure::Differs(seen));
+        }
+        self.settle_caching(Caching::Mixed);
+        Ok(())
+    }
+
+    /// Ends [`Caching::Changing`]. Only the three bits change: others may drop references
+    /// meanwhile. Release: who finds the frame cached so, the flushes were done.
+    pub(crate) fn settle_caching(&self, caching: Caching) {
+        let flip = (Caching::Changing.bits() ^ caching.bits()) << CACHING_SHIFT;
+        let before = self.refs.fetch_xor(flip, Ordering::AcqRel);
+        debug_assert_eq!(RefWord(before).caching(), Caching::Changing);
+    }
+
+    /// How the frame is cached, asked by who has just entered its type: see
+    /// [`FrameEntry::get_mixed`].
+    pub(crate) fn caching_of_typed(&self) -> Caching {
+        RefWord(self.refs.fetch_or(0, Ordering::AcqRel)).caching()
+    }
+}

@@ -1,0 +1,337 @@
+//! How frames are cached (`INV-CACHE`, `INV-COHERENT`).
+
+use super::*;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::mmu::MemoryType::{self, Uncached, WriteBack, WriteCombining};
+use std::sync::atomic::Ordering::SeqCst;
+
+/// The first page that [`tree`] leaves free.
+const FREE: Mfn = Mfn::new(6);
+
+fn as_type(entry: u64, memory: MemoryType) -> u64 {
+    entry | memory.flags().bits()
+}
+
+/// A world of a policy, where CPU 0 runs domain A on the tree.
+fn running(cache: CachePolicy) -> &'static World {
+    let world = two_domains(Setup { cache, ..Setup::default() });
+    tree(world);
+    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.platform().load(0, Some((A, L4)));
+    world
+}
+
+fn strict() -> &'static World {
+    running(CachePolicy::Strict)
+}
+
+/// Maps a page of domain A's at a slot of its L1, and uses it there.
+fn map(world: &World, index: usize, entry: u64) -> Result<Updated, Stop> {
+    let mapped = update(world, L1, index, entry)?;
+    world.platform().touch(0, Vaddr::new(index as u64 * 4096));
+    Ok(mapped)
+}
+
+fn cached(world: &World, frame: Mfn) -> Caching {
+    world.info(frame).unwrap().caching()
+}
+
+fn cache_flushes(world: &World) -> usize {
+    world.platform().cache_flushes.load(SeqCst)
+}
+
+fn told(world: &World) -> Vec<Refusal> {
+    world.platform().told.lock().unwrap().clone()
+}
+
+fn alias(wanted: MemoryType, present: MemoryType) -> Cause {
+    Cause::CacheAlias { wanted, present: Caching::As(present) }
+}
+
+#[track_caller]
+fn sound(world: &World) {
+    assert_sound(world, &[held(L4, Held::Root)]);
+}
+
+#[test]
+fn a_frame_has_the_type_that_it_is_mapped_with_first() {
+    for memory in MemoryType::ALL {
+        for entry in [ro(FREE), rw(FREE)] {
+            let world = strict();
+            map(world, 8, as_type(entry, memory)).unwrap();
+            assert_eq!(cached(world, FREE), Caching::As(memory));
+            // Again, read-only and writable: the same is good, all others are not.
+            for other in MemoryType::ALL {
+                for second in [ro(FREE), rw(FREE)] {
+                    let result = map(world, 9, as_type(second, other));
+                    if other == memory {
+                        result.unwrap();
+                    } else {
+                        let refused = refusal(result);
+                        assert_eq!(refused.cause, alias(other, memory));
+                        assert_eq!((refused.frame, refused.errno()), (FREE, Errno::EINVAL));
+                    }
+                    sound(world);
+                    map(world, 9, 0).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_three_flags_choose_the_type_by_the_pat() {
+    let world = strict();
+    let flags = [0, 1 << 3, 1 << 4, 3 << 3, 1 << 7, 1 << 7 | 1 << 3, 1 << 7 | 1 << 4, 0x98];
+    let types = ["wb", "wt", "uc-", "uc", "wc", "wp", "uc", "uc"];
+    for (flags, name) in flags.into_iter().zip(types) {
+        map(world, 8, rw(FREE) | flags).unwrap();
+        assert_eq!(cached(world, FREE).name(), name);
+        map(world, 8, 0).unwrap();
+    }
+    // Above L1 they are refused.
+    for flag in [1 << 3, 1 << 4] {
+        let refused = cause(update(world, L2, 0, rw(L1) | flag));
+        assert!(matches!(refused, Cause::ForbiddenFlags(_)));
+    }
+    assert_eq!(cause(update(world, L2, 0, rw(L1) | 1 << 7)), Cause::SuperPage);
+    sound(world);
+}
+
+#[test]
+fn a_type_changes_after_the_last_mapping_and_two_flushes() {
+    let world = strict();
+    map(world, 8, rw(FREE)).unwrap();
+    map(world, 9, ro(FREE)).unwrap();
+    let uncached = as_type(rw(FREE), Uncached);
+    assert_eq!(cause(map(world, 10, uncached)), alias(Uncached, WriteBack));
+    map(world, 8, 0).unwrap();
+    // A read-only one is enough.
+    assert_eq!(cause(map(world, 10, uncached)), alias(Uncached, WriteBack));
+    map(world, 9, 0).unwrap();
+    assert_eq!((cache_flushes(world), world.platform().flushes.load(SeqCst)), (0, 0));
+    // The CPU remembers both; the machine checks that it doesn't when the caches are flushed.
+    map(world, 10, uncached).unwrap();
+    assert_eq!((cache_flushes(world), world.platform().flushes.load(SeqCst)), (1, 1));
+    sound(world);
+    map(world, 10, 0).unwrap();
+    // The same again owes nothing.
+    map(world, 10, uncached).unwrap();
+    map(world, 10, 0).unwrap();
+    assert_eq!(cache_flushes(world), 1);
+    map(world, 10, rw(FREE)).unwrap();
+    assert_eq!((cache_flushes(world), world.platform().flushes.load(SeqCst)), (2, 2));
+    assert!(!world.platform().is_incoherent(FREE));
+    sound(world);
+}
+
+#[test]
+fn an_entry_may_not_change_the_type_of_its_own_frame() {
+    let world = strict();
+    map(world, 8, rw(FREE)).unwrap();
+    // It is a mapping too, until it is gone.
+    let refused = refusal(map(world, 8, as_type(rw(FREE), WriteCombining)));
+    assert_eq!(refused.cause, alias(WriteCombining, WriteBack));
+    assert_eq!(world.platform().get(L1, 8) & MemoryType::FLAGS.bits(), 0);
+    let place = refused.place.unwrap();
+    assert_eq!((place.table, place.index), (L1, slot(8)));
+    // Nor by way of an emulated store.
+    let now = world.platform().get(L1, 8);
+    let new = as_type(rw(FREE), WriteCombining);
+    let swap = |new| world.update_l1_cas(A, L1, slot(8), now, new, &mut Budget::unlimited());
+    assert_eq!(cause(swap(new)), alias(WriteCombining, WriteBack));
+    assert_eq!(swap(now | AD), Ok(Swap::Done));
+    sound(world);
+}
+
+#[test]
+fn harmless_changes_keep_the_type() {
+    let world = strict();
+    let entry = as_type(rw(FREE), WriteCombining);
+    map(world, 8, entry).unwrap();
+    map(world, 8, entry | AD | 1 << 63 | 7 << 9).unwrap();
+    assert_eq!(world.info(FREE).unwrap().type_count(), 1);
+    assert_eq!(cached(world, FREE), Caching::As(WriteCombining));
+    sound(world);
+}
+
+#[test]
+fn what_is_mapped_past_the_caches_is_no_table() {
+    for entry in [ro(FREE), rw(FREE)] {
+        let world = strict();
+        map(world, 8, as_type(entry, Uncached)).unwrap();
+        for level in Level::ALL {
+            let refused = refusal(pin(world, level, FREE));
+            assert_eq!(refused.cause, alias(WriteBack, Uncached));
+            assert_eq!((refused.frame, refused.wanted), (FREE, Some(Kind::table(level))));
+        }
+        assert_eq!(world.take_descriptors(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
+        // Linked is as good as pinned.
+        assert_eq!(cause(update(world, L2, 1, rw(FREE))), alias(WriteBack, Uncached));
+        // Nor does the hypervisor read or write it.
+        assert_eq!(world.take_writable(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
+        assert_eq!(world.take_readable(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
+        assert_eq!(cause(update(world, FREE, 0, 0)), alias(WriteBack, Uncached));
+        sound(world);
+        // When it is gone it is flushed of, before it is read: the machine checks it.
+        map(world, 8, 0).unwrap();
+        assert!(world.platform().is_incoherent(FREE));
+        pin(world, Level::L1, FREE).unwrap();
+        assert_eq!(cache_flushes(world), 2, "one each way");
+        sound(world);
+    }
+}
+
+#[test]
+fn what_the_hypervisor_uses_is_mapped_write_back() {
+    for cache in [CachePolicy::Strict, CachePolicy::Report] {
+        let world = running(cache);
+        let uncached = |frame| as_type(ro(frame), Uncached);
+        // A table, a root, a descriptor page, one that is shared.
+        world.take_descriptors(A, FREE).unwrap();
+        world.share(mfn(24), A).unwrap();
+        for frame in [L1, L4, FREE, mfn(24)] {
+            assert_eq!(cause(map(world, 8, uncached(frame))), alias(Uncached, WriteBack));
+            map(world, 8, ro(frame)).unwrap();
+            map(world, 8, 0).unwrap();
+        }
+        assert!(told(world).is_empty());
+        let externals = [held(L4, Held::Root), held(FREE, Held::Descriptors)];
+        assert_sound(world, &externals);
+    }
+}
+
+#[test]
+fn a_table_whose_entries_disagree_is_refused() {
+    let world = strict();
+    let table = mfn(7);
+    world.platform().set(table, 3, as_type(rw(FREE), WriteCombining));
+    world.platform().set(table, 400, rw(FREE));
+    let refused = refusal(pin(world, Level::L1, table));
+    assert_eq!(refused.cause, alias(WriteBack, WriteCombining));
+    assert_eq!(refused.place.unwrap().index, slot(400));
+    assert_eq!(world.info(FREE).unwrap().references(), 1);
+    sound(world);
+    world.platform().set(table, 400, as_type(ro(FREE), WriteCombining));
+    pin(world, Level::L1, table).unwrap();
+    assert_eq!(cached(world, FREE), Caching::As(WriteCombining));
+    sound(world);
+}
+
+#[test]
+fn a_freed_frame_is_clean() {
+    let world = strict();
+    map(world, 8, as_type(rw(FREE), WriteCombining)).unwrap();
+    assert_eq!(world.release(FREE, A).unwrap_err().cause, Cause::Busy);
+    map(world, 8, 0).unwrap();
+    assert_eq!(cache_flushes(world), 1);
+    world.release(FREE, A).unwrap();
+    assert!(!world.platform().is_incoherent(FREE));
+    assert!(cached(world, FREE).is_write_back());
+    assert_eq!(cache_flushes(world), 2);
+    // Ordinary frames cost no cache flush.
+    world.release(mfn(7), A).unwrap();
+    assert_eq!(cache_flushes(world), 2);
+    world.assign(FREE, B).unwrap();
+    sound(world);
+}
+
+#[test]
+fn a_borrower_keeps_to_the_owners_type() {
+    for cache in [CachePolicy::Strict, CachePolicy::Report] {
+        let world = running(cache);
+        let root = mfn(16);
+        world.take_root(B, root, &mut Budget::unlimited()).unwrap();
+        let table = mfn(17);
+        world.pin(B, Level::L1, table, &mut Budget::unlimited()).unwrap();
+        let flags = pinfold_abi::mmu::EntryFlags::USER;
+        let mapping = GrantMapping { dom: B, table, index: slot(1), owner: A, frame: FREE, flags };
+        map(world, 8, as_type(rw(FREE), WriteCombining)).unwrap();
+        let borrow = || world.map_granted(&mapping, &mut Budget::unlimited());
+        assert_eq!(cause(borrow()), alias(WriteBack, WriteCombining));
+        map(world, 8, 0).unwrap();
+        borrow().unwrap();
+        assert_eq!(cached(world, FREE), Caching::As(WriteBack));
+        let externals = [held(L4, Held::Root), held(root, Held::Root)];
+        assert_sound(world, &externals);
+    }
+}
+
+#[test]
+fn under_report_mixing_is_told_of_once_a_mapping() {
+    let world = running(CachePolicy::Report);
+    map(world, 8, rw(FREE)).unwrap();
+    assert!(told(world).is_empty());
+    map(world, 9, as_type(ro(FREE), WriteCombining)).unwrap();
+    let first = told(world)[0];
+    assert_eq!((first.cause, first.frame), (alias(WriteCombining, WriteBack), FREE));
+    let place = first.place.unwrap();
+    assert_eq!((place.table, place.index), (L1, slot(9)));
+    assert_eq!(cached(world, FREE), Caching::Mixed);
+    map(world, 10, rw(FREE)).unwrap();
+    let mixed = Cause::CacheAlias { wanted: WriteBack, present: Caching::Mixed };
+    assert_eq!(told(world)[1].cause, mixed);
+    assert_eq!(told(world).len(), 2);
+    sound(world);
+    // Whatever is left of it, it is no table until all are gone.
+    for index in [8, 10] {
+        map(world, index, 0).unwrap();
+        let table = Cause::CacheAlias { wanted: WriteBack, present: Caching::Mixed };
+        assert_eq!(cause(pin(world, Level::L1, FREE)), table);
+        assert_eq!(world.take_descriptors(A, FREE).unwrap_err().cause, table);
+    }
+    map(world, 9, 0).unwrap();
+    pin(world, Level::L1, FREE).unwrap();
+    assert_eq!((told(world).len(), cache_flushes(world)), (2, 1));
+    sound(world);
+}
+
+#[test]
+fn under_report_a_call_tells_of_one_and_goes_on_when_asked_again() {
+    let world = running(CachePolicy::Report);
+    map(world, 8, rw(FREE)).unwrap();
+    let table = mfn(7);
+    for index in [0, 9, 511] {
+        world.platform().set(table, index, as_type(ro(FREE), Uncached));
+    }
+    for told_of in 1..=2 {
+        assert_eq!(pin(world, Level::L1, table), Err(Stop::Preempted));
+        assert_eq!(told(world).len(), told_of);
+        sound(world);
+    }
+    pin(world, Level::L1, table).unwrap();
+    assert_eq!(told(world).len(), 3);
+    sound(world);
+}
+
+#[test]
+fn refusals_name_both_types() {
+    let world = strict();
+    map(world, 8, rw(FREE)).unwrap();
+    let refused = refusal(map(world, 9, as_type(rw(FREE), WriteCombining)));
+    let text = std::format!("{refused}");
+    assert!(text.contains("can't be mapped as wc while it is mapped as wb"), "{text}");
+    let fields = std::format!("{}", refused.fields());
+    assert!(fields.contains("cause=cache_alias wanted=wc present=wb"), "{fields}");
+    map(world, 8, 0).unwrap();
+    map(world, 9, as_type(rw(FREE), WriteCombining)).unwrap();
+    let text = std::format!("{}", refusal(pin(world, Level::L2, FREE)));
+    assert!(text.contains("an L2 table, used as wb, while it is mapped as wc"), "{text}");
+    let text = std::format!("{}", refusal(map(world, 8, as_type(ro(L1), Uncached))));
+    assert!(text.contains("mapped as uc while it is an L1 table, used as wb"), "{text}");
+}
+
+#[test]
+fn the_audit_finds_a_wrong_type() {
+    let world = strict();
+    map(world, 8, rw(FREE)).unwrap();
+    // Behind the validator's back.
+    world.platform().set(L1, 8, as_type(rw(FREE), Uncached));
+    let mut wrong = Vec::new();
+    let mut scratch = std::vec![Cell::default(); world.frame_count() as usize];
+    world.audit(&mut scratch, [held(L4, Held::Root)], &mut |found| wrong.push(found)).unwrap();
+    assert_eq!(wrong.len(), 1);
+    let bit = 1 << Uncached as u8;
+    assert_eq!((wrong[0].frame, wrong[0].kind), (FREE, WrongKind::Cached(bit)));
+    assert!(std::format!("{}", wrong[0]).contains("wrong=cached as=uc. present=wb"));
+}

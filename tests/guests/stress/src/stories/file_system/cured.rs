@@ -1,0 +1,116 @@
+//! The cured form: the same work through the shim, under every policy. All vCPUs share one cache;
+//! who has a buffer uses it while the others map, unmap and pin.
+
+use super::super::stage::{Owner, Stage};
+use super::naive::wrong;
+use super::{pages_of, region, words_of};
+use crate::policies::KINDS;
+use crate::random::Random;
+use crate::violation::Wrong;
+use crate::{Failed, words};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
+use pinfold_guest::addr::Vaddr;
+use pinfold_guest::buffer_cache::{BufferCache, Error, Handle, MemoryDisk};
+use pinfold_guest::entry::lock::Mutex;
+use pinfold_guest::entry::time;
+use pinfold_guest::mmu::{Leaf, Reuse};
+use pinfold_guest::println;
+
+/// Blocks of the disk.
+const BLOCKS: u64 = 60;
+/// Pages that the cache keeps: about half of them.
+const PAGES: u64 = 100;
+/// Rounds after which what nobody used is given up and cleared.
+const AGE: u64 = 20;
+
+/// The cache, and what was written last into each block.
+struct FileSystem {
+    cache: Mutex<BufferCache<MemoryDisk>>,
+    stamps: [AtomicU64; BLOCKS as usize],
+    /// Rounds of all vCPUs so far: the time.
+    now: AtomicU64,
+}
+
+pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
+    let files = FileSystem {
+        cache: Mutex::new(BufferCache::new(MemoryDisk::default(), region(stage)?, PAGES)),
+        stamps: [const { AtomicU64::new(0) }; BLOCKS as usize],
+        now: AtomicU64::new(0),
+    };
+    let share = stage.rounds().div_ceil(KINDS.len() as u64);
+    for (policy, pool) in KINDS {
+        stage.set_policy(policy)?;
+        stage.mmu().set_table_pool(pool);
+        let (before, began) = (stage.mmu().stats(), time::tsc());
+        stage.all(share, |cpu, _, random| files.round(stage, cpu, random))?;
+        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
+        println!(
+            "COST story=1 policy={policy} pool={pool} rounds={share} pins={} rescued={} areas={} cleared={} flushes={} ticks={ticks}",
+            done.pins, done.rescued, done.areas, done.cleared, done.flushes,
+        );
+    }
+    let mut cache = files.cache.lock();
+    println!("FILES {:?}", cache.counts());
+    stage.once(|| cache.clear(&mut stage.mmu()).map_err(wrong))
+}
+
+impl FileSystem {
+    fn round(&self, stage: &Stage<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+        let now = self.now.fetch_add(1, SeqCst);
+        for _ in 0..1 + random.below(3) {
+            let block = random.below(BLOCKS);
+            let got = {
+                let mut cache = self.cache.lock();
+                cache.get(&mut stage.mmu(), cpu, block, pages_of(block))
+            };
+            match got {
+                Ok(handle) => self.used(stage, handle, random)?,
+                // Another vCPU has it.
+                Err(Error::Busy) => {}
+                Err(error) => return Err(wrong(error)),
+            }
+        }
+        match random.below(40) {
+            0 => drop(self.cache.lock().shrink(&mut stage.mmu(), PAGES / 2).map_err(wrong)?),
+            1..=9 => self.cache.lock().tick(&mut stage.mmu(), now, AGE).map_err(wrong)?,
+            _ => {}
+        }
+        table(&mut stage.mmu(), random)
+    }
+
+    /// Reads a buffer and writes it, with nothing locked, and gives it back.
+    fn used(&self, stage: &Stage<'_>, handle: Handle, random: &mut Random) -> Result<(), Wrong> {
+        let stamp = &self.stamps[handle.block() as usize];
+        let old = stamp.load(SeqCst);
+        let dirty = random.below(3) > 0;
+        let new = if dirty { random.next() | 1 } else { old };
+        for page in 0..handle.pages() {
+            for (word, va) in (0..).zip(words_of(handle.start().page(page), page)) {
+                // A block that was never written is all zeroes.
+                let content = |stamp: u64| if stamp == 0 { 0 } else { stamp ^ (page * 8 + word) };
+                words::check(va, content(old))?;
+                if dirty {
+                    words::store(va, content(new));
+                }
+            }
+        }
+        stamp.store(new, SeqCst);
+        self.cache.lock().put(&stage.mmu(), handle, dirty);
+        Ok(())
+    }
+}
+
+/// An address space out of pages that were buffers a moment ago, or of old ones.
+fn table(mmu: &mut Owner<'_>, random: &mut Random) -> Result<(), Wrong> {
+    let old = random.below(3) == 0;
+    mmu.set_reuse(if old { Reuse::Oldest } else { Reuse::Newest });
+    let mut tree = mmu.alloc_tree(1 + random.below(4) as u8)?;
+    let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
+    mmu.map_in(&mut tree, Vaddr(random.next() & 0x7fff_ffff_f000), leaf)?;
+    mmu.set_reuse(Reuse::Newest);
+    let space = mmu.pin(tree).map_err(|(_, error)| error)?;
+    let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
+    mmu.free_tree(tree);
+    Ok(())
+}
