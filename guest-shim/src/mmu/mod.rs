@@ -16,11 +16,14 @@
 mod before_pin;
 #[cfg(feature = "hostile")]
 mod hostile;
+mod memory_type;
 mod space;
 mod stats;
 mod tree;
 mod window;
 
+pub use memory_type::MemoryType;
+use memory_type::MemoryTypes;
 pub use space::Space;
 pub use stats::Stats;
 pub use tree::{Leaf, Tree};
@@ -94,6 +97,7 @@ pub struct Mmu<P: Platform> {
     pub(crate) tables: TablePool,
     pub(crate) vmap: Vmap,
     pub(crate) kmap: Kmap,
+    pub(crate) memory: MemoryTypes,
     pub(crate) stats: Stats,
 }
 
@@ -115,6 +119,7 @@ impl<P: Platform> Mmu<P> {
             tables: TablePool::default(),
             vmap: Vmap::closed(config.policy),
             kmap: Kmap::closed(),
+            memory: MemoryTypes::default(),
             stats: Stats::default(),
         };
         let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;
@@ -157,9 +162,12 @@ impl<P: Platform> Mmu<P> {
     ///
     /// # Panics
     ///
-    /// If the frame is none that was given out here.
+    /// If the frame is none that was given out here, or not write-back: whoever gets it next, as a
+    /// page table perhaps, expects it to be.
     pub fn free_frame(&mut self, pfn: Pfn) {
         assert!(self.frames.covers(pfn), "frame {pfn} is not for data");
+        let memory = self.memory.of(pfn);
+        assert!(memory == MemoryType::WriteBack, "frame {pfn} is freed as {}", memory.name());
         if self.vmap.policy() == Policy::HoldRefs && self.vmap.has_lazy(pfn) {
             self.frames.hold(pfn);
         } else {

@@ -13,7 +13,7 @@ use pinfold_abi::mmu::{
 /// Flags of a frame's home mapping while it is a page table.
 const HOME_SEALED: u64 = EntryFlags::PRESENT.union(EntryFlags::ACCESSED).bits();
 /// Flags of a frame's home mapping otherwise.
-const HOME: u64 = HOME_SEALED | EntryFlags::WRITABLE.union(EntryFlags::DIRTY).bits();
+pub(super) const HOME: u64 = HOME_SEALED | EntryFlags::WRITABLE.union(EntryFlags::DIRTY).bits();
 
 /// A pinned tree.
 #[derive(Debug)]

@@ -31,6 +31,10 @@ pub struct Stats {
     pub kmaps: u64,
     /// kmap slots cleared, each with a flush of its address.
     pub kmaps_cleared: u64,
+    /// Frames that got another memory type.
+    pub retyped: u64,
+    /// Changes of memory types that found a lazy mapping in their way, and had it cleared.
+    pub retypes_rescued: u64,
 }
 
 impl core::ops::Sub for Stats {
@@ -52,6 +56,8 @@ impl core::ops::Sub for Stats {
             cleared: self.cleared - before.cleared,
             kmaps: self.kmaps - before.kmaps,
             kmaps_cleared: self.kmaps_cleared - before.kmaps_cleared,
+            retyped: self.retyped - before.retyped,
+            retypes_rescued: self.retypes_rescued - before.retypes_rescued,
         }
     }
 }
@@ -67,6 +73,7 @@ impl core::fmt::Display for Stats {
         write!(f, "areas={areas} shootdowns={shootdowns} flushes={flushes} cleared={cleared} ")?;
         write!(f, "kmaps={} kmaps_cleared={} ", self.kmaps, self.kmaps_cleared)?;
         let Stats { clean_pins, refills, pooled, .. } = self;
-        write!(f, "clean_pins={clean_pins} refills={refills} pooled={pooled}")
+        write!(f, "clean_pins={clean_pins} refills={refills} pooled={pooled} ")?;
+        write!(f, "retyped={} retypes_rescued={}", self.retyped, self.retypes_rescued)
     }
 }

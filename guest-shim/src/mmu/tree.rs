@@ -127,7 +127,7 @@ impl<P: Platform> Mmu<P> {
         self.write(tree.tables[0], index, entry);
     }
 
-    /// The entry that maps a frame. Every writable one is made here: what is said of frames that
+    /// The entry that maps a frame, as memory of the frame's type. Every writable one is made here: what is said of frames that
     /// nothing maps is taken back.
     ///
     /// # Panics
@@ -140,7 +140,8 @@ impl<P: Platform> Mmu<P> {
             assert!(self.frames.covers(frame), "frame {frame} is not for data");
             self.tables.soil(frame);
         }
-        self.platform.mfn(frame).addr() | leaf.flags()
+        let memory = self.memory.of(frame).flags().bits();
+        self.platform.mfn(frame).addr() | leaf.flags() | memory
     }
 
     /// Gives the frames of a tree back.

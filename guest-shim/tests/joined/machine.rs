@@ -200,6 +200,11 @@ impl<'a> Machine<'a> {
         (machine, (tables..frames).rev().map(Pfn).collect())
     }
 
+    /// What the hypervisor knows of a frame.
+    pub(crate) fn info(&self, mfn: val::Mfn) -> val::FrameInfo {
+        self.judge.info(mfn).expect("a frame of RAM")
+    }
+
     /// Recounts every reference; panics if the validator's records are wrong.
     pub(crate) fn audit(&self) {
         let mut scratch = vec![val::Cell::default(); self.judge.frame_count() as usize];

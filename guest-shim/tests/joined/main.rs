@@ -7,6 +7,7 @@ mod buffer_cache;
 mod costs;
 mod guest;
 mod machine;
+mod memory_types;
 mod random;
 mod rules;
 mod table_pool;
