@@ -6,7 +6,7 @@ use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::kmap::Mapped;
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse, Space, Tree};
+use pinfold_guest::mmu::{Error, Leaf, MemoryType, Mmu, Reuse, Space, Tree};
 use pinfold_guest::vmap::{Area, Policy, Region};
 use proptest::prelude::*;
 
@@ -28,6 +28,8 @@ enum Step {
         at: u64,
     },
     Unpin(usize),
+    /// Gives a frame a memory type.
+    Retype(usize, usize),
     Run(usize),
     Unmap(usize),
     Purge,
@@ -53,6 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..=4u8, 0..5usize, any::<u64>())
             .prop_map(|(level, pages, at)| Step::Pin { level, pages, at }),
         4 => any::<usize>().prop_map(Step::Unpin),
+        4 => (any::<usize>(), 0..MemoryType::ALL.len())
+            .prop_map(|(frame, memory)| Step::Retype(frame, memory)),
         2 => any::<usize>().prop_map(Step::Run),
         1 => any::<usize>().prop_map(Step::Unmap),
         1 => Just(Step::Purge),
@@ -121,6 +125,8 @@ impl Guest {
                 if self.data(number).is_some() && !self.is_used(last) {
                     let (frame, stamp) = self.data.pop().expect("there is one");
                     assert_eq!(mmu.read(frame, 0), stamp);
+                    let back = mmu.set_memory_type(&[frame], MemoryType::WriteBack);
+                    back.expect("nothing but dead mappings has it");
                     mmu.free_frame(frame);
                 }
             }
@@ -168,6 +174,7 @@ impl Guest {
                 let tree = mmu.unpin(space).expect("it is not loaded");
                 mmu.free_tree(tree);
             }
+            Step::Retype(number, memory) => self.retype(mmu, number, MemoryType::ALL[memory]),
             Step::Run(number) => self.run(mmu, number),
             Step::Unmap(number) => {
                 let Some(which) = number.checked_rem(self.spaces.len()) else { return };
@@ -186,6 +193,16 @@ impl Guest {
             Step::Policy(which) => mmu.set_policy(POLICIES[which]).expect("any time"),
             Step::TablePool(size) => mmu.set_table_pool(size),
         }
+    }
+
+    /// However many dead mappings there are, only use is in the way of another type.
+    fn retype(&mut self, mmu: &mut Mmu<Machine<'_>>, number: usize, memory: MemoryType) {
+        let Some(which) = self.data(number) else { return };
+        let (frame, stamp) = self.data[which];
+        let stays = mmu.memory_type(frame) == memory;
+        let changed = mmu.set_memory_type(&[frame], memory);
+        assert_eq!(changed.is_ok(), stays || !self.is_used(which), "{changed:?}");
+        assert_eq!(mmu.read(frame, 0), stamp, "content at home");
     }
 
     fn map<'a>(
