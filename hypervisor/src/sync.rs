@@ -20,7 +20,7 @@ impl RelaxStrategy for Attentive {
 
 /// The lock that every part of the hypervisor uses.
 ///
-/// Order, outermost first: a domain's grants; its store or console; its event ports (of two
+/// Order, outermost first: a domain's grants; its store, console or watchdogs; its event ports (of two
 /// domains, the lower number's); a seat's timers; a seat's place; its runstate; the run queue or a timer queue.
 /// Inside any of them: the list of domains, a domain's named regions, the free frames. Inside all:
 /// the serial port, and the heap.

@@ -15,7 +15,7 @@ pub const SCHEDOP_POLL: u64 = 3;
 pub const SCHEDOP_REMOTE_SHUTDOWN: u64 = 4;
 /// Note why, without ending yet: argument is [`Shutdown`].
 pub const SCHEDOP_SHUTDOWN_CODE: u64 = 5;
-/// Arm or feed a watchdog.
+/// Arm, feed or stop a watchdog: argument is [`Watchdog`].
 pub const SCHEDOP_WATCHDOG: u64 = 6;
 /// Pin the vCPU to a CPU.
 pub const SCHEDOP_PIN_OVERRIDE: u64 = 7;
@@ -43,6 +43,19 @@ pub const SHUTDOWN_CRASH: u32 = 3;
 pub const SHUTDOWN_WATCHDOG: u32 = 4;
 /// Reason: start again, keeping memory.
 pub const SHUTDOWN_SOFT_RESET: u32 = 5;
+
+/// Argument of watchdog.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Watchdog {
+    /// Number of the watchdog, from 1; 0: a new one, whose number is the result.
+    pub id: u32,
+    /// Seconds until the domain is shut down with [`SHUTDOWN_WATCHDOG`]; 0: stop it.
+    pub timeout: u32,
+}
+assert_layout!(Watchdog, size 8, timeout @ 4);
 
 /// Argument of poll.
 #[derive(

@@ -227,6 +227,8 @@ fn create(
         iopl: AtomicU32::new(0),
         rights: Rights { diagnose: config.diagnose, dump_frames: config.dump_frames },
         log_limit: RateLimit::default(),
+        watchdogs: Mutex::default(),
+        reason: Once::new(),
         ending: Once::<Ending>::new(),
     });
     super::list(&domain);

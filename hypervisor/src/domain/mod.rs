@@ -80,6 +80,10 @@ pub struct Domain {
     pub rights: Rights,
     /// Budget of log records that the guest can cause.
     pub log_limit: RateLimit,
+    /// Which of its watchdogs run.
+    pub watchdogs: Mutex<[bool; 2]>,
+    /// Why it is about to end, if it said so before it does.
+    pub reason: Once<u32>,
     /// Set once, when the domain is to end; its vCPUs then run no more.
     pub ending: Once<Ending>,
 }

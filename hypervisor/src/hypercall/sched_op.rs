@@ -1,10 +1,11 @@
-//! sched_op: yield, block, shutdown, poll.
+//! sched_op: yield, block, shutdown, poll, watchdogs.
 
 use super::Outcome;
 use crate::domain::ending::Ending;
 use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};
 use crate::event::ports;
 use crate::memory::guest::GuestPtr;
+use crate::time::clock;
 use crate::time::timers::{self, Kind};
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
@@ -18,6 +19,10 @@ pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
         SCHEDOP_BLOCK => block(vcpu),
         SCHEDOP_SHUTDOWN => shutdown(vcpu, argument),
         SCHEDOP_POLL => poll(vcpu, argument),
+        SCHEDOP_SHUTDOWN_CODE => note_reason(vcpu, argument).into(),
+        SCHEDOP_WATCHDOG => watchdog(vcpu, argument).into(),
+        // For domains that manage others, or the machine: none does.
+        SCHEDOP_REMOTE_SHUTDOWN | SCHEDOP_PIN_OVERRIDE => Outcome::Done(Errno::EPERM.as_result()),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }
 }
@@ -32,15 +37,55 @@ fn block(vcpu: &mut Vcpu) -> Outcome {
 }
 
 fn shutdown(vcpu: &mut Vcpu, argument: u64) -> Outcome {
-    let reason = match GuestPtr::<Shutdown>::new(argument).read() {
-        Ok(shutdown) => shutdown.reason,
-        Err(errno) => return Outcome::Done(errno.as_result()),
-    };
-    if reason > SHUTDOWN_SOFT_RESET {
-        return Outcome::Done(Errno::EINVAL.as_result());
+    match reason(argument) {
+        Ok(reason) => {
+            let noted = vcpu.domain.reason.get().copied();
+            vcpu.domain.end(Ending::Shutdown(noted.unwrap_or(reason)));
+            Outcome::Wait(0)
+        }
+        Err(errno) => Outcome::Done(errno.as_result()),
     }
-    vcpu.domain.end(Ending::Shutdown(reason));
-    Outcome::Wait(0)
+}
+
+/// Notes why the domain is about to end: this counts, whatever it says then. The first one stands.
+fn note_reason(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+    let reason = reason(argument)?;
+    vcpu.domain.reason.call_once(|| reason);
+    Ok(())
+}
+
+fn reason(argument: u64) -> Result<u32, Errno> {
+    let reason = GuestPtr::<Shutdown>::new(argument).read()?.reason;
+    if reason > SHUTDOWN_SOFT_RESET { Err(Errno::EINVAL) } else { Ok(reason) }
+}
+
+/// Arms, feeds or stops a watchdog; the number of a new one. They are timers of vCPU 0, whichever
+/// asks.
+fn watchdog(vcpu: &Vcpu, argument: u64) -> Result<i64, Errno> {
+    const KINDS: [Kind; 2] = [Kind::Watchdog1, Kind::Watchdog2];
+    let asked = GuestPtr::<Watchdog>::new(argument).read()?;
+    let domain = &vcpu.domain;
+    let mut used = domain.watchdogs.lock();
+    let slot = match asked.id {
+        0 => used.iter().position(|used| !used).ok_or(Errno::ENOSPC)?,
+        id => {
+            let slot = id as usize - 1;
+            if !used.get(slot).is_some_and(|&used| used) {
+                return Err(Errno::EINVAL);
+            }
+            slot
+        }
+    };
+    // A new one with no time at all fires at once, as on Xen 4.17.
+    let stops = asked.id != 0 && asked.timeout == 0;
+    used[slot] = !stops;
+    if stops {
+        timers::disarm(domain, 0, KINDS[slot]);
+    } else {
+        let end = clock::now_ns().saturating_add(u64::from(asked.timeout) * 1_000_000_000);
+        timers::arm(domain, 0, KINDS[slot], end, 0);
+    }
+    Ok(if asked.id == 0 { slot as i64 + 1 } else { 0 })
 }
 
 fn poll(vcpu: &mut Vcpu, argument: u64) -> Outcome {

@@ -4,12 +4,14 @@
 use super::clock;
 use crate::arch::apic;
 use crate::arch::percpu::{MAX_CPUS, cpu_number};
+use crate::domain::ending::Ending;
 use crate::domain::{self, Domain};
 use crate::event::ports;
 use crate::sync::Mutex;
 use alloc::collections::BTreeSet;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::event::VIRQ_TIMER;
+use pinfold_abi::sched::SHUTDOWN_WATCHDOG;
 use pinfold_validator::DomId;
 
 /// Which of a vCPU's timers.
@@ -23,6 +25,21 @@ pub enum Kind {
     Poll,
     /// Ends the domain.
     Lifetime,
+    /// Ends the domain, if it doesn't arm it again in time: the first watchdog.
+    Watchdog1,
+    /// The second one.
+    Watchdog2,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] = [
+        Kind::Singleshot,
+        Kind::Periodic,
+        Kind::Poll,
+        Kind::Lifetime,
+        Kind::Watchdog1,
+        Kind::Watchdog2,
+    ];
 }
 
 /// Shortest period that a guest may ask for (`public/vcpu.h` names 1 ms).
@@ -72,7 +89,7 @@ struct Armed {
 
 /// The timers of a vCPU, by [`Kind`].
 #[derive(Debug, Default)]
-pub struct Timers(Mutex<[Option<Armed>; 4]>);
+pub struct Timers(Mutex<[Option<Armed>; Kind::ALL.len()]>);
 
 fn insert(cpu: usize, entry: Entry) {
     let queue = &QUEUES[cpu];
@@ -121,7 +138,7 @@ pub fn disarm(domain: &Domain, vcpu: u16, kind: Kind) {
 
 /// Disarms all timers of a vCPU.
 pub fn disarm_all(domain: &Domain, vcpu: u16) {
-    for kind in [Kind::Singleshot, Kind::Periodic, Kind::Poll, Kind::Lifetime] {
+    for kind in Kind::ALL {
         disarm(domain, vcpu, kind);
     }
 }
@@ -175,6 +192,7 @@ fn fire(entry: Entry) {
     match entry.kind {
         Kind::Poll => seat.poke(),
         Kind::Lifetime => domain.destroy("its lifetime, as the manifest has it, is over"),
+        Kind::Watchdog1 | Kind::Watchdog2 => domain.end(Ending::Shutdown(SHUTDOWN_WATCHDOG)),
         Kind::Singleshot | Kind::Periodic => ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu),
     }
 }

@@ -95,6 +95,8 @@ pub(super) enum End {
     Pass,
     /// It shuts down with the reason "crash".
     Fail,
+    /// It is shut down because it doesn't feed its watchdog.
+    Watchdog,
     /// The hypervisor ends it.
     Crash,
     /// It is refused, with this text in the reason.
@@ -212,7 +214,7 @@ impl Case {
             Exit::GuestCrashed
         } else if any(|end| matches!(end, End::Refused(_))) {
             Exit::GuestNotStarted
-        } else if any(|end| end == End::Fail) {
+        } else if any(|end| matches!(end, End::Fail | End::Watchdog)) {
             Exit::GuestFailed
         } else {
             Exit::Ok
@@ -371,6 +373,7 @@ impl Spec {
                 passed && shut_down.as_deref() == Some("poweroff")
             }
             End::Fail => shut_down.as_deref() == Some("crash"),
+            End::Watchdog => shut_down.as_deref() == Some("watchdog"),
             End::Crash => reason(&facts.crashed).is_some(),
             End::Refused(text) => reason(&facts.refused).is_some_and(|why| why.contains(text)),
         };

@@ -301,6 +301,7 @@ fn neighbours() -> Vec<Case> {
         Case::new("healthy-beside-crash", vec![hello(), misfit("crash").ends(End::Crash)]),
         Case::new("failure-is-reported", vec![misfit("fail").ends(End::Fail), hello()]),
         Case::new("panic-is-reported", vec![misfit("panic").ends(End::Fail), hello()]),
+        Case::new("watchdog", vec![misfit("doze").ends(End::Watchdog), hello()]),
         Case::new("pry", vec![Spec { discreet: true, ..misfit("pry").ends(End::Pass) }]),
         // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
         Case {

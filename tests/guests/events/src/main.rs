@@ -17,6 +17,7 @@ mod signal;
 mod timers;
 mod user;
 mod virqs;
+mod watchdogs;
 
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, event};
@@ -44,6 +45,7 @@ fn main(boot: &Boot) -> Exit {
     poll::run(&mut check);
     timers::run(shared, &mut check);
     runstate::run(&mut check);
+    watchdogs::run(&mut check);
     callbacks::run(&mut check);
     user::run(&mut lab, &mut check);
     // Last: the record is somewhere else from then on.

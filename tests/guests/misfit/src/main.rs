@@ -4,12 +4,16 @@
 //! * `do=fail`: says that it failed and shuts down with the reason "crash";
 //! * `do=spin`: keeps the processor busy for a long while without a single hypercall;
 //! * `do=panic`: a Rust panic;
+//! * `do=doze`: starts a watchdog that it doesn't feed;
 //! * `do=pry`: asks for what takes the whole machine's time, and must not get it.
 #![no_std]
 #![no_main]
 
 use core::arch::asm;
 use pinfold_abi::errno::Errno::EPERM;
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::sched::{SCHEDOP_WATCHDOG, Watchdog};
+use pinfold_guest::hostile;
 use pinfold_guest::hypercall::{Errno, pinfold, sched::Exit};
 use pinfold_guest::{entry::Boot, guest_main, println};
 
@@ -34,10 +38,23 @@ fn main(boot: &Boot) -> Exit {
         }
         Some("panic") => panic!("as told"),
         Some("pry") => pry(),
+        Some("doze") => doze(),
         _ => {
             println!("VERDICT fail guest=misfit reason=unknown-wish");
             Exit::Crash
         }
+    }
+}
+
+/// Starts a watchdog and doesn't feed it.
+fn doze() -> Exit {
+    let argument = Watchdog { id: 0, timeout: 1 };
+    let args = [SCHEDOP_WATCHDOG, &raw const argument as u64, 0, 0, 0];
+    // SAFETY: the call reads its argument.
+    let started = unsafe { hostile::call(Hypercall::SchedOp as u64, args) };
+    println!("misfit: watchdog {started}");
+    loop {
+        core::hint::spin_loop();
     }
 }
 
