@@ -15,6 +15,7 @@
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
 //! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
 //! | [`kmap`] | single frames, mapped for a moment |
+//! | [`pageable`] | objects of pages that are written to a store while nobody pins them |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
 //! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
@@ -37,6 +38,7 @@ pub mod hostile;
 pub mod hypercall;
 pub mod kmap;
 pub mod mmu;
+pub mod pageable;
 mod per_frame;
 pub mod platform;
 pub mod shared;

@@ -8,6 +8,7 @@ mod costs;
 mod guest;
 mod machine;
 mod memory_types;
+mod pageable;
 mod random;
 mod rules;
 mod table_pool;
