@@ -220,9 +220,7 @@ impl<S: Store> Pager<S> {
         }
         let done = if stored { &mut self.stats.paged_in } else { &mut self.stats.zeroed };
         *done += 1;
-        let page_now = &mut self.pages(id)[page as usize];
-        page_now.frame = Some(frame);
-        page_now.dirty = false;
+        self.pages(id)[page as usize].frame = Some(frame);
         self.resident += 1;
         self.clock.push_back((id, page));
         Ok(())
