@@ -16,6 +16,7 @@
 //! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
 //! | [`kmap`] | single frames, mapped for a moment |
 //! | [`pageable`] | objects of pages that are written to a store while nobody pins them |
+//! | [`buffer`] | buffers that are copied to pageable objects when memory is short |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
 //! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
@@ -28,6 +29,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod buffer;
 pub mod buffer_cache;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;

@@ -3,6 +3,7 @@
 //! it is told to.
 
 mod blocks;
+mod buffer;
 mod buffer_cache;
 mod costs;
 mod guest;

@@ -312,16 +312,17 @@ impl Models {
                 let Some(which) = pick(which) else { return };
                 let model = &mut self.objects[which];
                 let wanted = model.pinned(&range).and_then(|range| {
-                    let mut range = range;
                     let last = |&page: &usize| model.pins[page] == 1 && model.views[page] > 0;
-                    let found = range.clone().find(last);
-                    match found {
+                    match range.clone().find(last) {
                         Some(page) => Err(Rule::Unmapped { page: page as u64 }),
-                        None => Ok(range.by_ref().for_each(|page| model.pins[page] -= 1)),
+                        None => Ok(range),
                     }
                 });
+                if let Ok(range) = wanted.clone() {
+                    model.pins[range].iter_mut().for_each(|pins| *pins -= 1);
+                }
                 let result = pager.unpin(model.id, range);
-                assert_eq!(result, wanted.map_err(Error::Broken));
+                assert_eq!(result, wanted.map(drop).map_err(Error::Broken));
             }
             Step::Write(which, page) => {
                 let Some(which) = pick(which) else { return };
