@@ -2,7 +2,12 @@
 //!
 //! Persistent slots keep a frame mapped after its last user is gone, in case it is wanted again:
 //! a cache, and so a store of stray mappings. Atomic slots are two per CPU, for copying from one
-//! frame to another; they too keep their last mapping until they are used again.
+//! frame to another; they too keep their last mapping until they are used again, or until somebody
+//! who trusts nobody has it cleared at once.
+
+mod atomic;
+
+pub use atomic::Pair;
 
 use crate::addr::{Pfn, Vaddr};
 use crate::freed::FreedMap;
@@ -185,36 +190,6 @@ impl<P: Platform> Mmu<P> {
     pub fn kunmap(&mut self, mapped: Mapped) {
         self.kmap.slots[mapped.slot].users -= 1;
         self.kmap.tell(mapped.slot);
-    }
-
-    /// Copies a frame to another through a CPU's atomic pair, which keeps both mappings.
-    ///
-    /// # Errors
-    ///
-    /// The hypervisor's refusal.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such CPU.
-    pub fn copy_frame(&mut self, cpu: usize, from: Pfn, to: Pfn) -> Result<(), Error> {
-        for (slot, frame) in self.kmap.pair(cpu).into_iter().zip([from, to]) {
-            self.fill_slot(slot, frame)?;
-        }
-        let [source, target] = self.kmap_pair(cpu);
-        for word in (0..4096).step_by(8) {
-            let value = self.platform.load(Vaddr(source.0 + word));
-            self.platform.store(Vaddr(target.0 + word), value);
-        }
-        Ok(())
-    }
-
-    /// Addresses of a CPU's atomic pair.
-    ///
-    /// # Panics
-    ///
-    /// If there is no such CPU.
-    pub fn kmap_pair(&self, cpu: usize) -> [Vaddr; PAIR] {
-        self.kmap.pair(cpu).map(|slot| self.kmap.va(slot))
     }
 
     fn fill_slot(&mut self, slot: usize, frame: Pfn) -> Result<(), Errno> {

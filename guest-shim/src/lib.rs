@@ -15,6 +15,8 @@
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
 //! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
 //! | [`kmap`] | single frames, mapped for a moment |
+//! | [`pageable`] | objects of pages that are written to a store while nobody pins them |
+//! | [`buffer`] | buffers that are copied to pageable objects when memory is short |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
 //! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
@@ -27,6 +29,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod buffer;
 pub mod buffer_cache;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
@@ -37,6 +40,7 @@ pub mod hostile;
 pub mod hypercall;
 pub mod kmap;
 pub mod mmu;
+pub mod pageable;
 mod per_frame;
 pub mod platform;
 pub mod shared;

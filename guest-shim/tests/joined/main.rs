@@ -3,11 +3,13 @@
 //! it is told to.
 
 mod blocks;
+mod buffer;
 mod buffer_cache;
 mod costs;
 mod guest;
 mod machine;
 mod memory_types;
+mod pageable;
 mod random;
 mod rules;
 mod table_pool;

@@ -1,0 +1,178 @@
+//! Out, and back.
+
+use super::page::{copy, stamp};
+use super::{BufferId, Buffers, Corrupt, Error, Hands, Moment, Slots};
+use crate::addr::Pfn;
+use crate::mmu::{self, Mmu};
+use crate::pageable::{self, ObjectId, Pager, Store};
+use crate::platform::Platform;
+
+/// A page on its way.
+struct Move {
+    buffer: BufferId,
+    page: u64,
+    object: ObjectId,
+    /// The buffer's frame, to or from which.
+    frame: Pfn,
+    moment: Moment,
+    wanted: u64,
+    slots: Slots,
+}
+
+impl Move {
+    /// Copies the page. Its pageable end is pinned meanwhile.
+    fn carry_out(&self, hands: &impl Hands) -> Result<(), Error> {
+        let (object, page) = (self.object, self.page);
+        let there = hands.take(|mmu, pager| {
+            pager.pin(mmu, object, page..page + 1)?;
+            pager.page(object, page)
+        })?;
+        let copied = self.copy(hands, there);
+        hands.take(|_, pager| {
+            if self.moment == Moment::Out && copied.is_ok() {
+                pager.mark_dirty(object, page..page + 1)?;
+            }
+            pager.unpin(object, page..page + 1)
+        })?;
+        copied
+    }
+
+    /// Copies the page through this CPU's pair.
+    fn copy(&self, hands: &impl Hands, there: Pfn) -> Result<(), Error> {
+        let &Move { buffer, page, frame, moment, wanted, .. } = self;
+        let [from, to] = if moment == Moment::Out { [frame, there] } else { [there, frame] };
+        let pair = hands.take(|mmu, _| mmu.kmap_atomic(hands.cpu(), [from, to]))?;
+        let found = copy(hands, pair.va(), stamp(buffer, page));
+        hands.take(|mmu, _| match self.slots {
+            Slots::Kept => {
+                mmu.kunmap_atomic(pair);
+                Ok(())
+            }
+            Slots::Cleared => mmu.kunmap_atomic_now(pair),
+        })?;
+        Corrupt::unless(found == wanted, || Corrupt {
+            buffer,
+            page,
+            frame: from,
+            moment,
+            wanted,
+            found,
+        })
+    }
+}
+
+/// A frame, for which pageable pages may have to go.
+fn frame_from<P: Platform, S: Store>(
+    mmu: &mut Mmu<P>,
+    pager: &mut Pager<S>,
+) -> Result<Pfn, pageable::Error> {
+    loop {
+        match mmu.alloc_frame() {
+            Err(mmu::Error::NoFrame) if pager.shrink(mmu, 1)? > 0 => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+impl Buffers {
+    /// Copies a buffer's pages to pageable storage and frees their frames, one by one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`]; [`Error::Corrupt`], without room in the storage, or the owner's of the
+    /// mappings: the page where it happened and those behind it are where they were.
+    pub fn swap_out(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+        let buffer = self.buffers.get_mut(&id).ok_or(Error::Gone(id))?;
+        if buffer.resident() == 0 {
+            return Ok(());
+        }
+        let object = match buffer.object {
+            Some(object) => object,
+            None => {
+                let pages = buffer.pages.len() as u64;
+                *buffer.object.insert(hands.take(|_, pager| pager.create(pages))?)
+            }
+        };
+        for (number, page) in (0..).zip(&mut buffer.pages) {
+            let Some(frame) = page.frame else { continue };
+            Move {
+                buffer: id,
+                page: number,
+                object,
+                frame,
+                moment: Moment::Out,
+                wanted: page.sum,
+                slots: self.slots,
+            }
+            .carry_out(hands)?;
+            page.frame = None;
+            self.stats.out += 1;
+            self.stats.checked += 1;
+            hands.take(|mmu, _| mmu.free_frame(frame));
+        }
+        Ok(())
+    }
+
+    /// Copies a buffer's pages back into frames, for which others go that were not used for
+    /// longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`swap_out`](Buffers::swap_out), or without a frame.
+    pub fn swap_in(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+        let buffer = self.buffers.get(&id).ok_or(Error::Gone(id))?;
+        self.order.retain(|&other| other != id);
+        self.order.push_back(id);
+        let Some(object) = buffer.object else { return Ok(()) };
+        let missing = buffer.pages.len() - buffer.resident();
+        self.make_room(hands, id, missing)?;
+        let Some(buffer) = self.buffers.get_mut(&id) else { return Ok(()) };
+        for (number, page) in (0..).zip(&mut buffer.pages) {
+            if page.frame.is_some() {
+                continue;
+            }
+            let frame = hands.take(frame_from)?;
+            let moved = Move {
+                buffer: id,
+                page: number,
+                object,
+                frame,
+                moment: Moment::Back,
+                wanted: page.sum,
+                slots: self.slots,
+            }
+            .carry_out(hands);
+            if let Err(error) = moved {
+                hands.take(|mmu, _| mmu.free_frame(frame));
+                return Err(error);
+            }
+            page.frame = Some(frame);
+            self.stats.back += 1;
+            self.stats.checked += 1;
+        }
+        buffer.object = None;
+        Ok(hands.take(|mmu, pager| pager.free(mmu, object))?)
+    }
+
+    /// Gives a frame to each page of a buffer that was never anywhere.
+    pub(super) fn populate(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+        let missing = self.buffers.get(&id).ok_or(Error::Gone(id))?.pages.len();
+        self.make_room(hands, id, missing)?;
+        for page in self.buffers.get_mut(&id).into_iter().flat_map(|buffer| &mut buffer.pages) {
+            page.frame = Some(hands.take(frame_from)?);
+        }
+        Ok(())
+    }
+
+    /// Swaps others out until there is room for so many pages, or no other left.
+    fn make_room(&mut self, hands: &impl Hands, id: BufferId, pages: usize) -> Result<(), Error> {
+        while self.resident() + pages > self.limit {
+            let mut others = self.order.iter().copied().filter(|&other| other != id);
+            let Some(oldest) = others.find(|other| self.buffers[other].resident() > 0) else {
+                break;
+            };
+            self.swap_out(hands, oldest)?;
+        }
+        Ok(())
+    }
+}
