@@ -111,6 +111,14 @@ impl Kmap {
         }
     }
 
+    /// Notes that an idle slot was cleared, if the address is one's.
+    pub(crate) fn forget(&mut self, va: Vaddr) {
+        let Some(slot) = self.window.page(va).map(|page| page as usize) else { return };
+        if self.slots.get(slot).is_some_and(|slot| slot.users == 0) {
+            self.set(slot, None);
+        }
+    }
+
     /// Whether a slot maps the frame for somebody.
     pub(crate) fn has_users(&self, pfn: Pfn) -> bool {
         self.mapped.get(pfn) != 0

@@ -53,4 +53,9 @@ pub trait Platform {
     fn forget_region(&mut self, start: Vaddr) -> Result<(), Errno>;
     /// `pinfold_op` find_aliases; -ENOSYS where there is none.
     fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno>;
+    /// Addresses whose dead mappings were cleared in the middle of a pin, without the shim, since
+    /// this was last asked.
+    fn take_cleared(&mut self) -> Vec<Vaddr> {
+        Vec::new()
+    }
 }

@@ -163,6 +163,10 @@ assert_layout!(Mapping, size 40, va @ 8, table @ 16, entry @ 24, index @ 32, fla
 pub const MAPPING_WRITABLE: u16 = 1;
 /// [`Mapping::flags`]: the table hangs in an address space, [`Mapping::va`] says where.
 pub const MAPPING_ATTACHED: u16 = 2;
+/// [`Mapping::flags`]: the address is in a named range ([`LazyRegion`]).
+pub const MAPPING_NAMED: u16 = 4;
+/// [`Mapping::flags`]: the range's [`FreedMap`] says that the page is freed.
+pub const MAPPING_FREED: u16 = 8;
 
 /// Most regions that a domain may name.
 pub const MAX_REGIONS: usize = 64;
@@ -242,8 +246,12 @@ pub struct Stats {
     pub shootdown_cleared: u64,
     /// Out: calls that were suspended and resumed.
     pub preemptions: u64,
+    /// Out: entries into the guest's handler of [`AliasUpcall`].
+    pub upcalls: u64,
+    /// Out: pins that went through after that.
+    pub healed: u64,
 }
-assert_layout!(Stats, size 104, pins @ 8, preemptions @ 96);
+assert_layout!(Stats, size 120, pins @ 8, preemptions @ 96, healed @ 112);
 
 /// Argument of [`Command::Audit`].
 #[derive(
@@ -264,10 +272,19 @@ pub struct Audit {
 }
 assert_layout!(Audit, size 32, frames @ 8, tables @ 16, wrong @ 24);
 
-/// Argument of [`Command::AliasUpcall`]: from now on, when a pin of the calling vCPU meets a
-/// writable mapping in a named range ([`LazyRegion`]), the mappings found are written to the
-/// buffer and the kernel is entered at the address, as for an exception without error code. Its
-/// `iret` makes the call again, and this time the pin is refused if it still meets one.
+/// Most mappings that an [`AliasUpcall`] can have room for.
+pub const MAX_UPCALL_MAPPINGS: u32 = 512;
+
+/// Argument of [`Command::AliasUpcall`]: from now on, when a pin (`mmuext_op`) of the calling vCPU
+/// meets a writable mapping in a named range ([`LazyRegion`]), the mappings found are written to the
+/// buffer and the kernel is entered at the address, as for an exception without error code, with
+/// events masked. Its `iret` makes the call again, and this time the pin is refused if the same
+/// frame still has a writable mapping. If it has none, but another frame of the tree does, the guest
+/// is told of that one: of eight frames a pin at most.
+///
+/// A pin in the handler is refused at once, and so is any after a handler that did not go back;
+/// registering anew makes the vCPU forget that. If the buffer can't be written, the pin is refused.
+/// -EINVAL if an address is not the guest's, or for a room of 0 or above [`MAX_UPCALL_MAPPINGS`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

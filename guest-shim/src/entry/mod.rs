@@ -18,6 +18,7 @@
 //! `println!("cargo::rustc-link-arg=-T{}", env::var("DEP_PINFOLD_GUEST_LINKER_SCRIPT")?)`, and
 //! `--no-pie`, because a guest is linked where it runs.
 
+pub mod alias;
 mod boot;
 pub mod catch;
 pub mod event;

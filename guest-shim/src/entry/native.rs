@@ -186,4 +186,8 @@ impl Platform for Native {
         found.truncate(argument.nr_mappings as usize);
         Ok(found)
     }
+
+    fn take_cleared(&mut self) -> Vec<Vaddr> {
+        super::alias::take_cleared().collect()
+    }
 }

@@ -36,6 +36,8 @@ pub struct PerCpu {
     pub(super) upcalls: AtomicU64,
     /// Ports whose events go to this vCPU.
     pub(super) ports: PortSet,
+    /// Where the hypervisor says what a pin met, or null.
+    pub(super) aliases: AtomicPtr<super::alias::Buffer>,
     /// For the kernel's use.
     pub scratch: [AtomicU64; 8],
 }
@@ -59,6 +61,7 @@ impl PerCpu {
             main: AtomicPtr::new(core::ptr::null_mut()),
             upcalls: AtomicU64::new(0),
             ports: [const { AtomicU64::new(0) }; WORDS],
+            aliases: AtomicPtr::new(core::ptr::null_mut()),
             scratch: [const { AtomicU64::new(0) }; 8],
         }
     }

@@ -58,6 +58,8 @@ pub type Handler = fn(&mut TrapFrame) -> bool;
 
 /// What the stubs call an event upcall.
 const EVENT: u64 = 0x100;
+/// What the stubs call an alias that a pin met.
+const ALIAS: u64 = 0x102;
 /// What the stubs call a selector that could not be loaded.
 const FAILSAFE: u64 = 0x101;
 
@@ -165,6 +167,12 @@ global_asm!(
     "push 0",
     "push {event}",
     "jmp pinfold_trap_common",
+    "pinfold_alias_callback:",
+    "pop rcx",
+    "pop r11",
+    "push 0",
+    "push {alias}",
+    "jmp pinfold_trap_common",
     // Four words of selectors are above rcx and r11; none of them is used.
     "pinfold_failsafe_callback:",
     "pop rcx",
@@ -176,6 +184,7 @@ global_asm!(
     ".popsection",
     dispatch = sym dispatch,
     event = const EVENT,
+    alias = const ALIAS,
     failsafe = const FAILSAFE,
     iret = const Hypercall::Iret as u64,
 );
@@ -185,6 +194,8 @@ unsafe extern "C" {
     safe static STUBS: u8;
     #[link_name = "pinfold_event_callback"]
     safe static EVENT_CALLBACK: u8;
+    #[link_name = "pinfold_alias_callback"]
+    safe static ALIAS_CALLBACK: u8;
     #[link_name = "pinfold_failsafe_callback"]
     safe static FAILSAFE_CALLBACK: u8;
 }
@@ -192,6 +203,9 @@ unsafe extern "C" {
 extern "C" fn dispatch(frame: &mut TrapFrame) {
     if frame.vector == EVENT {
         return super::event::upcall(frame);
+    }
+    if frame.vector == ALIAS {
+        return super::alias::entered();
     }
     if frame.vector == FAILSAFE {
         // The selectors are null now, and nothing here needs them.
@@ -236,6 +250,11 @@ pub(super) fn callbacks() -> Callbacks {
         failsafe: address(&raw const FAILSAFE_CALLBACK),
         syscall: super::user::syscall_callback(),
     }
+}
+
+/// Where the kernel is entered when a pin meets an alias.
+pub(super) fn alias_callback() -> u64 {
+    address(&raw const ALIAS_CALLBACK)
 }
 
 /// The address of the event callback, for tests that put another in its place.

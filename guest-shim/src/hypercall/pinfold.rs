@@ -3,7 +3,9 @@
 
 use super::{Errno, address, call, check};
 use pinfold_abi::hypercall::Hypercall;
-use pinfold_abi::pinfold::{Audit, Command, DumpFrames, Mark, Stats, VERSION, VersionInfo};
+use pinfold_abi::pinfold::{
+    AliasUpcall, Audit, Command, DumpFrames, Mark, Stats, VERSION, VersionInfo,
+};
 
 /// Makes the call.
 ///
@@ -75,4 +77,23 @@ pub fn mark(text: &str) -> Result<(), Errno> {
     let mut mark = Mark { version: VERSION, len: text.len() as u32, text: address(text.as_ptr()) };
     // SAFETY: the call reads the structure and the text.
     unsafe { op(Command::Mark, &mut mark) }
+}
+
+/// Says where the running vCPU is entered when a pin of its meets an alias, and what is written where
+/// first: an [`AliasesFound`](pinfold_abi::pinfold::AliasesFound) with room for so many mappings
+/// behind it. Address 0: nowhere.
+///
+/// # Errors
+///
+/// -EINVAL if an address is not the guest's or there is no room, or more than
+/// [`MAX_UPCALL_MAPPINGS`](pinfold_abi::pinfold::MAX_UPCALL_MAPPINGS); -ENOSYS where there is no
+/// such call.
+///
+/// # Safety
+///
+/// The code at the address takes what is pushed there, and the buffer is for nobody else's use.
+pub unsafe fn alias_upcall(address: u64, buffer: u64, room: u32) -> Result<(), Errno> {
+    let mut argument = AliasUpcall { version: VERSION, room, address, buffer };
+    // SAFETY: the call reads the structure; what comes of it is the caller's care.
+    unsafe { op(Command::AliasUpcall, &mut argument) }
 }

@@ -30,6 +30,17 @@ impl<P: Platform> Mmu<P> {
         Ok(())
     }
 
+    /// Corrects what is known of mappings that were cleared in the middle of a pin.
+    pub(super) fn note_healed(&mut self) {
+        for va in self.platform.take_cleared() {
+            self.stats.healed += 1;
+            if let Some(frame) = self.vmap.forget(va) {
+                self.frames.release(frame);
+            }
+            self.kmap.forget(va);
+        }
+    }
+
     /// Where one of these frames is mapped on purpose, if any is.
     pub(crate) fn in_use(&self, frames: &FrameSet) -> Option<Vaddr> {
         self.kmap.in_use(frames).or_else(|| self.vmap.in_use(frames))

@@ -14,6 +14,12 @@ impl<P: Platform> Mmu<P> {
         self.pin_now(tree)
     }
 
+    /// Loses from the index what it knows of a frame's dead mappings, as a kernel with a mistake
+    /// would: a pin of the frame does not look for them. They stay where they are.
+    pub fn lose_lazy(&mut self, frame: crate::addr::Pfn) {
+        self.vmap.lose(frame);
+    }
+
     /// The machine below, with which everything can be broken.
     pub fn platform(&mut self) -> &mut P {
         &mut self.platform

@@ -60,7 +60,9 @@ impl<P: Platform> Mmu<P> {
             return Err((tree, errno.into()));
         }
         let op = pin_op(tree.level, self.platform.mfn(tree.tables[0]).0);
-        match self.platform.mmuext_op(&[op]) {
+        let pinned = self.platform.mmuext_op(&[op]);
+        self.note_healed();
+        match pinned {
             Ok(()) => {
                 self.stats.pins += 1;
                 self.stats.tables += tree.tables.len() as u64;

@@ -19,6 +19,8 @@ pub struct Stats {
     pub refills: u64,
     /// Tables taken from it.
     pub pooled: u64,
+    /// Dead mappings that were cleared in the middle of a pin, because nobody had thought of them.
+    pub healed: u64,
     /// Areas made.
     pub areas: u64,
     /// Batches of dead area mappings cleared, by whatever call.
@@ -50,6 +52,7 @@ impl core::ops::Sub for Stats {
             clean_pins: self.clean_pins - before.clean_pins,
             refills: self.refills - before.refills,
             pooled: self.pooled - before.pooled,
+            healed: self.healed - before.healed,
             areas: self.areas - before.areas,
             shootdowns: self.shootdowns - before.shootdowns,
             flushes: self.flushes - before.flushes,
@@ -72,8 +75,8 @@ impl core::fmt::Display for Stats {
         let Stats { areas, shootdowns, flushes, cleared, .. } = self;
         write!(f, "areas={areas} shootdowns={shootdowns} flushes={flushes} cleared={cleared} ")?;
         write!(f, "kmaps={} kmaps_cleared={} ", self.kmaps, self.kmaps_cleared)?;
-        let Stats { clean_pins, refills, pooled, .. } = self;
-        write!(f, "clean_pins={clean_pins} refills={refills} pooled={pooled} ")?;
+        let Stats { clean_pins, refills, pooled, healed, .. } = self;
+        write!(f, "clean_pins={clean_pins} refills={refills} pooled={pooled} healed={healed} ")?;
         write!(f, "retyped={} retypes_rescued={}", self.retyped, self.retypes_rescued)
     }
 }

@@ -30,7 +30,13 @@ impl Window {
     }
 
     pub(crate) fn contains(&self, va: Vaddr) -> bool {
-        va.0.wrapping_sub(self.start.0) >> 12 < self.pages
+        self.page(va).is_some()
+    }
+
+    /// The page that an address is in.
+    pub(crate) fn page(&self, va: Vaddr) -> Option<u64> {
+        let page = va.0.wrapping_sub(self.start.0) >> 12;
+        (page < self.pages).then_some(page)
     }
 
     /// Address of a page.

@@ -105,7 +105,6 @@ impl Index {
         self.count -= 1;
     }
 
-    #[cfg(any(test, feature = "hostile"))]
     /// Forgets a page; the frame that it mapped, if it was known.
     pub(super) fn forget_page(&mut self, page: u64) -> Option<Pfn> {
         let gone = self.link(page)?;

@@ -172,6 +172,19 @@ impl Vmap {
         self.index.contains(pfn)
     }
 
+    /// Forgets that a frame has dead mappings, though it has.
+    #[cfg(feature = "hostile")]
+    pub(crate) fn lose(&mut self, frame: Pfn) {
+        self.index.forget(&FrameSet::from_iter([frame]));
+    }
+
+    /// Notes that a dead mapping was cleared, if the address is one of these; its frame, if no other
+    /// is known of it.
+    pub(crate) fn forget(&mut self, va: Vaddr) -> Option<Pfn> {
+        let frame = self.index.forget_page(self.window.page(va)?)?;
+        (!self.index.contains(frame)).then_some(frame)
+    }
+
     /// Whether a live area maps the frame.
     pub(crate) fn is_live(&self, pfn: Pfn) -> bool {
         self.live_counts.get(pfn) != 0

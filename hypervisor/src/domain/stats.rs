@@ -38,4 +38,6 @@ pub struct Stats {
     pub shootdowns: Counter,
     pub shootdown_cleared: Counter,
     pub preemptions: Counter,
+    pub upcalls: Counter,
+    pub healed: Counter,
 }

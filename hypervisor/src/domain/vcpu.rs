@@ -5,6 +5,7 @@ use super::{DomainRef, Seat};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
 use crate::hypercall::Args;
+use crate::hypercall::alias_upcall::Upcall;
 use crate::time::clock;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
@@ -120,6 +121,8 @@ pub struct Vcpu {
     pub info: InfoRef,
     /// Ports that it polls.
     pub polled: ArrayVec<u16, MAX_POLL_PORTS>,
+    /// How the guest is told of aliases.
+    pub upcall: Upcall,
     /// Arguments with which a suspended hypercall goes on.
     pub resume: Args,
     /// FPU state while not loaded.
@@ -156,6 +159,7 @@ impl Vcpu {
             ldt_pages: [None; 16],
             info,
             polled: ArrayVec::new(),
+            upcall: Upcall::default(),
             resume: [0; 5],
             fpu: FpuState::new(),
             last_fault_address: 0,

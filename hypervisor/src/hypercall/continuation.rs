@@ -4,7 +4,7 @@
 //! down and carries [`PREEMPTED`], and what was done so far stands in the guest's own `done` word.
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
-use super::{Args, Outcome, again};
+use super::{Args, Outcome};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
@@ -12,8 +12,19 @@ use pinfold_validator::{Refusal, Stop};
 
 /// Bit of the count that says: resumed, `done` counts on.
 const PREEMPTED: u64 = 1 << 31;
+/// Bit of the count of a resumed list: the guest was told what its first element met.
+const TOLD: u64 = 1 << 30;
 /// Elements between two looks at the clock.
 const ELEMENTS_BETWEEN_CHECKS: u64 = 64;
+
+/// Whether an element is tried for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Try {
+    /// It is.
+    First,
+    /// The guest was told what it met, or says so.
+    Again,
+}
 
 /// Why an element ended the list.
 pub enum ElementStop {
@@ -21,6 +32,8 @@ pub enum ElementStop {
     Errno(Errno),
     /// Its time is up in the middle; the same element goes on next time.
     Preempted,
+    /// The guest is to be told what it met; the same element is tried again after that.
+    Told,
 }
 
 impl From<Errno> for ElementStop {
@@ -45,17 +58,22 @@ impl From<Stop> for ElementStop {
 }
 
 /// Runs a list call `(list, count, done*, foreigndom)`: `element` gets the address of each element
-/// of `size` bytes.
+/// of `size` bytes, and which try it is.
 pub fn run_list(
     vcpu: &mut Vcpu,
     args: &Args,
     size: u64,
-    mut element: impl FnMut(&mut Vcpu, u64) -> Result<(), ElementStop>,
+    mut element: impl FnMut(&mut Vcpu, u64, Try) -> Result<(), ElementStop>,
 ) -> Outcome {
     let [list, count, done_ptr, foreign, last] = *args;
     let done_ptr = GuestPtr::<u32>::new(done_ptr);
     // The count is an unsigned int of the ABI.
-    let (count, resumed) = (count & 0xffff_ffff & !PREEMPTED, count & PREEMPTED != 0);
+    let (mut count, resumed) = (count & 0xffff_ffff & !PREEMPTED, count & PREEMPTED != 0);
+    // Only a resumed list has the other mark: in the count of a new one the bit is just a bit.
+    let told = resumed && count & TOLD != 0;
+    if told {
+        count &= !TOLD;
+    }
     let mut before = 0;
     if resumed && !done_ptr.is_null() {
         before = match done_ptr.read() {
@@ -65,12 +83,12 @@ pub fn run_list(
     }
     let mut index = 0;
     let mut result = Ok(());
-    let mut preempted = false;
+    let mut suspended = None;
     while index < count {
         if index % ELEMENTS_BETWEEN_CHECKS == ELEMENTS_BETWEEN_CHECKS - 1
             && crate::arch::apic::timer_is_pending()
         {
-            preempted = true;
+            suspended = Some(Outcome::Again);
             break;
         }
         let address = match index.checked_mul(size).and_then(|offset| list.checked_add(offset)) {
@@ -80,14 +98,19 @@ pub fn run_list(
                 break;
             }
         };
-        match element(vcpu, address) {
+        let attempt = if told && index == 0 { Try::Again } else { Try::First };
+        match element(vcpu, address, attempt) {
             Ok(()) => index += 1,
             Err(ElementStop::Errno(errno)) => {
                 result = Err(errno);
                 break;
             }
             Err(ElementStop::Preempted) => {
-                preempted = true;
+                suspended = Some(Outcome::Again);
+                break;
+            }
+            Err(ElementStop::Told) => {
+                suspended = Some(Outcome::Upcall);
                 break;
             }
         }
@@ -95,15 +118,19 @@ pub fn run_list(
     if !done_ptr.is_null() {
         let done = before.wrapping_add(index as u32);
         // A word that can't be written is the guest's loss; but progress can't be kept there.
-        if done_ptr.write(&done).is_err() && preempted {
+        if done_ptr.write(&done).is_err() && suspended.is_some() {
             return Outcome::Done(Errno::EFAULT.as_result());
         }
     }
-    if preempted {
-        let rest = (count - index) | PREEMPTED;
+    if let Some(suspended) = suspended {
+        // A try that ran out of time is still that try.
+        let told = suspended == Outcome::Upcall || told && index == 0;
+        let marks = if told { PREEMPTED | TOLD } else { PREEMPTED };
+        let rest = (count - index) | marks;
         // The list may end where the address space does, so its end may be 0.
         let next = list.wrapping_add(index * size);
-        return again(vcpu, [next, rest, args[2], foreign, last]);
+        vcpu.resume = [next, rest, args[2], foreign, last];
+        return suspended;
     }
     result.into()
 }

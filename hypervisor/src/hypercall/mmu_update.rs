@@ -18,7 +18,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     if let Err(errno) = check_foreign(vcpu, args[3]) {
         return Outcome::Done(errno.as_result());
     }
-    run_list(vcpu, args, size_of::<MmuUpdate>() as u64, |vcpu, address| one(vcpu, address))
+    run_list(vcpu, args, size_of::<MmuUpdate>() as u64, |vcpu, address, _| one(vcpu, address))
 }
 
 /// Bits 0-15: owner of the targets; bits 16-31: owner of the tables plus one, 0 for own. No domain

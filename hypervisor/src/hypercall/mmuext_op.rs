@@ -1,9 +1,9 @@
 //! mmuext_op: pins, roots, flushes, the LDT, clearing and copying pages.
 
-use super::continuation::{ElementStop, run_list};
+use super::continuation::{ElementStop, Try, run_list};
 use super::flush::{self, Target};
 use super::mmu_update::BUDGET;
-use super::{Args, Outcome, descriptors};
+use super::{Args, Outcome, alias_upcall, descriptors};
 use crate::arch::ipi;
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;
@@ -28,15 +28,15 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     run_list(vcpu, args, size_of::<MmuextOp>() as u64, one)
 }
 
-fn one(vcpu: &mut Vcpu, address: u64) -> Result<(), ElementStop> {
+fn one(vcpu: &mut Vcpu, address: u64, attempt: Try) -> Result<(), ElementStop> {
     let op = GuestPtr::<MmuextOp>::new(address).read()?;
     let mfn = Mfn::new(op.arg1);
     let command = MmuextCmd::from_number(op.cmd).ok_or(Errno::ENOSYS)?;
     match command {
-        MmuextCmd::PinL1Table => pin(vcpu, Level::L1, mfn),
-        MmuextCmd::PinL2Table => pin(vcpu, Level::L2, mfn),
-        MmuextCmd::PinL3Table => pin(vcpu, Level::L3, mfn),
-        MmuextCmd::PinL4Table => pin(vcpu, Level::L4, mfn),
+        MmuextCmd::PinL1Table => pin(vcpu, Level::L1, mfn, attempt),
+        MmuextCmd::PinL2Table => pin(vcpu, Level::L2, mfn, attempt),
+        MmuextCmd::PinL3Table => pin(vcpu, Level::L3, mfn, attempt),
+        MmuextCmd::PinL4Table => pin(vcpu, Level::L4, mfn, attempt),
         MmuextCmd::UnpinTable => unpin(vcpu, mfn),
         MmuextCmd::NewBaseptr => new_root(vcpu, mfn),
         MmuextCmd::NewUserBaseptr => new_user_root(vcpu, op.arg1),
@@ -66,19 +66,23 @@ fn bad_mask(_: Errno) -> Errno {
     Errno::EINVAL
 }
 
-fn pin(vcpu: &Vcpu, level: Level, mfn: Mfn) -> Result<(), ElementStop> {
-    let domain = &vcpu.domain;
-    match memory::validator().pin(domain.id, level, mfn, &mut Budget::new(BUDGET)) {
+fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), ElementStop> {
+    match memory::validator().pin(vcpu.domain.id, level, mfn, &mut Budget::new(BUDGET)) {
         Ok(()) => {
-            domain.stats.pins.bump();
+            vcpu.domain.stats.pins.bump();
+            if attempt == Try::Again {
+                alias_upcall::pinned(vcpu, mfn);
+            }
             Ok(())
         }
-        Err(stop) => {
-            if let Stop::Refused(_) = stop {
-                domain.stats.pins_refused.bump();
+        Err(Stop::Preempted) => Err(ElementStop::Preempted),
+        Err(Stop::Refused(refusal)) => {
+            let id = report::refused(vcpu, &refusal);
+            if alias_upcall::offer(vcpu, mfn, attempt, &refusal, id) {
+                return Err(ElementStop::Told);
             }
-            report::stopped(vcpu, &stop);
-            Err(stop.into())
+            vcpu.domain.stats.pins_refused.bump();
+            Err(refusal.into())
         }
     }
 }
@@ -122,8 +126,9 @@ pub fn load_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), Errno> {
         match new_root(vcpu, mfn) {
             Ok(()) => return Ok(()),
             Err(ElementStop::Errno(errno)) => return Err(errno),
-            // An instruction has no place to keep its progress; the frames do.
-            Err(ElementStop::Preempted) => ipi::attend(),
+            // An instruction has no place to keep its progress; the frames do. Guests are told of
+            // pins only.
+            Err(ElementStop::Preempted | ElementStop::Told) => ipi::attend(),
         }
     }
 }
@@ -161,7 +166,7 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
 
 fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    hold_writable(id, mfn).inspect_err(|r| report::refused(vcpu, r))?;
+    hold_writable(id, mfn).inspect_err(|r| _ = report::refused(vcpu, r))?;
     direct_map::clear(mfn);
     validator.drop_writable(id, mfn);
     Ok(())
@@ -176,6 +181,6 @@ fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
         validator.drop_writable(id, to);
     });
     validator.drop_readable(id, from);
-    copied.inspect_err(|r| report::refused(vcpu, r))?;
+    copied.inspect_err(|r| _ = report::refused(vcpu, r))?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Hypercalls: one file a family, each a thin shell that decodes, calls and encodes.
 
+pub mod alias_upcall;
 pub mod callbacks;
 pub mod console_io;
 pub mod continuation;
@@ -45,6 +46,9 @@ pub enum Outcome {
     Done(i64),
     /// Not finished: execute it again, with the arguments in [`Vcpu::resume`].
     Again,
+    /// Not finished: the guest is told of an alias first, and executes it again, with the arguments
+    /// in [`Vcpu::resume`].
+    Upcall,
     /// With the guest's registers set by the call itself.
     Left,
     /// With a result, and the vCPU gives the processor away.
@@ -91,12 +95,13 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
         Outcome::Done(result) => vcpu.file.regs.rax = result as u64,
         Outcome::Again => {
             vcpu.domain.stats.preemptions.bump();
-            let args = vcpu.resume;
-            let regs = &mut vcpu.file.regs;
-            regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
-            regs.rax = number;
-            [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
+            wind_back(vcpu, number);
             return Next::Yield;
+        }
+        Outcome::Upcall => {
+            wind_back(vcpu, number);
+            let entered = alias_upcall::deliver(vcpu);
+            return trap::finish(vcpu, entered);
         }
         Outcome::Left => {}
         Outcome::Wait(result) => {
@@ -109,6 +114,15 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
         }
     }
     Next::Continue
+}
+
+/// Makes the guest execute a suspended call when it goes on.
+fn wind_back(vcpu: &mut Vcpu, number: u64) {
+    let args = vcpu.resume;
+    let regs = &mut vcpu.file.regs;
+    regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
+    regs.rax = number;
+    [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
 }
 
 /// Any call but a multicall.

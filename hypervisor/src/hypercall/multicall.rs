@@ -35,13 +35,14 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
                 entry.result = result;
                 waits = true;
             }
-            Outcome::Again => {
+            Outcome::Again | Outcome::Upcall => {
                 // Go on with this entry next time, from where it got to.
                 entry.args[..5].copy_from_slice(&vcpu.resume);
                 if pointer.write(&entry).is_err() {
                     return Outcome::Done(Errno::EFAULT.as_result());
                 }
-                return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
+                vcpu.resume = [address, count - index, args[2], args[3], args[4]];
+                return outcome;
             }
             // iret: kernel mode may be over, and the rest of the list with it (XSA-213). The
             // registers are those that iret set.

@@ -74,14 +74,14 @@ pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
 
 /// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
 /// that is in the way: the writable ones of a frame that would be a table, all of one that would be
-/// cached otherwise.
-pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
+/// cached otherwise. The report's number, if it was written.
+pub fn refused(vcpu: &Vcpu, refusal: &Refusal) -> Option<u64> {
     let domain = &vcpu.domain;
     if refusal.is_alias() {
         domain.stats.aliases.bump();
     }
     if !domain.log_limit.allows() {
-        return;
+        return None;
     }
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let (who, rip) = (vcpu.who(), vcpu.file.regs.rip);
@@ -95,9 +95,10 @@ pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
         Which::All
     } else {
         record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
-        return;
+        return Some(id);
     };
     write_mappings(who, domain, id, refusal.frame, which);
+    Some(id)
 }
 
 /// Tells of a mapping that is cached otherwise than the frame's others, and was made all the same:
@@ -177,7 +178,7 @@ impl fmt::Display for Memory {
 }
 
 /// A byte of the guest's, in the address space of the vCPU that is being reported of.
-fn read_byte(address: u64) -> Option<u8> {
+pub fn read_byte(address: u64) -> Option<u8> {
     let mut byte = [0];
     guest::read_bytes(&mut byte, address).ok().map(|()| byte[0])
 }

@@ -54,6 +54,7 @@ pub(super) fn all() -> Vec<Case> {
     // What it measures means nothing without --icount; that it works does.
     cases.push(Case::new("bench", vec![Spec::new("bench")]));
     cases.push(curves());
+    cases.extend(upcalls());
     cases.extend(stress());
     cases.extend(super::stories::all());
     cases.extend(neighbours());
@@ -171,6 +172,20 @@ fn curves() -> Case {
         says: vec!["CURVE policy=targeted+pool aliases=4 outstanding=1000"],
         ..Case::new("curves", vec![Spec::new("curves").told("most=1000")])
     }
+}
+
+/// Pins that heal: on one vCPU, on two at once, and where there is no such thing.
+fn upcalls() -> Vec<Case> {
+    let case = |vcpus: u32| Case {
+        smp: vcpus as u16,
+        says: vec!["cleared_by=upcall", "UPCALL rounds="],
+        ..Case::new(
+            &format!("upcall-{vcpus}"),
+            vec![Spec::new("stress").with_vcpus(vcpus).told("phases=u rounds=200")],
+        )
+    };
+    let on_xen = Case { says: vec!["UPCALL skipped"], ..Case { name: "upcall".into(), ..case(1) } };
+    vec![case(1), case(2), on_xen.on_xen()]
 }
 
 /// The stress guest: several seeds, on both hypervisors, and among others.

@@ -1,14 +1,13 @@
 //! Every mapping of some frames, for the guest that owns them.
 
 use crate::domain::vcpu::Vcpu;
+use crate::hypercall::alias_upcall::encode;
 use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use core::ops::ControlFlow;
 use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{
-    self, FIND_TRUNCATED, FindAliases, MAPPING_ATTACHED, MAPPING_WRITABLE, MAX_FIND_FRAMES,
-};
-use pinfold_validator::{Bounds, Mapping, Mfn, Which};
+use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES};
+use pinfold_validator::{Bounds, Mfn, Which};
 
 /// Entries and frame records that one call may read, over all its frames: tens of milliseconds.
 const READS: u64 = 1 << 24;
@@ -37,7 +36,7 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
                 if validator().owner(mapping.table) != Some(vcpu.domain.id) {
                     return ControlFlow::Continue(());
                 }
-                match out.write_at(asked.nr_mappings.into(), &encode(frame, &mapping)) {
+                match out.write_at(asked.nr_mappings.into(), &encode(vcpu, frame, &mapping)) {
                     Ok(()) => {
                         asked.nr_mappings += 1;
                         ControlFlow::Continue(())
@@ -56,18 +55,4 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         }
     }
     pointer.write(&asked)
-}
-
-fn encode(frame: Mfn, mapping: &Mapping) -> pinfold::Mapping {
-    let attached = if mapping.address.is_some() { MAPPING_ATTACHED } else { 0 };
-    let writable = if mapping.entry.is_writable() { MAPPING_WRITABLE } else { 0 };
-    pinfold::Mapping {
-        frame: frame.get(),
-        va: mapping.address.map_or(0, |va| va.get()),
-        table: mapping.table.get(),
-        entry: mapping.entry.get(),
-        index: mapping.index.get() as u16,
-        flags: attached | writable,
-        pad: 0,
-    }
 }

@@ -5,7 +5,7 @@ mod find_aliases;
 mod lazy_region;
 mod shootdown;
 
-use super::{Args, Outcome};
+use super::{Args, Outcome, alias_upcall};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::{frame_dump, report};
@@ -29,7 +29,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         Command::Mark => mark(vcpu, args[1]).into(),
         Command::Stats => stats(vcpu, args[1]).into(),
         Command::Audit => audit::run(vcpu, args[1]).into(),
-        Command::AliasUpcall => Outcome::Done(Errno::ENOSYS.as_result()),
+        Command::AliasUpcall => alias_upcall::register(vcpu, args[1]).into(),
         Command::FreedMap => lazy_region::set_freed(vcpu, args[1]).into(),
         Command::DumpFrames => dump_frames(vcpu, args[1]).into(),
     }
@@ -84,5 +84,7 @@ fn stats(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         shootdowns: s.shootdowns.get(),
         shootdown_cleared: s.shootdown_cleared.get(),
         preemptions: s.preemptions.get(),
+        upcalls: s.upcalls.get(),
+        healed: s.healed.get(),
     })
 }

@@ -11,6 +11,8 @@
 //! * **1** to **5**, the stories: subsystems that historically left mappings behind, on every vCPU
 //!   at once, in the form that leaves them and in the form that does not; `form=` picks `naive` or
 //!   `cured` (default `both`). See [`stories`].
+//! * **u**, the upcall: pins that meet a mapping of which the shim lost track, and heal. See
+//!   [`upcall`].
 //!
 //! `rounds=N` sets the rounds of each policy and story (default 400), `seed=S` the random choices,
 //! and `pages=N` the memory that is used. The last line is `VERDICT pass ...` or `VERDICT fail ...`.
@@ -24,6 +26,7 @@ mod naive;
 mod policies;
 mod random;
 mod stories;
+mod upcall;
 mod violation;
 mod words;
 
@@ -73,6 +76,9 @@ fn main(boot: &Boot) -> Exit {
             'b' => policies::run(&mut mmu.lock(), &mut random, rounds),
             'c' => hostile::run(&mut mmu.lock(), boot),
             '1'..='5' => stories::run(&mut stage, &mmu, boot, phase),
+            'u' => {
+                stories::stage(&mut stage, &mmu, boot).and_then(|stage| upcall::run(stage, rounds))
+            }
             _ => {
                 println!("stress: there is no phase {phase}");
                 Err(Failed)

@@ -35,6 +35,18 @@ fn story(phase: char) -> Option<Story> {
     })
 }
 
+/// What to run on; the first time, the vCPUs are started.
+pub(crate) fn stage<'s, 'a>(
+    stage: &'s mut Option<Stage<'a>>,
+    mmu: &'a Mutex<Mmu<Native>>,
+    boot: &Boot,
+) -> Result<&'s mut Stage<'a>, Failed> {
+    Ok(match stage {
+        Some(stage) => stage,
+        None => stage.insert(Stage::open(mmu, boot)?),
+    })
+}
+
 /// One story, in the forms asked for. The first one starts the vCPUs.
 pub(crate) fn run<'a>(
     stage: &mut Option<Stage<'a>>,
@@ -46,10 +58,7 @@ pub(crate) fn run<'a>(
         println!("stress: there is no story {phase} yet");
         return Err(Failed);
     };
-    let stage = match stage {
-        Some(stage) => stage,
-        None => stage.insert(Stage::open(mmu, boot)?),
-    };
+    let stage = self::stage(stage, mmu, boot)?;
     stage.set_story(phase);
     let form = boot.option("form").unwrap_or("both");
     if !["naive", "cured", "both"].contains(&form) {

@@ -1,0 +1,96 @@
+//! Pins among others: in a list of one call, and in a list of calls. What comes before is done once,
+//! what comes behind is done after.
+
+use super::{Counts, Stray, equal, stray};
+use crate::violation::Wrong;
+use alloc::vec::Vec;
+use pinfold_abi::domid;
+use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
+use pinfold_abi::mmu::{MmuextCmd, MmuextOp, UVMF_ALL, UVMF_INVLPG};
+use pinfold_guest::entry::{Native, alias};
+use pinfold_guest::hostile::{self, RO, RW};
+use pinfold_guest::mmu::{Error, Mmu, Tree};
+use pinfold_guest::platform::Platform;
+
+/// Trees of one list: those in the middle are stray.
+const TREES: usize = 5;
+
+pub(super) fn run(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+    alias::enable(alias::clear).map_err(Error::Refused)?;
+    one_call(mmu)?;
+    many_calls(mmu)?;
+    alias::disable().map_err(Error::Refused)?;
+    Ok(())
+}
+
+/// Trees of one table, read-only at their homes.
+fn trees(mmu: &mut Mmu<Native>) -> Result<Vec<Tree>, Wrong> {
+    let mut trees = Vec::new();
+    for number in 0..TREES {
+        let is_stray = number % 2 == 1;
+        let Stray { tree, .. } = stray(mmu, 1, usize::from(is_stray))?;
+        set_home(mmu, &tree, RO)?;
+        trees.push(tree);
+    }
+    Ok(trees)
+}
+
+fn set_home(mmu: &mut Mmu<Native>, tree: &Tree, flags: u64) -> Result<(), Wrong> {
+    let frame = tree.frames()[0];
+    let entry = (mmu.home(frame), mmu.mfn(frame).addr() | flags);
+    let platform = mmu.platform();
+    platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;
+    Ok(())
+}
+
+fn ops(mmu: &Mmu<Native>, trees: &[Tree], cmd: MmuextCmd) -> Vec<MmuextOp> {
+    let mfns = trees.iter().map(|tree| mmu.mfn(tree.frames()[0]).0);
+    mfns.map(|arg1| MmuextOp { cmd: cmd as u32, pad: 0, arg1, arg2: 0 }).collect()
+}
+
+/// Undoes the pins, which must all be there.
+fn undo(mmu: &mut Mmu<Native>, trees: Vec<Tree>) -> Result<(), Wrong> {
+    // Nobody pins but by the shim: it has heard of none of this.
+    let cleared = mmu.platform().take_cleared().len();
+    equal("mappings cleared", cleared, TREES / 2)?;
+    let unpins = ops(mmu, &trees, MmuextCmd::UnpinTable);
+    // SAFETY: nobody has these tables loaded.
+    let (result, done) = unsafe { hostile::mmuext_ops(&unpins, domid::SELF.into()) };
+    equal("unpinned", (result, done), (0, TREES as u32))?;
+    for tree in trees {
+        set_home(mmu, &tree, RW)?;
+        mmu.free_tree(tree);
+    }
+    Ok(())
+}
+
+fn one_call(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+    let trees = trees(mmu)?;
+    let pins = ops(mmu, &trees, MmuextCmd::PinL1Table);
+    let before = Counts::now()?;
+    // SAFETY: pins change no mapping.
+    let (result, done) = unsafe { hostile::mmuext_ops(&pins, domid::SELF.into()) };
+    equal("a list of pins", (result, done), (0, TREES as u32))?;
+    before.grew("a list of pins", [2, 2, 0, 2])?;
+    undo(mmu, trees)
+}
+
+fn many_calls(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+    let trees = trees(mmu)?;
+    let pins = ops(mmu, &trees, MmuextCmd::PinL1Table);
+    let mut calls: Vec<MulticallEntry> = pins
+        .iter()
+        .map(|pin| MulticallEntry {
+            op: Hypercall::MmuextOp as u64,
+            result: 77,
+            args: [core::ptr::from_ref(pin) as u64, 1, 0, domid::SELF.into(), 0, 0],
+        })
+        .collect();
+    let before = Counts::now()?;
+    // SAFETY: as above.
+    let result = unsafe { hostile::multicall(&mut calls) };
+    equal("a list of calls", result, 0)?;
+    equal("each call", calls.iter().all(|call| call.result == 0), true)?;
+    before.grew("a list of calls", [2, 2, 0, 2])?;
+    undo(mmu, trees)
+}

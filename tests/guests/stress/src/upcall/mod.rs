@@ -1,0 +1,185 @@
+//! Phase u: the shim's index misses a dead mapping, and the pin that meets it is healed.
+//!
+//! The index is made to forget on purpose. Without the upcall such a pin is refused; with it the
+//! guest is told of the mapping in the middle of the pin, clears it, and the pin goes through. The
+//! rest of the phase is what can go wrong in between: handlers that do nothing, that pin, that go
+//! somewhere else, buffers that are not there, marks that were forged.
+
+mod list;
+mod refusals;
+mod together;
+
+use crate::stories::Stage;
+use crate::violation::{Wrong, refuse};
+use crate::{Failed, hostile};
+use alloc::vec::Vec;
+use core::fmt::Debug;
+use pinfold_abi::errno::Errno as Known;
+use pinfold_abi::pinfold::{Range, Stats};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::entry::{Native, alias};
+use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Space, Tree};
+use pinfold_guest::platform::Platform;
+use pinfold_guest::println;
+use pinfold_guest::vmap::Policy;
+
+/// An address of the lower half.
+const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
+
+/// A tree with dead mappings that nobody knows of.
+struct Stray {
+    tree: Tree,
+    /// Where the mappings are.
+    left: Vec<Vaddr>,
+}
+
+/// What the hypervisor has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    upcalls: u64,
+    healed: u64,
+    refused: u64,
+    aliases: u64,
+}
+
+impl Counts {
+    fn now() -> Result<Counts, Wrong> {
+        let stats = pinfold::stats().map_err(Error::Refused)?;
+        let Stats { upcalls, healed, pins_refused: refused, aliases, .. } = stats;
+        Ok(Counts { upcalls, healed, refused, aliases })
+    }
+
+    /// Holds what was counted since against what must have been.
+    fn grew(self, what: &'static str, by: [u64; 4]) -> Result<(), Wrong> {
+        let now = Counts::now()?;
+        let pairs = [
+            (now.upcalls, self.upcalls),
+            (now.healed, self.healed),
+            (now.refused, self.refused),
+            (now.aliases, self.aliases),
+        ];
+        equal(what, pairs.map(|(now, before)| now - before), by)
+    }
+}
+
+fn equal<T: Debug + PartialEq>(what: &'static str, got: T, wanted: T) -> Result<(), Wrong> {
+    if got == wanted {
+        return Ok(());
+    }
+    println!("upcall: {what}: {got:?} instead of {wanted:?}");
+    Err(Wrong::Told(what))
+}
+
+/// The phase; where there is no such call, it is over at once.
+pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
+    match alias::disable() {
+        Err(errno) if errno == Known::ENOSYS => {
+            println!("UPCALL skipped: there is no such call here");
+            return Ok(());
+        }
+        other => other.map_err(|errno| println!("upcall: {errno}")).map_err(|()| Failed)?,
+    }
+    let free = stage.mmu().free_frames();
+    let before = stage.mmu().stats();
+    let result = parts(stage, rounds);
+    let _ = alias::disable();
+    let done = stage.mmu().stats() - before;
+    if let Err(wrong) = result {
+        println!("upcall: {wrong}");
+        return Err(Failed);
+    }
+    together::run(stage, rounds)?;
+    let counts = Counts::now().map_err(|_| Failed)?;
+    println!(
+        "UPCALL rounds={rounds} upcalls={} healed={} by_shim={}",
+        counts.upcalls, counts.healed, done.healed
+    );
+    let mut mmu = stage.mmu();
+    if mmu.set_policy(Policy::Lazy).is_err() || mmu.free_frames() != free {
+        println!("upcall: {free} frames were free, now {}", mmu.free_frames());
+        return Err(Failed);
+    }
+    drop(mmu);
+    hostile::audit().map(drop)
+}
+
+fn parts(stage: &Stage<'_>, rounds: u64) -> Result<(), Wrong> {
+    let mut mmu = stage.mmu();
+    mmu.set_policy(Policy::Targeted)?;
+    for round in 0..rounds.div_ceil(10) {
+        let level = (round % 4 + 1) as u8;
+        stage.mark(round, "upcall: off");
+        without(&mut mmu, level)?;
+        stage.mark(round, "upcall: on");
+        alias::enable(alias::clear).map_err(Error::Refused)?;
+        healed(&mut mmu, level)?;
+        alias::disable().map_err(Error::Refused)?;
+    }
+    refusals::run(stage, &mut mmu)?;
+    list::run(&mut mmu)
+}
+
+/// A tree of this level of whose tables so many, the topmost, have a mapping that the index misses.
+fn stray(mmu: &mut Mmu<Native>, level: u8, count: usize) -> Result<Stray, Wrong> {
+    let frames: Vec<Pfn> = (0..count).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
+    let mut left = Vec::new();
+    for &frame in &frames {
+        let area = mmu.vmap(&[frame])?;
+        left.push(area.start());
+        mmu.store(area.start(), frame.0);
+        mmu.vunmap(area)?;
+        mmu.lose_lazy(frame);
+    }
+    for &frame in frames.iter().rev() {
+        mmu.free_frame(frame);
+    }
+    let mut tree = mmu.alloc_tree(level)?;
+    // Read-only: no alias.
+    let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
+    mmu.map_in(&mut tree, VA, leaf)?;
+    equal("the freed frames are the tables", tree.frames().starts_with(&frames), true)?;
+    Ok(Stray { tree, left })
+}
+
+/// Clears what is left of a tree that was refused, and frees it.
+fn give_up(mmu: &mut Mmu<Native>, tree: Tree, left: &[Vaddr]) -> Result<(), Wrong> {
+    let ranges: Vec<Range> = left.iter().map(|va| Range { start: va.0, pages: 1 }).collect();
+    mmu.platform().shootdown(&ranges).map_err(Error::Refused)?;
+    mmu.free_tree(tree);
+    Ok(())
+}
+
+fn end(mmu: &mut Mmu<Native>, space: Space) -> Result<(), Wrong> {
+    let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
+    mmu.free_tree(tree);
+    Ok(())
+}
+
+/// Nobody hears of the mapping: the pin is refused.
+fn without(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Wrong> {
+    let Stray { tree, left } = stray(mmu, level, 1)?;
+    let before = Counts::now()?;
+    let tree = refuse(mmu, tree, Mmu::pin)?;
+    before.grew("refused without a handler", [0, 0, 1, 1])?;
+    give_up(mmu, tree, &left)
+}
+
+/// The handler clears the mapping: the pin goes through; then, with one in each table.
+fn healed(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Wrong> {
+    for count in [1, level] {
+        let Stray { tree, left } = stray(mmu, level, count.into())?;
+        let frames = tree.frames().to_vec();
+        let (before, stats) = (Counts::now()?, mmu.stats());
+        let space = mmu.pin(tree).map_err(|(_, error)| error)?;
+        let count = u64::from(count);
+        before.grew("healed", [count, 1, 0, count])?;
+        equal("the shim was told", (mmu.stats() - stats).healed, count)?;
+        for (frame, va) in frames.into_iter().zip(left) {
+            let found = mmu.find_aliases(&[frame]).map_err(Error::Refused)?;
+            equal("nothing is left there", found.iter().any(|found| found.va == va.0), false)?;
+        }
+        end(mmu, space)?;
+    }
+    Ok(())
+}

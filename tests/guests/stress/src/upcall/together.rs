@@ -1,0 +1,54 @@
+//! All vCPUs at once: each pins without the lock, and is told of its own.
+
+use super::{Counts, Stray, equal, stray};
+use crate::Failed;
+use crate::stories::Stage;
+use crate::violation::Wrong;
+use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG};
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::entry::{Native, alias};
+use pinfold_guest::hostile::{self, RO, RW};
+use pinfold_guest::mmu::{Error, Mmu};
+use pinfold_guest::platform::Platform;
+use pinfold_guest::println;
+
+pub(super) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
+    let before = Counts::now().map_err(|_| Failed)?;
+    stage.all(rounds, |_, _, _| one(stage))?;
+    stage.all(stage.count() as u64, |_, _, _| {
+        alias::disable().map_err(|errno| Error::Refused(errno).into())
+    })?;
+    // Told late or not: what is cleared is cleared.
+    stage.mmu().platform().take_cleared();
+    before.grew("on all vCPUs", [rounds, rounds, 0, rounds]).map_err(|wrong| {
+        println!("upcall: {wrong}");
+        Failed
+    })
+}
+
+fn one(stage: &Stage<'_>) -> Result<(), Wrong> {
+    alias::enable(alias::clear).map_err(Error::Refused)?;
+    let mut owner = stage.mmu();
+    let Stray { tree, .. } = stray(&mut owner, 1, 1)?;
+    let frame = tree.frames()[0];
+    set_home(&mut owner, frame, RO)?;
+    let mfn = owner.mfn(frame).0;
+    drop(owner);
+    // SAFETY: a pin changes no mapping, and the table is of no use to anybody else.
+    let pinned = unsafe { hostile::mmuext(MmuextCmd::PinL1Table as u32, mfn, 0) };
+    equal("a pin beside others", pinned, 0)?;
+    // SAFETY: nobody has the table loaded.
+    let unpinned = unsafe { hostile::mmuext(MmuextCmd::UnpinTable as u32, mfn, 0) };
+    equal("unpinned", unpinned, 0)?;
+    let mut owner = stage.mmu();
+    set_home(&mut owner, frame, RW)?;
+    owner.free_tree(tree);
+    Ok(())
+}
+
+fn set_home(mmu: &mut Mmu<Native>, frame: Pfn, flags: u64) -> Result<(), Wrong> {
+    let entry = (mmu.home(frame), mmu.mfn(frame).addr() | flags);
+    let platform = mmu.platform();
+    platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;
+    Ok(())
+}
