@@ -4,6 +4,7 @@ use super::broken::{Break, Field};
 use super::case::{Agree, Case, End, Spec};
 use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
+use pinfold_image::Caching;
 use pinfold_image::size::Size;
 
 /// Offsets in the ELF header.
@@ -210,6 +211,7 @@ fn stress() -> Vec<Case> {
         }),
         ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
     });
+    cases.extend(memory_types());
     // Whose a mapping is and whether it is in use; and what all frames are at the end.
     cases.push(Case {
         says: vec![
@@ -238,6 +240,45 @@ fn stress() -> Vec<Case> {
         )
     });
     cases
+}
+
+/// Memory types: what mixing them leads to under each policy, and that the cure mixes none.
+fn memory_types() -> [Case; 3] {
+    let told = |words: &str| Spec::new("stress").told(words);
+    [
+        Case {
+            says: vec![
+                "CACHE id=",
+                "cause=cache_alias wanted=wc present=wb",
+                "op=pin_l1",
+                "op=store",
+                "type=uc",
+                "region=\"vmap\" state=dead",
+                "region=\"kmap\" state=dead",
+            ],
+            ..Case::new("memory-types", vec![told("phases=m seed=11 rounds=100")])
+        },
+        Case {
+            says: vec!["policy=report", "present=mixed", "type=wp"],
+            ..Case::new(
+                "memory-types-told",
+                vec![Spec {
+                    cache: Caching::Report,
+                    ..told("phases=m cache=report seed=12 rounds=100")
+                }],
+            )
+        },
+        Case {
+            limit: 300,
+            deny_aliases: true,
+            deny_refusals: true,
+            says: vec!["MEMORY form=cured rounds=10000 refused=0"],
+            ..Case::new(
+                "memory-types-cured",
+                vec![Spec { vcpus: 2, ..told("phases=m form=cured seed=13 rounds=10000") }],
+            )
+        },
+    ]
 }
 
 /// Debian's kernel and its test, on both. On Xen it is the first domain, which has the machine's

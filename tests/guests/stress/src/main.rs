@@ -8,6 +8,9 @@
 //! * **b**, the policies: address spaces are built from pages that were mapped a moment ago,
 //!   pinned, run on and taken apart. No pin may be refused, no content lost.
 //! * **c**, hostile: everything forbidden, each with its exact result.
+//! * **m**, memory types: what may be mapped in which way of caching, a change that forgets a lazy
+//!   mapping, and the shim's that does not; `cache=report` tells the guest that its domain has that
+//!   policy, and `form=cured` leaves out what causes records. See [`memory_types`].
 //! * **1** to **5**, the stories: subsystems that historically left mappings behind, on every vCPU
 //!   at once, in the form that leaves them and in the form that does not; `form=` picks `naive` or
 //!   `cured` (default `both`). See [`stories`].
@@ -22,6 +25,7 @@
 extern crate alloc;
 
 mod hostile;
+mod memory_types;
 mod naive;
 mod policies;
 mod random;
@@ -75,6 +79,7 @@ fn main(boot: &Boot) -> Exit {
             'a' => naive::run(&mut mmu.lock(), &mut random, rounds),
             'b' => policies::run(&mut mmu.lock(), &mut random, rounds),
             'c' => hostile::run(&mut mmu.lock(), boot),
+            'm' => memory_types::run(&mut mmu.lock(), boot, &mut random, rounds),
             '1'..='5' => stories::run(&mut stage, &mmu, boot, phase),
             'u' => {
                 stories::stage(&mut stage, &mmu, boot).and_then(|stage| upcall::run(stage, rounds))

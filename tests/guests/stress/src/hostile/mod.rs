@@ -1,6 +1,6 @@
 //! Phase c: everything forbidden, each with its exact result.
 
-mod check;
+pub(crate) mod check;
 mod counts;
 mod extra;
 mod frames;
@@ -25,6 +25,23 @@ const BENCH: usize = 96;
 
 /// All of it.
 pub(crate) fn run(mmu: &mut Mmu<Native>, boot: &Boot) -> Result<(), Failed> {
+    on_bench(mmu, boot, "HOSTILE", |_, lab, check| {
+        routes::run(lab, check);
+        types::run(lab, check);
+        frames::run(lab, check);
+        counts::run(lab, check);
+        extra::run(lab, check);
+        freeing::run(lab, check);
+    })
+}
+
+/// Tries things on a bench of free frames, and says how many were tried and how many went wrong.
+pub(crate) fn on_bench(
+    mmu: &mut Mmu<Native>,
+    boot: &Boot,
+    what: &str,
+    trials: impl FnOnce(&mut Mmu<Native>, &mut Lab, &mut Check),
+) -> Result<(), Failed> {
     let pool: Result<Vec<Pfn>, _> = (0..BENCH).map(|_| mmu.alloc_frame()).collect();
     let Ok(mut pool) = pool else {
         println!("hostile: no frames for the bench");
@@ -37,15 +54,10 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, boot: &Boot) -> Result<(), Failed> {
     }
     let mut lab = Lab::with(Frames::new(boot), pool);
     let mut check = Check::new(boot);
-    routes::run(&mut lab, &mut check);
-    types::run(&mut lab, &mut check);
-    frames::run(&mut lab, &mut check);
-    counts::run(&mut lab, &mut check);
-    extra::run(&mut lab, &mut check);
-    freeing::run(&mut lab, &mut check);
+    trials(mmu, &mut lab, &mut check);
     for pfn in lab.into_frames() {
         mmu.free_frame(pfn);
     }
-    println!("HOSTILE tried={} wrong={}", check.tried, check.wrong);
+    println!("{what} tried={} wrong={}", check.tried, check.wrong);
     if check.wrong == 0 { Ok(()) } else { Err(Failed) }
 }

@@ -1,0 +1,205 @@
+//! Frames that get another memory type while lazy mappings of them are about.
+
+use super::Policy as Mixing;
+use crate::Failed;
+use crate::random::Random;
+use crate::violation::Wrong;
+use alloc::vec::Vec;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::mmu::{EntryFlags, MemoryType, UVMF_ALL, UVMF_INVLPG};
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::entry::Native;
+use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::mmu::{Error, Mmu};
+use pinfold_guest::platform::Platform;
+use pinfold_guest::println;
+use pinfold_guest::vmap::Policy;
+
+/// Flags of a home mapping.
+const HOME: u64 = EntryFlags::PRESENT.union(EntryFlags::WRITABLE).bits();
+/// What lazy mappings are left by.
+const WAYS: u64 = 3;
+/// Policies of the shim that the cure must hold under.
+const POLICIES: [Policy; 6] = [
+    Policy::Eager,
+    Policy::Batch(64),
+    Policy::Lazy,
+    Policy::HoldRefs,
+    Policy::Hinted,
+    Policy::Targeted,
+];
+
+fn other_type(random: &mut Random) -> MemoryType {
+    MemoryType::ALL[1 + random.below(MemoryType::ALL.len() as u64 - 1) as usize]
+}
+
+/// Changes types as a guest does that knows of no lazy mapping: the home is unmapped, and mapped
+/// anew. Each time the hypervisor must refuse, or tell, and name the mapping that was forgotten.
+pub(super) fn naive(
+    mmu: &mut Mmu<Native>,
+    random: &mut Random,
+    rounds: u64,
+    mixing: Mixing,
+) -> Result<(), Failed> {
+    let told = |error: Wrong, round: u64| {
+        println!("memory: naive round {round}: {error}");
+        Failed
+    };
+    mmu.set_policy(Policy::Lazy).map_err(|error| told(error.into(), 0))?;
+    let (mut planted, mut refused, mut named) = (0, 0, 0);
+    for round in 0..rounds {
+        for way in 0..WAYS {
+            let _ = pinfold::mark("memory types: a change that forgets a lazy mapping");
+            planted += 1;
+            let was_refused =
+                forget(mmu, random, way, mixing).map_err(|error| told(error, round))?;
+            refused += u64::from(was_refused);
+            // Else it would have been an error.
+            named += 1;
+        }
+    }
+    println!("MEMORY form=naive planted={planted} refused={refused} named={named}");
+    Ok(())
+}
+
+/// Leaves a mapping of a frame; where.
+fn leave(mmu: &mut Mmu<Native>, frame: Pfn, way: u64) -> Result<Vaddr, Error> {
+    match way {
+        0 => {
+            let area = mmu.vmap(&[frame])?;
+            let va = area.start();
+            mmu.store(va, frame.0);
+            mmu.vunmap(area)?;
+            Ok(va)
+        }
+        1 => {
+            let mapped = mmu.kmap(frame)?;
+            let va = mapped.va();
+            mmu.store(va, frame.0);
+            mmu.kunmap(mapped);
+            Ok(va)
+        }
+        _ => {
+            let from = mmu.alloc_frame()?;
+            mmu.write(from, 0, frame.0);
+            mmu.copy_frame(0, from, frame)?;
+            mmu.free_frame(from);
+            Ok(mmu.kmap_pair(0)[1])
+        }
+    }
+}
+
+/// One change; whether it was refused.
+fn forget(
+    mmu: &mut Mmu<Native>,
+    random: &mut Random,
+    way: u64,
+    mixing: Mixing,
+) -> Result<bool, Wrong> {
+    let frame = mmu.alloc_frame()?;
+    let left = leave(mmu, frame, way)?;
+    let (home, plain) = (mmu.home(frame), mmu.mfn(frame).addr() | HOME);
+    let wanted = plain | other_type(random).flags().bits();
+    set_home(mmu, home, 0)?;
+    let refused = match (set_home(mmu, home, wanted), mixing) {
+        (Err(Error::Refused(errno)), Mixing::Strict) if errno == Errno::EINVAL => true,
+        (Ok(()), Mixing::Report) => false,
+        (Err(error), _) => return Err(Wrong::Otherwise(error)),
+        (Ok(()), Mixing::Strict) => return Err(Wrong::Told("a mix of memory types was accepted")),
+    };
+    let mut found = mmu.find_aliases(&[frame]).map_err(Error::Refused)?;
+    found.retain(|mapping| Vaddr(mapping.va) != home);
+    match found.as_slice() {
+        [mapping] if Vaddr(mapping.va) == left => {}
+        [] => return Err(Wrong::NotNamed(left, 0)),
+        others => return Err(Wrong::Surplus(Vaddr(others[0].va))),
+    }
+    // As it should have been done.
+    set_home(mmu, home, 0)?;
+    mmu.purge_vmap()?;
+    mmu.purge_kmap()?;
+    set_home(mmu, home, wanted)?;
+    if mmu.read(frame, 0) != frame.0 {
+        return Err(Wrong::Told("the contents are lost"));
+    }
+    set_home(mmu, home, 0)?;
+    set_home(mmu, home, plain)?;
+    mmu.free_frame(frame);
+    Ok(refused)
+}
+
+/// Maps a home, behind the shim's back.
+fn set_home(mmu: &mut Mmu<Native>, home: Vaddr, entry: u64) -> Result<(), Error> {
+    Ok(mmu.platform().update_va_mappings(&[(home, entry)], UVMF_INVLPG | UVMF_ALL)?)
+}
+
+/// Changes types through the shim, with lazy mappings all over: nothing may be refused, told of or
+/// lost.
+pub(super) fn cured(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
+    let before = mmu.stats();
+    for round in 0..rounds {
+        if let Err(error) = cycle(mmu, random, round) {
+            println!("memory: cured round {round}: {error}");
+            return Err(Failed);
+        }
+    }
+    let done = mmu.stats() - before;
+    println!(
+        "MEMORY form=cured rounds={rounds} refused=0 retyped={} rescued={} cleared={} flushes={}",
+        done.retyped, done.retypes_rescued, done.cleared, done.flushes
+    );
+    Ok(())
+}
+
+/// Some frames are used lazily, become another type, are used as that, come back, and are tables.
+fn cycle(mmu: &mut Mmu<Native>, random: &mut Random, round: u64) -> Result<(), Wrong> {
+    mmu.set_policy(POLICIES[round as usize % POLICIES.len()])?;
+    let count = 1 + random.below(4);
+    let frames: Vec<Pfn> = (0..count).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
+    use_lazily(mmu, &frames, round)?;
+    let memory = other_type(random);
+    mmu.set_memory_type(&frames, memory)?;
+    use_lazily(mmu, &frames, round)?;
+    if random.below(3) == 0 {
+        // From one to another, without a stop between.
+        mmu.set_memory_type(&frames, other_type(random))?;
+        use_lazily(mmu, &frames, round)?;
+    }
+    mmu.set_memory_type(&frames, MemoryType::WriteBack)?;
+    use_lazily(mmu, &frames, round)?;
+    for frame in frames {
+        mmu.free_frame(frame);
+    }
+    // The frame that was freed last is the table.
+    let tree = mmu.alloc_tree(1)?;
+    let space = mmu.pin(tree).map_err(|(_, error)| error)?;
+    let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
+    mmu.free_tree(tree);
+    Ok(())
+}
+
+/// Writes frames through each kind of lazy mapping, finds it at their homes, and lets go.
+fn use_lazily(mmu: &mut Mmu<Native>, frames: &[Pfn], round: u64) -> Result<(), Wrong> {
+    let area = mmu.vmap(frames)?;
+    for (page, &frame) in (0..).zip(frames) {
+        let va = area.start().page(page);
+        let stamp = round << 20 | frame.0;
+        mmu.store(va, stamp);
+        if mmu.read(frame, 0) != stamp {
+            return Err(Wrong::Told("what was written through an area is not there"));
+        }
+        let mapped = mmu.kmap(frame)?;
+        mmu.store(mapped.va(), !stamp);
+        if mmu.load(va) != !stamp {
+            return Err(Wrong::Told("what was written through a slot is not there"));
+        }
+        mmu.kunmap(mapped);
+    }
+    if let [first, .., last] = *frames {
+        mmu.copy_frame(0, first, last)?;
+        if mmu.read(last, 0) != mmu.read(first, 0) {
+            return Err(Wrong::Told("what was copied is not there"));
+        }
+    }
+    Ok(mmu.vunmap(area)?)
+}
