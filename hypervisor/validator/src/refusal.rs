@@ -230,7 +230,7 @@ impl Refusal {
     /// names no frame (-EPERM) or one that it can't have (-EBUSY). A pin that fails because of a
     /// leaf somewhere below gives the leaf's number.
     pub const fn errno(&self) -> Errno {
-        let at_leaf = matches!(self.place, Some(Place { level: Some(Level::L1), .. }));
+        let at_leaf = self.wants_a_leaf();
         match self.cause {
             Cause::NoSuchFrame | Cause::ReservedBits(_) if at_leaf => Errno::EPERM,
             Cause::NotOwned | Cause::TableInUse if at_leaf => Errno::EBUSY,
@@ -258,6 +258,11 @@ impl Refusal {
             | Cause::BadAddress(_)
             | Cause::BadSlot(_) => Errno::EINVAL,
         }
+    }
+
+    /// Whether an L1 entry asked for it.
+    const fn wants_a_leaf(&self) -> bool {
+        matches!(self.place, Some(Place { level: Some(Level::L1), .. }))
     }
 
     /// Whether a writable mapping is in the way: worth a search for it
@@ -356,15 +361,17 @@ impl Refusal {
     ) -> fmt::Result {
         let (frame, wanted) = (self.frame, wanted.name());
         let held = self.seen.and_then(|seen| seen.held_as());
-        write!(f, "frame {frame} can't be ")?;
+        // In words that are as true where it is only told of.
+        write!(f, "frame {frame} is wanted ")?;
         match self.wanted {
-            Some(kind) if kind != Kind::Writable => write!(f, "{kind}, used as {wanted}, ")?,
-            _ if self.place.is_some() => write!(f, "mapped as {wanted} ")?,
-            _ => write!(f, "used by the hypervisor, as {wanted}, ")?,
+            Some(kind) if kind != Kind::Writable => write!(f, "as {kind}, which is {wanted}, ")?,
+            _ if self.wants_a_leaf() => write!(f, "as {wanted} memory ")?,
+            _ => write!(f, "by the hypervisor, as {wanted} memory, ")?,
         }
-        match held.filter(|held| *held != Kind::Writable) {
-            Some(kind) => write!(f, "while it is {kind}, used as {present}"),
-            None => write!(f, "while it is mapped as {present}"),
+        match (held.filter(|held| *held != Kind::Writable), present) {
+            (Some(kind), _) => write!(f, "while it is {kind}, which is {present}"),
+            (None, Caching::Mixed) => f.write_str("while it is mapped in several ways"),
+            (None, _) => write!(f, "while it is mapped as {present}"),
         }
     }
 

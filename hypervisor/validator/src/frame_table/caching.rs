@@ -68,8 +68,9 @@ impl FrameEntry {
     /// descriptor page or as one that it shares.
     ///
     /// The type is looked at with the caching bits in hand, and who makes the frame a table looks
-    /// at them with the type in hand ([`FrameEntry::caching_of_typed`]). Both look by an exchange, so
-    /// one of the two, the later one on the word of the type, sees the other.
+    /// at them with the type in hand ([`FrameEntry::caching_of_typed`]). Both of these are exchanges
+    /// of the reference word, so one comes after the other: if theirs does, they see our bits, and
+    /// if ours does, it acquires what they released, their type.
     pub(crate) fn get_mixed(&self, dom: DomId) -> Result<(), RefFailure> {
         let pattern = owned_pattern(dom);
         let mut word = self.refs.load(Ordering::Relaxed);
@@ -93,7 +94,7 @@ impl FrameEntry {
                 Err(now) => word = now,
             }
         };
-        let types = TypeWord(self.types.fetch_or(0, Ordering::AcqRel));
+        let types: TypeWord = self.type_word();
         let by_hypervisor = !matches!(types.kind(), Kind::None | Kind::Writable);
         if by_hypervisor && types.state() != State::Idle {
             self.settle_caching(seen);
@@ -112,8 +113,8 @@ impl FrameEntry {
         debug_assert_eq!(RefWord(before).caching(), Caching::Changing);
     }
 
-    /// How the frame is cached, asked by who has just entered its type: see
-    /// [`FrameEntry::get_mixed`].
+    /// How the frame is cached, asked by who has just entered its type. An exchange that changes
+    /// nothing: [`FrameEntry::get_mixed`] says why.
     pub(crate) fn caching_of_typed(&self) -> Caching {
         RefWord(self.refs.fetch_or(0, Ordering::AcqRel)).caching()
     }

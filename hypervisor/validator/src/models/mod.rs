@@ -9,6 +9,7 @@
 //! flush clock needs a full barrier between the clearing of an entry and the reading of the clock;
 //! [`crate::Platform::compare_exchange_entry`] demands that, and `tlb.rs` says why.
 
+mod loom_caching;
 mod loom_lent;
 mod loom_ownership;
 mod loom_tlb;

@@ -310,15 +310,19 @@ fn refusals_name_both_types() {
     map(world, 8, rw(FREE)).unwrap();
     let refused = refusal(map(world, 9, as_type(rw(FREE), WriteCombining)));
     let text = std::format!("{refused}");
-    assert!(text.contains("can't be mapped as wc while it is mapped as wb"), "{text}");
+    assert!(text.contains("is wanted as wc memory while it is mapped as wb"), "{text}");
     let fields = std::format!("{}", refused.fields());
     assert!(fields.contains("cause=cache_alias wanted=wc present=wb"), "{fields}");
     map(world, 8, 0).unwrap();
     map(world, 9, as_type(rw(FREE), WriteCombining)).unwrap();
     let text = std::format!("{}", refusal(pin(world, Level::L2, FREE)));
-    assert!(text.contains("an L2 table, used as wb, while it is mapped as wc"), "{text}");
+    assert!(text.contains("as an L2 table, which is wb, while it is mapped as wc"), "{text}");
+    let text = std::format!("{}", world.take_writable(A, FREE).unwrap_err());
+    assert!(text.contains("by the hypervisor, as wb memory, while it is mapped as wc"), "{text}");
+    let text = std::format!("{}", refusal(update(world, FREE, 3, 0)));
+    assert!(text.contains("by the hypervisor"), "{text}");
     let text = std::format!("{}", refusal(map(world, 8, as_type(ro(L1), Uncached))));
-    assert!(text.contains("mapped as uc while it is an L1 table, used as wb"), "{text}");
+    assert!(text.contains("as uc memory while it is an L1 table, which is wb"), "{text}");
 }
 
 #[test]
