@@ -17,6 +17,7 @@
 //! | [`kmap`] | single frames, mapped for a moment |
 //! | [`pageable`] | objects of pages that are written to a store while nobody pins them |
 //! | [`buffer`] | buffers that are copied to pageable objects when memory is short |
+//! | [`dma`] | devices that write to pages, which are theirs until they are through |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
 //! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
@@ -31,6 +32,7 @@ extern crate std;
 pub mod addr;
 pub mod buffer;
 pub mod buffer_cache;
+pub mod dma;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
 mod frames;

@@ -22,6 +22,8 @@ pub struct Shot {
 pub trait Platform {
     /// The machine frame of a pfn of the guest.
     fn mfn(&self, pfn: Pfn) -> Mfn;
+    /// The pfn of a machine frame, if it is one of the guest.
+    fn pfn(&self, mfn: Mfn) -> Option<Pfn>;
     /// Where a pfn is always mapped: writable, or read-only while it is a page table.
     fn home(&self, pfn: Pfn) -> Vaddr;
     /// The root table that the kernel runs on.

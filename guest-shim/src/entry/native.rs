@@ -61,6 +61,10 @@ impl Platform for Native {
         }
     }
 
+    fn pfn(&self, mfn: Mfn) -> Option<Pfn> {
+        self.frames.pfn(mfn)
+    }
+
     fn home(&self, pfn: Pfn) -> Vaddr {
         self.frames.va(pfn)
     }

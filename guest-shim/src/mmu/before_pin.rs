@@ -12,7 +12,7 @@ impl<P: Platform> Mmu<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::InUse`] when a frame is mapped on purpose, or the hypervisor's refusal.
+    /// [`Error::InIo`] when somebody holds a frame, [`Error::InUse`] when one is mapped on purpose, or the hypervisor's refusal.
     pub(super) fn before_pin(&mut self, frames: &[Pfn]) -> Result<(), Error> {
         // What is clean stays clean until it is mapped: nothing to look for.
         let doubtful = frames.iter().copied().filter(|&pfn| !self.tables.is_clean(pfn));
@@ -21,6 +21,7 @@ impl<P: Platform> Mmu<P> {
             self.stats.clean_pins += 1;
             return Ok(());
         }
+        self.refuse_held(&wanted)?;
         if let Some(va) = self.in_use(&wanted) {
             return Err(Error::InUse(va));
         }

@@ -14,6 +14,7 @@
 //! | table in use | a [`Space`]: read-only at its home |
 
 mod before_pin;
+mod graft;
 #[cfg(feature = "hostile")]
 mod hostile;
 mod memory_type;
@@ -30,6 +31,7 @@ pub use tree::{Leaf, Tree};
 pub(crate) use window::Window;
 
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
+use crate::dma::References;
 use crate::frames::FramePool;
 pub use crate::frames::Reuse;
 use crate::freed::FreedMap;
@@ -48,6 +50,15 @@ pub enum Error {
     NoRoom,
     /// The frame is mapped, on purpose, at this address: it can't become a page table.
     InUse(Vaddr),
+    /// Somebody outside of the kernel writes to the frame: it can't become a page table.
+    InIo {
+        /// The frame.
+        frame: Pfn,
+        /// Who.
+        holder: &'static str,
+    },
+    /// Nothing that the call is about is mapped at this address.
+    NotMapped(Vaddr),
     /// The hypervisor refused.
     Refused(Errno),
 }
@@ -64,6 +75,8 @@ impl core::fmt::Display for Error {
             Error::NoFrame => f.write_str("no free frame"),
             Error::NoRoom => f.write_str("no free addresses"),
             Error::InUse(va) => write!(f, "the frame is in use at {va}"),
+            Error::InIo { frame, holder } => write!(f, "{holder} holds frame {frame}"),
+            Error::NotMapped(va) => write!(f, "nothing is mapped at {va}"),
             Error::Refused(errno) => write!(f, "the hypervisor refused: {errno}"),
         }
     }
@@ -97,6 +110,7 @@ pub struct Mmu<P: Platform> {
     pub(crate) tables: TablePool,
     pub(crate) vmap: Vmap,
     pub(crate) kmap: Kmap,
+    pub(crate) references: References,
     pub(crate) memory: MemoryTypes,
     pub(crate) stats: Stats,
 }
@@ -119,6 +133,7 @@ impl<P: Platform> Mmu<P> {
             tables: TablePool::default(),
             vmap: Vmap::closed(config.policy),
             kmap: Kmap::closed(),
+            references: References::default(),
             memory: MemoryTypes::default(),
             stats: Stats::default(),
         };
@@ -158,7 +173,8 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Gives a frame back. Lazy mappings of it may still exist: with [`Policy::HoldRefs`] it is
-    /// then kept until they are cleared, with the others it can be used again at once.
+    /// then kept until they are cleared, with the others it can be used again at once. A frame that
+    /// somebody [holds](Mmu::holders) is kept until he lets it go.
     ///
     /// # Panics
     ///
@@ -168,6 +184,9 @@ impl<P: Platform> Mmu<P> {
         assert!(self.frames.covers(pfn), "frame {pfn} is not for data");
         let memory = self.memory.of(pfn);
         assert!(memory == MemoryType::WriteBack, "frame {pfn} is freed as {}", memory.name());
+        if self.references.keep(pfn) {
+            return;
+        }
         if self.vmap.policy() == Policy::HoldRefs && self.vmap.has_lazy(pfn) {
             self.frames.hold(pfn);
         } else {

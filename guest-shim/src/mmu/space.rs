@@ -19,8 +19,8 @@ pub(super) const HOME: u64 = HOME_SEALED | EntryFlags::WRITABLE.union(EntryFlags
 #[derive(Debug)]
 #[must_use = "its frames are lost when it is dropped; see Mmu::unpin"]
 pub struct Space {
-    tables: Vec<Pfn>,
-    level: u8,
+    pub(super) tables: Vec<Pfn>,
+    pub(super) level: u8,
 }
 
 impl Space {
@@ -118,8 +118,16 @@ impl<P: Platform> Mmu<P> {
     }
 
     fn leaf_table(&self, space: &Space, va: Vaddr) -> Option<Pfn> {
+        self.table_of(space, va, 1)
+    }
+
+    /// The table of this level for an address of a space, if its tables lead there.
+    pub(super) fn table_of(&self, space: &Space, va: Vaddr, level: u8) -> Option<Pfn> {
+        if level > space.level {
+            return None;
+        }
         let mut table = space.tables[0];
-        for level in (2..=space.level).rev() {
+        for level in (level + 1..=space.level).rev() {
             let entry = self.read(table, va.index(level));
             let mfn = (entry & ENTRY_ADDRESS) >> 12;
             let mut below = space.tables.iter().copied();
@@ -208,7 +216,12 @@ impl<P: Platform> Mmu<P> {
         Ok(self.platform.mmuext_op(&[MmuextOp { cmd, ..MmuextOp::default() }])?)
     }
 
-    fn set_homes(&mut self, frames: &[Pfn], flags: u64, flush: u64) -> Result<(), Errno> {
+    pub(super) fn set_homes(
+        &mut self,
+        frames: &[Pfn],
+        flags: u64,
+        flush: u64,
+    ) -> Result<(), Errno> {
         let homes: Vec<_> = frames
             .iter()
             .map(|&pfn| (self.platform.home(pfn), self.platform.mfn(pfn).addr() | flags))

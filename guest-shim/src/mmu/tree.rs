@@ -100,8 +100,16 @@ impl<P: Platform> Mmu<P> {
     ///
     /// [`Error::NoFrame`]; tables made until then stay in the tree.
     pub fn map_in(&mut self, tree: &mut Tree, va: Vaddr, leaf: Leaf) -> Result<(), Error> {
+        let table = self.table_in(tree, va, 1)?;
+        let entry = self.leaf_entry(leaf);
+        self.write(table, va.index(1), entry);
+        Ok(())
+    }
+
+    /// The table of this level for an address of a tree; it and those that lead there are made.
+    pub(super) fn table_in(&mut self, tree: &mut Tree, va: Vaddr, level: u8) -> Result<Pfn, Error> {
         let mut table = tree.tables[0];
-        for level in (2..=tree.level).rev() {
+        for level in (level + 1..=tree.level).rev() {
             let index = va.index(level);
             let entry = self.read(table, index);
             table = match tree.below(self, entry) {
@@ -116,9 +124,7 @@ impl<P: Platform> Mmu<P> {
                 }
             };
         }
-        let entry = self.leaf_entry(leaf);
-        self.write(table, va.index(1), entry);
-        Ok(())
+        Ok(table)
     }
 
     /// Writes a word of a tree's root as it is: for tests that build what must be refused.

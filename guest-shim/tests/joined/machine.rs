@@ -291,6 +291,10 @@ impl Platform for Machine<'_> {
         Mfn(mfn_of(pfn))
     }
 
+    fn pfn(&self, mfn: Mfn) -> Option<Pfn> {
+        LAST.checked_sub(mfn.0).filter(|&pfn| pfn < self.frames).map(Pfn)
+    }
+
     fn home(&self, pfn: Pfn) -> Vaddr {
         Vaddr(HOME).page(pfn.0)
     }

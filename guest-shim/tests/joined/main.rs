@@ -6,6 +6,7 @@ mod blocks;
 mod buffer;
 mod buffer_cache;
 mod costs;
+mod dma;
 mod guest;
 mod machine;
 mod memory_types;
