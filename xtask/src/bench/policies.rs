@@ -28,7 +28,6 @@ struct Point {
     per_vunmap: u64,
     cleared: u64,
     flushes: u64,
-    refused: u64,
 }
 
 /// Runs the guest and prints its figures.
@@ -78,7 +77,6 @@ fn point(line: &str) -> Option<Point> {
         per_vunmap: number("instructions_per_vunmap")?,
         cleared: number("cleared")?,
         flushes: number("flushes")?,
-        refused: number("refused")?,
     })
 }
 
@@ -107,18 +105,13 @@ fn tables(points: &[Point]) -> String {
             0 => "tables without a dead mapping".to_owned(),
             n => format!("tables with {n} dead mappings"),
         };
-        let shown: [(&str, Show); 5] = [
+        let shown: [(&str, Show); 4] = [
             ("instructions for a pin and unpin", |point| point.per_pin.to_string()),
             ("TLB flushes for a pin", |point| mean(point.flushes, point.pins)),
             ("mappings cleared for a pin", |point| mean(point.cleared, point.pins)),
-            ("pins refused at first, of all", |point| mean(point.refused, point.pins)),
             ("instructions for letting go one mapping", |point| point.per_vunmap.to_string()),
         ];
         for (title, show) in shown {
-            // Refusals are only news where there are some.
-            if title.starts_with("pins refused") && some.iter().all(|point| point.refused == 0) {
-                continue;
-            }
             out += &table(&format!("{title}, {of}, with so many others outstanding"), &some, show);
         }
     }
@@ -177,7 +170,6 @@ mod tests {
         let second = Point { policy: "eager".into(), outstanding: 0, cleared: 5, ..first.clone() };
         let text = tables(&[first, second]);
         assert!(text.contains("tables without a dead mapping"), "{text}");
-        assert!(!text.contains("refused"), "{text}");
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("lazy")).collect();
         assert!(rows[0].ends_with('-') && rows[0].contains("54008"), "{text}");
         assert!(

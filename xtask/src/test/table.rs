@@ -164,13 +164,14 @@ fn misfit(wish: &str) -> Spec {
     Spec::new("misfit").named(wish).told(&format!("do={wish}"))
 }
 
-/// Costs are counted, not judged, but for what no count may be: a pin that is refused. Few mappings:
-/// the figures themselves are `bench --policies`.
+/// Costs are counted, not judged, but for what no count may be: a pin that is refused, which ends
+/// the guest. Few mappings: the figures themselves are `bench --policies`.
 fn curves() -> Case {
     Case {
-        deny_aliases: true,
-        deny_refusals: true,
-        says: vec!["CURVE policy=targeted+pool aliases=4 outstanding=1000"],
+        says: vec![
+            "CURVE policy=targeted+pool aliases=4 outstanding=1000",
+            "CURVE policy=upcall aliases=4 outstanding=1000",
+        ],
         ..Case::new("curves", vec![Spec::new("curves").told("most=1000")])
     }
 }

@@ -16,6 +16,10 @@
 //! | `flushes`, `cleared`, `refused` | TLB flushes, mappings cleared, and pins refused, over all these pins |
 //! | `vunmap_flushes` | TLB flushes while mappings were let go, before these pins and as many others |
 //!
+//! `policy=upcall` is `lazy` with nothing done before a pin: the hypervisor reports what it meets,
+//! tells the guest, which clears it by a shootdown of its own (`flushes` has none of these), and the
+//! pin is tried again.
+//!
 //! Under QEMU's `-icount shift=0` the figures are instructions, the same on any machine. `most=N`
 //! leaves out points with more outstanding mappings.
 #![no_std]

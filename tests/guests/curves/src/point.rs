@@ -3,7 +3,7 @@
 use crate::kinds::Kind;
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::entry::{Native, time::tsc};
+use pinfold_guest::entry::{Native, alias, time::tsc};
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Space, Tree};
 use pinfold_guest::println;
 
@@ -77,14 +77,16 @@ impl<'a> Bench<'a> {
     ) -> Result<(), Error> {
         self.mmu.set_policy(kind.policy)?;
         self.mmu.set_table_pool(kind.pool);
+        let done = if kind.upcall { alias::enable(alias::clear) } else { alias::disable() };
+        done.map_err(Error::Refused)?;
         // What a policy makes when it is first used is of no interest.
         self.let_go_others(1, &mut Sum::default())?;
         self.mmu.purge_vmap()?;
         let mut spaces = Vec::new();
         // The first round leaves an empty pool and frames with dead mappings behind; each table of
         // the second is a new one, too.
-        let first = self.round(outstanding, with_aliases, &mut spaces)?;
-        let mut sum = self.round(outstanding, with_aliases, &mut spaces)?;
+        let first = self.round(kind, outstanding, with_aliases, &mut spaces)?;
+        let mut sum = self.round(kind, outstanding, with_aliases, &mut spaces)?;
         // Letting go costs the same in both; under some policies only the first one has to.
         sum.let_go += first.let_go;
         sum.letting_go += first.letting_go;
@@ -113,6 +115,7 @@ impl<'a> Bench<'a> {
 
     fn round(
         &mut self,
+        kind: Kind,
         outstanding: u64,
         with_aliases: bool,
         spaces: &mut Vec<Space>,
@@ -129,12 +132,12 @@ impl<'a> Bench<'a> {
             let before = self.mmu.stats();
             let (tree, cost) = timed(|| self.build())?;
             sum.pinning += cost.saturating_sub(self.build);
-            let (space, cost) = timed(|| self.pin(tree))?;
+            let (space, cost) = timed(|| self.pin(kind, tree))?;
             sum.pinning += cost;
             spaces.push(space);
             let done = self.mmu.stats() - before;
             sum.flushes += done.flushes;
-            sum.cleared += done.cleared;
+            sum.cleared += done.cleared + done.healed;
             sum.refused += done.refused;
             sum.pins += 1;
         }
@@ -182,7 +185,11 @@ impl<'a> Bench<'a> {
         Ok(tree)
     }
 
-    fn pin(&mut self, tree: Tree) -> Result<Space, Error> {
-        self.mmu.pin(tree).map_err(|(_, error)| error)
+    fn pin(&mut self, kind: Kind, tree: Tree) -> Result<Space, Error> {
+        let pinned = match kind.upcall {
+            true => self.mmu.pin_without_before_pin(tree),
+            false => self.mmu.pin(tree),
+        };
+        pinned.map_err(|(_, error)| error)
     }
 }

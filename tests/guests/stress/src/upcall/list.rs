@@ -1,10 +1,11 @@
 //! Pins among others: in a list of one call, and in a list of calls. What comes before is done once,
 //! what comes behind is done after.
 
-use super::{Counts, Stray, equal, stray};
+use super::{Counts, NOWHERE, Stray, equal, give_up, stray};
 use crate::violation::Wrong;
 use alloc::vec::Vec;
 use pinfold_abi::domid;
+use pinfold_abi::errno::Errno as Known;
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp, UVMF_ALL, UVMF_INVLPG};
 use pinfold_guest::entry::{Native, alias};
@@ -19,6 +20,8 @@ pub(super) fn run(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
     alias::enable(alias::clear).map_err(Error::Refused)?;
     one_call(mmu)?;
     many_calls(mmu)?;
+    nowhere(mmu)?;
+    one_call(mmu)?;
     alias::disable().map_err(Error::Refused)?;
     Ok(())
 }
@@ -73,6 +76,22 @@ fn one_call(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
     equal("a list of pins", (result, done), (0, TREES as u32))?;
     before.grew("a list of pins", [2, 2, 0, 2])?;
     undo(mmu, trees)
+}
+
+/// The list can't be suspended where its progress can't be kept: nobody is told, and the next pin is
+/// none the worse for it.
+fn nowhere(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+    let Stray { tree, left } = stray(mmu, 1, 1)?;
+    set_home(mmu, &tree, RO)?;
+    let pin = ops(mmu, core::slice::from_ref(&tree), MmuextCmd::PinL1Table);
+    let before = Counts::now()?;
+    let args = [pin.as_ptr() as u64, 1, NOWHERE, domid::SELF.into(), 0];
+    // SAFETY: as above; nothing is mapped where the count would go.
+    let result = unsafe { hostile::call(Hypercall::MmuextOp as u64, args) };
+    equal("no place for the count", result, Known::EFAULT.as_result())?;
+    before.grew("no place for the count", [0, 0, 0, 1])?;
+    set_home(mmu, &tree, RW)?;
+    give_up(mmu, tree, &left)
 }
 
 fn many_calls(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {

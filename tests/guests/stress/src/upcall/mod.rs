@@ -24,6 +24,8 @@ use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
 
+/// Nothing is mapped here.
+const NOWHERE: u64 = 0xffff_a000_0000_0000;
 /// An address of the lower half.
 const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
 

@@ -1,7 +1,7 @@
 //! Handlers and buffers that don't do what they are for: each pin is refused, once, after one
 //! upcall at most.
 
-use super::{Counts, Stray, equal, give_up, stray};
+use super::{Counts, NOWHERE, Stray, equal, give_up, stray};
 use crate::stories::Stage;
 use crate::violation::{Wrong, refuse};
 use core::sync::atomic::AtomicU64;
@@ -18,8 +18,6 @@ use pinfold_guest::hostile;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Mmu};
 
-/// Nothing is mapped here.
-const NOWHERE: u64 = 0xffff_a000_0000_0000;
 /// The marks of a list whose first element is tried again.
 const FORGED: u64 = 1 << 31 | 1 << 30;
 
@@ -43,6 +41,8 @@ pub(super) fn run(stage: &Stage<'_>, mmu: &mut Mmu<Native>) -> Result<(), Wrong>
     stage.mark(0, "upcall: a live mapping");
     enable(alias::clear)?;
     live(mmu)?;
+    stage.mark(0, "upcall: a mapping that nobody named");
+    unnamed(mmu)?;
     stage.mark(0, "upcall: forged marks");
     forged(mmu)?;
     stage.mark(0, "upcall: buffers that can't be written");
@@ -134,6 +134,18 @@ fn live(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
     mmu.vunmap(area)?;
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     super::end(mmu, space)
+}
+
+/// What is in the way is in no named range: the guest is not told.
+fn unnamed(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+    let tree = mmu.alloc_tree(1)?;
+    let before = Counts::now()?;
+    // Writable at its home.
+    let result = pin_raw(mmu.mfn(tree.frames()[0]).0, 0);
+    equal("writable at home", result, Known::EINVAL.as_result())?;
+    before.grew("writable at home", [0, 0, 1, 1])?;
+    mmu.free_tree(tree);
+    Ok(())
 }
 
 /// A first try that calls itself a second one is only refused.
