@@ -83,15 +83,13 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Validates a descriptor page that is in state validating. `stamp`: what it still owes from when
-    /// it was one before. 512 words with no references:
+    /// Validates a descriptor page that is in state validating. 512 words with no references:
     /// not worth being resumable.
     pub(crate) fn promote_descriptors(
         &self,
         op: &mut Op<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
-        stamp: Option<u64>,
     ) -> Result<(), Halt> {
         for slot in 0..ENTRIES {
             let index = Index::new_truncate(slot as u64);
@@ -102,7 +100,9 @@ impl<P: Platform> Validator<'_, P> {
                 None => {
                     let halt = bad(op, mfn, raw);
                     op.at(None, mfn, index, raw);
-                    frame.settle(Kind::Descriptor, stamp);
+                    // It owes nothing from before: a page that was one is good until it is written
+                    // to, and then it was something else.
+                    frame.settle(Kind::Descriptor, None);
                     frame.put();
                     return Err(halt);
                 }

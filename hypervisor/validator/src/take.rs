@@ -141,7 +141,7 @@ impl<P: Platform> Validator<'_, P> {
                         return Err(self.not_coherent(op, mfn, frame, kind, caching));
                     }
                     if kind == Kind::Descriptor {
-                        return self.promote_descriptors(op, mfn, frame, stamp);
+                        return self.promote_descriptors(op, mfn, frame);
                     }
                     self.census.note(mfn);
                     // What it was, walks may remember: they do still if it fails to be that again.

@@ -258,6 +258,35 @@ fn a_borrower_keeps_to_the_owners_type() {
 }
 
 #[test]
+fn who_borrowed_a_frame_is_flushed_before_its_type_changes() {
+    let world = strict();
+    // CPU 1 runs domain B on a tree of its own, and maps a frame of A's, which A never ran there.
+    let tables = [mfn(16), mfn(17), mfn(18), mfn(19)];
+    for (above, below) in tables.into_iter().zip(tables.into_iter().skip(1)) {
+        world.platform().set(above, 0, rw(below));
+    }
+    world.take_root(B, tables[0], &mut Budget::unlimited()).unwrap();
+    world.platform().load(1, Some((B, tables[0])));
+    let (table, index) = (tables[3], slot(1));
+    let flags = pinfold_abi::mmu::EntryFlags::USER;
+    let mapping = GrantMapping { dom: B, table, index, owner: A, frame: FREE, flags };
+    world.map_granted(&mapping, &mut Budget::unlimited()).unwrap();
+    world.platform().touch(1, Vaddr::new(0x1000));
+    let unmapping =
+        GrantUnmapping { dom: B, table, index, frame: FREE, writable: false, replacement: 0 };
+    let mut debt = FlushDebt::none();
+    assert_eq!(
+        world.unmap_granted(&unmapping, &mut Budget::unlimited(), &mut debt),
+        Ok(Swap::Done)
+    );
+    // The debt is paid late: CPU 1 remembers the frame still.
+    map(world, 8, as_type(rw(FREE), Uncached)).unwrap();
+    assert!(world.platform().cpus[1].lock().unwrap().leaves.is_empty());
+    debt.pay(world.platform());
+    assert_sound(world, &[held(L4, Held::Root), held(tables[0], Held::Root)]);
+}
+
+#[test]
 fn under_report_mixing_is_told_of_once_a_mapping() {
     let world = running(CachePolicy::Report);
     map(world, 8, rw(FREE)).unwrap();
