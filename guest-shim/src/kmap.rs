@@ -16,7 +16,7 @@ use crate::mmu::{Error, Leaf, Mmu, Window};
 use crate::per_frame::{Counts, FrameSet};
 use crate::platform::Platform;
 use alloc::vec::Vec;
-use pinfold_abi::mmu::{UVMF_ALL, UVMF_INVLPG};
+use pinfold_abi::mmu::{MmuUpdate, UVMF_ALL, UVMF_INVLPG};
 
 /// Atomic slots of a CPU.
 const PAIR: usize = 2;
@@ -149,6 +149,30 @@ impl Kmap {
         (0..self.slots.len()).filter(|&slot| idle(&self.slots[slot])).collect()
     }
 
+    /// The slots that map a frame: addresses and frames.
+    pub(crate) fn mapped(&self) -> impl Iterator<Item = (Vaddr, Pfn)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, state)| Some((self.va(slot), state.frame?)))
+    }
+
+    /// The slot at an address.
+    fn slot_at(&self, va: Vaddr) -> Option<usize> {
+        let slot = (va.0.wrapping_sub(self.window.va(0).0) >> 12) as usize;
+        (slot < self.slots.len()).then_some(slot)
+    }
+
+    /// Whether the slot at this address maps its frame for somebody.
+    pub(crate) fn is_used(&self, va: Vaddr) -> bool {
+        self.slot_at(va).is_some_and(|slot| self.slots[slot].users > 0)
+    }
+
+    /// Notes that the slot at this address maps another frame.
+    pub(crate) fn replace(&mut self, va: Vaddr, frame: Pfn) {
+        if let Some(slot) = self.slot_at(va) {
+            self.set(slot, Some(frame));
+        }
+    }
+
     /// Tells whether somebody uses the slot.
     fn tell(&self, slot: usize) {
         let slots = slot as u64..slot as u64 + 1;
@@ -207,6 +231,8 @@ impl<P: Platform> Mmu<P> {
         self.platform.update_va_mappings(&[(va, entry)], UVMF_INVLPG | UVMF_ALL)?;
         self.kmap.set(slot, Some(frame));
         self.kmap.tell(slot);
+        let ptr = self.kmap.window.entry_addr(va);
+        self.note_mapped(MmuUpdate { ptr, val: entry }, frame, va);
         self.stats.kmaps += 1;
         Ok(())
     }
@@ -236,6 +262,7 @@ impl<P: Platform> Mmu<P> {
     pub(crate) fn forget_slots(&mut self, slots: &[usize]) {
         for &slot in slots {
             self.kmap.set(slot, None);
+            self.note_unmapped(self.kmap.window.entry_addr(self.kmap.va(slot)));
         }
         self.stats.kmaps_cleared += slots.len() as u64;
     }

@@ -14,6 +14,7 @@
 //! | [`table_pool`] | frames that are known to have no lazy mapping, for page tables |
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
 //! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
+//! | [`reverse`] | from a frame to everything that maps it, and moving it away from there |
 //! | [`kmap`] | single frames, mapped for a moment |
 //! | [`pageable`] | objects of pages that are written to a store while nobody pins them |
 //! | [`buffer`] | buffers that are copied to pageable objects when memory is short |
@@ -45,6 +46,7 @@ pub mod mmu;
 pub mod pageable;
 mod per_frame;
 pub mod platform;
+pub mod reverse;
 pub mod shared;
 pub mod table_pool;
 pub mod vmap;

@@ -26,6 +26,7 @@ mod heap;
 pub mod kernel;
 pub mod lock;
 pub mod memory;
+pub mod moving;
 mod native;
 pub mod percpu;
 pub mod smp;

@@ -38,6 +38,7 @@ use crate::freed::FreedMap;
 use crate::hypercall::Errno;
 use crate::kmap::Kmap;
 use crate::platform::Platform;
+use crate::reverse::Reverse;
 use crate::table_pool::TablePool;
 use crate::vmap::{Policy, Vmap};
 
@@ -112,6 +113,8 @@ pub struct Mmu<P: Platform> {
     pub(crate) kmap: Kmap,
     pub(crate) references: References,
     pub(crate) memory: MemoryTypes,
+    /// Kept if the kernel wants it.
+    pub(crate) reverse: Option<Reverse>,
     pub(crate) stats: Stats,
 }
 
@@ -135,6 +138,7 @@ impl<P: Platform> Mmu<P> {
             kmap: Kmap::closed(),
             references: References::default(),
             memory: MemoryTypes::default(),
+            reverse: None,
             stats: Stats::default(),
         };
         let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;

@@ -66,6 +66,7 @@ impl<P: Platform> Mmu<P> {
             Ok(()) => {
                 self.stats.pins += 1;
                 self.stats.tables += tree.tables.len() as u64;
+                self.note_in_use(&tree.tables, true);
                 Ok(Space { tables: tree.tables, level: tree.level })
             }
             Err(errno) => {
@@ -93,6 +94,7 @@ impl<P: Platform> Mmu<P> {
         match result {
             Ok(()) => {
                 self.stats.unpins += 1;
+                self.note_in_use(&space.tables, false);
                 Ok(Tree { tables: space.tables, level: space.level })
             }
             Err(errno) => Err((space, errno.into())),
@@ -109,7 +111,12 @@ impl<P: Platform> Mmu<P> {
         let table = self.leaf_table(space, va).ok_or(Error::NoRoom)?;
         let val = leaf.map_or(0, |leaf| self.leaf_entry(leaf));
         let ptr = self.platform.mfn(table).entry_addr(va.index(1));
-        Ok(self.platform.mmu_update(&[MmuUpdate { ptr, val }])?)
+        self.platform.mmu_update(&[MmuUpdate { ptr, val }])?;
+        match leaf {
+            Some(leaf) => self.note_mapped(MmuUpdate { ptr, val }, leaf.frame, va),
+            None => self.note_unmapped(ptr),
+        }
+        Ok(())
     }
 
     /// The entry that maps an address of a space, if its tables lead there.
@@ -172,6 +179,8 @@ impl<P: Platform> Mmu<P> {
         if linked.is_err() {
             // As in `pin_now`.
             let _ = self.set_homes(&tree.tables, HOME, UVMF_INVLPG | UVMF_ALL);
+        } else {
+            self.note_in_use(&tree.tables, true);
         }
         Ok(linked?)
     }

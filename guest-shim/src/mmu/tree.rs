@@ -5,7 +5,7 @@ use crate::addr::{Pfn, Vaddr};
 use crate::platform::Platform;
 use alloc::vec::Vec;
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
-use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::mmu::{EntryFlags, MmuUpdate};
 
 /// Flags of an entry that leads to a lower table.
 pub(super) const TABLE: EntryFlags = EntryFlags::PRESENT
@@ -75,6 +75,7 @@ impl<P: Platform> Mmu<P> {
         assert!((1..=4).contains(&level), "there is no level {level}");
         let root = self.alloc_table()?;
         self.clear_frame(root);
+        self.note_in_use(&[root], false);
         Ok(Tree { tables: alloc::vec![root], level })
     }
 
@@ -101,8 +102,10 @@ impl<P: Platform> Mmu<P> {
     /// [`Error::NoFrame`]; tables made until then stay in the tree.
     pub fn map_in(&mut self, tree: &mut Tree, va: Vaddr, leaf: Leaf) -> Result<(), Error> {
         let table = self.table_in(tree, va, 1)?;
-        let entry = self.leaf_entry(leaf);
-        self.write(table, va.index(1), entry);
+        let val = self.leaf_entry(leaf);
+        self.write(table, va.index(1), val);
+        let ptr = self.platform.mfn(table).entry_addr(va.index(1));
+        self.note_mapped(MmuUpdate { ptr, val }, leaf.frame, va);
         Ok(())
     }
 
@@ -117,6 +120,7 @@ impl<P: Platform> Mmu<P> {
                 None => {
                     let below = self.alloc_table()?;
                     self.clear_frame(below);
+                    self.note_in_use(&[below], false);
                     tree.tables.push(below);
                     let entry = self.platform.mfn(below).addr() | TABLE.bits();
                     self.write(table, index, entry);
@@ -152,6 +156,7 @@ impl<P: Platform> Mmu<P> {
 
     /// Gives the frames of a tree back.
     pub fn free_tree(&mut self, tree: Tree) {
+        self.note_dropped(&tree.tables);
         for pfn in tree.tables {
             self.free_table(pfn);
         }

@@ -167,6 +167,44 @@ impl Vmap {
         if self.policy.has_index() { self.index.len() } else { self.dead_pages }
     }
 
+    /// What the pages are that live areas map: addresses and frames.
+    pub(crate) fn live_pages(&self) -> impl Iterator<Item = (Vaddr, Pfn)> {
+        self.live.iter().flat_map(|(&first, frames)| {
+            (first..).zip(frames).map(|(page, &frame)| (self.window.va(page), frame))
+        })
+    }
+
+    /// The live area that an address is in, by its first page, and which of its pages that is.
+    fn live_at(&self, va: Vaddr) -> Option<(u64, usize)> {
+        let page = va.0.wrapping_sub(self.window.va(0).0) >> 12;
+        let (&first, frames) = self.live.range(..=page).next_back()?;
+        let place = (page - first) as usize;
+        (place < frames.len()).then_some((first, place))
+    }
+
+    /// Whether a live area maps this address.
+    pub(crate) fn is_live_at(&self, va: Vaddr) -> bool {
+        self.live_at(va).is_some()
+    }
+
+    /// Notes that a live area maps another frame at this address.
+    pub(crate) fn replace(&mut self, va: Vaddr, frame: Pfn) {
+        let Some((first, place)) = self.live_at(va) else { return };
+        let Some(frames) = self.live.get_mut(&first) else { return };
+        let before = core::mem::replace(&mut frames[place], frame);
+        self.live_counts.subtract(before);
+        self.live_counts.add(frame);
+    }
+
+    /// Notes that the dead mappings of these frames were cleared.
+    pub(crate) fn forget_dead(&mut self, frames: &FrameSet) {
+        self.index.forget(frames);
+    }
+
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
     /// Whether a dead mapping of the frame may still be there.
     pub(crate) fn has_lazy(&self, pfn: Pfn) -> bool {
         self.index.contains(pfn)

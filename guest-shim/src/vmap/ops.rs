@@ -76,6 +76,9 @@ impl<P: Platform> Mmu<P> {
         }
         self.vmap.freed.set(first..first + pages, false);
         self.vmap.live.insert(first, frames.to_vec());
+        for (page, (&update, &frame)) in (0..).zip(updates.iter().zip(frames)) {
+            self.note_mapped(update, frame, start.page(page));
+        }
         let area = Area { first, pages, start, in_block };
         if let Err(errno) = self.platform.mmu_update(&updates) {
             // Some may be mapped: it is as good as dead.
@@ -197,6 +200,7 @@ impl<P: Platform> Mmu<P> {
                 Err(errno) if errno == Known::ENOSYS => self.clear_plainly(some)?,
                 Err(errno) => return Err(errno.into()),
             };
+            self.note_cleared(some);
             self.stats.shootdowns += 1;
         }
         Ok(cleared)

@@ -6,6 +6,7 @@ use pinfold_guest::platform::{Platform, Shot};
 use pinfold_validator as val;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::AtomicU64;
 
 use pinfold_abi::errno::Errno as Known;
@@ -13,7 +14,7 @@ use pinfold_abi::mmu::{
     ENTRY_ADDRESS, EntryFlags, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate, MmuextCmd, MmuextOp,
     UVMF_FLUSHTYPE_MASK, UVMF_INVLPG, UVMF_TLB_FLUSH,
 };
-use pinfold_abi::pinfold::{Mapping, Range};
+use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE, Mapping, Range};
 
 /// Where pfn 0 has its home.
 const HOME: u64 = 0xffff_ffff_8000_0000;
@@ -419,7 +420,30 @@ impl Platform for Machine<'_> {
         Ok(())
     }
 
-    fn find_aliases(&mut self, _: &[Mfn]) -> Result<Vec<Mapping>, Errno> {
-        Err(Known::ENOSYS.into())
+    fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno> {
+        if !self.has_extra_call {
+            return Err(Known::ENOSYS.into());
+        }
+        let mut found = Vec::new();
+        for &Mfn(frame) in frames {
+            let mut out = |mapping: val::Mapping| {
+                let attached = if mapping.address.is_some() { MAPPING_ATTACHED } else { 0 };
+                let writable = if mapping.entry.is_writable() { MAPPING_WRITABLE } else { 0 };
+                found.push(Mapping {
+                    frame,
+                    va: mapping.address.map_or(0, |va| va.get()),
+                    table: mapping.table.get(),
+                    entry: mapping.entry.get(),
+                    index: mapping.index.get() as u16,
+                    flags: attached | writable,
+                    pad: 0,
+                });
+                ControlFlow::Continue(())
+            };
+            let (which, bounds) = (val::Which::All, val::Bounds::default());
+            let end = self.judge.find_mappings(to_val(frame), GUEST, which, bounds, &mut out);
+            assert!(!end.cut_short, "the search is long enough for this machine");
+        }
+        Ok(found)
     }
 }

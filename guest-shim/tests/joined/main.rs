@@ -12,5 +12,6 @@ mod machine;
 mod memory_types;
 mod pageable;
 mod random;
+mod reverse;
 mod rules;
 mod table_pool;
