@@ -3,6 +3,7 @@
 //! | phase | module | what it is |
 //! |---|---|---|
 //! | 1 | [`file_system`] | a buffer cache that unmaps lazily, and frees its pages at once |
+//! | 4 | [`reverse`] | moving a buffer away under everybody who has it mapped |
 //!
 //! Each has two forms. The *naive* one leaves mappings behind as a kernel did once; it knows how
 //! many and where, and holds that against what the hypervisor refuses and names. The *cured* one
@@ -11,6 +12,7 @@
 
 mod file_system;
 mod plants;
+mod reverse;
 mod stage;
 
 pub(crate) use plants::{Plants, Tally};
@@ -31,6 +33,7 @@ struct Story {
 fn story(phase: char) -> Option<Story> {
     Some(match phase {
         '1' => Story { naive: file_system::naive, cured: file_system::cured },
+        '4' => Story { naive: reverse::naive, cured: reverse::cured },
         _ => return None,
     })
 }

@@ -1,0 +1,101 @@
+//! A buffer that is mapped in many places.
+
+use super::super::stage::Owner;
+use crate::violation::Wrong;
+use alloc::vec::Vec;
+use pinfold_abi::errno::Errno;
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::kmap::Mapped;
+use pinfold_guest::mmu::{Error, Leaf, Space};
+use pinfold_guest::println;
+use pinfold_guest::vmap::{Area, Region};
+
+/// The buffer, and who has it mapped.
+pub(super) struct Buffer {
+    pub(super) frames: Vec<Pfn>,
+    /// Of the kernel, all pages.
+    pub(super) area: Area,
+    /// Of the kernel, the first page.
+    pub(super) slot: Mapped,
+    /// Of user mode, each from its address on, all pages.
+    pub(super) spaces: Vec<(Vaddr, Space)>,
+}
+
+impl Buffer {
+    /// One of so many pages, all zeroes, mapped into as many spaces as there are addresses.
+    pub(super) fn new(
+        mmu: &mut Owner<'_>,
+        region: Region,
+        pages: u64,
+        addresses: &[Vaddr],
+    ) -> Result<Buffer, Wrong> {
+        let frames: Result<Vec<Pfn>, Error> = (0..pages).map(|_| mmu.alloc_frame()).collect();
+        let frames = frames?;
+        for &frame in &frames {
+            (0..512).for_each(|word| mmu.write(frame, word, 0));
+        }
+        let mut spaces = Vec::new();
+        for &va in addresses {
+            let mut tree = mmu.alloc_root()?;
+            for (page, &frame) in (0..).zip(&frames) {
+                mmu.map_in(&mut tree, va.page(page), Leaf { frame, writable: true, user: true })?;
+            }
+            spaces.push((va, mmu.pin(tree).map_err(|(_, error)| error)?));
+        }
+        let area = mmu.vmap_in(region, &frames)?;
+        let slot = mmu.kmap(frames[0])?;
+        Ok(Buffer { frames, area, slot, spaces })
+    }
+
+    /// Mappings of all its pages.
+    pub(super) fn mappings(&self) -> u64 {
+        self.area.pages() * (1 + self.spaces.len() as u64) + 1
+    }
+
+    /// Takes it apart; nobody runs on its spaces.
+    pub(super) fn end(self, mmu: &mut Owner<'_>) -> Result<(), Wrong> {
+        for (_, space) in self.spaces {
+            let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
+            mmu.free_tree(tree);
+        }
+        mmu.kunmap(self.slot);
+        mmu.vunmap(self.area)?;
+        for frame in self.frames {
+            mmu.free_frame(frame);
+        }
+        Ok(())
+    }
+}
+
+/// Runs something on a space.
+pub(super) fn on<T>(
+    mmu: &mut Owner<'_>,
+    space: &Space,
+    work: impl FnOnce(&mut Owner<'_>) -> T,
+) -> Result<T, Wrong> {
+    // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's part.
+    let before = unsafe { mmu.activate(space.root()) }?;
+    let result = work(mmu);
+    // SAFETY: the kernel ran on it until now.
+    unsafe { mmu.activate(before) }?;
+    Ok(result)
+}
+
+/// Asks the hypervisor where it disagrees with the reverse map about frames, and prints that. How
+/// many entries it are; none where it can't be asked.
+pub(super) fn differences(mmu: &mut Owner<'_>, frames: &[Pfn]) -> Result<Vec<Vaddr>, Wrong> {
+    use pinfold_guest::reverse::Difference::{Missing, Surplus};
+    let found = match mmu.check_reverse(frames) {
+        Ok(found) => found,
+        Err(errno) if errno == Errno::ENOSYS => Vec::new(),
+        Err(errno) => return Err(Error::Refused(errno).into()),
+    };
+    let address = |difference| {
+        println!("{difference}");
+        match difference {
+            Missing { va, .. } => va.unwrap_or_default(),
+            Surplus { va, .. } => va,
+        }
+    };
+    Ok(found.into_iter().map(address).collect())
+}
