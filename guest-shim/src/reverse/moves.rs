@@ -6,7 +6,7 @@ use crate::mmu::{Error, Leaf, Mmu};
 use crate::per_frame::FrameSet;
 use crate::platform::Platform;
 use alloc::vec::Vec;
-use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags, MmuUpdate};
+use pinfold_abi::mmu::{EntryFlags, MmuUpdate};
 
 /// Frames that nobody can touch but at their homes, until they, or others in their place, are
 /// [mapped again](Unmapped::map). When this is dropped instead, they stay unmapped: what their
@@ -120,10 +120,10 @@ impl<P: Platform> Unmapped<'_, P> {
         for mapping in &used {
             let place = frames.iter().position(|&frame| frame == mapping.frame);
             let target = place.map_or(mapping.frame, |place| to[place]);
-            let flags = mapping.entry & !ENTRY_ADDRESS;
-            let writable = flags & EntryFlags::WRITABLE.bits() != 0;
-            let leaf = Leaf { frame: target, writable, user: false };
-            let val = (mmu.leaf_entry(leaf) & ENTRY_ADDRESS) | flags;
+            let flags = EntryFlags::from_bits_retain(mapping.entry);
+            let writable = flags.contains(EntryFlags::WRITABLE);
+            let user = flags.contains(EntryFlags::USER);
+            let val = mmu.leaf_entry(Leaf { frame: target, writable, user });
             updates.push(MmuUpdate { ptr: mapping.ptr, val });
             targets.push(target);
         }
