@@ -39,6 +39,9 @@ impl<P: Platform> Mmu<P> {
                 self.frames.release(frame);
             }
             self.kmap.forget(va);
+            if let Some(ptr) = self.window_entry(va) {
+                self.note_unmapped(ptr);
+            }
         }
     }
 

@@ -61,7 +61,7 @@ impl<P: Platform> Mmu<P> {
         self.vmap.dead.retain(|dead| !block.contains(&dead.first));
         self.vmap.dead_pages = self.vmap.dead.iter().map(|dead| dead.pages).sum();
         for page in block {
-            if let Some(frame) = self.vmap.index.forget_page(page) {
+            if let Some(frame) = self.vmap.forget(self.vmap.window.va(page)) {
                 self.frames.release(frame);
             }
         }
