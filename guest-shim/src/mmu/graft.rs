@@ -62,6 +62,7 @@ impl<P: Platform> Mmu<P> {
         self.platform.mmu_update(&[MmuUpdate { ptr, val: 0 }])?;
         // It is no table any more, whatever fails from here on.
         space.tables.retain(|&other| other != table);
+        self.note_in_use(&[table], false);
         self.flush()?;
         self.set_homes(&[table], HOME, UVMF_INVLPG | UVMF_ALL)?;
         Ok(Tree { tables: alloc::vec![table], level: 1 })

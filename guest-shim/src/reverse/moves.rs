@@ -27,14 +27,15 @@ impl<P: Platform> Mmu<P> {
     ///
     /// # Errors
     ///
-    /// The hypervisor's refusal; some mappings may be cleared then, and a second try clears the
-    /// rest.
+    /// [`Error::InIo`] when a device uses one of them, which no table stops; or the hypervisor's
+    /// refusal: some mappings may be cleared then, and a second try clears the rest.
     ///
     /// # Panics
     ///
     /// Without a reverse map; see [`keep_reverse`](Mmu::keep_reverse).
     pub fn unmap_everywhere(&mut self, frames: &[Pfn]) -> Result<Unmapped<'_, P>, Error> {
         let set: FrameSet = frames.iter().copied().collect();
+        self.refuse_held(&set)?;
         let reverse = self.reverse.as_ref().expect("a reverse map is kept");
         let found = reverse.of(&set);
         if !found.is_empty() {

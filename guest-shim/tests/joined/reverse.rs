@@ -4,8 +4,9 @@
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::dma::{Device, Object};
 use pinfold_guest::hypercall::Errno;
-use pinfold_guest::mmu::{Leaf, Mmu, Space};
+use pinfold_guest::mmu::{Error, Leaf, Mmu, Space};
 use pinfold_guest::reverse::Difference;
 use pinfold_guest::vmap::Region;
 use proptest::prelude::*;
@@ -177,6 +178,46 @@ fn a_forgotten_mapping_is_found_by_the_hypervisor_and_named() {
         assert!(matches!(found[..], [Difference::Surplus { va: VA, .. }]), "{found:?}");
         drop_space(mmu, space);
         mmu.vunmap(area).unwrap();
+    });
+}
+
+#[test]
+fn tables_that_are_hung_in_and_taken_out_are_followed() {
+    with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
+        mmu.keep_reverse().unwrap();
+        let mut tree = mmu.alloc_root().unwrap();
+        let at = Vaddr(0x0000_1234_4000_0000);
+        mmu.lead_to(&mut tree, at).unwrap();
+        let mut space = mmu.pin(tree).unwrap();
+        let mut object = Object::new(mmu, 20).unwrap();
+        let frames = object.frames().to_vec();
+        object.map(mmu, &mut space, at).unwrap();
+        agree(mmu, &frames);
+        assert_eq!(mmu.unmap_everywhere(&frames[..1]).unwrap().map(&frames[..1]), Ok(1));
+        agree(mmu, &frames);
+        object.unmap(mmu, &mut space).unwrap();
+        agree(mmu, &frames);
+        object.free(mmu);
+        drop_space(mmu, space);
+    });
+}
+
+#[test]
+fn what_a_device_writes_to_is_not_moved() {
+    with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
+        mmu.keep_reverse().unwrap();
+        let disk = Device::new(mmu, "disk0", 64).unwrap();
+        let frame = mmu.alloc_frame().unwrap();
+        let space = space_of(mmu, VA, &[frame]);
+        let io = disk.get_user_pages(mmu, &space, VA, 1).unwrap();
+        let refused = mmu.unmap_everywhere(&[frame]).map(drop).unwrap_err();
+        assert_eq!(refused, Error::InIo { frame, holder: "disk0" });
+        disk.end(mmu, io).unwrap();
+        agree(mmu, &[frame]);
+        let gone = mmu.unmap_everywhere(&[frame]).unwrap();
+        assert_eq!(gone.cleared(), 2, "the space's, and what the transfer left");
+        drop(gone);
+        drop_space(mmu, space);
     });
 }
 
