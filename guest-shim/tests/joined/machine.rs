@@ -140,6 +140,12 @@ pub(crate) struct Machine<'a> {
     pub(crate) calls: u64,
     /// Why the last refused pin was refused.
     pub(crate) last_refusal: Option<val::Cause>,
+    /// The frame that the last refusal was about.
+    refused_frame: val::Mfn,
+    /// What a pin meets in the lazy ranges is cleared in the middle of it, as by the handler of an
+    /// upcall; and what was, since the shim last asked.
+    pub(crate) heals: bool,
+    cleared: Vec<Vaddr>,
 }
 
 impl std::fmt::Debug for Machine<'_> {
@@ -197,6 +203,9 @@ impl<'a> Machine<'a> {
             has_extra_call,
             calls: 0,
             last_refusal: None,
+            refused_frame: to_val(0),
+            heals: false,
+            cleared: Vec::new(),
         };
         (machine, (tables..frames).rev().map(Pfn).collect())
     }
@@ -232,10 +241,35 @@ impl<'a> Machine<'a> {
                 Err(val::Stop::Preempted) => {}
                 Err(val::Stop::Refused(refusal)) => {
                     self.last_refusal = Some(refusal.cause);
+                    self.refused_frame = refusal.frame;
                     return Err(Known::EINVAL.into());
                 }
             }
         }
+    }
+
+    fn pin(&mut self, level: val::Level, mfn: val::Mfn) -> Result<(), Errno> {
+        loop {
+            let result = self.through(|judge, budget| judge.pin(GUEST, level, mfn, budget));
+            if result.is_ok() || !self.heals || !self.heal() {
+                return result;
+            }
+        }
+    }
+
+    /// Clears what maps the refused frame in the lazy ranges; whether anything did.
+    fn heal(&mut self) -> bool {
+        let mut ranges = Vec::new();
+        let which = val::Which::Writable;
+        let frame = self.refused_frame;
+        self.judge.find_mappings(frame, GUEST, which, val::Bounds::default(), &mut |mapping| {
+            let lazy = mapping.address.filter(|va| va.get() < HOME);
+            ranges.extend(lazy.map(|va| Range { start: va.get(), pages: 1 }));
+            std::ops::ControlFlow::Continue(())
+        });
+        self.shootdown(&ranges).expect("what is mapped can be cleared");
+        self.cleared.extend(ranges.iter().map(|range| Vaddr(range.start)));
+        !ranges.is_empty()
     }
 
     fn flush_all(&self) {
@@ -349,7 +383,7 @@ impl Platform for Machine<'_> {
                     | MmuextCmd::PinL4Table,
                 ) => {
                     let level = val::Level::from_number(u64::from(op.cmd) + 1).expect("1 to 4");
-                    self.through(|judge, budget| judge.pin(GUEST, level, mfn, budget))?;
+                    self.pin(level, mfn)?;
                 }
                 Some(MmuextCmd::UnpinTable) => {
                     self.through(|judge, budget| judge.unpin(GUEST, mfn, budget))?;
@@ -406,6 +440,10 @@ impl Platform for Machine<'_> {
             self.flush_all();
         }
         Ok(Shot { cleared, flushed: cpus.len() })
+    }
+
+    fn take_cleared(&mut self) -> Vec<Vaddr> {
+        std::mem::take(&mut self.cleared)
     }
 
     fn name_region(&mut self, _: Range, _: &str) -> Result<(), Errno> {

@@ -8,6 +8,7 @@ mod buffer_cache;
 mod costs;
 mod dma;
 mod guest;
+mod healing;
 mod machine;
 mod memory_types;
 mod pageable;

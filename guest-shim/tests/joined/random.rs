@@ -273,9 +273,23 @@ impl Guest {
     }
 }
 
-fn play(steps: &[Step], policy: Policy, extra: bool, naive: bool) -> u64 {
-    let mut refused = 0;
+/// How a guest pins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pins {
+    /// Through the shim.
+    Looking,
+    /// Without looking first.
+    Naive,
+    /// Without looking first, and what is met is cleared in the middle of the pin.
+    Healed,
+}
+
+/// Pins refused, and mappings cleared in the middle of one.
+fn play(steps: &[Step], policy: Policy, extra: bool, pins: Pins) -> (u64, u64) {
+    let mut outcome = (0, 0);
     with_guest(policy, extra, |mmu| {
+        let naive = pins != Pins::Looking;
+        mmu.platform().heals = pins == Pins::Healed;
         let mut guest = Guest { naive, ..Guest::default() };
         for (number, step) in steps.iter().enumerate() {
             guest.step(mmu, step);
@@ -284,13 +298,13 @@ fn play(steps: &[Step], policy: Policy, extra: bool, naive: bool) -> u64 {
                 mmu.platform().audit();
             }
         }
-        refused = guest.refused;
-        assert_eq!(mmu.stats().refused, refused);
+        outcome = (guest.refused, mmu.stats().healed);
+        assert_eq!(mmu.stats().refused, guest.refused);
         for (frame, stamp) in guest.data {
             assert_eq!(mmu.read(frame, 0), stamp, "content at the end");
         }
     });
-    refused
+    outcome
 }
 
 proptest! {
@@ -307,7 +321,16 @@ proptest! {
         policy in 0..POLICIES.len(),
         extra in any::<bool>(),
     ) {
-        play(&steps, POLICIES[policy], extra, false);
+        play(&steps, POLICIES[policy], extra, Pins::Looking);
+    }
+
+    #[test]
+    fn what_is_cleared_in_the_middle_of_a_pin_is_cleared_for_the_shim_too(
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 150 }),
+        policy in 0..POLICIES.len(),
+    ) {
+        let (refused, _) = play(&steps, POLICIES[policy], true, Pins::Healed);
+        prop_assert_eq!(refused, 0);
     }
 }
 
@@ -321,7 +344,10 @@ fn without_before_pin_random_guests_are_refused() {
     let refused: u64 = (0..if cfg!(miri) { 2 } else { 20 })
         .map(|_| {
             let steps = steps.new_tree(&mut runner).expect("steps").current();
-            play(&steps, Policy::Lazy, true, true)
+            let (refused, _) = play(&steps, Policy::Lazy, true, Pins::Naive);
+            let (none, healed) = play(&steps, Policy::Lazy, true, Pins::Healed);
+            assert!(none == 0 && (healed > 0) == (refused > 0));
+            refused
         })
         .sum();
     assert!(refused > 0);
