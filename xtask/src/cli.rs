@@ -3,6 +3,7 @@
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pinfold_image::Caching;
+use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::path::PathBuf;
 
@@ -27,9 +28,12 @@ pub(crate) enum Verb {
     /// Writes a raw GPT disk image that boots on UEFI machines.
     #[command(after_help = IMAGE_HELP)]
     Image(ImageArgs),
-    /// Turns a serial log into tables: violations, refusals, how each domain ended.
+    /// Turns a serial log into a report: violations and their cures, refusals, how each domain ended.
     #[command(after_help = REPORT_HELP)]
     Report(ReportArgs),
+    /// Walks through one violation of a log in prose.
+    #[command(after_help = EXPLAIN_HELP)]
+    Explain(ExplainArgs),
     /// Counts the instructions of each operation on Pinfold and on Xen.
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
@@ -43,6 +47,7 @@ Examples:
   cargo xtask run                          the stress guest on Pinfold
   cargo xtask run hello stress             two domains at once
   cargo xtask run stress --cmdline \"rounds=200 seed=7\" --timeout 600
+  cargo xtask run stress --report r.html   and a page about what was found
   cargo xtask run stress --on xen          the same image on Debian's Xen
   cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
   cargo xtask run linux                    Debian's Linux, to a shell; Ctrl-A X ends it
@@ -75,8 +80,14 @@ the first serial port (COM1, 115200 baud).";
 const REPORT_HELP: &str = "\
 Examples:
   cargo xtask report target/runs/stress-pinfold/serial.log
-  cargo xtask report serial.log --json
-  cargo xtask report serial.log --html report.html";
+  cargo xtask report serial.log --full     every violation in full
+  cargo xtask report serial.log --json     for programs; docs/report-schema.json says what is in it
+  cargo xtask report serial.log --html report.html
+  cargo xtask report linux.log --guest-symbols linux=vmlinux";
+
+const EXPLAIN_HELP: &str = "\
+Examples:
+  cargo xtask explain 7 target/runs/stress-pinfold/serial.log";
 
 const BENCH_HELP: &str = "\
 Examples:
@@ -121,6 +132,12 @@ impl From<CacheChoice> for Caching {
             CacheChoice::Report => Caching::Report,
         }
     }
+}
+
+/// A log level by its name.
+fn log_level(name: &str) -> Result<LogLevel, String> {
+    let known = LogLevel::ALL.into_iter().find(|level| level.name() == name);
+    known.ok_or_else(|| LogLevel::ALL.map(LogLevel::name).join(", ") + " are the levels")
 }
 
 /// What the guests are and get.
@@ -186,6 +203,12 @@ pub(crate) struct RunArgs {
     /// Where the serial log goes as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
+    /// Writes a report of the run: a page for .html, JSON for .json, text for other names.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// How much the hypervisor logs of what it does itself: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
+    pub(crate) log_level: LogLevel,
     /// One nanosecond an instruction: the guest's clock counts instructions exactly.
     #[arg(long)]
     pub(crate) icount: bool,
@@ -225,16 +248,49 @@ pub(crate) struct ImageArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReportArgs {
     /// The serial log of a run.
-    pub(crate) log: PathBuf,
-    /// Prints JSON.
-    #[arg(long, conflicts_with = "html")]
+    #[arg(required_unless_present = "schema")]
+    pub(crate) log: Option<PathBuf>,
+    /// Shows every violation in full, not only the first ones of each kind.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Prints JSON (docs/report-schema.json says what is in it).
+    #[arg(long, conflicts_with_all = ["full", "html", "pictures"])]
     pub(crate) json: bool,
     /// Writes one self-contained HTML page.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["full", "pictures"])]
     pub(crate) html: Option<PathBuf>,
+    /// Writes the page's pictures as SVG files into a folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "full")]
+    pub(crate) pictures: Option<PathBuf>,
+    /// Prints the JSON Schema of the JSON, and reads no log.
+    #[arg(long, exclusive = true)]
+    pub(crate) schema: bool,
+    /// Where names for addresses come from.
+    #[command(flatten)]
+    pub(crate) symbols: SymbolArgs,
+}
+
+/// `explain`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainArgs {
+    /// The violation's number: `id` in the log.
+    pub(crate) id: u64,
+    /// The serial log of a run.
+    pub(crate) log: PathBuf,
+    /// Where names for addresses come from.
+    #[command(flatten)]
+    pub(crate) symbols: SymbolArgs,
+}
+
+/// Where names for addresses come from.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SymbolArgs {
     /// The hypervisor's ELF file, for names in backtraces (the last one built if not given).
-    #[arg(long, value_name = "FILE")]
-    pub(crate) symbols: Option<PathBuf>,
+    #[arg(long = "symbols", value_name = "FILE")]
+    pub(crate) hypervisor: Option<PathBuf>,
+    /// A guest's ELF file (for the guests of the tree, the last one built if not given).
+    #[arg(long = "guest-symbols", value_name = "NAME=FILE")]
+    pub(crate) guests: Vec<String>,
 }
 
 /// `bench`.

@@ -2,7 +2,7 @@
 
 use crate::cli::AccelChoice;
 use crate::exit::Exit;
-use crate::fetch::{bootloader, debian, firmware, grub, linux, qemu, xen};
+use crate::fetch::{bootloader, chromium, debian, firmware, grub, linux, qemu, xen};
 use crate::{accel, cargo, paths};
 use anyhow::Result;
 
@@ -65,6 +65,12 @@ pub(crate) fn verb() -> Result<Exit> {
         program if program.is_file() => Found::Yes(paths::shown(&program)),
         _ => fetched(grub::PACKAGE),
     };
+    let chromium = match chromium::find() {
+        Some(program) => Found::Yes(program.into()),
+        None if apt && root => Found::Later("installed with apt-get when first needed"),
+        // Only a test wants it, which is skipped without.
+        None => Found::Later(chromium::ADVICE),
+    };
     let things = [
         ("Rust for the hypervisor", target(cargo::BARE_METAL)),
         ("Rust for the bootloader", target(cargo::UEFI)),
@@ -75,6 +81,7 @@ pub(crate) fn verb() -> Result<Exit> {
         ("Xen (for --on xen)", xen),
         ("Linux (the guest `linux`)", linux),
         ("GRUB (the guest `grub`)", grub),
+        ("Chromium (for one test)", chromium),
     ];
     let mut all_well = true;
     for (name, found) in things {

@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::guests::{self, Guest};
 use crate::{cargo, fetch, paths, ramdisk};
 use anyhow::{Context, Result};
+use pinfold_image::manifest::LogLevel;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -33,30 +34,38 @@ pub(crate) fn verb(args: &ImageArgs) -> Result<Exit> {
     let guests = guests::resolve(&args.guest, &[HYPERVISOR])?;
     let file = args.output.clone().unwrap_or_else(|| paths::target().join("pinfold.img"));
     // Nobody ends a real machine: it halts, and its log says how it all went.
-    write(&file, &guests, false, pinfold_image::Exit::Halt)?;
+    let settings =
+        Settings { boot_log: false, exit: pinfold_image::Exit::Halt, log: LogLevel::default() };
+    write(&file, &guests, settings)?;
     println!("{}", file.display());
     Ok(Exit::Ok)
 }
 
+/// What is not about guests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The bootloader says what it does.
+    pub(crate) boot_log: bool,
+    /// How the machine ends when the last guest has.
+    pub(crate) exit: pinfold_image::Exit,
+    /// How much the hypervisor logs.
+    pub(crate) log: LogLevel,
+}
+
 /// Writes the boot disk for these guests; the hypervisor must have been built.
-pub(crate) fn write(
-    file: &Path,
-    guests: &[Guest],
-    boot_log: bool,
-    exit: pinfold_image::Exit,
-) -> Result<()> {
+pub(crate) fn write(file: &Path, guests: &[Guest], settings: Settings) -> Result<()> {
     let bootloader = fetch::bootloader::ensure()?;
     let hypervisor = cargo::built(HYPERVISOR);
     // Panics of the bootloader reach the serial port at every level; the rest is asked for.
-    let level = if boot_log { "Info" } else { "Error" };
-    let settings = format!(
+    let level = if settings.boot_log { "Info" } else { "Error" };
+    let boot = format!(
         "{{\"frame_buffer_logging\":false,\"serial_logging\":true,\"log_level\":\"{level}\"}}"
     );
     let files = BTreeMap::from([
         ("efi/boot/bootx64.efi", read(&bootloader)?),
         ("kernel-x86_64", read(&hypervisor)?),
-        ("ramdisk", ramdisk::build(guests, exit)?),
-        ("boot.json", settings.into_bytes()),
+        ("ramdisk", ramdisk::build(guests, settings.exit, settings.log)?),
+        ("boot.json", boot.into_bytes()),
     ]);
     write_disk(file, &files).with_context(|| format!("cannot write {}", file.display()))
 }

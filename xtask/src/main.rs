@@ -6,6 +6,7 @@
 
 mod accel;
 mod bench;
+mod browser;
 mod cargo;
 mod cli;
 mod doctor;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         cli::Verb::Test(args) => test::verb(&args),
         cli::Verb::Image(args) => image::verb(&args),
         cli::Verb::Report(args) => report::verb(&args),
+        cli::Verb::Explain(args) => report::explain(&args),
         cli::Verb::Bench(args) => bench::verb(&args),
         cli::Verb::Doctor => doctor::verb(),
     };

@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) const EXIT_PORT: u16 = 0xf4;
 
 /// Packs the guests. `exit` says how the machine ends when the last of them has.
-pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
+pub(crate) fn build(guests: &[Guest], exit: Exit, log: LogLevel) -> Result<Vec<u8>> {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut domains = Vec::new();
     for guest in guests {
@@ -35,7 +35,7 @@ pub(crate) fn build(guests: &[Guest], exit: Exit) -> Result<Vec<u8>> {
             cache: guest.cache,
         });
     }
-    let manifest = Manifest { exit, log: LogLevel::Info, domains }.to_toml()?;
+    let manifest = Manifest { exit, log, domains }.to_toml()?;
     files.insert(0, (FILE_NAME.into(), manifest.into_bytes()));
     pack(&files)
 }

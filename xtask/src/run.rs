@@ -6,8 +6,9 @@ use crate::fetch::grub;
 use crate::guests::{self, Guest};
 use crate::machine::{self, Ended, Input, Machine, Watch, keyboard};
 use crate::verdict::{self, Verdict};
-use crate::{accel, cargo, image, linux, paths, ramdisk, say};
+use crate::{accel, cargo, image, linux, paths, ramdisk, report, say};
 use anyhow::{Context, Result, bail};
+use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) guests: Vec<Guest>,
     /// The machine.
     pub(crate) machine: Machine,
+    /// How much Pinfold logs of what it does itself.
+    pub(crate) log: LogLevel,
     /// The time limit.
     pub(crate) limit: Option<Duration>,
     /// What the machine's serial line gets.
@@ -66,8 +69,12 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
     let qemu = match plan.on {
         Host::Pinfold => {
             let disk = plan.dir.join("disk.img");
-            let exit = pinfold_image::Exit::DebugExit(ramdisk::EXIT_PORT);
-            image::write(&disk, &plan.guests, plan.machine.screen, exit)?;
+            let settings = image::Settings {
+                boot_log: plan.machine.screen,
+                exit: pinfold_image::Exit::DebugExit(ramdisk::EXIT_PORT),
+                log: plan.log,
+            };
+            image::write(&disk, &plan.guests, settings)?;
             machine::pinfold(&plan.machine, &disk, &plan.dir)?
         }
         Host::Xen => match plan.guests.as_slice() {
@@ -83,7 +90,9 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
 pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     let (accel, why) = accel::choose(args.accel, args.icount)?;
     let also: &[&str] = if args.on == Host::Pinfold { &[image::HYPERVISOR] } else { &[] };
-    let guests = guests::resolve(&args.guest, also)?;
+    let mut guests = guests::resolve(&args.guest, also)?;
+    // A report shows what the frames were at the end.
+    guests.iter_mut().for_each(|guest| guest.dump_frames |= args.report.is_some());
     let names: Vec<String> = guests.iter().map(|guest| guest.name.clone()).collect();
     let on = if args.on == Host::Pinfold { "pinfold" } else { "xen" };
     let dir = paths::run_dir(&format!("{}-{on}", names.join("+")))?;
@@ -101,7 +110,8 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         None if args.gdb || shell => None,
         given => Some(Duration::from_secs(given.unwrap_or(LIMIT))),
     };
-    let plan = Plan { on: args.on, guests, machine, limit, input: Input::Stdin, dir };
+    let log = args.log_level;
+    let plan = Plan { on: args.on, guests, machine, log, limit, input: Input::Stdin, dir };
     say::note(format!("{} on {on}, accelerator {accel:?} ({why})", names.join(" and ")));
     if args.gdb {
         say::note(attach_line(&plan));
@@ -120,6 +130,10 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         std::fs::copy(&log, copy).with_context(|| format!("cannot write {}", copy.display()))?;
     }
     say::note(format!("log: {}", paths::shown(&log)));
+    if let Some(file) = &args.report {
+        let kernels = plan.guests.iter().map(|guest| (guest.name.clone(), guest.kernel.clone()));
+        report::to_file(&log, &kernels.collect::<Vec<_>>(), file)?;
+    }
     let word = if verdict.is_ok() { "ok" } else { "FAILED" };
     say::note(format!("{word}: {}", verdict.why));
     Ok(verdict.exit)

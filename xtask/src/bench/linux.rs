@@ -14,6 +14,7 @@ use crate::run::{self, Plan};
 use crate::verdict::{self, Verdict};
 use crate::{linux, paths, say};
 use anyhow::Result;
+use pinfold_image::manifest::LogLevel;
 use std::time::{Duration, Instant};
 
 /// Virtual processors of the guest, a column each.
@@ -70,7 +71,9 @@ fn time(on: Host, guest: &Guest, limit: Duration) -> Result<(Rows, Verdict)> {
         screen: false,
     };
     let dir = paths::run_dir(&format!("bench-linux-{on:?}").to_lowercase())?;
-    let plan = Plan { on, guests, machine, limit: Some(limit), input: Input::Nothing, dir };
+    let log = LogLevel::default();
+    let limit = Some(limit);
+    let plan = Plan { on, guests, machine, log, limit, input: Input::Nothing, dir };
     let mut watch = StopWatch::default();
     let verdict = match on {
         Host::Pinfold => {

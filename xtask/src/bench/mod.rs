@@ -18,6 +18,7 @@ use crate::verdict::{self, Verdict};
 use crate::{fetch, image, paths, say};
 use anyhow::{Result, bail};
 use pinfold_abi::record::{Record, kind};
+use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::time::Duration;
 
@@ -85,6 +86,7 @@ fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> 
         on,
         guests: guests.to_vec(),
         machine,
+        log: LogLevel::default(),
         limit,
         input: Input::Nothing,
         dir: paths::run_dir(name)?,

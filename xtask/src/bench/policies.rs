@@ -12,6 +12,7 @@ use crate::run::{self, Plan};
 use crate::{fetch, guests, image, paths, say, verdict};
 use anyhow::{Result, bail};
 use pinfold_abi::record::Fields;
+use pinfold_image::manifest::LogLevel;
 use std::time::Duration;
 
 /// The guest that measures.
@@ -39,7 +40,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
         Machine { smp: 1, mem: MEMORY, accel: Accel::Tcg, icount: true, gdb: false, screen: false };
     let limit = Some(Duration::from_secs(args.timeout));
     let dir = paths::run_dir("bench-policies")?;
-    let plan = Plan { on: Host::Pinfold, guests, machine, limit, input: Input::Nothing, dir };
+    let (on, log, input) = (Host::Pinfold, LogLevel::default(), Input::Nothing);
+    let plan = Plan { on, guests, machine, log, limit, input, dir };
     let mut points: Vec<Point> = Vec::new();
     let mut facts = verdict::pinfold::Facts::default();
     let done = {

@@ -1,5 +1,6 @@
 //! Names for addresses, from an ELF file's debug information.
 
+use super::model::Call;
 use crate::image::HYPERVISOR_BASE;
 use anyhow::{Result, anyhow};
 use std::path::Path;
@@ -30,40 +31,61 @@ impl Symbols {
         Ok(Symbols { loader, base })
     }
 
-    /// `function at file:line` for an address, as much of it as is known. Calls that were inlined
-    /// into one another are all named, innermost first; libraries and call wrappers are left out.
-    pub(super) fn place(&self, address: u64) -> Option<String> {
-        let probe = address.checked_sub(self.base)?;
-        let calls = self.calls(probe);
-        let own: Vec<_> = calls.iter().filter(|(_, file)| own_source(file)).collect();
-        let named = if own.is_empty() { calls.iter().take(1).collect() } else { own };
-        if named.is_empty() {
-            let symbol = self.loader.find_symbol(probe)?;
-            return Some(format!("{:#}", rustc_demangle::demangle(symbol)));
+    /// The calls at an address, as much of them as is known: those that were inlined into one
+    /// another are all named, innermost first; libraries and call wrappers are left out where
+    /// something of the tree is there.
+    pub(super) fn calls(&self, address: u64) -> Vec<Call> {
+        let Some(probe) = address.checked_sub(self.base) else { return Vec::new() };
+        let mut calls = self.all_calls(probe);
+        if calls.iter().any(|call| own_source(&call.file)) {
+            calls.retain(|call| own_source(&call.file));
+            calls.truncate(CALLS);
+        } else {
+            calls.truncate(1);
         }
-        let named = named.iter().take(CALLS).map(|(name, place)| format!("{name} at {place}"));
-        Some(named.collect::<Vec<_>>().join(", in "))
+        if calls.is_empty()
+            && let Some(symbol) = self.loader.find_symbol(probe)
+        {
+            let function = format!("{:#}", rustc_demangle::demangle(symbol));
+            calls.push(Call { function, file: String::new(), line: None });
+        }
+        calls
     }
 
-    /// The calls at an address, innermost first: function and `file:line`.
-    fn calls(&self, probe: u64) -> Vec<(String, String)> {
+    fn all_calls(&self, probe: u64) -> Vec<Call> {
         let mut calls = Vec::new();
         let Ok(mut frames) = self.loader.find_frames(probe) else { return calls };
         while let Ok(Some(frame)) = frames.next() {
             let function = frame.function.as_ref().and_then(|function| {
                 let raw = function.raw_name().ok()?;
-                Some(format!("{:#}", rustc_demangle::demangle(&raw)))
+                Some(plain(&format!("{:#}", rustc_demangle::demangle(&raw))))
             });
-            let place = frame.location.and_then(|location| {
-                let file = shorten(location.file?).to_owned();
-                Some(location.line.map_or(file.clone(), |line| format!("{file}:{line}")))
-            });
-            if let (Some(function), Some(place)) = (function, place) {
-                calls.push((function, place));
+            let place = frame
+                .location
+                .and_then(|location| Some((shorten(location.file?).to_owned(), location.line)));
+            if let (Some(function), Some((file, line))) = (function, place) {
+                calls.push(Call { function, file, line });
             }
         }
         calls
     }
+}
+
+/// A function's name without the types that it was made for.
+fn plain(name: &str) -> String {
+    let (mut out, mut depth) = (String::new(), 0_u32);
+    let mut last = ' ';
+    for c in name.chars() {
+        match c {
+            // `<T as Trait>::function` and `impl<..>` begin with the bracket: they stay.
+            '<' if depth > 0 || last.is_alphanumeric() || last == '_' => depth += 1,
+            '>' if depth > 0 && last != '-' => depth -= 1,
+            _ if depth > 0 => {}
+            c => out.push(c),
+        }
+        last = c;
+    }
+    out
 }
 
 /// True for sources of the tree that are not the thin wrappers around an instruction.
@@ -100,10 +122,18 @@ mod tests {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let base = u64::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
         let symbols = Symbols::load(&std::env::current_exe().unwrap(), base).unwrap();
-        let place = symbols.place(a_name_of_its_own() as u64).unwrap();
-        assert!(place.contains("a_name_of_its_own at xtask/src/report/symbols.rs:"), "{place}");
-        assert_eq!(symbols.place(base - 1), None);
-        assert_eq!(symbols.place(u64::MAX), None);
+        let calls = symbols.calls(a_name_of_its_own() as u64);
+        assert!(calls[0].function.ends_with("a_name_of_its_own"), "{calls:?}");
+        assert_eq!(calls[0].file, "xtask/src/report/symbols.rs");
+        assert!(calls[0].line.is_some());
+        assert!(symbols.calls(base - 1).is_empty() && symbols.calls(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn types_are_left_out_of_names() {
+        assert_eq!(plain("pin_now<a::Native, [u8; 2]>"), "pin_now");
+        assert_eq!(plain("map<fn(u8) -> Vec<u8>>::go<_>"), "map::go");
+        assert_eq!(plain("<A as B>::c"), "<A as B>::c");
     }
 
     #[test]

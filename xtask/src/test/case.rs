@@ -12,6 +12,7 @@ use crate::machine::{Ended, Input, Machine, Watch};
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
 use pinfold_image::Caching;
+use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -45,6 +46,10 @@ pub(super) struct Case {
     pub(super) agree: Option<Agree>,
     /// Texts that the log must hold, each on some line.
     pub(super) says: Vec<&'static str>,
+    /// The hypervisor's log level.
+    pub(super) log: LogLevel,
+    /// It runs once more at every other log level, and the guests must print the same each time.
+    pub(super) at_every_level: bool,
     /// What is typed, each when a line has a text, one after the other.
     pub(super) types: Vec<(&'static str, &'static str)>,
 }
@@ -231,6 +236,8 @@ impl Case {
             order: None,
             agree: None,
             says: Vec::new(),
+            log: LogLevel::default(),
+            at_every_level: false,
             types: Vec::new(),
         }
     }
@@ -266,6 +273,14 @@ impl Case {
     /// Runs it; the error is one line that says what was not as it must be.
     pub(super) fn run(&self, accel: Accel, dir: &Path) -> Result<(), String> {
         let printed = self.run_on(self.on, accel, dir)?;
+        if self.at_every_level {
+            for log in LogLevel::ALL.into_iter().filter(|level| *level != self.log) {
+                let other = Case { log, ..self.clone() };
+                let there = other.run_on(self.on, accel, dir);
+                let there = there.map_err(|why| format!("at level {}: {why}", log.name()))?;
+                same(&printed, &there).map_err(|why| format!("at level {}: {why}", log.name()))?;
+            }
+        }
         let Some(agree) = self.agree else { return Ok(()) };
         let on_xen = self.run_on(Host::Xen, accel, dir).map_err(|why| format!("on Xen: {why}"))?;
         agree.hold(&printed, &on_xen)
@@ -286,6 +301,7 @@ impl Case {
                 screen: false,
             },
             guests,
+            log: self.log,
             limit: Some(Duration::from_secs(self.limit)),
             input: if self.types.is_empty() { Input::Nothing } else { Input::Watcher },
             dir: dir.to_path_buf(),
@@ -441,6 +457,21 @@ impl Agree {
     }
 }
 
+/// Holds what was printed at one level against what was printed at another.
+fn same(here: &[String], there: &[String]) -> Result<(), String> {
+    if here.is_empty() {
+        return Err("nothing was printed, so nothing is compared".into());
+    }
+    for at in 0..here.len().max(there.len()) {
+        let line = |lines: &[String]| lines.get(at).cloned().unwrap_or("nothing".into());
+        let (ours, theirs) = (line(here), line(there));
+        if ours != theirs {
+            return Err(format!("`{ours}` at the usual level, `{theirs}` at this one"));
+        }
+    }
+    Ok(())
+}
+
 /// A line with every number, decimal or not, made the same.
 fn shape(line: &str) -> String {
     let hollow = |word: &str| {
@@ -474,6 +505,16 @@ mod tests {
         assert!(held(&["SUM b n=1"], &[]).is_err());
         assert!(held(&["SUM b"], &["SUM b", "SUM c"]).is_err());
         assert!(held(&["x"], &["x"]).is_err(), "nothing compared proves nothing");
+    }
+
+    #[test]
+    fn what_is_printed_must_be_the_same_at_every_level() {
+        let lines = |text: &[&str]| text.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        assert!(same(&lines(&["a", "b"]), &lines(&["a", "b"])).is_ok());
+        for there in [&["a"][..], &["a", "c"], &["a", "b", "c"]] {
+            assert!(same(&lines(&["a", "b"]), &lines(there)).is_err(), "{there:?}");
+        }
+        assert!(same(&[], &[]).is_err());
     }
 
     #[test]

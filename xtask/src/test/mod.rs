@@ -3,6 +3,7 @@
 //! | file | about |
 //! |---|---|
 //! | `host` | `cargo test`, counted |
+//! | `page` | the report's page in a browser |
 //! | `table` | the whole-machine cases: guests, and how each must end |
 //! | `broken` | guest images that must be refused, made from a good one |
 //! | `case` | running one case and holding its log against what was expected |
@@ -12,6 +13,7 @@
 mod broken;
 mod case;
 mod host;
+mod page;
 mod stories;
 mod table;
 mod vcpus;
@@ -57,6 +59,9 @@ pub(crate) fn verb(args: &TestArgs) -> Result<Exit> {
     let mut tally = Tally::default();
     if wanted(HOST) {
         host::run(&mut tally)?;
+    }
+    if wanted(page::NAME) {
+        page::run(&mut tally)?;
     }
     if !cases.is_empty() {
         machines(cases, &mut tally)?;

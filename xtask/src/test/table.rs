@@ -201,6 +201,11 @@ fn stress() -> Vec<Case> {
             )
         })
         .collect();
+    // Logging changes nothing: what the guest sees and prints is the same at every level.
+    cases.push(Case {
+        at_every_level: true,
+        ..Case::new("log-levels", vec![told("seed=9 rounds=40")])
+    });
     cases.push(Case {
         agree: Some(Agree {
             lines: &["NAIVE", "POLICY", "HOSTILE"],
