@@ -1,6 +1,5 @@
 //! Transfers of devices, from beginning to end.
 
-use super::REGION;
 use crate::addr::{Pfn, Vaddr};
 use crate::mmu::{Error, Mmu, Space};
 use crate::platform::Platform;
@@ -43,7 +42,7 @@ impl Io {
 }
 
 impl Device {
-    /// A device of this name. All of them share a region, of at least so many pages.
+    /// A device of this name, with a region of that name, of at least so many pages.
     ///
     /// # Errors
     ///
@@ -53,7 +52,7 @@ impl Device {
         name: &'static str,
         pages: u64,
     ) -> Result<Device, Error> {
-        Ok(Device { name, region: mmu.open_region(REGION, pages)? })
+        Ok(Device { name, region: mmu.open_region(name, pages)? })
     }
 
     /// Begins a transfer to data frames.

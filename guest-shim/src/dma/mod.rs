@@ -8,8 +8,8 @@
 //! goes ([`Device::end`]); and one that was kept, and is to become a page table, is refused by name
 //! ([`Error::InIo`](crate::mmu::Error::InIo)).
 //!
-//! What a transfer is mapped by is an area of the region [`REGION`], so that the hypervisor's
-//! report says what the pages are used for, should one become a page table after all.
+//! What a transfer is mapped by is an area of a region with the device's name, so that the
+//! hypervisor's report says who holds the page, too, should one become a page table after all.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -26,6 +26,3 @@ mod references;
 pub use device::{Device, Io};
 pub use object::{Object, RUN_PAGES};
 pub(crate) use references::References;
-
-/// The part of the vmap range that devices' mappings are in.
-pub const REGION: &str = "dma";

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 /// Where runs are mapped.
 const AT: Vaddr = Vaddr(0x0000_1234_4000_0000);
-const DISK: &str = "disk0";
+const DISK: &str = "dma:disk0";
 
 /// A space with room for runs at [`AT`].
 fn space(mmu: &mut Mmu<Machine<'_>>) -> Space {
@@ -76,7 +76,7 @@ fn a_page_that_somebody_holds_becomes_no_table_and_he_is_named() {
     for pool in [0, 4] {
         with_guest(Policy::Lazy, true, |mmu| {
             mmu.set_table_pool(pool);
-            let [disk, net] = [DISK, "net0"].map(|name| Device::new(mmu, name, 64).unwrap());
+            let [disk, net] = [DISK, "dma:net0"].map(|name| Device::new(mmu, name, 64).unwrap());
             let tree = mmu.alloc_tree(1).unwrap();
             let frame = tree.frames()[0];
             let first = disk.begin(mmu, &[frame]).unwrap();
@@ -85,8 +85,8 @@ fn a_page_that_somebody_holds_becomes_no_table_and_he_is_named() {
             assert_eq!(error, Error::InIo { frame, holder: DISK });
             disk.end(mmu, first).unwrap();
             let (tree, error) = mmu.pin(tree).expect_err("one does");
-            assert_eq!(error, Error::InIo { frame, holder: "net0" });
-            assert_eq!(std::format!("{error}"), std::format!("net0 holds frame {frame}"));
+            assert_eq!(error, Error::InIo { frame, holder: "dma:net0" });
+            assert_eq!(std::format!("{error}"), std::format!("dma:net0 holds frame {frame}"));
             // A table of the pool goes back there; this one doesn't.
             mmu.free_tree(tree);
             assert_eq!(mmu.frames_in_io(), 1);

@@ -7,6 +7,7 @@ use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
 use pinfold_guest::mmu::{Error, Mmu, Space, Tree};
+use pinfold_guest::{buffer, pageable};
 
 /// What went wrong in a round.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub(crate) enum Wrong {
     Content(Content),
     /// A page of a buffer was changed by nobody.
     Corrupt(Pfn),
+    /// A swapped buffer.
+    Buffer(buffer::Error),
+    /// A pageable object.
+    Pageable(pageable::Error),
     /// Something else that is said in words.
     Told(&'static str),
 }
@@ -31,6 +36,18 @@ pub(crate) enum Wrong {
 impl From<Error> for Wrong {
     fn from(error: Error) -> Wrong {
         Wrong::Shim(error)
+    }
+}
+
+impl From<buffer::Error> for Wrong {
+    fn from(error: buffer::Error) -> Wrong {
+        Wrong::Buffer(error)
+    }
+}
+
+impl From<pageable::Error> for Wrong {
+    fn from(error: pageable::Error) -> Wrong {
+        Wrong::Pageable(error)
     }
 }
 
@@ -52,6 +69,8 @@ impl fmt::Display for Wrong {
             Wrong::Surplus(va) => write!(f, "a writable mapping at {va} that nobody made"),
             Wrong::Content(content) => content.fmt(f),
             Wrong::Corrupt(frame) => write!(f, "frame {frame} was changed by nobody"),
+            Wrong::Buffer(error) => error.fmt(f),
+            Wrong::Pageable(error) => error.fmt(f),
             Wrong::Told(what) => f.write_str(what),
         }
     }

@@ -4,6 +4,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use pinfold_guest::addr::Vaddr;
+use pinfold_guest::entry::catch;
 
 /// First address of the vmap range.
 pub(crate) const VMAP: Vaddr = Vaddr(0xffff_9000_0000_0000);
@@ -63,4 +64,15 @@ pub(crate) fn check(va: Vaddr, wanted: u64) -> Result<(), Content> {
         found if found == wanted => Ok(()),
         found => Err(Content { va, wanted, found }),
     }
+}
+
+/// Writes a word that may not be mapped; whether it was.
+///
+/// # Panics
+///
+/// If the address is not in a range for data.
+pub(crate) fn try_store(va: Vaddr, value: u64) -> bool {
+    let word = word(va).as_ptr() as u64;
+    // SAFETY: as for any word of these ranges.
+    unsafe { catch::write(word, value) }.is_ok()
 }

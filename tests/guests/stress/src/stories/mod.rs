@@ -3,17 +3,24 @@
 //! | phase | module | what it is |
 //! |---|---|---|
 //! | 1 | [`file_system`] | a buffer cache that unmaps lazily, and frees its pages at once |
+//! | 2 | [`swap`] | buffers copied out and back through atomic slots that keep their mappings |
+//! | 3 | [`dma`] | devices that write to pages whose owners have let them go |
 //! | 4 | [`reverse`] | moving a buffer away under everybody who has it mapped |
+//! | 5 | [`pageable`] | objects that are paged out while a lazy mapping of them is left |
 //!
 //! Each has two forms. The *naive* one leaves mappings behind as a kernel did once; it knows how
 //! many and where, and holds that against what the hypervisor refuses and names. The *cured* one
 //! does the same work through the shim, and nothing may be refused, nothing lost. Both run on all
 //! vCPUs that there are: the [`Mmu`] is behind a lock, contents are read and written outside of it.
 
+mod dma;
 mod file_system;
+mod pageable;
 mod plants;
 mod reverse;
 mod stage;
+mod swap;
+mod tables;
 
 pub(crate) use plants::{Plants, Tally};
 pub(crate) use stage::Stage;
@@ -33,7 +40,10 @@ struct Story {
 fn story(phase: char) -> Option<Story> {
     Some(match phase {
         '1' => Story { naive: file_system::naive, cured: file_system::cured },
+        '2' => Story { naive: swap::naive, cured: swap::cured },
+        '3' => Story { naive: dma::naive, cured: dma::cured },
         '4' => Story { naive: reverse::naive, cured: reverse::cured },
+        '5' => Story { naive: pageable::naive, cured: pageable::cured },
         _ => return None,
     })
 }

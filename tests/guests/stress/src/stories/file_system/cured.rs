@@ -1,7 +1,8 @@
 //! The cured form: the same work through the shim, under every policy. All vCPUs share one cache;
 //! who has a buffer uses it while the others map, unmap and pin.
 
-use super::super::stage::{Owner, Stage};
+use super::super::stage::Stage;
+use super::super::tables;
 use super::naive::wrong;
 use super::{pages_of, region, words_of};
 use crate::policies::KINDS;
@@ -10,11 +11,9 @@ use crate::violation::Wrong;
 use crate::{Failed, words};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
-use pinfold_guest::addr::Vaddr;
 use pinfold_guest::buffer_cache::{BufferCache, Error, Handle, MemoryDisk};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
-use pinfold_guest::mmu::{Leaf, Reuse};
 use pinfold_guest::println;
 
 /// Blocks of the disk.
@@ -76,7 +75,7 @@ impl FileSystem {
             1..=9 => self.cache.lock().tick(&mut stage.mmu(), now, AGE).map_err(wrong)?,
             _ => {}
         }
-        table(&mut stage.mmu(), random)
+        tables::make(&mut stage.mmu(), random)
     }
 
     /// Reads a buffer and writes it, with nothing locked, and gives it back.
@@ -99,18 +98,4 @@ impl FileSystem {
         self.cache.lock().put(&stage.mmu(), handle, dirty);
         Ok(())
     }
-}
-
-/// An address space out of pages that were buffers a moment ago, or of old ones.
-fn table(mmu: &mut Owner<'_>, random: &mut Random) -> Result<(), Wrong> {
-    let old = random.below(3) == 0;
-    mmu.set_reuse(if old { Reuse::Oldest } else { Reuse::Newest });
-    let mut tree = mmu.alloc_tree(1 + random.below(4) as u8)?;
-    let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
-    mmu.map_in(&mut tree, Vaddr(random.next() & 0x7fff_ffff_f000), leaf)?;
-    mmu.set_reuse(Reuse::Newest);
-    let space = mmu.pin(tree).map_err(|(_, error)| error)?;
-    let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
-    Ok(())
 }

@@ -5,7 +5,8 @@
 //! * **block**: who makes a page table does ask, but a block of addresses that was used up and then
 //!   freed is on no list any more.
 
-use super::super::stage::{Owner, Stage};
+use super::super::stage::Stage;
+use super::super::tables::healed;
 use super::super::{Plants, Tally};
 use super::{pages_of, region};
 use crate::random::Random;
@@ -14,7 +15,7 @@ use crate::{Failed, words};
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::buffer_cache::{BufferCache, Error, MemoryDisk};
-use pinfold_guest::mmu::{Mmu, Tree};
+use pinfold_guest::mmu::Mmu;
 use pinfold_guest::vmap::{Area, BLOCK_PAGES, Policy, Region, SMALL_PAGES};
 
 pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
@@ -106,14 +107,6 @@ impl Here<'_> {
         mmu.find_lost_blocks()?;
         healed(&mut mmu, tree)
     }
-}
-
-/// Once it is dealt with, the same tree can be pinned.
-fn healed(mmu: &mut Owner<'_>, tree: Tree) -> Result<(), Wrong> {
-    let space = mmu.pin(tree).map_err(|(_, error)| error)?;
-    let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
-    Ok(())
 }
 
 pub(super) fn wrong(error: Error) -> Wrong {

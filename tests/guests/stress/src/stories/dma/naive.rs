@@ -1,0 +1,62 @@
+//! The naive form: nobody takes a reference of the pages that the device writes to. They are freed
+//! with their object, and the last one becomes a page table while the device can still write to it.
+
+use super::super::stage::Stage;
+use super::super::tables::healed;
+use super::super::{Plants, Tally};
+use super::{devices, mapped, pages, unmapped};
+use crate::random::Random;
+use crate::violation::{Wrong, named, refuse};
+use crate::{Failed, words};
+use alloc::vec::Vec;
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::dma::Device;
+use pinfold_guest::mmu::{Error, Mmu};
+use pinfold_guest::vmap::Policy;
+
+pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
+    let plants = Plants::default();
+    stage.set_policy(Policy::Lazy)?;
+    let devices = devices(stage)?;
+    stage.all(stage.rounds(), |_, round, random| {
+        let device = devices[random.below(2) as usize];
+        one(stage, device, round, random, &plants)
+    })?;
+    Ok(plants.tally())
+}
+
+fn one(
+    stage: &Stage<'_>,
+    device: Device,
+    round: u64,
+    random: &mut Random,
+    plants: &Plants,
+) -> Result<(), Wrong> {
+    let mut owner = stage.mmu();
+    owner.purge_vmap()?;
+    let (space, mut object) = mapped(&mut owner, pages(random))?;
+    // The last pages of it.
+    let count = 1 + random.below(object.frames().len().min(4) as u64);
+    let frames: Vec<Pfn> = object.frames()[object.frames().len() - count as usize..].to_vec();
+    let io = device.begin_without_references(&mut owner, &frames)?;
+    let last = io.start().page(count - 1);
+    unmapped(&mut owner, space, &mut object)?;
+    stage.mark(round, io.holder());
+    object.free(&mut owner);
+    let mmu = &mut *owner;
+    let tree = plants.table(mmu.alloc_tree(1)?, frames.last().copied())?;
+    let frame = tree.frames()[0];
+    // The device is not through.
+    words::store(last, random.next() << 1);
+    mmu.write(frame, 0, 0);
+    let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
+    plants.refused(named(mmu, frame, &[last])?);
+    // The shim would have known: the mapping is in use.
+    let tree = match mmu.pin(tree) {
+        Err((tree, Error::InUse(va))) if va == last => tree,
+        Err((_, error)) => return Err(Wrong::Otherwise(error)),
+        Ok(_) => return Err(Wrong::Accepted),
+    };
+    device.end(mmu, io)?;
+    healed(&mut owner, tree)
+}

@@ -1,0 +1,146 @@
+//! The cured form: the same through the shim, under every policy. All vCPUs share the objects'
+//! memory and the store; each has objects of its own, which it reads and writes while the others
+//! page out, map and pin.
+
+use super::super::stage::Stage;
+use super::super::tables;
+use super::{region, words_of};
+use crate::policies::KINDS;
+use crate::random::Random;
+use crate::violation::Wrong;
+use crate::{Failed, words};
+use alloc::vec::Vec;
+use pinfold_guest::addr::Vaddr;
+use pinfold_guest::entry::lock::Mutex;
+use pinfold_guest::entry::time;
+use pinfold_guest::pageable::{InMemory, ObjectId, Pager};
+use pinfold_guest::println;
+
+/// Pages that have a frame at a time.
+const RESIDENT: usize = 40;
+/// Pages that the store has room for: more than all objects have.
+const ROOM: usize = 500;
+/// Objects of a vCPU.
+const OBJECTS: usize = 12;
+/// Pages of one at most.
+const PAGES: u64 = 8;
+
+/// An object, and what was written last to each of its pages.
+struct Object {
+    id: ObjectId,
+    stamps: Vec<u64>,
+}
+
+struct Memory<'a> {
+    stage: &'a Stage<'a>,
+    pager: Mutex<Pager<InMemory>>,
+    /// By vCPU.
+    objects: Vec<Mutex<Vec<Object>>>,
+}
+
+pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
+    let pager = Pager::new(InMemory::new(ROOM), RESIDENT, region(stage)?);
+    let objects = (0..stage.count()).map(|_| Mutex::new(Vec::new())).collect();
+    let memory = Memory { stage, pager: Mutex::new(pager), objects };
+    let share = stage.rounds().div_ceil(KINDS.len() as u64);
+    for (policy, pool) in KINDS {
+        stage.set_policy(policy)?;
+        stage.mmu().set_table_pool(pool);
+        let (before, began) = (stage.mmu().stats(), time::tsc());
+        let paged = memory.pager.lock().stats();
+        stage.all(share, |cpu, _, random| memory.round(cpu, random))?;
+        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
+        let now = memory.pager.lock().stats();
+        println!(
+            "COST story=5 policy={policy} pool={pool} rounds={share} paged_out={} paged_in={} dropped={} pins={} rescued={} areas={} cleared={} flushes={} ticks={ticks}",
+            now.paged_out - paged.paged_out,
+            now.paged_in - paged.paged_in,
+            now.dropped - paged.dropped,
+            done.pins,
+            done.rescued,
+            done.areas,
+            done.cleared,
+            done.flushes,
+        );
+    }
+    stage.once(|| memory.end())
+}
+
+impl Memory<'_> {
+    fn round(&self, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+        let mut objects = self.objects[cpu].lock();
+        if objects.len() < OBJECTS {
+            let pages = 1 + random.below(PAGES);
+            let id = self.pager.lock().create(pages)?;
+            objects.push(Object { id, stamps: alloc::vec![0; pages as usize] });
+        }
+        let which = random.below(objects.len() as u64) as usize;
+        self.used(&mut objects[which], random)?;
+        match random.below(12) {
+            0 => {
+                let object = objects.swap_remove(which);
+                let mut mmu = self.stage.mmu();
+                self.pager.lock().free(&mut mmu, object.id)?;
+            }
+            1 | 2 => {
+                let mut mmu = self.stage.mmu();
+                self.pager.lock().shrink(&mut mmu, 1 + random.below(8) as usize)?;
+            }
+            _ => {}
+        }
+        tables::make(&mut self.stage.mmu(), random)
+    }
+
+    /// Part of an object is brought in, looked at and written, with nothing locked, and let go.
+    fn used(&self, object: &mut Object, random: &mut Random) -> Result<(), Wrong> {
+        let pages = object.stamps.len() as u64;
+        let start = random.below(pages);
+        let range = start..start + 1 + random.below(pages - start);
+        let view = {
+            let mut mmu = self.stage.mmu();
+            let mut pager = self.pager.lock();
+            pager.pin(&mut mmu, object.id, range.clone())?;
+            pager.map(&mut mmu, object.id, range.clone())?
+        };
+        let dirty = random.below(3) > 0;
+        for (place, number) in (0..).zip(range.clone()) {
+            let stamp = &mut object.stamps[number as usize];
+            let words: [Vaddr; 3] = words_of(view.start().page(place), number);
+            for va in words {
+                words::check(va, *stamp)?;
+            }
+            if dirty {
+                *stamp = random.next();
+                words.into_iter().for_each(|va| words::store(va, *stamp));
+            }
+        }
+        let mut mmu = self.stage.mmu();
+        let mut pager = self.pager.lock();
+        if dirty {
+            pager.mark_dirty(object.id, range.clone())?;
+        }
+        pager.unmap(&mut mmu, view)?;
+        Ok(pager.unpin(object.id, range)?)
+    }
+
+    /// Everything is looked at once more, and freed.
+    fn end(self) -> Result<(), Wrong> {
+        let mut mmu = self.stage.mmu();
+        let mut pager = self.pager.into_inner();
+        for object in self.objects.into_iter().flat_map(Mutex::into_inner) {
+            for (number, stamp) in (0..).zip(object.stamps) {
+                pager.pin(&mut mmu, object.id, number..number + 1)?;
+                let frame = pager.page(object.id, number)?;
+                if mmu.read(frame, 511) != stamp {
+                    return Err(Wrong::Corrupt(frame));
+                }
+                pager.unpin(object.id, number..number + 1)?;
+            }
+            pager.free(&mut mmu, object.id)?;
+        }
+        if pager.resident() != 0 || !pager.store().is_empty() {
+            return Err(Wrong::Told("something is left in the store"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The naive form: an object is written through a mapping, unmapped, unpinned and paged out, its
+//! last page becomes a page table, and nobody looks.
+
+use super::super::stage::Stage;
+use super::super::tables::healed;
+use super::super::{Plants, Tally};
+use super::region;
+use crate::random::Random;
+use crate::violation::{Wrong, named, refuse};
+use crate::{Failed, words};
+use pinfold_guest::mmu::Mmu;
+use pinfold_guest::pageable::{Error, InMemory, Pager, Rule};
+use pinfold_guest::vmap::{Policy, Region};
+
+pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
+    let plants = Plants::default();
+    stage.set_policy(Policy::Lazy)?;
+    let region = region(stage)?;
+    stage.all(stage.rounds(), |_, round, random| one(stage, region, round, random, &plants))?;
+    Ok(plants.tally())
+}
+
+fn one(
+    stage: &Stage<'_>,
+    region: Region,
+    round: u64,
+    random: &mut Random,
+    plants: &Plants,
+) -> Result<(), Wrong> {
+    let pages = 1 + random.below(6);
+    let stamp = random.next();
+    let mut pager = Pager::new(InMemory::new(8), 8, region);
+    let mut owner = stage.mmu();
+    let mmu = &mut *owner;
+    mmu.purge_vmap()?;
+    stage.mark(round, "view");
+    let id = pager.create(pages)?;
+    pager.pin(mmu, id, 0..pages)?;
+    let frame = pager.page(id, pages - 1)?;
+    let view = pager.map(mmu, id, 0..pages)?;
+    let last = view.start().page(pages - 1);
+    for page in 0..pages {
+        words::store(view.start().page(page), stamp ^ page);
+    }
+    pager.mark_dirty(id, 0..pages)?;
+    // The rules keep the pages while they are mapped; after that they know of nothing.
+    let early = pager.unpin(id, 0..pages);
+    if early != Err(Error::Broken(Rule::Unmapped { page: 0 })) {
+        return Err(Wrong::Told("a mapped page lost its last pin"));
+    }
+    pager.unmap(mmu, view)?;
+    pager.unpin(id, 0..pages)?;
+    if pager.shrink(mmu, pages as usize)? as u64 != pages {
+        return Err(Wrong::Told("not all pages were paged out"));
+    }
+    let tree = plants.table(mmu.alloc_tree(1)?, Some(frame))?;
+    let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
+    plants.refused(named(mmu, frame, &[last])?);
+    healed(&mut owner, tree)?;
+    // What was written is there still, in other frames.
+    let mmu = &mut *owner;
+    pager.pin(mmu, id, 0..pages)?;
+    for page in 0..pages {
+        if mmu.read(pager.page(id, page)?, 0) != stamp ^ page {
+            return Err(Wrong::Corrupt(pager.page(id, page)?));
+        }
+    }
+    pager.unpin(id, 0..pages)?;
+    Ok(pager.free(mmu, id)?)
+}

@@ -1,0 +1,117 @@
+//! The cured form: the same work, with slots that are kept and dealt with before a pin, and with
+//! slots that are cleared at once; then a stale write is a fault and harms nobody.
+
+use super::super::stage::Stage;
+use super::super::tables;
+use super::hands::Free;
+use super::storage;
+use crate::random::Random;
+use crate::violation::Wrong;
+use crate::{Failed, words};
+use alloc::vec::Vec;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
+use pinfold_guest::buffer::{BufferId, BufferStats, Buffers, Hands, Slots};
+use pinfold_guest::entry::lock::Mutex;
+use pinfold_guest::entry::time;
+use pinfold_guest::pageable::{InMemory, Pager};
+use pinfold_guest::println;
+use pinfold_guest::vmap::Policy;
+
+/// Frames that a vCPU's buffers may have.
+const FRAMES: usize = 10;
+/// Buffers of a vCPU: more than fit.
+const BUFFERS: usize = 8;
+
+/// What one vCPU has.
+struct Own {
+    buffers: Buffers,
+    ids: Vec<BufferId>,
+}
+
+pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
+    stage.set_policy(Policy::Targeted)?;
+    let faults = AtomicU64::new(0);
+    for slots in [Slots::Kept, Slots::Cleared] {
+        let storage = Mutex::new(storage(stage)?);
+        let own = |_| Mutex::new(Own { buffers: Buffers::new(FRAMES, slots), ids: Vec::new() });
+        let owns: Vec<Mutex<Own>> = (0..stage.count()).map(own).collect();
+        let (before, began) = (stage.mmu().stats(), time::tsc());
+        let share = stage.rounds().div_ceil(2);
+        stage.all(share, |cpu, _, random| {
+            let hands = Free { stage, storage: &storage, cpu };
+            let mut own = owns[cpu].lock();
+            round(&hands, &mut own, random)?;
+            if slots == Slots::Cleared && !stale_write(&hands, &mut own, random, &faults)? {
+                return Err(Wrong::Told("a write through a cleared slot went through"));
+            }
+            tables::make(&mut stage.mmu(), random)
+        })?;
+        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
+        let [out, back, checked] = end(stage, &storage, owns)?;
+        println!(
+            "COST story=2 slots={slots:?} rounds={share} out={out} back={back} checked={checked} pins={} rescued={} kmaps={} kmaps_cleared={} flushes={} ticks={ticks}",
+            done.pins, done.rescued, done.kmaps, done.kmaps_cleared, done.flushes,
+        );
+    }
+    println!("STALE-WRITES story=2 faults={}", faults.into_inner());
+    Ok(())
+}
+
+/// Something is done to a buffer or two.
+fn round(hands: &Free<'_>, own: &mut Own, random: &mut Random) -> Result<(), Wrong> {
+    let Own { buffers, ids } = own;
+    if ids.len() < BUFFERS {
+        ids.push(buffers.create(hands, 1 + random.below(4) as usize, random.next())?);
+    }
+    let which = random.below(ids.len() as u64) as usize;
+    match random.below(8) {
+        0 => buffers.free(hands, ids.swap_remove(which))?,
+        1 | 2 => buffers.write(hands, ids[which], random.next())?,
+        3 => buffers.swap_out(hands, ids[which])?,
+        _ => buffers.check(hands, ids[which])?,
+    }
+    Ok(())
+}
+
+/// A page goes out, and somebody goes on writing through the slot; whether that was a fault.
+fn stale_write(
+    hands: &Free<'_>,
+    own: &mut Own,
+    random: &mut Random,
+    faults: &AtomicU64,
+) -> Result<bool, Wrong> {
+    let Some(&id) = own.ids.last() else { return Ok(true) };
+    own.buffers.swap_in(hands, id)?;
+    own.buffers.swap_out(hands, id)?;
+    let pair = hands.take(|mmu, _| mmu.kmap_pair(hands.cpu()));
+    let written = words::try_store(pair[random.below(2) as usize], 1);
+    faults.fetch_add(u64::from(!written), SeqCst);
+    Ok(!written)
+}
+
+/// Everything is looked at once more, and freed: pages that went out, that came back, and that
+/// were looked at.
+fn end(
+    stage: &Stage<'_>,
+    storage: &Mutex<Pager<InMemory>>,
+    owns: Vec<Mutex<Own>>,
+) -> Result<[u64; 3], Failed> {
+    let mut sum = [0; 3];
+    stage.once(|| {
+        for own in owns {
+            let Own { mut buffers, ids } = own.into_inner();
+            let hands = Free { stage, storage, cpu: 0 };
+            for id in ids {
+                buffers.check(&hands, id)?;
+                buffers.free(&hands, id)?;
+            }
+            let BufferStats { out, back, checked } = buffers.stats();
+            for (sum, count) in sum.iter_mut().zip([out, back, checked]) {
+                *sum += count;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(sum)
+}

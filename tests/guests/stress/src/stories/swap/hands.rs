@@ -1,0 +1,68 @@
+//! A vCPU's hands: with the locks taken for each step, or kept for all of a round.
+
+use super::super::stage::{Owner, Stage};
+use crate::words;
+use core::cell::RefCell;
+use pinfold_guest::addr::Vaddr;
+use pinfold_guest::buffer::Hands;
+use pinfold_guest::entry::Native;
+use pinfold_guest::entry::lock::Mutex;
+use pinfold_guest::mmu::Mmu;
+use pinfold_guest::pageable::{InMemory, Pager};
+
+/// Takes the locks when it needs them: contents are copied while others map and pin.
+pub(super) struct Free<'a> {
+    pub(super) stage: &'a Stage<'a>,
+    pub(super) storage: &'a Mutex<Pager<InMemory>>,
+    pub(super) cpu: usize,
+}
+
+impl Hands for Free<'_> {
+    type Platform = Native;
+    type Store = InMemory;
+
+    fn cpu(&self) -> usize {
+        self.cpu
+    }
+
+    fn take<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
+        let mut mmu = self.stage.mmu();
+        work(&mut mmu, &mut self.storage.lock())
+    }
+
+    fn load(&self, va: Vaddr) -> u64 {
+        words::load(va)
+    }
+
+    fn store(&self, va: Vaddr, word: u64) {
+        words::store(va, word);
+    }
+}
+
+/// Has all there is, so that the frame which is freed last is the one that is used next.
+pub(super) struct Full<'a> {
+    pub(super) owner: RefCell<(Owner<'a>, Pager<InMemory>)>,
+    pub(super) cpu: usize,
+}
+
+impl Hands for Full<'_> {
+    type Platform = Native;
+    type Store = InMemory;
+
+    fn cpu(&self) -> usize {
+        self.cpu
+    }
+
+    fn take<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
+        let (mmu, storage) = &mut *self.owner.borrow_mut();
+        work(mmu, storage)
+    }
+
+    fn load(&self, va: Vaddr) -> u64 {
+        words::load(va)
+    }
+
+    fn store(&self, va: Vaddr, word: u64) {
+        words::store(va, word);
+    }
+}
