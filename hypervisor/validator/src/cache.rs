@@ -100,6 +100,7 @@ impl<P: Platform> Validator<'_, P> {
     /// Takes a general reference of a frame, for a use that is cached in one way. `Some`: it is
     /// cached in others too, which the policy bears, if it is told of
     /// ([`Validator::tell_of_mixing`]).
+    #[inline]
     pub(crate) fn claim(
         &self,
         op: &mut Op<'_>,
@@ -108,15 +109,29 @@ impl<P: Platform> Validator<'_, P> {
         wanted: MemoryType,
         kind: Option<Kind>,
     ) -> Result<Option<Caching>, Halt> {
-        let failure = match frame.get_as(op.dom, wanted) {
-            Ok(Claimed::AsWanted) => return Ok(None),
+        match frame.get_as(op.dom, wanted) {
+            Ok(Claimed::AsWanted) => Ok(None),
             Ok(Claimed::Changing) => {
                 self.forget_caching(op, mfn, frame.ref_word());
                 frame.settle_caching(Caching::As(wanted));
-                return Ok(None);
+                Ok(None)
             }
-            Err(failure) => failure,
-        };
+            Err(failure) => self.claim_mixed(op, mfn, frame, wanted, kind, failure),
+        }
+    }
+
+    /// Goes on where a frame could not be had as it is wanted.
+    #[cold]
+    #[inline(never)]
+    fn claim_mixed(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        wanted: MemoryType,
+        kind: Option<Kind>,
+        failure: RefFailure,
+    ) -> Result<Option<Caching>, Halt> {
         if let RefFailure::Differs(present) = failure
             && self.bears_mixing(op, kind)
         {
@@ -134,6 +149,8 @@ impl<P: Platform> Validator<'_, P> {
 
     /// Drops what is remembered of a frame that was cached in one way and will be in another, by
     /// the TLBs first and the caches after (`INV-CACHE`). Nobody can map it meanwhile.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn forget_caching(&self, op: &Op<'_>, mfn: Mfn, seen: RefWord) {
         let cpus = if seen.is_lent() {
             self.platform.all_cpus()
