@@ -111,6 +111,8 @@ fn parts(stage: &Stage<'_>, rounds: u64) -> Result<(), Wrong> {
     mmu.set_policy(Policy::Targeted)?;
     for round in 0..rounds.div_ceil(10) {
         let level = (round % 4 + 1) as u8;
+        // Not in the middle, where it would clear what is meant to be met.
+        mmu.purge_vmap()?;
         stage.mark(round, "upcall: off");
         without(&mut mmu, level)?;
         stage.mark(round, "upcall: on");
@@ -119,7 +121,9 @@ fn parts(stage: &Stage<'_>, rounds: u64) -> Result<(), Wrong> {
         alias::disable().map_err(Error::Refused)?;
     }
     refusals::run(stage, &mut mmu)?;
-    list::run(&mut mmu)
+    list::run(&mut mmu)?;
+    mmu.purge_vmap()?;
+    Ok(())
 }
 
 /// A tree of this level of whose tables so many, the topmost, have a mapping that the index misses.
