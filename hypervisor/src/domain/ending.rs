@@ -153,12 +153,13 @@ fn close(domain: &Domain) {
     record!(
         domain.who(),
         SHUTDOWN,
-        "name={:?} reason={} pins={} refused={} aliases={}",
+        "name={:?} reason={} pins={} refused={} aliases={} healed={}",
         domain.name,
         reason_name(*reason),
         domain.stats.pins.get(),
         domain.stats.pins_refused.get(),
-        domain.stats.aliases.get()
+        domain.stats.aliases.get(),
+        domain.stats.healed.get()
     );
 }
 

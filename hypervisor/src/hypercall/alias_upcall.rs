@@ -20,13 +20,12 @@ use crate::memory::{report, validator};
 use crate::trap::Fatal;
 use crate::trap::bounce::{self, ClearDirection};
 use arrayvec::ArrayVec;
-use core::ops::ControlFlow;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{
     self, AliasUpcall, AliasesFound, FIND_TRUNCATED, MAPPING_ATTACHED, MAPPING_FREED,
     MAPPING_NAMED, MAPPING_WRITABLE, MAX_UPCALL_MAPPINGS,
 };
-use pinfold_validator::{Bounds, Mapping, Mfn, Refusal, Vaddr, Which};
+use pinfold_validator::{Mapping, Mfn, Refusal, Vaddr};
 
 /// How often the guest is told of one pin: of aliases of so many of its tables.
 const TIMES: usize = 8;
@@ -74,56 +73,94 @@ pub fn register(vcpu: &mut Vcpu, argument: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// A pin met an alias: whether the guest is told, and the pin tried again. `id` is the number of the
-/// report.
-pub fn offer(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal, id: Option<u64>) -> bool {
-    // Whatever comes of it, the pin that the guest was told of has been tried again.
-    let told = match attempt {
-        Try::First if vcpu.upcall.told.is_some() => return false,
-        Try::First => None,
-        Try::Again => match vcpu.upcall.told.take() {
-            Some(told) => Some(told),
-            None => return false,
-        },
+/// A pin was refused, which is reported: whether the guest is told of the aliases that it met, and
+/// the pin tried again.
+pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> bool {
+    let Some((asked, mut told)) = wanted(vcpu, pin, attempt, refusal) else {
+        report::refused(vcpu, refusal);
+        return false;
     };
-    let Some(asked) = vcpu.upcall.asked.filter(|_| refusal.is_alias()) else { return false };
-    let mut told = told.unwrap_or(Told { pin, met: ArrayVec::new() });
-    let got_further = told.met.last().is_none_or(|&(frame, _)| frame != refusal.frame);
-    if told.pin != pin || !got_further || told.met.try_push((refusal.frame, id)).is_err() {
+    let mut letter = Letter::new(&asked, refusal.frame);
+    let (id, cut_short) = report::refused_telling(vcpu, refusal, asked.room, &mut |mapping| {
+        letter.add(vcpu, mapping);
+    });
+    if !letter.send(cut_short) {
         return false;
     }
-    if !tell(vcpu, &asked, refusal.frame) {
-        return false;
-    }
+    // There is room: it was looked for.
+    told.met.push((refusal.frame, id));
     vcpu.upcall.next = Some(told);
     true
 }
 
-/// Writes the mappings to the guest's buffer; whether it is worth while: one of them at least is in
-/// a range with a name, and all could be written.
-fn tell(vcpu: &Vcpu, asked: &AliasUpcall, frame: Mfn) -> bool {
-    let list = asked.buffer + size_of::<AliasesFound>() as u64;
-    let list = GuestPtr::<pinfold::Mapping>::new(list);
-    let bounds = Bounds { mappings: asked.room, ..Bounds::default() };
-    let mut found = AliasesFound { frame: frame.get(), nr_mappings: 0, flags: 0 };
-    let mut flags = 0;
-    let mut written = true;
-    let end =
-        validator().find_mappings(frame, vcpu.domain.id, Which::Writable, bounds, &mut |mapping| {
-            // Who borrowed the frame keeps to himself where he maps it.
-            if validator().owner(mapping.table) != Some(vcpu.domain.id) {
-                return ControlFlow::Continue(());
-            }
-            let told = encode(vcpu, frame, &mapping);
-            flags |= told.flags;
-            written = list.write_at(found.nr_mappings.into(), &told).is_ok();
-            found.nr_mappings += 1;
-            if written { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-    if end.cut_short {
-        found.flags |= FIND_TRUNCATED;
+/// Whether the guest is to be told, where, and what it was told of this pin until now.
+fn wanted(
+    vcpu: &mut Vcpu,
+    pin: Mfn,
+    attempt: Try,
+    refusal: &Refusal,
+) -> Option<(AliasUpcall, Told)> {
+    let upcall = &mut vcpu.upcall;
+    let told = match attempt {
+        // Another pin, in the handler.
+        Try::First if upcall.told.is_some() => return None,
+        Try::First => Told { pin, met: ArrayVec::new() },
+        // Whatever comes of it, the pin that the guest was told of has been tried again.
+        Try::Again => upcall.told.take()?,
+    };
+    let asked = upcall.asked.filter(|_| refusal.is_alias())?;
+    let got_further = told.met.last().is_none_or(|&(frame, _)| frame != refusal.frame);
+    (told.pin == pin && got_further && !told.met.is_full()).then_some((asked, told))
+}
+
+/// What is written to the guest's buffer.
+struct Letter {
+    head: GuestPtr<AliasesFound>,
+    list: GuestPtr<pinfold::Mapping>,
+    room: u32,
+    found: AliasesFound,
+    /// Flags that some mapping has.
+    flags: u16,
+    /// All that was tried could be written.
+    written: bool,
+}
+
+impl Letter {
+    fn new(asked: &AliasUpcall, frame: Mfn) -> Letter {
+        Letter {
+            head: GuestPtr::new(asked.buffer),
+            list: GuestPtr::new(asked.buffer + size_of::<AliasesFound>() as u64),
+            room: asked.room,
+            found: AliasesFound { frame: frame.get(), nr_mappings: 0, flags: 0 },
+            flags: 0,
+            written: true,
+        }
     }
-    written && flags & MAPPING_NAMED != 0 && GuestPtr::new(asked.buffer).write(&found).is_ok()
+
+    fn add(&mut self, vcpu: &Vcpu, mapping: &Mapping) {
+        // Who borrowed the frame keeps to himself where he maps it.
+        if validator().owner(mapping.table) != Some(vcpu.domain.id) {
+            return;
+        }
+        if self.found.nr_mappings == self.room {
+            self.found.flags |= FIND_TRUNCATED;
+            return;
+        }
+        let told = encode(vcpu, Mfn::new(self.found.frame), mapping);
+        self.flags |= told.flags;
+        self.written &= self.list.write_at(self.found.nr_mappings.into(), &told).is_ok();
+        self.found.nr_mappings += 1;
+    }
+
+    /// Writes the head; whether it is worth while to tell the guest: one of the mappings at least is
+    /// in a range with a name, and all could be written.
+    fn send(mut self, cut_short: bool) -> bool {
+        if cut_short {
+            self.found.flags |= FIND_TRUNCATED;
+        }
+        let named = self.flags & MAPPING_NAMED != 0;
+        self.written && named && self.head.write(&self.found).is_ok()
+    }
 }
 
 /// A mapping as a guest is told of it.

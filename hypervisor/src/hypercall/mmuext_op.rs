@@ -77,8 +77,7 @@ fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), Elem
         }
         Err(Stop::Preempted) => Err(ElementStop::Preempted),
         Err(Stop::Refused(refusal)) => {
-            let id = report::refused(vcpu, &refusal);
-            if alias_upcall::offer(vcpu, mfn, attempt, &refusal, id) {
+            if alias_upcall::refused(vcpu, mfn, attempt, &refusal) {
                 return Err(ElementStop::Told);
             }
             vcpu.domain.stats.pins_refused.bump();
@@ -166,7 +165,7 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
 
 fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    hold_writable(id, mfn).inspect_err(|r| _ = report::refused(vcpu, r))?;
+    hold_writable(id, mfn).inspect_err(|r| report::refused(vcpu, r))?;
     direct_map::clear(mfn);
     validator.drop_writable(id, mfn);
     Ok(())
@@ -181,6 +180,6 @@ fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
         validator.drop_writable(id, to);
     });
     validator.drop_readable(id, from);
-    copied.inspect_err(|r| _ = report::refused(vcpu, r))?;
+    copied.inspect_err(|r| report::refused(vcpu, r))?;
     Ok(())
 }

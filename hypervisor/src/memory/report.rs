@@ -74,8 +74,29 @@ pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
 
 /// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
 /// that is in the way: the writable ones of a frame that would be a table, all of one that would be
-/// cached otherwise. The report's number, if it was written.
-pub fn refused(vcpu: &Vcpu, refusal: &Refusal) -> Option<u64> {
+/// cached otherwise.
+pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
+    if let Some((id, Some(which))) = begin(vcpu, refusal) {
+        write_mappings(vcpu.who(), &vcpu.domain, id, refusal.frame, which);
+    }
+}
+
+/// Tells of an alias, and somebody else, too, of so many of the mappings, even if nothing may be
+/// logged. The report's number, if it was written, and whether there may be more mappings.
+pub fn refused_telling(
+    vcpu: &Vcpu,
+    refusal: &Refusal,
+    most: u32,
+    hear: &mut dyn FnMut(&Mapping),
+) -> (Option<u64>, bool) {
+    let id = begin(vcpu, refusal).map(|(id, _)| id);
+    let which = Which::Writable;
+    let cut_short = search(vcpu.who(), &vcpu.domain, id, refusal.frame, which, most, hear);
+    (id, cut_short)
+}
+
+/// Writes the head of a report: its number, and which mappings are in the way.
+fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<Which>)> {
     let domain = &vcpu.domain;
     if refusal.is_alias() {
         domain.stats.aliases.bump();
@@ -89,16 +110,15 @@ pub fn refused(vcpu: &Vcpu, refusal: &Refusal) -> Option<u64> {
     let fields = refusal.fields();
     let which = if refusal.is_alias() {
         record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
-        Which::Writable
+        Some(Which::Writable)
     } else if refusal.is_cache_alias() {
         record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
-        Which::All
+        Some(Which::All)
     } else {
         record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
-        return Some(id);
+        None
     };
-    write_mappings(who, domain, id, refusal.frame, which);
-    Some(id)
+    Some((id, which))
 }
 
 /// Tells of a mapping that is cached otherwise than the frame's others, and was made all the same:
@@ -124,15 +144,37 @@ pub fn mixed(would_be_refused: &Refusal) {
 
 /// Tells of each mapping of a frame that is in the way of what record `id` is about.
 fn write_mappings(who: Who, domain: &Domain, id: u64, frame: Mfn, which: Which) {
-    let bounds = Bounds { mappings: MAPPINGS, ..Bounds::default() };
+    search(who, domain, Some(id), frame, which, 0, &mut |_| {});
+}
+
+/// Searches once for the log, if there is a record, and for who else hears of so many mappings;
+/// whether there may be more.
+fn search(
+    who: Who,
+    domain: &Domain,
+    id: Option<u64>,
+    frame: Mfn,
+    which: Which,
+    most: u32,
+    hear: &mut dyn FnMut(&Mapping),
+) -> bool {
+    let bounds = Bounds { mappings: MAPPINGS.max(most), ..Bounds::default() };
     let begin = clock::now_ns();
+    let mut listed = 0;
     let end = memory::validator().find_mappings(frame, domain.id, which, bounds, &mut |mapping| {
-        write_mapping(who, domain, id, &mapping);
+        if let Some(id) = id.filter(|_| listed < MAPPINGS) {
+            write_mapping(who, domain, id, &mapping);
+            listed += 1;
+        }
+        hear(&mapping);
         ControlFlow::Continue(())
     });
-    let us = (clock::now_ns() - begin) / 1000;
-    let cut = if end.cut_short { "yes" } else { "no" };
-    record!(who, MAPPING, "id={id} end=yes found={} cut_short={cut} search_us={us}", end.found);
+    if let Some(id) = id {
+        let us = (clock::now_ns() - begin) / 1000;
+        let cut = if end.cut_short || end.found > listed { "yes" } else { "no" };
+        record!(who, MAPPING, "id={id} end=yes found={listed} cut_short={cut} search_us={us}");
+    }
+    end.cut_short
 }
 
 fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &Mapping) {
