@@ -249,9 +249,16 @@ fn stress() -> Vec<Case> {
 }
 
 /// Memory types: what mixing them leads to under each policy, and that the cure mixes none.
-fn memory_types() -> [Case; 3] {
+fn memory_types() -> Vec<Case> {
     let told = |words: &str| Spec::new("stress").told(words);
-    [
+    let cured = |name: &str, vcpus| Case {
+        limit: 300,
+        deny_aliases: true,
+        deny_refusals: true,
+        says: vec!["MEMORY form=cured rounds=10000 refused=0"],
+        ..Case::new(name, vec![Spec { vcpus, ..told("phases=m form=cured seed=13 rounds=10000") }])
+    };
+    vec![
         Case {
             says: vec![
                 "CACHE id=",
@@ -274,16 +281,8 @@ fn memory_types() -> [Case; 3] {
                 }],
             )
         },
-        Case {
-            limit: 300,
-            deny_aliases: true,
-            deny_refusals: true,
-            says: vec!["MEMORY form=cured rounds=10000 refused=0"],
-            ..Case::new(
-                "memory-types-cured",
-                vec![Spec { vcpus: 2, ..told("phases=m form=cured seed=13 rounds=10000") }],
-            )
-        },
+        cured("memory-types-cured", 1),
+        cured("memory-types-cured-2", 2),
     ]
 }
 

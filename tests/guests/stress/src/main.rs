@@ -79,7 +79,7 @@ fn main(boot: &Boot) -> Exit {
             'a' => naive::run(&mut mmu.lock(), &mut random, rounds),
             'b' => policies::run(&mut mmu.lock(), &mut random, rounds),
             'c' => hostile::run(&mut mmu.lock(), boot),
-            'm' => memory_types::run(&mut mmu.lock(), boot, &mut random, rounds),
+            'm' => memory_types::run(&mut stage, &mmu, boot, &mut random),
             '1'..='5' => stories::run(&mut stage, &mmu, boot, phase),
             'u' => {
                 stories::stage(&mut stage, &mmu, boot).and_then(|stage| upcall::run(stage, rounds))

@@ -3,7 +3,9 @@
 use super::Policy as Mixing;
 use crate::Failed;
 use crate::random::Random;
+use crate::stories::Stage;
 use crate::violation::Wrong;
+use crate::words;
 use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{EntryFlags, MemoryType, UVMF_ALL, UVMF_INVLPG};
@@ -133,40 +135,43 @@ fn set_home(mmu: &mut Mmu<Native>, home: Vaddr, entry: u64) -> Result<(), Error>
     Ok(mmu.platform().update_va_mappings(&[(home, entry)], UVMF_INVLPG | UVMF_ALL)?)
 }
 
-/// Changes types through the shim, with lazy mappings all over: nothing may be refused, told of or
-/// lost.
-pub(super) fn cured(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
-    let before = mmu.stats();
-    for round in 0..rounds {
-        if let Err(error) = cycle(mmu, random, round) {
-            println!("memory: cured round {round}: {error}");
-            return Err(Failed);
-        }
+/// Changes types through the shim, with lazy mappings all over, on all vCPUs at once: nothing may be
+/// refused, told of or lost.
+pub(super) fn cured(stage: &Stage<'_>) -> Result<(), Failed> {
+    let before = stage.mmu().stats();
+    let (rounds, policies) = (stage.rounds(), POLICIES.len() as u64);
+    for (place, policy) in (0..policies).zip(POLICIES) {
+        stage.set_policy(policy)?;
+        let share = rounds / policies + u64::from(place < rounds % policies);
+        stage.all(share, |cpu, _, random| cycle(stage, cpu, random))?;
     }
-    let done = mmu.stats() - before;
+    let done = stage.mmu().stats() - before;
     println!(
-        "MEMORY form=cured rounds={rounds} refused=0 retyped={} rescued={} cleared={} flushes={}",
-        done.retyped, done.retypes_rescued, done.cleared, done.flushes
+        "MEMORY form=cured rounds={rounds} refused=0 vcpus={} retyped={} rescued={} cleared={} flushes={}",
+        stage.count(),
+        done.retyped,
+        done.retypes_rescued,
+        done.cleared,
+        done.flushes
     );
     Ok(())
 }
 
 /// Some frames are used lazily, become another type, are used as that, come back, and are tables.
-fn cycle(mmu: &mut Mmu<Native>, random: &mut Random, round: u64) -> Result<(), Wrong> {
-    mmu.set_policy(POLICIES[round as usize % POLICIES.len()])?;
-    let count = 1 + random.below(4);
-    let frames: Vec<Pfn> = (0..count).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
-    use_lazily(mmu, &frames, round)?;
-    let memory = other_type(random);
-    mmu.set_memory_type(&frames, memory)?;
-    use_lazily(mmu, &frames, round)?;
-    if random.below(3) == 0 {
-        // From one to another, without a stop between.
-        mmu.set_memory_type(&frames, other_type(random))?;
-        use_lazily(mmu, &frames, round)?;
+fn cycle(stage: &Stage<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+    let frames: Vec<Pfn> = {
+        let mut mmu = stage.mmu();
+        (0..=random.below(4)).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?
+    };
+    use_lazily(stage, cpu, &frames, random)?;
+    // Now and then from one to another, without a stop between.
+    for _ in 0..=random.below(2) {
+        stage.mmu().set_memory_type(&frames, other_type(random))?;
+        use_lazily(stage, cpu, &frames, random)?;
     }
-    mmu.set_memory_type(&frames, MemoryType::WriteBack)?;
-    use_lazily(mmu, &frames, round)?;
+    stage.mmu().set_memory_type(&frames, MemoryType::WriteBack)?;
+    use_lazily(stage, cpu, &frames, random)?;
+    let mut mmu = stage.mmu();
     for frame in frames {
         mmu.free_frame(frame);
     }
@@ -178,25 +183,30 @@ fn cycle(mmu: &mut Mmu<Native>, random: &mut Random, round: u64) -> Result<(), W
     Ok(())
 }
 
-/// Writes frames through each kind of lazy mapping, finds it at their homes, and lets go.
-fn use_lazily(mmu: &mut Mmu<Native>, frames: &[Pfn], round: u64) -> Result<(), Wrong> {
-    let area = mmu.vmap(frames)?;
+/// Writes frames through each kind of lazy mapping while others change mappings, finds it at their
+/// homes, and lets go.
+fn use_lazily(
+    stage: &Stage<'_>,
+    cpu: usize,
+    frames: &[Pfn],
+    random: &mut Random,
+) -> Result<(), Wrong> {
+    let area = stage.mmu().vmap(frames)?;
     for (page, &frame) in (0..).zip(frames) {
-        let va = area.start().page(page);
-        let stamp = round << 20 | frame.0;
-        mmu.store(va, stamp);
-        if mmu.read(frame, 0) != stamp {
+        let (va, stamp) = (area.start().page(page), random.next());
+        words::store(va, stamp);
+        if stage.mmu().read(frame, 0) != stamp {
             return Err(Wrong::Told("what was written through an area is not there"));
         }
-        let mapped = mmu.kmap(frame)?;
-        mmu.store(mapped.va(), !stamp);
-        if mmu.load(va) != !stamp {
-            return Err(Wrong::Told("what was written through a slot is not there"));
-        }
-        mmu.kunmap(mapped);
+        let mapped = stage.mmu().kmap(frame)?;
+        words::check(mapped.va(), stamp)?;
+        words::store(mapped.va(), !stamp);
+        words::check(va, !stamp)?;
+        stage.mmu().kunmap(mapped);
     }
+    let mut mmu = stage.mmu();
     if let [first, .., last] = *frames {
-        mmu.copy_frame(0, first, last)?;
+        mmu.copy_frame(cpu, first, last)?;
         if mmu.read(last, 0) != mmu.read(first, 0) {
             return Err(Wrong::Told("what was copied is not there"));
         }

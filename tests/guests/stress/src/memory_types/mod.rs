@@ -7,6 +7,8 @@ mod rules;
 use crate::Failed;
 use crate::hostile;
 use crate::random::Random;
+use crate::stories::{self, Stage};
+use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, Native};
 use pinfold_guest::mmu::Mmu;
 
@@ -18,20 +20,21 @@ enum Policy {
     Report,
 }
 
-/// All of it; with `form=cured` only what must not cause a record.
-pub(crate) fn run(
-    mmu: &mut Mmu<Native>,
+/// All of it; with `form=cured` only what must not cause a record, on all vCPUs.
+pub(crate) fn run<'a>(
+    stage: &mut Option<Stage<'a>>,
+    mmu: &'a Mutex<Mmu<Native>>,
     boot: &Boot,
     random: &mut Random,
-    rounds: u64,
 ) -> Result<(), Failed> {
     let report = boot.option("cache") == Some("report");
     let policy = if report { Policy::Report } else { Policy::Strict };
+    let stage = stories::stage(stage, mmu, boot)?;
     if boot.option("form") != Some("cured") {
-        hostile::on_bench(mmu, boot, "MEMORY rules", |mmu, lab, check| {
+        hostile::on_bench(&mut stage.mmu(), boot, "MEMORY rules", |mmu, lab, check| {
             rules::run(mmu, lab, check, policy);
         })?;
-        cycles::naive(mmu, random, rounds.div_ceil(10), policy)?;
+        cycles::naive(&mut stage.mmu(), random, stage.rounds().div_ceil(10), policy)?;
     }
-    cycles::cured(mmu, random, rounds)
+    cycles::cured(stage)
 }
