@@ -79,10 +79,12 @@ fn a_buffer_is_moved_under_everybody_who_has_it() {
             }
             mmu.store(mapped.va(), 7);
             assert_eq!(mmu.load(area.start().page(1)), 7);
-            // Nobody has the old ones: they can be anything.
+            // Nobody has the old ones: they can be anything, at once.
+            let free = mmu.free_frames();
             for &frame in &frames {
                 mmu.free_frame(frame);
             }
+            assert_eq!(mmu.free_frames(), free + 3, "{policy}");
             let tree = mmu.alloc_tree(3).unwrap();
             let space = mmu.pin(tree).unwrap();
             drop_space(mmu, space);
