@@ -5,10 +5,10 @@ use super::case::{Case, Spec};
 /// Stories that there are, by their digit, with the rounds of each form, and what the hypervisor says
 /// of the mappings that the naive form leaves.
 const STORIES: &[(u32, u32, &[&str])] = &[
-    (1, 300, &[]),
+    (1, 300, &["region=\"fs_buf\" state=dead"]),
     (2, 300, &["region=\"kmap\" state=dead"]),
     (3, 300, &["region=\"dma:disk0\" state=live", "region=\"dma:net0\" state=live"]),
-    (4, 200, &[]),
+    (4, 200, &["region=\"moved_buf\" state=live", "REVERSE missing va="]),
     (5, 300, &["region=\"pageable\" state=dead"]),
 ];
 
