@@ -49,6 +49,8 @@ Examples:
   cargo xtask run stress --cmdline \"rounds=200 seed=7\" --timeout 600
   cargo xtask run stress --report r.html   and a page about what was found
   cargo xtask run stress --on xen          the same image on Debian's Xen
+  cargo xtask run stress --cache report --cmdline \"phases=m cache=report\"
+                                           mixed memory types, told of and not refused
   cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
   cargo xtask run linux                    Debian's Linux, to a shell; Ctrl-A X ends it
   cargo xtask run linux --vcpus 2 --cmdline pinfold.test

@@ -26,6 +26,10 @@ use pinfold_abi::mmu::{EntryFlags, MemoryType};
 /// The flags of an L1 entry that choose a memory type.
 pub(crate) const CACHING_FLAGS: u64 = MemoryType::FLAGS.bits();
 
+/// Changes of memory types that one call makes: each is a flush of the domain's CPUs and of a page
+/// from the caches, tens of microseconds (`INV-BOUND`).
+const CHANGES: u8 = 32;
+
 /// The type of an L1 entry's mapping.
 pub(crate) const fn type_of(raw: u64) -> MemoryType {
     MemoryType::of(EntryFlags::from_bits_truncate(raw))
@@ -109,9 +113,14 @@ impl<P: Platform> Validator<'_, P> {
         wanted: MemoryType,
         kind: Option<Kind>,
     ) -> Result<Option<Caching>, Halt> {
+        if op.type_changes == CHANGES {
+            // It goes on where it was when it is asked again.
+            return Err(Halt::Preempted);
+        }
         match frame.get_as(op.dom, wanted) {
             Ok(Claimed::AsWanted) => Ok(None),
             Ok(Claimed::Changing) => {
+                op.type_changes += 1;
                 self.forget_caching(op, mfn, frame.ref_word());
                 frame.settle_caching(Caching::As(wanted));
                 Ok(None)

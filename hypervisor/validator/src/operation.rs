@@ -23,6 +23,8 @@ pub(crate) struct Op<'b> {
     /// [`owned_pattern`] of `dom`.
     pub(crate) owned: u64,
     pub(crate) budget: &'b mut Budget,
+    /// Changes of memory types that it made.
+    pub(crate) type_changes: u8,
     /// A use was told of ([`Platform::cache_alias`](crate::Platform::cache_alias)).
     pub(crate) has_told: bool,
     evidence: Option<Refusal>,
@@ -31,7 +33,15 @@ pub(crate) struct Op<'b> {
 impl<'b> Op<'b> {
     #[inline]
     pub(crate) fn new(operation: Operation, dom: DomId, budget: &'b mut Budget) -> Op<'b> {
-        Op { operation, dom, owned: owned_pattern(dom), budget, has_told: false, evidence: None }
+        Op {
+            operation,
+            dom,
+            owned: owned_pattern(dom),
+            budget,
+            type_changes: 0,
+            has_told: false,
+            evidence: None,
+        }
     }
 
     /// Notes why the operation is refused.

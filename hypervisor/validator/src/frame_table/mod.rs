@@ -70,7 +70,8 @@
 //!   nothing that a guest wrote there is ever used.
 //! * `INV-FAST` A change of a live entry that takes no reference changes no bit but accessed,
 //!   dirty, software's, and no-execute.
-//! * `INV-BOUND` No call visits more entries than its budget plus a handful, and recursion is at
+//! * `INV-BOUND` No call visits more entries than its budget plus a handful, changes the memory
+//!   type of more than 32 frames, or tells of more than one that is mixed; and recursion is at
 //!   most eight deep: four levels up, and four down for a half-made table met at the bottom.
 //! * `INV-STAMP` The stamp of an idle frame is no older than the moment at which its last mapping
 //!   of the kind left the tables.

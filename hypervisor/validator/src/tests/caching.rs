@@ -219,6 +219,27 @@ fn a_table_whose_entries_disagree_is_refused() {
 }
 
 #[test]
+fn a_call_changes_so_many_types_and_goes_on_when_asked_again() {
+    let world = world(Setup { frames: 128, ..Setup::default() });
+    for number in 1..128 {
+        world.assign(mfn(number), A).unwrap();
+    }
+    let table = mfn(1);
+    for index in 0..100 {
+        let frame = mfn(10 + index as u64);
+        world.platform().set(table, index * 5, as_type(ro(frame), WriteCombining));
+    }
+    for changes in [32, 64, 96] {
+        assert_eq!(pin(world, Level::L1, table), Err(Stop::Preempted));
+        assert_eq!(cache_flushes(world), changes);
+        assert_sound(world, &[]);
+    }
+    pin(world, Level::L1, table).unwrap();
+    assert_eq!(cache_flushes(world), 100);
+    assert_sound(world, &[]);
+}
+
+#[test]
 fn a_freed_frame_is_clean() {
     let world = strict();
     map(world, 8, as_type(rw(FREE), WriteCombining)).unwrap();

@@ -2,7 +2,7 @@
 
 use super::random::Random;
 use super::*;
-use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::mmu::{EntryFlags, MemoryType};
 use std::sync::Barrier;
 use std::thread;
 
@@ -22,6 +22,12 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
         match random.below(12) {
             0..5 => {
                 let flags = if random.one_in(3) { P } else { P | RW };
+                let memory = match random.below(8) {
+                    0 => MemoryType::Uncached,
+                    1 => MemoryType::WriteCombining,
+                    _ => MemoryType::WriteBack,
+                };
+                let flags = flags | memory.flags().bits();
                 let present = target.get() << 12 | flags;
                 let update = Update {
                     dom,
@@ -72,8 +78,8 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
     }
 }
 
-fn stress(domains: &[DomId], rounds: u64, steps: u64) {
-    let world = world(Setup { frames: FRAMES as usize, cpus: 4, ..Setup::default() });
+fn stress(domains: &[DomId], cache: CachePolicy, rounds: u64, steps: u64) {
+    let world = world(Setup { frames: FRAMES as usize, cpus: 4, cache, ..Setup::default() });
     for number in 1..FRAMES {
         let dom = domains[number as usize % domains.len()];
         world.assign(mfn(number), dom).unwrap();
@@ -116,12 +122,17 @@ const STEPS: u64 = if cfg!(miri) { 25 } else { 400 };
 
 #[test]
 fn cpus_of_one_domain_race() {
-    stress(&[A], ROUNDS, STEPS);
+    stress(&[A], CachePolicy::Strict, ROUNDS, STEPS);
 }
 
 #[test]
 fn cpus_of_two_domains_race() {
-    stress(&[A, B], ROUNDS, STEPS);
+    stress(&[A, B], CachePolicy::Strict, ROUNDS, STEPS);
+}
+
+#[test]
+fn cpus_race_where_mixing_is_told_of() {
+    stress(&[A, B], CachePolicy::Report, ROUNDS, STEPS);
 }
 
 #[test]
