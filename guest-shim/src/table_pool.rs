@@ -5,8 +5,8 @@
 //! apart is as clean as it was, and goes back.
 //!
 //! **Clean** is a mark on a frame, and says: since it was cleaned nothing mapped it writable but its
-//! home. It is set in [`Mmu::refill`] only, and taken away where a writable entry is made, of which
-//! there is one place ([`Mmu::leaf_entry`]): a caller may map a frame of the pool, by mistake or on
+//! home. It is set where the pool is filled only, and taken away where a writable entry is made, of
+//! which there is one place (`leaf_entry`): a caller may map a frame of the pool, by mistake or on
 //! purpose, but then it is a frame like any other, and a pin looks at it.
 
 use crate::addr::Pfn;
