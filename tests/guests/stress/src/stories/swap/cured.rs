@@ -11,6 +11,7 @@ use crate::{Failed, words};
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
+use pinfold_guest::addr::Vaddr;
 use pinfold_guest::buffer::{BufferId, BufferStats, Buffers, Hands, Slots};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
@@ -42,8 +43,12 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
             let hands = Free { stage, storage: &storage, cpu };
             let mut own = owns[cpu].lock();
             round(&hands, &mut own, random)?;
-            if slots == Slots::Cleared && !stale_write(&hands, &mut own, random, &faults)? {
-                return Err(Wrong::Told("a write through a cleared slot went through"));
+            let stale = out_again(&hands, &mut own)?;
+            if slots == Slots::Cleared {
+                if words::try_store(stale[random.below(2) as usize], 1) {
+                    return Err(Wrong::Told("a write through a cleared slot went through"));
+                }
+                faults.fetch_add(1, SeqCst);
             }
             tables::make(&mut stage.mmu(), random)
         })?;
@@ -74,20 +79,13 @@ fn round(hands: &Free<'_>, own: &mut Own, random: &mut Random) -> Result<(), Wro
     Ok(())
 }
 
-/// A page goes out, and somebody goes on writing through the slot; whether that was a fault.
-fn stale_write(
-    hands: &Free<'_>,
-    own: &mut Own,
-    random: &mut Random,
-    faults: &AtomicU64,
-) -> Result<bool, Wrong> {
-    let Some(&id) = own.ids.last() else { return Ok(true) };
-    own.buffers.swap_in(hands, id)?;
-    own.buffers.swap_out(hands, id)?;
-    let pair = hands.take(|mmu, _| mmu.kmap_pair(hands.cpu()));
-    let written = words::try_store(pair[random.below(2) as usize], 1);
-    faults.fetch_add(u64::from(!written), SeqCst);
-    Ok(!written)
+/// A buffer comes in and goes out; where its last page went through.
+fn out_again(hands: &Free<'_>, own: &mut Own) -> Result<[Vaddr; 2], Wrong> {
+    if let Some(&id) = own.ids.last() {
+        own.buffers.swap_in(hands, id)?;
+        own.buffers.swap_out(hands, id)?;
+    }
+    Ok(hands.take(|mmu, _| mmu.kmap_pair(hands.cpu())))
 }
 
 /// Everything is looked at once more, and freed: pages that went out, that came back, and that
