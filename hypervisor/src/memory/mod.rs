@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bitmap;
+pub mod callers;
 pub mod direct_map;
 pub mod frame_dump;
 pub mod frames;

@@ -5,6 +5,7 @@ use crate::console::log::record;
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain};
+use crate::memory::callers::Callers;
 use crate::memory::{self, guest, m2p};
 use crate::sync::Mutex;
 use crate::time::clock;
@@ -108,11 +109,14 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<Which>)> {
     let (who, rip) = (vcpu.who(), vcpu.file.regs.rip);
     let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
     let fields = refusal.fields();
+    let callers = || Callers::of(&vcpu.file.regs);
     let which = if refusal.is_alias() {
-        record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+        let callers = callers();
+        record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\"");
         Some(Which::Writable)
     } else if refusal.is_cache_alias() {
-        record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+        let callers = callers();
+        record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\"");
         Some(Which::All)
     } else {
         record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");

@@ -19,6 +19,8 @@ pub(super) enum Diagnosis {
     Borrowed,
     /// The guest really uses the page elsewhere.
     Live,
+    /// A device's transfer is under way.
+    Device,
     /// A user process has the page mapped.
     User,
     /// It is the kernel's own mapping of all its memory, left writable.
@@ -53,7 +55,10 @@ impl Diagnosis {
             (State::Dead, _) => return Diagnosis::LazyArea,
             (State::Unknown, true) if slot => return Diagnosis::CachedSlot,
             (State::Unknown, true) => return Diagnosis::NamedRange,
-            (State::Live, true) => return Diagnosis::Live,
+            (State::Live, true) => {
+                let device = mapping.region.as_deref().is_some_and(|name| name.starts_with("dma"));
+                return if device { Diagnosis::Device } else { Diagnosis::Live };
+            }
             (_, false) => {}
         }
         match mapping.va.as_deref().and_then(number) {
@@ -69,6 +74,7 @@ impl Diagnosis {
             Diagnosis::CacheType => "a mapping of another memory type",
             Diagnosis::Borrowed => "another domain's mapping of a granted page",
             Diagnosis::Live => "a mapping in use: the page was freed too early",
+            Diagnosis::Device => "a page that a device's transfer still holds",
             Diagnosis::User => "a user mapping of a page that was freed",
             Diagnosis::LinearMap => "the kernel's linear map, left writable",
             Diagnosis::NamedRange => "a mapping in a named range, freed or not",
@@ -85,6 +91,7 @@ impl Diagnosis {
             Diagnosis::CacheType => "memory type",
             Diagnosis::Borrowed => "granted page",
             Diagnosis::Live => "in use",
+            Diagnosis::Device => "device",
             Diagnosis::User => "user mapping",
             Diagnosis::LinearMap => "linear map",
             Diagnosis::NamedRange => "named range",
@@ -112,6 +119,11 @@ impl Diagnosis {
                 "As far as the guest has told, this mapping is in use: somebody still reads and \
                  writes the page that was handed out as a page table. That is a use after free, \
                  or a page that has two owners; no flush will cure it."
+            }
+            Diagnosis::Device => {
+                "The range is one through which a device reaches memory, and its transfer is under \
+                 way: the page was freed, and handed out as a page table, before the device was \
+                 done with it. The range's name says which device."
             }
             Diagnosis::User => {
                 "A process has the page mapped still: it was freed without the process's entry \
@@ -164,6 +176,11 @@ impl Diagnosis {
                 "Find who uses the address, and let the page live as long as its mapping: unmap \
                  before freeing, or hold a reference for each mapping (the shim's \
                  Policy::HoldRefs does)."
+            }
+            Diagnosis::Device => {
+                "Hold a reference to each page for as long as a transfer uses it, whatever becomes \
+                 of the object and of its mappings meanwhile; the page is free when the last \
+                 reference is gone (the shim's `dma` does so)."
             }
             Diagnosis::User => {
                 "Clear the process's entry and flush before the page is freed; hold a reference \
@@ -257,6 +274,7 @@ mod tests {
         assert_eq!(of(high, Some("kmap"), State::Dead, pfn), Diagnosis::CachedSlot);
         assert_eq!(of(high, Some("fs_buf"), State::Unknown, pfn), Diagnosis::NamedRange);
         assert_eq!(of(high, Some("fs_buf"), State::Live, pfn), Diagnosis::Live);
+        assert_eq!(of(high, Some("dma:disk0"), State::Live, pfn), Diagnosis::Device);
         assert_eq!(of(high, None, State::Live, pfn), Diagnosis::Live);
         assert_eq!(of(0x40_0000, None, State::Live, pfn), Diagnosis::User);
         assert_eq!(

@@ -156,7 +156,7 @@ fn name_addresses(report: &mut Report, args: &SymbolArgs) {
         let built = || known.iter().find(of_package).map(|package| cargo::built(package));
         let Some(file) = given.clone().or_else(built) else { continue };
         match Symbols::guest(&file) {
-            Ok(symbols) => report.name_guest(domain.id, |address| symbols.calls(address)),
+            Ok(symbols) => report.name_guest(domain.id, |rip, callers| symbols.stack(rip, callers)),
             // Kernels that are packed have none.
             Err(error) if given.is_some() && domain.violations > 0 => {
                 say::note(format!("no names for d{}: {error:#}", domain.id));

@@ -165,8 +165,7 @@ pub(super) struct Violation {
     pub(super) healed: bool,
     /// The guest's latest mark before it: which of its tests this was.
     pub(super) mark: Option<String>,
-    /// Where in the guest's source it was asked for: calls that were inlined into one another,
-    /// innermost first.
+    /// Where in the guest's source it was asked for: the calls that led there, innermost first.
     pub(super) calls: Vec<Call>,
 }
 
@@ -181,12 +180,17 @@ impl Violation {
         self.fields.get("frame").unwrap_or("?")
     }
 
-    /// The call that says most about who asked: the first that isn't of the shim.
-    pub(super) fn caller(&self) -> Option<&Call> {
-        let own = self.calls.iter().find(|call| !call.file.starts_with("guest-shim/"));
-        own.or(self.calls.first())
+    /// The calls that say most about who asked: the first that aren't of the shim.
+    pub(super) fn askers(&self) -> &[Call] {
+        let own = |call: &Call| !call.file.starts_with("guest-shim/");
+        let first = self.calls.iter().position(own).unwrap_or(0);
+        let last = (first + ASKERS).min(self.calls.len());
+        &self.calls[first..last]
     }
 }
+
+/// Calls that tell kinds of violations apart: one may be a helper of the guest's own.
+const ASKERS: usize = 2;
 
 /// What the guest says of a mapping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -384,7 +388,7 @@ impl std::fmt::Display for Call {
     }
 }
 
-/// Calls that were inlined into one another, in words.
+/// Calls, innermost first, in words.
 pub(super) fn chain(calls: &[Call]) -> Option<String> {
     let shown: Vec<String> = calls.iter().map(ToString::to_string).collect();
     (!shown.is_empty()).then(|| shown.join(", in "))

@@ -287,14 +287,19 @@ impl Report {
         &mut self.domains[at]
     }
 
-    /// Puts names to the addresses of a domain's own code.
-    pub(super) fn name_guest(&mut self, id: u16, calls: impl Fn(u64) -> Vec<Call>) {
-        let of_rip = |fields: &Fields| fields.number("rip").map(&calls).unwrap_or_default();
+    /// Puts names to the addresses of a domain's own code: `stack` has the names for an address
+    /// and for the return addresses that were found above it.
+    pub(super) fn name_guest(&mut self, id: u16, stack: impl Fn(u64, &[u64]) -> Vec<Call>) {
+        let named = |fields: &Fields| {
+            let callers = fields.get("callers").unwrap_or_default();
+            let callers: Vec<u64> = callers.split(',').filter_map(number).collect();
+            fields.number("rip").map(|rip| stack(rip, &callers)).unwrap_or_default()
+        };
         for violation in self.violations.iter_mut().filter(|one| one.domain == Some(id)) {
-            violation.calls = of_rip(&violation.fields);
+            violation.calls = named(&violation.fields);
         }
         for crash in self.crashes.iter_mut().filter(|one| one.domain == Some(id)) {
-            crash.calls = of_rip(&crash.fields);
+            crash.calls = named(&crash.fields);
         }
     }
 }

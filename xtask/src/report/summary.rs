@@ -19,8 +19,9 @@ pub(super) struct Group {
     pub(super) what: String,
     /// The guest's names for the ranges that their mappings lie in.
     pub(super) regions: Vec<String>,
-    /// Where in the guest's source they were asked for.
-    pub(super) caller: Option<Call>,
+    /// Where in the guest's source they were asked for: the innermost calls that aren't the
+    /// shim's.
+    pub(super) askers: Vec<Call>,
     /// How many of each operation.
     pub(super) operations: BTreeMap<String, u64>,
     /// Time of the first.
@@ -66,15 +67,15 @@ impl Report {
             regions.sort_unstable();
             regions.dedup();
             let (domain, diagnosis) = (violation.domain, violation.diagnosis);
-            let caller = violation.caller();
-            let group = groups.entry((domain, diagnosis, regions.clone(), caller));
+            let askers = violation.askers();
+            let group = groups.entry((domain, diagnosis, regions.clone(), askers));
             let group = group.or_insert_with(|| Group {
                 count: 0,
                 domain,
                 diagnosis,
                 what: diagnosis.title().into(),
                 regions: regions.iter().map(|name| (*name).to_owned()).collect(),
-                caller: caller.cloned(),
+                askers: askers.to_vec(),
                 operations: BTreeMap::new(),
                 first: violation.time,
                 last: violation.time,

@@ -2,7 +2,8 @@
 
 use super::model::Call;
 use crate::image::HYPERVISOR_BASE;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use object::{Object, ObjectSection, SectionKind};
 use std::path::Path;
 
 /// Inlined calls named for one address.
@@ -12,6 +13,8 @@ const CALLS: usize = 4;
 pub(super) struct Symbols {
     loader: addr2line::Loader,
     base: u64,
+    /// The code, by its first address.
+    code: Vec<(u64, Vec<u8>)>,
 }
 
 impl Symbols {
@@ -28,7 +31,43 @@ impl Symbols {
     fn load(file: &Path, base: u64) -> Result<Symbols> {
         let loader =
             addr2line::Loader::new(file).map_err(|error| anyhow!("{}: {error}", file.display()))?;
-        Ok(Symbols { loader, base })
+        let bytes = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
+        let object = object::File::parse(&*bytes)?;
+        let text = object.sections().filter(|section| section.kind() == SectionKind::Text);
+        let code =
+            text.filter_map(|one| Some((one.address(), one.data().ok()?.to_vec()))).collect();
+        Ok(Symbols { loader, base, code })
+    }
+
+    /// The calls that led to an address: those at the address itself, and those at each of the
+    /// return addresses that were found on the stack, as far as they make a chain. One that
+    /// follows a call of something else is left over from earlier.
+    pub(super) fn stack(&self, rip: u64, callers: &[u64]) -> Vec<Call> {
+        let mut calls = self.calls(rip);
+        let mut inner = rip;
+        for &address in callers {
+            let function = |at: u64| self.loader.find_symbol(at.checked_sub(self.base)?);
+            let called = self.called_before(address).and_then(function);
+            if called.is_none() || called != function(inner) {
+                continue;
+            }
+            // The call itself, not what comes behind it.
+            calls.extend(self.calls(address - 1));
+            inner = address;
+        }
+        calls
+    }
+
+    /// What a direct call before a return address calls.
+    fn called_before(&self, address: u64) -> Option<u64> {
+        let begin = address.checked_sub(self.base)?.checked_sub(5)?;
+        let bytes = self.code.iter().find_map(|(first, bytes)| {
+            let at = usize::try_from(begin.checked_sub(*first)?).ok()?;
+            bytes.get(at..at.checked_add(5)?)
+        })?;
+        let [0xe8, distance @ ..] = bytes else { return None };
+        let distance = i32::from_le_bytes(distance.try_into().ok()?);
+        Some(address.wrapping_add_signed(distance.into()))
     }
 
     /// The calls at an address, as much of them as is known: those that were inlined into one
@@ -116,7 +155,22 @@ mod tests {
 
     #[inline(never)]
     fn a_name_of_its_own() -> usize {
-        a_name_of_its_own as fn() -> usize as usize
+        // Not known to the compiler, so that it can't do without the call.
+        std::hint::black_box(a_name_of_its_own as fn() -> usize as usize)
+    }
+
+    /// Return addresses of all direct calls of a function.
+    fn addresses_before_which_is_called(symbols: &Symbols, function: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        for (first, bytes) in &symbols.code {
+            for at in 5..bytes.len() as u64 {
+                let address = symbols.base + first + at;
+                if symbols.called_before(address) == Some(function) {
+                    found.push(address);
+                }
+            }
+        }
+        found
     }
 
     #[test]
@@ -126,9 +180,23 @@ mod tests {
         let base = u64::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
         let symbols = Symbols::load(&std::env::current_exe().unwrap(), base).unwrap();
         let calls = symbols.calls(a_name_of_its_own() as u64);
+        std::hint::black_box(a_name_of_its_own());
         assert!(calls[0].function.ends_with("a_name_of_its_own"), "{calls:?}");
         assert_eq!(calls[0].file, "xtask/src/report/symbols.rs");
         assert!(calls[0].line.is_some());
+        // The way here, found as the hypervisor finds it: return addresses that make a chain.
+        let callers: Vec<u64> =
+            addresses_before_which_is_called(&symbols, a_name_of_its_own as u64);
+        assert!(!callers.is_empty());
+        for caller in callers {
+            let inner = a_name_of_its_own as u64 + 1;
+            let stack = symbols.stack(inner, &[base, caller + 1, caller]);
+            assert!(stack.len() > 1, "{stack:?}");
+            assert_eq!(
+                symbols.stack(inner + (1 << 20), &[caller]).len(),
+                symbols.calls(inner + (1 << 20)).len()
+            );
+        }
         assert!(symbols.calls(base - 1).is_empty() && symbols.calls(u64::MAX).is_empty());
     }
 

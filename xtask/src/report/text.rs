@@ -70,8 +70,8 @@ fn summary(out: &mut String, report: &Report) -> Result {
                 group.last,
                 group.operations()
             )?;
-            if let Some(caller) = &group.caller {
-                writeln!(out, "         asked for in {caller}")?;
+            if let Some(askers) = chain(&group.askers) {
+                writeln!(out, "         asked for in {askers}")?;
             }
             if group.healed > 0 {
                 writeln!(out, "         {} healed by the guest when it was told", group.healed)?;

@@ -91,7 +91,11 @@ fn alone(svg: &str) -> String {
 fn tone(diagnosis: Diagnosis) -> &'static str {
     match diagnosis {
         Diagnosis::CacheType => "cache",
-        Diagnosis::Borrowed | Diagnosis::Live | Diagnosis::User | Diagnosis::LinearMap => "live",
+        Diagnosis::Borrowed
+        | Diagnosis::Live
+        | Diagnosis::Device
+        | Diagnosis::User
+        | Diagnosis::LinearMap => "live",
         Diagnosis::NamedRange | Diagnosis::Held | Diagnosis::NotListed => "unknown",
         Diagnosis::CachedSlot | Diagnosis::LazyArea => "dead",
     }

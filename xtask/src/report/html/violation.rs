@@ -94,13 +94,14 @@ fn asked(svg: &mut Svg, one: &Violation, middle: f64) {
         let index = one.fields.get("index").unwrap_or("?");
         lines.push(("mono", format!("L{level} table {table}, entry {index}")));
     }
-    if let Some(call) = one.caller() {
-        lines.push(("mono", call.function.clone()));
-        if let Some(line) = call.line {
-            let name = call.file.rsplit('/').next().unwrap_or_default();
-            lines.push(("mono", format!("{name}:{line}")));
-        }
-    } else if let Some(rip) = one.fields.get("rip") {
+    for call in one.askers() {
+        let name = call.file.rsplit('/').next().unwrap_or_default();
+        let line = call.line.map(|line| format!(" {name}:{line}")).unwrap_or_default();
+        lines.push(("mono", format!("{}{line}", call.function)));
+    }
+    if one.calls.is_empty()
+        && let Some(rip) = one.fields.get("rip")
+    {
         lines.push(("mono", rip.to_owned()));
     }
     let (x, w) = ASKED;

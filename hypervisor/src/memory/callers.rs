@@ -1,0 +1,79 @@
+//! Who called the code that asked for something: return addresses on the guest's stack, for the log.
+//!
+//! Kernels are built without frame pointers, so there is no chain to follow. A word of the stack
+//! counts if the instruction before the address is a direct call of a function that begins not far
+//! before the address found last: what lies around from earlier calls seldom does. `cargo xtask
+//! report` has the guest's symbols, and drops what they contradict. It costs some microseconds, and
+//! only reports do it.
+
+use super::guest;
+use arrayvec::ArrayVec;
+use core::fmt;
+use pinfold_abi::vcpu::CpuUserRegs;
+
+/// Words of the stack that are looked at.
+const WORDS: u64 = 256;
+/// Addresses that are written at most.
+const MOST: usize = 8;
+/// A function is no longer than this.
+const FUNCTION: u64 = 64 << 10;
+/// A kernel's code is no longer: what is farther from the caller is something else.
+const REACH: u64 = 32 << 20;
+/// Of a direct call: the opcode and the distance to the function.
+const CALL: (u8, u64) = (0xe8, 5);
+
+/// Return addresses, innermost first.
+#[derive(Clone, Debug, Default)]
+pub struct Callers(ArrayVec<u64, MOST>);
+
+impl Callers {
+    /// Those of a vCPU that is in its kernel just now, in its own address space.
+    pub fn of(regs: &CpuUserRegs) -> Callers {
+        let mut found = ArrayVec::new();
+        let mut inner = regs.rip;
+        for word in 0..WORDS {
+            let Some(value) = regs.rsp.checked_add(word * 8).and_then(read) else { break };
+            if value.abs_diff(regs.rip) >= REACH {
+                continue;
+            }
+            if calls_before(value, inner) {
+                inner = value;
+                found.push(value);
+                if found.is_full() {
+                    break;
+                }
+            }
+        }
+        Callers(found)
+    }
+}
+
+/// True if a direct call ends at `address` and goes to a function that may hold `inner`.
+fn calls_before(address: u64, inner: u64) -> bool {
+    let (opcode, length) = CALL;
+    let mut bytes = [0; 5];
+    let begin = address.wrapping_sub(length);
+    if guest::read_bytes(&mut bytes, begin).is_err() || bytes[0] != opcode {
+        return false;
+    }
+    let distance = i32::from_le_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]);
+    let function = address.wrapping_add_signed(distance.into());
+    inner.checked_sub(function).is_some_and(|into| into < FUNCTION)
+}
+
+/// A word of the guest's.
+fn read(address: u64) -> Option<u64> {
+    let mut bytes = [0; 8];
+    guest::read_bytes(&mut bytes, address).ok().map(|()| u64::from_le_bytes(bytes))
+}
+
+/// ` callers=0x1,0x2`, or nothing.
+impl fmt::Display for Callers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, address) in self.0.iter().enumerate() {
+            f.write_str(if number == 0 { " callers=" } else { "," })?;
+            write!(f, "{address:#x}")?;
+        }
+        Ok(())
+    }
+}
