@@ -179,17 +179,16 @@ mod tests {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let base = u64::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
         let symbols = Symbols::load(&std::env::current_exe().unwrap(), base).unwrap();
-        let calls = symbols.calls(a_name_of_its_own() as u64);
-        std::hint::black_box(a_name_of_its_own());
+        let own = a_name_of_its_own() as u64;
+        let calls = symbols.calls(own);
         assert!(calls[0].function.ends_with("a_name_of_its_own"), "{calls:?}");
         assert_eq!(calls[0].file, "xtask/src/report/symbols.rs");
         assert!(calls[0].line.is_some());
         // The way here, found as the hypervisor finds it: return addresses that make a chain.
-        let callers: Vec<u64> =
-            addresses_before_which_is_called(&symbols, a_name_of_its_own as u64);
+        let callers: Vec<u64> = addresses_before_which_is_called(&symbols, own);
         assert!(!callers.is_empty());
         for caller in callers {
-            let inner = a_name_of_its_own as u64 + 1;
+            let inner = own + 1;
             let stack = symbols.stack(inner, &[base, caller + 1, caller]);
             assert!(stack.len() > 1, "{stack:?}");
             assert_eq!(

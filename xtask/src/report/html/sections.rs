@@ -105,7 +105,8 @@ fn causes(out: &mut String, report: &Report) -> Result {
         write!(out, "<th>asked for in<th>operations<th>first, s<th>last, s<th>")?;
         for (number, group) in kinds {
             let domain = group.domain.map_or("the hypervisor".into(), |id| report.domain_name(id));
-            let askers = chain(&group.askers).unwrap_or_default();
+            let askers: Vec<String> =
+                group.askers.iter().map(|call| escape(&call.to_string())).collect();
             write!(
                 out,
                 "\n<tr><td class=n>{}<td>{}<td>{}<td class=free>{}<td class=free>{}<td>{:.4}<td>{:.4}\
@@ -113,7 +114,7 @@ fn causes(out: &mut String, report: &Report) -> Result {
                 group.count,
                 escape(&group.regions.join(", ")),
                 escape(&domain),
-                escape(&askers),
+                askers.join("<br>"),
                 escape(&group.operations()),
                 group.first,
                 group.last,
