@@ -117,7 +117,7 @@ fn plain(name: &str) -> String {
     for c in name.chars() {
         match c {
             // `<T as Trait>::function` and `impl<..>` begin with the bracket: they stay.
-            '<' if depth > 0 || last.is_alphanumeric() || last == '_' => depth += 1,
+            '<' if depth > 0 || last.is_alphanumeric() || "_}".contains(last) => depth += 1,
             '>' if depth > 0 && last != '-' => depth -= 1,
             _ if depth > 0 => {}
             c => out.push(c),
@@ -203,6 +203,7 @@ mod tests {
     fn types_are_left_out_of_names() {
         assert_eq!(plain("pin_now<a::Native, [u8; 2]>"), "pin_now");
         assert_eq!(plain("map<fn(u8) -> Vec<u8>>::go<_>"), "map::go");
+        assert_eq!(plain("{closure#0}<a::b>"), "{closure#0}");
         assert_eq!(plain("<A as B>::c"), "<A as B>::c");
     }
 
