@@ -88,6 +88,9 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
 
 /// `run`: builds, starts, streams the log, judges.
 pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
+    if args.on == Host::Xen && args.report.is_some() {
+        bail!("--report needs Pinfold's records; Xen's log has none");
+    }
     let (accel, why) = accel::choose(args.accel, args.icount)?;
     let also: &[&str] = if args.on == Host::Pinfold { &[image::HYPERVISOR] } else { &[] };
     let mut guests = guests::resolve(&args.guest, also)?;

@@ -377,6 +377,20 @@ pub(super) struct Call {
     pub(super) line: Option<u32>,
 }
 
+impl Call {
+    /// The function, and as much of the place as tells files of one guest apart.
+    pub(super) fn brief(&self) -> String {
+        let parts: Vec<&str> =
+            self.file.rsplit('/').take(2).filter(|part| *part != "src").collect();
+        let file = parts.into_iter().rev().collect::<Vec<_>>().join("/");
+        match self.line {
+            _ if file.is_empty() => self.function.clone(),
+            Some(line) => format!("{}, {file}:{line}", self.function),
+            None => format!("{}, {file}", self.function),
+        }
+    }
+}
+
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.function)?;

@@ -160,6 +160,16 @@ fn what_guests_say_of_themselves_is_read() {
 }
 
 #[test]
+fn places_are_shown_short_and_long() {
+    let call = |file: &str, line| Call { function: "f".into(), file: file.into(), line };
+    let shown = |call: Call| (call.brief(), call.to_string());
+    let own = call("tests/guests/x/src/naive.rs", Some(7));
+    assert_eq!(shown(own), ("f, naive.rs:7".into(), "f at tests/guests/x/src/naive.rs:7".into()));
+    assert_eq!(call("a/src/stories/dma.rs", None).brief(), "f, stories/dma.rs");
+    assert_eq!(shown(call("", None)), ("f".into(), "f".into()));
+}
+
+#[test]
 fn a_later_frame_map_stands_for_an_earlier_one() {
     let log = "[   0.100000] d1 FRAMES first=0x400 frames=512 map=\"w*512\"\n\
                [   0.200000] d1 FRAMES first=0x600 frames=512 map=\"w*512\"\n\

@@ -106,10 +106,10 @@ fn causes(out: &mut String, report: &Report) -> Result {
         for (number, group) in kinds {
             let domain = group.domain.map_or("the hypervisor".into(), |id| report.domain_name(id));
             let askers: Vec<String> =
-                group.askers.iter().map(|call| escape(&call.to_string())).collect();
+                group.askers.iter().map(|call| escape(&call.brief())).collect();
             write!(
                 out,
-                "\n<tr><td class=n>{}<td>{}<td>{}<td class=free>{}<td class=free>{}<td>{:.4}<td>{:.4}\
+                "\n<tr><td class=n>{}<td>{}<td>{}<td>{}<td class=free>{}<td>{:.4}<td>{:.4}\
                  <td><a href=\"#kind-{number}\">show</a>",
                 group.count,
                 escape(&group.regions.join(", ")),
