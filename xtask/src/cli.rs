@@ -66,6 +66,7 @@ Examples:
   cargo xtask test             everything
   cargo xtask test bad-image   the whole-machine tests with `bad-image` in their name
   cargo xtask test host        the host tests only
+  cargo xtask test page        the report's page, in headless Chromium
   cargo xtask test machine     the whole-machine tests only
 
 Each whole-machine test runs under its own time limit; the log of one that failed stays in
