@@ -43,16 +43,15 @@ impl From<GeneralProtection> for Undone {
 /// Fetches the instruction at the guest's rip: as many bytes as can be read, up to the longest.
 pub fn fetch(vcpu: &Vcpu) -> Bytes {
     let rip = vcpu.file.regs.rip;
-    let mut bytes = [0; MAX_INSTRUCTION];
-    let mut len = MAX_INSTRUCTION;
+    let mut bytes = Bytes::from([0; MAX_INSTRUCTION]);
     if guest::read_bytes(&mut bytes, rip).is_err() {
         // The next page can't be read: what there is up to it may be enough.
-        len = MAX_INSTRUCTION.min(4096 - (rip % 4096) as usize);
-        if guest::read_bytes(&mut bytes[..len], rip).is_err() {
-            len = 0;
+        bytes.truncate(4096 - (rip % 4096) as usize);
+        if guest::read_bytes(&mut bytes, rip).is_err() {
+            bytes.clear();
         }
     }
-    bytes[..len].iter().copied().collect()
+    bytes
 }
 
 /// Segment bases for address computation.
