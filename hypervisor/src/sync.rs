@@ -22,6 +22,7 @@ impl RelaxStrategy for Attentive {
 ///
 /// Order, outermost first: a domain's grants; its store, console or watchdogs; its event ports (of two
 /// domains, the lower number's); a seat's timers; a seat's place; its runstate; the run queue or a timer queue.
+/// Outside all: what keeps typed keys in order, which is only ever tried.
 /// Inside any of them: the list of domains, a domain's named regions, the free frames. Inside all:
-/// the serial port, and the heap.
+/// a domain's budget of records, the serial port, and the heap.
 pub type Mutex<T> = spin::mutex::Mutex<T, Attentive>;

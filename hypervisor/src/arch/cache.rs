@@ -39,8 +39,9 @@ pub fn set_up() {
 ///
 /// Fenced on both sides (Intel SDM vol. 2, CLFLUSH): no earlier store of this processor is still
 /// on its way to the cache, and the lines are in memory when this returns. What other processors
-/// stored is in the coherent caches since they answered the TLB flush before: an interrupt drains
-/// their buffers, those of write-combining too (Intel SDM vol. 3, 12.3.1).
+/// stored is in the coherent caches since they answered the TLB flush before: they loaded CR3 for it,
+/// and a serialising instruction drains the buffers of stores, those of write-combining too (Intel
+/// SDM vol. 3, 9.3 and 12.3.1). The address must be mapped.
 pub fn flush_page(address: *mut u8) {
     let step = LINE.load(Ordering::Relaxed) as usize;
     // SAFETY: flushing a line of mapped memory changes no byte of it.

@@ -8,6 +8,7 @@ use crate::console::log::{record, write};
 use crate::event::ports;
 use crate::machine;
 use crate::memory::{audit, frame_dump, guest, teardown};
+use crate::time::timers;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::{Who, kind};
@@ -122,6 +123,10 @@ pub fn retire(vcpu: Box<Vcpu>) {
         return;
     }
     ports::reset(&domain);
+    // A watchdog is a timer of vCPU 0's, whichever armed it last.
+    for seat in &domain.seats {
+        timers::disarm_all(&domain, seat.id);
+    }
     if domain.rights.dump_frames {
         frame_dump::write(&domain);
     }

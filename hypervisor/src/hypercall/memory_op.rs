@@ -108,10 +108,10 @@ fn reservation(vcpu: &mut Vcpu, command: u64, start: u64, args: &Args) -> Outcom
     }
     let list = GuestPtr::<u64>::new(asked.extent_start);
     for index in start..asked.nr_extents {
-        if index != start
-            && index % EXTENTS_BETWEEN_CHECKS == 0
-            && crate::arch::apic::timer_is_pending()
-        {
+        // An extent of many frames may be many flushes.
+        let looks = asked.extent_order > 0 || index % EXTENTS_BETWEEN_CHECKS == 0;
+        crate::arch::ipi::attend();
+        if index != start && looks && crate::arch::apic::timer_is_pending() {
             let resume = [command | index << COMMAND_BITS, args[1], args[2], args[3], args[4]];
             return again(vcpu, resume);
         }

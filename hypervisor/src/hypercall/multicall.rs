@@ -14,9 +14,11 @@ const CALLS_BETWEEN_CHECKS: u64 = 32;
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     // The count is an unsigned int of the ABI.
     let (mut address, count) = (args[0], args[1] & 0xffff_ffff);
+    let mut was_refused = false;
     for index in 0..count {
-        if index != 0 && index % CALLS_BETWEEN_CHECKS == 0 && crate::arch::apic::timer_is_pending()
-        {
+        // A refusal may have been a long report.
+        let looks = was_refused || index % CALLS_BETWEEN_CHECKS == 0;
+        if index != 0 && looks && crate::arch::apic::timer_is_pending() {
             return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
         }
         let pointer = GuestPtr::<MulticallEntry>::new(address);
@@ -30,7 +32,10 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         };
         let mut waits = false;
         match outcome {
-            Outcome::Done(result) => entry.result = result,
+            Outcome::Done(result) => {
+                entry.result = result;
+                was_refused = result < 0;
+            }
             Outcome::Wait(result) => {
                 entry.result = result;
                 waits = true;

@@ -43,7 +43,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Writes FRAMES records for all frames of the domain; how many there were. Each frame is told as
+/// Writes FRAMES records for all frames of the domain, as far as it may fill the log; how many
+/// there were. Each frame is told as
 /// it is when its turn comes: of a domain that runs on, a picture in motion.
 pub fn write(domain: &Domain) -> u64 {
     let mut told = 0;
@@ -57,6 +58,9 @@ pub fn write(domain: &Domain) -> u64 {
                 break;
             }
             frames += 1;
+        }
+        if !domain.log_limit.allows() {
+            break;
         }
         // Nothing, if it changed hands meanwhile.
         if frames > 0 {

@@ -3,7 +3,7 @@
 use super::bitmap::FrameBitmap;
 use super::{direct_map, m2p, validator};
 use crate::sync::Mutex;
-use pinfold_validator::{DomId, Mfn, Refusal};
+use pinfold_validator::{CachePolicy, DomId, Mfn, Platform, Refusal};
 use spin::Once;
 
 static FREE: Once<Mutex<FrameBitmap>> = Once::new();
@@ -44,6 +44,10 @@ pub fn assign_run(first: Mfn, order: u32, domain: DomId) {
     for index in 0..1 << order {
         let mfn = Mfn::new(first.get() + index);
         direct_map::clear(mfn);
+        if validator().platform().cache_policy(domain) == CachePolicy::Report {
+            // It may see past the caches what it doesn't see through them: the last owner's words.
+            validator().platform().flush_cache(mfn);
+        }
         validator().assign(mfn, domain).expect("a frame of the bitmap is free in the frame table");
     }
 }

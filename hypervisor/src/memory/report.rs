@@ -1,6 +1,6 @@
 //! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
 
-use crate::arch::percpu;
+use crate::arch::{ipi, percpu};
 use crate::console::log::record;
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
@@ -38,15 +38,16 @@ impl Default for RateLimit {
 }
 
 impl RateLimit {
-    /// Whether one more report may be written; counts it as dropped if not.
+    /// Whether one more record may be written; counts it as dropped if not.
     pub fn allows(&self) -> bool {
         let now = clock::now_ns();
         let mut bucket = self.bucket.lock();
         let (tokens, since) = *bucket;
-        let earned = now.saturating_sub(since) * RECORDS_A_SECOND / 1_000_000_000;
+        let earned =
+            (now.saturating_sub(since) / 1_000_000).saturating_mul(RECORDS_A_SECOND) / 1000;
         let tokens = if earned > 0 {
             bucket.1 = now;
-            (tokens + earned).min(BURST)
+            tokens.saturating_add(earned).min(BURST)
         } else {
             tokens
         };
@@ -57,7 +58,7 @@ impl RateLimit {
         tokens != 0
     }
 
-    /// Reports that were not written.
+    /// Records that were not written.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
@@ -166,9 +167,11 @@ fn search(
     let begin = clock::now_ns();
     let mut listed = 0;
     let end = memory::validator().find_mappings(frame, domain.id, which, bounds, &mut |mapping| {
-        if let Some(id) = id.filter(|_| listed < MAPPINGS) {
+        if let Some(id) = id.filter(|_| listed < MAPPINGS && domain.log_limit.allows()) {
             write_mapping(who, domain, id, &mapping);
             listed += 1;
+            // The port is slow, and others may wait for a flush.
+            ipi::attend();
         }
         hear(&mapping);
         ControlFlow::Continue(())

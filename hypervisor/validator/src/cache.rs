@@ -103,7 +103,8 @@ pub enum CachePolicy {
 impl<P: Platform> Validator<'_, P> {
     /// Takes a general reference of a frame, for a use that is cached in one way. `Some`: it is
     /// cached in others too, which the policy bears, if it is told of
-    /// ([`Validator::tell_of_mixing`]).
+    /// ([`Validator::tell_of_mixing`]), for a guest's own entries: what the hypervisor holds on its
+    /// own account is never one of several. `by_entry`: it is for an entry.
     #[inline]
     pub(crate) fn claim(
         &self,
@@ -112,6 +113,7 @@ impl<P: Platform> Validator<'_, P> {
         frame: &FrameEntry,
         wanted: MemoryType,
         kind: Option<Kind>,
+        by_entry: bool,
     ) -> Result<Option<Caching>, Halt> {
         if op.type_changes == CHANGES {
             // It goes on where it was when it is asked again.
@@ -125,11 +127,14 @@ impl<P: Platform> Validator<'_, P> {
                 frame.settle_caching(Caching::As(wanted));
                 Ok(None)
             }
-            Err(failure) => self.claim_mixed(op, mfn, frame, wanted, kind, failure),
+            Err(RefFailure::Differs(present)) if by_entry && self.bears_mixing(op, kind) => {
+                self.claim_mixed(op, mfn, frame, wanted, kind, present)
+            }
+            Err(failure) => Err(self.not_claimed(op, mfn, frame, wanted, kind, failure)),
         }
     }
 
-    /// Goes on where a frame could not be had as it is wanted.
+    /// Goes on where a frame is not cached as it is wanted, and the policy bears that.
     #[cold]
     #[inline(never)]
     fn claim_mixed(
@@ -139,21 +144,16 @@ impl<P: Platform> Validator<'_, P> {
         frame: &FrameEntry,
         wanted: MemoryType,
         kind: Option<Kind>,
-        failure: RefFailure,
+        present: Caching,
     ) -> Result<Option<Caching>, Halt> {
-        if let RefFailure::Differs(present) = failure
-            && self.bears_mixing(op, kind)
-        {
-            if op.has_told {
-                // One a call, since each costs a search: the next one when it is asked again.
-                return Err(Halt::Preempted);
-            }
-            return match frame.get_mixed(op.dom) {
-                Ok(()) => Ok(Some(present)),
-                Err(failure) => Err(self.not_claimed(op, mfn, frame, wanted, kind, failure)),
-            };
+        if op.has_told {
+            // One a call, since each costs a search: the next one when it is asked again.
+            return Err(Halt::Preempted);
         }
-        Err(self.not_claimed(op, mfn, frame, wanted, kind, failure))
+        match frame.get_mixed(op.dom) {
+            Ok(()) => Ok(Some(present)),
+            Err(failure) => Err(self.not_claimed(op, mfn, frame, wanted, kind, failure)),
+        }
     }
 
     /// Drops what is remembered of a frame that was cached in one way and will be in another, by

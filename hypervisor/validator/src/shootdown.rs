@@ -170,6 +170,11 @@ impl<P: Platform> Validator<'_, P> {
     ) -> Result<u64, Halt> {
         let frame = self.named_frame(op, table)?;
         if !self.join(op, frame, Kind::L1) {
+            let info = frame.info();
+            if info.kind() == Kind::L1 && info.is_full() {
+                // Waiting would not help: its own domain holds all the references that there are.
+                return Err(op.refuse(Cause::CountOverflow, table, Some(frame), Some(Kind::L1)));
+            }
             // It was a table a moment ago: another CPU is at it.
             op.budget.charge(1);
             return Err(Halt::Preempted);

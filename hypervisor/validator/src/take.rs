@@ -84,7 +84,7 @@ impl<P: Platform> Validator<'_, P> {
         wanted: MemoryType,
         place: Option<Place>,
     ) -> Result<(), Halt> {
-        let mixes = self.claim(op, mfn, frame, wanted, kind)?;
+        let mixes = self.claim(op, mfn, frame, wanted, kind, place.is_some())?;
         if let Some(kind) = kind {
             self.take_claimed(op, mfn, frame, kind)?;
         }

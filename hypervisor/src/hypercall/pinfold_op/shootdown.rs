@@ -1,5 +1,6 @@
 //! Dead mappings cleared in one call, with one flush.
 
+use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
 use crate::hypercall::Outcome;
 use crate::memory::guest::GuestPtr;
@@ -58,7 +59,8 @@ fn one(
         let budget = &mut Budget::new(BUDGET);
         match validator().shootdown(vcpu.domain.id, vcpu.kernel_root, &mut range, budget, total) {
             Ok(()) => return Ok(()),
-            Err(Stop::Preempted) => {}
+            // Another processor that waits for us may be the one that is at a table of ours.
+            Err(Stop::Preempted) => ipi::attend(),
             Err(Stop::Refused(refusal)) => {
                 report::refused(vcpu, &refusal);
                 return Err(refusal.errno());

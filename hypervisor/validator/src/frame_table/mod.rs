@@ -134,6 +134,12 @@ impl FrameEntry {
         RefWord(self.refs.load(Ordering::Acquire))
     }
 
+    /// All the type references that there can be, which no test has the time to take one by one.
+    #[cfg(test)]
+    pub(crate) fn fill_count(&self) {
+        self.types.fetch_or(word::COUNT, Ordering::Relaxed);
+    }
+
     /// The type word as it is now.
     #[inline]
     pub(crate) fn type_word(&self) -> TypeWord {

@@ -98,3 +98,16 @@ fn pages_shot_down_can_be_tables_at_once() {
     assert_sound(world, &ROOT);
     let _ = total.into_debt().pay(world.platform());
 }
+
+#[test]
+fn a_table_with_all_references_taken_is_no_table_in_motion() {
+    let world = mapped();
+    world.frame(L1).unwrap().fill_count();
+    let mut total = Shootdown::new();
+    let mut range = PageRange { start: Vaddr::new(510 * 4096), pages: 1 };
+    let result = world.shootdown(A, L4, &mut range, &mut Budget::new(100), &mut total);
+    // Whoever is told to come again would come for ever.
+    let Err(Stop::Refused(refusal)) = result else { panic!("{result:?}") };
+    assert_eq!(refusal.cause, Cause::CountOverflow);
+    let _ = total.into_debt().pay(world.platform());
+}
