@@ -136,6 +136,9 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     if let Some(file) = &args.report {
         let kernels = plan.guests.iter().map(|guest| (guest.name.clone(), guest.kernel.clone()));
         report::to_file(&log, &kernels.collect::<Vec<_>>(), file)?;
+    } else if args.on == Host::Pinfold {
+        let log = paths::shown(&log);
+        say::note(format!("what was found, and what cures it: cargo xtask report {log}"));
     }
     let word = if verdict.is_ok() { "ok" } else { "FAILED" };
     say::note(format!("{word}: {}", verdict.why));

@@ -6,7 +6,7 @@
 
 use super::FrameEntry;
 use super::kind::{Kind, State};
-use super::refs::{RefFailure, owned_pattern, same_above_count};
+use super::refs::RefFailure;
 use super::word::{CACHING, CACHING_SHIFT, ONE_REF, REF_COUNT, RefWord, SHARED, TypeWord};
 use crate::cache::Caching;
 use crate::frame::DomId;
@@ -37,30 +37,14 @@ impl FrameEntry {
     /// hypervisor's is one more. Acquire pairs with the release of `put`: what those holders did
     /// is over, and their entries are gone, before the TLBs are flushed.
     pub(crate) fn get_as(&self, dom: DomId, wanted: MemoryType) -> Result<Claimed, RefFailure> {
-        let pattern = owned_pattern(dom);
-        let mut word = self.refs.load(Ordering::Relaxed);
-        loop {
-            if !same_above_count(word & !(SHARED | CACHING), pattern) {
-                return Err(RefFailure::NotOwned);
+        self.get_with(dom, |word| match RefWord(word).caching() {
+            Caching::Changing => Err(RefFailure::Contended),
+            Caching::As(seen) if seen == wanted => Ok((word, Claimed::AsWanted)),
+            _ if word & REF_COUNT == ONE_REF && word & SHARED == 0 => {
+                Ok((with_caching(word, Caching::Changing), Claimed::Changing))
             }
-            // A guest drives this count: overflow is a refusal, not a bug.
-            if word & REF_COUNT == REF_COUNT {
-                return Err(RefFailure::Overflow);
-            }
-            let next = word + ONE_REF;
-            let (next, claimed) = match RefWord(word).caching() {
-                Caching::Changing => return Err(RefFailure::Contended),
-                Caching::As(seen) if seen == wanted => (next, Claimed::AsWanted),
-                _ if word & REF_COUNT == ONE_REF && word & SHARED == 0 => {
-                    (with_caching(next, Caching::Changing), Claimed::Changing)
-                }
-                seen => return Err(RefFailure::Differs(seen)),
-            };
-            match self.refs.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Ok(claimed),
-                Err(now) => word = now,
-            }
-        }
+            seen => Err(RefFailure::Differs(seen)),
+        })
     }
 
     /// Takes a general reference all the same, of a frame that has mappings which are cached
@@ -72,28 +56,11 @@ impl FrameEntry {
     /// of the reference word, so one comes after the other: if theirs does, they see our bits, and
     /// if ours does, it acquires what they released, their type.
     pub(crate) fn get_mixed(&self, dom: DomId) -> Result<(), RefFailure> {
-        let pattern = owned_pattern(dom);
-        let mut word = self.refs.load(Ordering::Relaxed);
-        let seen = loop {
-            if !same_above_count(word & !(SHARED | CACHING), pattern) {
-                return Err(RefFailure::NotOwned);
-            }
-            if word & REF_COUNT == REF_COUNT {
-                return Err(RefFailure::Overflow);
-            }
-            let seen = RefWord(word).caching();
-            if seen == Caching::Changing {
-                return Err(RefFailure::Contended);
-            }
-            if word & SHARED != 0 {
-                return Err(RefFailure::Differs(seen));
-            }
-            let next = with_caching(word + ONE_REF, Caching::Changing);
-            match self.refs.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break seen,
-                Err(now) => word = now,
-            }
-        };
+        let seen = self.get_with(dom, |word| match RefWord(word).caching() {
+            Caching::Changing => Err(RefFailure::Contended),
+            seen if word & SHARED != 0 => Err(RefFailure::Differs(seen)),
+            seen => Ok((with_caching(word, Caching::Changing), seen)),
+        })?;
         let types: TypeWord = self.type_word();
         let by_hypervisor = !matches!(types.kind(), Kind::None | Kind::Writable);
         if by_hypervisor && types.state() != State::Idle {

@@ -59,6 +59,19 @@ impl FrameEntry {
     /// Takes a general reference of a frame that the domain owns or that is shared with it, to keep
     /// it the domain's and not to look into it: however it is cached.
     pub(crate) fn get(&self, dom: DomId) -> Result<(), RefFailure> {
+        self.get_with(dom, |word| Ok((word, ())))
+    }
+
+    /// Takes a general reference of a frame that the domain owns or that is shared with it, and
+    /// with it makes of the rest of the word what `change` says, or gives up as it says.
+    ///
+    /// Acquire pairs with the release of `put`, release with the acquire of who sees the change.
+    #[inline]
+    pub(super) fn get_with<T>(
+        &self,
+        dom: DomId,
+        change: impl Fn(u64) -> Result<(u64, T), RefFailure>,
+    ) -> Result<T, RefFailure> {
         let pattern = owned_pattern(dom);
         let mut word = self.refs.load(Ordering::Relaxed);
         loop {
@@ -69,13 +82,10 @@ impl FrameEntry {
             if word & REF_COUNT == REF_COUNT {
                 return Err(RefFailure::Overflow);
             }
-            match self.refs.compare_exchange_weak(
-                word,
-                word + ONE_REF,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
+            let (changed, had) = change(word)?;
+            let next = changed + ONE_REF;
+            match self.refs.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Ok(had),
                 Err(now) => word = now,
             }
         }
