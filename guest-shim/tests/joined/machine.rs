@@ -94,6 +94,12 @@ impl val::Platform for Ram {
         val::CpuSet::of(CPU)
     }
 
+    fn clear_frame(&self, frame: val::Mfn) {
+        self.words.borrow_mut()[frame.get() as usize].fill(0);
+    }
+
+    fn forget_pfn(&self, _: val::Mfn) {}
+
     fn flush_cache(&self, _: val::Mfn) {
         self.cache_flushes.set(self.cache_flushes.get() + 1);
     }

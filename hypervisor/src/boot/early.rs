@@ -8,8 +8,26 @@ pub struct Region {
     pub start: u64,
     /// One past the last byte.
     pub end: u64,
+    /// What it is.
+    pub kind: RegionKind,
+}
+
+/// What a region of physical memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionKind {
     /// RAM that nobody uses.
-    pub usable: bool,
+    Usable,
+    /// RAM that the boot loader left in use: the hypervisor's image, the archive of guests.
+    Loader,
+    /// Firmware's, devices', or no memory at all.
+    Other,
+}
+
+impl Region {
+    /// Whether it is RAM that nobody uses.
+    pub fn is_usable(&self) -> bool {
+        self.kind == RegionKind::Usable
+    }
 }
 
 /// The allocator: a bump pointer in one region.
@@ -27,7 +45,7 @@ impl EarlyFrames {
     pub fn new(regions: &[Region]) -> EarlyFrames {
         let largest = regions
             .iter()
-            .filter(|r| r.usable)
+            .filter(|r| r.is_usable())
             .max_by_key(|r| r.end - r.start)
             .expect("the machine has usable memory");
         let start = largest.start.next_multiple_of(4096);

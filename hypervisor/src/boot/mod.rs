@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
-use early::{EarlyFrames, Region};
+use early::{EarlyFrames, Region, RegionKind};
 
 /// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
 static CONFIG: BootloaderConfig = {
@@ -61,8 +61,12 @@ fn entry(info: &'static mut BootInfo) -> ! {
 
     let mut regions = ArrayVec::new();
     for region in info.memory_regions.iter() {
-        let usable = region.kind == MemoryRegionKind::Usable;
-        if regions.try_push(Region { start: region.start, end: region.end, usable }).is_err() {
+        let kind = match region.kind {
+            MemoryRegionKind::Usable => RegionKind::Usable,
+            MemoryRegionKind::Bootloader => RegionKind::Loader,
+            _ => RegionKind::Other,
+        };
+        if regions.try_push(Region { start: region.start, end: region.end, kind }).is_err() {
             log::warn!(
                 "memory map has more than {} regions; the rest is left unused",
                 regions.len()

@@ -152,7 +152,7 @@ impl Trampoline {
     fn build(machine: &Machine) -> Option<Trampoline> {
         const LOW: u64 = 1 << 20;
         let mut pages: ArrayVec<Mfn, 4> = ArrayVec::new();
-        for region in machine.regions.iter().filter(|region| region.usable) {
+        for region in machine.regions.iter().filter(|region| region.is_usable()) {
             // Page 0 stays what it is: the real-mode interrupt table.
             let first = region.start.div_ceil(4096).max(1);
             for mfn in first..region.end.min(LOW) / 4096 {

@@ -116,12 +116,13 @@ impl Memory {
 
     /// Takes all frames of a domain; the caller made sure that there are enough.
     fn take(id: DomId, plan: &Plan) -> Option<Memory> {
-        let list: Option<Vec<Mfn>> = plan.p2m.clone().map(|_| frames::take_for(id)).collect();
+        let list: Option<Vec<Mfn>> =
+            plan.p2m.clone().map(|_| frames::alloc_domain_frame(id)).collect();
         let memory = Memory { list: list?, pages: plan.pages };
         for pfn in 0..plan.pages {
             let mfn = match pfn.checked_sub(plan.p2m.start) {
                 Some(index) if pfn < plan.p2m.end => memory.list[index as usize],
-                _ => frames::take_for(id)?,
+                _ => frames::alloc_domain_frame(id)?,
             };
             memory.slot(pfn).store(mfn.get(), Ordering::Relaxed);
             m2p::set(mfn, Some(Pfn::new(pfn)));
@@ -197,11 +198,11 @@ fn create(
     if !heap_shares(vcpus.into()).into_iter().all(heap::grow) {
         return Err(no_memory);
     }
-    let Some(shared_info) = frames::take_shared(id) else { return Err(no_memory) };
-    let tables = (0..Window::frames_for(vcpus.into())).map(|_| frames::take_own());
-    let Some(tables) = tables.collect::<Option<Vec<Mfn>>>() else { return Err(no_memory) };
-    let window = Window::new(&tables, vcpus, zeros);
-    platform::set_window(id, Some(window.l3));
+    let Some(shared_info) = frames::allocator().alloc_shared_frame(id) else {
+        return Err(no_memory);
+    };
+    let Some(window) = Window::build(vcpus, zeros) else { return Err(no_memory) };
+    platform::set_window(id, Some(window.l3()));
     let cache_policy = match config.cache {
         Caching::Strict => CachePolicy::Strict,
         Caching::Report => CachePolicy::Report,

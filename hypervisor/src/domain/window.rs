@@ -4,10 +4,11 @@
 //! global, as they differ from domain to domain.
 
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
-use crate::memory::{direct_map, layout};
+use crate::memory::{direct_map, frames, layout};
+use crate::sync::Mutex;
 use arrayvec::ArrayVec;
 use pinfold_abi::shared_info::LEGACY_VCPUS;
-use pinfold_validator::{Index, Mfn};
+use pinfold_validator::{HypervisorFrames, Index, Mfn, Purpose};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
@@ -20,14 +21,16 @@ const PAGE_READ_ONLY: u64 = 0x21 | 1 << 63;
 
 /// L1 tables at most: for the vCPUs that the ABI has room for.
 const MAX_L1: usize = LEGACY_VCPUS.div_ceil(layout::VCPUS_A_WINDOW_TABLE);
+/// Tables at most.
+const MAX_TABLES: usize = 2 + MAX_L1;
 
 /// The tables of one domain.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Window {
-    /// What the L4 slot points to.
-    pub l3: Mfn,
-    l2: Mfn,
+    l3: Mfn,
     l1: ArrayVec<Mfn, MAX_L1>,
+    /// All tables, until the domain's end.
+    frames: Mutex<ArrayVec<HypervisorFrames, MAX_TABLES>>,
 }
 
 impl Window {
@@ -36,31 +39,42 @@ impl Window {
         2 + vcpus.div_ceil(layout::VCPUS_A_WINDOW_TABLE)
     }
 
-    /// Builds the tables for `vcpus` in [`Window::frames_for`] zeroed frames. `zeros` is a frame
-    /// of zeros for GDT pages that have nothing in them.
-    ///
-    /// # Panics
-    /// If there are too few frames.
-    pub fn new(frames: &[Mfn], vcpus: u16, zeros: Mfn) -> Window {
-        let [l3, l2, l1 @ ..] = frames else { panic!("a window needs an L3 and an L2") };
-        let first = Index::new(0);
-        direct_map::entry(*l3, first).store(l2.get() << 12 | TABLE, SEQ);
+    /// Builds the tables for `vcpus`. `zeros` is a frame of zeros for GDT pages that have nothing in
+    /// them. `None` if the machine has too little memory left.
+    pub fn build(vcpus: u16, zeros: Mfn) -> Option<Window> {
+        let mut own = ArrayVec::new();
+        for _ in 0..Window::frames_for(vcpus.into()) {
+            let Some(table) = frames::alloc_hypervisor_frame(Purpose::PerDomainTables) else {
+                own.into_iter().for_each(frames::free_hypervisor_frames);
+                return None;
+            };
+            own.push(table);
+        }
+        let mut tables = own.iter().map(HypervisorFrames::first);
+        let (l3, l2) = (tables.next()?, tables.next()?);
+        let l1: ArrayVec<Mfn, MAX_L1> = tables.collect();
+        direct_map::entry(l3, Index::new(0)).store(l2.get() << 12 | TABLE, SEQ);
         for (index, table) in l1.iter().enumerate() {
-            let entry = direct_map::entry(*l2, Index::new(index));
+            let entry = direct_map::entry(l2, Index::new(index));
             entry.store(table.get() << 12 | TABLE, SEQ);
         }
-        let window = Window { l3: *l3, l2: *l2, l1: l1.iter().copied().collect() };
+        let window = Window { l3, l1, frames: Mutex::new(own) };
         for vcpu in 0..vcpus {
             for page in 0..16 {
                 window.store(vcpu, page * 4096, zeros.get() << 12 | PAGE_READ_ONLY);
             }
         }
-        window
+        Some(window)
     }
 
-    /// Frames of the tables, for giving them back.
-    pub fn frames(&self) -> impl Iterator<Item = Mfn> + '_ {
-        [self.l3, self.l2].into_iter().chain(self.l1.iter().copied())
+    /// What the L4 slot points to.
+    pub fn l3(&self) -> Mfn {
+        self.l3
+    }
+
+    /// Frees the tables: no CPU has a root of the domain loaded any more, nor ever will.
+    pub fn free(&self) {
+        self.frames.lock().drain(..).for_each(frames::free_hypervisor_frames);
     }
 
     /// Puts a processor's own page into a vCPU's GDT, before that processor loads its root.
@@ -81,7 +95,8 @@ impl Window {
     fn store(&self, vcpu: u16, offset: u64, entry: u64) {
         let address = Window::gdt_base(vcpu) + offset;
         let table = self.l1[usize::from(vcpu) / layout::VCPUS_A_WINDOW_TABLE];
-        direct_map::entry(table, Index::new(address.p1_index().into())).store(entry, SEQ);
+        let index = Index::new(address.p1_index().into());
+        direct_map::entry(table, index).store(entry, SEQ);
     }
 
     fn set(&self, vcpu: u16, offset: u64, entry: u64) {

@@ -40,7 +40,7 @@ use pages::Pages;
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, Status};
 use pinfold_grants::{Handles, Mapping, Table, WORDS_PER_ENTRY};
-use pinfold_validator::{DomId, Mfn};
+use pinfold_validator::{DomId, HypervisorFrames, Mfn, Purpose};
 use spin::RelaxStrategy;
 
 /// Frames of a domain's grant table, at most: as on Xen.
@@ -53,8 +53,8 @@ const MAX_HANDLE_FRAMES: usize = 64;
 /// A domain's part in lending.
 #[derive(Debug)]
 pub struct GrantState {
-    table: Mutex<Table<Pages<MAX_FRAMES>, Pages<MAX_USE_FRAMES>>>,
-    handles: Mutex<Handles<Pages<MAX_HANDLE_FRAMES>>>,
+    table: Mutex<Table<Pages<Mfn, MAX_FRAMES>, Pages<HypervisorFrames, MAX_USE_FRAMES>>>,
+    handles: Mutex<Handles<Pages<HypervisorFrames, MAX_HANDLE_FRAMES>>>,
     /// Copies from and to granted frames that go on. Counted up with the table locked.
     copies: AtomicU32,
 }
@@ -95,11 +95,11 @@ impl GrantState {
         while entries.frames().len() < count {
             // What is about entries first: an entry without it can't be used.
             while uses.frames().len() < (entries.frames().len() + 1) * WORDS_PER_ENTRY {
-                let frame = frames::take_own().ok_or(Status::GeneralError)?;
-                uses.push(frame);
+                let frame = frames::alloc_hypervisor_frame(Purpose::GrantUses);
+                uses.push(frame.ok_or(Status::GeneralError)?);
             }
-            let frame = frames::take_shared(dom).ok_or(Status::GeneralError)?;
-            entries.push(frame);
+            let frame = frames::allocator().alloc_shared_frame(dom);
+            entries.push(frame.ok_or(Status::GeneralError)?);
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl GrantState {
         if handles.words().frames().len() == MAX_HANDLE_FRAMES {
             return None;
         }
-        let frame = frames::take_own()?;
+        let frame = frames::alloc_hypervisor_frame(Purpose::GrantHandles)?;
         handles.words().push(frame);
         handles.reserve()
     }
@@ -187,7 +187,7 @@ pub fn end(domain: &Domain) {
     // The frames of the table itself are shared ones, and freed with the domain's others.
     let (entries, uses) = table.parts();
     entries.clear(|_| {});
-    uses.clear(frames::give_back_own);
+    uses.clear(frames::free_hypervisor_frames);
     drop(table);
     // Acquire: what the copies held is dropped. They wait for nobody but flushes, which we attend to.
     while domain.grants.copies.load(Ordering::Acquire) != 0 {
@@ -203,5 +203,5 @@ pub fn end(domain: &Domain) {
         }
         from = handle;
     }
-    domain.grants.handles.lock().words().clear(frames::give_back_own);
+    domain.grants.handles.lock().words().clear(frames::free_hypervisor_frames);
 }

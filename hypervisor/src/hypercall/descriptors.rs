@@ -9,13 +9,17 @@ use crate::memory::{self, frames, report};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, MAX_LDT_ENTRIES};
-use pinfold_validator::{Mfn, Vaddr};
+use pinfold_validator::{HypervisorFrames, Mfn, Purpose, Vaddr};
 use spin::Once;
 
 /// A frame of zeros, shown where a GDT has no page.
 pub fn zeros() -> Mfn {
-    static ZEROS: Once<Mfn> = Once::new();
-    *ZEROS.call_once(|| frames::take_own().expect("taken before any guest has memory"))
+    static ZEROS: Once<HypervisorFrames> = Once::new();
+    let zeros = ZEROS.call_once(|| {
+        frames::alloc_hypervisor_frame(Purpose::ZeroPage)
+            .expect("allocated before any guest has memory")
+    });
+    zeros.first()
 }
 
 /// `set_gdt(frames*, entries)`.

@@ -4,8 +4,9 @@ use super::memory_op::check_domain;
 use super::{Args, Outcome, again};
 use crate::arch::{apic, ipi};
 use crate::domain::vcpu::Vcpu;
+use crate::memory::frames::{self, Reserved};
 use crate::memory::guest::GuestPtr;
-use crate::memory::{frames, m2p};
+use crate::memory::m2p;
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
@@ -74,29 +75,16 @@ fn begin(vcpu: &Vcpu, pointer: GuestPtr<Exchange>) -> Result<(Exchange, u64, u64
 fn round(vcpu: &Vcpu, exchange: &Exchange, ins: u64, outs: u64) -> Result<(), Errno> {
     let (input, output) = (exchange.input, exchange.output);
     let order = output.extent_order;
-    let mut secured: ArrayVec<Mfn, ROUND> = ArrayVec::new();
-    let give_up = |secured: &[Mfn]| {
-        for &first in secured {
-            frames::give_back_own_run(first, order);
-        }
-    };
+    // What of these isn't handed out is free again when they are dropped.
+    let mut secured: ArrayVec<Reserved, ROUND> = ArrayVec::new();
     for _ in 0..outs {
-        match frames::take_own_run(order) {
-            Some(first) => secured.push(first),
-            None => {
-                give_up(&secured);
-                return Err(Errno::ENOMEM);
-            }
-        }
+        secured.push(frames::allocator().reserve(order).ok_or(Errno::ENOMEM)?);
     }
     let list_in = GuestPtr::<u64>::new(input.extent_start);
-    if let Err(errno) = give_back(vcpu, list_in, exchange.nr_exchanged, ins, input.extent_order) {
-        give_up(&secured);
-        return Err(errno);
-    }
+    give_back(vcpu, list_in, exchange.nr_exchanged, ins, input.extent_order)?;
     let list_out = GuestPtr::<u64>::new(output.extent_start);
     let first_out = exchange.nr_exchanged / ins * outs;
-    hand_out(vcpu, list_out, first_out, &secured, order)
+    hand_out(vcpu, list_out, first_out, secured, order)
 }
 
 fn give_back(
@@ -123,12 +111,12 @@ fn hand_out(
     vcpu: &Vcpu,
     list: GuestPtr<u64>,
     from: u64,
-    secured: &[Mfn],
+    secured: ArrayVec<Reserved, ROUND>,
     order: u32,
 ) -> Result<(), Errno> {
     let mut result = Ok(());
-    for (index, &first) in (from..).zip(secured) {
-        frames::assign_run(first, order, vcpu.domain.id);
+    for (index, reserved) in (from..).zip(secured) {
+        let first = reserved.assign(vcpu.domain.id);
         vcpu.domain.pages.fetch_add(1 << order, Ordering::Relaxed);
         let told = list.read_at(index).and_then(|pfn| {
             for offset in 0..1u64 << order {

@@ -136,7 +136,7 @@ pub fn take_extent(vcpu: &Vcpu, order: u32) -> Result<Mfn, Errno> {
         pages.checked_add(count).filter(|&sum| sum <= domain.max_pages)
     });
     room.map_err(|_| Errno::ENOMEM)?;
-    frames::take_run_for(domain.id, order).ok_or_else(|| {
+    frames::alloc_domain_frames(domain.id, order).ok_or_else(|| {
         domain.pages.fetch_sub(count, Ordering::Relaxed);
         Errno::ENOMEM
     })

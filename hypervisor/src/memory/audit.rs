@@ -7,7 +7,7 @@ use crate::domain::vcpu::Vcpu;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use pinfold_abi::record::Who;
-use pinfold_validator::{Cell, External, Held, Mfn, Summary};
+use pinfold_validator::{Cell, DomId, External, Held, Mfn, Purpose, Summary};
 
 /// Frames told of in the log, at most.
 const MOST_TOLD: u64 = 32;
@@ -46,9 +46,9 @@ fn held_by_all(caller: Option<&Vcpu>) -> Vec<External> {
 pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
     let cells = validator().frame_count();
     let order = (cells * size_of::<Cell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
-    let scratch = frames::take_own_run(order)?;
+    let scratch = frames::alloc_hypervisor_frames(order, Purpose::AuditScratch)?;
     let held = held_by_all(caller);
-    let first = direct_map::frame(scratch).cast::<MaybeUninit<Cell>>();
+    let first = direct_map::frame(scratch.first()).cast::<MaybeUninit<Cell>>();
     for index in 0..cells as usize {
         // SAFETY: the run has room for so many cells, and is ours alone.
         unsafe { (*first.add(index)).write(Cell::default()) };
@@ -63,13 +63,14 @@ pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
         }
         told += 1;
     });
-    frames::give_back_own_run(scratch, order);
+    frames::free_hypervisor_frames(scratch);
     let summary = summary?;
     record!(
         Who::Hypervisor,
         AUDIT,
-        "frames={} tables={} entries={} wrong={}",
+        "frames={} own={} tables={} entries={} wrong={}",
         summary.frames,
+        summary.hypervisor,
         summary.tables,
         summary.entries,
         summary.wrong
@@ -77,9 +78,11 @@ pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
     Some(summary)
 }
 
-/// Looks for frames that still have an owner, when all domains are gone: there may be none.
+/// Looks for frames that are still a domain's, when all domains are gone: there may be none.
 pub fn report_leftovers() {
-    let owned = |number: &u64| validator().owner(Mfn::new(*number)).is_some();
+    let owned = |number: &u64| {
+        validator().owner(Mfn::new(*number)).is_some_and(|owner| owner != DomId::HYPERVISOR)
+    };
     let stuck = (0..validator().frame_count()).filter(owned).count();
     if stuck != 0 {
         record!(Who::Hypervisor, AUDIT, "leftovers stuck={stuck}");

@@ -3,6 +3,7 @@
 
 use super::{direct_map, frames};
 use crate::sync::Attentive;
+use pinfold_validator::Purpose;
 use talc::TalcLock;
 use talc::source::Claim;
 
@@ -18,7 +19,7 @@ static HEAP: TalcLock<spin::mutex::Mutex<(), Attentive>, Claim> =
 /// Adds `1 << order` free frames; `false` if there are none in one piece. They are never given
 /// back: another domain's store may lie in them by then.
 pub fn grow(order: u32) -> bool {
-    let Some(first) = frames::take_own_run(order) else { return false };
+    let Some(frames) = frames::alloc_hypervisor_frames(order, Purpose::Heap) else { return false };
     // SAFETY: the frames were just taken, are mapped for ever, and nobody else uses them.
-    unsafe { HEAP.lock().claim(direct_map::frame(first), 4096 << order) }.is_some()
+    unsafe { HEAP.lock().claim(direct_map::frame(frames.first()), 4096 << order) }.is_some()
 }

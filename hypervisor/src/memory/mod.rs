@@ -1,7 +1,6 @@
 //! Machine memory: the frame table and the validator over it, the free frames, the M2P.
 
 pub mod audit;
-pub mod bitmap;
 pub mod callers;
 pub mod direct_map;
 pub mod frame_dump;
@@ -17,13 +16,13 @@ pub mod teardown;
 pub mod tlb;
 
 use crate::boot::Machine;
-use crate::boot::early::{EarlyFrames, Region};
+use crate::boot::early::{EarlyFrames, Region, RegionKind};
 use core::mem::MaybeUninit;
 use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};
 use platform::Edge;
 use spin::Once;
 
-/// Frames below this are left alone: firmware and starting processors want them.
+/// Frames below this are no guest's: firmware and starting processors want them.
 const FIRST_USED_FRAME: u64 = 0x100;
 
 /// The validator over all frames of the machine.
@@ -47,7 +46,7 @@ pub fn validator() -> &'static MachineValidator {
 
 /// Takes memory for the frame table, the M2P and the bitmap, and maps the M2P for guests.
 pub fn plan(mut early: EarlyFrames, regions: &[Region], root: u64) {
-    let end = regions.iter().filter(|r| r.usable).map(|r| r.end).max().unwrap_or(0);
+    let end = regions.iter().filter(|r| r.is_usable()).map(|r| r.end).max().unwrap_or(0);
     let count = end.div_ceil(4096);
     let table = early.take(count * size_of::<FrameEntry>() as u64, 4096);
     m2p::place(&mut early, count, root);
@@ -84,14 +83,17 @@ pub fn start(boot: &Machine) {
             plan.bitmap_words,
         )
     };
-    frames::start(words);
-    for region in boot.regions.iter().filter(|r| r.usable) {
-        let first = region.start.div_ceil(4096).max(FIRST_USED_FRAME);
-        for mfn in first..region.end / 4096 {
-            if !plan.early.has_taken(mfn << 12) {
-                validator.give_ram(Mfn::new(mfn));
-                frames::give(Mfn::new(mfn));
-            }
+    frames::start(validator, words);
+    for region in &boot.regions {
+        for mfn in region.start.div_ceil(4096)..region.end / 4096 {
+            let free = mfn >= FIRST_USED_FRAME && !plan.early.has_taken(mfn << 12);
+            match region.kind {
+                RegionKind::Usable if free => frames::allocator().add_free(Mfn::new(mfn)),
+                RegionKind::Usable | RegionKind::Loader => {
+                    validator.claim_boot_memory(Mfn::new(mfn))
+                }
+                RegionKind::Other => break,
+            };
         }
     }
     log::info!(

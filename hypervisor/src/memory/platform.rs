@@ -1,6 +1,6 @@
 //! What the validator needs of the machine.
 
-use super::{direct_map, report, reserved_entry};
+use super::{direct_map, m2p, report, reserved_entry};
 use crate::arch::{cache, ipi, percpu};
 use crate::memory::layout::PER_DOMAIN_SLOT;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -111,6 +111,14 @@ impl Platform for Edge {
 
     fn all_cpus(&self) -> CpuSet {
         percpu::online()
+    }
+
+    fn clear_frame(&self, frame: Mfn) {
+        direct_map::clear(frame);
+    }
+
+    fn forget_pfn(&self, frame: Mfn) {
+        m2p::set(frame, None);
     }
 
     fn flush_cache(&self, frame: Mfn) {

@@ -87,9 +87,7 @@ pub fn release_all(domain: &Domain) {
     }
     platform::set_window(id, None);
     domain::unlist(id);
-    for frame in domain.window.frames() {
-        frames::give_back_own(frame);
-    }
+    domain.window.free();
     record!(
         domain.who(),
         AUDIT,

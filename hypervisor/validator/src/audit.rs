@@ -9,7 +9,7 @@
 
 use crate::cache::{Caching, type_of};
 use crate::entry::{PRESENT, Rules, WRITABLE};
-use crate::frame::{ENTRIES, Index, Level, Mfn};
+use crate::frame::{DomId, ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
 use crate::platform::Platform;
 use crate::take::target;
@@ -78,6 +78,8 @@ pub enum WrongKind {
     Cached(u8),
     /// It is referred to, but has no owner (`INV-OWNER`).
     Unowned,
+    /// It is the hypervisor's own, and a guest refers to it (`INV-OWNER`).
+    HypervisorFrame,
     /// Pinned, but not validated (`INV-PIN`).
     PinnedIdle,
     /// Somebody is at it, though nobody is (quiescence).
@@ -106,6 +108,7 @@ impl core::fmt::Display for Wrong {
                 write!(f, " present={}", info.caching())?
             }
             WrongKind::Unowned => f.write_str("wrong=unowned")?,
+            WrongKind::HypervisorFrame => f.write_str("wrong=hypervisor_frame")?,
             WrongKind::PinnedIdle => f.write_str("wrong=pinned_idle")?,
             WrongKind::InTransit => f.write_str("wrong=in_transit")?,
             WrongKind::BadEntry(index, entry) => {
@@ -123,6 +126,8 @@ impl core::fmt::Display for Wrong {
 pub struct Summary {
     /// Frames of RAM.
     pub frames: u64,
+    /// Those of them that are the hypervisor's own.
+    pub hypervisor: u64,
     /// Live tables.
     pub tables: u64,
     /// Present entries in them.
@@ -264,6 +269,14 @@ fn compare(audit: &mut Audit<'_>, number: usize, info: FrameInfo) {
         let clean = info.caching().is_write_back();
         if cell.general != 0 || cell.typed != 0 || info.references() != 0 || !clean {
             audit.wrong(mfn, WrongKind::Unowned, info);
+        }
+        return;
+    }
+    if info.owner() == Some(DomId::HYPERVISOR) {
+        audit.summary.hypervisor += 1;
+        let ours = info.kind() == Kind::Hypervisor && info.purpose().is_some();
+        if cell.general != 0 || cell.typed != 0 || info.references() != 1 || !ours {
+            audit.wrong(mfn, WrongKind::HypervisorFrame, info);
         }
         return;
     }

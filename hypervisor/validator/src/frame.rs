@@ -180,6 +180,9 @@ impl fmt::Display for Vaddr {
 pub struct DomId(u16);
 
 impl DomId {
+    /// Who owns the hypervisor's own frames. No domain has this number (`DOMID_XEN` of xen.h).
+    pub const HYPERVISOR: DomId = DomId(pinfold_abi::domid::XEN);
+
     /// Makes one. Numbers from 0x7ff0 on are no ordinary domain's
     /// ([`pinfold_abi::domid::FIRST_RESERVED`]).
     pub const fn new(number: u16) -> DomId {

@@ -1,86 +1,262 @@
-//! Whose a frame is: giving frames to domains and taking them back (`INV-OWNER`).
+//! Whose a frame is: giving frames out and taking them back (`INV-OWNER`, `INV-CLEAN`).
+//!
+//! ```text
+//!              begin_giving                 assign, share, keep
+//!        free ---------------> CleanFrames --------------------> a domain's, or the hypervisor's
+//!         ^    flush, clear                                                |
+//!         +-------- release, reclaim, free_hypervisor_frames --------------+
+//! ```
+//!
+//! A frame is flushed when it is taken, not when it is freed: most CPUs have flushed anyway by
+//! then, and the frame's stamp tells which have. The order is what matters. Until the flush is
+//! done, a CPU may write to the frame through a translation that it remembers, whatever the tables
+//! say; only what is cleared after the flush is sure to stay clear.
 
 use crate::budget::Budget;
-use crate::frame::{DomId, Mfn};
-use crate::frame_table::{FrameEntry, RefWord};
+use crate::cache::CachePolicy;
+use crate::frame::{CpuSet, DomId, Mfn};
+use crate::frame_table::{FrameEntry, Purpose, RefWord};
 use crate::operation::{Halt, Op};
 use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal, Stop};
 use crate::validator::Validator;
 
-impl<P: Platform> Validator<'_, P> {
+/// Frames in a row that nobody owns yet: no CPU remembers a translation of them, and they are all
+/// zeros. Made by [`Validator::take_clean`] alone, and given on by value, so that no frame can be
+/// handed out that isn't clean.
+#[derive(Debug)]
+#[must_use = "the frames are lost unless they are given to somebody"]
+pub struct CleanFrames {
+    first: Mfn,
+    count: u64,
+}
+
+impl CleanFrames {
+    /// The first of them.
+    pub const fn first(&self) -> Mfn {
+        self.first
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// Frames in a row that are the hypervisor's alone. The proof that they are: it can't be copied, and
+/// [`Validator::free_hypervisor_frames`] wants it back.
+#[derive(Debug)]
+#[must_use = "the frames stay the hypervisor's until they are freed"]
+pub struct HypervisorFrames {
+    first: Mfn,
+    count: u64,
+}
+
+impl HypervisorFrames {
+    /// The first of them.
+    pub const fn first(&self) -> Mfn {
+        self.first
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+impl<'a, P: Platform> Validator<'a, P> {
     /// Makes a frame usable, and free: at boot, for each frame of RAM that isn't the hypervisor's.
     /// `false` if there is no such frame or it was given before.
     pub fn give_ram(&self, mfn: Mfn) -> bool {
         self.frame(mfn).is_some_and(FrameEntry::become_ram)
     }
 
-    /// Gives a free frame to a domain, with one reference for the allocation. Its bytes are the
-    /// caller's business: clear them first.
+    /// Makes a frame the hypervisor's for ever: at boot, for RAM that it uses already. `false` if
+    /// there is no such frame or it was given before.
+    pub fn claim_boot_memory(&self, mfn: Mfn) -> bool {
+        self.frame(mfn).is_some_and(|frame| frame.become_boot_memory(Purpose::Boot))
+    }
+
+    /// Takes `count` free frames from `first` on, flushes every CPU that may remember a translation
+    /// of one, and clears them, in this order (`INV-CLEAN`).
     ///
-    /// If another domain had it before, CPUs that may still remember it for that one are flushed.
+    /// # Errors
+    /// [`Cause::NoSuchFrame`], [`Cause::NotFree`], with the frame; then all are as they were.
+    pub fn take_clean(&self, first: Mfn, count: u64) -> Result<CleanFrames, Refusal> {
+        self.clean_for(Operation::Assign, DomId::HYPERVISOR, first, count)
+    }
+
+    fn clean_for(
+        &self,
+        operation: Operation,
+        dom: DomId,
+        first: Mfn,
+        count: u64,
+    ) -> Result<CleanFrames, Refusal> {
+        refusable(operation, dom, |op| {
+            for offset in 0..count {
+                let taken = self.begin_giving(op, first, offset);
+                if taken.is_err() {
+                    // Those before it are flushed, but hold whatever they held: no matter, since
+                    // whoever takes them next clears them.
+                    for frame in self.frames_in_row(first, offset) {
+                        frame.become_clean();
+                    }
+                    taken?;
+                }
+            }
+            // All flushes were before; from here on nobody can write to any of them.
+            for number in first.get()..first.get() + count {
+                self.platform.clear_frame(Mfn::new(number));
+            }
+            Ok(CleanFrames { first, count })
+        })
+    }
+
+    /// Reserves one of the frames from `first` on for giving it out, and flushes the CPUs that may
+    /// remember it.
+    fn begin_giving(&self, op: &mut Op<'_>, first: Mfn, offset: u64) -> Result<(), Halt> {
+        let mfn = Mfn::new(first.get().saturating_add(offset));
+        let frame = self.named_frame(op, mfn)?;
+        if !frame.begin_giving() {
+            return Err(op.refuse(Cause::NotFree, mfn, Some(frame), None));
+        }
+        if let Some((last, stamp)) = frame.last_owner() {
+            self.flush_behind(stamp, self.cpus_that_knew(last));
+        }
+        Ok(())
+    }
+
+    /// The CPUs that may remember translations of a frame because of its last owner.
+    fn cpus_that_knew(&self, last: DomId) -> CpuSet {
+        if last == DomId::HYPERVISOR {
+            // It may have been a table that every CPU's page walks went through.
+            self.platform.all_cpus()
+        } else {
+            self.platform.dirty_cpus(last)
+        }
+    }
+
+    fn frames_in_row(&self, first: Mfn, count: u64) -> impl Iterator<Item = &'a FrameEntry> + '_ {
+        (first.get()..first.get() + count).filter_map(|number| self.frame(Mfn::new(number)))
+    }
+
+    /// Gives clean frames to a domain, each with one reference for the allocation. Returns the first.
+    pub fn assign_clean(&self, frames: CleanFrames, dom: DomId) -> Mfn {
+        let CleanFrames { first, count } = frames;
+        if self.platform.cache_policy(dom) == CachePolicy::Report {
+            // It may see past the caches what it doesn't see through them: the last owner's words.
+            for number in first.get()..first.get() + count {
+                self.platform.flush_cache(Mfn::new(number));
+            }
+        }
+        self.frames_in_row(first, count).for_each(|frame| frame.give_to(dom));
+        first
+    }
+
+    /// Gives a domain clean frames that stay the hypervisor's: the domain may map them, writable
+    /// too, but never use them as tables. They are taken back by [`Validator::reclaim`]. Returns the
+    /// first.
+    pub fn share_clean(&self, frames: CleanFrames, dom: DomId) -> Mfn {
+        let CleanFrames { first, count } = frames;
+        self.frames_in_row(first, count).for_each(|frame| frame.share_with(dom));
+        first
+    }
+
+    /// Makes clean frames the hypervisor's own: no guest can name them.
+    pub fn keep_clean(&self, frames: CleanFrames, purpose: Purpose) -> HypervisorFrames {
+        let CleanFrames { first, count } = frames;
+        self.frames_in_row(first, count).for_each(|frame| frame.give_to_hypervisor(purpose));
+        HypervisorFrames { first, count }
+    }
+
+    /// Frees frames of the hypervisor's own. CPUs may have walked through them as tables: whoever
+    /// takes them next flushes.
+    pub fn free_hypervisor_frames(&self, frames: HypervisorFrames) {
+        let HypervisorFrames { first, count } = frames;
+        for frame in self.frames_in_row(first, count) {
+            let taken = frame.take_back_from_hypervisor();
+            debug_assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
+            if taken {
+                frame.become_free(DomId::HYPERVISOR, self.clock.now());
+            }
+        }
+    }
+
+    /// Takes one free frame and gives it to a domain: [`Validator::take_clean`] and
+    /// [`Validator::assign_clean`] in one.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`].
     pub fn assign(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
-        self.give(Operation::Assign, mfn, dom)
+        let frames = self.clean_for(Operation::Assign, dom, mfn, 1)?;
+        self.assign_clean(frames, dom);
+        Ok(())
     }
 
-    /// Gives a domain a free frame that stays the hypervisor's: the domain may map it, writable
-    /// too, but never use it as a table. It is taken back by [`Validator::reclaim`].
+    /// Takes one free frame and shares it with a domain: [`Validator::take_clean`] and
+    /// [`Validator::share_clean`] in one.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`].
     pub fn share(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
-        self.give(Operation::Share, mfn, dom)
+        let frames = self.clean_for(Operation::Share, dom, mfn, 1)?;
+        self.share_clean(frames, dom);
+        Ok(())
     }
 
-    fn give(&self, operation: Operation, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
-        refusable(operation, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
-            if !frame.begin_giving() {
-                return Err(op.refuse(Cause::NotFree, mfn, Some(frame), None));
+    /// Passes a frame on from one domain to another, with what it holds. Nobody may refer to it, as
+    /// for [`Validator::release`], and no CPU remembers it when the other domain gets it.
+    ///
+    /// # Errors
+    /// As [`Validator::release`]; the frame stays the first domain's.
+    pub fn transfer(&self, mfn: Mfn, from: DomId, to: DomId) -> Result<(), Refusal> {
+        refusable(Operation::Release, from, |op| {
+            let (frame, now) = self.begin_release(op, mfn)?;
+            // Released now, and given out now: the flush is due at once.
+            self.flush_behind(now, self.cpus_that_knew(from));
+            if self.platform.cache_policy(to) == CachePolicy::Report {
+                self.platform.flush_cache(mfn);
             }
-            let shared = operation == Operation::Share;
-            let last = frame.last_owner();
-            // To the same domain it may go unflushed: it could read and write the frame before.
-            // What it was then still counts when it takes a type.
-            let keep_stamp = !shared && last.is_some_and(|(last, _)| last == dom);
-            if let (false, Some((last, stamp))) = (keep_stamp, last) {
-                self.flush_since(last, Some(stamp));
-            }
-            frame.give_to(dom, keep_stamp, shared);
+            frame.give_to(to);
             Ok(())
         })
     }
 
-    /// Takes a frame back from its domain, which may have asked for it; it is free then. Nobody may refer to it: no entry of a
-    /// table, no pin, no root. CPUs that may still remember it are flushed when another domain
-    /// gets it ([`Validator::assign`]); a caller that uses it otherwise flushes itself, all CPUs
-    /// of [`Platform::dirty_cpus`].
+    /// Takes a frame back from its domain, which may have asked for it; it is free then. Nobody may
+    /// refer to it: no entry of a table, no pin, no root. CPUs that may still remember it are
+    /// flushed when somebody gets it ([`Validator::take_clean`]).
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`]; [`Cause::SharedFrame`]: the
     /// hypervisor uses it itself, so that it is not the domain's to give back.
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         refusable(Operation::Release, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
-            let was = frame
-                .take_back(dom)
-                .map_err(|seen| op.refuse(not_taken(seen, dom), mfn, Some(frame), None))?;
-            // The stamp is drawn after the last reference is gone: every mapping is out of the
-            // tables by now, read-only ones too.
-            let now = self.clock.now();
-            if !was.caching().is_write_back() {
-                // INV-COHERENT: a free frame is anybody's, the hypervisor's too.
-                self.forget_caching(op, mfn, was);
-            } else if was.is_lent() {
-                // A free frame remembers one domain only: no CPU may remember the others' (`INV-LENT`).
-                self.flush_behind(now, self.platform.all_cpus());
-            }
+            let (frame, now) = self.begin_release(op, mfn)?;
             frame.become_free(dom, now);
             Ok(())
         })
+    }
+
+    /// Takes a frame from the operation's domain; the caller alone may touch it then. Returns the
+    /// moment after which nobody can have come to know it.
+    fn begin_release(&self, op: &mut Op<'_>, mfn: Mfn) -> Result<(&'a FrameEntry, u64), Halt> {
+        let frame = self.named_frame(op, mfn)?;
+        let was = frame
+            .take_back(op.dom)
+            .map_err(|seen| op.refuse(not_taken(seen, op.dom), mfn, Some(frame), None))?;
+        self.platform.forget_pfn(mfn);
+        // The stamp is drawn after the last reference is gone: every mapping is out of the tables
+        // by now, read-only ones too.
+        let now = self.clock.now();
+        if !was.caching().is_write_back() {
+            // INV-COHERENT: a free frame is anybody's, the hypervisor's too.
+            self.forget_caching(op, mfn, was);
+        } else if was.is_lent() {
+            // A free frame remembers one domain only: no CPU may remember the others' (`INV-LENT`).
+            self.flush_behind(now, self.platform.all_cpus());
+        }
+        Ok((frame, now))
     }
 
     /// As [`Validator::release`], of a shared frame ([`Validator::share`]) too: the hypervisor uses
@@ -97,6 +273,7 @@ impl<P: Platform> Validator<'_, P> {
             let frame = self.named_frame(op, mfn)?;
             match frame.take_back_shared(dom) {
                 Ok(()) => {
+                    self.platform.forget_pfn(mfn);
                     frame.become_free(dom, self.clock.now());
                     Ok(())
                 }

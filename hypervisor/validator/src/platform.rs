@@ -57,6 +57,13 @@ pub trait Platform {
     /// to another.
     fn all_cpus(&self) -> CpuSet;
 
+    /// Fills a frame with zeros. No CPU remembers a translation of it, and nobody owns it.
+    fn clear_frame(&self, frame: Mfn);
+
+    /// Invalidates the frame's entry of the machine-to-physical table: its owner gave it up. Nobody
+    /// owns it at the moment, so no guest can set the entry at the same time.
+    fn forget_pfn(&self, frame: Mfn);
+
     /// Writes back and drops what any cache of the machine holds of a frame, and returns when that
     /// is done. Caches are coherent with each other, so that what one CPU does will do, but it must
     /// not overtake the TLB flush before it, nor be overtaken by what follows.
@@ -112,6 +119,14 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn all_cpus(&self) -> CpuSet {
         (**self).all_cpus()
+    }
+
+    fn clear_frame(&self, frame: Mfn) {
+        (**self).clear_frame(frame);
+    }
+
+    fn forget_pfn(&self, frame: Mfn) {
+        (**self).forget_pfn(frame);
     }
 
     fn flush_cache(&self, frame: Mfn) {

@@ -4,7 +4,7 @@ use super::Preempted;
 use crate::domain::DomainRef;
 use crate::domain::vcpu::Vcpu;
 use crate::grant;
-use crate::memory::{m2p, validator};
+use crate::memory::validator;
 use core::sync::atomic::Ordering;
 use pinfold_abi::grant::{Status, Transfer};
 use pinfold_validator::Mfn;
@@ -27,16 +27,9 @@ fn transfer_now(from: &DomainRef, asked: &Transfer) -> Result<(), Status> {
     to.pages
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
         .map_err(|_| Status::GeneralError)?;
-    let pfn = m2p::get(frame);
     let passed = to.grants.transfer(asked.reference, from.id, || {
-        validator().release(frame, from.id).map_err(|_| Status::BadPage)?;
-        m2p::set(frame, None);
-        // Free in the frame table, but not on the list of free frames: nobody else can take it.
-        // What the old owner's processors remember of it is flushed here.
-        validator().assign(frame, to.id).map_err(|refusal| {
-            debug_assert!(false, "{refusal}");
-            Status::BadPage
-        })?;
+        // It is never free, so nobody else can take it. It keeps what it holds.
+        validator().transfer(frame, from.id, to.id).map_err(|_| Status::BadPage)?;
         Ok(frame)
     });
     match passed {
@@ -46,9 +39,6 @@ fn transfer_now(from: &DomainRef, asked: &Transfer) -> Result<(), Status> {
         }
         Err(status) => {
             to.pages.fetch_sub(1, Ordering::Relaxed);
-            if validator().owner(frame) == Some(from.id) {
-                m2p::set(frame, pfn);
-            }
             Err(status)
         }
     }

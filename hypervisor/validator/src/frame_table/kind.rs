@@ -21,6 +21,62 @@ pub enum Kind {
     L4 = 5,
     /// Page of a GDT or LDT.
     Descriptor = 6,
+    /// The hypervisor's alone, for some [`Purpose`].
+    Hypervisor = 7,
+}
+
+/// What the hypervisor uses a frame of its own for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Purpose {
+    /// In use since boot: its image, its tables, stacks, the frame table, the archive of guests.
+    Boot = 0,
+    /// Page tables of the per-domain L4 slot.
+    PerDomainTables = 1,
+    /// The page of zeros where a GDT has no page of the guest's.
+    ZeroPage = 2,
+    /// Use counts of a domain's grant entries.
+    GrantUses = 3,
+    /// Handles of a domain's mappings of granted frames.
+    GrantHandles = 4,
+    /// The heap.
+    Heap = 5,
+    /// Scratch space of an audit.
+    AuditScratch = 6,
+    /// A root without the direct map.
+    GuestRoot = 7,
+    /// A frame that is watched for writes by guests.
+    Canary = 8,
+}
+
+impl Purpose {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Purpose; 9] = [
+        Purpose::Boot,
+        Purpose::PerDomainTables,
+        Purpose::ZeroPage,
+        Purpose::GrantUses,
+        Purpose::GrantHandles,
+        Purpose::Heap,
+        Purpose::AuditScratch,
+        Purpose::GuestRoot,
+        Purpose::Canary,
+    ];
+
+    /// Short name for the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Purpose::Boot => "boot",
+            Purpose::PerDomainTables => "per_domain_tables",
+            Purpose::ZeroPage => "zero_page",
+            Purpose::GrantUses => "grant_uses",
+            Purpose::GrantHandles => "grant_handles",
+            Purpose::Heap => "heap",
+            Purpose::AuditScratch => "audit_scratch",
+            Purpose::GuestRoot => "guest_root",
+            Purpose::Canary => "canary",
+        }
+    }
 }
 
 impl Kind {
@@ -43,7 +99,7 @@ impl Kind {
             Kind::L2 => Some(Level::L2),
             Kind::L3 => Some(Level::L3),
             Kind::L4 => Some(Level::L4),
-            Kind::None | Kind::Writable | Kind::Descriptor => None,
+            Kind::None | Kind::Writable | Kind::Descriptor | Kind::Hypervisor => None,
         }
     }
 
@@ -56,6 +112,7 @@ impl Kind {
             4 => Kind::L3,
             5 => Kind::L4,
             6 => Kind::Descriptor,
+            7 => Kind::Hypervisor,
             _ => Kind::None,
         }
     }
@@ -70,6 +127,7 @@ impl Kind {
             Kind::L3 => "l3",
             Kind::L4 => "l4",
             Kind::Descriptor => "descriptor",
+            Kind::Hypervisor => "hypervisor",
         }
     }
 }
@@ -84,6 +142,7 @@ impl fmt::Display for Kind {
             Kind::L3 => "an L3 table",
             Kind::L4 => "an L4 table",
             Kind::Descriptor => "a descriptor page",
+            Kind::Hypervisor => "a frame of the hypervisor's",
         })
     }
 }

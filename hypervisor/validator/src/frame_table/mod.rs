@@ -47,9 +47,12 @@
 //! * `INV-COUNT` The counts are the number of holders, neither more nor less. A type that is not
 //!   idle holds exactly one general reference, whatever its count.
 //! * `INV-PIN` Pinned is exactly one type reference, and at most one.
-//! * `INV-OWNER` A frame changes owner only when its general count is the allocation alone, which
-//!   implies an idle type; and no CPU remembers a translation of it for its old owner when its new
-//!   one gets it.
+//! * `INV-OWNER` Every frame of RAM is free, a domain's, or the hypervisor's. A domain's frame
+//!   changes owner only when its general count is the allocation alone, which implies an idle type.
+//! * `INV-CLEAN` When a free frame gets an owner, whoever that is (the same domain again, another,
+//!   the hypervisor), no CPU remembers a translation of it or a walk through it: the CPUs are
+//!   flushed first, and the frame is cleared after, so that nobody can write to it in between. Only
+//!   [`CleanFrames`](crate::CleanFrames) can be given to anybody.
 //! * `INV-LENT` A present L1 entry points to a frame of its table's owner, or to one that another
 //!   domain granted ([`Validator::map_granted`](crate::Validator::map_granted)), which holds the
 //!   same references and is marked as lent before the entry is there. Of a lent frame no CPU is
@@ -90,7 +93,7 @@ mod types;
 mod word;
 
 pub(crate) use caching::Claimed;
-pub use kind::{Kind, State};
+pub use kind::{Kind, Purpose, State};
 pub(crate) use refs::RefFailure;
 pub use refs::owned_pattern;
 pub(crate) use types::{Entered, Left, NotEntered};
@@ -171,7 +174,8 @@ impl FrameInfo {
         self.refs.is_ram()
     }
 
-    /// Who owns it (or may use it, for a shared frame); `None` if it is free or no RAM.
+    /// Who owns it (or may use it, for a shared frame); `None` if it is free or no RAM;
+    /// [`DomId::HYPERVISOR`] for the hypervisor's own frames.
     pub fn owner(&self) -> Option<DomId> {
         self.refs.owner()
     }
@@ -205,6 +209,12 @@ impl FrameInfo {
     /// Where its type stands.
     pub fn state(&self) -> State {
         self.types.state()
+    }
+
+    /// What the hypervisor uses it for, if it is the hypervisor's own.
+    pub fn purpose(&self) -> Option<Purpose> {
+        let own = self.refs.owner() == Some(DomId::HYPERVISOR);
+        own.then(|| Purpose::ALL.get(self.types.count() as usize).copied()).flatten()
     }
 
     /// Type references.

@@ -1,6 +1,6 @@
 //! Owners and general references.
 
-use super::kind::{Kind, State};
+use super::kind::{Kind, Purpose, State};
 use super::word::{
     ALLOCATED, CACHING, LENT, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS,
     RefWord, SHARED,
@@ -120,8 +120,22 @@ impl FrameEntry {
         self.refs.compare_exchange(0, RAM, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
+    /// Makes a frame that isn't RAM yet the hypervisor's: at boot, for memory that it uses already.
+    /// `false` if it already was RAM.
+    pub(crate) fn become_boot_memory(&self, purpose: Purpose) -> bool {
+        let moving = RAM | MOVING;
+        let ours =
+            self.refs.compare_exchange(0, moving, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if ours {
+            self.give_to_hypervisor(purpose);
+        }
+        ours
+    }
+
     /// Reserves a free frame for giving it to an owner. `false` if it isn't free. On success the
-    /// caller alone may touch the frame until [`FrameEntry::give_to`].
+    /// caller alone may touch the frame until one of [`FrameEntry::give_to`],
+    /// [`FrameEntry::share_with`], [`FrameEntry::give_to_hypervisor`] and
+    /// [`FrameEntry::become_clean`].
     pub(crate) fn begin_giving(&self) -> bool {
         self.refs.compare_exchange(RAM, RAM | MOVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
@@ -134,19 +148,34 @@ impl FrameEntry {
     }
 
     /// Ends [`FrameEntry::begin_giving`]: the frame is the domain's, with one reference for the
-    /// allocation. `keep_stamp`: no flush was done, the frame remembers what it was.
-    ///
-    /// A shared frame has a writable reference for ever, so that it can have no other type.
-    pub(crate) fn give_to(&self, dom: DomId, keep_stamp: bool, shared: bool) {
-        let types = match (shared, keep_stamp) {
-            (true, _) => TypeWord::new(Kind::Writable, State::Validated, 1),
-            (false, true) => self.type_word().counting(0),
-            (false, false) => TypeWord(0),
-        };
+    /// allocation. No CPU remembers a translation of it, so it has no stamp.
+    pub(crate) fn give_to(&self, dom: DomId) {
+        self.end_giving(TypeWord(0), owned_pattern(dom) | ONE_REF);
+    }
+
+    /// Ends [`FrameEntry::begin_giving`]: the frame is the hypervisor's, and the domain may map it.
+    /// It has a writable reference for as long as it is shared, so that it can have no other type.
+    pub(crate) fn share_with(&self, dom: DomId) {
+        let types = TypeWord::new(Kind::Writable, State::Validated, 1);
+        self.end_giving(types, owned_pattern(dom) | SHARED | (2 * ONE_REF));
+    }
+
+    /// Ends [`FrameEntry::begin_giving`]: the frame is the hypervisor's alone. Its type never
+    /// changes while it is, and its purpose is where a count would be: nobody can take a reference.
+    pub(crate) fn give_to_hypervisor(&self, purpose: Purpose) {
+        let types = TypeWord::new(Kind::Hypervisor, State::Validated, purpose as u64);
+        self.end_giving(types, owned_pattern(DomId::HYPERVISOR) | ONE_REF);
+    }
+
+    /// Ends [`FrameEntry::begin_giving`]: the frame is free again, and needs no flush.
+    pub(crate) fn become_clean(&self) {
+        self.end_giving(TypeWord(0), RAM);
+    }
+
+    fn end_giving(&self, types: TypeWord, refs: u64) {
         self.types.store(types.0, Ordering::Relaxed);
-        let (flag, count) = if shared { (SHARED, 2) } else { (0, 1) };
-        // Release: whoever sees the frame owned sees the type word above.
-        self.refs.store(owned_pattern(dom) | flag | (count * ONE_REF), Ordering::Release);
+        // Release: whoever sees the new reference word sees the type word above.
+        self.refs.store(refs, Ordering::Release);
     }
 
     /// Takes the frame back from its owner, if nothing but the allocation refers to it (`INV-OWNER`:
@@ -195,6 +224,13 @@ impl FrameEntry {
             }
         }
         Err(RefWord(self.refs.load(Ordering::Acquire)))
+    }
+
+    /// Takes back a frame of the hypervisor's own. `false` if it isn't one. On success the caller
+    /// alone may touch the frame until [`FrameEntry::become_free`].
+    pub(crate) fn take_back_from_hypervisor(&self) -> bool {
+        let owned = owned_pattern(DomId::HYPERVISOR) | ONE_REF;
+        self.refs.compare_exchange(owned, RAM | MOVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Ends [`FrameEntry::take_back`]: the frame is free, and remembers whose it was and when it

@@ -18,7 +18,7 @@
 //!
 //! | bits   | meaning                                                                     |
 //! |--------|-----------------------------------------------------------------------------|
-//! | 0..24  | type references; of a free frame: its last owner                            |
+//! | 0..24  | type references; of a free frame: its last owner; of the hypervisor's: [`Purpose`](super::Purpose) |
 //! | 24..27 | [`Kind`]; of an idle frame: what it was last                                |
 //! | 27..30 | [`State`]                                                                   |
 //! | 30     | pinned                                                                      |

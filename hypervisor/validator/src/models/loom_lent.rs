@@ -26,7 +26,7 @@ impl Scene {
     fn new() -> Scene {
         let frame = FrameEntry::new();
         assert!(frame.become_ram() && frame.begin_giving());
-        frame.give_to(OWNER, false, false);
+        frame.give_to(OWNER);
         Scene { frame, clock: FlushClock::new(), cached: AtomicBool::new(false) }
     }
 

@@ -12,7 +12,7 @@ const NEW: DomId = DomId::new(2);
 fn frame() -> FrameEntry {
     let frame = FrameEntry::new();
     assert!(frame.become_ram() && frame.begin_giving());
-    frame.give_to(OLD, false, false);
+    frame.give_to(OLD);
     frame
 }
 
@@ -26,7 +26,7 @@ fn hand_over(frame: &FrameEntry) -> bool {
         return false;
     }
     assert_eq!(frame.last_owner(), Some((OLD, 5)));
-    frame.give_to(NEW, false, false);
+    frame.give_to(NEW);
     true
 }
 

@@ -32,7 +32,7 @@ impl Scene {
     fn new() -> Scene {
         let frame = FrameEntry::new();
         assert!(frame.become_ram() && frame.begin_giving());
-        frame.give_to(DOM, false, false);
+        frame.give_to(DOM);
         let scene = Scene {
             frame,
             clock: FlushClock::new(),

@@ -14,7 +14,7 @@ const DOM: DomId = DomId::new(1);
 fn frame() -> FrameEntry {
     let frame = FrameEntry::new();
     assert!(frame.become_ram() && frame.begin_giving());
-    frame.give_to(DOM, false, false);
+    frame.give_to(DOM);
     frame
 }
 

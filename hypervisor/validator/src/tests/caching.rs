@@ -310,6 +310,8 @@ fn who_borrowed_a_frame_is_flushed_before_its_type_changes() {
 #[test]
 fn under_report_mixing_is_told_of_once_a_mapping() {
     let world = running(CachePolicy::Report);
+    // Those of the frames that were handed out.
+    let before = cache_flushes(world);
     map(world, 8, rw(FREE)).unwrap();
     assert!(told(world).is_empty());
     map(world, 9, as_type(ro(FREE), WriteCombining)).unwrap();
@@ -332,7 +334,7 @@ fn under_report_mixing_is_told_of_once_a_mapping() {
     }
     map(world, 9, 0).unwrap();
     pin(world, Level::L1, FREE).unwrap();
-    assert_eq!((told(world).len(), cache_flushes(world)), (2, 1));
+    assert_eq!((told(world).len(), cache_flushes(world)), (2, before + 1));
     sound(world);
 }
 

@@ -219,6 +219,20 @@ impl Platform for Machine {
         CpuSet::from_bits((1 << self.cpus.len()) - 1)
     }
 
+    fn clear_frame(&self, frame: Mfn) {
+        // INV-CLEAN: whoever could still write to it would write after it was cleared.
+        for (number, cpu) in self.cpus.iter().enumerate() {
+            let cpu = cpu.lock().unwrap();
+            let leaf = cpu.leaves.iter().find(|leaf| leaf.frame == frame);
+            assert!(leaf.is_none(), "cleared while CPU {number} remembers {leaf:?}");
+            let walk = cpu.walks.iter().find(|walk| walk.table == frame);
+            assert!(walk.is_none(), "cleared while CPU {number} remembers {walk:?}");
+        }
+        self.clear(frame);
+    }
+
+    fn forget_pfn(&self, _: Mfn) {}
+
     fn flush_cache(&self, frame: Mfn) {
         self.cache_flushes.fetch_add(1, Ordering::SeqCst);
         self.incoherent[frame.get() as usize].store(false, Ordering::SeqCst);

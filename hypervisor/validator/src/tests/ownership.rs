@@ -3,6 +3,9 @@
 use super::*;
 use std::sync::atomic::Ordering::SeqCst;
 
+/// A frame that is free in [`fresh`].
+const FREE: Mfn = Mfn::new(24);
+
 #[test]
 fn frames_go_to_one_domain_at_a_time() {
     let world = world(Setup::default());
@@ -96,13 +99,143 @@ fn a_frame_is_flushed_before_another_domain_gets_it() {
     world.release(PAGE, A).unwrap();
     assert_sound(world, &root);
     let before = machine.flushes.load(SeqCst);
-    // Back to the same domain: nothing that it could not see before.
-    world.assign(PAGE, A).unwrap();
-    assert_eq!(machine.flushes.load(SeqCst), before);
-    world.release(PAGE, A).unwrap();
     world.assign(PAGE, B).unwrap();
     assert_eq!(machine.flushes.load(SeqCst), before + 1);
     assert_sound(world, &root);
+    world.release(PAGE, B).unwrap();
+    // Domain B never ran.
+    world.assign(PAGE, A).unwrap();
+    assert_eq!(machine.flushes.load(SeqCst), before + 1);
+}
+
+/// Domain A runs on CPU 0, maps [`PAGE`] writable and uses it, clears the entry without a flush,
+/// and gives the page back.
+fn released_with_a_stale_translation() -> &'static World {
+    let world = fresh();
+    tree(world);
+    let machine = world.platform();
+    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    machine.load(0, Some((A, L4)));
+    machine.touch(0, Vaddr::new(0));
+    update(world, L1, 0, 0).unwrap();
+    update(world, L1, 1, 0).unwrap();
+    world.release(PAGE, A).unwrap();
+    assert!(remembers(world, 0, PAGE));
+    world
+}
+
+fn remembers(world: &World, cpu: usize, frame: Mfn) -> bool {
+    world.platform().cpus[cpu].lock().unwrap().leaves.iter().any(|leaf| leaf.frame == frame)
+}
+
+// That the flush comes before the frame is cleared, the machine checks (`clear_frame`).
+
+#[test]
+fn a_frame_that_the_hypervisor_keeps_is_flushed() {
+    let world = released_with_a_stale_translation();
+    let frames = world.take_clean(PAGE, 1).unwrap();
+    assert!(!remembers(world, 0, PAGE));
+    let own = world.keep_clean(frames, Purpose::GrantUses);
+    assert_eq!(world.owner(own.first()), Some(DomId::HYPERVISOR));
+    assert_eq!(world.info(PAGE).unwrap().purpose(), Some(Purpose::GrantUses));
+    assert_sound(world, &[held(L4, Held::Root)]);
+}
+
+#[test]
+fn a_frame_that_the_hypervisor_shares_is_flushed() {
+    let world = released_with_a_stale_translation();
+    world.share(PAGE, B).unwrap();
+    assert!(!remembers(world, 0, PAGE));
+    assert_sound(world, &[held(L4, Held::Root)]);
+}
+
+#[test]
+fn a_frame_that_goes_back_to_its_domain_is_flushed() {
+    let world = released_with_a_stale_translation();
+    world.platform().set(PAGE, 5, 5);
+    world.assign(PAGE, A).unwrap();
+    assert!(!remembers(world, 0, PAGE));
+    assert_eq!(world.platform().get(PAGE, 5), 0);
+}
+
+#[test]
+fn a_transferred_frame_is_flushed_and_keeps_its_contents() {
+    let world = fresh();
+    tree(world);
+    let machine = world.platform();
+    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    machine.load(0, Some((A, L4)));
+    machine.touch(0, Vaddr::new(0));
+    machine.set(PAGE, 5, 5);
+    assert_eq!(world.transfer(PAGE, A, B).unwrap_err().cause, Cause::Busy);
+    update(world, L1, 0, 0).unwrap();
+    update(world, L1, 1, 0).unwrap();
+    assert_eq!(world.transfer(PAGE, B, A).unwrap_err().cause, Cause::NotOwned);
+    world.transfer(PAGE, A, B).unwrap();
+    assert!(!remembers(world, 0, PAGE));
+    assert_eq!((world.owner(PAGE), machine.get(PAGE, 5)), (Some(B), 5));
+    assert_sound(world, &[held(L4, Held::Root)]);
+}
+
+/// A table of the hypervisor's own (of the per-domain slot) may be in the caches of page walks.
+#[test]
+fn a_frame_that_the_hypervisor_frees_is_flushed_everywhere() {
+    let world = fresh();
+    let own = world.keep_clean(world.take_clean(FREE, 2).unwrap(), Purpose::PerDomainTables);
+    assert_eq!(own.count(), 2);
+    world.free_hypervisor_frames(own);
+    let before = world.platform().flushes.load(SeqCst);
+    world.assign(FREE, A).unwrap();
+    assert_eq!(world.platform().flushes.load(SeqCst), before + 2);
+}
+
+#[test]
+fn frames_in_a_row_are_taken_all_or_none() {
+    let world = fresh();
+    let refused = world.take_clean(mfn(23), 2).unwrap_err();
+    assert_eq!((refused.cause, refused.frame), (Cause::NotFree, mfn(23)));
+    let beyond = world.take_clean(mfn(30), 5).unwrap_err();
+    assert_eq!((beyond.cause, beyond.frame), (Cause::NoSuchFrame, mfn(32)));
+    for number in 24..32 {
+        world.assign(mfn(number), A).unwrap();
+    }
+}
+
+#[test]
+fn guests_cannot_name_frames_of_the_hypervisors() {
+    let world = fresh();
+    tree(world);
+    pin(world, Level::L4, L4).unwrap();
+    let own = world.keep_clean(world.take_clean(FREE, 1).unwrap(), Purpose::Heap);
+    for value in [ro(FREE), rw(FREE)] {
+        assert_eq!(cause(update(world, L1, 3, value)), Cause::NotOwned);
+    }
+    assert_eq!(cause(update(world, FREE, 3, 0)), Cause::NotOwned);
+    for level in Level::ALL {
+        assert_eq!(cause(pin(world, level, FREE)), Cause::NotOwned);
+    }
+    assert_eq!(world.take_writable(A, FREE).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.take_readable(A, FREE).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.take_descriptors(A, FREE).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.release(FREE, A).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.reclaim(FREE, A).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.assign(FREE, A).unwrap_err().cause, Cause::NotFree);
+    let summary = audit(world, &[], &mut Vec::new());
+    assert_eq!(summary.hypervisor, 1);
+    world.free_hypervisor_frames(own);
+    world.assign(FREE, A).unwrap();
+}
+
+#[test]
+fn memory_in_use_since_boot_is_the_hypervisors() {
+    let world = fresh();
+    // Frame 0 was not given as RAM.
+    assert!(world.claim_boot_memory(mfn(0)));
+    assert!(!world.claim_boot_memory(mfn(0)));
+    assert!(!world.claim_boot_memory(FREE));
+    assert!(!world.give_ram(mfn(0)));
+    assert_eq!(world.info(mfn(0)).unwrap().purpose(), Some(Purpose::Boot));
+    assert_eq!(world.assign(mfn(0), A).unwrap_err().cause, Cause::NotFree);
 }
 
 #[test]

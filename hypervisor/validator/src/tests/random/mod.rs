@@ -11,7 +11,9 @@ mod tally;
 
 use super::oracle::would_pin;
 use super::*;
+use crate::frame::ENTRIES;
 use pinfold_abi::mmu::MemoryType;
+use std::collections::VecDeque;
 use std::vec;
 use tally::Tally;
 
@@ -55,6 +57,8 @@ struct Holdings {
     descriptors: Vec<(DomId, Mfn)>,
     /// Granted frames that were mapped; the entries may be gone meanwhile.
     granted: Vec<GrantUnmapping>,
+    /// Frames of the hypervisor's own.
+    own: VecDeque<HypervisorFrames>,
 }
 
 impl Holdings {

@@ -89,6 +89,10 @@ impl Driver {
     }
 
     pub(super) fn give(&mut self, frame: Mfn) {
+        if self.random.one_in(8) {
+            self.give_to_hypervisor(frame);
+            return;
+        }
         let to = self.dom();
         let given = if self.random.one_in(6) {
             self.world.share(frame, to)
@@ -96,7 +100,28 @@ impl Driver {
             self.world.assign(frame, to)
         };
         if given.is_ok() {
-            self.world.platform().clear(frame);
+            self.check_is_zero(frame);
+        }
+    }
+
+    /// The hypervisor takes frames for itself, and gives others back.
+    fn give_to_hypervisor(&mut self, frame: Mfn) {
+        if let Ok(frames) = self.world.take_clean(frame, 1) {
+            self.check_is_zero(frame);
+            self.held.own.push_back(self.world.keep_clean(frames, Purpose::Heap));
+            self.done.own += 1;
+        }
+        // A few, so that the domains aren't starved.
+        if self.held.own.len() > 2
+            && let Some(frames) = self.held.own.pop_front()
+        {
+            self.world.free_hypervisor_frames(frames);
+        }
+    }
+
+    fn check_is_zero(&self, frame: Mfn) {
+        for slot in 0..ENTRIES {
+            assert_eq!(self.world.platform().get(frame, slot), 0, "{frame} was handed out dirty");
         }
     }
 
@@ -130,7 +155,7 @@ impl Driver {
             self.check();
             let to = self.dom();
             self.world.assign(frame, to).unwrap();
-            self.world.platform().clear(frame);
+            self.check_is_zero(frame);
         }
         self.done.deaths += 1;
     }

@@ -15,6 +15,7 @@ pub(super) struct Tally {
     pub(super) roots: u64,
     pub(super) deaths: u64,
     pub(super) moves: u64,
+    pub(super) own: u64,
     pub(super) cleared: u64,
     pub(super) granted: u64,
     pub(super) refused_grants: u64,
@@ -38,6 +39,7 @@ impl Tally {
         self.roots += other.roots;
         self.deaths += other.deaths;
         self.moves += other.moves;
+        self.own += other.own;
         self.cleared += other.cleared;
         self.granted += other.granted;
         self.refused_grants += other.refused_grants;
@@ -52,7 +54,7 @@ impl Tally {
     pub(super) fn assert_all_happened(&self, domains: u16, cache: CachePolicy) {
         std::println!("{self:?}");
         let Tally { pins, refused_pins, predicted, updates, plain, .. } = self;
-        let Tally { refused_updates, preempted, roots, deaths, moves, cleared, .. } = self;
+        let Tally { refused_updates, preempted, roots, deaths, moves, own, cleared, .. } = self;
         for count in [pins, refused_pins, updates, plain, refused_updates] {
             assert!(*count > 100, "{self:?}");
         }
@@ -62,7 +64,7 @@ impl Tally {
             }
         }
         let Tally { unusual, refused_caching, cache_flushes, .. } = self;
-        for count in [preempted, roots, deaths, moves, cleared, unusual, refused_caching] {
+        for count in [preempted, roots, deaths, moves, own, cleared, unusual, refused_caching] {
             assert!(*count > 0, "{self:?}");
         }
         assert!(*cache_flushes > 0, "{self:?}");

@@ -3,6 +3,7 @@
 use pinfold_validator::Mfn;
 
 /// The set of free frames.
+#[derive(Debug)]
 pub struct FrameBitmap {
     words: &'static mut [u64],
     /// Word where the next search begins.

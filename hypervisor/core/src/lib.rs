@@ -1,0 +1,22 @@
+//! What the hypervisor does with memory on behalf of guests, with no hardware in it.
+//!
+//! The validator decides what a guest may do to a frame; this crate is the layer above it: which
+//! frames are free, which are the hypervisor's own, and what domains grant each other. The machine
+//! is reached through [`Platform`](pinfold_validator::Platform) and [`FrameWords`], so all of it
+//! runs in a test, over a model of each CPU's TLB (`tests`).
+//!
+//! | module   | about                                                             |
+//! |----------|-------------------------------------------------------------------|
+//! | `frames` | the free frames: allocating and freeing, for domains and the hypervisor |
+//! | `bitmap` | which frames are free                                             |
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod bitmap;
+pub mod frames;
+
+pub use bitmap::FrameBitmap;
+pub use frames::{FrameAllocator, ReservedFrames};
