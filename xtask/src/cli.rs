@@ -197,6 +197,9 @@ pub(crate) struct RunArgs {
     /// How QEMU runs the processor.
     #[arg(long, value_enum, default_value_t = AccelChoice::Auto)]
     pub(crate) accel: AccelChoice,
+    /// The processor that QEMU is to show: a model with features, as its -cpu takes them.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) cpu: Option<String>,
     /// What the guest runs on.
     #[arg(long, value_enum, default_value_t = Host::Pinfold)]
     pub(crate) on: Host,

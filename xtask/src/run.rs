@@ -106,6 +106,7 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         icount: args.icount,
         gdb: args.gdb,
         screen: args.boot_log,
+        cpu: args.cpu.clone(),
     };
     let has_prompt = |guest: &String| guest == linux::NAME || guest == grub::NAME;
     let shell = keyboard::is_here() && args.guest.guests.iter().any(has_prompt);

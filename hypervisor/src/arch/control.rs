@@ -29,8 +29,6 @@ pub struct Protections {
     pub umip: bool,
     /// Bits of a physical address.
     pub physical_bits: u8,
-    /// The processor may speculate through entries that aren't present (Intel's RDCL_NO unset).
-    pub l1tf: bool,
 }
 
 /// Sets the control registers as the hypervisor wants them.
@@ -79,20 +77,7 @@ pub fn set_up() -> Protections {
     }
     cache::set_up();
     set_up_system_calls();
-    let l1tf = cpuid.get_vendor_info().is_some_and(|v| v.as_str() == "GenuineIntel")
-        && !(has_arch_capabilities() && rdcl_no());
-    Protections { smep, smap, umip, physical_bits, l1tf }
-}
-
-/// CPUID leaf 7, edx bit 29 (Intel SDM vol. 2, CPUID).
-fn has_arch_capabilities() -> bool {
-    raw_cpuid::cpuid!(7, 0).edx & 1 << 29 != 0
-}
-
-/// IA32_ARCH_CAPABILITIES.RDCL_NO (Intel SDM vol. 4, MSR 10AH, bit 0).
-fn rdcl_no() -> bool {
-    // SAFETY: the caller saw the CPUID bit that announces the MSR.
-    unsafe { Msr::new(0x10a).read() & 1 != 0 }
+    Protections { smep, smap, umip, physical_bits }
 }
 
 /// Makes the guest's wishes for CR4 effective. Derived from what the hypervisor wants and what the

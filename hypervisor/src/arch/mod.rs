@@ -9,6 +9,7 @@ pub mod cache;
 pub mod control;
 pub mod entry;
 pub mod fixup;
+pub mod flaws;
 pub mod fpu;
 pub mod gdt;
 pub mod idt;

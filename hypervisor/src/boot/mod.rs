@@ -6,7 +6,7 @@ pub mod early;
 pub mod paging;
 pub mod processors;
 
-use crate::arch::{apic, control, io_apic, percpu, port};
+use crate::arch::{apic, control, flaws, io_apic, percpu, port};
 use crate::memory::layout;
 use crate::{console, domain, memory, time};
 use arrayvec::ArrayVec;
@@ -14,6 +14,7 @@ use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
 use early::{EarlyFrames, Region, RegionKind};
+use pinfold_cpu_flaws::Mitigations;
 
 /// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
 static CONFIG: BootloaderConfig = {
@@ -50,13 +51,13 @@ fn entry(info: &'static mut BootInfo) -> ! {
     log::info!("image base={:#x} bytes={:#x}", info.kernel_image_offset, info.kernel_len);
     port::mask_legacy_interrupts();
     let protections = control::set_up();
+    flaws::detect();
     log::info!(
-        "cpu smep={} smap={} umip={} physical_bits={} l1tf={}",
+        "cpu smep={} smap={} umip={} physical_bits={}",
         protections.smep,
         protections.smap,
         protections.umip,
-        protections.physical_bits,
-        protections.l1tf
+        protections.physical_bits
     );
 
     let mut regions = ArrayVec::new();
@@ -106,6 +107,8 @@ extern "C" fn on_own_stack() -> ! {
     percpu::set_online(0, apic::id());
     time::calibrate(&machine.tables);
     memory::start(machine);
+    let planned = flaws::plan();
+    flaws::report(&Mitigations { refuse_absent: planned.refuse_absent, ..Mitigations::default() });
     processors::start_others(machine);
     if let Some(io_apic) = machine.tables.io_apic {
         // The page is mapped at its start; the registers may begin in the middle.

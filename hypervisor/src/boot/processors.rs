@@ -5,7 +5,7 @@
 //! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
 
 use super::Machine;
-use crate::arch::{apic, control, gdt, idt, ipi, percpu};
+use crate::arch::{apic, control, flaws, gdt, idt, ipi, percpu};
 use crate::domain::scheduler;
 use crate::memory::{direct_map, layout, tlb};
 use crate::time::clock;
@@ -240,6 +240,7 @@ extern "C" fn enter(cpu: usize) -> ! {
     control::set_up();
     // SAFETY: the processor that starts us gives each its own number, and each comes here once.
     unsafe { set_up_own(cpu) };
+    flaws::detect();
     apic::init_other();
     ARRIVED.store(cpu, Ordering::Release);
     while !MAY_RUN.load(Ordering::Acquire) {

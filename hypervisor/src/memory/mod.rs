@@ -15,9 +15,11 @@ pub mod report;
 pub mod teardown;
 pub mod tlb;
 
+use crate::arch::flaws;
 use crate::boot::Machine;
 use crate::boot::early::{EarlyFrames, Region, RegionKind};
 use core::mem::MaybeUninit;
+use pinfold_cpu_flaws::Flaw;
 use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};
 use platform::Edge;
 use spin::Once;
@@ -73,7 +75,7 @@ pub fn start(boot: &Machine) {
         nx: true,
         max_mfn: Mfn::new(count - 1),
         // Copies by guest pointers run in ring 0: see the policy.
-        policy: Policy { l1tf: boot.protections.l1tf, refuse_linear_roots: true },
+        policy: Policy { l1tf: flaws::has(Flaw::L1tf), refuse_linear_roots: true },
     };
     let validator = VALIDATOR.call_once(|| Validator::new(Edge, plan.frame_table, limits));
     // SAFETY: the words were taken for the bitmap, are zero, and are referred to only here.

@@ -69,6 +69,7 @@ fn time(on: Host, guest: &Guest, limit: Duration) -> Result<(Rows, Verdict)> {
         icount: false,
         gdb: false,
         screen: false,
+        cpu: None,
     };
     let dir = paths::run_dir(&format!("bench-linux-{on:?}").to_lowercase())?;
     let log = LogLevel::default();

@@ -79,8 +79,15 @@ fn xen_is_there() -> bool {
 /// Runs the guest on one of the two.
 fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> {
     let name = if on == Host::Pinfold { "bench-pinfold" } else { "bench-xen" };
-    let machine =
-        Machine { smp: 1, mem: MEMORY, accel: Accel::Tcg, icount: true, gdb: false, screen: false };
+    let machine = Machine {
+        smp: 1,
+        mem: MEMORY,
+        accel: Accel::Tcg,
+        icount: true,
+        gdb: false,
+        screen: false,
+        cpu: None,
+    };
     let limit = Some(Duration::from_secs(timeout));
     let plan = Plan {
         on,

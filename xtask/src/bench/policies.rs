@@ -36,8 +36,15 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
     let guests = guests::resolve(&GuestArgs::one(GUEST), &[image::HYPERVISOR])?;
     fetch::qemu::ensure()?;
     fetch::bootloader::ensure()?;
-    let machine =
-        Machine { smp: 1, mem: MEMORY, accel: Accel::Tcg, icount: true, gdb: false, screen: false };
+    let machine = Machine {
+        smp: 1,
+        mem: MEMORY,
+        accel: Accel::Tcg,
+        icount: true,
+        gdb: false,
+        screen: false,
+        cpu: None,
+    };
     let limit = Some(Duration::from_secs(args.timeout));
     let dir = paths::run_dir("bench-policies")?;
     let (on, log, input) = (Host::Pinfold, LogLevel::default(), Input::Nothing);

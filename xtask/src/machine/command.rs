@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     pub(crate) gdb: bool,
     /// Give the machine a screen, without which the bootloader keeps silent.
     pub(crate) screen: bool,
+    /// QEMU's name of the processor with its features, in place of the usual one.
+    pub(crate) cpu: Option<String>,
 }
 
 /// QEMU for Pinfold: UEFI firmware starts the disk.
@@ -64,13 +66,14 @@ pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
 }
 
 fn common(machine: &Machine) -> Result<Command> {
-    let cpu = match machine.accel {
+    let usual = match machine.accel {
         Accel::Kvm => "host",
         // QEMU's translator (7.2) gets SMAP wrong twice. It faults Xen's own guarded accesses to
         // guest memory, and it faults `iretq` in ring 3, which reads its frame as if it were
         // the kernel: a PV guest's kernel is in ring 3, and Linux returns with it.
         Accel::Tcg => "max,-smap",
     };
+    let cpu = machine.cpu.as_deref().unwrap_or(usual);
     let program = fetch::qemu::ensure()?;
     // However this tool ends, QEMU must not outlive it.
     let mut qemu = if debian::which("setpriv") {

@@ -52,6 +52,8 @@ pub(super) struct Case {
     pub(super) at_every_level: bool,
     /// What is typed, each when a line has a text, one after the other.
     pub(super) types: Vec<(&'static str, &'static str)>,
+    /// The processor, in QEMU's words, if it isn't the usual one.
+    pub(super) cpu: Option<&'static str>,
 }
 
 /// What a guest must print alike on both hypervisors.
@@ -239,6 +241,7 @@ impl Case {
             log: LogLevel::default(),
             at_every_level: false,
             types: Vec::new(),
+            cpu: None,
         }
     }
 
@@ -299,6 +302,7 @@ impl Case {
                 icount: false,
                 gdb: false,
                 screen: false,
+                cpu: self.cpu.map(str::to_owned),
             },
             guests,
             log: self.log,
