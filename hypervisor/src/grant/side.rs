@@ -30,10 +30,11 @@ impl Side {
         by_reference: bool,
         write: bool,
     ) -> Result<Side, Status> {
-        let owner = named(caller, pointer.domid).ok_or(Status::BadDomain)?;
+        // Before it is looked up: whether there is such a domain is not the caller's business.
         if !by_reference && pointer.domid != domid::SELF {
             return Err(Status::PermissionDenied);
         }
+        let owner = named(caller, pointer.domid).ok_or(Status::BadDomain)?;
         if !by_reference {
             let frame = Mfn::new(pointer.frame);
             take(&owner, frame, write)?;

@@ -81,7 +81,7 @@ fn refusals(bench: &mut Bench, check: &mut Check) {
     }
     let denied = Status::PermissionDenied as i16;
     let others = CopyPointer { domid: 77, ..source };
-    check.equal("nobody's frame", copy(plain(others, dest, 8)), Status::BadDomain as i16);
+    check.equal("nobody's frame", copy(plain(others, dest, 8)), denied);
     let numbered = CopyPointer { domid: bench.own, ..source };
     check.equal("one's own, by number", copy(plain(numbered, dest, 8)), denied);
     let nobodys = Copy { flags: COPY_SOURCE_REFERENCE, ..plain(others, dest, 8) };
