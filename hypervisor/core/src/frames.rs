@@ -34,6 +34,11 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         added
     }
 
+    /// The validator that knows what each frame is.
+    pub fn validator(&self) -> &'v Validator<'v, P> {
+        self.validator
+    }
+
     /// Number of free frames.
     pub fn free_count(&self) -> u64 {
         self.free.lock().free()

@@ -16,6 +16,7 @@ use crate::console::log::record;
 use crate::event::ports;
 use crate::grant::GrantState;
 use crate::hypercall::descriptors;
+use crate::memory::platform::Edge;
 use crate::memory::report::RateLimit;
 use crate::memory::{direct_map, frames, heap, m2p, platform, teardown, validator};
 use crate::store::{self, GuestStore};
@@ -219,7 +220,7 @@ fn create(
         ports: Mutex::default(),
         pages: AtomicU64::new(pages),
         max_pages: pages,
-        grants: GrantState::new(),
+        grants: GrantState::new(Edge),
         regions: Mutex::default(),
         stats: Stats::default(),
         console: Mutex::new(GuestConsole::new(id)),

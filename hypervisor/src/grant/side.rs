@@ -4,7 +4,6 @@ use super::named;
 use crate::domain::DomainRef;
 use crate::memory::holding::{hold_writable, patiently};
 use crate::memory::validator;
-use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
 use pinfold_abi::grant::{CopyPointer, Status};
 use pinfold_validator::{Cause, Mfn};
@@ -42,14 +41,9 @@ impl Side {
         }
         // A reference is the low half of the field.
         let reference = pointer.frame as u32;
-        let frame = {
-            let mut table = owner.grants.table.lock();
-            let frame = table.begin(reference, caller.id.get(), write)?;
-            owner.grants.copies.fetch_add(1, Ordering::Relaxed);
-            Mfn::new(frame)
-        };
+        let frame = owner.grants.begin_copy(reference, caller.id, write)?;
         if let Err(status) = take(&owner, frame, write) {
-            end(&owner, reference, write);
+            owner.grants.end_copy(reference, write);
             return Err(status);
         }
         Ok(Side { owner, frame, write, reference: Some(reference) })
@@ -76,14 +70,7 @@ impl Drop for Side {
             validator().drop_readable(self.owner.id, self.frame);
         }
         if let Some(reference) = self.reference {
-            end(&self.owner, reference, self.write);
+            self.owner.grants.end_copy(reference, self.write);
         }
     }
-}
-
-/// Ends a copy's use of a grant.
-fn end(owner: &DomainRef, reference: u32, write: bool) {
-    owner.grants.table.lock().end(reference, write);
-    // Release: pairs with the domain's end, which waits for it.
-    owner.grants.copies.fetch_sub(1, Ordering::Release);
 }

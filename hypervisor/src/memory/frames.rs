@@ -61,11 +61,3 @@ pub fn free_hypervisor_frames(frames: HypervisorFrames) {
 pub fn release(mfn: Mfn, domain: DomId) -> Result<(), Refusal> {
     allocator().release(mfn, domain)
 }
-
-/// Takes a frame back from its domain, which has ended; one that the hypervisor shared, too.
-///
-/// # Errors
-/// If something still refers to it: it stays the domain's.
-pub fn reclaim(mfn: Mfn, domain: DomId) -> Result<(), Refusal> {
-    allocator().reclaim(mfn, domain)
-}

@@ -5,6 +5,7 @@ use crate::arch::{cache, ipi, percpu};
 use crate::memory::layout::PER_DOMAIN_SLOT;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_core::grant::pages::FrameWords;
 use pinfold_validator::{CachePolicy, CpuSet, DomId, Index, Mfn, Platform, Refusal};
 
 /// Most domains that can run at once.
@@ -69,7 +70,14 @@ pub fn show_m2p(root: Mfn, show: bool) {
 }
 
 /// The machine, as the validator sees it.
+#[derive(Clone, Copy, Debug)]
 pub struct Edge;
+
+impl FrameWords for Edge {
+    fn word(&self, frame: Mfn, index: Index) -> &AtomicU64 {
+        direct_map::entry(frame, index)
+    }
+}
 
 impl Platform for Edge {
     #[inline]

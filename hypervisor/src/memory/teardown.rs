@@ -5,16 +5,15 @@ use crate::arch::ipi;
 use crate::console::log::record;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain};
-use crate::grant;
+use crate::grant::Listed;
 use crate::hypercall::descriptors;
 use crate::time::timers;
 use alloc::boxed::Box;
-use pinfold_validator::{Budget, Mfn, Stop, Teardown};
+use pinfold_core::teardown::{DomainTeardown, Step, Summary};
+use pinfold_validator::{Budget, Stop};
 
 /// Table entries between two looks at what other processors want.
 const STEP: u32 = 65_536;
-/// The same for frames that are freed.
-const FRAMES_BETWEEN_LOOKS: u64 = 64;
 
 /// Repeats a step until it isn't preempted any more.
 fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) {
@@ -58,33 +57,17 @@ pub fn release_all(domain: &Domain) {
             validator.drop_writable(id, frame);
         }
     }
-    let mut progress = Teardown::new();
-    to_the_end(|budget| validator.relinquish(id, &mut progress, budget));
-    grant::end(domain);
-    let mut kept = 0u64;
-    let mut freed = 0u64;
-    let mut stuck = 0u64;
-    let mut next = Mfn::new(0);
-    while let Some(mfn) = validator.next_owned(id, next) {
-        next = Mfn::new(mfn.get() + 1);
-        if next.get().is_multiple_of(FRAMES_BETWEEN_LOOKS) {
-            ipi::attend();
-        }
-        match frames::reclaim(mfn, id) {
-            Ok(()) => freed += 1,
-            // Another domain has it mapped, and frees it (see `grant`), or did so just now.
-            Err(_)
-                if validator.owner(mfn) != Some(id)
-                    || validator.info(mfn).is_some_and(|info| info.is_lent()) =>
-            {
-                kept += 1;
-            }
-            Err(refusal) => {
-                stuck += 1;
+    let mut teardown = DomainTeardown::new(id);
+    let Summary { freed, kept, stuck } = loop {
+        let step =
+            teardown.step(frames::allocator(), &domain.grants, &Listed, STEP, &mut |refusal| {
                 log::error!("teardown: {refusal}");
-            }
+            });
+        match step {
+            Step::More => ipi::attend(),
+            Step::Done(summary) => break summary,
         }
-    }
+    };
     platform::set_window(id, None);
     domain::unlist(id);
     domain.window.free();

@@ -2,8 +2,9 @@
 
 use super::{Args, Outcome, Preempted, each, status};
 use crate::domain::vcpu::Vcpu;
-use crate::grant::mapping::{Failure, Unmapped, Wanted, map as map_granted};
+use crate::grant::borrower;
 use pinfold_abi::grant::{MapFlags, MapGrantRef, Status, UnmapAndReplace, UnmapGrantRef};
+use pinfold_core::grant::mapping::{Failure, Unmapped, Wanted};
 use pinfold_validator::{DomId, Mfn};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -16,21 +17,18 @@ pub(super) fn map(vcpu: &mut Vcpu, asked: &mut MapGrantRef) -> Result<(), Preemp
     } else if !flags.contains(MapFlags::HOST_MAP) {
         Err(Failure::Status(Status::BadReference))
     } else {
-        map_granted(
-            vcpu,
-            &Wanted {
-                address: asked.host_addr,
-                flags,
-                granter: DomId::new(asked.dom),
-                reference: asked.reference,
-            },
-        )
+        borrower(vcpu).map(&Wanted {
+            address: asked.host_addr,
+            flags,
+            granter: DomId::new(asked.dom),
+            reference: asked.reference,
+        })
     };
     if let Ok((handle, frame)) = mapped {
         asked.handle = handle;
         asked.dev_bus_addr = Mfn::get(frame) << 12;
     }
-    asked.status = status(mapped.map(|_| ()))?;
+    asked.status = status(vcpu, mapped.map(|_| ()))?;
     Ok(())
 }
 
@@ -67,10 +65,11 @@ pub(super) fn unmap_all<T: Unmapping>(vcpu: &mut Vcpu, args: &Args, count: u64) 
     let mut unmapped = Unmapped::default();
     let outcome = each::<T>(vcpu, args, count, |vcpu, element| {
         let (handle, address, replacement) = element.asked();
-        *element.status() = status(unmapped.add(vcpu, handle, address, replacement))?;
+        let result = unmapped.add(&borrower(vcpu), handle, address, replacement);
+        *element.status() = status(vcpu, result)?;
         Ok(())
     });
     // Before the guest hears of it, and also before a suspension.
-    unmapped.finish(vcpu);
+    unmapped.finish(&borrower(vcpu));
     outcome
 }

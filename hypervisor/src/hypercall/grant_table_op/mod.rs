@@ -8,10 +8,12 @@ mod transfer;
 
 use super::{Args, Outcome, again};
 use crate::domain::vcpu::Vcpu;
-use crate::grant::mapping::Failure;
 use crate::memory::guest::GuestPtr;
+use crate::memory::report;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::grant::*;
+use pinfold_core::grant::mapping::Failure;
+use pinfold_validator::{Cause, Mfn, Refusal, Stop};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Elements between two looks at the clock.
@@ -83,10 +85,23 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
 struct Preempted;
 
 /// The status of an element, unless it is to be done again.
-fn status(result: Result<(), Failure>) -> Result<i16, Preempted> {
+fn status(vcpu: &Vcpu, result: Result<(), Failure>) -> Result<i16, Preempted> {
     match result {
         Ok(()) => Ok(Status::Okay as i16),
         Err(Failure::Status(status)) => Ok(status as i16),
+        Err(Failure::Refused(refusal, frame)) => {
+            report::stopped(vcpu, &Stop::Refused(refusal));
+            Ok(refused_status(&refusal, frame) as i16)
+        }
         Err(Failure::Preempted) => Err(Preempted),
     }
+}
+
+/// What a refusal comes to, when a granted frame was to be mapped or unmapped.
+fn refused_status(refusal: &Refusal, frame: Mfn) -> Status {
+    let not_had = matches!(
+        refusal.cause,
+        Cause::NoSuchFrame | Cause::ReservedBits(_) | Cause::NotOwned | Cause::SharedFrame
+    );
+    if not_had && refusal.frame == frame { Status::BadPage } else { Status::GeneralError }
 }

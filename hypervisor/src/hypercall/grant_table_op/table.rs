@@ -2,12 +2,14 @@
 
 use super::Preempted;
 use crate::domain::vcpu::Vcpu;
-use crate::grant::{self, MAX_FRAMES};
+use crate::grant;
+use crate::memory::frames;
 use crate::memory::guest::{GuestPtr, is_guest_range};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::grant::{
     GetStatusFrames, GetVersion, QuerySize, SetupTable, Status, SwapGrantRef,
 };
+use pinfold_core::grant::MAX_FRAMES;
 
 /// The version of the table, the only one.
 const VERSION: u32 = 1;
@@ -45,8 +47,9 @@ pub(super) fn setup(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         return Err(Errno::EFAULT);
     }
     let grants = &vcpu.domain.grants;
-    let result =
-        own(vcpu, asked.dom).and_then(|()| grants.grow(vcpu.domain.id, count)).and_then(|()| {
+    let result = own(vcpu, asked.dom)
+        .and_then(|()| grants.grow(frames::allocator(), vcpu.domain.id, count))
+        .and_then(|()| {
             let list = GuestPtr::<u64>::new(asked.frame_list);
             (0..count).try_for_each(|index| {
                 let frame = grants.frame(index).ok_or(Status::GeneralError)?;

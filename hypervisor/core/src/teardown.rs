@@ -1,0 +1,164 @@
+//! The end of a domain's memory: every reference dropped, every frame free again, in steps.
+//!
+//! The work grows with the domain, so it is cut: a step does a bounded part of it, and whoever
+//! drives it looks after everything else in between. The order of the phases matters:
+//!
+//! 1. The page tables are taken apart, so that no entry of the domain's holds anybody's frame. No
+//!    CPU runs the domain any more.
+//! 2. The grant table is closed: from now on nobody begins to use a frame of the domain's. Copies
+//!    that had begun are waited for, and what the domain has mapped of others is given up.
+//! 3. The frames are freed. One that another domain still has mapped stays the dead domain's until
+//!    that domain gives it up ([`crate::grant`]).
+
+use crate::frames::FrameAllocator;
+use crate::grant::pages::FrameWords;
+use crate::grant::{Domains, GrantState};
+use pinfold_validator::{Budget, DomId, Mfn, Platform, Refusal, Stop, Teardown};
+use spin::RelaxStrategy;
+
+/// Frames of the frame table that cost as much to pass over as one table entry costs to look at.
+const FRAMES_PER_ENTRY: u64 = 8;
+/// What freeing a frame costs, in table entries.
+const ENTRIES_PER_FREED_FRAME: u32 = 8;
+/// What ending a handle costs, in table entries: its frame may be flushed and freed.
+const ENTRIES_PER_HANDLE: u32 = 16;
+
+/// What became of the domain's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Freed.
+    pub freed: u64,
+    /// Still mapped by another domain, which frees them.
+    pub kept: u64,
+    /// Still referred to, though nothing should: a bug of the hypervisor's.
+    pub stuck: u64,
+}
+
+/// Whether a step was the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// There is more to do.
+    More,
+    /// All is done.
+    Done(Summary),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Tables(Teardown),
+    Copies,
+    Handles { from: u32 },
+    Frames { next: u64 },
+    Done,
+}
+
+/// A domain's memory on its way back.
+#[derive(Debug)]
+pub struct DomainTeardown {
+    dom: DomId,
+    phase: Phase,
+    summary: Summary,
+}
+
+impl DomainTeardown {
+    /// Of a domain that no CPU runs or will run, and for which the hypervisor holds no frame.
+    pub fn new(dom: DomId) -> DomainTeardown {
+        let phase = Phase::Tables(Teardown::new());
+        DomainTeardown { dom, phase, summary: Summary::default() }
+    }
+
+    /// Does as much as looking at `entries` table entries costs, about. `report` hears of what went
+    /// wrong: refusals that there should not be.
+    pub fn step<P, M, R>(
+        &mut self,
+        allocator: &FrameAllocator<'_, P, R>,
+        grants: &GrantState<M, R>,
+        domains: &impl Domains<M, R>,
+        entries: u32,
+        report: &mut dyn FnMut(&Refusal),
+    ) -> Step
+    where
+        P: Platform,
+        M: FrameWords + Clone,
+        R: RelaxStrategy,
+    {
+        let validator = allocator.validator();
+        match &mut self.phase {
+            Phase::Tables(progress) => {
+                match validator.relinquish(self.dom, progress, &mut Budget::new(entries)) {
+                    Err(Stop::Preempted) => return Step::More,
+                    // It drops only what is held. The audit names the frame.
+                    Err(Stop::Refused(refusal)) => report(&refusal),
+                    Ok(()) => {}
+                }
+                grants.close(allocator);
+                self.phase = Phase::Copies;
+            }
+            // They wait for nobody but flushes.
+            Phase::Copies => {
+                if !grants.copies_go_on() {
+                    self.phase = Phase::Handles { from: 0 };
+                }
+            }
+            Phase::Handles { from } => {
+                let limit = (entries / ENTRIES_PER_HANDLE).max(1) as usize;
+                self.phase = match grants.end_handles(allocator, self.dom, domains, *from, limit) {
+                    Some(from) => Phase::Handles { from },
+                    None => Phase::Frames { next: 0 },
+                };
+            }
+            Phase::Frames { next } => {
+                let next =
+                    free_some(allocator, self.dom, *next, entries, &mut self.summary, report);
+                self.phase = match next {
+                    Some(next) => Phase::Frames { next },
+                    None => Phase::Done,
+                };
+            }
+            Phase::Done => return Step::Done(self.summary),
+        }
+        Step::More
+    }
+}
+
+/// Frees frames of a domain from number `next` on, as far as `entries` go. Returns where to go on;
+/// `None` behind the last.
+fn free_some<P: Platform, R: RelaxStrategy>(
+    allocator: &FrameAllocator<'_, P, R>,
+    dom: DomId,
+    mut next: u64,
+    entries: u32,
+    summary: &mut Summary,
+    report: &mut dyn FnMut(&Refusal),
+) -> Option<u64> {
+    let validator = allocator.validator();
+    let mut left = u64::from(entries) * FRAMES_PER_ENTRY;
+    while left > 0 {
+        if next >= validator.frame_count() {
+            return None;
+        }
+        let mfn = Mfn::new(next);
+        next += 1;
+        left -= 1;
+        if validator.owner(mfn) != Some(dom) {
+            continue;
+        }
+        left = left.saturating_sub(u64::from(ENTRIES_PER_FREED_FRAME) * FRAMES_PER_ENTRY);
+        match allocator.reclaim(mfn, dom) {
+            Ok(()) => summary.freed += 1,
+            // Another domain has it mapped, and frees it, or did so just now.
+            Err(_)
+                if validator.owner(mfn) != Some(dom)
+                    || validator.info(mfn).is_some_and(|info| info.is_lent()) =>
+            {
+                summary.kept += 1;
+            }
+            Err(refusal) => {
+                summary.stuck += 1;
+                report(&refusal);
+            }
+        }
+    }
+    Some(next)
+}
