@@ -25,3 +25,6 @@ pub mod teardown;
 
 pub use bitmap::FrameBitmap;
 pub use frames::{FrameAllocator, ReservedFrames};
+
+#[cfg(test)]
+mod tests;
