@@ -125,6 +125,7 @@ pub(crate) fn limits() -> val::Limits {
         physical_bits: 40,
         nx: true,
         max_mfn: val::Mfn::new(LAST),
+        max_cached_mfn: val::Mfn::new(LAST),
         policy: val::Policy::default(),
     }
 }

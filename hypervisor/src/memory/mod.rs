@@ -65,6 +65,17 @@ pub fn plan(mut early: EarlyFrames, regions: &[Region], root: u64) {
     PLAN.call_once(|| Plan { frame_table, bitmap, bitmap_words, early });
 }
 
+/// Highest frame of what may be memory that processors cache: RAM, and below 4 GiB whatever the memory
+/// map lists, since the firmware hides memory of its own there. Above, what isn't RAM is devices.
+fn max_cached_mfn(regions: &[Region]) -> Mfn {
+    const LOW: u64 = 4 << 30;
+    let ends = regions.iter().map(|region| match region.kind {
+        RegionKind::Usable | RegionKind::Loader => region.end,
+        RegionKind::Other => region.end.min(LOW),
+    });
+    Mfn::new(ends.max().unwrap_or(0).div_ceil(4096).saturating_sub(1))
+}
+
 /// Starts the validator and hands it the free memory.
 pub fn start(boot: &Machine) {
     let begin = crate::time::clock::now_ns();
@@ -74,6 +85,7 @@ pub fn start(boot: &Machine) {
         physical_bits: boot.protections.physical_bits,
         nx: true,
         max_mfn: Mfn::new(count - 1),
+        max_cached_mfn: max_cached_mfn(&boot.regions),
         // Copies by guest pointers run in ring 0: see the policy.
         policy: Policy { l1tf: flaws::has(Flaw::L1tf), refuse_linear_roots: true },
     };

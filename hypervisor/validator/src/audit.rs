@@ -85,7 +85,8 @@ pub enum WrongKind {
     /// Somebody is at it, though nobody is (quiescence).
     InTransit,
     /// An entry of it has bits that its level doesn't permit, lacks those that it must have, or
-    /// points outside the guest's frames (`INV-ENTRY`).
+    /// points outside the guest's frames (`INV-ENTRY`); or it isn't present and names memory that
+    /// the CPU could read through it (`INV-ABSENT`).
     BadEntry(Index, u64),
 }
 
@@ -223,6 +224,9 @@ impl<P: Platform> Validator<'_, P> {
             }
             let raw = self.read(table, index);
             if raw & PRESENT == 0 {
+                if self.absent.memory(raw).is_some() {
+                    audit.wrong(table, WrongKind::BadEntry(index, raw), info);
+                }
                 continue;
             }
             audit.summary.entries += 1;

@@ -6,6 +6,7 @@
 
 use crate::cache::CACHING_FLAGS;
 use crate::frame::{Level, Mfn};
+use crate::validator::Limits;
 use core::fmt;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 
@@ -88,6 +89,63 @@ pub(crate) enum BadBits {
     Forbidden(EntryFlags),
 }
 
+/// What an entry that isn't present may hold (`INV-ABSENT`).
+///
+/// On a CPU with L1TF a load through such an entry reads the L1 data cache at the address that the
+/// entry names. How many address bits that cache compares is not announced: at least those of a
+/// physical address. So an address is harmless only if it is beyond all memory even when cut to
+/// that many bits; more bits make it no smaller. Kernels that know of the flaw store their
+/// addresses inverted, which is beyond memory on every machine whose memory ends below the middle
+/// of its address space.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AbsentRules {
+    /// Address bits that count; none on a CPU without the flaw.
+    mask: u64,
+    /// The first address beyond all memory.
+    end: u64,
+}
+
+impl AbsentRules {
+    pub(crate) const fn new(limits: &Limits) -> AbsentRules {
+        let last = if limits.max_cached_mfn.get() > limits.max_mfn.get() {
+            limits.max_cached_mfn.get()
+        } else {
+            limits.max_mfn.get()
+        };
+        let bits = ENTRY_ADDRESS & !reserved_bits(limits.physical_bits);
+        AbsentRules {
+            mask: if limits.policy.l1tf { bits } else { 0 },
+            end: last.saturating_add(1).saturating_mul(1 << 12),
+        }
+    }
+
+    /// Whether an entry that isn't present is harmless without a closer look. Address 0 is: no
+    /// guest ever owns that frame, nothing of worth is in it, and zero must be allowed.
+    #[inline(always)]
+    pub(crate) const fn is_plainly_harmless(self, raw: u64) -> bool {
+        raw & self.mask == 0
+    }
+
+    /// The memory that a CPU could read through an entry that isn't present.
+    pub(crate) const fn memory(self, raw: u64) -> Option<Mfn> {
+        let address = raw & self.mask;
+        if address == 0 || address >= self.end { None } else { Some(Mfn::new(address >> 12)) }
+    }
+}
+
+/// Address bits of an entry that a CPU with so many physical address bits doesn't have. 52 is all
+/// that an entry has room for, 32 the least of any CPU that runs 64-bit code.
+const fn reserved_bits(physical_bits: u8) -> u64 {
+    let bits = if physical_bits < 32 {
+        32
+    } else if physical_bits > 52 {
+        52
+    } else {
+        physical_bits
+    };
+    ENTRY_ADDRESS & !((1 << bits) - 1)
+}
+
 /// The bits that no present entry of a guest may have, for each level: worked out once, so that
 /// the check of an entry is one `and`.
 #[derive(Clone, Copy, Debug)]
@@ -101,16 +159,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Rules for a CPU with so many physical address bits (32..=52), with or without NX.
     pub(crate) const fn new(physical_bits: u8, nx: bool) -> Rules {
-        // 52 is all that an entry has room for, 32 the least of any CPU that runs 64-bit code.
-        let bits = if physical_bits < 32 {
-            32
-        } else if physical_bits > 52 {
-            52
-        } else {
-            physical_bits
-        };
-        let reserved = ENTRY_ADDRESS & !((1 << bits) - 1);
-        let always = reserved | if nx { 0 } else { NO_EXECUTE };
+        let always = reserved_bits(physical_bits) | if nx { 0 } else { NO_EXECUTE };
         // Above L1 the caching flags are about walking the table below: always write-back.
         let upper = always | CACHING_FLAGS | GLOBAL;
         Rules { leaf: always, unusual_leaf: always | CACHING_FLAGS, upper }

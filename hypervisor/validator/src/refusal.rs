@@ -137,9 +137,9 @@ pub enum Cause {
     SuperPage,
     /// An entry that points to a table of its own level and isn't a read-only one to itself.
     LinearNotAllowed,
-    /// An entry that isn't present, with the address of a frame that isn't the guest's: on a CPU
-    /// with the L1TF flaw it could be read through that.
-    ForeignHostFrame,
+    /// An entry that isn't present and names memory, on a CPU with the L1TF flaw: whatever is there,
+    /// now or when the frame is somebody else's, could be read through it.
+    AbsentNamesMemory,
     /// The table is pinned already.
     AlreadyPinned,
     /// The frame is not pinned.
@@ -177,7 +177,7 @@ impl Cause {
             Cause::ForbiddenFlags(_) => "forbidden_flags",
             Cause::SuperPage => "super_page",
             Cause::LinearNotAllowed => "linear_not_allowed",
-            Cause::ForeignHostFrame => "foreign_host_frame",
+            Cause::AbsentNamesMemory => "absent_names_memory",
             Cause::AlreadyPinned => "already_pinned",
             Cause::NotPinned => "not_pinned",
             Cause::CountOverflow => "count_overflow",
@@ -249,7 +249,7 @@ impl Refusal {
             | Cause::ForbiddenFlags(_)
             | Cause::SuperPage
             | Cause::LinearNotAllowed
-            | Cause::ForeignHostFrame
+            | Cause::AbsentNamesMemory
             | Cause::AlreadyPinned
             | Cause::NotPinned
             | Cause::CountOverflow
@@ -316,10 +316,10 @@ impl fmt::Display for Refusal {
                 "frame {frame} is a table of the same level; only a read-only entry to the table \
                  itself is allowed"
             )?,
-            Cause::ForeignHostFrame => write!(
+            Cause::AbsentNamesMemory => write!(
                 f,
-                "the entry is not present but names frame {frame}, which is not the guest's \
-                 (readable by L1TF)"
+                "the entry is not present but names frame {frame}, which is memory: this processor \
+                 could read it through the entry (L1TF); kernels that know invert the address"
             )?,
             Cause::AlreadyPinned => write!(f, "frame {frame} is pinned already")?,
             Cause::NotPinned => write!(f, "frame {frame} is not pinned")?,

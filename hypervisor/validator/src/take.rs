@@ -416,12 +416,10 @@ impl<P: Platform> Validator<'_, P> {
         Err(op.refuse(cause, target(raw), None, None))
     }
 
-    /// Checks an entry that isn't present: free to hold anything, but on a CPU with L1TF an
-    /// address in it can be read through. Frame 0 is excepted, so that zero is always allowed:
-    /// no guest ever owns it and nothing of worth is in it.
+    /// Checks an entry that isn't present (`INV-ABSENT`).
     #[inline]
     pub(crate) fn check_absent(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
-        if !self.policy.l1tf || raw & ENTRY_ADDRESS == 0 {
+        if self.absent.is_plainly_harmless(raw) {
             return Ok(());
         }
         self.check_absent_address(op, raw)
@@ -429,12 +427,10 @@ impl<P: Platform> Validator<'_, P> {
 
     #[cold]
     fn check_absent_address(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
-        let mfn = target(raw);
-        match self.frame(mfn) {
-            Some(frame) if frame.ref_word().owner() != Some(op.dom) => {
-                Err(op.refuse(Cause::ForeignHostFrame, mfn, Some(frame), None))
-            }
-            _ => Ok(()),
+        // Whose it is doesn't count: the entry stays when the frame is given to somebody else.
+        match self.absent.memory(raw) {
+            Some(mfn) => Err(op.refuse(Cause::AbsentNamesMemory, mfn, self.frame(mfn), None)),
+            None => Ok(()),
         }
     }
 

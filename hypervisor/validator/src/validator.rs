@@ -1,7 +1,7 @@
 //! The validator: a frame table, a machine, and the rules.
 
 use crate::census::Census;
-use crate::entry::Rules;
+use crate::entry::{AbsentRules, Rules};
 use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, FrameInfo};
 use crate::operation::{Halt, Op};
@@ -19,6 +19,9 @@ pub struct Limits {
     pub nx: bool,
     /// Highest frame of RAM: what lies beyond is no frame, even if the frame table has room.
     pub max_mfn: Mfn,
+    /// Highest frame of memory that a CPU may have in its caches, the firmware's and whoever else's
+    /// included. Less than `max_mfn`: that one.
+    pub max_cached_mfn: Mfn,
     /// What is up to us.
     pub policy: Policy,
 }
@@ -26,8 +29,8 @@ pub struct Limits {
 /// What is up to us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// The CPU has the L1TF flaw: entries that aren't present may not name frames that aren't the
-    /// guest's.
+    /// The CPU has the L1TF flaw: entries that aren't present may not name memory, whoever has it
+    /// (`INV-ABSENT`).
     pub l1tf: bool,
     /// Refuse entries of roots that point to the root itself. Below such an entry the hypervisor's
     /// own slots appear as tables of a lower level: out of the guest's reach, but not out of the
@@ -43,6 +46,7 @@ pub struct Validator<'a, P> {
     pub(crate) frames: &'a [FrameEntry],
     pub(crate) rules: Rules,
     pub(crate) policy: Policy,
+    pub(crate) absent: AbsentRules,
     pub(crate) clock: FlushClock,
     pub(crate) orphans: Orphans,
     pub(crate) census: Census,
@@ -59,6 +63,7 @@ impl<'a, P: Platform> Validator<'a, P> {
             frames,
             rules: Rules::new(limits.physical_bits, limits.nx),
             policy: limits.policy,
+            absent: AbsentRules::new(&limits),
             clock: FlushClock::new(),
             orphans: Orphans::new(),
             census: Census::new(frames.len()),

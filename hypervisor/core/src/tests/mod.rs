@@ -53,6 +53,7 @@ impl World {
             physical_bits: 40,
             nx: true,
             max_mfn: Mfn::new(frames as u64 - 1),
+            max_cached_mfn: Mfn::new(frames as u64 - 1),
             policy: Policy { l1tf: false, refuse_linear_roots: true },
         };
         let validator: &'static MachineValidator =

@@ -44,6 +44,9 @@
 //!   general reference of the target; L1 writable: one writable type reference; above: one type
 //!   reference of the level below, the target being validated. A read-only entry above L1 that
 //!   points to its own table holds none.
+//! * `INV-ABSENT` On a CPU with the L1TF flaw, an entry of such a table that isn't present names no
+//!   memory, its owner's own neither, whatever address bits above those of a physical address it
+//!   has: the entry outlives the ownership of the frame.
 //! * `INV-COUNT` The counts are the number of holders, neither more nor less. A type that is not
 //!   idle holds exactly one general reference, whatever its count.
 //! * `INV-PIN` Pinned is exactly one type reference, and at most one.

@@ -1,7 +1,9 @@
 //! Which entries may be, at which level (`INV-ENTRY`).
 
 use super::*;
-use pinfold_abi::mmu::EntryFlags;
+use crate::take::target;
+use pinfold_abi::errno::Errno;
+use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 
 /// The cause with which an L1 entry to a good frame plus `bits` is refused.
 fn leaf_with(world: &World, bits: u64) -> Option<Cause> {
@@ -111,25 +113,88 @@ fn absent_entries_hold_anything() {
     assert_sound(world, &[]);
 }
 
+/// Whether some live table has an entry that isn't present and names a frame: what a CPU with L1TF
+/// reads through.
+fn is_named_by_an_absent_entry(world: &World, frame: Mfn) -> bool {
+    let tables = (0..world.frame_count()).map(Mfn::new);
+    let mut live = tables.filter(|&table| {
+        let info = world.info(table).unwrap();
+        info.kind().level().is_some() && info.state() == State::Validated
+    });
+    live.any(|table| {
+        (0..512).any(|slot| {
+            let raw = world.platform().get(table, slot);
+            raw & P == 0 && target(raw) == frame
+        })
+    })
+}
+
 #[test]
-fn with_l1tf_absent_entries_may_not_name_foreign_frames() {
+fn with_l1tf_no_live_table_names_a_frame_that_another_domain_has() {
+    let world = two_domains(Setup { l1tf: true, ..Setup::default() });
+    let absent = PAGE.get() << 12 | RW;
+    // While the frame is one's own, by a table that is made and by one that is changed.
+    world.platform().set(L1, 3, absent);
+    let _ = pin(world, Level::L1, L1);
+    world.platform().set(L1, 3, 0);
+    let _ = pin(world, Level::L1, L1);
+    let _ = update(world, L1, 4, absent);
+    // Nothing refers to it, so it may go to somebody else.
+    world.release(PAGE, A).unwrap();
+    world.assign(PAGE, B).unwrap();
+    assert!(!is_named_by_an_absent_entry(world, PAGE));
+    assert_sound(world, &[]);
+}
+
+#[test]
+fn with_l1tf_absent_entries_may_name_no_memory() {
     let world = two_domains(Setup { l1tf: true, ..Setup::default() });
     let machine = world.platform();
-    // Own, beyond all RAM, zero: harmless.
-    for (index, value) in [PAGE.get() << 12, 0x8_0000_0000_0000, 0, RW].into_iter().enumerate() {
+    let inverted = !(PAGE.get() << 12) & ENTRY_ADDRESS;
+    let last = mfn(world.frame_count() + machine::FIRMWARE_FRAMES - 1);
+    // Zero; beyond all memory; what Linux stores for a page that may not be touched.
+    let harmless = [0, RW, 1 << 63, 1 << 39, (last.get() + 1) << 12, inverted, inverted | RW | US];
+    for (index, value) in harmless.into_iter().enumerate() {
         machine.set(L1, index, value);
         machine.set(L2, index, value);
     }
     pin(world, Level::L1, L1).unwrap();
-    // Another domain's, a free one.
-    for foreign in [mfn(16), mfn(30)] {
-        let value = foreign.get() << 12;
-        let refused = refusal(update(world, L1, 4, value));
-        assert_eq!((refused.cause, refused.frame), (Cause::ForeignHostFrame, foreign));
-        machine.set(L2, 4, value);
-        assert_eq!(cause(pin(world, Level::L2, L2)), Cause::ForeignHostFrame);
+    update(world, L1, 7, inverted).unwrap();
+    // Own, another domain's, a free one, the firmware's.
+    for named in [PAGE, mfn(16), mfn(30), last] {
+        // With address bits that the CPU may or may not look at.
+        for above in [0, 1 << 40, 1 << 51, 0xfff << 40] {
+            let value = named.get() << 12 | above | RW;
+            let refused = refusal(update(world, L1, 8, value));
+            assert_eq!((refused.cause, refused.frame), (Cause::AbsentNamesMemory, named));
+            assert_eq!(refused.errno(), Errno::EINVAL);
+            machine.set(L2, 8, value);
+            assert_eq!(cause(pin(world, Level::L2, L2)), Cause::AbsentNamesMemory);
+        }
     }
     assert_sound(world, &[]);
+}
+
+#[test]
+fn without_l1tf_absent_entries_may_name_anything() {
+    let world = fresh();
+    world.platform().set(L1, 3, PAGE.get() << 12);
+    pin(world, Level::L1, L1).unwrap();
+    update(world, L1, 4, mfn(16).get() << 12).unwrap();
+    assert_sound(world, &[]);
+}
+
+/// The audit finds what got there by no call.
+#[test]
+fn the_audit_finds_absent_entries_that_name_memory() {
+    let world = two_domains(Setup { l1tf: true, ..Setup::default() });
+    pin(world, Level::L1, L1).unwrap();
+    let entry = PAGE.get() << 12;
+    world.platform().set(L1, 6, entry);
+    let mut scratch = std::vec![Cell::default(); world.frame_count() as usize];
+    let mut found = Vec::new();
+    world.audit(&mut scratch, [], &mut |wrong| found.push((wrong.frame, wrong.kind))).unwrap();
+    assert_eq!(found, [(L1, WrongKind::BadEntry(slot(6), entry))]);
 }
 
 #[test]

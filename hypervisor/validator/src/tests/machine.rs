@@ -264,6 +264,9 @@ impl Platform for Machine {
     }
 }
 
+/// Frames behind the machine's RAM that only the firmware knows.
+pub(super) const FIRMWARE_FRAMES: u64 = 4;
+
 /// What a world is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
@@ -305,6 +308,7 @@ pub(super) fn world(setup: Setup) -> &'static World {
         physical_bits: setup.physical_bits,
         nx: setup.nx,
         max_mfn: Mfn::new(setup.frames as u64 - 1),
+        max_cached_mfn: Mfn::new(setup.frames as u64 - 1 + FIRMWARE_FRAMES),
         policy: Policy { l1tf: setup.l1tf, refuse_linear_roots: setup.refuse_linear_roots },
     };
     let validator: &'static World =

@@ -85,7 +85,9 @@ impl Trial<'_> {
         let frame = target(raw);
         let own = self.world.owner(frame) == Some(self.dom);
         if raw & PRESENT == 0 {
-            return !self.setup.l1tf || own || frame.get() == 0 || self.world.info(frame).is_none();
+            let cut = frame.get() & ((1 << (self.setup.physical_bits - 12)) - 1);
+            let memory = self.world.frame_count() + machine::FIRMWARE_FRAMES;
+            return !self.setup.l1tf || cut == 0 || cut >= memory;
         }
         if raw & self.rules.forbidden(level) != 0 || !own {
             return false;
