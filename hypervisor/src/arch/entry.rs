@@ -15,6 +15,7 @@
 //! * A debug exception may come between `syscall` and the change of stacks, hence its own stack;
 //!   if it came from ring 3 the stub moves the frame to the register file and goes on as usual.
 
+use super::gdt::HYPERVISOR_SS;
 use super::percpu::{HYPERVISOR_SP, REGISTERS_TOP, SCRATCH};
 use pinfold_abi::layout::{FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::vcpu::CpuUserRegs;
@@ -72,6 +73,9 @@ unsafe extern "C" {
     fn pinfold_syscall_entry();
     fn pinfold_compat_syscall_entry();
     static pinfold_stubs: [[u8; 16]; 256];
+    static pinfold_verw_at_enter: u8;
+    static pinfold_verw_at_paranoid: u8;
+    static pinfold_verw_selector: u16;
     fn pinfold_debug_stub();
     fn pinfold_nmi_stub();
     fn pinfold_double_fault_stub();
@@ -95,6 +99,22 @@ pub unsafe fn enter(file: &mut RegisterFile) -> Exit {
         code @ 0..32 => Exit::Exception(code as u8),
         code => Exit::Interrupt(code as u8),
     }
+}
+
+/// Bytes of `verw` with an address relative to rip.
+const VERW_BYTES: usize = 7;
+
+/// The places where `verw` goes on the ways back to a guest, and the bytes that make it up there. On
+/// a processor that doesn't need it the places stay what they are: one instruction that does nothing.
+pub fn verw_sites() -> [(u64, [u8; VERW_BYTES]); 2] {
+    let selector = &raw const pinfold_verw_selector as u64;
+    [&raw const pinfold_verw_at_enter, &raw const pinfold_verw_at_paranoid].map(|site| {
+        let site = site as u64;
+        // verw word ptr [rip + distance]: 0f 00 /5, Intel SDM vol. 2.
+        let distance = selector.wrapping_sub(site + VERW_BYTES as u64) as u32;
+        let [a, b, c, d] = distance.to_le_bytes();
+        (site, [0x0f, 0x00, 0x2d, a, b, c, d])
+    })
 }
 
 /// Address of the stub of a vector.
@@ -166,6 +186,12 @@ core::arch::global_asm!(
         pop rdi
     .endm
 
+    # Room for a `verw`: see verw_sites. Behind the last load of what isn't the guest's, before
+    # `iretq` loads the flags that it changes.
+    .macro VERW_PLACE
+        .byte 0x0f, 0x1f, 0x80, 0, 0, 0, 0
+    .endm
+
     # Back to the caller of pinfold_enter_guest, whose result is in rax.
     .macro RETURN_TO_HYPERVISOR
         mov rsp, gs:[{sp}]
@@ -191,6 +217,9 @@ core::arch::global_asm!(
         POP_GENERAL
         add rsp, 8
         swapgs
+    .global pinfold_verw_at_enter
+    pinfold_verw_at_enter:
+        VERW_PLACE
     pinfold_guest_iretq:
         iretq
 
@@ -342,7 +371,16 @@ core::arch::global_asm!(
         wrmsr
         POP_GENERAL
         add rsp, 8
+    .global pinfold_verw_at_paranoid
+    pinfold_verw_at_paranoid:
+        VERW_PLACE
         iretq
+
+    # What `verw` looks at: it clears the processor's buffers only with an operand in memory.
+    .balign 2
+    .global pinfold_verw_selector
+    pinfold_verw_selector:
+        .short {stack_selector}
     "#,
     sp = const HYPERVISOR_SP,
     top = const REGISTERS_TOP,
@@ -355,6 +393,7 @@ core::arch::global_asm!(
     syscall = const EXIT_SYSCALL,
     return_fault = const EXIT_RETURN_FAULT,
     gs_base = const 0xc000_0101u32,
+    stack_selector = const HYPERVISOR_SS,
     hypervisor_trap = sym crate::trap::hypervisor::hypervisor_trap,
     paranoid_trap = sym crate::trap::hypervisor::paranoid_trap,
 );

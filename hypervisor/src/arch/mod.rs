@@ -5,6 +5,7 @@
 //! second way to run a guest (a hardware container) would stand beside it, behind the same seam.
 
 pub mod apic;
+pub mod barriers;
 pub mod cache;
 pub mod control;
 pub mod entry;

@@ -4,9 +4,10 @@ pub mod acpi;
 pub mod archive;
 pub mod early;
 pub mod paging;
+pub mod patches;
 pub mod processors;
 
-use crate::arch::{apic, control, flaws, io_apic, percpu, port};
+use crate::arch::{apic, barriers, control, flaws, io_apic, percpu, port};
 use crate::memory::layout;
 use crate::{console, domain, memory, time};
 use arrayvec::ArrayVec;
@@ -14,7 +15,6 @@ use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
 use early::{EarlyFrames, Region, RegionKind};
-use pinfold_cpu_flaws::Mitigations;
 
 /// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
 static CONFIG: BootloaderConfig = {
@@ -107,8 +107,9 @@ extern "C" fn on_own_stack() -> ! {
     percpu::set_online(0, apic::id());
     time::calibrate(&machine.tables);
     memory::start(machine);
-    let planned = flaws::plan();
-    flaws::report(&Mitigations { refuse_absent: planned.refuse_absent, ..Mitigations::default() });
+    let mitigations = barriers::set_up(flaws::plan());
+    patches::apply(&mitigations);
+    flaws::report(&mitigations);
     processors::start_others(machine);
     if let Some(io_apic) = machine.tables.io_apic {
         // The page is mapped at its start; the registers may begin in the middle.

@@ -5,7 +5,7 @@
 //! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
 
 use super::Machine;
-use crate::arch::{apic, control, flaws, gdt, idt, ipi, percpu};
+use crate::arch::{apic, barriers, control, flaws, gdt, idt, ipi, percpu};
 use crate::domain::scheduler;
 use crate::memory::{direct_map, layout, tlb};
 use crate::time::clock;
@@ -241,6 +241,9 @@ extern "C" fn enter(cpu: usize) -> ! {
     // SAFETY: the processor that starts us gives each its own number, and each comes here once.
     unsafe { set_up_own(cpu) };
     flaws::detect();
+    if let Some(mode) = flaws::plan().ibrs {
+        barriers::set_ibrs(mode);
+    }
     apic::init_other();
     ARRIVED.store(cpu, Ordering::Release);
     while !MAY_RUN.load(Ordering::Acquire) {

@@ -3,7 +3,7 @@
 
 use super::vcpu::{Mode, Vcpu};
 use super::window::Window;
-use crate::arch::{control, fpu, gdt, percpu, segments};
+use crate::arch::{barriers, control, fpu, gdt, percpu, segments};
 use crate::memory::{layout, tlb};
 use crate::trap::debug;
 use pinfold_validator::Mfn;
@@ -33,6 +33,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     segments::set_gs_base(VirtAddr::new(vcpu.gs_base));
     debug::load(vcpu);
     control::load_guest_cr4(vcpu.cr4);
+    barriers::enter_domain(vcpu.domain.id);
     selectors_fine
 }
 

@@ -2,7 +2,7 @@
 
 use super::Domain;
 use super::vcpu::Vcpu;
-use crate::arch::ipi;
+use crate::arch::{barriers, ipi};
 use crate::console::input;
 use crate::console::log::{record, write};
 use crate::event::ports;
@@ -173,6 +173,7 @@ pub fn finish() -> ! {
     let [guests, ok, failed, crashed] = [&TALLY.guests, &TALLY.ok, &TALLY.failed, &TALLY.crashed]
         .map(|count| count.load(Ordering::Relaxed));
     let aliases = TALLY.aliases.load(Ordering::Relaxed);
+    barriers::report();
     record!(
         Who::Hypervisor,
         END,

@@ -46,6 +46,8 @@ pub(super) struct Case {
     pub(super) agree: Option<Agree>,
     /// Texts that the log must hold, each on some line.
     pub(super) says: Vec<&'static str>,
+    /// Texts that no line of the log may hold.
+    pub(super) never: Vec<&'static str>,
     /// The hypervisor's log level.
     pub(super) log: LogLevel,
     /// It runs once more at every other log level, and the guests must print the same each time.
@@ -238,6 +240,7 @@ impl Case {
             order: None,
             agree: None,
             says: Vec::new(),
+            never: Vec::new(),
             log: LogLevel::default(),
             at_every_level: false,
             types: Vec::new(),
@@ -312,7 +315,11 @@ impl Case {
         };
         let mut missing = self.says.clone();
         let mut printed = Vec::new();
+        let mut forbidden = None;
         let mut seen = |line: &str| {
+            if let Some(text) = self.never.iter().find(|text| line.contains(**text)) {
+                forbidden.get_or_insert_with(|| format!("the log says `{text}`: {line}"));
+            }
             missing.retain(|text| !line.contains(text));
             printed.extend(verdict::printed(on, line).map(str::to_owned));
         };
@@ -339,9 +346,10 @@ impl Case {
                 self.hold_xen(&facts, &done.ended)?;
             }
         }
-        match missing.first() {
-            Some(text) => Err(format!("the log never says `{text}`")),
-            None => Ok(printed),
+        match (forbidden, missing.first()) {
+            (Some(why), _) => Err(why),
+            (None, Some(text)) => Err(format!("the log never says `{text}`")),
+            (None, None) => Ok(printed),
         }
     }
 

@@ -14,6 +14,7 @@ mod broken;
 mod case;
 mod host;
 mod page;
+mod processors;
 mod stories;
 mod table;
 mod vcpus;

@@ -43,6 +43,7 @@ pub(super) fn all() -> Vec<Case> {
         ..Case::new("store", vec![Spec::new("store"), Spec::new("hello")])
     });
     cases.extend(super::vcpus::all());
+    cases.extend(super::processors::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,

@@ -1,0 +1,54 @@
+//! The cases about flaws of processors: what the log says of them, and what is done.
+//!
+//! QEMU's translator has neither the flaws nor the MSRs, and takes any write of one: shown is that
+//! the hypervisor decides by what the processor says, and that guests bear what it does.
+
+use super::case::{Case, Spec};
+
+/// A Skylake with the microcode of 2020, as QEMU shows one: every flaw of Intel's.
+const SKYLAKE: &str = "max,-smap,vendor=GenuineIntel,family=6,model=94,stepping=3,\
+     x-force-features=on,+spec-ctrl,+stibp,+ssbd,+md-clear";
+/// A Zen 1 with IBPB, which leaves the FPU's pointers where they are.
+const ZEN: &str = "max,-smap,vendor=AuthenticAMD,family=23,model=1,stepping=2,\
+     x-force-features=on,+ibpb,-xsaveerptr";
+
+/// All of them.
+pub(super) fn all() -> Vec<Case> {
+    let two = || vec![Spec::new("stress").told("seed=5 rounds=20"), Spec::new("hello")];
+    vec![
+        // One domain has nobody to be kept from.
+        Case {
+            says: vec![
+                "cpu flaw=meltdown affected=no action=none reason=\"AMD\"",
+                "cpu flaw=spectre_v2 affected=yes action=rsb_fill",
+                "cpu=0 domain_switches=0 ibpb=0 rsb_fill=0 l1d_flush=0",
+            ],
+            ..Case::new("flaws-one-domain", vec![Spec::new("hello")])
+        },
+        Case {
+            cpu: Some(SKYLAKE),
+            says: vec![
+                "cpu flaw=meltdown affected=yes",
+                "cpu flaw=l1tf affected=yes action=refuse_absent_entries open=nothing",
+                "cpu flaw=mds affected=yes action=verw open=hyperthreads",
+                "cpu flaw=spectre_v2 affected=yes action=ibpb+rsb_fill open=guest_to_hypervisor",
+                "cpu flaw=ssb affected=yes action=none",
+                "cpu flaw=srso affected=no",
+                "cpu flaw=retbleed affected=yes action=ibpb+rsb_fill",
+                "cpu=0 domain_switches=",
+            ],
+            never: vec!["domain_switches=0", " ibpb=0", " rsb_fill=0"],
+            ..Case::new("flaws-skylake", two())
+        },
+        Case {
+            cpu: Some(ZEN),
+            smp: 2,
+            says: vec![
+                "cpu flaw=mds affected=no",
+                "cpu flaw=srso affected=yes action=ibpb open=guest_to_hypervisor",
+                "cpu=1 domain_switches=",
+            ],
+            ..Case::new("flaws-zen", two())
+        },
+    ]
+}
