@@ -1,20 +1,26 @@
-//! Which frames are free: one bit a frame, searched from where the last search ended.
+//! Which frames are free: one bit a frame, searched from where the last search of its kind ended.
 
 use pinfold_validator::Mfn;
+
+/// Frames in a word.
+const WORD: u64 = u64::BITS as u64;
+/// Largest order that has a place of its own to search from.
+const ORDERS: usize = 16;
 
 /// The set of free frames.
 #[derive(Debug)]
 pub struct FrameBitmap {
     words: &'static mut [u64],
-    /// Word where the next search begins.
-    hint: usize,
+    /// For each order the frame where the next search begins. Without it, each of many allocations
+    /// in a row would search through all that the ones before it took.
+    hints: [u64; ORDERS],
     free: u64,
 }
 
 impl FrameBitmap {
     /// An empty set over `words`, which must be zeros.
     pub fn new(words: &'static mut [u64]) -> FrameBitmap {
-        FrameBitmap { words, hint: 0, free: 0 }
+        FrameBitmap { words, hints: [0; ORDERS], free: 0 }
     }
 
     /// Frames in the set.
@@ -25,53 +31,112 @@ impl FrameBitmap {
     /// Adds a frame.
     ///
     /// # Panics
-    /// If it is in the set already: a double free is a bug of ours.
+    /// If it is in the set already: a double free is a bug of the hypervisor's.
     pub fn add(&mut self, mfn: Mfn) {
-        let (word, bit) = (mfn.get() as usize / 64, 1 << (mfn.get() % 64));
+        let (word, bit) = ((mfn.get() / WORD) as usize, 1 << (mfn.get() % WORD));
         assert!(self.words[word] & bit == 0, "frame {:#x} freed twice", mfn.get());
         self.words[word] |= bit;
         self.free += 1;
     }
 
-    /// Takes some frame.
-    pub fn take(&mut self) -> Option<Mfn> {
-        let count = self.words.len();
-        let word = (0..count).map(|i| (self.hint + i) % count).find(|&w| self.words[w] != 0)?;
-        self.hint = word;
-        let bit = self.words[word].trailing_zeros();
-        self.words[word] &= !(1 << bit);
-        self.free -= 1;
-        Some(Mfn::new(word as u64 * 64 + u64::from(bit)))
-    }
-
     /// Takes `1 << order` frames that follow each other, aligned to their number.
     pub fn take_aligned(&mut self, order: u32) -> Option<Mfn> {
-        if order == 0 {
-            return self.take();
-        }
         let count = 1u64.checked_shl(order)?;
-        let frames = self.words.len() as u64 * 64;
-        let mut start = 0;
-        while start + count <= frames {
-            if self.contains_run(start, count) {
-                for frame in start..start + count {
-                    self.words[frame as usize / 64] &= !(1 << (frame % 64));
-                }
-                self.free -= count;
-                return Some(Mfn::new(start));
-            }
-            start += count;
+        if self.free < count {
+            return None;
         }
-        None
+        let hint = (order as usize).min(ORDERS - 1);
+        let first = self.find_from(self.hints[hint], count).or_else(|| self.find_from(0, count))?;
+        self.hints[hint] = first;
+        for frame in first..first + count {
+            self.words[(frame / WORD) as usize] &= !(1 << (frame % WORD));
+        }
+        self.free -= count;
+        Some(Mfn::new(first))
     }
 
-    fn contains_run(&self, start: u64, count: u64) -> bool {
-        if count < 64 {
-            let mask = (1u64 << count) - 1;
-            return self.words[start as usize / 64] >> (start % 64) & mask == mask;
+    /// The first aligned run of `count` frames, a power of two, in or behind the word of `from`.
+    fn find_from(&self, from: u64, count: u64) -> Option<u64> {
+        if count >= WORD {
+            let run = (count / WORD) as usize;
+            let skipped = (from / count) as usize;
+            let mut runs = self.words.chunks_exact(run).enumerate().skip(skipped);
+            let (index, _) = runs.find(|(_, words)| words.iter().all(|&word| word == u64::MAX))?;
+            return Some(index as u64 * count);
         }
-        self.words[start as usize / 64..(start + count) as usize / 64]
-            .iter()
-            .all(|&w| w == u64::MAX)
+        let words = self.words.iter().enumerate().skip((from / WORD) as usize);
+        words.filter(|(_, word)| **word != 0).find_map(|(index, &word)| {
+            let bit = aligned_runs(word, count).trailing_zeros();
+            (bit < u64::BITS).then(|| index as u64 * WORD + u64::from(bit))
+        })
+    }
+}
+
+/// The bits of a word at which `count` set bits begin, aligned to their number, a power of two
+/// below 64.
+fn aligned_runs(word: u64, count: u64) -> u64 {
+    let (mut runs, mut length) = (word, 1);
+    while length < count {
+        runs &= runs >> length;
+        length *= 2;
+    }
+    // One bit in `count`, from the lowest on.
+    runs & (u64::MAX / ((1 << count) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::vec;
+    use std::vec::Vec;
+
+    const FRAMES: u64 = 1024;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Take(u32),
+        Add(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            2 => (0u32..9).prop_map(Step::Take),
+            5 => (0..FRAMES).prop_map(Step::Add),
+        ];
+        proptest::collection::vec(step, 1..2000)
+    }
+
+    proptest! {
+        /// The bitmap takes a run whenever there is one, and nothing that isn't free.
+        #[test]
+        fn agrees_with_a_set(steps in steps(), full in any::<bool>()) {
+            let mut bitmap = FrameBitmap::new(Vec::leak(vec![0; FRAMES as usize / 64]));
+            let mut set = BTreeSet::new();
+            if full {
+                (0..FRAMES).for_each(|frame| { bitmap.add(Mfn::new(frame)); set.insert(frame); });
+            }
+            for step in steps {
+                match step {
+                    Step::Add(frame) if set.insert(frame) => bitmap.add(Mfn::new(frame)),
+                    Step::Add(_) => {}
+                    Step::Take(order) => {
+                        let count = 1u64 << order;
+                        let is_free = |first: u64| (first..first + count).all(|f| set.contains(&f));
+                        let any = (0..FRAMES / count).any(|run| is_free(run * count));
+                        match bitmap.take_aligned(order) {
+                            None => prop_assert!(!any),
+                            Some(first) => {
+                                let first = first.get();
+                                prop_assert!(first.is_multiple_of(count) && is_free(first));
+                                (first..first + count).for_each(|frame| { set.remove(&frame); });
+                            }
+                        }
+                    }
+                }
+                prop_assert_eq!(bitmap.free(), set.len() as u64);
+            }
+        }
     }
 }
