@@ -10,9 +10,13 @@
 #[cfg(all(feature = "entry", target_os = "none"))]
 mod check;
 #[cfg(all(feature = "entry", target_os = "none"))]
+pub mod grants;
+#[cfg(all(feature = "entry", target_os = "none"))]
 mod lab;
 #[cfg(all(feature = "entry", target_os = "none"))]
 mod program;
+#[cfg(all(feature = "entry", target_os = "none"))]
+pub mod reservation;
 
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub use check::{Check, Differs, result};

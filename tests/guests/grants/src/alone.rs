@@ -1,7 +1,6 @@
 //! Lending to oneself: each answer of the calls.
 
 use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, SHAPE, give_back, map_at, read, write};
-use crate::calls::{self, Map, map, unmap};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSYS, ESRCH};
 use pinfold_abi::grant::{
@@ -10,6 +9,7 @@ use pinfold_abi::grant::{
 };
 use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
 use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::hostile::grants::{self as calls, Map, map, unmap};
 use pinfold_guest::hostile::{Check, RO, RW};
 
 const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;

@@ -1,18 +1,15 @@
 //! The grant table in its place, pages to lend, and windows to map them at.
 
-use crate::calls;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, EntryFlags, MapFlags};
-use pinfold_abi::hypercall::Hypercall;
-use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
 use pinfold_abi::mmu::{EntryFlags as Pte, UVMF_INVLPG};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::catch;
 use pinfold_guest::entry::memory::Frames;
-use pinfold_guest::hostile::{self, Check, Lab, RW};
-use pinfold_guest::hypercall::event::{self, Kind};
+use pinfold_guest::hostile::grants as calls;
+use pinfold_guest::hostile::{self, Check, Lab, RW, reservation};
 
 /// First reference that is the guest's to give.
 pub(crate) const FIRST: u32 = 8;
@@ -28,21 +25,10 @@ pub(crate) struct Bench {
     table: Vaddr,
 }
 
-/// The domain's own number: what a port shows that is offered to oneself.
-fn own_number() -> Option<u16> {
-    let port = event::alloc_unbound(domid::SELF).ok()?;
-    let kind = event::status(port).ok()?.kind;
-    event::close(port).ok()?;
-    match kind {
-        Kind::Unbound(own) => Some(own),
-        _ => None,
-    }
-}
-
 impl Bench {
     /// Sets the grant table up, with one frame.
     pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Bench> {
-        let own = own_number();
+        let own = calls::own_number();
         check.holds("the domain has a number", own.is_some());
         let mut lab = Lab::new(Frames::new(boot));
         let frames = calls::setup::<1>(domid::SELF);
@@ -107,17 +93,9 @@ pub(crate) fn map_at(va: Vaddr, entry: u64) -> i64 {
     unsafe { hostile::update_va_mapping(va, entry, UVMF_INVLPG) }
 }
 
-/// Gives a frame back to the hypervisor: how many went.
-pub(crate) fn give_back(mut mfn: u64) -> i64 {
-    let list = Reservation {
-        extent_start: (&raw mut mfn) as u64,
-        nr_extents: 1,
-        domid: domid::SELF,
-        ..Reservation::default()
-    };
-    let args = [DECREASE_RESERVATION, (&raw const list) as u64, 0, 0, 0];
-    // SAFETY: a frame that is mapped nowhere, or that stays because it is; Rust knows nothing of it.
-    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) }
+/// Gives a frame back to the hypervisor: how many went. One that is mapped stays.
+pub(crate) fn give_back(mfn: u64) -> i64 {
+    reservation::give_back(&[mfn]) as i64
 }
 
 /// A word of a window, if it can be read.

@@ -1,12 +1,12 @@
 //! Copies and transfers.
 
 use crate::bench::{Bench, FIRST, map_at, read};
-use crate::calls::{copy, transfer};
 use pinfold_abi::domid;
 use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
 use pinfold_guest::addr::Pfn;
+use pinfold_guest::hostile::grants::{copy, transfer};
 use pinfold_guest::hostile::{Check, RW};
 
 const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;

@@ -8,7 +8,6 @@ extern crate alloc;
 
 mod alone;
 mod bench;
-mod calls;
 mod copies;
 mod pair;
 

@@ -2,13 +2,13 @@
 
 use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
 use crate::bench::{Bench, MAP_RO, MAP_RW, give_back, map_at, read, shared, write};
-use crate::calls::{Map, copy, map, query, unmap};
 use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
 use pinfold_abi::grant::{COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, MapFlags, Status};
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::event as events;
+use pinfold_guest::hostile::grants::{Map, copy, map, query, unmap};
 use pinfold_guest::hostile::{self, Check, RW};
 use pinfold_guest::hypercall::event::{self, Port};
 

@@ -3,7 +3,6 @@
 
 use super::wait;
 use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, map_at, read, write};
-use crate::calls::{Map, copy, map, query, unmap};
 use alloc::vec::Vec;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::EINVAL;
@@ -11,6 +10,7 @@ use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
 use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::hostile::grants::{Map, copy, map, query, unmap};
 use pinfold_guest::hostile::{Check, RW};
 use pinfold_guest::hypercall::{pinfold, sched};
 

@@ -2,12 +2,12 @@
 
 use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
 use crate::bench::{Bench, give_back, map_at, shared};
-use crate::calls;
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_abi::grant::{EntryFlags, Status};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::event as events;
+use pinfold_guest::hostile::grants as calls;
 use pinfold_guest::hostile::{Check, RW};
 use pinfold_guest::hypercall::event;
 
