@@ -15,6 +15,7 @@ mod case;
 mod host;
 mod page;
 mod processors;
+mod stale;
 mod stories;
 mod table;
 mod vcpus;

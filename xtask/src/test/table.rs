@@ -35,6 +35,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     cases.extend(grants());
+    cases.extend(super::stale::all());
     cases.push(keyboard());
     // A neighbour of the one that writes nonsense has a store too.
     cases.push(Case {

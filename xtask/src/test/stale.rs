@@ -1,0 +1,62 @@
+//! The cases about stale translations: writes to frames that a guest gave back, by what a processor
+//! remembers of a mapping that is gone.
+
+use super::case::{Case, Spec};
+
+/// All of them.
+pub(super) fn all() -> Vec<Case> {
+    let guest = || Spec::new("stale");
+    let one = || vec![guest().told("rounds=80")];
+    let two = || vec![guest().with_vcpus(2).told("rounds=80 seed=2")];
+    // Xen gives out handles in another order, and so doesn't say when it wants a frame for them.
+    const ON_XEN: &str = "rounds=80 phases=grxm";
+    let mut cases = vec![
+        Case::new("stale", one()),
+        Case { smp: 2, ..Case::new("stale-2", two()) },
+        Case::new("stale", vec![guest().told(ON_XEN)]).on_xen(),
+        Case { smp: 2, ..Case::new("stale-2", vec![guest().with_vcpus(2).told(ON_XEN)]) }.on_xen(),
+    ];
+    cases.extend(beside_a_victim());
+    cases
+}
+
+/// Attackers beside a domain that checks its own memory. On one processor the switch from one to
+/// the other is a flush, so nothing but the hypervisor's own frames can be reached; on two they run
+/// at the same time. The victim ends last, with what the others left.
+fn beside_a_victim() -> Vec<Case> {
+    let guest = |name: &str, words: &str| Spec::new("stale").named(name).told(words);
+    let pair = |rounds: u32, crossed: u32| {
+        let attacker = format!("role=attacker peers=2 rounds={rounds} crossed={crossed} seed=3");
+        vec![guest("attacker", &attacker), guest("victim", "role=victim peers=1 seed=4")]
+    };
+    let case = |name: &str, smp, guests| Case {
+        smp,
+        order: Some(("attacker", "victim")),
+        ..Case::new(name, guests)
+    };
+    let mut writing = pair(100, 0);
+    writing[0].vcpus = 2;
+    vec![
+        case("stale-beside-victim-on-1", 1, pair(40, 0)),
+        case("stale-beside-victim-on-2", 2, pair(250, 5)),
+        case("stale-writer-beside-victim", 3, writing),
+        case(
+            "stale-attackers-beside-victim",
+            2,
+            vec![
+                guest("attacker", "role=attacker peers=3 place=0 rounds=150 seed=5"),
+                guest("second", "role=attacker peers=3 place=1 rounds=150 seed=6"),
+                guest("victim", "role=victim peers=1,2 seed=7"),
+            ],
+        ),
+        case(
+            "stale-lent-frames",
+            2,
+            vec![
+                guest("granter", "role=granter peers=2 rounds=80 seed=8"),
+                guest("attacker", "role=borrower peers=1,3 rounds=80 seed=9"),
+                guest("victim", "role=victim peers=1,2 seed=10"),
+            ],
+        ),
+    ]
+}
