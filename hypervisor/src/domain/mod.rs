@@ -3,6 +3,7 @@
 pub mod builder;
 pub mod context;
 pub mod ending;
+pub mod local_table;
 pub mod regions;
 pub mod runstate;
 pub mod scheduler;

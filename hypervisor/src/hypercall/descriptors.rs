@@ -1,6 +1,7 @@
 //! set_gdt, update_descriptor and the LDT: descriptor frames, shown in the vCPU's window.
 
 use crate::arch::percpu;
+use crate::domain::local_table;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::window::Window;
 use crate::memory::guest::{GuestPtr, is_guest_range};
@@ -9,7 +10,7 @@ use crate::memory::{self, frames, report};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, MAX_LDT_ENTRIES};
-use pinfold_validator::{HypervisorFrames, Mfn, Purpose, Vaddr};
+use pinfold_validator::{HypervisorFrames, Mfn, Purpose};
 use spin::Once;
 
 /// A frame of zeros, shown where a GDT has no page.
@@ -92,48 +93,14 @@ pub fn note_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     if entries > u64::from(MAX_LDT_ENTRIES) || base & 4095 != 0 || !is_guest_range(base, bytes) {
         return Err(Errno::EINVAL);
     }
-    drop_ldt(vcpu);
+    local_table::forget(vcpu);
     vcpu.ldt = (base, entries as u32);
     Ok(())
 }
 
-/// Maps the LDT page that the processor wanted at `offset` of the window.
-///
-/// # Errors
-/// If the guest has no such page there, or it can't be a descriptor page: the fault is the
-/// guest's.
-pub fn map_ldt_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), Errno> {
-    let page = (offset / 4096) as usize;
-    // XSA-298: the limit is checked, not just the base.
-    if offset / 8 >= u64::from(vcpu.ldt.1) || vcpu.ldt_pages[page].is_some() {
-        return Err(Errno::EINVAL);
-    }
-    let address = vcpu.ldt.0 + page as u64 * 4096;
-    let validator = memory::validator();
-    let leaf = validator.walk(vcpu.kernel_root, Vaddr::new(address)).map_err(|_| Errno::EFAULT)?;
-    let frame = leaf.entry.target().ok_or(Errno::EFAULT)?;
-    hold_descriptors(vcpu.domain.id, frame).map_err(|refusal| {
-        report::refused(vcpu, &refusal);
-        refusal.errno()
-    })?;
-    vcpu.domain.window.set_ldt_page(vcpu.id, page, Some(frame));
-    vcpu.ldt_pages[page] = Some(frame);
-    Ok(())
-}
-
-fn drop_ldt(vcpu: &mut Vcpu) {
-    for page in 0..vcpu.ldt_pages.len() {
-        if let Some(frame) = vcpu.ldt_pages[page].take() {
-            vcpu.domain.window.set_ldt_page(vcpu.id, page, None);
-            memory::validator().drop_descriptors(vcpu.domain.id, frame);
-        }
-    }
-    vcpu.ldt = (0, 0);
-}
-
 /// Drops every descriptor frame of a vCPU that runs no more.
 pub fn drop_all(vcpu: &mut Vcpu) {
-    drop_ldt(vcpu);
+    local_table::forget(vcpu);
     let window = &vcpu.domain.window;
     for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
         window.set_gdt_page(vcpu.id, page, None, zeros());

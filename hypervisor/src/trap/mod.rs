@@ -47,6 +47,7 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
         Exit::Syscall => bounce_syscall(vcpu, vcpu.callbacks.syscall),
         Exit::CompatSyscall => bounce_syscall(vcpu, vcpu.callbacks.syscall32),
         Exit::Exception(number) => exception(vcpu, number),
+        Exit::ReturnFault(vector::PAGE_FAULT) => page_fault::handle_return(vcpu),
         // Registers still hold the guest state that could not be entered: the fault is the
         // guest's, at the place where it was to go on.
         Exit::ReturnFault(number) => {

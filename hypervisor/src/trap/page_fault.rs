@@ -1,10 +1,8 @@
 //! Page faults: a page table's plain store, a page of the LDT, or the guest's own affair.
 
 use super::{Fatal, bounce, debug, page_table_store, vector};
+use crate::domain::local_table;
 use crate::domain::vcpu::{Mode, Vcpu};
-use crate::domain::window::Window;
-use crate::hypercall::descriptors;
-use crate::memory::layout;
 use core::sync::atomic::Ordering;
 use x86_64::registers::control::Cr2;
 
@@ -20,22 +18,37 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     let error = vcpu.file.regs.error_code;
 
     // The processor read a descriptor for the guest: an implicit supervisor access to our window.
-    let ldt = Window::ldt_base(vcpu.id).as_u64();
     if error & USER == 0
-        && (ldt..ldt + (layout::VCPU_WINDOW - layout::LDT_OFFSET)).contains(&address)
+        && let Some(offset) = local_table::offset_of(vcpu, address)
     {
-        let offset = address - ldt;
-        return match descriptors::map_ldt_page(vcpu, offset) {
-            Ok(()) => Ok(()),
-            // As if the guest's own LDT page had faulted.
-            Err(_) => deliver(vcpu, vcpu.ldt.0.wrapping_add(offset), error),
-        };
+        return show_descriptor(vcpu, offset, error);
     }
     let store = error & (PROTECTION | WRITE) == PROTECTION | WRITE;
     if store && vcpu.mode == Mode::Kernel && page_table_store::try_emulate(vcpu, address) {
         return debug::step(vcpu);
     }
     deliver(vcpu, address, error)
+}
+
+/// Handles a fault of the return to the guest, which touches nothing of the guest's but descriptors;
+/// those of its GDT are always mapped. The return is tried again when the LDT's page is there.
+pub fn handle_return(vcpu: &mut Vcpu) -> Result<(), Fatal> {
+    let address = Cr2::read_raw();
+    let error = vcpu.file.regs.error_code;
+    match local_table::offset_of(vcpu, address) {
+        Some(offset) => show_descriptor(vcpu, offset, error),
+        // An address that isn't the guest's is none of its business.
+        None => bounce::general_protection(vcpu, 0),
+    }
+}
+
+/// Maps the page of the LDT that the processor wanted, or tells the guest of a fault as if its own
+/// page had faulted.
+fn show_descriptor(vcpu: &mut Vcpu, offset: u64, error: u32) -> Result<(), Fatal> {
+    match local_table::map_page(vcpu, offset) {
+        Ok(()) => Ok(()),
+        Err(_) => deliver(vcpu, vcpu.ldt.0.wrapping_add(offset), error),
+    }
 }
 
 /// Tells the guest of a page fault at `address`.

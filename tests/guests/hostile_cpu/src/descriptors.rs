@@ -12,9 +12,9 @@ use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
 
 /// Code, 64 bit, DPL 3.
-const CODE: u64 = 0x00af_fb00_0000_ffff;
+pub(crate) const CODE: u64 = 0x00af_fb00_0000_ffff;
 /// Data, DPL 3.
-const DATA: u64 = 0x00cf_f300_0000_ffff;
+pub(crate) const DATA: u64 = 0x00cf_f300_0000_ffff;
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
     // SAFETY: descriptors of bench frames.
@@ -26,7 +26,7 @@ fn set_gdt(lab: &Lab, table: Pfn, entries: u64) -> i64 {
     call(Hypercall::SetGdt, [frames.as_ptr() as u64, entries, 0, 0, 0])
 }
 
-fn set_ldt(base: u64, entries: u64) -> i64 {
+pub(crate) fn set_ldt(base: u64, entries: u64) -> i64 {
     // SAFETY: no selector of it is in use by Rust code.
     unsafe { hostile::mmuext(MmuextCmd::SetLdt as u32, base, entries) }
 }

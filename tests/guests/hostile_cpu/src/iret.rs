@@ -40,7 +40,7 @@ pub(crate) fn good() -> IretFrame {
 }
 
 /// Returns by a frame; says what stopped it.
-fn go(frame: IretFrame) -> Result<(), Trap> {
+pub(crate) fn go(frame: IretFrame) -> Result<(), Trap> {
     // SAFETY: the frame leads to something that traps, and the closure owns nothing. Interrupted
     // code's registers do not matter: nothing runs on behind it but the landing.
     unsafe {

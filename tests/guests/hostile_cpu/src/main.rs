@@ -9,6 +9,7 @@
 mod deadly;
 mod descriptors;
 mod iret;
+mod local_table;
 mod outcome;
 mod secondary;
 mod selectors;
@@ -38,6 +39,7 @@ fn main(boot: &Boot) -> Exit {
     iret::run(&mut check);
     selectors::run(&mut lab, &mut check);
     descriptors::run(&mut lab, &mut check);
+    local_table::run(&mut lab, &mut check);
     user::run(&mut lab, &mut check);
     secondary::run(&mut lab, &mut check);
     check.verdict()
