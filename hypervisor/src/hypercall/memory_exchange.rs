@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::memory::Exchange;
-use pinfold_validator::{Mfn, Pfn};
+use pinfold_validator::Mfn;
 
 /// Largest extent on either side.
 const MAX_ORDER: u32 = 9;
@@ -121,7 +121,9 @@ fn hand_out(
         let told = list.read_at(index).and_then(|pfn| {
             for offset in 0..1u64 << order {
                 let pfn = pfn.checked_add(offset).ok_or(Errno::EINVAL)?;
-                m2p::set(Mfn::new(first.get() + offset), Some(Pfn::new(pfn)));
+                let mfn = Mfn::new(first.get() + offset);
+                // One that another vCPU gave back already has another owner's number by now.
+                let _ = m2p::set_owned(vcpu.domain.id, mfn, pfn);
             }
             list.write_at(index, &first.get())
         });

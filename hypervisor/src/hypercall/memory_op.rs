@@ -9,7 +9,7 @@ use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{M2P_END, M2P_START};
 use pinfold_abi::memory::*;
-use pinfold_validator::{Mfn, Pfn};
+use pinfold_validator::Mfn;
 use zerocopy::IntoBytes;
 
 /// Largest extent: 2 MiB, as unprivileged domains may have it.
@@ -158,7 +158,9 @@ fn populate(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<
     }
     let first = take_extent(vcpu, order)?;
     for offset in 0..1 << order {
-        m2p::set(Mfn::new(first.get() + offset), Some(Pfn::new(pfn + offset)));
+        let mfn = Mfn::new(first.get() + offset);
+        // One that another vCPU gave back already has another owner's number by now.
+        let _ = m2p::set_owned(vcpu.domain.id, mfn, pfn + offset);
     }
     list.write_at(index, &first.get())
 }

@@ -51,11 +51,7 @@ fn one(vcpu: &Vcpu, address: u64) -> Result<(), ElementStop> {
 
 fn set_m2p(vcpu: &Vcpu, request: MmuUpdate) -> Result<(), ElementStop> {
     let mfn = Mfn::new(request.ptr >> 12);
-    if memory::validator().owner(mfn) != Some(vcpu.domain.id) {
-        return Err(Errno::EINVAL.into());
-    }
-    m2p::set_raw(mfn, request.val);
-    Ok(())
+    m2p::set_owned(vcpu.domain.id, mfn, request.val).map_err(|_| Errno::EINVAL.into())
 }
 
 fn update(vcpu: &Vcpu, request: MmuUpdate, preserve_ad: bool) -> Result<(), ElementStop> {

@@ -2,12 +2,12 @@
 //!
 //! Guests read it at `0xffff800000000000` (ABI); the hypervisor writes it through the direct map.
 
-use super::direct_map;
+use super::{direct_map, validator};
 use crate::boot::early::EarlyFrames;
 use crate::boot::paging;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
-use pinfold_validator::{Mfn, Pfn};
+use pinfold_validator::{DomId, Mfn, Pfn, Refusal};
 use spin::Once;
 
 const LARGE_PAGE: u64 = 2 << 20;
@@ -42,18 +42,25 @@ pub fn extent(index: u64) -> Option<u64> {
     Some(table.as_ptr() as u64 - super::layout::DIRECT_MAP_START + offset)
 }
 
-/// Sets the pfn of a frame. Relaxed: each word stands alone, and guests check what they read.
+/// Sets the pfn of a frame that nobody else can change: it is being built with, or given back.
+/// Relaxed: each word stands alone, and guests check what they read.
 pub fn set(mfn: Mfn, pfn: Option<Pfn>) {
     if let Some(word) = word(mfn) {
         word.store(pfn.map_or(INVALID_M2P_ENTRY, Pfn::get), Ordering::Relaxed);
     }
 }
 
-/// Sets the word of a frame to whatever its owner wants there.
-pub fn set_raw(mfn: Mfn, value: u64) {
-    if let Some(word) = word(mfn) {
-        word.store(value, Ordering::Relaxed);
-    }
+/// Sets the word of a frame to whatever its owner wants there. The frame stays the domain's until
+/// the word is written, or the next owner would find a word that isn't its own.
+///
+/// # Errors
+/// If the frame isn't the domain's; then the word stays.
+pub fn set_owned(domain: DomId, mfn: Mfn, value: u64) -> Result<(), Refusal> {
+    validator().with_owned_frame(domain, mfn, || {
+        if let Some(word) = word(mfn) {
+            word.store(value, Ordering::Relaxed);
+        }
+    })
 }
 
 /// The pfn of a frame, for reports.

@@ -131,6 +131,26 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
+    /// Does something that is right only as long as the frame is the domain's: with a general
+    /// reference held meanwhile, so that it can't change hands. Whatever it is mapped or typed as.
+    ///
+    /// # Errors
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`]; then nothing is done.
+    pub fn with_owned_frame<T>(
+        &self,
+        dom: DomId,
+        mfn: Mfn,
+        act: impl FnOnce() -> T,
+    ) -> Result<T, Refusal> {
+        refusable(Operation::TakeReadable, dom, |op| {
+            let frame = self.named_frame(op, mfn)?;
+            self.get(op, mfn, frame, None)?;
+            let result = act();
+            frame.put();
+            Ok(result)
+        })
+    }
+
     /// Makes a frame of the domain's a descriptor page, or takes one more reference if it is one:
     /// for a GDT or LDT. All its descriptors are checked, and brought into the form that they may
     /// have ([`Validator::check_descriptor`]).

@@ -3,6 +3,7 @@
 use crate::frame::DomId;
 use crate::frame_table::{Entered, FrameEntry, Kind, Left, State, owned_pattern};
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use std::vec::Vec;
 
@@ -55,6 +56,51 @@ fn loom_a_held_frame_keeps_its_owner() {
             holder.join().unwrap();
         }
         assert_eq!(frame.info().references(), 1);
+    });
+}
+
+/// A word about a frame that its owner may write, as the machine-to-physical table has one, while the
+/// frame is handed over.
+fn word_of_a_frame(write: fn(&FrameEntry, &AtomicU64)) {
+    const NEWS: u64 = 2;
+    super::model(move || {
+        let frame = Arc::new(frame());
+        let word = Arc::new(AtomicU64::new(0));
+        let writer = {
+            let (frame, word) = (frame.clone(), word.clone());
+            thread::spawn(move || write(&frame, &word))
+        };
+        let handed_over = hand_over(&frame);
+        if handed_over {
+            word.store(NEWS, Ordering::Relaxed);
+        }
+        writer.join().unwrap();
+        assert_eq!(word.load(Ordering::Relaxed) == NEWS, handed_over);
+    });
+}
+
+/// What the old owner writes there: anything but [`word_of_a_frame`]'s.
+const OLDS: u64 = 1;
+
+/// What the old owner writes while it holds the frame can't come after the new owner's word.
+#[test]
+fn loom_a_word_about_a_frame_is_its_owners() {
+    word_of_a_frame(|frame, word| {
+        if frame.get_owned(owned_pattern(OLD)) {
+            word.store(OLDS, Ordering::Relaxed);
+            frame.put();
+        }
+    });
+}
+
+/// The model would notice: a look at the owner isn't enough.
+#[test]
+#[should_panic(expected = "assertion")]
+fn loom_a_word_that_is_written_after_a_look_is_caught() {
+    word_of_a_frame(|frame, word| {
+        if frame.is_owned(owned_pattern(OLD)) {
+            word.store(OLDS, Ordering::Relaxed);
+        }
     });
 }
 
@@ -122,7 +168,7 @@ fn loom_a_free_frame_is_given_once() {
                 thread::spawn(move || {
                     let mine = frame.begin_giving();
                     if mine {
-                        frame.give_to(dom, false, false);
+                        frame.give_to(dom);
                         assert_eq!(frame.info().owner(), Some(dom));
                     }
                     mine
@@ -140,7 +186,7 @@ fn loom_a_shared_frame_is_taken_back_unmapped() {
     super::model(|| {
         let frame = Arc::new(FrameEntry::new());
         assert!(frame.become_ram() && frame.begin_giving());
-        frame.give_to(OLD, false, true);
+        frame.share_with(OLD);
         let taker = {
             let frame = frame.clone();
             thread::spawn(move || {

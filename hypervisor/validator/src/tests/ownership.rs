@@ -267,3 +267,24 @@ fn owned_frames_are_enumerated() {
     assert_eq!(found, (16..24).collect::<Vec<_>>());
     assert_eq!(world.next_owned(B, mfn(u64::MAX)), None);
 }
+
+#[test]
+fn what_is_done_with_an_owned_frame_is_done_while_it_is_owned() {
+    let world = fresh();
+    let held = world.with_owned_frame(A, PAGE, || {
+        assert_eq!(refusal(world.release(PAGE, A).map_err(Stop::Refused)).cause, Cause::Busy);
+        world.owner(PAGE)
+    });
+    assert_eq!(held.unwrap(), Some(A));
+    // Whatever it is: a table too.
+    pin(world, Level::L1, L1).unwrap();
+    world.with_owned_frame(A, L1, || ()).unwrap();
+    for (frame, why) in
+        [(mfn(16), Cause::NotOwned), (mfn(30), Cause::NotOwned), (mfn(1 << 30), Cause::NoSuchFrame)]
+    {
+        let refused = world.with_owned_frame(A, frame, || panic!("it isn't A's"));
+        assert_eq!(refused.map_err(|refusal| refusal.cause), Err(why));
+    }
+    world.release(PAGE, A).unwrap();
+    assert_sound(world, &[]);
+}
