@@ -31,11 +31,14 @@ pub enum Flaw {
     /// Returns are predicted as indirect branches are (AMD: branch type confusion; Intel: when the
     /// return stack is empty).
     Retbleed,
+    /// The FPU's pointers to its last instruction and operand stay what they were when a state
+    /// without a pending exception is loaded (XSA-52).
+    FpuPointers,
 }
 
 impl Flaw {
     /// All, in the order of the log.
-    pub const ALL: [Flaw; 11] = [
+    pub const ALL: [Flaw; 12] = [
         Flaw::Meltdown,
         Flaw::L1tf,
         Flaw::Mds,
@@ -47,6 +50,7 @@ impl Flaw {
         Flaw::SpeculativeStoreBypass,
         Flaw::Srso,
         Flaw::Retbleed,
+        Flaw::FpuPointers,
     ];
 
     /// As it is in the log.
@@ -63,6 +67,7 @@ impl Flaw {
             Flaw::SpeculativeStoreBypass => "ssb",
             Flaw::Srso => "srso",
             Flaw::Retbleed => "retbleed",
+            Flaw::FpuPointers => "fpu_pointers",
         }
     }
 }
@@ -107,6 +112,8 @@ impl CpuFacts {
             }
             Flaw::Srso => denies(self.is_amd() && self.srso_no(), "SRSO_NO"),
             Flaw::Retbleed => denies(self.is_amd() && self.btc_no(), "BTC_NO"),
+            // AMD APM vol. 3, appendix E: leaf 0x80000008 ebx bit 2.
+            Flaw::FpuPointers => denies(self.always_restores_fpu_pointers(), "RstrFpErrPtrs"),
             Flaw::Tsa => denies(self.is_amd() && self.tsa_sq_no() && self.tsa_l1_no(), "TSA_NO"),
         }
     }

@@ -30,7 +30,7 @@ mod plan;
 
 pub use facts::{CpuFacts, CpuidWords, Vendor};
 pub use flaw::{Assessment, Flaw};
-pub use plan::{Action, IbrsMode, Mitigations, Open};
+pub use plan::{Action, IbrsMode, Mitigations, Open, leaves_fpu_pointers};
 
 #[cfg(test)]
 mod tests;

@@ -70,7 +70,7 @@ pub(crate) fn is_free(cpu: &CpuFacts, flaw: Flaw) -> Option<&'static str> {
 
 fn intel(cpu: &CpuFacts, flaw: Flaw) -> Option<&'static str> {
     match flaw {
-        Srso | Tsa => return Some("not Intel's"),
+        Srso | Tsa | FpuPointers => return Some("not Intel's"),
         Taa if !cpu.has_rtm() => return Some("no TSX"),
         _ => {}
     }

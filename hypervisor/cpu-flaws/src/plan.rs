@@ -35,6 +35,12 @@ pub struct Mitigations {
     pub clear_fpu_pointers: bool,
 }
 
+/// Whether loading an area of FXSAVE leaves the FPU's pointers alone, on a CPU with
+/// [`Flaw::FpuPointers`]: no exception is pending in it (status word, bit 7; AMD APM vol. 2, 11.4.4).
+pub const fn leaves_fpu_pointers(area: &[u8; 512]) -> bool {
+    area[2] & 1 << 7 == 0
+}
+
 /// Flaws that read what is left in buffers which `verw` clears.
 const BUFFERS: [Flaw; 4] = [Flaw::Mds, Flaw::Taa, Flaw::MmioStaleData, Flaw::Rfds];
 
@@ -64,7 +70,7 @@ impl Mitigations {
             flush_l1d: cpu.has(Flaw::L1tf) && cpu.has_l1d_flush() && !cpu.skip_l1dfl_vmentry(),
             clear_buffers: buffers && verw || cpu.has(Flaw::Tsa) && cpu.verw_clear(),
             ibrs,
-            clear_fpu_pointers: cpu.is_amd() && !cpu.always_restores_fpu_pointers(),
+            clear_fpu_pointers: cpu.has(Flaw::FpuPointers),
         }
     }
 
@@ -116,6 +122,10 @@ impl Mitigations {
             Flaw::Retbleed => {
                 self.branch_steps(&mut done);
                 done.open = self.open_branches(self.ibrs.is_some() && !cpu.is_amd());
+            }
+            Flaw::FpuPointers => {
+                done.step(self.clear_fpu_pointers, "clear_fpu_pointers");
+                done.open = if self.clear_fpu_pointers { Open::Nothing } else { Open::All };
             }
         }
         done

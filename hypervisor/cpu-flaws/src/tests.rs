@@ -1,7 +1,7 @@
 //! Real CPUs, by the words that they answer, and what follows.
 
 use crate::flaw::Flaw::{self, *};
-use crate::{CpuFacts, CpuidWords, IbrsMode, Mitigations, Open, Vendor};
+use crate::{CpuFacts, CpuidWords, IbrsMode, Mitigations, Open, Vendor, leaves_fpu_pointers};
 use std::string::ToString;
 use std::vec::Vec;
 
@@ -153,7 +153,7 @@ fn known() -> Vec<Known> {
             name: "K10 Phenom II",
             words: amd(0x100f43, 0, 0),
             is: (Amd, 0x10, 4),
-            has: &[SpectreV2, SpeculativeStoreBypass, Retbleed],
+            has: &[SpectreV2, SpeculativeStoreBypass, Retbleed, FpuPointers],
             plan: Mitigations { clear_fpu_pointers: true, ..bare },
         },
         Known {
@@ -167,14 +167,14 @@ fn known() -> Vec<Known> {
             name: "Piledriver FX-8350",
             words: amd(0x600f20, 1 << 12, 0),
             is: (Amd, 0x15, 2),
-            has: &[SpectreV2, SpeculativeStoreBypass, Retbleed],
+            has: &[SpectreV2, SpeculativeStoreBypass, Retbleed, FpuPointers],
             plan: old_amd,
         },
         Known {
             name: "Zen 1, EPYC 7551",
             words: amd(0x800f12, 1 << 12, 0),
             is: (Amd, 0x17, 1),
-            has: &[SpectreV2, SpeculativeStoreBypass, Srso, Retbleed],
+            has: &[SpectreV2, SpeculativeStoreBypass, Srso, Retbleed, FpuPointers],
             plan: old_amd,
         },
         Known {
@@ -212,7 +212,7 @@ fn known() -> Vec<Known> {
             name: "Hygon Dhyana",
             words: CpuidWords { vendor: HYGON, ..amd(0x900f02, 1 << 12, 0) },
             is: (Hygon, 0x18, 0),
-            has: &[SpectreV2, SpeculativeStoreBypass, Srso, Retbleed],
+            has: &[SpectreV2, SpeculativeStoreBypass, Srso, Retbleed, FpuPointers],
             plan: old_amd,
         },
     ]
@@ -335,6 +335,16 @@ fn fpu_pointers_are_cleared_where_fxrstor_leaves_them() {
     assert!(!clears(amd(0x830f10, FP_POINTERS, 0)));
     // Intel's load them always.
     assert!(!clears(intel(0x306c3, 0, 0)));
+}
+
+#[test]
+fn pointers_stay_only_where_no_exception_is_pending() {
+    let mut area = [0; 512];
+    // The status word is the second: ES is bit 7, B is bit 15.
+    for (word, leaves) in [(0u16, true), (0x80, false), (0x8080, false), (0x7f7f, true)] {
+        area[2..4].copy_from_slice(&word.to_le_bytes());
+        assert_eq!(leaves_fpu_pointers(&area), leaves, "{word:#x}");
+    }
 }
 
 #[test]

@@ -3,7 +3,34 @@
 //! XSAVE is hidden from guests (see the CPUID policy), and CR4.OSXSAVE is off, so the 512 bytes
 //! of FXSAVE are all the state there is.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+use pinfold_cpu_flaws::leaves_fpu_pointers;
 use x86_64::registers::control::{Cr0, Cr0Flags};
+
+/// `fxrstor` may leave the pointers of whoever ran before. Written once at boot.
+static POINTERS_STAY: AtomicBool = AtomicBool::new(false);
+
+/// Has the FPU's pointers overwritten from now on wherever loading a state would leave them.
+pub fn overwrite_pointers_at_loads() {
+    POINTERS_STAY.store(true, Ordering::Relaxed);
+}
+
+/// Makes the FPU's pointers those of an instruction here. TS must be clear; the rest of the state
+/// becomes anything.
+fn overwrite_pointers() {
+    static ZERO: u32 = 0;
+    // SAFETY: changes the FPU's registers alone, which the caller loads next. A pending exception is
+    // cleared first and a register is freed, so that the load of an integer raises none.
+    unsafe {
+        core::arch::asm!(
+            "fnclex",
+            "ffree st(7)",
+            "fild dword ptr [{}]",
+            in(reg) &raw const ZERO,
+            options(nostack)
+        );
+    }
+}
 
 /// Bits of MXCSR that every processor has: the mask where none is given (Intel SDM vol. 1,
 /// 11.6.6).
@@ -38,6 +65,9 @@ impl FpuState {
 
     /// Loads this state. TS must be clear.
     pub fn load(&self) {
+        if POINTERS_STAY.load(Ordering::Relaxed) && leaves_fpu_pointers(&self.0) {
+            overwrite_pointers();
+        }
         // SAFETY: the area comes from `save`, `new` or `from_guest`: no reserved MXCSR bit is set.
         unsafe { core::arch::asm!("fxrstor64 [{}]", in(reg) &raw const self.0, options(nostack)) };
     }

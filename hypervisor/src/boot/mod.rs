@@ -7,7 +7,7 @@ pub mod paging;
 pub mod patches;
 pub mod processors;
 
-use crate::arch::{apic, barriers, control, flaws, io_apic, percpu, port};
+use crate::arch::{apic, barriers, control, flaws, fpu, io_apic, percpu, port};
 use crate::memory::layout;
 use crate::{console, domain, memory, time};
 use arrayvec::ArrayVec;
@@ -109,6 +109,9 @@ extern "C" fn on_own_stack() -> ! {
     memory::start(machine);
     let mitigations = barriers::set_up(flaws::plan());
     patches::apply(&mitigations);
+    if mitigations.clear_fpu_pointers {
+        fpu::overwrite_pointers_at_loads();
+    }
     flaws::report(&mitigations);
     processors::start_others(machine);
     if let Some(io_apic) = machine.tables.io_apic {

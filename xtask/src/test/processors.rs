@@ -12,6 +12,10 @@ const SKYLAKE: &str = "max,-smap,vendor=GenuineIntel,family=6,model=94,stepping=
 const ZEN: &str = "max,-smap,vendor=AuthenticAMD,family=23,model=1,stepping=2,\
      x-force-features=on,+ibpb,-xsaveerptr";
 
+/// A Haswell: L1TF, and nothing that Linux warns of.
+const HASWELL: &str = "max,-smap,vendor=GenuineIntel,family=6,model=60,stepping=3,\
+     x-force-features=on,+spec-ctrl,+stibp,+ssbd,+md-clear";
+
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
     let two = || vec![Spec::new("stress").told("seed=5 rounds=20"), Spec::new("hello")];
@@ -46,9 +50,18 @@ pub(super) fn all() -> Vec<Case> {
             says: vec![
                 "cpu flaw=mds affected=no",
                 "cpu flaw=srso affected=yes action=ibpb open=guest_to_hypervisor",
+                "cpu flaw=fpu_pointers affected=yes action=clear_fpu_pointers open=nothing",
                 "cpu=1 domain_switches=",
             ],
             ..Case::new("flaws-zen", two())
+        },
+        // Linux stores addresses in absent entries inverted, so none is refused.
+        Case {
+            cpu: Some(HASWELL),
+            limit: 600,
+            deny_refusals: true,
+            says: vec!["cpu flaw=l1tf affected=yes action=refuse_absent_entries open=nothing"],
+            ..Case::new("linux-l1tf", vec![Spec::linux(1, 1, "")])
         },
     ]
 }
