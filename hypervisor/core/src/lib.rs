@@ -11,6 +11,7 @@
 //! | `frames` | the free frames: allocating and freeing, for domains and the hypervisor |
 //! | `bitmap` | which frames are free                                             |
 //! | `grant`  | what domains grant each other, and who has it mapped              |
+//! | `list`   | how far a call that works through a guest's list has come         |
 //! | `teardown` | a domain's end: every reference dropped, every frame freed      |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -21,6 +22,7 @@ extern crate std;
 mod bitmap;
 pub mod frames;
 pub mod grant;
+pub mod list;
 pub mod teardown;
 
 pub use bitmap::FrameBitmap;
