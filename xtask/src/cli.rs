@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use pinfold_image::Caching;
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 /// Builds Pinfold and its guests, runs them in QEMU, tests them and reads their logs.
@@ -224,6 +225,10 @@ pub(crate) struct RunArgs {
     /// Any alias that is met makes the run fail with a code of its own.
     #[arg(long)]
     pub(crate) deny_aliases: bool,
+    /// Bytes a second that the serial line takes (11520 is a port at 115,200 baud); if not given,
+    /// as many as come, as no real port can.
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) serial_rate: Option<NonZeroU32>,
     /// Shows what the firmware and the bootloader say, too.
     #[arg(long)]
     pub(crate) boot_log: bool,

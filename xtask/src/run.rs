@@ -82,7 +82,7 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
             _ => bail!("Xen starts exactly one guest here: name one"),
         },
     };
-    let ended = machine::run(qemu, &log, plan.limit, plan.input, watch)?;
+    let ended = machine::run(qemu, &log, plan.limit, plan.input, plan.machine.serial_rate, watch)?;
     Ok(Done { ended, log })
 }
 
@@ -107,6 +107,7 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         gdb: args.gdb,
         screen: args.boot_log,
         cpu: args.cpu.clone(),
+        serial_rate: args.serial_rate,
     };
     let has_prompt = |guest: &String| guest == linux::NAME || guest == grub::NAME;
     let shell = keyboard::is_here() && args.guest.guests.iter().any(has_prompt);

@@ -70,6 +70,7 @@ fn time(on: Host, guest: &Guest, limit: Duration) -> Result<(Rows, Verdict)> {
         gdb: false,
         screen: false,
         cpu: None,
+        serial_rate: None,
     };
     let dir = paths::run_dir(&format!("bench-linux-{on:?}").to_lowercase())?;
     let log = LogLevel::default();

@@ -87,6 +87,7 @@ fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> 
         gdb: false,
         screen: false,
         cpu: None,
+        serial_rate: None,
     };
     let limit = Some(Duration::from_secs(timeout));
     let plan = Plan {

@@ -44,6 +44,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
         gdb: false,
         screen: false,
         cpu: None,
+        serial_rate: None,
     };
     let limit = Some(Duration::from_secs(args.timeout));
     let dir = paths::run_dir("bench-policies")?;

@@ -6,6 +6,7 @@ use crate::guests::Guest;
 use crate::ramdisk::EXIT_PORT;
 use anyhow::{Context, Result, bail};
 use pinfold_image::size::Size;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) screen: bool,
     /// QEMU's name of the processor with its features, in place of the usual one.
     pub(crate) cpu: Option<String>,
+    /// Bytes a second that the serial line takes; as many as come, if not given.
+    pub(crate) serial_rate: Option<NonZeroU32>,
 }
 
 /// QEMU for Pinfold: UEFI firmware starts the disk.

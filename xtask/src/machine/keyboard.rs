@@ -55,7 +55,7 @@ impl Drop for Terminal {
 
 /// Copies standard input to the machine until either end closes; true if the person asked for
 /// the end of the run.
-pub(super) fn forward(mut line: impl Write, terminal: bool) -> bool {
+pub(super) fn forward(line: &mut impl Write, terminal: bool) -> bool {
     let mut keys = Keys::default();
     let mut buffer = [0; 256];
     let mut stdin = std::io::stdin();

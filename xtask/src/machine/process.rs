@@ -6,6 +6,7 @@ use super::keyboard::{self, Terminal};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -135,12 +136,14 @@ impl<W: FnMut(&str) -> Watch> Output<'_, W> {
 }
 
 /// Starts QEMU, writes its serial line to `log`, shows each line to `watch`, and waits for it.
-/// `limit` of `None` waits for ever.
+/// `limit` of `None` waits for ever. The serial line takes `serial_rate` bytes a second, if given:
+/// the rest waits in the port, as it does on a real line.
 pub(crate) fn run(
     mut qemu: Command,
     log: &Path,
     limit: Option<Duration>,
     input: Input,
+    serial_rate: Option<NonZeroU32>,
     mut watch: impl FnMut(&str) -> Watch,
 ) -> Result<Ended> {
     let started = Instant::now();
@@ -148,12 +151,16 @@ pub(crate) fn run(
         File::create(log).with_context(|| format!("cannot write {}", log.display()))?,
     );
     let lines = Lines::default();
-    qemu.stdin(if input == Input::Nothing { Stdio::null() } else { Stdio::piped() });
+    // QEMU (7.2) takes the end of its input for the end of the line, and then loses what it can't
+    // write at once: behind a slow line the input stays open.
+    let slow = serial_rate.is_some();
+    let piped = slow || input != Input::Nothing;
+    qemu.stdin(if piped { Stdio::piped() } else { Stdio::null() });
     qemu.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(qemu.spawn().context("cannot start QEMU")?);
     let mut serial = child.0.stdout.take().context("QEMU has no output")?;
     let mut errors = child.0.stderr.take().context("QEMU has no error output")?;
-    let keys = if input == Input::Watcher { child.0.stdin.take() } else { None };
+    let keys = if input == Input::Stdin { None } else { child.0.stdin.take() };
     let mut output = Output { log, lines, keys, live: Live::No, enough: false, watch: &mut watch };
 
     let errors = std::thread::spawn(move || {
@@ -162,24 +169,29 @@ pub(crate) fn run(
         text
     });
     let (sender, receiver) = mpsc::channel::<Event>();
-    let _terminal = child.0.stdin.take().and_then(|line| {
+    let _terminal = child.0.stdin.take().and_then(|mut line| {
         let terminal = Terminal::take();
         let (sender, is_terminal) = (sender.clone(), terminal.is_some());
         // It sits in a read that nothing ends but the end of this process.
         std::thread::spawn(move || {
-            if keyboard::forward(line, is_terminal) {
+            if keyboard::forward(&mut line, is_terminal) {
                 let _ = sender.send(Event::Quit);
+            }
+            if slow {
+                // Open until QEMU ends: this thread lives no longer than the process.
+                std::mem::forget(line);
             }
         });
         terminal
     });
+    if slow {
+        // What the pipe holds has left the port: the least that a pipe can be.
+        rustix::pipe::fcntl_setpipe_size(&serial, 4096).context("cannot make the pipe small")?;
+    }
     std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count) = serial.read(&mut buffer) {
-            if count == 0 || sender.send(Event::Serial(buffer[..count].to_vec())).is_err() {
-                break;
-            }
-        }
+        read_serial(&mut serial, serial_rate, &mut |bytes| {
+            sender.send(Event::Serial(bytes.to_vec())).is_ok()
+        });
         let _ = sender.send(Event::Closed);
     });
 
@@ -210,6 +222,28 @@ pub(crate) fn run(
     Ok(Ended::Exited(status.code(), errors.join().unwrap_or_default()))
 }
 
+/// Reads the serial line to its end, or until `each` wants no more, at most so many bytes a second.
+fn read_serial(
+    serial: &mut impl Read,
+    rate: Option<NonZeroU32>,
+    each: &mut impl FnMut(&[u8]) -> bool,
+) {
+    /// Pieces a second: short pauses, so that the line looks steady.
+    const PIECES: u32 = 100;
+    let mut buffer = [0; 4096];
+    let most = rate.map_or(buffer.len(), |rate| {
+        usize::try_from(rate.get().div_ceil(PIECES)).unwrap_or(usize::MAX).min(buffer.len())
+    });
+    while let Ok(count) = serial.read(&mut buffer[..most]) {
+        if count == 0 || !each(&buffer[..count]) {
+            break;
+        }
+        if let Some(rate) = rate {
+            std::thread::sleep(Duration::from_secs_f64(count as f64 / f64::from(rate.get())));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +258,7 @@ mod tests {
         command.args(["-c", script]);
         let mut seen = Vec::new();
         let ended =
-            run(command, &log, Some(Duration::from_millis(limit)), Input::Watcher, |line| {
+            run(command, &log, Some(Duration::from_millis(limit)), Input::Watcher, None, |line| {
                 seen.push(line.to_owned());
                 match line {
                     "type" => Watch::Type("typed\n"),
@@ -244,6 +278,20 @@ mod tests {
         assert_eq!(ended, Ended::Exited(Some(33), "no\n".into()));
         assert_eq!(seen, ["a", "b"]);
         assert_eq!(text, "a\nb\n");
+    }
+
+    #[test]
+    fn a_slow_line_keeps_its_rate() {
+        let text = [b'x'; 1000];
+        let started = Instant::now();
+        let mut seen = 0;
+        read_serial(&mut &text[..], NonZeroU32::new(2000), &mut |bytes| {
+            assert!(bytes.len() <= 20);
+            seen += bytes.len();
+            true
+        });
+        assert_eq!(seen, text.len());
+        assert!(started.elapsed() >= Duration::from_millis(500));
     }
 
     #[test]

@@ -11,10 +11,12 @@ use crate::linux;
 use crate::machine::{Ended, Input, Machine, Watch};
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
+use pinfold_abi::record::{Record, kind};
 use pinfold_image::Caching;
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,6 +58,8 @@ pub(super) struct Case {
     pub(super) types: Vec<(&'static str, &'static str)>,
     /// The processor, in QEMU's words, if it isn't the usual one.
     pub(super) cpu: Option<&'static str>,
+    /// Bytes a second that the serial line takes; as many as come, if not given.
+    pub(super) serial_rate: Option<NonZeroU32>,
 }
 
 /// What a guest must print alike on both hypervisors.
@@ -245,6 +249,7 @@ impl Case {
             at_every_level: false,
             types: Vec::new(),
             cpu: None,
+            serial_rate: None,
         }
     }
 
@@ -306,6 +311,7 @@ impl Case {
                 gdb: false,
                 screen: false,
                 cpu: self.cpu.map(str::to_owned),
+                serial_rate: self.serial_rate,
             },
             guests,
             log: self.log,
@@ -314,6 +320,7 @@ impl Case {
             dir: dir.to_path_buf(),
         };
         let mut missing = self.says.clone();
+        let mut torn = Torn::default();
         let mut printed = Vec::new();
         let mut forbidden = None;
         let mut seen = |line: &str| {
@@ -321,6 +328,7 @@ impl Case {
                 forbidden.get_or_insert_with(|| format!("the log says `{text}`: {line}"));
             }
             missing.retain(|text| !line.contains(text));
+            torn.line(line);
             printed.extend(verdict::printed(on, line).map(str::to_owned));
         };
         match on {
@@ -345,6 +353,9 @@ impl Case {
                 .map_err(|error| format!("{error:#}"))?;
                 self.hold_xen(&facts, &done.ended)?;
             }
+        }
+        if let Some(line) = torn.found.filter(|_| self.serial_rate.is_some()) {
+            return Err(format!("a record is torn: `{line}`"));
         }
         match (forbidden, missing.first()) {
             (Some(why), _) => Err(why),
@@ -384,6 +395,28 @@ impl Case {
             }
         }
         Ok(())
+    }
+}
+
+/// Looks for records that are not whole.
+#[derive(Debug, Default)]
+struct Torn {
+    begun: bool,
+    found: Option<String>,
+}
+
+impl Torn {
+    /// Takes a line of Pinfold's log. Before the first record the firmware speaks; what stands behind
+    /// a guest's head is its own.
+    fn line(&mut self, line: &str) {
+        let record = Record::parse(line);
+        let guests = record.is_some_and(|record| record.head.kind == kind::CONSOLE);
+        let glued = !guests && line.matches("] ").count() > 1;
+        let whole = record.is_some() && !glued || line.is_empty();
+        self.begun |= record.is_some();
+        if self.begun && !whole && self.found.is_none() {
+            self.found = Some(line.to_owned());
+        }
     }
 }
 
@@ -548,6 +581,22 @@ mod tests {
         };
         assert!(same(&stats(1, 2), &stats(1, 30)).is_ok());
         assert!(same(&stats(1, 2), &stats(2, 2)).is_err());
+    }
+
+    #[test]
+    fn torn_records_are_found() {
+        let good = ["BdsDxe: starting", "[   0.000001] hv INFO ok", "[   0.000002] d1 | a] b] c"];
+        for (bad, found) in [
+            ("", false),
+            ("[   0.000003] hv END ok=1", false),
+            ("ok=1", true),
+            ("[   0.0003] d1 MARK text=\"a\"", true),
+            ("[   0.000003] d1 MARK a[   0.000004] hv END ok=1", true),
+        ] {
+            let mut torn = Torn::default();
+            good.into_iter().chain([bad]).for_each(|line| torn.line(line));
+            assert_eq!(torn.found.is_some(), found, "{bad}");
+        }
     }
 
     #[test]

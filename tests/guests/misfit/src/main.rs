@@ -5,9 +5,13 @@
 //! * `do=spin`: keeps the processor busy for a long while without a single hypercall;
 //! * `do=panic`: a Rust panic;
 //! * `do=doze`: starts a watchdog that it doesn't feed;
-//! * `do=pry`: asks for what takes the whole machine's time, and must not get it.
+//! * `do=pry`: asks for what takes the whole machine's time, and must not get it;
+//! * `do=flood`: has as many reports written as it can, for some seconds;
+//! * `do=beat`: doesn't misbehave, but measures what the others take of its time.
 #![no_std]
 #![no_main]
+
+mod flood;
 
 use core::arch::asm;
 use pinfold_abi::errno::Errno::EPERM;
@@ -39,6 +43,8 @@ fn main(boot: &Boot) -> Exit {
         Some("panic") => panic!("as told"),
         Some("pry") => pry(),
         Some("doze") => doze(),
+        Some("flood") => flood::run(boot),
+        Some("beat") => flood::measure(boot),
         _ => {
             println!("VERDICT fail guest=misfit reason=unknown-wish");
             Exit::Crash

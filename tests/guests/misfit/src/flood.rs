@@ -1,0 +1,99 @@
+//! Filling the log, and what it costs a neighbour.
+
+use pinfold_abi::errno::Errno;
+use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::entry::{Boot, event, time};
+use pinfold_guest::hostile::{Lab, RW};
+use pinfold_guest::hypercall::sched::Exit;
+use pinfold_guest::println;
+
+/// How long both go on unless told: at 115,200 baud a flood fills any buffer in that time.
+const SECONDS: u64 = 8;
+/// Mappings that each report names: as many as one lists.
+const MAPPINGS: usize = 64;
+/// A pause longer than this is a stall: a few times what a neighbour may run before it is this
+/// vCPU's turn again.
+const STALL_NS: u64 = 100_000_000;
+
+/// A line of the measuring guest comes so often: far less than a slow port takes.
+const LINE_NS: u64 = 200_000_000;
+
+fn duration_ns(boot: &Boot) -> u64 {
+    boot.number("seconds", SECONDS) * 1_000_000_000
+}
+
+/// Pins a frame that many writable mappings are in the way of, again and again: each time the
+/// hypervisor refuses, and writes about 10 KB into its log.
+pub(crate) fn run(boot: &Boot) -> Exit {
+    if event::init(boot).is_err() {
+        println!("VERDICT fail guest=misfit reason=no-clock");
+        return Exit::Crash;
+    }
+    let mut lab = Lab::new(Frames::new(boot));
+    let (aliases, page) = (lab.frame(), lab.frame());
+    for index in 0..MAPPINGS {
+        lab.set(aliases, index, lab.entry(page, RW));
+    }
+    lab.seal(aliases);
+    let pinned = lab.pin(aliases, 1);
+    let end = time::raw().saturating_add(duration_ns(boot));
+    let (mut refused, mut other) = (0u64, 0u64);
+    while time::raw() < end {
+        match lab.pin(page, 1) {
+            result if result == Errno::EINVAL.as_result() => refused += 1,
+            _ => other += 1,
+        }
+    }
+    if pinned == 0 && refused > 0 && other == 0 {
+        println!("VERDICT pass guest=misfit refused={refused}");
+        return Exit::PowerOff;
+    }
+    println!("VERDICT fail guest=misfit pinned={pinned} refused={refused} other={other}");
+    Exit::Crash
+}
+
+/// Looks at the clock all the time: how much of the time it could not. Half of it belongs to a
+/// neighbour on the same processor, but in slices, each far shorter than a stall.
+pub(crate) fn measure(boot: &Boot) -> Exit {
+    if event::init(boot).is_err() {
+        println!("VERDICT fail guest=misfit reason=no-clock");
+        return Exit::Crash;
+    }
+    let mut lab = Lab::new(Frames::new(boot));
+    let page = lab.frame();
+    let begin = time::raw();
+    let end = begin.saturating_add(duration_ns(boot));
+    let (mut last, mut longest, mut stalled, mut stalls) = (begin, 0, 0, 0u64);
+    let mut reported = false;
+    let mut next_line = begin;
+    while last < end {
+        // It prints as well, so that it wants what the neighbour keeps busy.
+        if last >= next_line {
+            println!("misfit: at {} ms", (last - begin) / 1_000_000);
+            next_line = last + LINE_NS;
+        }
+        if !reported && last > begin + duration_ns(boot) / 2 {
+            // A report of its own, in the middle of the neighbour's flood.
+            lab.pin(page, 1);
+            println!("misfit: in the middle");
+            reported = true;
+        }
+        let now = time::raw();
+        let pause = now.saturating_sub(last);
+        longest = longest.max(pause);
+        if pause > STALL_NS {
+            stalled += pause;
+            stalls += 1;
+        }
+        last = now;
+    }
+    let total = last.saturating_sub(begin).max(1);
+    let verdict = if stalled > total / 2 { "fail" } else { "pass" };
+    println!(
+        "VERDICT {verdict} guest=misfit total_ms={} stalled_ms={} stalls={stalls} longest_ms={}",
+        total / 1_000_000,
+        stalled / 1_000_000,
+        longest / 1_000_000
+    );
+    if verdict == "pass" { Exit::PowerOff } else { Exit::Crash }
+}
