@@ -75,6 +75,7 @@ impl<'a, const N: usize> Reader<'a, N> {
             for (to, &byte) in place.by_ref().zip(bytes) {
                 *to = byte;
             }
+            bytes.len()
         })
     }
 
@@ -83,11 +84,34 @@ impl<'a, const N: usize> Reader<'a, N> {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn drain(&self, each: impl FnMut(&[u8])) -> Result<usize, Garbled> {
-        self.take(u32::MAX, each)
+    pub fn drain(&self, mut each: impl FnMut(&[u8])) -> Result<usize, Garbled> {
+        self.take(u32::MAX, |bytes| {
+            each(bytes);
+            bytes.len()
+        })
     }
 
-    fn take(&self, most: u32, mut each: impl FnMut(&[u8])) -> Result<usize, Garbled> {
+    /// As [`Reader::drain`], but `each` says how many of the bytes it takes: at the first piece that
+    /// it doesn't take whole the call ends, and the rest stays in the ring. Returns how many were
+    /// taken, and whether the rest stayed.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn drain_while(
+        &self,
+        mut each: impl FnMut(&[u8]) -> usize,
+    ) -> Result<(usize, bool), Garbled> {
+        let mut stayed = false;
+        let taken = self.take(u32::MAX, |bytes| {
+            let taken = each(bytes).min(bytes.len());
+            stayed = taken < bytes.len();
+            taken
+        })?;
+        Ok((taken, stayed))
+    }
+
+    /// Takes at most so many bytes, until `each` doesn't take all of a piece.
+    fn take(&self, most: u32, mut each: impl FnMut(&[u8]) -> usize) -> Result<usize, Garbled> {
         let ring = &self.0;
         // Ours, unless the guest wrote to it.
         let consumed = ring.consumed.load(Ordering::Relaxed);
@@ -106,13 +130,16 @@ impl<'a, const N: usize> Reader<'a, N> {
             for (offset, to) in (done..count).zip(chunk.iter_mut()) {
                 *to = ring.at(consumed.wrapping_add(offset)).load(Ordering::Relaxed);
             }
-            each(chunk);
-            done += now as u32;
+            let taken = each(chunk).min(now);
+            done += taken as u32;
+            if taken < now {
+                break;
+            }
         }
         // Release: pairs with the guest's barrier between finding room and filling it, so that
         // nothing is written over before it was read.
-        ring.consumed.store(consumed.wrapping_add(count), Ordering::Release);
-        Ok(count as usize)
+        ring.consumed.store(consumed.wrapping_add(done), Ordering::Release);
+        Ok(done as usize)
     }
 }
 

@@ -55,6 +55,7 @@ enum Step {
     Write(Vec<u8>),
     Read(usize),
     Drain,
+    DrainWhile(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -62,6 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         prop::collection::vec(any::<u8>(), 0..2 * SIZE).prop_map(Step::Write),
         (0..2 * SIZE).prop_map(Step::Read),
         Just(Step::Drain),
+        (0..2 * SIZE).prop_map(Step::DrainWhile),
     ]
 }
 
@@ -88,6 +90,18 @@ proptest! {
                     let expected: Vec<u8> = model.drain(..got).collect();
                     prop_assert_eq!(&to[..got], &expected[..]);
                     prop_assert!(to[got..].iter().all(|&byte| byte == 0xee));
+                }
+                Step::DrainWhile(most) => {
+                    let mut taken = Vec::new();
+                    let (count, stayed) = shared.reader().drain_while(|bytes| {
+                        let now = bytes.len().min(most - taken.len());
+                        taken.extend_from_slice(&bytes[..now]);
+                        now
+                    }).unwrap();
+                    prop_assert_eq!(count, most.min(model.len()));
+                    let expected: Vec<u8> = model.drain(..count).collect();
+                    prop_assert_eq!(taken, expected);
+                    prop_assert_eq!(stayed, !model.is_empty());
                 }
                 Step::Drain => {
                     let expected: Vec<u8> = model.drain(..).collect();
