@@ -1,6 +1,7 @@
 //! How a run ends.
 
 use crate::arch::port;
+use crate::console::serial;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// What the exit port is told.
@@ -23,8 +24,9 @@ pub fn set_exit_port(exit_port: u16) {
     EXIT_PORT.store(u32::from(exit_port), Ordering::Relaxed);
 }
 
-/// Stops the machine: by the exit port if there is one, else for ever.
+/// Stops the machine, when the log is on the wire: by the exit port if there is one, else for ever.
 pub fn end(ending: Ending) -> ! {
+    serial::finish(ending == Ending::Panic);
     let exit_port = EXIT_PORT.load(Ordering::Relaxed);
     if exit_port != 0 {
         // SAFETY: whoever wrote the manifest put a device there that ends the machine.

@@ -1,19 +1,28 @@
 //! Last words. `cargo xtask report` resolves the addresses with the hypervisor's symbols.
 
+use crate::arch::percpu;
 use crate::console::log::write_at_any_cost;
 use core::arch::asm;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use pinfold_abi::record::{Who, kind};
 use pinfold_abi::vcpu::CpuUserRegs;
 
-/// A panic inside a panic stops at once.
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// Number of the processor that panics, plus 1; 0: none does.
+static PANICKING: AtomicUsize = AtomicUsize::new(0);
 
+/// A panic inside a panic stops at once. One on another processor leaves the last words, and the
+/// end, to the first.
 fn begin() {
     x86_64::instructions::interrupts::disable();
-    if PANICKING.swap(true, Ordering::Relaxed) {
-        crate::machine::end(crate::machine::Ending::Panic);
+    // Before processors have numbers there is one.
+    let own = if percpu::online().is_empty() { 1 } else { percpu::cpu_number() + 1 };
+    match PANICKING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => {}
+        Err(first) if first == own => crate::machine::end(crate::machine::Ending::Panic),
+        Err(_) => loop {
+            x86_64::instructions::hlt();
+        },
     }
 }
 

@@ -24,5 +24,9 @@ impl RelaxStrategy for Attentive {
 /// domains, the lower number's); a seat's timers; a seat's place; its runstate; the run queue or a timer queue.
 /// Outside all: what keeps typed keys in order, which is only ever tried.
 /// Inside any of them: the list of domains, a domain's named regions, the free frames. Inside all:
-/// a domain's budget of records, the serial port, and the heap.
+/// a domain's budget of records, the heap, the serial port (only tried while domains run), and the
+/// log's buffer.
 pub type Mutex<T> = spin::mutex::Mutex<T, Attentive>;
+
+/// A lock that goes to whoever has waited longest: where many want it all the time.
+pub type FairMutex<T> = spin::mutex::TicketMutex<T, Attentive>;

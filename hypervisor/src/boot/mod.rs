@@ -118,6 +118,7 @@ extern "C" fn on_own_stack() -> ! {
         // The page is mapped at its start; the registers may begin in the middle.
         let registers = layout::IO_APIC_REGISTERS + io_apic.address % 4096;
         io_apic::route_serial(registers, io_apic.serial_input, apic::id());
+        console::serial::enable_interrupts();
     }
     domain::start_all(machine)
 }

@@ -1,11 +1,12 @@
 //! A guest's console: what it prints, by hypercall or through its ring, and what is typed for it.
 
-use super::log::stamped;
-use super::serial::{self, Line};
-use super::{input, ring};
+use super::log::head;
+use super::{buffer, input, ring};
 use crate::memory;
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
+use core::fmt::Write;
 use pinfold_abi::record::{Who, kind};
+use pinfold_log::{Line, Source};
 use pinfold_rings::Garbled;
 use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
 
@@ -13,6 +14,8 @@ use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
 const MAX_LINE: usize = 512;
 /// Typed bytes that wait for the guest to make room.
 const MAX_TYPED: usize = 256;
+/// Longest head of a line.
+const MAX_HEAD: usize = 64;
 
 /// Where in an escape sequence (ECMA-48) a byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +45,12 @@ impl Escape {
 pub struct GuestConsole {
     domain: DomId,
     line: ArrayVec<u8, MAX_LINE>,
-    /// Bytes of the line that were written to the port.
+    /// Bytes of the line that were written to the log.
     shown: usize,
+    /// Something of the guest's stays in the ring until the log has room.
+    stalled: bool,
+    /// The domain has ended: nothing more comes.
+    closing: bool,
     ring: Option<Mfn>,
     /// The guest used its ring. Until it does, what is typed waits: it may ask by hypercall.
     uses_ring: bool,
@@ -63,6 +70,8 @@ impl GuestConsole {
             domain,
             line: ArrayVec::new_const(),
             shown: 0,
+            stalled: false,
+            closing: false,
             ring: None,
             uses_ring: false,
             asks: false,
@@ -87,11 +96,18 @@ impl GuestConsole {
     /// Takes the last words, ends the line, and lets go of the ring. Before the domain's frames
     /// are freed.
     pub fn close(&mut self) {
+        self.closing = true;
         self.serve_ring();
         if !self.line.is_empty() {
             self.end_line();
         }
+        self.stalled = false;
         self.forget_ring();
+    }
+
+    /// Whether something of the guest's stays in the ring until the log has room.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
     }
 
     /// Whether the guest may wait for what is typed.
@@ -110,23 +126,25 @@ impl GuestConsole {
         self.ring.map(|frame| External { frame, held: Held::Writable })
     }
 
-    /// Shows bytes that the guest prints.
-    pub fn print(&mut self, bytes: &[u8]) {
+    /// Shows bytes that the guest prints, as far as the log has room for them. Returns how many it
+    /// took: the guest keeps the others until later.
+    pub fn print(&mut self, bytes: &[u8]) -> usize {
         let live = input::has_keyboard(self.domain);
-        for &byte in bytes {
+        for (taken, &byte) in bytes.iter().enumerate() {
+            let mut escape = self.escape;
             // Escape sequences can do a lot to a terminal, so only the guest that is typed to may
             // send them.
-            if self.escape.take(byte) && !live {
+            if escape.take(byte) && !live {
+                self.escape = escape;
                 continue;
             }
-            if byte == b'\n' {
-                self.end_line();
-                continue;
+            let ends = byte == b'\n';
+            if (ends || self.line.is_full()) && !self.end_line() {
+                return taken;
             }
-            if self.line.is_full() {
-                self.end_line();
-            }
+            self.escape = escape;
             match byte {
+                b'\n' => {}
                 // Harmless on every terminal.
                 b' '..=b'~' | b'\t' => self.line.push(byte),
                 // What a shell edits its line with, and text that isn't ASCII.
@@ -138,32 +156,44 @@ impl GuestConsole {
         if live {
             self.show();
         }
+        bytes.len()
     }
 
-    /// Shows what there is of the line, finished or not.
+    /// Shows what there is of the line, finished or not, if there is room.
     pub fn show(&mut self) {
-        if self.shown < self.line.len() {
-            self.write(false);
+        if self.shown < self.line.len() && self.write(false) {
             self.shown = self.line.len();
         }
     }
 
-    fn end_line(&mut self) {
-        self.write(true);
-        self.line.clear();
-        self.shown = 0;
+    /// `false`: there is no room, and the line stays as it is.
+    fn end_line(&mut self) -> bool {
+        let written = self.write(true) || self.closing;
+        if written {
+            self.line.clear();
+            self.shown = 0;
+        }
+        written
     }
 
-    fn write(&self, whole: bool) {
-        stamped(Who::Domain(self.domain.get()), kind::CONSOLE, |head| {
-            serial::write_line(&Line {
-                domain: self.domain,
-                head: format_args!("{head} "),
-                text: &self.line,
-                shown: self.shown,
-                whole,
-            });
-        });
+    fn write(&self, whole: bool) -> bool {
+        let domain = self.domain.get();
+        let mut begin = ArrayString::<MAX_HEAD>::new();
+        // A head is half as long.
+        let _ = write!(begin, "{} ", head(Who::Domain(domain), kind::CONSOLE));
+        let line = Line { head: begin.as_bytes(), text: &self.line, shown: self.shown, whole };
+        if buffer::append_line(Source::Console(domain), domain, &line) {
+            return true;
+        }
+        if !self.closing {
+            return false;
+        }
+        // Last words can't wait: there is other room that the domain won't need any more.
+        let written = buffer::append_line(Source::Reports(domain), domain, &line);
+        if !written {
+            buffer::count_dropped(Source::Console(domain));
+        }
+        written
     }
 
     /// Works on the ring: shows what the guest printed, brings it what was typed. `true` if the
@@ -176,9 +206,13 @@ impl GuestConsole {
 
     fn serve_ring(&mut self) -> bool {
         let Some(frame) = self.ring else { return false };
-        // The bytes are shown as they come; a ring's worth bounds the time.
+        // The bytes are shown as they come; a ring's worth bounds the time. What the log has no
+        // room for stays in the ring, and the guest waits as for any slow console.
         let printed = ring::drain(frame, &mut |bytes: &[u8]| self.print(bytes));
         let brought = ring::offer(frame, &self.typed);
+        // Nonsense in the ring empties it.
+        self.stalled = printed.is_ok_and(|(_, stayed)| stayed);
+        let printed = printed.map(|(printed, _)| printed);
         let printed = self.tell(printed);
         let brought = self.tell(brought);
         self.typed.drain(..brought);

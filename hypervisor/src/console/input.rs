@@ -54,11 +54,8 @@ pub fn poll(kick: impl Fn(&DomainRef)) {
 
 fn take_all(pressed: &mut u8, kick: &impl Fn(&DomainRef)) {
     loop {
-        // A console that is at work would make us wait as long as its lines take on the wire:
-        // the port keeps the bytes until next time.
-        let busy = owner().is_some_and(|domain| domain.console.is_locked());
         let mut bytes = [0; BATCH];
-        let count = if busy { 0 } else { serial::receive(&mut bytes) };
+        let count = serial::receive(&mut bytes);
         if count == 0 {
             return;
         }

@@ -1,10 +1,10 @@
 //! Records on the serial console, in the form of [`pinfold_abi::record`].
 
-use super::serial;
-use crate::time::clock;
+use super::{buffer, serial};
 use core::fmt;
 use log::{LevelFilter, Log, Metadata};
 use pinfold_abi::record::{Head, Who};
+use pinfold_log::{MAX_DOMAINS, Source};
 
 struct Console;
 
@@ -22,30 +22,44 @@ impl Log for Console {
 
 /// Directs the `log` macros to the console.
 pub fn init() {
+    buffer::set_domains(MAX_DOMAINS);
     // Fails only when done twice.
     let _ = log::set_logger(&Console);
     log::set_max_level(LevelFilter::Info);
 }
 
-/// Lends the head of a record that is written now.
-pub fn stamped(who: Who, kind: &str, write: impl FnOnce(&Head<'_>)) {
-    write(&Head { micros: clock::now_ns() / 1000, who, kind });
+/// Head of a record that is written now.
+pub fn head(who: Who, kind: &str) -> Head<'_> {
+    Head { micros: buffer::micros(), who, kind }
 }
 
-/// Writes one record.
-pub fn write(who: Who, kind: &str, body: fmt::Arguments<'_>) {
-    stamped(who, kind, |head| serial::write(format_args!("{head} {body}\n")));
+/// Writes one record; `false` if it had to be dropped.
+pub fn write(who: Who, kind: &str, body: fmt::Arguments<'_>) -> bool {
+    write_as(Source::of(who, kind), who, kind, body)
+}
+
+/// Writes one record that is charged to another source than its kind says.
+pub fn write_as(source: Source, who: Who, kind: &str, body: fmt::Arguments<'_>) -> bool {
+    buffer::append(source, format_args!("{} {body}", head(who, kind)))
 }
 
 /// Writes one record when nothing can be relied on any more.
 pub fn write_at_any_cost(who: Who, kind: &str, body: fmt::Arguments<'_>) {
-    stamped(who, kind, |head| serial::write_at_any_cost(format_args!("{head} {body}\n")));
+    serial::write_at_any_cost(format_args!("{} {body}\n", head(who, kind)));
 }
 
 /// Writes a record: `record!(who, KIND, "format", arguments)`.
 macro_rules! record {
+    ($who:expr, $kind:ident, $($body:tt)*) => {{
+        $crate::console::log::write($who, pinfold_abi::record::kind::$kind, format_args!($($body)*));
+    }};
+}
+pub(crate) use record;
+
+/// Writes a record that others belong to: `false` if it had to be dropped.
+macro_rules! try_record {
     ($who:expr, $kind:ident, $($body:tt)*) => {
         $crate::console::log::write($who, pinfold_abi::record::kind::$kind, format_args!($($body)*))
     };
 }
-pub(crate) use record;
+pub(crate) use try_record;

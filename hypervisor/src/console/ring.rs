@@ -14,12 +14,16 @@ fn page(mfn: Mfn) -> &'static ConsolePage {
     unsafe { &*direct_map::frame(mfn).cast::<ConsolePage>() }
 }
 
-/// Takes all that the guest printed, a ring's worth at most. Returns how many bytes.
+/// Takes what the guest printed, a ring's worth at most, until `each` doesn't take all of a piece.
+/// Returns how many bytes, and whether the rest stayed in the ring.
 ///
 /// # Errors
 /// The guest's indices made no sense; the ring was emptied.
-pub(super) fn drain(mfn: Mfn, each: &mut impl FnMut(&[u8])) -> Result<usize, Garbled> {
-    page(mfn).from_guest().drain(each)
+pub(super) fn drain(
+    mfn: Mfn,
+    each: &mut impl FnMut(&[u8]) -> usize,
+) -> Result<(usize, bool), Garbled> {
+    page(mfn).from_guest().drain_while(each)
 }
 
 /// Puts in what was typed, as far as there is room. Returns how many bytes.

@@ -3,8 +3,8 @@
 use super::Domain;
 use super::vcpu::Vcpu;
 use crate::arch::{barriers, ipi};
-use crate::console::input;
 use crate::console::log::{record, write};
+use crate::console::{buffer, input, serial};
 use crate::event::ports;
 use crate::machine;
 use crate::memory::{audit, frame_dump, guest, teardown};
@@ -55,7 +55,9 @@ pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
         regs.rflags,
         vcpu.root().get() << 12
     );
-    crate::panic::dump(regs, |line| write(who, kind::DUMP, line));
+    crate::panic::dump(regs, |line| {
+        write(who, kind::DUMP, line);
+    });
     for row in 0..4u64 {
         let at = regs.rsp.wrapping_add(row * 32);
         let mut words = [0u8; 32];
@@ -145,8 +147,9 @@ fn close(domain: &Domain) {
     input::ended(domain.id);
     let dropped = domain.log_limit.dropped();
     if dropped != 0 {
-        record!(domain.who(), DROPPED, "records={dropped}");
+        record!(domain.who(), DROPPED, "records={dropped} cause=rate_limit");
     }
+    buffer::tell_dropped(Some(domain.id.get()));
     TALLY.aliases.fetch_add(domain.stats.aliases.get(), Ordering::Relaxed);
     let Some(Ending::Shutdown(reason)) = domain.ending.get() else {
         TALLY.crashed.fetch_add(1, Ordering::Relaxed);
@@ -174,6 +177,9 @@ pub fn finish() -> ! {
         .map(|count| count.load(Ordering::Relaxed));
     let aliases = TALLY.aliases.load(Ordering::Relaxed);
     barriers::report();
+    // With everything else out there is room to tell all that is left to tell.
+    serial::flush_all();
+    buffer::tell_dropped(None);
     record!(
         Who::Hypervisor,
         END,

@@ -16,6 +16,7 @@ pub mod window;
 
 use crate::boot::archive::Archive;
 use crate::boot::{Machine, processors};
+use crate::console;
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
 use crate::event::Ports;
@@ -214,6 +215,7 @@ pub fn start_all(boot: &Machine) -> ! {
         }
         domain.seats[0].bring_up();
     }
+    console::start(built.len());
     drop(built);
     processors::let_run();
     scheduler::run()

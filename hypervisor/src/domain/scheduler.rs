@@ -135,7 +135,7 @@ pub fn run() -> ! {
     loop {
         ipi::safe_point();
         timers::expire();
-        console::bring_input();
+        console::poll();
         match next() {
             Some((vcpu, slice)) => take_turn(vcpu, slice),
             None => idle(),
@@ -221,7 +221,7 @@ fn idle() {
     let own = 1 << cpu_number();
     IDLE.fetch_or(own, Ordering::SeqCst);
     // Who queued a vCPU before it could see us asleep sent no interrupt: look once more.
-    if QUEUE.lock().is_empty() && !nothing_can_come() {
+    if QUEUE.lock().is_empty() && !nothing_can_come() && !console::serial::needs_polling() {
         timers::program();
         // An interrupt that came since is taken by this, and ends the sleep.
         x86_64::instructions::interrupts::enable_and_hlt();
@@ -234,7 +234,7 @@ fn idle() {
 /// is still hope.
 fn nothing_can_come() -> bool {
     let before = ACTIVITY.load(Ordering::SeqCst);
-    if timers::any_armed() || console::takes_input() || ACTIVE.load(Ordering::SeqCst) != 0 {
+    if timers::any_armed() || console::can_wake_guests() || ACTIVE.load(Ordering::SeqCst) != 0 {
         return false;
     }
     // The sleepers last: who took the last timer and will wake a vCPU by it doesn't sleep; nor does

@@ -23,7 +23,8 @@ pub fn run(vcpu: &mut Vcpu, command: u64, count: u64, buffer: u64) -> Outcome {
     }
 }
 
-/// Prints. A port takes its time for a long text: the call is suspended when the vCPU's is up.
+/// Prints. The call is suspended when the log has no room, as the port is slow, or when the vCPU's
+/// time is up: it goes on with the rest when it is its turn again.
 fn write(vcpu: &mut Vcpu, count: u64, buffer: u64) -> Result<Outcome, Errno> {
     if count > i32::MAX as u64 {
         return Err(Errno::EINVAL);
@@ -34,10 +35,10 @@ fn write(vcpu: &mut Vcpu, count: u64, buffer: u64) -> Result<Outcome, Errno> {
         let bytes = &mut chunk[..(count - done).min(CHUNK) as usize];
         let at = buffer.wrapping_add(done);
         guest::read_bytes(bytes, at)?;
-        vcpu.domain.console.lock().print(bytes);
-        done += bytes.len() as u64;
+        let printed = vcpu.domain.console.lock().print(bytes);
+        done += printed as u64;
         ipi::attend();
-        if done < count && apic::timer_is_pending() {
+        if done < count && (printed < bytes.len() || apic::timer_is_pending()) {
             let rest = [CONSOLEIO_WRITE, count - done, buffer.wrapping_add(done), 0, 0];
             return Ok(again(vcpu, rest));
         }

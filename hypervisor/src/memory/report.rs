@@ -1,7 +1,7 @@
 //! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
 
 use crate::arch::{ipi, percpu};
-use crate::console::log::record;
+use crate::console::log::{record, try_record};
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain};
@@ -111,19 +111,29 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<Which>)> {
     let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
     let fields = refusal.fields();
     let callers = || Callers::of(&vcpu.file.regs);
-    let which = if refusal.is_alias() {
+    let (which, written) = if refusal.is_alias() {
         let callers = callers();
-        record!(who, ALIAS, "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\"");
-        Some(Which::Writable)
+        let written = try_record!(
+            who,
+            ALIAS,
+            "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\""
+        );
+        (Some(Which::Writable), written)
     } else if refusal.is_cache_alias() {
         let callers = callers();
-        record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\"");
-        Some(Which::All)
+        let written = try_record!(
+            who,
+            CACHE,
+            "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\""
+        );
+        (Some(Which::All), written)
     } else {
-        record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
-        None
+        let written =
+            try_record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
+        (None, written)
     };
-    Some((id, which))
+    // A report without its head is of no use.
+    written.then_some((id, which))
 }
 
 /// Tells of a mapping that is cached otherwise than the frame's others, and was made all the same:
@@ -143,8 +153,10 @@ pub fn mixed(would_be_refused: &Refusal) {
     let who = running.map_or(domain.who(), |seat| Who::Vcpu(domain.id.get(), seat.id));
     let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
     let fields = refusal.fields();
-    record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip} policy=report why=\"{refusal}\"");
-    write_mappings(who, &domain, id, refusal.frame, Which::All);
+    let why = refusal;
+    if try_record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip} policy=report why=\"{why}\"") {
+        write_mappings(who, &domain, id, refusal.frame, Which::All);
+    }
 }
 
 /// Tells of each mapping of a frame that is in the way of what record `id` is about.
@@ -170,7 +182,7 @@ fn search(
         if let Some(id) = id.filter(|_| listed < MAPPINGS && domain.log_limit.allows()) {
             write_mapping(who, domain, id, &mapping);
             listed += 1;
-            // The port is slow, and others may wait for a flush.
+            // A record takes a while, and others may wait for a flush.
             ipi::attend();
         }
         hear(&mapping);

@@ -68,7 +68,7 @@ fn interrupt(number: u8) -> Next {
     }
     match number {
         idt::TIMER_VECTOR if timers::tick() || scheduler::makes_room() => return Next::Yield,
-        idt::SERIAL_VECTOR => console::bring_input(),
+        idt::SERIAL_VECTOR => console::poll(),
         // Another processor wants something: a flush, or that this one looks around.
         idt::ATTEND_VECTOR => {
             ipi::attend();

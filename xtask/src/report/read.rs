@@ -145,8 +145,9 @@ impl Report {
                 backtrace: Vec::new(),
             }),
             (kind::DUMP, id) => self.dump(id, record),
-            (kind::DROPPED, Some(id)) => {
-                self.domain(id).dropped += record.number("records").unwrap_or(1);
+            (kind::DROPPED, id) => {
+                // Number 0 stands for the hypervisor's own.
+                self.domain(id.unwrap_or(0)).dropped += record.number("records").unwrap_or(1);
             }
             (kind::END, _) => self.end = fields(record),
             _ => {}
@@ -279,7 +280,11 @@ impl Report {
         let at = match self.domains.binary_search_by_key(&id, |domain| domain.id) {
             Ok(at) => at,
             Err(at) => {
-                let ended = "never started, as far as the log says".into();
+                let ended = match id {
+                    0 => "no domain: the hypervisor's own",
+                    _ => "never started, as far as the log says",
+                };
+                let ended = ended.into();
                 self.domains.insert(at, Domain { id, ended, ..Domain::default() });
                 at
             }

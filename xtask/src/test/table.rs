@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
 use pinfold_image::Caching;
 use pinfold_image::size::Size;
+use std::num::NonZeroU32;
 
 /// Offsets in the ELF header.
 mod header {
@@ -61,6 +62,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(stress());
     cases.extend(super::stories::all());
     cases.extend(neighbours());
+    cases.extend(slow_port());
     cases.push(bad_images());
     cases.extend(destroyed());
     cases.extend(linux());
@@ -387,6 +389,25 @@ fn neighbours() -> Vec<Case> {
         Case::new("crash", vec![misfit("crash").ends(End::Crash)]).on_xen(),
         Case::new("fail", vec![misfit("fail").ends(End::Fail)]).on_xen(),
     ]
+}
+
+/// A serial port as slow as a real one at 115,200 baud, and a guest that has far more written than
+/// that takes: its neighbour must not wait for the port, and must not lose its own report; what is
+/// left out is counted.
+fn slow_port() -> Vec<Case> {
+    let case = |smp: u16| Case {
+        smp,
+        serial_rate: NonZeroU32::new(11_520),
+        limit: 240,
+        says: vec![
+            " cause=buffer_full of=reports",
+            "d2v0 ALIAS id=",
+            "d2 | misfit: in the middle",
+            "d1v0 MAPPING id=1 end=yes found=64",
+        ],
+        ..Case::new(&format!("slow-port-{smp}"), vec![misfit("flood"), misfit("beat")])
+    };
+    vec![case(1), case(2)]
 }
 
 /// Every kind of bad image in one boot, and a good one that must start all the same.
