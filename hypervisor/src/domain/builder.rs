@@ -279,7 +279,9 @@ fn fill(
             console: (memory.mfn(console).get(), facts.console_evtchn),
             store: (memory.mfn(ring).get(), facts.store_evtchn),
         };
-        domain.store.open(id, &told).map_err(BuildError::Tables)?;
+        let no_memory = |_| BuildError::Memory(plan.pages, frames::free_count());
+        let store = store::make(&told).map_err(no_memory)?;
+        domain.store.open(id, memory.mfn(ring), store).map_err(BuildError::Tables)?;
     }
     let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn))?;
     memory.write(plan.start_info * 4096, start_info.as_bytes());

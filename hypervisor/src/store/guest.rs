@@ -4,7 +4,6 @@
 //! taken the one before, and of room only if there was none. So each look that finds nothing to do
 //! must come after what was done before was there for the guest to see: hence the fences.
 
-use super::nodes::{self, Facts};
 use crate::memory::{self, direct_map};
 use crate::sync::Mutex;
 use core::fmt;
@@ -45,16 +44,15 @@ pub struct Served {
 }
 
 impl GuestStore {
-    /// Begins to serve the ring in a frame of the domain's, and holds the frame as writable: it
-    /// can't go, nor become a table, while we write to it.
+    /// Begins to serve a store through the ring in a frame of the domain's, and holds the frame as
+    /// writable: it can't go, nor become a table, while we write to it.
     ///
     /// # Errors
     /// As [`pinfold_validator::Validator::take_writable`].
-    pub fn open(&self, domain: DomId, facts: &Facts<'_>) -> Result<(), Refusal> {
-        let ring = Mfn::new(facts.store.0);
+    pub fn open(&self, domain: DomId, ring: Mfn, store: Connection) -> Result<(), Refusal> {
         memory::validator().take_writable(domain, ring)?;
         self.ring.store(ring.get(), Ordering::Relaxed);
-        *self.open.lock() = Some(Open { ring, connection: nodes::fill(facts), told: false });
+        *self.open.lock() = Some(Open { ring, connection: store, told: false });
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What a guest finds in its store before it wrote anything.
 
+use alloc::collections::TryReserveError;
 use alloc::format;
 use alloc::string::String;
 use pinfold_store::Connection;
@@ -22,8 +23,11 @@ pub struct Facts<'a> {
 }
 
 /// A store with the nodes that a toolstack makes (`docs/misc/xenstore-paths.pandoc`).
-pub(super) fn fill(facts: &Facts<'_>) -> Connection {
-    let mut store = Connection::new(facts.domain);
+///
+/// # Errors
+/// If there is no memory for a store.
+pub fn make(facts: &Facts<'_>) -> Result<Connection, TryReserveError> {
+    let mut store = Connection::new(facts.domain)?;
     // At most 32 vCPUs and names of 32 bytes: far below the quotas.
     let mut put = |path: &str, value: &str| store.put(path, value).expect("within the quotas");
     let number = |number: u64| -> String { format!("{number}") };
@@ -42,5 +46,5 @@ pub(super) fn fill(facts: &Facts<'_>) -> Connection {
     for vcpu in 0..facts.vcpus {
         put(&format!("cpu/{vcpu}/availability"), "online");
     }
-    store
+    Ok(store)
 }

@@ -1,8 +1,15 @@
 //! Messages out of a stream of bytes, replies and events into one.
 
-use crate::store::Store;
+use crate::fixed::Fixed;
+use crate::quota::PIECE_BYTES;
+use crate::store::{self, Store};
 use crate::wire::{Error, HEADER, Header, MAX_PAYLOAD};
-use alloc::vec::Vec;
+use alloc::collections::TryReserveError;
+
+/// Bytes of a message.
+const MESSAGE: usize = HEADER + MAX_PAYLOAD;
+/// What a connection takes of the heap, its store included.
+pub(crate) const HEAP_BYTES: usize = store::HEAP_BYTES + 2 * (MESSAGE + PIECE_BYTES);
 
 /// A domain's connection to its store.
 ///
@@ -12,24 +19,27 @@ use alloc::vec::Vec;
 pub struct Connection {
     store: Store,
     /// The message that is coming, as far as it came.
-    input: Vec<u8>,
+    input: Fixed<u8>,
     /// The message that is going.
-    output: Vec<u8>,
+    output: Fixed<u8>,
     /// Bytes of it that have gone.
     gone: usize,
     broken: bool,
 }
 
 impl Connection {
-    /// A store with an empty home.
-    pub fn new(domain: u16) -> Connection {
-        Connection {
-            store: Store::new(domain),
-            input: Vec::new(),
-            output: Vec::new(),
+    /// A store with an empty home. All that it will ever take is reserved here.
+    ///
+    /// # Errors
+    /// If there is no memory for it; after this, memory is never asked for.
+    pub fn new(domain: u16) -> Result<Connection, TryReserveError> {
+        Ok(Connection {
+            store: Store::new(domain)?,
+            input: Fixed::with_capacity(MESSAGE)?,
+            output: Fixed::with_capacity(MESSAGE)?,
             gone: 0,
             broken: false,
-        }
+        })
     }
 
     /// Puts a node into the domain's home, before the domain runs. The path is relative.
@@ -64,15 +74,15 @@ impl Connection {
     /// Takes bytes; what is more than [`Connection::wanted`] is left out.
     pub fn take(&mut self, bytes: &[u8]) {
         let count = bytes.len().min(self.wanted());
-        self.input.extend_from_slice(&bytes[..count]);
+        let fits = self.input.extend(&bytes[..count]).is_ok();
         let Some(header) = self.header() else { return };
-        if header.length as usize > MAX_PAYLOAD {
+        if !fits || header.length as usize > MAX_PAYLOAD {
             self.broken = true;
-            self.input = Vec::new();
-        } else if self.input.len() == HEADER + header.length as usize {
-            let (kind, reply) = self.store.answer(&header, &self.input[HEADER..]);
             self.input.clear();
-            Header { kind, ..header }.write(&mut self.output, &[&reply]);
+        } else if self.input.len() == HEADER + header.length as usize {
+            // Nothing waits to be said, or nothing had been wanted.
+            self.store.answer(&header, &self.input[HEADER..], &mut self.output);
+            self.input.clear();
         }
     }
 
@@ -81,7 +91,7 @@ impl Connection {
         if self.gone == self.output.len() {
             self.output.clear();
             self.gone = 0;
-            self.store.watches.tell(&self.store.home, &mut self.output);
+            self.store.tell(&mut self.output);
         }
         &self.output[self.gone..]
     }
@@ -94,7 +104,7 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn check(&self) {
         self.store.tree.check();
-        assert!(self.input.len() <= HEADER + MAX_PAYLOAD);
-        assert!(self.output.len() <= HEADER + MAX_PAYLOAD);
+        assert!(self.input.len() <= MESSAGE);
+        assert!(self.output.len() <= MESSAGE);
     }
 }

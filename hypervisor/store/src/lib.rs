@@ -1,8 +1,10 @@
 //! The store of a guest: the xenstore protocol (`public/io/xs_wire.h`, `docs/misc/xenstore.txt`)
 //! over a tree of its own.
 //!
-//! **The promise.** Whatever bytes a guest sends, each message gets its one reply, the memory that
-//! a guest's store takes stays below a fixed bound ([`quota::HEAP_BYTES`]), and nothing panics.
+//! **The promise.** Whatever bytes a guest sends, each message gets its one reply, and nothing
+//! panics. A store asks for memory when it is made, and never again: its quotas are room that it
+//! has ([`quota::HEAP_BYTES`]), in lists that can't be fragmented. So no guest can keep another
+//! one, or its own next request, from what the quotas allow.
 //!
 //! Every domain has a store to itself, whose tree is its `/local/domain/<id>`. What is outside
 //! answers EACCES, as the reference does for nodes that a domain may not see, whether they exist or
@@ -21,6 +23,7 @@
 //! | `store`      | what each request does                                             |
 //! | `connection` | messages out of a stream of bytes, replies into one                |
 //! | `quota`      | the limits                                                         |
+//! | `fixed`      | lists that have their whole room from the beginning                |
 //!
 //! What it leaves to its neighbours: the ring that the bytes go through, and telling the guest.
 #![no_std]
@@ -31,6 +34,7 @@ extern crate alloc;
 extern crate std;
 
 mod connection;
+mod fixed;
 mod path;
 pub mod quota;
 mod store;

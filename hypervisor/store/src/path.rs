@@ -2,8 +2,7 @@
 
 use crate::quota::{ABSOLUTE_PATH, RELATIVE_PATH};
 use crate::wire::Error;
-use alloc::format;
-use alloc::string::String;
+use core::fmt::{self, Write};
 
 /// The node that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,16 +13,19 @@ pub(crate) enum Place<'a> {
     Outside,
 }
 
-/// The home of a domain.
-pub(crate) fn home(domain: u16) -> String {
-    format!("/local/domain/{domain}")
+/// Writes the home of a domain.
+///
+/// # Errors
+/// If there is no room for it.
+pub(crate) fn write_home(to: &mut impl Write, domain: u16) -> fmt::Result {
+    write!(to, "/local/domain/{domain}")
 }
 
 /// Where a path leads.
 ///
 /// # Errors
 /// [`Error::Invalid`] for what can't be a path.
-pub(crate) fn find<'a>(home: &str, path: &'a [u8]) -> Result<Place<'a>, Error> {
+pub(crate) fn find<'a>(home: &[u8], path: &'a [u8]) -> Result<Place<'a>, Error> {
     let absolute = path.first() == Some(&b'/');
     let most = if absolute { ABSOLUTE_PATH } else { RELATIVE_PATH };
     let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-/_@".contains(byte);
@@ -36,7 +38,7 @@ pub(crate) fn find<'a>(home: &str, path: &'a [u8]) -> Result<Place<'a>, Error> {
     if !absolute {
         return Ok(Place::Own(path));
     }
-    Ok(match path.strip_prefix(home.as_bytes()) {
+    Ok(match path.strip_prefix(home) {
         Some(b"") => Place::Own(b""),
         Some([b'/', rest @ ..]) => Place::Own(rest),
         _ => Place::Outside,

@@ -1,11 +1,9 @@
-//! What a guest's store may take.
+//! What a guest's store may take. All of it is reserved when the store is made.
 
 /// Nodes of a tree. The reference lets a domain own 1000, all devices of a big guest included.
 pub const NODES: usize = 160;
-/// Bytes of a tree: names, values and permissions, and [`NODE_BYTES`] for each node.
+/// Bytes of a tree: names, values and permissions.
 pub const TREE_BYTES: usize = 48 << 10;
-/// What a node is charged beside its bytes: its place in the map, and the allocator's rounding.
-pub const NODE_BYTES: usize = 256;
 /// Bytes of a value: what the reference lets a node have.
 pub const VALUE_BYTES: usize = 2048;
 /// Watches: as in the reference, halved.
@@ -18,21 +16,18 @@ pub const TRANSACTIONS: usize = 2;
 pub const CHANGES: usize = 64;
 /// Bytes of their paths.
 pub const CHANGE_BYTES: usize = 8 << 10;
+/// Events that wait: one for each watch and each change of a transaction.
+pub const EVENTS: usize = WATCHES * CHANGES;
 /// Bytes of an absolute path (`XENSTORE_ABS_PATH_MAX`).
 pub const ABSOLUTE_PATH: usize = 3072;
 /// Bytes of a relative path (`XENSTORE_REL_PATH_MAX`).
 pub const RELATIVE_PATH: usize = 2048;
 
-/// What a store takes of the heap at most: the trees; watches and changes with what a list of them
-/// costs; events that wait; a request, a reply, and rounding.
-pub const HEAP_BYTES: usize = 256 << 10;
+/// What a store takes of the heap, from its beginning to its end.
+pub const HEAP_BYTES: usize = crate::connection::HEAP_BYTES;
 
-const _: () = {
-    let trees = (1 + TRANSACTIONS) * TREE_BYTES;
-    let watches = WATCH_BYTES + WATCHES * 128;
-    let changes = (1 + TRANSACTIONS) * (CHANGE_BYTES + CHANGES * 64);
-    let events = WATCHES * CHANGES * 4;
-    // A growing vector has its old and its new half for a moment.
-    let buffers = 2 * 2 * (16 + super::wire::MAX_PAYLOAD);
-    assert!(trees + watches + changes + 2 * events + buffers <= HEAP_BYTES);
-};
+/// What the allocator adds to each piece, generously.
+pub(crate) const PIECE_BYTES: usize = 64;
+
+// The bytes of one path always fit where one change is noted.
+const _: () = assert!(ABSOLUTE_PATH <= CHANGE_BYTES);

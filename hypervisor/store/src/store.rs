@@ -1,21 +1,35 @@
 //! What each request does.
 
+use crate::fixed::Fixed;
 use crate::path::{self, Place};
-use crate::quota::TRANSACTIONS;
-use crate::tree::Tree;
-use crate::watch::{Changes, Watches};
-use crate::wire::{Error, Header, MAX_PAYLOAD, kind};
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
+use crate::quota::{PIECE_BYTES, TRANSACTIONS};
+use crate::tree::{self, Tree};
+use crate::watch::{self, Changes, Watched, Watches};
+use crate::wire::{Error, HEADER, Header, kind};
+use alloc::collections::TryReserveError;
+use core::fmt::Write;
 
 /// `DOMID_SELF`.
 const SELF: u32 = 0x7ff0;
 const OK: &[u8] = b"OK\0";
+/// Bytes of the longest home.
+const HOME: usize = b"/local/domain/65535".len();
 
-/// A transaction that isn't at its end.
+/// Bytes of home's longest permissions before the guest sets others.
+const PERMISSIONS: usize = b"n65535\0".len();
+
+/// What a store takes of the heap.
+pub(crate) const HEAP_BYTES: usize = HOME
+    + PERMISSIONS
+    + 2 * PIECE_BYTES
+    + tree::HEAP_BYTES
+    + watch::HEAP_BYTES
+    + TRANSACTIONS * (tree::HEAP_BYTES + watch::CHANGES_HEAP_BYTES);
+
+/// A transaction that isn't at its end, or room for one.
 #[derive(Debug)]
 struct Transaction {
+    /// 0: none.
     id: u32,
     tree: Tree,
     /// Of the domain's tree when it began.
@@ -27,15 +41,15 @@ struct Transaction {
 #[derive(Debug)]
 pub(crate) struct Store {
     domain: u16,
-    pub(crate) home: String,
+    home: Fixed<u8>,
     pub(crate) tree: Tree,
-    pub(crate) watches: Watches,
-    transactions: Vec<Transaction>,
+    watches: Watches,
+    transactions: [Transaction; TRANSACTIONS],
     last_transaction: u32,
 }
 
-/// A reply's bytes.
-type Reply = Result<Vec<u8>, Error>;
+/// A reply is written to the message that it goes in.
+type Reply = Result<(), Error>;
 
 /// The one string that a payload must be.
 fn one(payload: &[u8]) -> Result<&[u8], Error> {
@@ -63,82 +77,114 @@ fn number(text: &[u8]) -> Result<u32, Error> {
     text.parse().map_err(|_| Error::Invalid)
 }
 
+impl Transaction {
+    fn empty() -> Result<Transaction, TryReserveError> {
+        Ok(Transaction { id: 0, tree: Tree::empty()?, began: 0, changes: Changes::empty()? })
+    }
+}
+
 impl Store {
-    pub(crate) fn new(domain: u16) -> Store {
-        let permissions = format!("n{domain}\0");
-        Store {
+    /// A store with an empty home.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn new(domain: u16) -> Result<Store, TryReserveError> {
+        let mut store = Store {
             domain,
-            home: path::home(domain),
-            tree: Tree::new(permissions.as_bytes()),
-            watches: Watches::default(),
-            transactions: Vec::new(),
+            home: Fixed::with_capacity(HOME)?,
+            tree: Tree::empty()?,
+            watches: Watches::empty()?,
+            transactions: [Transaction::empty()?, Transaction::empty()?],
             last_transaction: 0,
-        }
+        };
+        path::write_home(&mut store.home, domain).expect("the longest fits");
+        let mut permissions = Fixed::with_capacity(PERMISSIONS)?;
+        write!(permissions, "n{domain}\0").expect("the longest fit");
+        store.tree.make_home(&permissions).expect("the first node fits");
+        Ok(store)
     }
 
-    /// Answers a request: the type and the bytes of the reply.
-    pub(crate) fn answer(&mut self, header: &Header, payload: &[u8]) -> (u32, Vec<u8>) {
-        match self.carry_out(header, payload) {
-            Ok(reply) if reply.len() <= MAX_PAYLOAD => (header.kind, reply),
-            Ok(_) => failed(Error::TooBig),
-            Err(error) => failed(error),
-        }
+    /// Writes the next event that waits to an empty message; leaves it empty if there is none.
+    pub(crate) fn tell(&mut self, to: &mut Fixed<u8>) {
+        self.watches.tell(&self.home, to);
     }
 
-    fn carry_out(&mut self, header: &Header, payload: &[u8]) -> Reply {
+    /// Writes the reply to a request to a message, whatever was in it.
+    pub(crate) fn answer(&mut self, header: &Header, payload: &[u8], to: &mut Fixed<u8>) {
+        to.clear();
+        // The header is known last. A message has room for it, and for every error's name.
+        to.extend(&[0; HEADER]).unwrap_or_default();
+        let mut kind = header.kind;
+        if let Err(error) = self.carry_out(header, payload, to) {
+            to.truncate(HEADER);
+            kind = kind::ERROR;
+            to.extend(error.name().as_bytes()).unwrap_or_default();
+            to.push(0).unwrap_or_default();
+        }
+        let length = (to.len() - HEADER) as u32;
+        to[..HEADER].copy_from_slice(&Header { kind, length, ..*header }.to_bytes());
+    }
+
+    fn carry_out(&mut self, header: &Header, payload: &[u8], to: &mut Fixed<u8>) -> Reply {
         let id = header.transaction;
-        if id != 0 && !self.transactions.iter().any(|transaction| transaction.id == id) {
-            return Err(Error::NoEntry);
-        }
+        self.tree(id)?;
         match header.kind {
-            kind::DIRECTORY => self.tree(id)?.children(self.own(one(payload)?)?),
-            kind::DIRECTORY_PART => self.directory_part(id, payload),
-            kind::READ => Ok(self.tree(id)?.value(self.own(one(payload)?)?)?.to_vec()),
-            kind::GET_PERMS => Ok(self.tree(id)?.permissions(self.own(one(payload)?)?)?.to_vec()),
-            kind::WRITE => {
-                let (path, value) = cut(payload)?;
-                self.change(id, path, false, |tree, key| tree.write(key, value).map(|()| true))
+            kind::DIRECTORY => {
+                for name in self.tree(id)?.children(self.own(one(payload)?)?)? {
+                    to.extend(name)?;
+                    to.push(0)?;
+                }
+                return Ok(());
             }
-            kind::MKDIR => {
-                self.change(id, one(payload)?, false, |tree, key| tree.make_directory(key))
+            kind::DIRECTORY_PART => return self.directory_part(id, payload, to),
+            kind::READ => return Ok(to.extend(self.tree(id)?.value(self.own(one(payload)?)?)?)?),
+            kind::GET_PERMS => {
+                return Ok(to.extend(self.tree(id)?.permissions(self.own(one(payload)?)?)?)?);
             }
-            kind::RM => self.change(id, one(payload)?, true, |tree, key| tree.remove(key)),
-            kind::SET_PERMS => self.set_permissions(id, payload),
-            kind::WATCH => {
-                let (path, token) = two(payload)?;
-                let key = self.watched(path)?;
-                self.watches.add(path, key, token)?;
-                Ok(OK.to_vec())
-            }
-            kind::UNWATCH => {
-                let (path, token) = two(payload)?;
-                let key = self.watched(path)?;
-                self.watches.remove(path, key, token)?;
-                Ok(OK.to_vec())
-            }
-            kind::RESET_WATCHES => {
-                self.watches.clear();
-                self.transactions.clear();
-                Ok(OK.to_vec())
-            }
-            kind::TRANSACTION_START => self.start(id),
-            kind::TRANSACTION_END => self.end(id, one(payload)?),
+            kind::TRANSACTION_START => return self.start(id, to),
             kind::GET_DOMAIN_PATH => {
                 let asked = u16::try_from(number(one(payload)?)?).map_err(|_| Error::Invalid)?;
                 let asked = if u32::from(asked) == SELF { self.domain } else { asked };
-                Ok(format!("{}\0", path::home(asked)).into_bytes())
+                path::write_home(to, asked)?;
+                return Ok(to.push(0)?);
             }
             kind::IS_DOMAIN_INTRODUCED => {
                 let asked = number(one(payload)?)?;
                 // The store itself stands for domain 0; of others a domain is told nothing.
                 let known = asked == SELF || asked == 0 || asked == u32::from(self.domain);
-                Ok(if known { b"T\0" } else { b"F\0" }.to_vec())
+                return Ok(to.extend(if known { b"T\0" } else { b"F\0" })?);
             }
+            kind::WRITE => {
+                let (path, value) = cut(payload)?;
+                self.change(id, path, false, |tree, key| tree.write(key, value).map(|()| true))?;
+            }
+            kind::MKDIR => {
+                self.change(id, one(payload)?, false, |tree, key| tree.make_directory(key))?;
+            }
+            kind::RM => self.change(id, one(payload)?, true, |tree, key| tree.remove(key))?,
+            kind::SET_PERMS => self.set_permissions(id, payload)?,
+            kind::WATCH => {
+                let (path, token) = two(payload)?;
+                let watched = self.watched(path)?;
+                self.watches.add(watched, token)?;
+            }
+            kind::UNWATCH => {
+                let (path, token) = two(payload)?;
+                let watched = self.watched(path)?;
+                self.watches.remove(watched, token)?;
+            }
+            kind::RESET_WATCHES => {
+                self.watches.clear();
+                self.transactions.iter_mut().for_each(|transaction| transaction.id = 0);
+            }
+            kind::TRANSACTION_END => self.end(id, one(payload)?)?,
             kind::CONTROL | kind::INTRODUCE | kind::RELEASE | kind::RESUME | kind::SET_TARGET => {
-                Err(Error::Access)
+                return Err(Error::Access);
             }
-            _ => Err(Error::NoSystemCall),
+            _ => return Err(Error::NoSystemCall),
         }
+        // What only does something answers so.
+        Ok(to.extend(OK)?)
     }
 
     /// The node of the domain's that a path names.
@@ -149,20 +195,22 @@ impl Store {
         }
     }
 
-    /// The node of the domain's that a watch is for, if it is one: others may be watched, but
-    /// nothing that the domain may see happens to them.
-    fn watched<'a>(&self, path: &'a [u8]) -> Result<Option<&'a [u8]>, Error> {
+    /// What a watch is for: others' nodes may be watched, but nothing that the domain may see
+    /// happens to them.
+    fn watched<'a>(&self, path: &'a [u8]) -> Result<Watched<'a>, Error> {
         if path.starts_with(b"@") {
-            return Ok(None);
+            return Ok(Watched { path, key: None });
         }
-        Ok(match path::find(&self.home, path)? {
-            Place::Own(key) => Some(key),
+        let key = match path::find(&self.home, path)? {
+            Place::Own(key) => Some(path.len() - key.len()),
             Place::Outside => None,
-        })
+        };
+        Ok(Watched { path, key })
     }
 
+    /// A transaction that isn't at its end; 0 names none.
     fn transaction(&mut self, id: u32) -> Option<&mut Transaction> {
-        self.transactions.iter_mut().find(|transaction| transaction.id == id)
+        self.transactions.iter_mut().find(|transaction| id != 0 && transaction.id == id)
     }
 
     /// The tree that a request sees.
@@ -188,24 +236,22 @@ impl Store {
                 return Err(Error::NoSpace);
             }
             if change(&mut transaction.tree, key)? {
-                transaction.changes.note(key, removes);
+                transaction.changes.note(key, removes)?;
             }
-            return Ok(OK.to_vec());
+            return Ok(());
         }
-        let mut changes = Changes::default();
-        changes.note(key, removes);
         if removes {
             // Who watches what goes is told: found while it is there, forgotten if it stays.
-            self.watches.fire(changes, &self.tree);
+            self.watches.fire_one(key, true, &self.tree)?;
             let done = change(&mut self.tree, key);
             if done != Ok(true) {
                 self.watches.forget_events();
             }
             done?;
         } else if change(&mut self.tree, key)? {
-            self.watches.fire(changes, &self.tree);
+            self.watches.fire_one(key, false, &self.tree)?;
         }
-        Ok(OK.to_vec())
+        Ok(())
     }
 
     fn set_permissions(&mut self, id: u32, payload: &[u8]) -> Reply {
@@ -225,67 +271,69 @@ impl Store {
         })
     }
 
-    fn directory_part(&self, id: u32, payload: &[u8]) -> Reply {
+    /// Writes the names of a node's children from an offset on, as many whole ones as fit. An empty
+    /// name ends the list.
+    fn directory_part(&self, id: u32, payload: &[u8], to: &mut Fixed<u8>) -> Reply {
         let (path, offset) = two(payload)?;
         let key = self.own(path)?;
         let tree = self.tree(id)?;
-        let (mut names, skip) = (tree.children(key)?, number(offset)? as usize);
-        let mut reply = format!("{}\0", tree.node_generation(key)?).into_bytes();
-        // An empty name ends the list.
-        names.push(0);
-        let rest = names.get(skip..).ok_or(Error::Invalid)?;
-        let room = MAX_PAYLOAD - reply.len();
-        let whole = match rest.get(..room) {
-            // Whole names only.
-            Some(fits) => &fits[..fits.iter().rposition(|&byte| byte == 0).map_or(0, |at| at + 1)],
-            None => rest,
-        };
-        reply.extend_from_slice(whole);
-        Ok(reply)
+        write!(to, "{}\0", tree.node_generation(key)?)?;
+        let skip = number(offset)? as usize;
+        let (mut at, mut fits) = (0, true);
+        for name in tree.children(key)?.chain([&b""[..]]) {
+            // The offset may be in the middle of a name, or at its NUL.
+            let begin = skip.saturating_sub(at).min(name.len() + 1);
+            at += name.len() + 1;
+            if at <= skip {
+                continue;
+            }
+            fits &= name.len() + 1 - begin <= to.room();
+            if fits {
+                to.extend(&name[begin..])?;
+                to.push(0)?;
+            }
+        }
+        if skip > at { Err(Error::Invalid) } else { Ok(()) }
     }
 
-    fn start(&mut self, within: u32) -> Reply {
+    fn start(&mut self, within: u32, to: &mut Fixed<u8>) -> Reply {
         if within != 0 {
             return Err(Error::Busy);
         }
-        if self.transactions.len() >= TRANSACTIONS {
-            return Err(Error::NoSpace);
-        }
+        let free = self.transactions.iter().position(|transaction| transaction.id == 0);
+        let free = free.ok_or(Error::NoSpace)?;
         loop {
             self.last_transaction = self.last_transaction.wrapping_add(1).max(1);
             let id = self.last_transaction;
             if self.transaction(id).is_none() {
-                self.transactions.push(Transaction {
-                    id,
-                    tree: self.tree.clone(),
-                    began: self.tree.generation,
-                    changes: Changes::default(),
-                });
-                return Ok(format!("{id}\0").into_bytes());
+                let transaction = &mut self.transactions[free];
+                transaction.id = id;
+                transaction.tree.copy_from(&self.tree);
+                transaction.began = self.tree.generation;
+                transaction.changes.clear();
+                return Ok(write!(to, "{id}\0")?);
             }
         }
     }
 
     fn end(&mut self, id: u32, how: &[u8]) -> Reply {
-        let index = self.transactions.iter().position(|transaction| transaction.id == id);
-        let index = index.ok_or(Error::NoEntry)?;
+        let Store { tree, transactions, watches, .. } = self;
+        let found = transactions.iter_mut().find(|transaction| id != 0 && transaction.id == id);
+        let transaction = found.ok_or(Error::NoEntry)?;
         let commits = match how {
             b"T" => true,
             b"F" => false,
             _ => return Err(Error::Invalid),
         };
-        let transaction = self.transactions.swap_remove(index);
-        if commits && !transaction.changes.list.is_empty() {
-            if transaction.began != self.tree.generation {
+        transaction.id = 0;
+        if commits && !transaction.changes.is_empty() {
+            if transaction.began != tree.generation {
                 return Err(Error::Again);
             }
-            let before = core::mem::replace(&mut self.tree, transaction.tree);
-            self.watches.fire(transaction.changes, &before);
+            core::mem::swap(tree, &mut transaction.tree);
+            let before = &transaction.tree;
+            watches.fire_all(&mut transaction.changes, before)?;
         }
-        Ok(OK.to_vec())
+        Ok(())
     }
-}
-
-fn failed(error: Error) -> (u32, Vec<u8>) {
-    (kind::ERROR, format!("{}\0", error.name()).into_bytes())
 }

@@ -14,9 +14,15 @@ struct Guest(Connection);
 /// A message: type, transaction, payload.
 type Message = (u32, u32, Vec<u8>);
 
+/// A request's bytes.
+fn message(kind: u32, transaction: u32, payload: &[u8]) -> Vec<u8> {
+    let header = Header { kind, request: 9, transaction, length: payload.len() as u32 };
+    [&header.to_bytes(), payload].concat()
+}
+
 impl Guest {
     fn new() -> Guest {
-        Guest(Connection::new(3))
+        Guest(Connection::new(3).unwrap())
     }
 
     /// Everything that waits.
@@ -40,8 +46,7 @@ impl Guest {
     }
 
     fn say_in(&mut self, transaction: u32, kind: u32, payload: &[u8]) -> Vec<Message> {
-        let mut bytes = Vec::new();
-        Header { kind, request: 9, transaction, length: 0 }.write(&mut bytes, &[payload]);
+        let bytes = message(kind, transaction, payload);
         // Byte by byte, as rings may bring it.
         for byte in bytes {
             assert_ne!(self.0.wanted(), 0);
@@ -245,9 +250,7 @@ fn quotas_end_what_would_grow() {
 fn nothing_is_taken_while_something_waits() {
     let mut guest = Guest::new();
     guest.ask(kind::WATCH, b"a\0t\0").unwrap();
-    let mut bytes = Vec::new();
-    Header { kind: kind::WRITE, request: 1, transaction: 0, length: 0 }
-        .write(&mut bytes, &[b"a\0b"]);
+    let bytes = message(kind::WRITE, 0, b"a\0b");
     guest.0.take(&bytes[..HEADER]);
     guest.0.take(&bytes[HEADER..]);
     assert_eq!(guest.0.wanted(), 0);

@@ -1,95 +1,164 @@
 //! The nodes of a domain.
+//!
+//! A tree is two lists of fixed capacity: the nodes, ordered by their paths, and the bytes of all
+//! of them, in any order but without gaps. A change moves what lies behind it, some tens of KiB at
+//! most, once; for that there is nothing to fragment, and what is left of the quota can always be
+//! used.
 
+use crate::fixed::{Fixed, Full};
 use crate::path::{is_within, parent};
-use crate::quota::{NODE_BYTES, NODES, TREE_BYTES, VALUE_BYTES};
+use crate::quota::{NODES, PIECE_BYTES, TREE_BYTES, VALUE_BYTES};
 use crate::wire::Error;
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-use core::ops::Bound;
+use alloc::collections::TryReserveError;
+use core::ops::Range;
 
-/// A node.
-#[derive(Clone, Debug)]
+/// A node: where its bytes are. The path from home comes first, then the permissions as the guest
+/// reads them (strings, each with its NUL), then the value.
+#[derive(Clone, Copy, Debug, Default)]
 struct Node {
-    value: Box<[u8]>,
-    /// As the guest reads them: strings, each with its NUL.
-    permissions: Box<[u8]>,
+    start: u32,
+    key: u16,
+    permissions: u16,
+    value: u16,
     /// The tree's when the node, or the list of its children, changed last.
     generation: u64,
 }
 
+// Every length fits its type, and every index a byte.
+const _: () = assert!(TREE_BYTES <= u16::MAX as usize && NODES <= 256);
+
+/// What a tree takes of the heap.
+pub(crate) const HEAP_BYTES: usize = NODES * size_of::<Node>() + TREE_BYTES + 2 * PIECE_BYTES;
+
+impl Node {
+    fn key(&self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + usize::from(self.key)
+    }
+
+    fn permissions(&self) -> Range<usize> {
+        let start = self.key().end;
+        start..start + usize::from(self.permissions)
+    }
+
+    fn value(&self) -> Range<usize> {
+        let start = self.permissions().end;
+        start..start + usize::from(self.value)
+    }
+
+    fn all(&self) -> Range<usize> {
+        self.start as usize..self.value().end
+    }
+}
+
 /// A tree: every node by its path from home, whose path is empty. A node's parent is always there.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Tree {
-    nodes: BTreeMap<Box<[u8]>, Node>,
-    /// What they are charged.
-    bytes: usize,
+    nodes: Fixed<Node>,
+    bytes: Fixed<u8>,
     /// Counts changes.
     pub(crate) generation: u64,
 }
 
+/// A quota is used up.
+fn no_space(Full: Full) -> Error {
+    Error::NoSpace
+}
+
 impl Tree {
-    /// Home alone.
-    pub(crate) fn new(permissions: &[u8]) -> Tree {
-        let home = Node { value: [].into(), permissions: permissions.into(), generation: 0 };
-        let bytes = NODE_BYTES + permissions.len();
-        Tree { nodes: BTreeMap::from([([].into(), home)]), bytes, generation: 0 }
+    /// No nodes at all, not even home.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub(crate) fn empty() -> Result<Tree, TryReserveError> {
+        let nodes = Fixed::with_capacity(NODES)?;
+        Ok(Tree { nodes, bytes: Fixed::with_capacity(TREE_BYTES)?, generation: 0 })
+    }
+
+    /// Makes home in a tree without nodes.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] for permissions that are too long.
+    pub(crate) fn make_home(&mut self, permissions: &[u8]) -> Result<(), Error> {
+        debug_assert!(self.nodes.is_empty());
+        self.bytes.extend(permissions).map_err(no_space)?;
+        let permissions = permissions.len() as u16;
+        let home = Node { start: 0, key: 0, permissions, value: 0, generation: 0 };
+        self.nodes.push(home).map_err(no_space)
+    }
+
+    /// Becomes like another tree.
+    pub(crate) fn copy_from(&mut self, other: &Tree) {
+        self.nodes.copy_from(&other.nodes);
+        self.bytes.copy_from(&other.bytes);
+        self.generation = other.generation;
+    }
+
+    /// The node's index, or where it would be.
+    fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|node| self.bytes[node.key()].cmp(key))
+    }
+
+    fn index(&self, key: &[u8]) -> Result<usize, Error> {
+        self.search(key).map_err(|_| Error::NoEntry)
     }
 
     fn get(&self, key: &[u8]) -> Result<&Node, Error> {
-        self.nodes.get(key).ok_or(Error::NoEntry)
+        Ok(&self.nodes[self.index(key)?])
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        self.nodes.contains_key(key)
+        self.search(key).is_ok()
     }
 
     pub(crate) fn value(&self, key: &[u8]) -> Result<&[u8], Error> {
-        Ok(&self.get(key)?.value)
+        Ok(&self.bytes[self.get(key)?.value()])
     }
 
     pub(crate) fn permissions(&self, key: &[u8]) -> Result<&[u8], Error> {
-        Ok(&self.get(key)?.permissions)
+        Ok(&self.bytes[self.get(key)?.permissions()])
     }
 
     pub(crate) fn node_generation(&self, key: &[u8]) -> Result<u64, Error> {
         Ok(self.get(key)?.generation)
     }
 
-    /// Names of a node's children, each with a NUL.
-    pub(crate) fn children(&self, key: &[u8]) -> Result<Vec<u8>, Error> {
-        self.get(key)?;
+    /// Names of a node's children.
+    ///
+    /// # Errors
+    /// [`Error::NoEntry`].
+    pub(crate) fn children<'a>(
+        &'a self,
+        key: &'a [u8],
+    ) -> Result<impl Iterator<Item = &'a [u8]>, Error> {
+        let first = self.index(key)? + 1;
         let skip = if key.is_empty() { 0 } else { key.len() + 1 };
-        let mut names = Vec::new();
-        for child in self.below(key) {
-            let name = &child[skip..];
-            if !name.contains(&b'/') {
-                names.extend_from_slice(name);
-                names.push(0);
-            }
-        }
-        Ok(names)
-    }
-
-    /// Everything below a node: one stretch of the map, between it and what begins as it does but
-    /// goes on with less than a slash.
-    fn below<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.nodes
-            .range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded))
-            .map(|(child, _)| &**child)
+        let below = self.nodes[first..]
+            .iter()
+            .map(|node| &self.bytes[node.key()])
+            // Everything below a node lies between it and what doesn't begin as it does; so does
+            // what goes on with less than a slash.
             .take_while(move |child| child.starts_with(key))
             .filter(move |child| is_within(child, key))
+            .map(move |child| &child[skip..]);
+        Ok(below.filter(|name| !name.contains(&b'/')))
     }
 
-    /// Makes sure that a node may take so many bytes instead of what it has.
-    fn charge(&mut self, more: usize, less: usize) -> Result<(), Error> {
-        // What is given back was charged.
-        let bytes = self.bytes + more - less;
-        if more > less && bytes > TREE_BYTES {
-            return Err(Error::NoSpace);
+    /// Puts other bytes where some of a node are. The node's own lengths are the caller's to set.
+    fn replace(&mut self, index: usize, range: Range<usize>, with: &[u8]) -> Result<(), Error> {
+        let (old, new) = (range.len(), with.len());
+        self.bytes.replace(range, with).map_err(no_space)?;
+        let own = self.nodes[index].start;
+        for node in self.nodes.iter_mut().filter(|node| node.start > own) {
+            // It lies behind all bytes of this node, also those that are replaced.
+            node.start = (node.start as usize - old + new) as u32;
         }
-        self.bytes = bytes;
         Ok(())
+    }
+
+    fn touch(&mut self, index: usize) {
+        self.generation += 1;
+        self.nodes[index].generation = self.generation;
     }
 
     /// Writes a value; makes the node, and those above it, if there are none.
@@ -100,46 +169,49 @@ impl Tree {
         if value.len() > VALUE_BYTES {
             return Err(Error::NoSpace);
         }
-        let old = self.nodes.get(key).map(|node| node.value.len());
-        match old {
-            Some(old) => self.charge(value.len(), old)?,
-            None => self.make(key, value.len())?,
+        if !self.contains(key) {
+            self.make(key, value.len())?;
         }
-        self.generation += 1;
-        if let Some(node) = self.nodes.get_mut(key) {
-            node.value = value.into();
-            node.generation = self.generation;
-        }
+        let index = self.index(key)?;
+        self.replace(index, self.nodes[index].value(), value)?;
+        self.nodes[index].value = value.len() as u16;
+        self.touch(index);
         Ok(())
     }
 
-    /// Makes a node and those above it, without values; charges for `value` bytes, too.
+    /// Makes a node and those above it, without values, and makes sure that there is room for
+    /// `value` bytes, too.
     fn make(&mut self, key: &[u8], value: usize) -> Result<(), Error> {
-        let mut missing = Vec::new();
-        let mut next = Some(key);
-        let above = loop {
-            match next {
-                Some(key) if !self.contains(key) => missing.push(key),
-                found => break found,
-            }
-            if missing.len() + self.nodes.len() > NODES {
+        let (mut nodes, mut bytes) = (0, 0);
+        let mut above = key;
+        while !self.contains(above) {
+            nodes += 1;
+            bytes += above.len();
+            if nodes > self.nodes.room() {
                 return Err(Error::NoSpace);
             }
-            next = next.and_then(parent);
-        };
-        let above = above.unwrap_or_default();
-        let permissions: Box<[u8]> = self.permissions(above)?.into();
-        let each = NODE_BYTES + permissions.len();
-        let cost: usize = missing.iter().map(|key| key.len() + each).sum();
-        self.charge(cost + value, 0)?;
-        self.generation += 1;
-        let generation = self.generation;
-        if let Some(node) = self.nodes.get_mut(above) {
-            node.generation = generation;
+            // Home, which has no parent, is there.
+            above = parent(above).unwrap_or_default();
         }
-        for key in missing {
-            let node = Node { value: [].into(), permissions: permissions.clone(), generation };
-            self.nodes.insert(key.into(), node);
+        let above = self.index(above)?;
+        let permissions = self.nodes[above].permissions();
+        if bytes + nodes * permissions.len() + value > self.bytes.room() {
+            return Err(Error::NoSpace);
+        }
+        self.touch(above);
+        let mut missing = key;
+        while let Err(index) = self.search(missing) {
+            let node = Node {
+                start: self.bytes.len() as u32,
+                key: missing.len() as u16,
+                permissions: permissions.len() as u16,
+                value: 0,
+                generation: self.generation,
+            };
+            self.bytes.extend(missing).map_err(no_space)?;
+            self.bytes.extend_from_within(permissions.clone()).map_err(no_space)?;
+            self.nodes.insert(index, node).map_err(no_space)?;
+            missing = parent(missing).unwrap_or_default();
         }
         Ok(())
     }
@@ -160,13 +232,12 @@ impl Tree {
     /// # Errors
     /// [`Error::NoEntry`]; [`Error::NoSpace`] by the quotas.
     pub(crate) fn set_permissions(&mut self, key: &[u8], permissions: &[u8]) -> Result<(), Error> {
-        let old = self.get(key)?.permissions.len();
-        self.charge(permissions.len(), old)?;
-        self.generation += 1;
-        if let Some(node) = self.nodes.get_mut(key) {
-            node.permissions = permissions.into();
-            node.generation = self.generation;
-        }
+        let index = self.index(key)?;
+        let old = self.nodes[index].permissions();
+        self.replace(index, old, permissions)?;
+        // At most a message's payload.
+        self.nodes[index].permissions = permissions.len() as u16;
+        self.touch(index);
         Ok(())
     }
 
@@ -175,34 +246,52 @@ impl Tree {
     /// # Errors
     /// [`Error::Access`] for home, [`Error::NoEntry`] if the parent isn't there either.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Result<bool, Error> {
-        let above = parent(key).ok_or(Error::Access)?;
+        let above = self.index(parent(key).ok_or(Error::Access)?);
         if !self.contains(key) {
-            return self.get(above).map(|_| false);
+            return above.map(|_| false);
         }
-        let gone: Vec<Box<[u8]>> = self.below(key).chain([key]).map(|gone| gone.into()).collect();
-        for key in gone {
-            if let Some(node) = self.nodes.remove(&key) {
-                self.bytes -= NODE_BYTES + key.len() + node.value.len() + node.permissions.len();
-            }
-        }
-        self.generation += 1;
-        if let Some(node) = self.nodes.get_mut(above) {
-            node.generation = self.generation;
-        }
+        // The parent comes before what goes, and stays where it is.
+        let above = above?;
+        let Tree { nodes, bytes, .. } = self;
+        nodes.retain_mut(|node| !is_within(&bytes[node.key()], key));
+        self.close_gaps();
+        self.touch(above);
         Ok(true)
     }
 
-    /// What the nodes are charged, counted anew.
+    /// The indices of the nodes, in the order of their bytes.
+    fn order_of_bytes(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut order: [u8; NODES] = core::array::from_fn(|index| index as u8);
+        let count = self.nodes.len();
+        order[..count].sort_unstable_by_key(|&index| self.nodes[usize::from(index)].start);
+        order.into_iter().take(count).map(usize::from)
+    }
+
+    /// Moves the bytes of all nodes together, after some nodes went.
+    fn close_gaps(&mut self) {
+        let mut end = 0;
+        for index in self.order_of_bytes() {
+            let bytes = self.nodes[index].all();
+            let length = bytes.len();
+            self.nodes[index].start = end as u32;
+            self.bytes.copy_within(bytes, end);
+            end += length;
+        }
+        self.bytes.truncate(end);
+    }
+
+    /// The nodes are in order, with their parents, and their bytes without gaps.
     #[cfg(test)]
     pub(crate) fn check(&self) {
-        let mut bytes = 0;
-        for (key, node) in &self.nodes {
-            bytes += NODE_BYTES + key.len() + node.value.len() + node.permissions.len();
+        let mut end = 0;
+        for index in self.order_of_bytes() {
+            let node = &self.nodes[index];
+            assert_eq!(node.start as usize, end);
+            end = node.all().end;
+            assert!(parent(&self.bytes[node.key()]).is_none_or(|parent| self.contains(parent)));
         }
-        assert_eq!(bytes, self.bytes);
-        assert!(self.bytes <= TREE_BYTES && self.nodes.len() <= NODES);
-        for key in self.nodes.keys() {
-            assert!(parent(key).is_none_or(|parent| self.contains(parent)));
-        }
+        assert_eq!(self.bytes.len(), end);
+        assert!(self.nodes.is_sorted_by(|a, b| self.bytes[a.key()] < self.bytes[b.key()]));
+        assert!(self.bytes.len() <= TREE_BYTES && self.nodes.len() <= NODES);
     }
 }

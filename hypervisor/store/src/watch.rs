@@ -1,55 +1,141 @@
 //! Watches, and the events that wait to be told.
 
+use crate::fixed::Fixed;
 use crate::path::is_within;
-use crate::quota::{CHANGE_BYTES, CHANGES, WATCH_BYTES, WATCHES};
+use crate::quota::{CHANGE_BYTES, CHANGES, EVENTS, PIECE_BYTES, WATCH_BYTES, WATCHES};
 use crate::tree::Tree;
-use crate::wire::{Error, Header, MAX_PAYLOAD, kind};
-use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use crate::wire::{Error, HEADER, Header, MAX_PAYLOAD, kind};
+use alloc::collections::TryReserveError;
+use core::ops::Range;
 
-/// A watch.
-#[derive(Debug)]
+/// What changes take of the heap.
+pub(crate) const CHANGES_HEAP_BYTES: usize =
+    CHANGES * size_of::<Change>() + CHANGE_BYTES + 2 * PIECE_BYTES;
+/// What watches take of the heap.
+pub(crate) const HEAP_BYTES: usize = WATCHES * size_of::<Watch>()
+    + WATCH_BYTES
+    + EVENTS * size_of::<Event>()
+    + CHANGES_HEAP_BYTES
+    + 3 * PIECE_BYTES;
+
+/// A path that is watched: the node, if it is the domain's own, is a part of the path as the guest
+/// gave it, or all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Watched<'a> {
+    pub(crate) path: &'a [u8],
+    /// Where in the path the domain's own node is named.
+    pub(crate) key: Option<usize>,
+}
+
+impl<'a> Watched<'a> {
+    fn key(&self) -> Option<&'a [u8]> {
+        self.key.map(|at| &self.path[at..])
+    }
+}
+
+/// A watch: where its bytes are, the path first, then the token.
+#[derive(Clone, Copy, Debug, Default)]
 struct Watch {
-    /// The path as the guest gave it.
-    path: Box<[u8]>,
-    token: Box<[u8]>,
-    /// The node, if it is the domain's own.
-    key: Option<Box<[u8]>>,
+    start: u16,
+    path: u16,
+    token: u16,
+    /// As in [`Watched`].
+    key: Option<u16>,
 }
 
-/// What happened to a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) key: Box<[u8]>,
-    /// It is gone, with all below it.
-    pub(crate) removed: bool,
+impl Watch {
+    fn path(&self) -> Range<usize> {
+        let start = usize::from(self.start);
+        start..start + usize::from(self.path)
+    }
+
+    fn token(&self) -> Range<usize> {
+        let start = self.path().end;
+        start..start + usize::from(self.token)
+    }
+
+    fn watched<'a>(&self, bytes: &'a [u8]) -> Watched<'a> {
+        Watched { path: &bytes[self.path()], key: self.key.map(usize::from) }
+    }
 }
+
+/// What happened to a node, whose path is so many bytes of the list's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Change {
+    start: u16,
+    key: u16,
+    /// It is gone, with all below it.
+    removed: bool,
+}
+
+// Every length and offset fits its type.
+const _: () = assert!(WATCH_BYTES <= u16::MAX as usize && CHANGE_BYTES <= u16::MAX as usize);
 
 /// Changes that events are due for, within bounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Changes {
-    pub(crate) list: Vec<Change>,
-    bytes: usize,
+    list: Fixed<Change>,
+    bytes: Fixed<u8>,
 }
 
 impl Changes {
+    /// No changes.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub(crate) fn empty() -> Result<Changes, TryReserveError> {
+        let list = Fixed::with_capacity(CHANGES)?;
+        Ok(Changes { list, bytes: Fixed::with_capacity(CHANGE_BYTES)? })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether one more may be noted.
     pub(crate) fn has_room(&self, key: &[u8]) -> bool {
-        self.list.len() < CHANGES && self.bytes + key.len() <= CHANGE_BYTES
+        self.list.room() != 0 && key.len() <= self.bytes.room()
     }
 
     /// Notes one, if it isn't.
-    pub(crate) fn note(&mut self, key: &[u8], removed: bool) {
-        if !self.list.iter().any(|change| *change.key == *key && change.removed == removed) {
-            self.bytes += key.len();
-            self.list.push(Change { key: key.into(), removed });
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if there isn't room, see [`Changes::has_room`].
+    pub(crate) fn note(&mut self, key: &[u8], removed: bool) -> Result<(), Error> {
+        if self.iter().any(|change| change == (key, removed)) {
+            return Ok(());
         }
+        if !self.has_room(key) {
+            return Err(Error::NoSpace);
+        }
+        let (start, length) = (self.bytes.len() as u16, key.len() as u16);
+        self.bytes.extend(key)?;
+        self.list.push(Change { start, key: length, removed })?;
+        Ok(())
+    }
+
+    /// The nodes, and whether each is gone.
+    fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        self.list.iter().map(|change| self.read(change))
+    }
+
+    fn get(&self, number: usize) -> Option<&[u8]> {
+        self.list.get(number).map(|change| self.read(change).0)
+    }
+
+    fn read(&self, change: &Change) -> (&[u8], bool) {
+        let start = usize::from(change.start);
+        (&self.bytes[start..start + usize::from(change.key)], change.removed)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.list.clear();
+        self.bytes.clear();
     }
 }
 
 /// An event that waits: the watch's number, and the change's; none: the watch's own node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Event {
     watch: u16,
     change: Option<u8>,
@@ -58,20 +144,40 @@ struct Event {
 const _: () = assert!(CHANGES <= 256 && WATCHES <= 65536 && size_of::<Event>() == 4);
 
 /// A domain's watches. While events wait, no watch comes or goes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watches {
-    list: Vec<Watch>,
-    bytes: usize,
-    events: VecDeque<Event>,
-    changes: Vec<Change>,
+    list: Fixed<Watch>,
+    bytes: Fixed<u8>,
+    events: Fixed<Event>,
+    /// Events that were told, of those in the list.
+    told: usize,
+    /// What the events are about.
+    changes: Changes,
 }
 
 impl Watches {
-    fn position(&self, path: &[u8], key: Option<&[u8]>, token: &[u8]) -> Option<usize> {
+    /// No watches.
+    ///
+    /// # Errors
+    /// If there is no memory for them.
+    pub(crate) fn empty() -> Result<Watches, TryReserveError> {
+        Ok(Watches {
+            list: Fixed::with_capacity(WATCHES)?,
+            bytes: Fixed::with_capacity(WATCH_BYTES)?,
+            events: Fixed::with_capacity(EVENTS)?,
+            told: 0,
+            changes: Changes::empty()?,
+        })
+    }
+
+    fn position(&self, watched: Watched<'_>, token: &[u8]) -> Option<usize> {
         let is_it = |watch: &Watch| {
-            let same_node =
-                if key.is_some() { watch.key.as_deref() == key } else { *watch.path == *path };
-            same_node && *watch.token == *token
+            let other = watch.watched(&self.bytes);
+            let same_node = match watched.key() {
+                Some(key) => other.key() == Some(key),
+                None => other.path == watched.path,
+            };
+            same_node && self.bytes[watch.token()] == *token
         };
         self.list.iter().position(is_it)
     }
@@ -80,22 +186,24 @@ impl Watches {
     ///
     /// # Errors
     /// [`Error::Exists`]; [`Error::TooBig`] if there are too many.
-    pub(crate) fn add(
-        &mut self,
-        path: &[u8],
-        key: Option<&[u8]>,
-        token: &[u8],
-    ) -> Result<(), Error> {
-        if self.position(path, key, token).is_some() {
+    pub(crate) fn add(&mut self, watched: Watched<'_>, token: &[u8]) -> Result<(), Error> {
+        if self.position(watched, token).is_some() {
             return Err(Error::Exists);
         }
-        let bytes = self.bytes + cost(path, key, token);
-        if self.list.len() >= WATCHES || bytes > WATCH_BYTES {
+        let path = watched.path;
+        if self.list.room() == 0 || path.len() + token.len() > self.bytes.room() {
             return Err(Error::TooBig);
         }
-        self.bytes = bytes;
-        self.events.push_back(Event { watch: self.list.len() as u16, change: None });
-        self.list.push(Watch { path: path.into(), token: token.into(), key: key.map(Into::into) });
+        self.events.push(Event { watch: self.list.len() as u16, change: None })?;
+        let watch = Watch {
+            start: self.bytes.len() as u16,
+            path: path.len() as u16,
+            token: token.len() as u16,
+            key: watched.key.map(|at| at as u16),
+        };
+        self.bytes.extend(path)?;
+        self.bytes.extend(token)?;
+        self.list.push(watch)?;
         Ok(())
     }
 
@@ -103,73 +211,99 @@ impl Watches {
     ///
     /// # Errors
     /// [`Error::NoEntry`].
-    pub(crate) fn remove(
-        &mut self,
-        path: &[u8],
-        key: Option<&[u8]>,
-        token: &[u8],
-    ) -> Result<(), Error> {
-        let index = self.position(path, key, token).ok_or(Error::NoEntry)?;
+    pub(crate) fn remove(&mut self, watched: Watched<'_>, token: &[u8]) -> Result<(), Error> {
+        let index = self.position(watched, token).ok_or(Error::NoEntry)?;
         let gone = self.list.remove(index);
-        self.bytes -= cost(&gone.path, gone.key.as_deref(), &gone.token);
+        self.bytes.replace(gone.path().start..gone.token().end, &[])?;
+        // The bytes are in the order of the list.
+        for watch in &mut self.list[index..] {
+            watch.start -= gone.path + gone.token;
+        }
         Ok(())
     }
 
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
-        *self = Watches::default();
+        self.list.clear();
+        self.bytes.clear();
+        self.forget_events();
     }
 
-    /// Makes the events that are due for changes. `before` is the tree as it was: who watches a
+    /// Makes the events that are due for one change. `before` is the tree as it was: who watches a
     /// node that was below a removed one is told, too.
-    pub(crate) fn fire(&mut self, changes: Changes, before: &Tree) {
+    ///
+    /// # Errors
+    /// None: any path fits, and [`EVENTS`] is enough for all watches.
+    pub(crate) fn fire_one(
+        &mut self,
+        key: &[u8],
+        removed: bool,
+        before: &Tree,
+    ) -> Result<(), Error> {
+        self.changes.clear();
+        self.changes.note(key, removed)?;
+        self.fire(before)
+    }
+
+    /// Makes the events that are due for changes, which are taken; an empty list is left.
+    ///
+    /// # Errors
+    /// None, as with [`Watches::fire_one`].
+    pub(crate) fn fire_all(&mut self, changes: &mut Changes, before: &Tree) -> Result<(), Error> {
+        self.changes.clear();
+        core::mem::swap(&mut self.changes, changes);
+        self.fire(before)
+    }
+
+    fn fire(&mut self, before: &Tree) -> Result<(), Error> {
         debug_assert!(self.events.is_empty());
-        self.changes = changes.list;
-        for (number, change) in (0..=u8::MAX).zip(&self.changes) {
-            for (index, watch) in (0..).zip(&self.list) {
-                let Some(key) = &watch.key else { continue };
-                if is_within(&change.key, key) {
-                    self.events.push_back(Event { watch: index, change: Some(number) });
-                } else if change.removed && is_within(key, &change.key) && before.contains(key) {
-                    self.events.push_back(Event { watch: index, change: None });
+        for (number, (changed, removed)) in (0..=u8::MAX).zip(self.changes.iter()) {
+            for (index, watch) in (0..).zip(self.list.iter()) {
+                let Some(key) = watch.watched(&self.bytes).key() else { continue };
+                if is_within(changed, key) {
+                    self.events.push(Event { watch: index, change: Some(number) })?;
+                } else if removed && is_within(key, changed) && before.contains(key) {
+                    self.events.push(Event { watch: index, change: None })?;
                 }
             }
         }
+        Ok(())
     }
 
-    /// Takes back what [`Watches::fire`] made.
+    /// Takes back what [`Watches::fire_one`] made.
     pub(crate) fn forget_events(&mut self) {
-        self.changes = Vec::new();
-        self.events = VecDeque::new();
+        self.changes.clear();
+        self.events.clear();
+        self.told = 0;
     }
 
-    /// Writes the next event that waits; `false` if there is none.
-    pub(crate) fn tell(&mut self, home: &str, to: &mut Vec<u8>) -> bool {
-        while let Some(event) = self.events.pop_front() {
+    /// Writes the next event that waits to an empty message; leaves it empty if there is none.
+    pub(crate) fn tell(&mut self, home: &[u8], to: &mut Fixed<u8>) {
+        while let Some(event) = self.events.get(self.told).copied() {
+            self.told += 1;
             let Some(watch) = self.list.get(usize::from(event.watch)) else { continue };
-            let changed = event.change.and_then(|number| self.changes.get(usize::from(number)));
+            let changed = event.change.and_then(|number| self.changes.get(number.into()));
+            let (path, token) = (&self.bytes[watch.path()], &self.bytes[watch.token()]);
             // A watch by a relative path is told relative paths.
-            let absolute = watch.path.starts_with(b"/");
+            let absolute = path.starts_with(b"/");
             let path: [&[u8]; 3] = match changed {
-                None => [&watch.path, b"", b""],
-                Some(change) if !absolute => [&change.key, b"", b""],
-                Some(change) if change.key.is_empty() => [home.as_bytes(), b"", b""],
-                Some(change) => [home.as_bytes(), b"/", &change.key],
+                None => [path, b"", b""],
+                Some(key) if !absolute => [key, b"", b""],
+                Some(b"") => [home, b"", b""],
+                Some(key) => [home, b"/", key],
             };
-            let payload = [path[0], path[1], path[2], b"\0", &*watch.token, b"\0"];
-            if payload.iter().map(|part| part.len()).sum::<usize>() <= MAX_PAYLOAD {
-                let header =
-                    Header { kind: kind::WATCH_EVENT, request: 0, transaction: 0, length: 0 };
-                header.write(to, &payload);
-                return true;
+            let payload = [path[0], path[1], path[2], b"\0", token, b"\0"];
+            let length: usize = payload.iter().map(|part| part.len()).sum();
+            if length > MAX_PAYLOAD || HEADER + length > to.room() {
+                continue;
             }
+            let length = length as u32;
+            let header = Header { kind: kind::WATCH_EVENT, request: 0, transaction: 0, length };
+            let header = header.to_bytes();
+            let parts = [&header[..]].into_iter().chain(payload);
+            // There is room, see above.
+            return parts.for_each(|part| to.extend(part).unwrap_or_default());
         }
         self.forget_events();
-        false
     }
-}
-
-/// What a watch is charged.
-fn cost(path: &[u8], key: Option<&[u8]>, token: &[u8]) -> usize {
-    path.len() + key.map_or(0, <[u8]>::len) + token.len()
 }

@@ -1,6 +1,7 @@
 //! The messages (`public/io/xs_wire.h`).
 
-use alloc::vec::Vec;
+use crate::fixed::Full;
+use core::fmt;
 
 /// Bytes of a message's header.
 pub const HEADER: usize = 16;
@@ -29,15 +30,14 @@ impl Header {
         Header { kind: word(0), request: word(4), transaction: word(8), length: word(12) }
     }
 
-    /// Appends a message with this header; its length is set.
-    pub fn write(&self, to: &mut Vec<u8>, payload: &[&[u8]]) {
-        let length: usize = payload.iter().map(|part| part.len()).sum();
-        debug_assert!(length <= MAX_PAYLOAD);
-        // Bounded by the line above.
-        for word in [self.kind, self.request, self.transaction, length as u32] {
-            to.extend_from_slice(&word.to_le_bytes());
+    /// The header's bytes.
+    pub fn to_bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let words = [self.kind, self.request, self.transaction, self.length];
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
         }
-        payload.iter().for_each(|part| to.extend_from_slice(part));
+        bytes
     }
 }
 
@@ -108,5 +108,19 @@ impl Error {
             Error::NotPermitted => "EPERM",
             Error::TooBig => "E2BIG",
         }
+    }
+}
+
+/// A reply is written into the room of one message.
+impl From<Full> for Error {
+    fn from(Full: Full) -> Error {
+        Error::TooBig
+    }
+}
+
+/// The same for what is formatted into it.
+impl From<fmt::Error> for Error {
+    fn from(fmt::Error: fmt::Error) -> Error {
+        Error::TooBig
     }
 }

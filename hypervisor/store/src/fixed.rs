@@ -1,0 +1,172 @@
+//! Lists whose whole room is there from the beginning.
+//!
+//! A [`Fixed`] reserves its room when it is made and never asks the allocator for anything again:
+//! what doesn't fit is refused. It hands out slices, and no method that could grow the list, so no
+//! code of this crate can allocate for a request by mistake.
+
+use alloc::collections::TryReserveError;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::{Deref, DerefMut, Range};
+
+/// There is no room left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// A list of a fixed capacity. Its items are plain data: to drop one is to forget it.
+#[derive(Debug)]
+pub(crate) struct Fixed<T> {
+    items: Vec<T>,
+    /// What was asked for: the allocator may have given more, which isn't used.
+    capacity: usize,
+}
+
+impl<T: Copy + Default> Fixed<T> {
+    /// An empty list with room for so many items.
+    ///
+    /// # Errors
+    /// If the allocator has no room.
+    pub(crate) fn with_capacity(capacity: usize) -> Result<Fixed<T>, TryReserveError> {
+        let mut items = Vec::new();
+        items.try_reserve_exact(capacity)?;
+        Ok(Fixed { items, capacity })
+    }
+
+    /// How many more items fit.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity - self.items.len()
+    }
+
+    /// Appends an item.
+    pub(crate) fn push(&mut self, item: T) -> Result<(), Full> {
+        self.extend(&[item])
+    }
+
+    /// Appends items: all of them, or none.
+    pub(crate) fn extend(&mut self, items: &[T]) -> Result<(), Full> {
+        if items.len() > self.room() {
+            return Err(Full);
+        }
+        self.items.extend_from_slice(items);
+        Ok(())
+    }
+
+    /// Inserts an item; those from `at` on move up.
+    pub(crate) fn insert(&mut self, at: usize, item: T) -> Result<(), Full> {
+        self.replace(at..at, &[item])
+    }
+
+    /// Puts other items where `range` is; what follows moves. Nothing has changed if there is no
+    /// room.
+    pub(crate) fn replace(&mut self, range: Range<usize>, with: &[T]) -> Result<(), Full> {
+        let (old, start) = (self.items.len(), range.start);
+        let new = old - range.len() + with.len();
+        if new > self.capacity {
+            return Err(Full);
+        }
+        let end = start + with.len();
+        self.items.resize(new.max(old), T::default());
+        self.items.copy_within(range.end..old, end);
+        self.items.truncate(new);
+        self.items[start..end].copy_from_slice(with);
+        Ok(())
+    }
+
+    /// Appends a copy of items that are in the list.
+    pub(crate) fn extend_from_within(&mut self, range: Range<usize>) -> Result<(), Full> {
+        if range.len() > self.room() {
+            return Err(Full);
+        }
+        self.items.extend_from_within(range);
+        Ok(())
+    }
+
+    /// Removes an item; those that follow move down.
+    pub(crate) fn remove(&mut self, at: usize) -> T {
+        self.items.remove(at)
+    }
+
+    /// Forgets what comes after the first `len` items.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.items.truncate(len);
+    }
+
+    /// Forgets all items that `keep` says no to. It may change the others.
+    pub(crate) fn retain_mut(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.items.retain_mut(keep);
+    }
+
+    /// Forgets all items.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+    }
+
+    /// Becomes like another list of the same capacity.
+    pub(crate) fn copy_from(&mut self, other: &Fixed<T>) {
+        debug_assert_eq!(self.capacity, other.capacity);
+        self.items.clear();
+        self.items.extend_from_slice(&other.items);
+    }
+}
+
+impl<T> Deref for Fixed<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<T> DerefMut for Fixed<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.items
+    }
+}
+
+impl fmt::Write for Fixed<u8> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.extend(text.as_bytes()).map_err(|Full| fmt::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(capacity: usize, items: &[u8]) -> Fixed<u8> {
+        let mut list = Fixed::with_capacity(capacity).unwrap();
+        list.extend(items).unwrap();
+        list
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let mut full = list(4, b"abc");
+        assert_eq!(full.extend(b"de"), Err(Full));
+        assert_eq!(full.replace(1..2, b"xyz"), Err(Full));
+        assert_eq!(&*full, b"abc");
+        full.insert(1, b'-').unwrap();
+        assert_eq!(&*full, b"a-bc");
+        assert_eq!((full.room(), full.push(b'd'), full.insert(0, b'd')), (0, Err(Full), Err(Full)));
+        assert_eq!(full.extend_from_within(0..1), Err(Full));
+        assert_eq!((full.remove(0), full.room()), (b'a', 1));
+        full.extend_from_within(1..2).unwrap();
+        assert_eq!(&*full, b"-bcb");
+    }
+
+    #[test]
+    fn replacing_moves_what_follows() {
+        for (range, with, wanted) in [
+            (1..3, &b"XYZ"[..], &b"aXYZdef"[..]),
+            (1..3, b"X", b"aXdef"),
+            (1..3, b"", b"adef"),
+            (6..6, b"X", b"abcdefX"),
+            (0..6, b"", b""),
+            (0..0, b"", b"abcdef"),
+        ] {
+            let mut list = list(7, b"abcdef");
+            list.replace(range, with).unwrap();
+            assert_eq!(&*list, wanted);
+        }
+    }
+}
