@@ -41,11 +41,10 @@ pub fn start(domains: usize) {
 /// Whether the port could wake a guest: something could be typed that it waits for, or it waits to
 /// print.
 pub fn can_wake_guests() -> bool {
-    let waits = |domain: &domain::DomainRef| {
+    domain::all().any(|domain| {
         let console = domain.console.lock();
         console.takes_input() || console.is_stalled()
-    };
-    domain::all().iter().any(waits)
+    })
 }
 
 /// A guest says that its console's ring has something new: what it printed is shown, as far as

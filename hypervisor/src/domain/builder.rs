@@ -6,14 +6,14 @@
 use super::ending::Ending;
 use super::shared_page::SharedPage;
 use super::stats::Stats;
-use super::vcpu::Vcpu;
+use super::vcpu::{Vcpu, VcpuMemory};
 use super::window::Window;
-use super::{Domain, DomainRef, Rights, Seat, scheduler};
+use super::{Domain, DomainRef, Rights, Seat};
 use crate::arch::entry::RegisterFile;
 use crate::boot::archive::Archive;
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
-use crate::event::ports;
+use crate::event::{Ports, ports};
 use crate::grant::GrantState;
 use crate::hypercall::descriptors;
 use crate::memory::platform::Edge;
@@ -46,13 +46,12 @@ fn overhead(vcpus: usize) -> u64 {
     1 + Window::frames_for(vcpus) as u64 + heap
 }
 
-/// What a domain may take of the heap, whatever its guest does, as orders of frames: its store, its
-/// ports, its vCPUs.
-fn heap_shares(vcpus: usize) -> [u32; 3] {
-    let order = |bytes: usize| bytes.div_ceil(4096).next_power_of_two().ilog2();
-    // What the allocator adds to each piece is small beside the rounding up.
+/// What a domain takes of the heap, all of it when it is built, as orders of frames: its store; the
+/// domain itself with its ports and vCPUs.
+fn heap_shares(vcpus: usize) -> [u32; 2] {
     let vcpus = vcpus * (size_of::<Vcpu>() + size_of::<Seat>());
-    [store::FRAMES_ORDER, order(ports::MOST_HEAP_BYTES), order(vcpus + vcpus / 8)]
+    let domain = size_of::<Domain>() + ports::HEAP_BYTES + vcpus + vcpus / 8;
+    [heap::order_for(store::HEAP_BYTES), heap::order_for(domain)]
 }
 
 /// Why a domain wasn't built.
@@ -217,7 +216,7 @@ fn create(
         seats: (0..vcpus).map(|vcpu| Seat::new(vcpu, shared_info)).collect(),
         states: AtomicUsize::new(1),
         pollers: AtomicUsize::new(0),
-        ports: Mutex::default(),
+        ports: Mutex::new(Ports::new()),
         pages: AtomicU64::new(pages),
         max_pages: pages,
         grants: GrantState::new(Edge),
@@ -234,7 +233,6 @@ fn create(
         ending: Once::<Ending>::new(),
     });
     super::list(&domain);
-    scheduler::reserve(vcpus.into());
     Ok(domain)
 }
 
@@ -299,7 +297,8 @@ fn fill(
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
     to_the_end(|budget| validator().take_root(id, root, budget))?;
     platform::show_m2p(root, true);
-    Ok(first_vcpu(domain, plan, root))
+    let state = domain.seats[0].claim().expect("no vCPU runs that could have claimed it");
+    Ok(first_vcpu(state, domain, plan, root))
 }
 
 fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) -> Result<(), BuildError> {
@@ -335,7 +334,7 @@ fn fill_shared_info(frame: Mfn) {
     direct_map::write_bytes(frame, offset, wall.as_bytes());
 }
 
-fn first_vcpu(domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
+fn first_vcpu(memory: VcpuMemory, domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
     let mut file = RegisterFile::new();
     file.regs = CpuUserRegs {
         rip: plan.entry,
@@ -346,7 +345,7 @@ fn first_vcpu(domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
         ss: FLAT_RING3_SS64,
         ..CpuUserRegs::default()
     };
-    let mut vcpu = Vcpu::new(domain.clone(), 0, root);
+    let mut vcpu = Vcpu::new(memory, domain.clone(), 0, root);
     vcpu.file = file;
     vcpu.kernel_stack = (FLAT_RING3_SS64, plan.stack_top());
     vcpu

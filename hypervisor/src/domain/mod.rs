@@ -22,6 +22,7 @@ use crate::console::log::record;
 use crate::event::Ports;
 use crate::grant::GrantState;
 use crate::machine;
+use crate::memory::heap;
 use crate::memory::report::RateLimit;
 use crate::store::GuestStore;
 use crate::sync::Mutex;
@@ -102,9 +103,10 @@ pub struct Rights {
 /// Domains that have frames.
 static DOMAINS: Mutex<Vec<DomainRef>> = Mutex::new(Vec::new());
 
-/// All domains that have frames.
-pub fn all() -> Vec<DomainRef> {
-    DOMAINS.lock().clone()
+/// All domains that have frames, in the order of their numbers. The list is looked at anew for each:
+/// it isn't locked between, and nothing is copied.
+pub fn all() -> impl Iterator<Item = DomainRef> {
+    core::iter::successors(after(None), |domain| after(Some(domain.id)))
 }
 
 /// A domain by its number.
@@ -173,6 +175,15 @@ impl Domain {
     }
 }
 
+/// Makes room in the hypervisor's own lists for all vCPUs there will be: once guests run, they
+/// don't grow. `false` if there is no memory for it.
+fn reserve_lists(vcpus: usize) -> bool {
+    let bytes = scheduler::heap_bytes(vcpus) + timers::heap_bytes(vcpus);
+    heap::grow(heap::order_for(bytes))
+        && scheduler::reserve(vcpus).is_ok()
+        && timers::reserve(vcpus).is_ok()
+}
+
 /// Builds every domain of the manifest and runs them, on all processors, to their ends.
 pub fn start_all(boot: &Machine) -> ! {
     let archive = Archive::open(boot);
@@ -188,6 +199,12 @@ pub fn start_all(boot: &Machine) -> ! {
         machine::set_exit_port(exit_port);
     }
     log::set_max_level(manifest.log.into());
+    let vcpus = manifest.domains.iter().map(|domain| domain.vcpus as usize).sum();
+    if !reserve_lists(vcpus) {
+        record!(Who::Hypervisor, NOSTART, "no memory for the lists of {vcpus} vCPUs");
+        ending::count_unstarted();
+        ending::finish();
+    }
     let mut built: Vec<(DomainRef, Option<u32>)> = Vec::new();
     for (index, config) in manifest.domains.iter().enumerate() {
         let id = DomId::new(index as u16 + 1);
@@ -207,6 +224,7 @@ pub fn start_all(boot: &Machine) -> ! {
     if built.is_empty() {
         ending::finish();
     }
+    heap::forbid_allocations();
     ending::expect(built.len());
     for (domain, lifetime_ms) in &built {
         if let Some(ms) = *lifetime_ms {

@@ -16,7 +16,7 @@ use crate::sync::Mutex;
 use crate::time::{clock, timers};
 use crate::trap::{self, Next, bounce};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{TryReserveError, VecDeque};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_validator::CpuSet;
 
@@ -73,11 +73,19 @@ static ACTIVITY: AtomicU64 = AtomicU64::new(0);
 /// vCPUs that are queued or running.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes room for so many vCPUs more, before they run.
-pub fn reserve(vcpus: usize) {
+/// Bytes that the queue takes for so many vCPUs.
+pub const fn heap_bytes(vcpus: usize) -> usize {
+    2 * vcpus * size_of::<Box<Vcpu>>()
+}
+
+/// Makes room for all vCPUs there will be, before any runs.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn reserve(vcpus: usize) -> Result<(), TryReserveError> {
     let mut queue = QUEUE.lock();
-    queue.woken.reserve(vcpus);
-    queue.spent.reserve(vcpus);
+    queue.woken.try_reserve_exact(vcpus)?;
+    queue.spent.try_reserve_exact(vcpus)
 }
 
 /// Puts a vCPU in the queue. Called by its seat.

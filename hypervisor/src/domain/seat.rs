@@ -5,7 +5,7 @@
 
 use super::runstate::{Runstate, State};
 use super::scheduler::{self, Arrival};
-use super::vcpu::{RunState, Vcpu};
+use super::vcpu::{RunState, Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
 use crate::arch::ipi;
 use crate::sync::Mutex;
@@ -46,14 +46,14 @@ pub struct Seat {
     down_wanted: AtomicBool,
     /// A non-maskable interrupt was sent and not delivered.
     nmi: AtomicBool,
-    /// Somebody initialises it, or did.
-    claimed: AtomicBool,
+    /// Memory for its state; none while somebody initialises it, and ever after.
+    memory: Mutex<Option<VcpuMemory>>,
     /// Its state, wherever it is, for the audit.
     state: AtomicPtr<Vcpu>,
 }
 
 impl Seat {
-    /// The seat of a vCPU without a state.
+    /// The seat of a vCPU without a state, but with memory for it.
     pub fn new(id: u16, shared_info: Mfn) -> Seat {
         Seat {
             id,
@@ -64,7 +64,7 @@ impl Seat {
             info_frame: Mutex::new(None),
             down_wanted: AtomicBool::new(false),
             nmi: AtomicBool::new(false),
-            claimed: AtomicBool::new(false),
+            memory: Mutex::new(Some(VcpuMemory::new())),
             state: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -125,14 +125,15 @@ impl Seat {
         unsafe { self.state.load(Ordering::Acquire).as_ref() }.map(look)
     }
 
-    /// Claims the right to give the vCPU its first state; false if somebody did.
-    pub fn claim(&self) -> bool {
-        !self.claimed.swap(true, Ordering::AcqRel)
+    /// Claims the right to give the vCPU its first state, which is the memory for it; `None` if
+    /// somebody did.
+    pub fn claim(&self) -> Option<VcpuMemory> {
+        self.memory.lock().take()
     }
 
     /// Gives the right back.
-    pub fn unclaim(&self) {
-        self.claimed.store(false, Ordering::Release);
+    pub fn unclaim(&self, memory: VcpuMemory) {
+        *self.memory.lock() = Some(memory);
     }
 
     /// Whether the vCPU may run.
@@ -142,9 +143,8 @@ impl Seat {
         !matches!(*place, Place::Nowhere | Place::Down(_)) && !comes_down
     }
 
-    /// Takes a vCPU's first state: it is down. Claimed before, if it isn't the first vCPU.
+    /// Takes a vCPU's first state: it is down. It is in the memory that was claimed.
     pub fn initialise(&self, mut vcpu: Box<Vcpu>) {
-        self.claimed.store(true, Ordering::Relaxed);
         self.set_state(Some(&mut vcpu));
         self.runstate.lock().enter(State::Offline);
         *self.place.lock() = Place::Down(vcpu);

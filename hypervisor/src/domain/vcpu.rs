@@ -9,6 +9,7 @@ use crate::hypercall::alias_upcall::Upcall;
 use crate::time::clock;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::{FIRST_RESERVED_GDT_PAGE, FLAT_RING3_SS64};
 use pinfold_abi::mmu::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
@@ -60,6 +61,9 @@ pub struct Callbacks {
 
 /// Most ports of one poll, as the reference has it.
 pub const MAX_POLL_PORTS: usize = 128;
+
+/// Pages of an LDT.
+pub const LDT_PAGES: usize = 16;
 
 /// Whether a vCPU can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +120,7 @@ pub struct Vcpu {
     /// LDT: linear base and entries.
     pub ldt: (u64, u32),
     /// LDT pages mapped so far, by page; the vCPU holds a descriptor reference on each.
-    pub ldt_pages: [Option<Mfn>; 16],
+    pub ldt_pages: [Option<Mfn>; LDT_PAGES],
     /// Its record of events, as of when it was loaded.
     pub info: InfoRef,
     /// Ports that it polls.
@@ -131,11 +135,33 @@ pub struct Vcpu {
     pub last_fault_address: u64,
 }
 
+/// The memory that a vCPU's state will be in. Each seat has its own from the moment the domain is
+/// built; a guest may initialise its vCPUs when it likes, and then memory must not be lacking.
+pub struct VcpuMemory(Box<MaybeUninit<Vcpu>>);
+
+impl VcpuMemory {
+    /// Memory for one vCPU, while its domain is built.
+    pub fn new() -> VcpuMemory {
+        VcpuMemory(Box::new_uninit())
+    }
+
+    /// Drops a vCPU, and keeps its memory.
+    pub fn recycle(vcpu: Box<Vcpu>) -> VcpuMemory {
+        let vcpu = Box::into_raw(vcpu);
+        // SAFETY: the vCPU came out of its box and is dropped this once. Its memory, which is the
+        // heap's still, goes back into a box for the same layout whose bytes may be anything.
+        unsafe {
+            vcpu.drop_in_place();
+            VcpuMemory(Box::from_raw(vcpu.cast()))
+        }
+    }
+}
+
 impl Vcpu {
     /// A vCPU in kernel mode on `root`, on which it holds a reference; all else as at reset.
-    pub fn new(domain: DomainRef, id: u16, root: Mfn) -> Box<Vcpu> {
+    pub fn new(memory: VcpuMemory, domain: DomainRef, id: u16, root: Mfn) -> Box<Vcpu> {
         let info = domain.seats[usize::from(id)].info();
-        Box::new(Vcpu {
+        let vcpu = Vcpu {
             file: RegisterFile::new(),
             domain,
             id,
@@ -156,14 +182,15 @@ impl Vcpu {
             gdt: ArrayVec::new(),
             gdt_entries: 0,
             ldt: (0, 0),
-            ldt_pages: [None; 16],
+            ldt_pages: [None; LDT_PAGES],
             info,
             polled: ArrayVec::new(),
             upcall: Upcall::default(),
             resume: [0; 5],
             fpu: FpuState::new(),
             last_fault_address: 0,
-        })
+        };
+        Box::write(memory.0, vcpu)
     }
 
     /// Writes the copy of the runstate that the guest asked for.

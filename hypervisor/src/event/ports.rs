@@ -32,9 +32,8 @@ struct Port {
     vcpu: u16,
 }
 
-/// Most of the heap that a domain's ports take: the list at its longest, and a shorter one while it
-/// grows.
-pub const MOST_HEAP_BYTES: usize = PORTS as usize * size_of::<Port>() * 2;
+/// What a domain's ports take of the heap.
+pub const HEAP_BYTES: usize = PORTS as usize * size_of::<Port>();
 
 const FREE: Port = Port { end: End::Free, vcpu: 0 };
 
@@ -47,8 +46,9 @@ pub struct PortStatus {
     pub vcpu: u16,
 }
 
-/// The ports of a domain. Grows with their number, up to the ABI's limit.
-#[derive(Debug, Default)]
+/// The ports of a domain. The list grows with their number, up to the ABI's limit, for which it
+/// has room from the beginning.
+#[derive(Debug)]
 pub struct Ports {
     list: Vec<Port>,
 }
@@ -59,6 +59,11 @@ fn is_per_vcpu(virq: u32) -> bool {
 }
 
 impl Ports {
+    /// No ports yet, and room for all. For when a domain is built.
+    pub fn new() -> Ports {
+        Ports { list: Vec::with_capacity(PORTS as usize) }
+    }
+
     fn get(&self, port: u32) -> Result<Port, Errno> {
         match self.list.get(port as usize) {
             Some(found) if found.end != End::Free => Ok(*found),
@@ -76,7 +81,7 @@ impl Ports {
                 if number >= PORTS as usize {
                     return Err(Errno::ENOSPC);
                 }
-                self.list.try_reserve(2).map_err(|_| Errno::ENOMEM)?;
+                // Within the capacity: `number` is less than `PORTS`.
                 self.list.resize(number + 1, FREE);
                 number
             }

@@ -6,7 +6,7 @@ use super::{Outcome, descriptors};
 use crate::arch::fpu::FpuState;
 use crate::arch::ipi;
 use crate::domain::Seat;
-use crate::domain::vcpu::{Handler, Mode, Vcpu};
+use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
 use crate::memory::{platform, report, validator};
 use crate::trap::bounce::rflags;
@@ -22,7 +22,7 @@ use pinfold_validator::{Budget, Mfn, Stop};
 #[inline(never)]
 pub fn run(caller: &Vcpu, seat: &Seat, argument: u64) -> Outcome {
     let context = match GuestPtr::<VcpuGuestContext>::new(argument).read() {
-        Ok(context) => Box::new(context),
+        Ok(context) => context,
         Err(errno) => return Outcome::Done(errno.as_result()),
     };
     let domain = &caller.domain;
@@ -30,10 +30,10 @@ pub fn run(caller: &Vcpu, seat: &Seat, argument: u64) -> Outcome {
         return Outcome::Done(errno.as_result());
     }
     // Two vCPUs may initialise the same third one.
-    if !seat.claim() {
+    let Some(memory) = seat.claim() else {
         return Outcome::Done(Errno::EEXIST.as_result());
-    }
-    match build(caller, seat, &context) {
+    };
+    match build(caller, seat, memory, &context) {
         Ok(vcpu) => {
             domain.states.fetch_add(1, Ordering::AcqRel);
             seat.initialise(vcpu);
@@ -46,8 +46,8 @@ pub fn run(caller: &Vcpu, seat: &Seat, argument: u64) -> Outcome {
             }
             Outcome::Done(0)
         }
-        Err(errno) => {
-            seat.unclaim();
+        Err((errno, memory)) => {
+            seat.unclaim(memory);
             Outcome::Done(errno.as_result())
         }
     }
@@ -69,10 +69,19 @@ fn check(context: &VcpuGuestContext) -> Result<(), Errno> {
     if fine { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-fn build(caller: &Vcpu, seat: &Seat, context: &VcpuGuestContext) -> Result<Box<Vcpu>, Errno> {
+/// Builds the state in its memory, which comes back if that fails.
+fn build(
+    caller: &Vcpu,
+    seat: &Seat,
+    memory: VcpuMemory,
+    context: &VcpuGuestContext,
+) -> Result<Box<Vcpu>, (Errno, VcpuMemory)> {
     let domain = &caller.domain;
-    let kernel_root = take_root(caller, context.ctrlreg[3])?;
-    let mut vcpu = Vcpu::new(domain.clone(), seat.id, kernel_root);
+    let kernel_root = match take_root(caller, context.ctrlreg[3]) {
+        Ok(root) => root,
+        Err(errno) => return Err((errno, memory)),
+    };
+    let mut vcpu = Vcpu::new(memory, domain.clone(), seat.id, kernel_root);
     platform::show_m2p(kernel_root, true);
     let filled = fill(&mut vcpu, caller, context);
     if let Err(errno) = filled {
@@ -82,7 +91,7 @@ fn build(caller: &Vcpu, seat: &Seat, context: &VcpuGuestContext) -> Result<Box<V
                 validator().drop_root(domain.id, root, &mut Budget::new(BUDGET))
             {}
         }
-        return Err(errno);
+        return Err((errno, VcpuMemory::recycle(vcpu)));
     }
     Ok(vcpu)
 }

@@ -2,10 +2,11 @@
 
 use super::{direct_map, frames, validator};
 use crate::console::log::{record, write_as};
-use crate::domain;
-use crate::domain::vcpu::Vcpu;
-use alloc::vec::Vec;
+use crate::domain::vcpu::{LDT_PAGES, Vcpu};
+use crate::domain::{self, Domain, Seat};
+use arrayvec::ArrayVec;
 use core::mem::MaybeUninit;
+use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
 use pinfold_abi::record::{Who, kind};
 use pinfold_log::Source;
 use pinfold_validator::{Cell, DomId, External, Held, Mfn, Purpose, Summary};
@@ -13,8 +14,11 @@ use pinfold_validator::{Cell, DomId, External, Held, Mfn, Purpose, Summary};
 /// Frames told of in the log, at most.
 const MOST_TOLD: u64 = 32;
 
+/// What a vCPU holds at most: roots, a GDT, an LDT, and its record.
+const MOST_HELD: usize = 2 + FIRST_RESERVED_GDT_PAGE + LDT_PAGES + 1;
+
 /// What a vCPU holds: roots and descriptor pages.
-fn held_by(vcpu: &Vcpu) -> Vec<External> {
+fn held_by(vcpu: &Vcpu) -> ArrayVec<External, MOST_HELD> {
     let roots = [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten();
     let descriptors = vcpu.gdt.iter().copied().chain(vcpu.ldt_pages.iter().flatten().copied());
     roots
@@ -23,23 +27,32 @@ fn held_by(vcpu: &Vcpu) -> Vec<External> {
         .collect()
 }
 
-/// What all domains hold but by their tables. `caller`: the vCPU that asks, if one does.
-fn held_by_all(caller: Option<&Vcpu>) -> Vec<External> {
-    let mut held: Vec<External> = Vec::new();
-    for domain in domain::all() {
-        held.extend(domain.console.lock().held());
-        held.extend(domain.store.held());
-        for seat in &domain.seats {
-            held.extend(seat.info_frame().map(|frame| External { frame, held: Held::Writable }));
-            let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == seat.id;
-            match caller.filter(is_caller) {
-                Some(vcpu) => held.extend(held_by(vcpu)),
-                // SAFETY: the others pause, and this isn't the caller's own.
-                None => held.extend(unsafe { seat.with_state(held_by) }.into_iter().flatten()),
-            }
-        }
-    }
+/// What a vCPU and its seat hold.
+fn held_by_seat(
+    seat: &Seat,
+    domain: &Domain,
+    caller: Option<&Vcpu>,
+) -> ArrayVec<External, MOST_HELD> {
+    let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == seat.id;
+    let mut held = match caller.filter(is_caller) {
+        Some(vcpu) => held_by(vcpu),
+        // SAFETY: the others pause, and this isn't the caller's own.
+        None => unsafe { seat.with_state(held_by) }.unwrap_or_default(),
+    };
+    held.extend(seat.info_frame().map(|frame| External { frame, held: Held::Writable }));
     held
+}
+
+/// What all domains hold but by their tables, found while it is asked for. `caller`: the vCPU that
+/// asks, if one does.
+fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = External> {
+    domain::all().flat_map(move |domain| {
+        let console = domain.console.lock().held();
+        let store = domain.store.held();
+        let seats = (0..domain.seats.len())
+            .flat_map(move |seat| held_by_seat(&domain.seats[seat], &domain, caller));
+        console.into_iter().chain(store).chain(seats)
+    })
 }
 
 /// Recounts everything, while all other processors pause. `caller` is the vCPU that asks, if one

@@ -14,10 +14,7 @@ use crate::domain::Domain;
 use crate::event::ports;
 pub use guest::GuestStore;
 pub use nodes::{Facts, make};
-use pinfold_store::quota::HEAP_BYTES;
-
-/// Frames that each store's share of the heap takes.
-pub const FRAMES_ORDER: u32 = HEAP_BYTES.div_ceil(4096).next_power_of_two().ilog2();
+pub use pinfold_store::quota::HEAP_BYTES;
 
 /// A guest says that its store's ring has something new. `true`: there is more to do than one call
 /// may; the guest is to ask again.

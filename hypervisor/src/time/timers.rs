@@ -2,13 +2,14 @@
 //! there; they stay there if it moves on, and raise its event from there.
 
 use super::clock;
+use super::timer_queue::{Entry, TimerQueue};
 use crate::arch::apic;
-use crate::arch::percpu::{MAX_CPUS, cpu_number};
+use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
 use crate::domain::ending::Ending;
 use crate::domain::{self, Domain};
 use crate::event::ports;
 use crate::sync::Mutex;
-use alloc::collections::BTreeSet;
+use alloc::collections::TryReserveError;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::event::VIRQ_TIMER;
 use pinfold_abi::sched::SHUTDOWN_WATCHDOG;
@@ -32,7 +33,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 6] = [
+    pub(super) const ALL: [Kind; 6] = [
         Kind::Singleshot,
         Kind::Periodic,
         Kind::Poll,
@@ -50,18 +51,9 @@ const LONGEST_SLEEP_US: u64 = 1_000_000;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
-/// A timer in a queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    deadline: u64,
-    domain: u16,
-    vcpu: u16,
-    kind: Kind,
-}
-
 /// The timers of one processor.
 struct Queue {
-    entries: Mutex<BTreeSet<Entry>>,
+    entries: Mutex<TimerQueue>,
     /// The earliest deadline, or [`NEVER`]: only its own processor brings it forward.
     earliest: AtomicU64,
     /// When the vCPU that runs has had its share.
@@ -70,7 +62,7 @@ struct Queue {
 
 static QUEUES: [Queue; MAX_CPUS] = [const {
     Queue {
-        entries: Mutex::new(BTreeSet::new()),
+        entries: Mutex::new(TimerQueue::new()),
         earliest: AtomicU64::new(NEVER),
         slice_end: AtomicU64::new(NEVER),
     }
@@ -87,6 +79,19 @@ struct Armed {
     period: u64,
 }
 
+/// Bytes that the queues take for so many vCPUs on all processors.
+pub fn heap_bytes(vcpus: usize) -> usize {
+    percpu::online().len() as usize * TimerQueue::heap_bytes(vcpus)
+}
+
+/// Makes room for the timers of all vCPUs there will be, on each processor, before any runs.
+///
+/// # Errors
+/// If there is no memory for it.
+pub fn reserve(vcpus: usize) -> Result<(), TryReserveError> {
+    percpu::online().iter().try_for_each(|cpu| QUEUES[cpu].entries.lock().reserve(vcpus))
+}
+
 /// The timers of a vCPU, by [`Kind`].
 #[derive(Debug, Default)]
 pub struct Timers(Mutex<[Option<Armed>; Kind::ALL.len()]>);
@@ -96,7 +101,7 @@ fn insert(cpu: usize, entry: Entry) {
     let mut entries = queue.entries.lock();
     entries.insert(entry);
     ARMED.fetch_add(1, Ordering::Relaxed);
-    let earliest = entries.first().map_or(NEVER, |first| first.deadline);
+    let earliest = entries.earliest().unwrap_or(NEVER);
     queue.earliest.store(earliest, Ordering::Relaxed);
 }
 
@@ -106,7 +111,7 @@ fn remove(cpu: usize, entry: &Entry) {
     if entries.remove(entry) {
         ARMED.fetch_sub(1, Ordering::Relaxed);
     }
-    let earliest = entries.first().map_or(NEVER, |first| first.deadline);
+    let earliest = entries.earliest().unwrap_or(NEVER);
     queue.earliest.store(earliest, Ordering::Relaxed);
 }
 
@@ -149,12 +154,11 @@ pub fn expire() {
     while queue.earliest.load(Ordering::Relaxed) <= clock::now_ns() {
         let due = {
             let mut entries = queue.entries.lock();
-            let due = entries.first().copied().filter(|entry| entry.deadline <= clock::now_ns());
-            if let Some(entry) = &due {
-                entries.remove(entry);
+            let due = entries.take_due(clock::now_ns());
+            if due.is_some() {
                 ARMED.fetch_sub(1, Ordering::Relaxed);
             }
-            let earliest = entries.first().map_or(NEVER, |first| first.deadline);
+            let earliest = entries.earliest().unwrap_or(NEVER);
             queue.earliest.store(earliest, Ordering::Relaxed);
             due
         };
