@@ -44,6 +44,21 @@ pub(super) fn all() -> Vec<Case> {
         says: vec!["wrote nonsense to its ring"],
         ..Case::new("store", vec![Spec::new("store"), Spec::new("hello")])
     });
+    // Guests that fragment their shares together, and one that uses what it was promised.
+    let fragmenting = |name: &str| Spec::new("store").named(name).told("fragment=6 rounds=200");
+    cases.push(Case {
+        smp: 2,
+        limit: 300,
+        says: vec!["heap late_allocations=0"],
+        ..Case::new(
+            "store-fragmented",
+            vec![
+                fragmenting("store-1"),
+                fragmenting("store-2"),
+                Spec::new("store").named("store-3").told("rounds=0"),
+            ],
+        )
+    });
     cases.extend(super::vcpus::all());
     cases.extend(super::processors::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.

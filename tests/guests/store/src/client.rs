@@ -14,6 +14,7 @@ pub(crate) mod kind {
     pub(crate) const RM: u32 = 13;
     pub(crate) const WATCH_EVENT: u32 = 15;
     pub(crate) const ERROR: u32 = 16;
+    pub(crate) const RESET_WATCHES: u32 = 21;
 }
 
 /// The error that a request met, as text: `ENOENT`.
