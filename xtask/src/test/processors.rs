@@ -55,6 +55,13 @@ pub(super) fn all() -> Vec<Case> {
             ],
             ..Case::new("flaws-zen", two())
         },
+        // However such an entry is made, and that it is taken where there is no such flaw.
+        Case {
+            cpu: Some(SKYLAKE),
+            says: vec!["op=pin_l1", "op=update", "op=store", "cause=absent_names_memory"],
+            ..Case::new("absent-l1tf", vec![Spec::new("misfit").told("do=absent-l1tf")])
+        },
+        Case::new("absent", vec![Spec::new("misfit").told("do=absent")]),
         // Linux stores addresses in absent entries inverted, so none is refused.
         Case {
             cpu: Some(HASWELL),

@@ -5,12 +5,15 @@
 //! * `do=spin`: keeps the processor busy for a long while without a single hypercall;
 //! * `do=panic`: a Rust panic;
 //! * `do=doze`: starts a watchdog that it doesn't feed;
+//! * `do=absent`, `do=absent-l1tf`: entries that aren't present and name memory, which a processor
+//!   without and with L1TF takes and refuses;
 //! * `do=pry`: asks for what takes the whole machine's time, and must not get it;
 //! * `do=flood`: has as many reports written as it can, for some seconds;
 //! * `do=beat`: doesn't misbehave, but measures what the others take of its time.
 #![no_std]
 #![no_main]
 
+mod absent;
 mod flood;
 
 use core::arch::asm;
@@ -41,6 +44,8 @@ fn main(boot: &Boot) -> Exit {
             Exit::PowerOff
         }
         Some("panic") => panic!("as told"),
+        Some("absent") => absent::run(boot, false),
+        Some("absent-l1tf") => absent::run(boot, true),
         Some("pry") => pry(),
         Some("doze") => doze(),
         Some("flood") => flood::run(boot),
