@@ -41,8 +41,9 @@ const STUCK_NS: u64 = 5_000_000_000;
 /// Looks at a port for as long as that before the clock runs: each takes about a microsecond
 /// (the port is on the slow bus).
 const STUCK_LOOKS: u64 = 10_000_000;
-/// Tries to get a lock that its holder may never give back.
-const SEIZE_TRIES: u64 = 10_000_000;
+/// Tries to get a lock that its holder may never give back: some 20 ms at least, and no holder that
+/// goes on takes a tenth of that.
+const SEIZE_TRIES: u64 = 1_000_000;
 
 static PORT: FairMutex<Option<Port>> = FairMutex::new(None);
 /// The port is there.

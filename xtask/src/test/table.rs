@@ -422,7 +422,24 @@ fn slow_port() -> Vec<Case> {
         ],
         ..Case::new(&format!("slow-port-{smp}"), vec![misfit("flood"), misfit("beat")])
     };
-    vec![case(1), case(2)]
+    // Guests that print wait for room and lose nothing, by hypercall or through their ring.
+    let talk = |name: &str| misfit("talk").named(name);
+    let console = Case {
+        serial_rate: NonZeroU32::new(11_520),
+        limit: 240,
+        types: vec![("ready for alpha", "\x01\x01\x01\x01\x01\x01v\x01\x01\x01alpha\r")],
+        says: vec![
+            "d1 | line 0 of 200",
+            "d1 | line 100 of 200",
+            "d1 | line 199 of 200",
+            "d2 | misfit: line 1,",
+            "d2 | misfit: line 200,",
+            "d2 | misfit: line 400,",
+        ],
+        never: vec!["DROPPED"],
+        ..Case::new("slow-console", vec![Spec::new("console").told("alpha"), talk("talk")])
+    };
+    vec![case(1), case(2), console]
 }
 
 /// Every kind of bad image in one boot, and a good one that must start all the same.

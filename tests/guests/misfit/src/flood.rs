@@ -18,6 +18,10 @@ const STALL_NS: u64 = 100_000_000;
 /// A line of the measuring guest comes so often: far less than a slow port takes.
 const LINE_NS: u64 = 200_000_000;
 
+/// Lines that are printed unless told: several times what a guest's console may hold in the log's
+/// buffer.
+const LINES: u64 = 400;
+
 fn duration_ns(boot: &Boot) -> u64 {
     boot.number("seconds", SECONDS) * 1_000_000_000
 }
@@ -50,6 +54,16 @@ pub(crate) fn run(boot: &Boot) -> Exit {
     }
     println!("VERDICT fail guest=misfit pinned={pinned} refused={refused} other={other}");
     Exit::Crash
+}
+
+/// Prints line after line by hypercall: each must come out, whatever the port takes, so the call
+/// must wait for room.
+pub(crate) fn talk(boot: &Boot) -> Exit {
+    for line in 1..=boot.number("lines", LINES) {
+        println!("misfit: line {line}, which is as long as lines of a kernel usually are");
+    }
+    println!("VERDICT pass guest=misfit");
+    Exit::PowerOff
 }
 
 /// Looks at the clock all the time: how much of the time it could not. Half of it belongs to a

@@ -9,6 +9,7 @@
 //!   without and with L1TF takes and refuses;
 //! * `do=pry`: asks for what takes the whole machine's time, and must not get it;
 //! * `do=flood`: has as many reports written as it can, for some seconds;
+//! * `do=talk`: doesn't misbehave, but prints more than any buffer holds;
 //! * `do=beat`: doesn't misbehave, but measures what the others take of its time.
 #![no_std]
 #![no_main]
@@ -49,6 +50,7 @@ fn main(boot: &Boot) -> Exit {
         Some("pry") => pry(),
         Some("doze") => doze(),
         Some("flood") => flood::run(boot),
+        Some("talk") => flood::talk(boot),
         Some("beat") => flood::measure(boot),
         _ => {
             println!("VERDICT fail guest=misfit reason=unknown-wish");
