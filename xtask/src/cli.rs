@@ -229,6 +229,10 @@ pub(crate) struct RunArgs {
     /// as many as come, as no real port can.
     #[arg(long, value_name = "BYTES")]
     pub(crate) serial_rate: Option<NonZeroU32>,
+    /// Pinfold takes some of the frames that guests give back, fills them with a pattern, and says
+    /// in its audits if somebody wrote to one.
+    #[arg(long)]
+    pub(crate) canaries: bool,
     /// Shows what the firmware and the bootloader say, too.
     #[arg(long)]
     pub(crate) boot_log: bool,

@@ -34,8 +34,12 @@ pub(crate) fn verb(args: &ImageArgs) -> Result<Exit> {
     let guests = guests::resolve(&args.guest, &[HYPERVISOR])?;
     let file = args.output.clone().unwrap_or_else(|| paths::target().join("pinfold.img"));
     // Nobody ends a real machine: it halts, and its log says how it all went.
-    let settings =
-        Settings { boot_log: false, exit: pinfold_image::Exit::Halt, log: LogLevel::default() };
+    let settings = Settings {
+        boot_log: false,
+        exit: pinfold_image::Exit::Halt,
+        log: LogLevel::default(),
+        canaries: false,
+    };
     write(&file, &guests, settings)?;
     println!("{}", file.display());
     Ok(Exit::Ok)
@@ -50,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) exit: pinfold_image::Exit,
     /// How much the hypervisor logs.
     pub(crate) log: LogLevel,
+    /// Whether the hypervisor watches some of the frames that guests give back.
+    pub(crate) canaries: bool,
 }
 
 /// Writes the boot disk for these guests; the hypervisor must have been built.
@@ -64,7 +70,7 @@ pub(crate) fn write(file: &Path, guests: &[Guest], settings: Settings) -> Result
     let files = BTreeMap::from([
         ("efi/boot/bootx64.efi", read(&bootloader)?),
         ("kernel-x86_64", read(&hypervisor)?),
-        ("ramdisk", ramdisk::build(guests, settings.exit, settings.log)?),
+        ("ramdisk", ramdisk::build(guests, settings)?),
         ("boot.json", boot.into_bytes()),
     ]);
     write_disk(file, &files).with_context(|| format!("cannot write {}", file.display()))

@@ -1,16 +1,17 @@
 //! The ramdisk that the hypervisor gets: a tar archive with the manifest and the guests' files.
 
 use crate::guests::Guest;
+use crate::image::Settings;
 use crate::linux::bzimage;
 use anyhow::{Context, Result};
-use pinfold_image::manifest::{DomainConfig, Exit, FILE_NAME, LogLevel, Manifest};
+use pinfold_image::manifest::{DomainConfig, FILE_NAME, Manifest};
 use std::path::Path;
 
 /// The port of QEMU's `isa-debug-exit` device.
 pub(crate) const EXIT_PORT: u16 = 0xf4;
 
-/// Packs the guests. `exit` says how the machine ends when the last of them has.
-pub(crate) fn build(guests: &[Guest], exit: Exit, log: LogLevel) -> Result<Vec<u8>> {
+/// Packs the guests, and what the hypervisor is told besides.
+pub(crate) fn build(guests: &[Guest], settings: Settings) -> Result<Vec<u8>> {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     let mut domains = Vec::new();
     for guest in guests {
@@ -35,7 +36,8 @@ pub(crate) fn build(guests: &[Guest], exit: Exit, log: LogLevel) -> Result<Vec<u
             cache: guest.cache,
         });
     }
-    let manifest = Manifest { exit, log, domains }.to_toml()?;
+    let Settings { exit, log, canaries, .. } = settings;
+    let manifest = Manifest { exit, log, canaries, domains }.to_toml()?;
     files.insert(0, (FILE_NAME.into(), manifest.into_bytes()));
     pack(&files)
 }

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) machine: Machine,
     /// How much Pinfold logs of what it does itself.
     pub(crate) log: LogLevel,
+    /// Whether Pinfold watches some of the frames that guests give back.
+    pub(crate) canaries: bool,
     /// The time limit.
     pub(crate) limit: Option<Duration>,
     /// What the machine's serial line gets.
@@ -73,6 +75,7 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
                 boot_log: plan.machine.screen,
                 exit: pinfold_image::Exit::DebugExit(ramdisk::EXIT_PORT),
                 log: plan.log,
+                canaries: plan.canaries,
             };
             image::write(&disk, &plan.guests, settings)?;
             machine::pinfold(&plan.machine, &disk, &plan.dir)?
@@ -116,7 +119,16 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         given => Some(Duration::from_secs(given.unwrap_or(LIMIT))),
     };
     let log = args.log_level;
-    let plan = Plan { on: args.on, guests, machine, log, limit, input: Input::Stdin, dir };
+    let plan = Plan {
+        on: args.on,
+        guests,
+        machine,
+        log,
+        canaries: args.canaries,
+        limit,
+        input: Input::Stdin,
+        dir,
+    };
     say::note(format!("{} on {on}, accelerator {accel:?} ({why})", names.join(" and ")));
     if args.gdb {
         say::note(attach_line(&plan));

@@ -55,6 +55,18 @@ impl FrameBitmap {
         Some(Mfn::new(first))
     }
 
+    /// Takes this frame; `false` if it is not in the set.
+    pub fn take_this(&mut self, mfn: Mfn) -> bool {
+        let Ok(index) = usize::try_from(mfn.get() / WORD) else { return false };
+        let bit = 1 << (mfn.get() % WORD);
+        let Some(word) = self.words.get_mut(index).filter(|word| **word & bit != 0) else {
+            return false;
+        };
+        *word &= !bit;
+        self.free -= 1;
+        true
+    }
+
     /// The first aligned run of `count` frames, a power of two, in or behind the word of `from`.
     fn find_from(&self, from: u64, count: u64) -> Option<u64> {
         if count >= WORD {
@@ -97,12 +109,14 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Take(u32),
+        TakeThis(u64),
         Add(u64),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             2 => (0u32..9).prop_map(Step::Take),
+            1 => (0..FRAMES + 100).prop_map(Step::TakeThis),
             5 => (0..FRAMES).prop_map(Step::Add),
         ];
         proptest::collection::vec(step, 1..2000)
@@ -121,6 +135,9 @@ mod tests {
                 match step {
                     Step::Add(frame) if set.insert(frame) => bitmap.add(Mfn::new(frame)),
                     Step::Add(_) => {}
+                    Step::TakeThis(frame) => {
+                        prop_assert_eq!(bitmap.take_this(Mfn::new(frame)), set.remove(&frame));
+                    }
                     Step::Take(order) => {
                         let count = 1u64 << order;
                         let is_free = |first: u64| (first..first + count).all(|f| set.contains(&f));

@@ -72,6 +72,15 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         Some(self.validator.keep_clean(frames, purpose))
     }
 
+    /// Allocates a frame that was just freed, zeroed, for the hypervisor alone. `None` if it is not
+    /// free.
+    pub fn alloc_this_frame(&self, mfn: Mfn, purpose: Purpose) -> Option<HypervisorFrames> {
+        if !self.free.lock().take_this(mfn) {
+            return None;
+        }
+        Some(self.validator.keep_clean(self.make_clean(mfn, 0), purpose))
+    }
+
     /// Frees frames of the hypervisor's own.
     pub fn free_hypervisor_frames(&self, frames: HypervisorFrames) {
         let (first, count) = (frames.first().get(), frames.count());

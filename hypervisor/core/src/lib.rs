@@ -12,6 +12,7 @@
 //! | `bitmap` | which frames are free                                             |
 //! | `grant`  | what domains grant each other, and who has it mapped              |
 //! | `list`   | how far a call that works through a guest's list has come         |
+//! | `canaries` | frames of the hypervisor's own that are watched for writes by guests |
 //! | `teardown` | a domain's end: every reference dropped, every frame freed      |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -20,12 +21,14 @@
 extern crate std;
 
 mod bitmap;
+pub mod canaries;
 pub mod frames;
 pub mod grant;
 pub mod list;
 pub mod teardown;
 
 pub use bitmap::FrameBitmap;
+pub use canaries::Canaries;
 pub use frames::{FrameAllocator, ReservedFrames};
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! ```toml
 //! exit = { debug-exit = 0xf4 }   # or "halt", the default
 //! log = "info"
+//! canaries = true                # optional, for tests: frames that guests gave back are watched
 //!
 //! [[domain]]
 //! name = "stress"
@@ -120,6 +121,10 @@ pub struct Manifest {
     /// How much is logged.
     #[serde(default)]
     pub log: LogLevel,
+    /// Whether the hypervisor takes some of the frames that guests give back, fills them with a
+    /// pattern, and watches it: for tests.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub canaries: bool,
     /// The domains, in the order in which they are started.
     #[serde(rename = "domain")]
     pub domains: Vec<DomainConfig>,

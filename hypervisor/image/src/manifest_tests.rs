@@ -5,6 +5,7 @@ use super::*;
 const WHOLE: &str = r#"
 exit = { debug-exit = 0xf4 }
 log = "debug"
+canaries = true
 
 [[domain]]
 name = "stress"
@@ -40,6 +41,7 @@ fn a_whole_manifest_is_read() {
     let manifest = Manifest::parse(WHOLE.as_bytes()).unwrap();
     assert_eq!(manifest.exit, Exit::DebugExit(0xf4));
     assert_eq!(manifest.log, LogLevel::Debug);
+    assert!(manifest.canaries);
     assert_eq!(
         manifest.domains[0],
         DomainConfig {
@@ -67,6 +69,7 @@ fn the_default_exit_is_halt() {
     let manifest = Manifest::parse(with("vcpus", "32").as_bytes()).unwrap();
     assert_eq!(manifest.exit, Exit::Halt);
     assert_eq!(manifest.log, LogLevel::Info);
+    assert!(!manifest.canaries);
     let text = alloc::format!("exit = \"halt\"\n{}", with("vcpus", "1"));
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap().exit, Exit::Halt);
 }

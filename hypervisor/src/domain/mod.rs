@@ -22,8 +22,8 @@ use crate::console::log::record;
 use crate::event::Ports;
 use crate::grant::GrantState;
 use crate::machine;
-use crate::memory::heap;
 use crate::memory::report::RateLimit;
+use crate::memory::{canaries, heap};
 use crate::store::GuestStore;
 use crate::sync::Mutex;
 use crate::time::clock;
@@ -199,6 +199,9 @@ pub fn start_all(boot: &Machine) -> ! {
         machine::set_exit_port(exit_port);
     }
     log::set_max_level(manifest.log.into());
+    if manifest.canaries {
+        canaries::start();
+    }
     let vcpus = manifest.domains.iter().map(|domain| domain.vcpus as usize).sum();
     if !reserve_lists(vcpus) {
         record!(Who::Hypervisor, NOSTART, "no memory for the lists of {vcpus} vCPUs");

@@ -1,10 +1,11 @@
 //! Running the validator's audit: scratch space, and what the vCPUs hold.
 
-use super::{direct_map, frames, validator};
+use super::{canaries, direct_map, frames, validator};
 use crate::console::log::{record, write_as};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};
 use crate::domain::{self, Domain, Seat};
 use arrayvec::ArrayVec;
+use core::fmt;
 use core::mem::MaybeUninit;
 use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
 use pinfold_abi::record::{Who, kind};
@@ -78,7 +79,10 @@ pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
         told += 1;
     });
     frames::free_hypervisor_frames(scratch);
-    let summary = summary?;
+    let mut summary = summary?;
+    let watched = canaries::check_all();
+    // Once one was broken, nothing that follows is sound.
+    summary.wrong += watched.map_or(0, |(_, broken)| broken);
     // Good news that a guest asked for comes out of its own share of the log, however often it asks.
     let source = match caller {
         Some(vcpu) if summary.wrong == 0 => Source::Reports(vcpu.domain.id.get()),
@@ -89,11 +93,28 @@ pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
         Who::Hypervisor,
         kind::AUDIT,
         format_args!(
-            "frames={} own={} tables={} entries={} wrong={}",
-            summary.frames, summary.hypervisor, summary.tables, summary.entries, summary.wrong
+            "frames={} own={} tables={} entries={}{} wrong={}",
+            summary.frames,
+            summary.hypervisor,
+            summary.tables,
+            summary.entries,
+            Watched(watched),
+            summary.wrong
         ),
     );
     Some(summary)
+}
+
+/// How many canaries were looked at, if there are any.
+struct Watched(Option<(u64, u64)>);
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((planted, broken)) => write!(f, " canaries={planted} broken={broken}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Looks for frames that are still a domain's, when all domains are gone: there may be none.

@@ -1,6 +1,6 @@
 //! The machine's free frames: [`pinfold_core::frames`] over the machine's validator.
 
-use super::{MachineValidator, platform::Edge};
+use super::{MachineValidator, canaries, platform::Edge};
 use crate::sync::Attentive;
 use pinfold_core::{FrameAllocator, ReservedFrames};
 use pinfold_validator::{DomId, HypervisorFrames, Mfn, Purpose, Refusal};
@@ -36,6 +36,7 @@ pub fn alloc_domain_frame(domain: DomId) -> Option<Mfn> {
 
 /// Allocates `1 << order` zeroed frames in one piece for a domain.
 pub fn alloc_domain_frames(domain: DomId, order: u32) -> Option<Mfn> {
+    canaries::on_alloc();
     allocator().alloc_domain_frames(domain, order)
 }
 
@@ -46,6 +47,7 @@ pub fn alloc_hypervisor_frame(purpose: Purpose) -> Option<HypervisorFrames> {
 
 /// Allocates `1 << order` zeroed frames in one piece for the hypervisor alone.
 pub fn alloc_hypervisor_frames(order: u32, purpose: Purpose) -> Option<HypervisorFrames> {
+    canaries::on_alloc();
     allocator().alloc_hypervisor_frames(order, purpose)
 }
 
@@ -59,5 +61,7 @@ pub fn free_hypervisor_frames(frames: HypervisorFrames) {
 /// # Errors
 /// If something still refers to it, or the hypervisor shares it: it stays the domain's.
 pub fn release(mfn: Mfn, domain: DomId) -> Result<(), Refusal> {
-    allocator().release(mfn, domain)
+    allocator().release(mfn, domain)?;
+    canaries::on_release(mfn);
+    Ok(())
 }

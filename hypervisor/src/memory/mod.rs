@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod callers;
+pub mod canaries;
 pub mod direct_map;
 pub mod frame_dump;
 pub mod frames;

@@ -75,7 +75,8 @@ fn time(on: Host, guest: &Guest, limit: Duration) -> Result<(Rows, Verdict)> {
     let dir = paths::run_dir(&format!("bench-linux-{on:?}").to_lowercase())?;
     let log = LogLevel::default();
     let limit = Some(limit);
-    let plan = Plan { on, guests, machine, log, limit, input: Input::Nothing, dir };
+    let plan =
+        Plan { on, guests, machine, log, canaries: false, limit, input: Input::Nothing, dir };
     let mut watch = StopWatch::default();
     let verdict = match on {
         Host::Pinfold => {

@@ -95,6 +95,7 @@ fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> 
         guests: guests.to_vec(),
         machine,
         log: LogLevel::default(),
+        canaries: false,
         limit,
         input: Input::Nothing,
         dir: paths::run_dir(name)?,

@@ -49,7 +49,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
     let limit = Some(Duration::from_secs(args.timeout));
     let dir = paths::run_dir("bench-policies")?;
     let (on, log, input) = (Host::Pinfold, LogLevel::default(), Input::Nothing);
-    let plan = Plan { on, guests, machine, log, limit, input, dir };
+    let plan = Plan { on, guests, machine, log, canaries: false, limit, input, dir };
     let mut points: Vec<Point> = Vec::new();
     let mut facts = verdict::pinfold::Facts::default();
     let done = {

@@ -60,6 +60,8 @@ pub(super) struct Case {
     pub(super) cpu: Option<&'static str>,
     /// Bytes a second that the serial line takes; as many as come, if not given.
     pub(super) serial_rate: Option<NonZeroU32>,
+    /// Pinfold watches some of the frames that guests give back.
+    pub(super) canaries: bool,
 }
 
 /// What a guest must print alike on both hypervisors.
@@ -250,6 +252,7 @@ impl Case {
             types: Vec::new(),
             cpu: None,
             serial_rate: None,
+            canaries: false,
         }
     }
 
@@ -315,6 +318,7 @@ impl Case {
             },
             guests,
             log: self.log,
+            canaries: self.canaries,
             limit: Some(Duration::from_secs(self.limit)),
             input: if self.types.is_empty() { Input::Nothing } else { Input::Watcher },
             dir: dir.to_path_buf(),

@@ -17,7 +17,32 @@ pub(super) fn all() -> Vec<Case> {
         Case { smp: 2, ..Case::new("stale-2", vec![guest().with_vcpus(2).told(ON_XEN)]) }.on_xen(),
     ];
     cases.extend(beside_a_victim());
+    cases.extend(watched());
     cases
+}
+
+/// The hypervisor takes some of what was given back, and watches it.
+fn watched() -> Vec<Case> {
+    let guest = |name: &str, words: &str| Spec::new("stale").named(name).told(words);
+    let case = |name: &str, smp, guests| Case {
+        smp,
+        canaries: true,
+        says: vec![" canaries="],
+        never: vec![" canaries=0 "],
+        ..Case::new(name, guests)
+    };
+    vec![
+        case("stale-canaries", 1, vec![guest("stale", "rounds=60 seed=11")]),
+        case("stale-canaries-2", 2, vec![guest("stale", "rounds=60 seed=12").with_vcpus(2)]),
+        case(
+            "stale-canaries-beside-victim",
+            2,
+            vec![
+                guest("attacker", "role=attacker peers=2 rounds=100 seed=13"),
+                guest("victim", "role=victim peers=1 seed=14"),
+            ],
+        ),
+    ]
 }
 
 /// Attackers beside a domain that checks its own memory. On one processor the switch from one to
@@ -47,6 +72,16 @@ fn beside_a_victim() -> Vec<Case> {
                 guest("attacker", "role=attacker peers=3 place=0 rounds=150 seed=5"),
                 guest("second", "role=attacker peers=3 place=1 rounds=150 seed=6"),
                 guest("victim", "role=victim peers=1,2 seed=7"),
+            ],
+        ),
+        // Destroyed in the middle of it.
+        case(
+            "stale-destroyed-beside-victim",
+            2,
+            vec![
+                guest("attacker", "role=attacker peers=2 rounds=1000000 seed=15")
+                    .destroyed_after(2500),
+                guest("victim", "role=victim peers=1 seed=16"),
             ],
         ),
         case(

@@ -1,6 +1,7 @@
 //! The crate over a machine that attacks ([`machine`]), and guests that never flush ([`guest`]).
 
 mod attacks;
+mod canaries;
 mod guest;
 mod machine;
 mod random;

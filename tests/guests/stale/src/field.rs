@@ -17,6 +17,8 @@ const ROOM: u64 = 2048;
 /// Windows for frames of the grant table. QEMU's translator has a slot for one page in 256: these
 /// and the next take nothing away from the windows that are to stay.
 pub(crate) const TABLE_WINDOWS: Range<usize> = MOST..MOST + 64;
+/// Tries to leave stale translations.
+const TRIES: usize = 8;
 /// Windows to look at frames with.
 const LOOKING: Range<usize> = 256 + MOST..512;
 
@@ -86,10 +88,18 @@ impl Field {
     /// in the TLB of each vCPU; the windows.
     pub(crate) fn leave_stale(&mut self, frames: &[u64], writer: Option<&Writer>) -> Range<usize> {
         let range = self.fresh(frames.len(), writer);
-        for (window, &frame) in range.clone().zip(frames) {
-            self.windows.open(window, frame);
+        let before = self.tally.stale;
+        for _ in 0..TRIES {
+            for (window, &frame) in range.clone().zip(frames) {
+                self.windows.open(window, frame);
+            }
+            self.tally.stale = before;
+            self.make_stale(range.clone(), writer);
+            // A processor that was taken away for a while has forgotten all.
+            if self.tally.stale > before {
+                break;
+            }
         }
-        self.make_stale(range.clone(), writer);
         range
     }
 

@@ -21,7 +21,7 @@ use pinfold_guest::println;
 pub(crate) const BATCH: usize = 8;
 
 /// One of so many must have a stale translation when it is given back.
-pub(crate) const SHARE: u64 = 3;
+pub(crate) const SHARE: u64 = 8;
 
 /// Everything that the phases work on.
 struct Bench<'a> {

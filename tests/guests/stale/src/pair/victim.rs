@@ -22,6 +22,8 @@ const TABLES: usize = 2;
 const PAGES: usize = TABLES * A_TABLE;
 /// Pages that are given back and taken in a round.
 const BATCH: usize = 32;
+/// Rounds at least.
+const ROUNDS: u64 = 8;
 /// Rounds between two looks at everything.
 const ROUNDS_BETWEEN_LOOKS: u64 = 32;
 /// Rounds between two growths of the grant table, and of the books of handles.
@@ -92,7 +94,8 @@ pub(super) fn run(boot: &Boot, plan: &Plan, check: &mut Check) {
     for &peer in &plan.peers {
         check.holds("a peer is there", wait(|| is_there(peer)));
     }
-    while plan.peers.iter().any(|&peer| is_there(peer)) && victim.is_well() {
+    let others = || plan.peers.iter().any(|&peer| is_there(peer));
+    while (others() || victim.done.rounds < ROUNDS) && victim.is_well() {
         victim.round(plan, check);
     }
     victim.look_at(0..PAGES);

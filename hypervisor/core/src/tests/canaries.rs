@@ -1,0 +1,86 @@
+//! Canaries: that they are planted where a CPU remembers the frame, and that a write to one is told.
+
+use super::guest::{Guest, address};
+use super::*;
+use crate::canaries::{Broken, MOST};
+use std::sync::atomic::Ordering::SeqCst;
+
+type Canaries = crate::Canaries<&'static Machine, spin::Spin>;
+
+const GUEST: DomId = DomId::new(1);
+
+/// What a round of looking tells.
+fn told(canaries: &Canaries) -> Vec<Broken> {
+    let mut told = Vec::new();
+    canaries.check_all(&mut |broken| told.push(broken));
+    told
+}
+
+/// A guest that gives frames back and remembers all of them, some of which become canaries.
+fn planted(frames: usize) -> (World, Guest, Canaries, Vec<Mfn>) {
+    let world = World::new(1 + 4 + frames + 8);
+    let mut guest = Guest::build(&world, GUEST, frames);
+    let canaries = Canaries::new(world.machine);
+    guest.run_on(&world, 0);
+    let mut found = Vec::new();
+    for frame in guest.frames.clone() {
+        guest.map(&world, 0, frame, true).unwrap();
+        world.machine.touch(0, address(0));
+        guest.clear(&world, 0);
+        assert!(guest.give_back(&world, frame));
+        let mut tell = |broken| panic!("{broken}");
+        canaries.on_release(world.allocator, frame, &mut tell);
+        if world.validator.owner(frame) == Some(DomId::HYPERVISOR) {
+            found.push(frame);
+        }
+        world.machine.attack();
+    }
+    (world, guest, canaries, found)
+}
+
+#[test]
+fn no_stale_translation_reaches_one() {
+    let (world, guest, canaries, found) = planted(40);
+    assert_eq!(found.len() as u64, canaries.planted());
+    assert!(found.len() >= 8, "{found:?}");
+    // They were written through while they were free, and never since.
+    assert!(world.machine.met.free.load(SeqCst) > 0);
+    assert_eq!(told(&canaries), []);
+    assert_eq!(canaries.broken(), 0);
+    world.audit([&guest].into_iter());
+}
+
+#[test]
+fn a_write_is_told_once() {
+    let (world, _guest, canaries, found) = planted(40);
+    let victim = found[3];
+    let before = world.machine.get(victim, 17);
+    // Two words of one frame: one report, of the first.
+    world.machine.set(victim, 17, POISON);
+    world.machine.set(victim, 400, POISON);
+    let broken = Broken { frame: victim, offset: 17 * 8, expected: before, seen: POISON };
+    assert_eq!(told(&canaries), [broken]);
+    assert_eq!(told(&canaries), []);
+    assert_eq!(canaries.broken(), 1);
+    world.machine.set(found[0], 511, 0);
+    assert_eq!(told(&canaries).len(), 1);
+    assert_eq!(canaries.broken(), 2);
+}
+
+#[test]
+fn the_oldest_is_looked_at_and_freed() {
+    let frames = (MOST + 4) * 5;
+    let world = World::new(1 + 4 + frames + 8);
+    let mut guest = Guest::build(&world, GUEST, frames);
+    let canaries = Canaries::new(world.machine);
+    let mut told = Vec::new();
+    let free = world.allocator.free_count();
+    for frame in guest.frames.clone() {
+        assert!(guest.give_back(&world, frame));
+        canaries.on_release(world.allocator, frame, &mut |broken| told.push(broken));
+    }
+    assert_eq!(canaries.planted(), MOST as u64 + 4);
+    assert_eq!(world.allocator.free_count(), free + frames as u64 - MOST as u64);
+    assert_eq!(told, []);
+    world.audit([&guest].into_iter());
+}
