@@ -21,7 +21,7 @@ pub(super) fn all() -> Vec<Case> {
 /// Several virtual processors: on as many processors, on fewer, and on one.
 fn several() -> Vec<Case> {
     // Without the phase of random table operations, which Xen does not survive.
-    const ON_XEN: &str = "phases=iuftsm";
+    const ON_XEN: &str = "phases=iuftrsm";
     let case = |smp, vcpus, words: &str| Case {
         smp,
         limit: 480,

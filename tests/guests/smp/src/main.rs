@@ -14,6 +14,7 @@ mod bringup;
 mod fair;
 mod ipi;
 mod pages;
+mod roots;
 mod selfmod;
 mod stale;
 mod tables;
@@ -59,7 +60,7 @@ fn main(boot: &Boot) -> Exit {
     let mut lab = Lab::new(frames);
     bringup::refused(&frames, &mut check);
     let Some(team) = bringup::run(count, &mut check) else { return check.verdict() };
-    for phase in boot.option("phases").unwrap_or("iuftpsm").chars() {
+    for phase in boot.option("phases").unwrap_or("iuftprsm").chars() {
         let saved = lab.save();
         println!("SMP phase {phase}");
         match phase {
@@ -68,6 +69,7 @@ fn main(boot: &Boot) -> Exit {
             'f' => fair::run(&team, &mut check),
             't' => tlb::run(&team, &Pages::new(&mut lab, 4), &plan, &mut check),
             'p' => tables::run(&team, &Pages::new(&mut lab, 24), &plan, &mut check),
+            'r' => roots::run(&frames, &team, &Pages::new(&mut lab, 9), &plan, &mut check),
             's' => stale::run(&team, &Pages::new(&mut lab, 6), &plan, &mut check),
             'm' => selfmod::run(&team, &Pages::new(&mut lab, 8), &plan, &mut check),
             _ => check.holds("a phase that there is", false),
