@@ -2,9 +2,9 @@
 
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pinfold_image::Caching;
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
+use pinfold_image::{Caching, Isolation};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -52,6 +52,8 @@ Examples:
   cargo xtask run stress --on xen          the same image on Debian's Xen
   cargo xtask run stress --cache report --cmdline \"phases=m cache=report\"
                                            mixed memory types, told of and not refused
+  cargo xtask run smp --vcpus 2 --isolate-page-tables on
+                                           as on a processor with Meltdown
   cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
   cargo xtask run linux                    Debian's Linux, to a shell; Ctrl-A X ends it
   cargo xtask run linux --vcpus 2 --cmdline pinfold.test
@@ -97,6 +99,8 @@ const BENCH_HELP: &str = "\
 Examples:
   cargo xtask bench            on both, with the ratio
   cargo xtask bench --no-xen   on Pinfold only
+  cargo xtask bench --no-xen --isolate-page-tables on
+                               as on a processor with Meltdown
   cargo xtask bench --linux    and how long Linux's test takes, as a ratio to Xen
   cargo xtask bench --policies what a pin costs, the more lazy mappings there are";
 
@@ -134,6 +138,27 @@ impl From<CacheChoice> for Caching {
         match choice {
             CacheChoice::Strict => Caching::Strict,
             CacheChoice::Report => Caching::Report,
+        }
+    }
+}
+
+/// Whether guests run on page tables without the hypervisor's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsolationChoice {
+    /// If the processor has Meltdown.
+    Auto,
+    /// On any processor.
+    On,
+    /// On none: on a processor with Meltdown guests can read all of memory.
+    Off,
+}
+
+impl From<IsolationChoice> for Isolation {
+    fn from(choice: IsolationChoice) -> Isolation {
+        match choice {
+            IsolationChoice::Auto => Isolation::Auto,
+            IsolationChoice::On => Isolation::On,
+            IsolationChoice::Off => Isolation::Off,
         }
     }
 }
@@ -216,6 +241,10 @@ pub(crate) struct RunArgs {
     /// How much the hypervisor logs of what it does itself: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub(crate) log_level: LogLevel,
+    /// Whether Pinfold's guests run on page tables without the hypervisor's memory, as processors
+    /// with Meltdown need it.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = IsolationChoice::Auto)]
+    pub(crate) isolate_page_tables: IsolationChoice,
     /// One nanosecond an instruction: the guest's clock counts instructions exactly.
     #[arg(long)]
     pub(crate) icount: bool,
@@ -321,6 +350,10 @@ pub(crate) struct BenchArgs {
     /// mappings outstanding.
     #[arg(long, conflicts_with_all = ["no_xen", "linux"])]
     pub(crate) policies: bool,
+    /// Whether Pinfold's guests run on page tables without the hypervisor's memory.
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = IsolationChoice::Off,
+        conflicts_with = "policies")]
+    pub(crate) isolate_page_tables: IsolationChoice,
     /// Time limit in seconds for each run.
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     pub(crate) timeout: u64,

@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::guests::{self, Guest};
 use crate::{cargo, fetch, paths, ramdisk};
 use anyhow::{Context, Result};
+use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -39,6 +40,7 @@ pub(crate) fn verb(args: &ImageArgs) -> Result<Exit> {
         exit: pinfold_image::Exit::Halt,
         log: LogLevel::default(),
         canaries: false,
+        isolation: Isolation::Auto,
     };
     write(&file, &guests, settings)?;
     println!("{}", file.display());
@@ -56,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) log: LogLevel,
     /// Whether the hypervisor watches some of the frames that guests give back.
     pub(crate) canaries: bool,
+    /// Whether guests run on page tables without the hypervisor's memory.
+    pub(crate) isolation: Isolation,
 }
 
 /// Writes the boot disk for these guests; the hypervisor must have been built.

@@ -36,8 +36,9 @@ pub(crate) fn build(guests: &[Guest], settings: Settings) -> Result<Vec<u8>> {
             cache: guest.cache,
         });
     }
-    let Settings { exit, log, canaries, .. } = settings;
-    let manifest = Manifest { exit, log, canaries, domains }.to_toml()?;
+    let Settings { exit, log, canaries, isolation, .. } = settings;
+    let isolate_page_tables = isolation;
+    let manifest = Manifest { exit, log, canaries, isolate_page_tables, domains }.to_toml()?;
     files.insert(0, (FILE_NAME.into(), manifest.into_bytes()));
     pack(&files)
 }

@@ -8,6 +8,7 @@ use crate::machine::{self, Ended, Input, Machine, Watch, keyboard};
 use crate::verdict::{self, Verdict};
 use crate::{accel, cargo, image, linux, paths, ramdisk, report, say};
 use anyhow::{Context, Result, bail};
+use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) log: LogLevel,
     /// Whether Pinfold watches some of the frames that guests give back.
     pub(crate) canaries: bool,
+    /// Whether Pinfold's guests run on page tables without the hypervisor's memory.
+    pub(crate) isolation: Isolation,
     /// The time limit.
     pub(crate) limit: Option<Duration>,
     /// What the machine's serial line gets.
@@ -76,6 +79,7 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
                 exit: pinfold_image::Exit::DebugExit(ramdisk::EXIT_PORT),
                 log: plan.log,
                 canaries: plan.canaries,
+                isolation: plan.isolation,
             };
             image::write(&disk, &plan.guests, settings)?;
             machine::pinfold(&plan.machine, &disk, &plan.dir)?
@@ -125,6 +129,7 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         machine,
         log,
         canaries: args.canaries,
+        isolation: args.isolate_page_tables.into(),
         limit,
         input: Input::Stdin,
         dir,

@@ -33,4 +33,4 @@ pub mod tables;
 pub use error::{ImageError, LayoutError};
 pub use image::{GuestImage, Segment};
 pub use layout::{Plan, Request};
-pub use manifest::{Caching, DomainConfig, Exit, Manifest, ManifestError};
+pub use manifest::{Caching, DomainConfig, Exit, Isolation, Manifest, ManifestError};

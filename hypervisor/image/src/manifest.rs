@@ -7,6 +7,7 @@
 //! exit = { debug-exit = 0xf4 }   # or "halt", the default
 //! log = "info"
 //! canaries = true                # optional, for tests: frames that guests gave back are watched
+//! isolate-page-tables = "auto"   # or "on", "off"
 //!
 //! [[domain]]
 //! name = "stress"
@@ -111,6 +112,31 @@ pub enum Caching {
     Report,
 }
 
+/// Whether guests run on page tables without the hypervisor's memory, which a processor with
+/// Meltdown would let them read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// If the processor needs it.
+    #[default]
+    Auto,
+    /// On any processor.
+    On,
+    /// On none: guests may be able to read all of memory.
+    Off,
+}
+
+impl Isolation {
+    /// Its name in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isolation::Auto => "auto",
+            Isolation::On => "on",
+            Isolation::Off => "off",
+        }
+    }
+}
+
 /// What is to be run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +151,9 @@ pub struct Manifest {
     /// pattern, and watches it: for tests.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub canaries: bool,
+    /// Whether guests are kept from reading the hypervisor's memory by speculation.
+    #[serde(default, rename = "isolate-page-tables")]
+    pub isolate_page_tables: Isolation,
     /// The domains, in the order in which they are started.
     #[serde(rename = "domain")]
     pub domains: Vec<DomainConfig>,

@@ -6,6 +6,7 @@ const WHOLE: &str = r#"
 exit = { debug-exit = 0xf4 }
 log = "debug"
 canaries = true
+isolate-page-tables = "on"
 
 [[domain]]
 name = "stress"
@@ -42,6 +43,7 @@ fn a_whole_manifest_is_read() {
     assert_eq!(manifest.exit, Exit::DebugExit(0xf4));
     assert_eq!(manifest.log, LogLevel::Debug);
     assert!(manifest.canaries);
+    assert_eq!(manifest.isolate_page_tables, Isolation::On);
     assert_eq!(
         manifest.domains[0],
         DomainConfig {
@@ -70,6 +72,7 @@ fn the_default_exit_is_halt() {
     assert_eq!(manifest.exit, Exit::Halt);
     assert_eq!(manifest.log, LogLevel::Info);
     assert!(!manifest.canaries);
+    assert_eq!(manifest.isolate_page_tables, Isolation::Auto);
     let text = alloc::format!("exit = \"halt\"\n{}", with("vcpus", "1"));
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap().exit, Exit::Halt);
 }

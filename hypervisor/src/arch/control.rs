@@ -1,7 +1,8 @@
 //! Control registers and the MSRs of system calls, set once per processor.
 
+use super::entry::EntrySet;
 use super::gdt::HYPERVISOR_CS;
-use super::{cache, entry, user_copy};
+use super::{cache, user_copy};
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::FLAT_RING3_CS32;
 use pinfold_emulate::control::CR4_EFFECTIVE;
@@ -15,7 +16,7 @@ const CSTAR: u32 = 0xc000_0083;
 const FMASK: u32 = 0xc000_0084;
 const SYSENTER_CS: u32 = 0x174;
 
-/// CR4 without what a guest asked for. Written once at boot.
+/// CR4 without what a guest asked for. Written by the first processor, and before guests run.
 static HYPERVISOR_CR4: AtomicU64 = AtomicU64::new(0);
 
 /// What of the optional protections this processor has and now uses.
@@ -71,13 +72,23 @@ pub fn set_up() -> Protections {
             efer.insert(EferFlags::NO_EXECUTE_ENABLE | EferFlags::SYSTEM_CALL_EXTENSIONS);
         });
     }
-    HYPERVISOR_CR4.store(cr4.bits(), Ordering::Relaxed);
+    // The first one alone: one that comes late must not undo what was decided since.
+    let _ = HYPERVISOR_CR4.compare_exchange(0, cr4.bits(), Ordering::Relaxed, Ordering::Relaxed);
     if smap {
         user_copy::smap_is_on();
     }
     cache::set_up();
-    set_up_system_calls();
+    set_up_system_calls(EntrySet::Direct);
     Protections { smep, smap, umip, physical_bits }
+}
+
+/// Switches global mappings off, here and for whatever is loaded later: a translation of the
+/// hypervisor's must not outlive the change to a root that does not have it.
+pub fn disable_global_pages() {
+    HYPERVISOR_CR4.fetch_and(!Cr4Flags::PAGE_GLOBAL.bits(), Ordering::Relaxed);
+    // SAFETY: no code relies on translations that stay. Clearing the bit drops all of them (Intel SDM
+    // vol. 3, 4.10.4.1).
+    unsafe { Cr4::update(|cr4| cr4.remove(Cr4Flags::PAGE_GLOBAL)) };
 }
 
 /// Makes the guest's wishes for CR4 effective. Derived from what the hypervisor wants and what the
@@ -92,7 +103,8 @@ pub fn load_guest_cr4(guest: u64) {
     }
 }
 
-fn set_up_system_calls() {
+/// Has `syscall` lead to a set of entry code.
+pub fn set_up_system_calls(entries: EntrySet) {
     let star = u64::from(FLAT_RING3_CS32) << 48 | u64::from(HYPERVISOR_CS) << 32;
     // Cleared on entry: everything but the always-one bit and the arithmetic flags; most of all
     // IF, TF, DF, NT and AC (Intel SDM vol. 3, 5.8.8).
@@ -101,8 +113,8 @@ fn set_up_system_calls() {
     // code segment, so it faults with #GP.
     unsafe {
         Msr::new(STAR).write(star);
-        Msr::new(LSTAR).write(entry::syscall_entry());
-        Msr::new(CSTAR).write(entry::compat_syscall_entry());
+        Msr::new(LSTAR).write(entries.syscall_entry());
+        Msr::new(CSTAR).write(entries.compat_syscall_entry());
         Msr::new(FMASK).write(fmask);
         Msr::new(SYSENTER_CS).write(0);
     }

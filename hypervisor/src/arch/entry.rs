@@ -14,9 +14,19 @@
 //!   stacks carry the address of the processor's record.
 //! * A debug exception may come between `syscall` and the change of stacks, hence its own stack;
 //!   if it came from ring 3 the stub moves the frame to the register file and goes on as usual.
+//!
+//! The code exists twice, see [`EntrySet`]. With page-table isolation the guest runs on a root that
+//! maps neither the register file nor the hypervisor's stack: the processor pushes to a small stack
+//! in the processor's record ([`super::percpu::EntryStack`]), and the stub loads the hypervisor's
+//! root before it moves that frame to the register file. On the way out it is the other way round.
+//! What may arrive in ring 0 while the guest's root is loaded, between the switch and `iretq` or
+//! between `syscall` and the switch, is a fault of `iretq` and what the interrupt stack table
+//! catches: all these stubs load the hypervisor's root first.
 
 use super::gdt::HYPERVISOR_SS;
-use super::percpu::{HYPERVISOR_SP, REGISTERS_TOP, SCRATCH};
+use super::percpu::{
+    ENTRY_FRAME, GUEST_ROOT, HYPERVISOR_ROOT, HYPERVISOR_SP, REGISTERS_TOP, SCRATCH,
+};
 use pinfold_abi::layout::{FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::vcpu::CpuUserRegs;
 
@@ -68,28 +78,57 @@ const EXIT_SYSCALL: u64 = 0x100;
 const EXIT_COMPAT_SYSCALL: u64 = 0x101;
 const EXIT_RETURN_FAULT: u64 = 0x200;
 
+/// Which copy of the entry and exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntrySet {
+    /// The guest runs on the hypervisor's root for it.
+    Direct,
+    /// The guest runs on a root without the hypervisor's memory (page-table isolation).
+    Isolated,
+}
+
+macro_rules! code {
+    ($($name:ident),* $(,)?) => {
+        unsafe extern "C" { $(safe static $name: u8;)* }
+    };
+}
+
+code! {
+    pinfold_syscall_entry_direct, pinfold_syscall_entry_isolated,
+    pinfold_compat_syscall_entry_direct, pinfold_compat_syscall_entry_isolated,
+    pinfold_stubs_direct, pinfold_stubs_isolated,
+    pinfold_debug_stub_direct, pinfold_debug_stub_isolated,
+    pinfold_nmi_stub_direct, pinfold_nmi_stub_isolated,
+    pinfold_double_fault_stub_direct, pinfold_double_fault_stub_isolated,
+    pinfold_machine_check_stub_direct, pinfold_machine_check_stub_isolated,
+    pinfold_verw_at_enter_direct, pinfold_verw_at_enter_isolated,
+    pinfold_verw_at_paranoid_direct, pinfold_verw_at_paranoid_isolated,
+    pinfold_verw_selector_direct, pinfold_verw_selector_isolated,
+    pinfold_isolated_start, pinfold_isolated_end,
+}
+
 unsafe extern "C" {
-    fn pinfold_enter_guest(regs: *mut CpuUserRegs) -> u64;
-    fn pinfold_syscall_entry();
-    fn pinfold_compat_syscall_entry();
-    static pinfold_stubs: [[u8; 16]; 256];
-    static pinfold_verw_at_enter: u8;
-    static pinfold_verw_at_paranoid: u8;
-    static pinfold_verw_selector: u16;
-    fn pinfold_debug_stub();
-    fn pinfold_nmi_stub();
-    fn pinfold_double_fault_stub();
-    fn pinfold_machine_check_stub();
+    fn pinfold_enter_guest_direct(regs: *mut CpuUserRegs) -> u64;
+    fn pinfold_enter_guest_isolated(regs: *mut CpuUserRegs) -> u64;
 }
 
 /// Runs the guest until it needs the hypervisor.
 ///
 /// # Safety
-/// `file` is what [`super::percpu::PerCpu::set_registers_top`] was told last; its selectors have
-/// RPL 3, its flags have IF and neither IOPL, NT nor VM; the vCPU's address space is loaded.
-pub unsafe fn enter(file: &mut RegisterFile) -> Exit {
+/// `entries` are the ones in use ([`super::idt::load`]). `file` is what
+/// [`super::percpu::PerCpu::set_registers_top`] was told last; its selectors have RPL 3, its flags
+/// have IF and neither IOPL, NT nor VM; the vCPU's address space is loaded, and, if isolated, its
+/// guest entries are in this processor's guest root.
+#[inline]
+pub unsafe fn enter(entries: EntrySet, file: &mut RegisterFile) -> Exit {
+    let regs = &raw mut file.regs;
     // SAFETY: the register file is exclusively ours for the call, as is the processor.
-    let code = unsafe { pinfold_enter_guest(&raw mut file.regs) };
+    let code = unsafe {
+        match entries {
+            EntrySet::Direct => pinfold_enter_guest_direct(regs),
+            EntrySet::Isolated => pinfold_enter_guest_isolated(regs),
+        }
+    };
     super::user_copy::forbid_user_access();
     match code {
         EXIT_SYSCALL => Exit::Syscall,
@@ -104,52 +143,85 @@ pub unsafe fn enter(file: &mut RegisterFile) -> Exit {
 /// Bytes of `verw` with an address relative to rip.
 const VERW_BYTES: usize = 7;
 
-/// The places where `verw` goes on the ways back to a guest, and the bytes that make it up there. On
-/// a processor that doesn't need it the places stay what they are: one instruction that does nothing.
-pub fn verw_sites() -> [(u64, [u8; VERW_BYTES]); 2] {
-    let selector = &raw const pinfold_verw_selector as u64;
-    [&raw const pinfold_verw_at_enter, &raw const pinfold_verw_at_paranoid].map(|site| {
+/// The places where `verw` goes on the ways back to a guest, in either set of entry code, and the
+/// bytes that make it up there. On a processor that doesn't need it the places stay what they are:
+/// one instruction that does nothing.
+pub fn verw_sites() -> [(u64, [u8; VERW_BYTES]); 4] {
+    [
+        (&raw const pinfold_verw_at_enter_direct, &raw const pinfold_verw_selector_direct),
+        (&raw const pinfold_verw_at_paranoid_direct, &raw const pinfold_verw_selector_direct),
+        (&raw const pinfold_verw_at_enter_isolated, &raw const pinfold_verw_selector_isolated),
+        (&raw const pinfold_verw_at_paranoid_isolated, &raw const pinfold_verw_selector_isolated),
+    ]
+    .map(|(site, selector)| {
         let site = site as u64;
         // verw word ptr [rip + distance]: 0f 00 /5, Intel SDM vol. 2.
-        let distance = selector.wrapping_sub(site + VERW_BYTES as u64) as u32;
+        let distance = (selector as u64).wrapping_sub(site + VERW_BYTES as u64) as u32;
         let [a, b, c, d] = distance.to_le_bytes();
         (site, [0x0f, 0x00, 0x2d, a, b, c, d])
     })
 }
 
-/// Address of the stub of a vector.
-pub fn stub(vector: u8) -> u64 {
-    &raw const pinfold_stubs as u64 + u64::from(vector) * 16
-}
+impl EntrySet {
+    /// Address of one of two symbols.
+    fn choose(self, direct: *const u8, isolated: *const u8) -> u64 {
+        match self {
+            EntrySet::Direct => direct as u64,
+            EntrySet::Isolated => isolated as u64,
+        }
+    }
 
-/// Address of the stub of the debug exception.
-pub fn debug_stub() -> u64 {
-    pinfold_debug_stub as *const () as u64
-}
+    /// Address of the stub of a vector.
+    pub fn stub(self, vector: u8) -> u64 {
+        let first = self.choose(&raw const pinfold_stubs_direct, &raw const pinfold_stubs_isolated);
+        first + u64::from(vector) * 16
+    }
 
-/// Address of the stub of NMI (2), double fault (8) or machine check (18).
-pub fn paranoid_stub(vector: u8) -> u64 {
-    match vector {
-        2 => pinfold_nmi_stub as *const () as u64,
-        8 => pinfold_double_fault_stub as *const () as u64,
-        _ => pinfold_machine_check_stub as *const () as u64,
+    /// Address of the stub of the debug exception.
+    pub fn debug_stub(self) -> u64 {
+        self.choose(&raw const pinfold_debug_stub_direct, &raw const pinfold_debug_stub_isolated)
+    }
+
+    /// Address of the stub of NMI (2), double fault (8) or machine check (18).
+    pub fn paranoid_stub(self, vector: u8) -> u64 {
+        match vector {
+            2 => self
+                .choose(&raw const pinfold_nmi_stub_direct, &raw const pinfold_nmi_stub_isolated),
+            8 => self.choose(
+                &raw const pinfold_double_fault_stub_direct,
+                &raw const pinfold_double_fault_stub_isolated,
+            ),
+            _ => self.choose(
+                &raw const pinfold_machine_check_stub_direct,
+                &raw const pinfold_machine_check_stub_isolated,
+            ),
+        }
+    }
+
+    /// Address of the entry point of `syscall`.
+    pub fn syscall_entry(self) -> u64 {
+        self.choose(
+            &raw const pinfold_syscall_entry_direct,
+            &raw const pinfold_syscall_entry_isolated,
+        )
+    }
+
+    /// Address of the entry point of `syscall` in 32-bit code.
+    pub fn compat_syscall_entry(self) -> u64 {
+        self.choose(
+            &raw const pinfold_compat_syscall_entry_direct,
+            &raw const pinfold_compat_syscall_entry_isolated,
+        )
     }
 }
 
-/// Address of the entry point of `syscall`.
-pub fn syscall_entry() -> u64 {
-    pinfold_syscall_entry as *const () as u64
-}
-
-/// Address of the entry point of `syscall` in 32-bit code.
-pub fn compat_syscall_entry() -> u64 {
-    pinfold_compat_syscall_entry as *const () as u64
+/// Pages of the isolated copy: whole ones, with nothing else in them.
+pub fn isolated_code() -> core::ops::Range<u64> {
+    &raw const pinfold_isolated_start as u64..&raw const pinfold_isolated_end as u64
 }
 
 core::arch::global_asm!(
     r#"
-    .section .text.pinfold_entry, "ax"
-
     .macro PUSH_GENERAL
         push rdi
         push rsi
@@ -168,7 +240,8 @@ core::arch::global_asm!(
         push r15
     .endm
 
-    .macro POP_GENERAL
+    # All but rdi.
+    .macro POP_GENERAL_BUT_ONE
         pop r15
         pop r14
         pop r13
@@ -183,6 +256,10 @@ core::arch::global_asm!(
         pop rcx
         pop rdx
         pop rsi
+    .endm
+
+    .macro POP_GENERAL
+        POP_GENERAL_BUT_ONE
         pop rdi
     .endm
 
@@ -190,6 +267,14 @@ core::arch::global_asm!(
     # `iretq` loads the flags that it changes.
     .macro VERW_PLACE
         .byte 0x0f, 0x1f, 0x80, 0, 0, 0, 0
+    .endm
+
+    # With isolation: the hypervisor's root instead of the guest's. GS is the hypervisor's.
+    .macro LOAD_HYPERVISOR_ROOT isolated:req, register:req
+    .if \isolated
+        mov \register, gs:[{hypervisor_root}]
+        mov cr3, \register
+    .endif
     .endm
 
     # Back to the caller of pinfold_enter_guest, whose result is in rax.
@@ -204,8 +289,10 @@ core::arch::global_asm!(
         ret
     .endm
 
-    .global pinfold_enter_guest
-    pinfold_enter_guest:
+    # All the code, as it is with page-table isolation or without.
+    .macro ENTRY_CODE suffix:req, isolated:req
+    .global pinfold_enter_guest\suffix
+    pinfold_enter_guest\suffix:
         push rbx
         push rbp
         push r12
@@ -213,22 +300,41 @@ core::arch::global_asm!(
         push r14
         push r15
         mov gs:[{sp}], rsp
+    .if \isolated
+        # What iretq pops goes to the entry stack; the last register that the change of roots
+        # needs waits in the record. Both are mapped by either root.
+        mov rax, gs:[0]
+        .irp offset, 0, 8, 16, 24, 32
+            mov rcx, [rdi + 0x80 + \offset]
+            mov [rax + {entry_frame} + \offset], rcx
+        .endr
+        mov rsp, rdi
+        POP_GENERAL_BUT_ONE
+        pop qword ptr gs:[{scratch}]
+        mov rsp, gs:[0]
+        add rsp, {entry_frame}
+        mov rdi, gs:[{guest_root}]
+        mov cr3, rdi
+        mov rdi, gs:[{scratch}]
+    .else
         mov rsp, rdi
         POP_GENERAL
         add rsp, 8
+    .endif
         swapgs
-    .global pinfold_verw_at_enter
-    pinfold_verw_at_enter:
+    .global pinfold_verw_at_enter\suffix
+    pinfold_verw_at_enter\suffix:
         VERW_PLACE
-    pinfold_guest_iretq:
+    pinfold_guest_iretq\suffix:
         iretq
 
     # syscall from 32-bit code (AMD): as below, with another code selector and reason.
-    .global pinfold_compat_syscall_entry
+    .global pinfold_compat_syscall_entry\suffix
     .balign 16
-    pinfold_compat_syscall_entry:
+    pinfold_compat_syscall_entry\suffix:
         swapgs
         mov gs:[{scratch}], rsp
+        LOAD_HYPERVISOR_ROOT \isolated, rsp
         mov rsp, gs:[{top}]
         push {user_ss}
         push gs:[{scratch}]
@@ -237,13 +343,14 @@ core::arch::global_asm!(
         push rcx
         push 0
         mov dword ptr [rsp + 4], {compat_syscall}
-        jmp pinfold_from_guest
+        jmp pinfold_from_guest\suffix
 
-    .global pinfold_syscall_entry
+    .global pinfold_syscall_entry\suffix
     .balign 16
-    pinfold_syscall_entry:
+    pinfold_syscall_entry\suffix:
         swapgs
         mov gs:[{scratch}], rsp
+        LOAD_HYPERVISOR_ROOT \isolated, rsp
         mov rsp, gs:[{top}]
         push {user_ss}
         push gs:[{scratch}]
@@ -252,22 +359,35 @@ core::arch::global_asm!(
         push rcx
         push 0
         mov dword ptr [rsp + 4], {syscall}
-    pinfold_from_guest:
+    pinfold_from_guest\suffix:
         PUSH_GENERAL
         mov eax, [rsp + 0x7c]
         RETURN_TO_HYPERVISOR
 
     # Error code (or 0) and vector are pushed, in one word.
-    pinfold_common:
+    pinfold_common\suffix:
         cld
         test byte ptr [rsp + 16], 3
         jz 2f
         swapgs
-        jmp pinfold_from_guest
+    .if \isolated
+        # Six words are on the entry stack, or on the one for debug exceptions.
+    pinfold_move_frame\suffix:
+        mov gs:[{scratch}], rax
+        LOAD_HYPERVISOR_ROOT \isolated, rax
+        mov rax, rsp
+        mov rsp, gs:[{top}]
+        .irp offset, 40, 32, 24, 16, 8, 0
+            push [rax + \offset]
+        .endr
+        mov rax, gs:[{scratch}]
+    .endif
+        jmp pinfold_from_guest\suffix
     2:  PUSH_GENERAL
-        lea rax, [rip + pinfold_guest_iretq]
+        lea rax, [rip + pinfold_guest_iretq\suffix]
         cmp [rsp + 0x80], rax
-        je pinfold_return_fault
+        je pinfold_return_fault\suffix
+        # The hypervisor's root is loaded; GS may be the guest's, while its selector is.
         mov rdi, rsp
         sub rsp, 8
         call {hypervisor_trap}
@@ -276,10 +396,11 @@ core::arch::global_asm!(
         add rsp, 8
         iretq
 
-    # iretq faulted: we are on the register file, with the guest's GS. The live general registers
-    # were pushed below the file's own; move them up, keep the error code, leave.
-    pinfold_return_fault:
+    # iretq faulted: we are on the register file or the entry stack, with the guest's GS. The live
+    # general registers were pushed below; move them to the file, keep the error code, leave.
+    pinfold_return_fault\suffix:
         swapgs
+        LOAD_HYPERVISOR_ROOT \isolated, rax
         mov rax, [rsp + 0x78]
         mov rbx, gs:[{top}]
         sub rbx, {ss_end}
@@ -294,9 +415,9 @@ core::arch::global_asm!(
         or eax, {return_fault}
         RETURN_TO_HYPERVISOR
 
-    .global pinfold_stubs
+    .global pinfold_stubs\suffix
     .balign 16
-    pinfold_stubs:
+    pinfold_stubs\suffix:
     .set vector, 0
     .rept 256
         .balign 16
@@ -305,14 +426,23 @@ core::arch::global_asm!(
         push 0
         .endif
         mov dword ptr [rsp + 4], vector
-        jmp pinfold_common
+        jmp pinfold_common\suffix
         .set vector, vector + 1
     .endr
     .balign 16
 
     # The debug exception: from ring 3 it goes on like any other, on the register file.
-    .global pinfold_debug_stub
-    pinfold_debug_stub:
+    .global pinfold_debug_stub\suffix
+    pinfold_debug_stub\suffix:
+    .if \isolated
+        cld
+        push 0
+        mov dword ptr [rsp + 4], 1
+        test byte ptr [rsp + 16], 3
+        jz pinfold_paranoid\suffix
+        swapgs
+        jmp pinfold_move_frame\suffix
+    .else
         cld
         test byte ptr [rsp + 8], 3
         jz 2f
@@ -328,27 +458,29 @@ core::arch::global_asm!(
         push 0
         mov dword ptr [rsp + 4], 1
         mov rax, gs:[{scratch}]
-        jmp pinfold_from_guest
+        jmp pinfold_from_guest\suffix
     2:  push 0
         mov dword ptr [rsp + 4], 1
-        jmp pinfold_paranoid
+        jmp pinfold_paranoid\suffix
 
-    .global pinfold_nmi_stub
-    pinfold_nmi_stub:
+    .endif
+    .global pinfold_nmi_stub\suffix
+    pinfold_nmi_stub\suffix:
         push 0
         mov dword ptr [rsp + 4], 2
-        jmp pinfold_paranoid
-    .global pinfold_double_fault_stub
-    pinfold_double_fault_stub:
+        jmp pinfold_paranoid\suffix
+    .global pinfold_double_fault_stub\suffix
+    pinfold_double_fault_stub\suffix:
         mov dword ptr [rsp + 4], 8
-        jmp pinfold_paranoid
-    .global pinfold_machine_check_stub
-    pinfold_machine_check_stub:
+        jmp pinfold_paranoid\suffix
+    .global pinfold_machine_check_stub\suffix
+    pinfold_machine_check_stub\suffix:
         push 0
         mov dword ptr [rsp + 4], 18
 
-    # GS may be anybody's: set it from the top of this stack, and put it back afterwards.
-    pinfold_paranoid:
+    # GS and the root may be anybody's: set them from the top of this stack, and put them back
+    # afterwards.
+    pinfold_paranoid\suffix:
         cld
         PUSH_GENERAL
         mov ecx, {gs_base}
@@ -360,10 +492,17 @@ core::arch::global_asm!(
         mov rdx, rax
         shr rdx, 32
         wrmsr
+    .if \isolated
+        mov r12, cr3
+    .endif
+        LOAD_HYPERVISOR_ROOT \isolated, rax
         mov rdi, rsp
         sub rsp, 8
         call {paranoid_trap}
         add rsp, 8
+    .if \isolated
+        mov cr3, r12
+    .endif
         mov ecx, {gs_base}
         mov rax, rbx
         mov rdx, rbx
@@ -371,20 +510,37 @@ core::arch::global_asm!(
         wrmsr
         POP_GENERAL
         add rsp, 8
-    .global pinfold_verw_at_paranoid
-    pinfold_verw_at_paranoid:
+    .global pinfold_verw_at_paranoid\suffix
+    pinfold_verw_at_paranoid\suffix:
         VERW_PLACE
         iretq
 
     # What `verw` looks at: it clears the processor's buffers only with an operand in memory.
     .balign 2
-    .global pinfold_verw_selector
-    pinfold_verw_selector:
+    .global pinfold_verw_selector\suffix
+    pinfold_verw_selector\suffix:
         .short {stack_selector}
+    .endm
+
+    .section .text.pinfold_entry, "ax"
+    ENTRY_CODE _direct, 0
+
+    # Whole pages, as guests' roots map them.
+    .section .text.pinfold_isolated, "ax"
+    .balign 4096
+    .global pinfold_isolated_start
+    pinfold_isolated_start:
+    ENTRY_CODE _isolated, 1
+    .balign 4096
+    .global pinfold_isolated_end
+    pinfold_isolated_end:
     "#,
     sp = const HYPERVISOR_SP,
     top = const REGISTERS_TOP,
     scratch = const SCRATCH,
+    hypervisor_root = const HYPERVISOR_ROOT,
+    guest_root = const GUEST_ROOT,
+    entry_frame = const ENTRY_FRAME,
     ss_end = const SS_END,
     user_ss = const FLAT_RING3_SS64,
     user_cs = const FLAT_RING3_CS64,

@@ -1,6 +1,6 @@
-//! The interrupt descriptor table: 256 gates to the stubs of `entry`.
+//! The interrupt descriptor tables: 256 gates to the stubs of `entry`, in either set.
 
-use super::entry;
+use super::entry::EntrySet;
 use super::gdt::HYPERVISOR_CS;
 use super::percpu::Ist;
 use spin::Once;
@@ -38,25 +38,39 @@ fn gate(handler: u64, ist: Option<Ist>, dpl: u64) -> Gate {
     }
 }
 
-static IDT: Once<[Gate; 256]> = Once::new();
+/// A table: a page with nothing else in it, as guests' roots map it with page-table isolation.
+#[repr(C, align(4096))]
+struct Table([Gate; 256]);
 
-/// Builds the table at the first call and loads it.
-pub fn load() {
-    let table = IDT.call_once(|| {
-        core::array::from_fn(|vector| {
-            let stub = entry::stub(vector as u8);
+/// The table for each set of stubs.
+static TABLES: [Once<Table>; 2] = [const { Once::new() }; 2];
+
+fn table(entries: EntrySet) -> &'static Table {
+    TABLES[entries as usize].call_once(|| {
+        Table(core::array::from_fn(|vector| {
+            let stub = entries.stub(vector as u8);
             match vector as u8 {
-                1 => gate(entry::debug_stub(), Some(Ist::Debug), 0),
-                2 => gate(entry::paranoid_stub(2), Some(Ist::Nmi), 0),
-                8 => gate(entry::paranoid_stub(8), Some(Ist::DoubleFault), 0),
-                18 => gate(entry::paranoid_stub(18), Some(Ist::MachineCheck), 0),
+                1 => gate(entries.debug_stub(), Some(Ist::Debug), 0),
+                2 => gate(entries.paranoid_stub(2), Some(Ist::Nmi), 0),
+                8 => gate(entries.paranoid_stub(8), Some(Ist::DoubleFault), 0),
+                18 => gate(entries.paranoid_stub(18), Some(Ist::MachineCheck), 0),
                 // `int3`, `into` and the fast system call `int 0x80` work from ring 3; every other
                 // `int n` arrives as #GP and is judged there.
                 3 | 4 | 0x80 => gate(stub, None, 3),
                 _ => gate(stub, None, 0),
             }
-        })
-    });
+        }))
+    })
+}
+
+/// Address of the page of a set's table, which is built at the first call.
+pub fn page(entries: EntrySet) -> u64 {
+    &raw const *table(entries) as u64
+}
+
+/// Loads the table of a set.
+pub fn load(entries: EntrySet) {
+    let table = table(entries);
     let pointer = DescriptorTablePointer {
         limit: (size_of_val(table) - 1) as u16,
         base: VirtAddr::from_ptr(table),

@@ -23,7 +23,7 @@ const EXCEPTION_STACK: usize = 8192;
 pub struct ExceptionStack {
     /// Left unmapped: an overflow faults instead of writing over its neighbour.
     guard: [u8; 4096],
-    bytes: [u8; EXCEPTION_STACK - 16],
+    bytes: UnsafeCell<[u8; EXCEPTION_STACK - 16]>,
     percpu: u64,
     pad: u64,
 }
@@ -42,6 +42,11 @@ pub enum Ist {
     Debug = 3,
 }
 
+/// Where the processor pushes while the guest runs on a root without its register file. One frame
+/// is ever on it, and below that of a faulting `iretq` with all general registers: 216 bytes.
+#[repr(C, align(16))]
+pub struct EntryStack([u8; 512]);
+
 /// The record. Field order is known to `entry`'s assembly through the offsets below.
 #[repr(C, align(4096))]
 pub struct PerCpu {
@@ -51,6 +56,13 @@ pub struct PerCpu {
     /// One past the register file of the vCPU that runs: where the processor pushes.
     registers_top: UnsafeCell<u64>,
     scratch: UnsafeCell<u64>,
+    /// Physical address of the root that the hypervisor has loaded here, which is that of the vCPU
+    /// it serves.
+    hypervisor_root: UnsafeCell<u64>,
+    /// Physical address of the root that guests run on here; 0 without page-table isolation.
+    guest_root: UnsafeCell<u64>,
+    /// The guest root is to be filled anew before the guest runs: see [`mark_guest_root_stale`].
+    guest_root_stale: UnsafeCell<bool>,
     /// Number of the processor, from 0 in the order in which they started.
     number: usize,
     /// Something may have changed for the vCPU that runs here: see [`take_attention`].
@@ -59,6 +71,7 @@ pub struct PerCpu {
     gdt_physical: u64,
     /// Task state segment: the stacks the processor switches to.
     tss: UnsafeCell<TaskStateSegment>,
+    entry_stack: UnsafeCell<EntryStack>,
     /// The hypervisor's page of the GDT.
     pub gdt: HypervisorGdt,
     stacks: [ExceptionStack; 4],
@@ -74,6 +87,15 @@ pub const HYPERVISOR_SP: usize = offset_of!(PerCpu, hypervisor_sp);
 pub const REGISTERS_TOP: usize = offset_of!(PerCpu, registers_top);
 /// Offset of a word that entry code may use.
 pub const SCRATCH: usize = offset_of!(PerCpu, scratch);
+/// Offset of the hypervisor's root.
+pub const HYPERVISOR_ROOT: usize = offset_of!(PerCpu, hypervisor_root);
+/// Offset of the guest's root.
+pub const GUEST_ROOT: usize = offset_of!(PerCpu, guest_root);
+const ENTRY_STACK_TOP: usize = offset_of!(PerCpu, entry_stack) + size_of::<EntryStack>();
+/// Offset of what `iretq` pops off the entry stack: rip, cs, rflags, rsp, ss.
+pub const ENTRY_FRAME: usize = ENTRY_STACK_TOP - 5 * 8;
+const _: () = assert!(ENTRY_STACK_TOP.is_multiple_of(16));
+const _: () = assert!(ENTRY_STACK_TOP <= 4096, "guests' roots map the record's first page");
 
 impl PerCpu {
     /// Makes the zeroed record at [`layout::cpu_record`] the calling processor's: fills in the
@@ -129,8 +151,69 @@ impl PerCpu {
         // for `top`.
         unsafe {
             *self.registers_top.get() = top;
-            (*self.tss.get()).privilege_stack_table[0] = VirtAddr::new(top);
+            // With isolation the processor pushes to the entry stack, and the stub moves that.
+            if *self.guest_root.get() == 0 {
+                (*self.tss.get()).privilege_stack_table[0] = VirtAddr::new(top);
+            }
         }
+    }
+
+    /// From now on guests run here on a root of their own, which maps of the hypervisor little more
+    /// than this record.
+    ///
+    /// # Safety
+    /// The root maps the first page, the GDT page and the exception stacks of this record, the code
+    /// of [`super::entry::isolated_code`] and the page of the IDT; the hypervisor's root is
+    /// `hypervisor_root`, and the stubs are the isolated ones before a guest runs.
+    pub unsafe fn isolate(&self, guest_root: u64, hypervisor_root: u64) {
+        let top = (&raw const *self).cast::<u8>().wrapping_add(ENTRY_STACK_TOP);
+        // SAFETY: only this processor, with interrupts off, touches its record.
+        unsafe {
+            *self.guest_root.get() = guest_root;
+            *self.hypervisor_root.get() = hypervisor_root;
+            *self.guest_root_stale.get() = true;
+            (*self.tss.get()).privilege_stack_table[0] = VirtAddr::from_ptr(top);
+        }
+    }
+
+    /// Physical address of the root that guests run on here, if it is another than the
+    /// hypervisor's.
+    pub fn guest_root(&self) -> Option<u64> {
+        // SAFETY: as for `isolate`.
+        let root = unsafe { *self.guest_root.get() };
+        (root != 0).then_some(root)
+    }
+
+    /// Physical address of the root that the hypervisor has loaded here.
+    pub fn hypervisor_root(&self) -> u64 {
+        // SAFETY: as for `isolate`.
+        unsafe { *self.hypervisor_root.get() }
+    }
+
+    /// Whether the guest root is to be filled anew; if so, the caller does it.
+    pub fn take_guest_root_stale(&self) -> bool {
+        // SAFETY: as for `isolate`.
+        unsafe { self.guest_root_stale.get().replace(false) }
+    }
+
+    /// Forgets what earlier guests, or the hypervisor, left on the stacks that guests' roots map:
+    /// the next guest must not find it there by speculation.
+    pub fn scrub_entry_stacks(&self) {
+        // SAFETY: as for `isolate`. None of these stacks is in use: the processor runs on its normal
+        // stack, and an exception on one of them is over when this goes on.
+        unsafe {
+            self.entry_stack.get().cast::<u8>().write_bytes(0, size_of::<EntryStack>());
+            for stack in &self.stacks {
+                stack.bytes.get().cast::<u8>().write_bytes(0, EXCEPTION_STACK - 16);
+            }
+        }
+    }
+
+    /// Offsets in a record of the pages that guests' roots map, all of them writable: all but the
+    /// guard pages.
+    pub fn pages_for_guests() -> impl Iterator<Item = u64> {
+        let is_guard = |page: &u64| PerCpu::guard_pages().any(|guard| guard == *page);
+        (0..size_of::<PerCpu>() as u64).step_by(4096).filter(move |page| !is_guard(page))
     }
 }
 
@@ -142,6 +225,36 @@ pub fn this() -> &'static PerCpu {
     unsafe {
         core::arch::asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
         &*this
+    }
+}
+
+/// Notes which root the hypervisor is about to load on this processor.
+#[inline]
+pub fn set_hypervisor_root(physical: u64) {
+    // SAFETY: while the hypervisor runs GS points to the record, and only this processor, with
+    // interrupts off, touches the field. An NMI in between loads either root: both map the
+    // hypervisor, and what it leaves in the TLB the coming load of a root drops.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{offset}], {}",
+            in(reg) physical,
+            offset = const HYPERVISOR_ROOT,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// The guest root of this processor is to be filled anew before the guest runs on. Without
+/// isolation nobody looks.
+#[inline]
+pub fn mark_guest_root_stale() {
+    // SAFETY: as for `set_hypervisor_root`.
+    unsafe {
+        core::arch::asm!(
+            "mov byte ptr gs:[{offset}], 1",
+            offset = const offset_of!(PerCpu, guest_root_stale),
+            options(nostack, preserves_flags)
+        );
     }
 }
 

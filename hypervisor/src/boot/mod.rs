@@ -8,13 +8,15 @@ pub mod patches;
 pub mod processors;
 
 use crate::arch::{apic, barriers, control, flaws, fpu, io_apic, percpu, port};
-use crate::memory::layout;
+use crate::memory::{isolation, layout};
 use crate::{console, domain, memory, time};
+use archive::Archive;
 use arrayvec::ArrayVec;
 use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
 use early::{EarlyFrames, Region, RegionKind};
+use pinfold_image::Isolation;
 
 /// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
 static CONFIG: BootloaderConfig = {
@@ -107,6 +109,9 @@ extern "C" fn on_own_stack() -> ! {
     percpu::set_online(0, apic::id());
     time::calibrate(&machine.tables);
     memory::start(machine);
+    let archive = Archive::open(machine);
+    let manifest = archive.manifest();
+    isolation::decide(manifest.as_ref().map_or(Isolation::Auto, |m| m.isolate_page_tables));
     let mitigations = barriers::set_up(flaws::plan());
     patches::apply(&mitigations);
     if mitigations.clear_fpu_pointers {
@@ -114,11 +119,12 @@ extern "C" fn on_own_stack() -> ! {
     }
     flaws::report(&mitigations);
     processors::start_others(machine);
+    isolation::build_guest_roots();
     if let Some(io_apic) = machine.tables.io_apic {
         // The page is mapped at its start; the registers may begin in the middle.
         let registers = layout::IO_APIC_REGISTERS + io_apic.address % 4096;
         io_apic::route_serial(registers, io_apic.serial_input, apic::id());
         console::serial::enable_interrupts();
     }
-    domain::start_all(machine)
+    domain::start_all(&archive, manifest)
 }

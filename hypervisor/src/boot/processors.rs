@@ -5,6 +5,7 @@
 //! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
 
 use super::Machine;
+use crate::arch::entry::EntrySet;
 use crate::arch::{apic, barriers, control, flaws, gdt, idt, ipi, percpu};
 use crate::domain::scheduler;
 use crate::memory::{direct_map, layout, tlb};
@@ -107,7 +108,7 @@ pub unsafe fn set_up_own(cpu: usize) {
         gdt::load(x86_64::VirtAddr::new(layout::idle_gdt(cpu)));
         gdt::load_segments();
     }
-    idt::load();
+    idt::load(EntrySet::Direct);
 }
 
 /// Starts all processors but the calling one. One that doesn't come is left alone.

@@ -5,7 +5,7 @@ use super::local_table;
 use super::vcpu::{Mode, Vcpu};
 use super::window::Window;
 use crate::arch::{barriers, control, fpu, gdt, percpu, segments};
-use crate::memory::{layout, tlb};
+use crate::memory::{isolation, layout, tlb};
 use crate::trap::debug;
 use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
@@ -16,6 +16,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     let cpu = percpu::this();
     vcpu.info = vcpu.seat().info();
     vcpu.publish_runstate();
+    isolation::before_vcpu();
     // The root that is loaded next flushes what was known of the window.
     vcpu.domain.window.set_hypervisor_page(vcpu.id, cpu.gdt_physical());
     tlb::enter_domain(vcpu.domain.id, vcpu.root());

@@ -7,7 +7,7 @@ use crate::console::log::{record, write};
 use crate::console::{buffer, input, serial};
 use crate::event::ports;
 use crate::machine;
-use crate::memory::{audit, frame_dump, guest, heap, teardown};
+use crate::memory::{audit, frame_dump, guest, heap, isolation, teardown};
 use crate::time::timers;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -137,6 +137,7 @@ pub fn retire(vcpu: Box<Vcpu>) {
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
         ipi::while_others_pause(|| audit::run(None));
         audit::report_leftovers();
+        isolation::report();
         heap::report_late_allocations();
         finish();
     }

@@ -14,8 +14,8 @@ pub mod vcpu;
 pub mod vcpu_info;
 pub mod window;
 
-use crate::boot::archive::Archive;
-use crate::boot::{Machine, processors};
+use crate::boot::archive::{Archive, ArchiveError};
+use crate::boot::processors;
 use crate::console;
 use crate::console::guest::GuestConsole;
 use crate::console::log::record;
@@ -36,6 +36,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ending::Ending;
 use pinfold_abi::record::Who;
 use pinfold_abi::sched::SHUTDOWN_POWEROFF;
+use pinfold_image::Manifest;
 use pinfold_validator::DomId;
 pub use seat::Seat;
 use shared_page::SharedPage;
@@ -185,9 +186,8 @@ fn reserve_lists(vcpus: usize) -> bool {
 }
 
 /// Builds every domain of the manifest and runs them, on all processors, to their ends.
-pub fn start_all(boot: &Machine) -> ! {
-    let archive = Archive::open(boot);
-    let manifest = match archive.manifest() {
+pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) -> ! {
+    let manifest = match manifest {
         Ok(manifest) => manifest,
         Err(error) => {
             record!(Who::Hypervisor, NOSTART, "{error}");
@@ -211,7 +211,7 @@ pub fn start_all(boot: &Machine) -> ! {
     let mut built: Vec<(DomainRef, Option<u32>)> = Vec::new();
     for (index, config) in manifest.domains.iter().enumerate() {
         let id = DomId::new(index as u16 + 1);
-        match builder::build(id, config, &archive) {
+        match builder::build(id, config, archive) {
             Ok(domain) => built.push((domain, config.lifetime_ms)),
             Err(error) => {
                 record!(

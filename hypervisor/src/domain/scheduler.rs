@@ -9,9 +9,11 @@
 use super::context;
 use super::ending;
 use super::vcpu::{RunState, Vcpu};
+use crate::arch::entry::{self, EntrySet};
+use crate::arch::ipi;
 use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
-use crate::arch::{entry, ipi};
 use crate::console;
+use crate::memory::isolation;
 use crate::sync::Mutex;
 use crate::time::{clock, timers};
 use crate::trap::{self, Next, bounce};
@@ -140,6 +142,7 @@ fn next() -> Option<(Box<Vcpu>, u64)> {
 
 /// Runs vCPUs for as long as the machine runs.
 pub fn run() -> ! {
+    isolation::start_cpu();
     loop {
         ipi::safe_point();
         timers::expire();
@@ -189,13 +192,18 @@ fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     percpu::call_attention(cpu_number());
     // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
     // comes with a call for attention.
+    let entries = isolation::entry_set();
     while !percpu::take_attention() || must_go_on(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
             break;
         }
+        if entries == EntrySet::Isolated {
+            // Last of all: nothing behind it loads a root or answers a flush.
+            isolation::fill_guest_root();
+        }
         // SAFETY: `context::load` told the processor about this file; every path that sets
         // selectors and flags keeps RPL 3, IF, and neither IOPL, NT nor VM.
-        let exit = unsafe { entry::enter(&mut vcpu.file) };
+        let exit = unsafe { entry::enter(entries, &mut vcpu.file) };
         if let Next::Yield = trap::handle(vcpu, exit) {
             break;
         }

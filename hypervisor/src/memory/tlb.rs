@@ -1,6 +1,6 @@
 //! Roots and flushes of the calling processor.
 
-use crate::arch::percpu::cpu_number;
+use crate::arch::percpu::{self, cpu_number};
 use crate::memory;
 use crate::memory::platform;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,12 @@ pub fn idle_root() -> u64 {
     IDLE_ROOT.load(Ordering::Relaxed)
 }
 
+/// Loads a root, for the hypervisor from now on.
+fn switch_to(physical: u64) {
+    percpu::set_hypervisor_root(physical);
+    write_cr3(physical);
+}
+
 fn write_cr3(physical: u64) {
     let frame = PhysFrame::containing_address(PhysAddr::new(physical));
     // SAFETY: every root that gets here maps the hypervisor: it is the idle root, or a validated
@@ -31,10 +37,21 @@ fn write_cr3(physical: u64) {
     unsafe { Cr3::write(frame, Cr3Flags::empty()) };
 }
 
+/// Flushes by `work` all translations of guests, and tells the validator's clock.
+///
+/// With page-table isolation the guest walks a copy of its root ([`super::isolation`]), and once a
+/// flush was told, nothing that was removed before may be found there: so the copy is made again
+/// before the guest runs on, which is after the clock's tick was drawn.
+#[inline]
+fn flush_by(work: impl FnOnce()) {
+    memory::validator().flushing(cpu_number(), work);
+    percpu::mark_guest_root_stale();
+}
+
 /// Loads a root of a domain; all translations of guests leave this processor's TLB, since guests
 /// have no global mappings.
 pub fn load_root(root: Mfn) {
-    memory::validator().flushing(cpu_number(), || write_cr3(root.get() << 12));
+    flush_by(|| switch_to(root.get() << 12));
 }
 
 /// Loads the first root of a domain on this processor, which had the idle root: from now on it may
@@ -46,18 +63,21 @@ pub fn enter_domain(domain: DomId, root: Mfn) {
 
 /// Loads the hypervisor's own root: no translation of the domain's is left on this processor.
 pub fn leave_domain(domain: DomId) {
-    memory::validator().flushing(cpu_number(), || write_cr3(idle_root()));
+    flush_by(|| switch_to(idle_root()));
     platform::set_dirty(domain, false);
 }
 
 /// Drops all translations of guests.
 pub fn flush_local() {
-    memory::validator().flushing(cpu_number(), tlb::flush_all);
+    flush_by(tlb::flush_all);
 }
 
 /// Drops one translation; the caller checked that the address is a guest's.
 pub fn flush_page_local(address: u64) {
     tlb::flush(VirtAddr::new_truncate(address));
+    // It drops what is known of the root's entries, too (Intel SDM vol. 3, 4.10.4.1): the guest may
+    // have changed one, and count on that.
+    percpu::mark_guest_root_stale();
 }
 
 /// Loads the hypervisor's own root for the first time.

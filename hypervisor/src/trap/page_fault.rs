@@ -3,6 +3,7 @@
 use super::{Fatal, bounce, debug, page_table_store, vector};
 use crate::domain::local_table;
 use crate::domain::vcpu::{Mode, Vcpu};
+use crate::memory::isolation;
 use core::sync::atomic::Ordering;
 use x86_64::registers::control::Cr2;
 
@@ -17,6 +18,9 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     vcpu.last_fault_address = address;
     let error = vcpu.file.regs.error_code;
 
+    if isolation::is_active() && isolation::catch_up(address) {
+        return Ok(());
+    }
     // The processor read a descriptor for the guest: an implicit supervisor access to our window.
     if error & USER == 0
         && let Some(offset) = local_table::offset_of(vcpu, address)

@@ -14,6 +14,7 @@ use crate::run::{self, Plan};
 use crate::verdict::{self, Verdict};
 use crate::{linux, paths, say};
 use anyhow::Result;
+use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,10 @@ const WHOLE: &str = "all of it";
 type Rows = Vec<(String, Duration)>;
 
 /// Times it all and prints the table. Gives the first verdict that is not good.
-pub(super) fn bench(limit: Duration) -> Result<Option<(&'static str, Verdict)>> {
+pub(super) fn bench(
+    isolation: Isolation,
+    limit: Duration,
+) -> Result<Option<(&'static str, Verdict)>> {
     fetch::linux::ensure()?;
     let initrd = linux::initramfs()?;
     let mut columns = Vec::new();
@@ -43,7 +47,7 @@ pub(super) fn bench(limit: Duration) -> Result<Option<(&'static str, Verdict)>> 
         // In turns, so that a host that is busy for a while is so for both.
         for _ in 0..RUNS {
             for (on, best) in [Host::Pinfold, Host::Xen].into_iter().zip(&mut fastest) {
-                let (rows, verdict) = time(on, &guest, limit)?;
+                let (rows, verdict) = time(on, &guest, isolation, limit)?;
                 if !verdict.is_ok() {
                     return Ok(Some((
                         if on == Host::Pinfold { "Pinfold" } else { "Xen" },
@@ -60,7 +64,7 @@ pub(super) fn bench(limit: Duration) -> Result<Option<(&'static str, Verdict)>> 
 }
 
 /// Runs the test once.
-fn time(on: Host, guest: &Guest, limit: Duration) -> Result<(Rows, Verdict)> {
+fn time(on: Host, guest: &Guest, isolation: Isolation, limit: Duration) -> Result<(Rows, Verdict)> {
     let guests = vec![guest.clone()];
     let machine = Machine {
         smp: run::processors_for(&guests),
@@ -75,8 +79,8 @@ fn time(on: Host, guest: &Guest, limit: Duration) -> Result<(Rows, Verdict)> {
     let dir = paths::run_dir(&format!("bench-linux-{on:?}").to_lowercase())?;
     let log = LogLevel::default();
     let limit = Some(limit);
-    let plan =
-        Plan { on, guests, machine, log, canaries: false, limit, input: Input::Nothing, dir };
+    let (canaries, input) = (false, Input::Nothing);
+    let plan = Plan { on, guests, machine, log, canaries, isolation, limit, input, dir };
     let mut watch = StopWatch::default();
     let verdict = match on {
         Host::Pinfold => {

@@ -18,6 +18,7 @@ use crate::verdict::{self, Verdict};
 use crate::{fetch, image, paths, say};
 use anyhow::{Result, bail};
 use pinfold_abi::record::{Record, kind};
+use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use std::time::Duration;
@@ -38,13 +39,14 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
     let guests = guests::resolve(&GuestArgs::one(GUEST), &[image::HYPERVISOR])?;
     fetch::qemu::ensure()?;
     fetch::bootloader::ensure()?;
+    let isolation = args.isolate_page_tables.into();
     let with_xen = !args.no_xen && xen_is_there();
     let (ours, theirs) = {
         let _step = say::Step::start("Counting instructions (a minute or two)");
         std::thread::scope(|scope| {
-            let theirs =
-                with_xen.then(|| scope.spawn(|| measure(Host::Xen, &guests, args.timeout)));
-            let ours = measure(Host::Pinfold, &guests, args.timeout);
+            let measure = |on| measure(on, &guests, isolation, args.timeout);
+            let theirs = with_xen.then(|| scope.spawn(move || measure(Host::Xen)));
+            let ours = measure(Host::Pinfold);
             (ours, theirs.map(|thread| thread.join().expect("measuring does not panic")))
         })
     };
@@ -61,7 +63,7 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
         bail!("the guest {GUEST} ended well but measured nothing");
     }
     if args.linux && with_xen {
-        let bad = linux::bench(Duration::from_secs(args.timeout))?;
+        let bad = linux::bench(isolation, Duration::from_secs(args.timeout))?;
         if let Some((on, verdict)) = bad {
             say::note(format!("Linux on {on}: FAILED: {}", verdict.why));
             return Ok(verdict.exit);
@@ -77,7 +79,12 @@ fn xen_is_there() -> bool {
 }
 
 /// Runs the guest on one of the two.
-fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> {
+fn measure(
+    on: Host,
+    guests: &[Guest],
+    isolation: Isolation,
+    timeout: u64,
+) -> Result<(Rows, Verdict)> {
     let name = if on == Host::Pinfold { "bench-pinfold" } else { "bench-xen" };
     let machine = Machine {
         smp: 1,
@@ -96,6 +103,7 @@ fn measure(on: Host, guests: &[Guest], timeout: u64) -> Result<(Rows, Verdict)> 
         machine,
         log: LogLevel::default(),
         canaries: false,
+        isolation,
         limit,
         input: Input::Nothing,
         dir: paths::run_dir(name)?,

@@ -12,6 +12,7 @@ use crate::run::{self, Plan};
 use crate::{fetch, guests, image, paths, say, verdict};
 use anyhow::{Result, bail};
 use pinfold_abi::record::Fields;
+use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
     let limit = Some(Duration::from_secs(args.timeout));
     let dir = paths::run_dir("bench-policies")?;
     let (on, log, input) = (Host::Pinfold, LogLevel::default(), Input::Nothing);
-    let plan = Plan { on, guests, machine, log, canaries: false, limit, input, dir };
+    let (canaries, isolation) = (false, Isolation::Off);
+    let plan = Plan { on, guests, machine, log, canaries, isolation, limit, input, dir };
     let mut points: Vec<Point> = Vec::new();
     let mut facts = verdict::pinfold::Facts::default();
     let done = {

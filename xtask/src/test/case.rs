@@ -12,9 +12,9 @@ use crate::machine::{Ended, Input, Machine, Watch};
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
 use pinfold_abi::record::{Record, kind};
-use pinfold_image::Caching;
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
+use pinfold_image::{Caching, Isolation};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -46,12 +46,14 @@ pub(super) struct Case {
     pub(super) order: Option<(&'static str, &'static str)>,
     /// It runs on both hypervisors, and the guest must print the same.
     pub(super) agree: Option<Agree>,
-    /// Texts that the log must hold, each on some line.
+    /// Texts that the log must hold, each on some line; not where it runs for comparison only.
     pub(super) says: Vec<&'static str>,
     /// Texts that no line of the log may hold.
     pub(super) never: Vec<&'static str>,
     /// The hypervisor's log level.
     pub(super) log: LogLevel,
+    /// Whether Pinfold's guests run on page tables without the hypervisor's memory.
+    pub(super) isolation: Isolation,
     /// It runs once more at every other log level, and the guests must print the same each time.
     pub(super) at_every_level: bool,
     /// What is typed, each when a line has a text, one after the other.
@@ -248,6 +250,7 @@ impl Case {
             says: Vec::new(),
             never: Vec::new(),
             log: LogLevel::default(),
+            isolation: Isolation::Auto,
             at_every_level: false,
             types: Vec::new(),
             cpu: None,
@@ -259,6 +262,12 @@ impl Case {
     /// The same on Xen.
     pub(super) fn on_xen(self) -> Case {
         Case { name: format!("{}-on-xen", self.name), on: Host::Xen, ..self }
+    }
+
+    /// The same with page-table isolation, which must have been in use.
+    pub(super) fn isolated(mut self) -> Case {
+        self.says.extend(["isolation=on wanted=on", "isolation=on cpu=0 mapped_pages="]);
+        Case { name: format!("{}-isolated", self.name), isolation: Isolation::On, ..self }
     }
 
     /// The packages to build.
@@ -319,11 +328,12 @@ impl Case {
             guests,
             log: self.log,
             canaries: self.canaries,
+            isolation: self.isolation,
             limit: Some(Duration::from_secs(self.limit)),
             input: if self.types.is_empty() { Input::Nothing } else { Input::Watcher },
             dir: dir.to_path_buf(),
         };
-        let mut missing = self.says.clone();
+        let mut missing = if on == self.on { self.says.clone() } else { Vec::new() };
         let mut torn = Torn::default();
         let mut printed = Vec::new();
         let mut forbidden = None;

@@ -13,6 +13,7 @@
 mod broken;
 mod case;
 mod host;
+mod isolation;
 mod page;
 mod processors;
 mod stale;

@@ -61,6 +61,7 @@ pub(super) fn all() -> Vec<Case> {
     });
     cases.extend(super::vcpus::all());
     cases.extend(super::processors::all());
+    cases.extend(super::isolation::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,
