@@ -133,9 +133,12 @@ fn map_processor(mapper: &mut Mapper<'_>, cpu: usize) {
     );
 }
 
-/// Maps what of memory the root already maps, for guests to read: used for the M2P.
+/// Maps what of memory the root already maps, for guests to read: used for the M2P. Not global: it
+/// is hidden from guests' user mode by an entry of the root, and a global translation would outlive
+/// the change of roots.
 pub fn map_for_guests(frames: &mut EarlyFrames, root: u64, virt: u64, physical: u64, bytes: u64) {
-    Mapper { root, frames }.map(virt, physical, bytes, READ_ONLY | PageTableFlags::USER_ACCESSIBLE);
+    let flags = (READ_ONLY - PageTableFlags::GLOBAL) | PageTableFlags::USER_ACCESSIBLE;
+    Mapper { root, frames }.map(virt, physical, bytes, flags);
 }
 
 fn map_image(mapper: &mut Mapper<'_>, image: ElfBytes<'_, LittleEndian>, base: u64) {

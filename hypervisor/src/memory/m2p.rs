@@ -2,11 +2,11 @@
 //!
 //! Guests read it at `0xffff800000000000` (ABI); the hypervisor writes it through the direct map.
 
-use super::{direct_map, validator};
+use super::{direct_map, page_walk, validator};
 use crate::boot::early::EarlyFrames;
 use crate::boot::paging;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
+use pinfold_abi::layout::{HYPERVISOR_SLOTS, INVALID_M2P_ENTRY, M2P_START};
 use pinfold_validator::{DomId, Mfn, Pfn, Refusal};
 use spin::Once;
 
@@ -26,6 +26,10 @@ pub fn place(early: &mut EarlyFrames, count: u64, root: u64) {
         word.store(INVALID_M2P_ENTRY, Ordering::Relaxed);
     }
     TABLE.call_once(|| table);
+    page_walk::visit_slot(Mfn::new(root >> 12), HYPERVISOR_SLOTS.start, &mut |leaf| {
+        let global = leaf.entry & page_walk::GLOBAL != 0;
+        assert!(!global, "a translation that guest user mode could keep: {leaf:x?}");
+    });
 }
 
 fn word(mfn: Mfn) -> Option<&'static AtomicU64> {

@@ -2,6 +2,7 @@
 
 use crate::report::{Report, Trapped};
 use core::fmt;
+use pinfold_abi::layout::M2P_START;
 use pinfold_guest::entry::{catch, user};
 use pinfold_guest::hostile::{Lab, UserProgram};
 
@@ -40,9 +41,16 @@ pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
             Err(result) => report.call(key, result),
             Ok(program) => {
                 let mut value = 0;
-                // SAFETY: the program has its own root, code and stack.
-                let ended =
-                    unsafe { catch::catch(|| value = user::run(program.rip, program.rsp, 7)) };
+                // The kernel reads the machine-to-physical table last before user mode: the
+                // translation must not outlive the change of roots (`user.read_m2p`).
+                // SAFETY: the table is mapped for every guest kernel. The program has its own root,
+                // code and stack.
+                let ended = unsafe {
+                    catch::catch(|| {
+                        (M2P_START as *const u64).read_volatile();
+                        value = user::run(program.rip, program.rsp, 7);
+                    })
+                };
                 report.say(key, Ended(ended.map(|()| value)));
             }
         }
