@@ -84,12 +84,13 @@ fn beside_a_victim() -> Vec<Case> {
                 guest("victim", "role=victim peers=1 seed=16"),
             ],
         ),
+        // Each on a processor of its own: a switch to the victim would flush what the others have.
         case(
             "stale-lent-frames",
-            2,
+            3,
             vec![
-                guest("granter", "role=granter peers=2 rounds=80 seed=8"),
-                guest("attacker", "role=borrower peers=1,3 rounds=80 seed=9"),
+                guest("granter", "role=granter peers=2 rounds=60 seed=8"),
+                guest("attacker", "role=borrower peers=1,3 rounds=60 crossed=1 seed=9"),
                 guest("victim", "role=victim peers=1,2 seed=10"),
             ],
         ),

@@ -1,6 +1,6 @@
 //! Gives frames back and stores to them while the victim takes them; and gives frames to the victim.
 
-use super::{ACCEPT, Attacker, PATIENCE_NS, is_there, wait};
+use super::{ACCEPT, Attacker, HAUNT_NS, PATIENCE_NS, is_there, wait};
 use crate::forgery::Forgery;
 use crate::random::Random;
 use crate::table::MOST_FRAMES;
@@ -45,7 +45,7 @@ pub(super) fn run(attacker: &mut Attacker<'_>, check: &mut Check) {
         } else {
             let count = 1 + random.below(MOST);
             let (frames, range) = attacker.field.bait(count, attacker.writer);
-            attacker.haunt(&frames, range, forgery);
+            attacker.haunt(&frames, range, forgery, HAUNT_NS);
             let theirs = |frame: &&u64| reservation::pfn_of(**frame).is_some();
             target = frames.iter().find(theirs).copied().unwrap_or(target);
         }

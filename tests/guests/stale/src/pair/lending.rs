@@ -1,7 +1,7 @@
 //! A frame that one domain lends and another borrows. The borrower overwrites what maps it and flushes
 //! nothing; the granter finds that nobody refers to its frame, and gives it back.
 
-use super::{Attacker, is_there, wait};
+use super::{Attacker, HAUNT_LENT_NS, is_there, wait};
 use crate::forgery::Forgery;
 use crate::table::{GrantTable, MOST_FRAMES};
 use alloc::vec::Vec;
@@ -70,7 +70,7 @@ pub(super) fn lend(attacker: &mut Attacker<'_>, check: &mut Check) {
         });
         check.equal("nobody refers to them", given, frames.len());
         attacker.field.tally.given += given as u64;
-        attacker.haunt(&frames, range, Forgery::noise(round));
+        attacker.haunt(&frames, range, Forgery::noise(round), HAUNT_LENT_NS);
     }
 }
 
@@ -132,7 +132,7 @@ pub(super) fn borrow(attacker: &mut Attacker<'_>, check: &mut Check) {
             }
         }
         attacker.field.tally.given += frames.len() as u64;
-        attacker.haunt(&frames, range, forgery);
+        attacker.haunt(&frames, range, forgery, HAUNT_LENT_NS);
         // What is another's by now is not lent any more, whatever the granter's entry says.
         for (&frame, reference) in frames.iter().zip(references(round)) {
             if reservation::pfn_of(frame).is_none() {
