@@ -77,7 +77,11 @@ pub fn set_up(planned: Mitigations) -> Mitigations {
 /// Sets IBRS on the calling processor. False if it can't.
 pub fn set_ibrs(mode: IbrsMode) -> bool {
     match mode {
-        IbrsMode::SpecCtrl => works("ibrs", SPEC_CTRL, SPEC_CTRL_IBRS),
+        // What firmware, or a hypervisor below, set besides stays set.
+        IbrsMode::SpecCtrl => {
+            let set = read(SPEC_CTRL).unwrap_or(0);
+            works("ibrs", SPEC_CTRL, set | SPEC_CTRL_IBRS)
+        }
         IbrsMode::Efer => {
             // SAFETY: every processor has EFER.
             let efer = unsafe { Msr::new(EFER).read() };
@@ -144,6 +148,27 @@ fn write(msr: u32, value: u64) -> bool {
         );
     }
     ok != 0
+}
+
+/// Reads an MSR that may not be there: `None` if that faulted.
+fn read(msr: u32) -> Option<u64> {
+    let (mut ok, mut eax, mut edx) = (1u32, 0u32, 0u32);
+    // SAFETY: reading one of these MSRs changes nothing; a fault goes on at label 3.
+    unsafe {
+        asm!(
+            "2: rdmsr",
+            "jmp 4f",
+            "3: xor {ok:e}, {ok:e}",
+            "4:",
+            fixup!("2b", "3b"),
+            ok = inout(reg) ok,
+            in("ecx") msr,
+            inout("eax") eax,
+            inout("edx") edx,
+            options(nostack)
+        );
+    }
+    (ok != 0).then_some(u64::from(edx) << 32 | u64::from(eax))
 }
 
 /// Puts 32 harmless return addresses on the processor's own stack of them: as many as the deepest

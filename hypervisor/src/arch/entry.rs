@@ -370,6 +370,11 @@ core::arch::global_asm!(
         test byte ptr [rsp + 16], 3
         jz 2f
         swapgs
+    .ifeq \isolated
+        # Whether it was done may have been guessed wrongly (CVE-2019-1125): nothing is read through
+        # GS before it is known. The isolated way waits for its change of roots.
+        lfence
+    .endif
     .if \isolated
         # Six words are on the entry stack, or on the one for debug exceptions.
     pinfold_move_frame\suffix:
@@ -383,7 +388,11 @@ core::arch::global_asm!(
         mov rax, gs:[{scratch}]
     .endif
         jmp pinfold_from_guest\suffix
-    2:  PUSH_GENERAL
+    2:
+    .ifeq \isolated
+        lfence
+    .endif
+        PUSH_GENERAL
         lea rax, [rip + pinfold_guest_iretq\suffix]
         cmp [rsp + 0x80], rax
         je pinfold_return_fault\suffix
@@ -447,6 +456,7 @@ core::arch::global_asm!(
         test byte ptr [rsp + 8], 3
         jz 2f
         swapgs
+        lfence
         mov gs:[{scratch}], rax
         mov rax, rsp
         mov rsp, gs:[{top}]

@@ -251,5 +251,12 @@ extern "C" fn enter(cpu: usize) -> ! {
         ipi::attend();
         core::hint::spin_loop();
     }
+    if !percpu::online().contains(cpu) {
+        // It came too late: nobody counts on it, so nobody would have it flush.
+        loop {
+            x86_64::instructions::interrupts::disable();
+            x86_64::instructions::hlt();
+        }
+    }
     scheduler::run()
 }
