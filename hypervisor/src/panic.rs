@@ -1,6 +1,6 @@
 //! Last words. `cargo xtask report` resolves the addresses with the hypervisor's symbols.
 
-use crate::arch::percpu;
+use crate::arch::{ipi, percpu};
 use crate::console::log::write_at_any_cost;
 use core::arch::asm;
 use core::panic::PanicInfo;
@@ -18,7 +18,9 @@ fn begin() {
     // Before processors have numbers there is one.
     let own = if percpu::online().is_empty() { 1 } else { percpu::cpu_number() + 1 };
     match PANICKING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => {}
+        // What they would go on with may be broken.
+        Ok(_) if percpu::online().is_empty() => {}
+        Ok(_) => ipi::stop_others(),
         Err(first) if first == own => crate::machine::end(crate::machine::Ending::Panic),
         Err(_) => loop {
             x86_64::instructions::hlt();

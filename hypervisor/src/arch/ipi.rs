@@ -29,9 +29,35 @@ pub fn attend() {
     // flush.
     let asked = own.asked.load(Ordering::SeqCst);
     if own.done.load(Ordering::Relaxed) != asked {
+        if STOPPED.load(Ordering::Relaxed) {
+            stop();
+        }
         tlb::flush_local();
         // Release: who sees the count, the flush was done. Only this processor stores it.
         own.done.store(asked, Ordering::Release);
+    }
+}
+
+/// The machine is broken: a processor panics, and the others are to do nothing any more.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Has the other processors do nothing any more, as soon as they look: for one that panics. They may
+/// hold locks, so it can't wait for them.
+pub fn stop_others() {
+    STOPPED.store(true, Ordering::SeqCst);
+    let own = cpu_number();
+    for cpu in percpu::online().without(own).iter() {
+        // Asked for a flush that is never done: it looks closer, and finds that it is to stop.
+        FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst);
+        apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
+    }
+}
+
+#[cold]
+fn stop() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
     }
 }
 

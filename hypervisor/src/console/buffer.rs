@@ -32,7 +32,7 @@ pub(super) fn micros() -> u64 {
 
 /// Writes one record: `false` if it had to be dropped. It is formatted first, outside the lock.
 pub(super) fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
-    if !serial::is_there() {
+    if !serial::is_there() || serial::is_panicking() {
         return true;
     }
     let mut record = Text(ArrayVec::new());
@@ -46,7 +46,7 @@ pub(super) fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
 
 /// Writes what is new of a guest's line: `false` if there is no room, and the guest must wait.
 pub(super) fn append_line(source: Source, domain: u16, line: &Line<'_>) -> bool {
-    if !serial::is_there() {
+    if !serial::is_there() || serial::is_panicking() {
         return true;
     }
     let result = BUFFER.lock().append_line(micros(), source, domain, line);

@@ -11,7 +11,7 @@ use crate::event::ports;
 use crate::memory::frame_dump;
 use crate::sync::Mutex;
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering, fence};
 use pinfold_abi::event::VIRQ_DEBUG;
 use pinfold_abi::record::Who;
 use pinfold_validator::DomId;
@@ -49,6 +49,10 @@ pub fn poll(kick: impl Fn(&DomainRef)) {
         let Some(mut pressed) = PRESSED.try_lock() else { return };
         WANTED.store(false, Ordering::SeqCst);
         take_all(&mut pressed, &kick);
+        drop(pressed);
+        // The lock is given back by a plain store, which a later load may overtake: who found it
+        // taken just now has left a wish that must be seen.
+        fence(Ordering::SeqCst);
     }
 }
 

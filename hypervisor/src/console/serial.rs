@@ -24,7 +24,7 @@ use crate::sync::FairMutex;
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 use spin::mutex::TicketMutexGuard;
 use uart_16550::backend::PioBackend;
 use uart_16550::spec::FIFO_SIZE;
@@ -119,6 +119,11 @@ pub(super) fn stop_waiting() {
     SYNCHRONOUS.store(false, Ordering::Relaxed);
 }
 
+/// Whether a processor panics: then port and buffer are its alone.
+pub(super) fn is_panicking() -> bool {
+    PANICKING.load(Ordering::Relaxed)
+}
+
 /// Whether the port has taken nothing for so long that nobody should wait for it.
 pub(super) fn is_stuck() -> bool {
     STUCK.load(Ordering::Relaxed)
@@ -181,6 +186,10 @@ pub(super) fn transmit(occasion: Occasion) {
         let retrigger = RETRIGGER.swap(false, Ordering::Relaxed) || polled;
         // Others write all the time: the interrupt sees to what comes after the last step.
         port.arm(backlog || step == STEPS, retrigger);
+        drop(locked);
+        // The lock is given back by a plain store, which a later load may overtake: who found it
+        // taken just now has left a wish that must be seen.
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -262,8 +271,9 @@ pub fn write_at_any_cost(text: fmt::Arguments<'_>) {
     let Some(port) = seize_port() else { return };
     let mut out = Direct { port, patience: Patience::new() };
     if first {
-        // SAFETY: the lock is this processor's for good, or its holder stands still; whatever state
-        // a writer was stopped in, the buffer bears it.
+        // SAFETY: the other processors were stopped ([`crate::panic`]), and nobody writes to the
+        // buffer any more, so that its holder stands still if the lock isn't this processor's for
+        // good; whatever state a writer was stopped in, the buffer bears it.
         let buffer = unsafe { &mut *seize(&BUFFER) };
         out.send_all(buffer);
         out.send(if buffer.take_unfinished() { pinfold_log::CANCEL } else { b"\r\n" });
@@ -276,7 +286,7 @@ pub fn write_at_any_cost(text: fmt::Arguments<'_>) {
 fn seize_port() -> Option<&'static mut Port> {
     let first = !SEIZED.swap(true, Ordering::Relaxed);
     let port = if first { seize(&PORT) } else { PORT.as_mut_ptr() };
-    // SAFETY: the lock is this processor's for good, or its holder stands still, and what the port
+    // SAFETY: the lock is this processor's for good, or its holder was stopped, and what the port
     // was borrowed for before is over. It is plain registers, and a few bytes that are about to go
     // there: it may have been left in any state.
     unsafe { (*port).as_mut() }
