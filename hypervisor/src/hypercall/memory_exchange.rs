@@ -81,25 +81,36 @@ fn round(vcpu: &Vcpu, exchange: &Exchange, ins: u64, outs: u64) -> Result<(), Er
         secured.push(frames::allocator().reserve(order).ok_or(Errno::ENOMEM)?);
     }
     let list_in = GuestPtr::<u64>::new(input.extent_start);
-    give_back(vcpu, list_in, exchange.nr_exchanged, ins, input.extent_order)?;
+    let mut released = 0;
+    let given =
+        give_back(vcpu, list_in, exchange.nr_exchanged, ins, input.extent_order, &mut released);
+    if let Err(errno) = given {
+        vcpu.domain.pages.fetch_sub(released, Ordering::Relaxed);
+        return Err(errno);
+    }
+    // From here on it gets as many as it gave. So the count of its frames stays what it is: if it
+    // went down and up again, another vCPU could fill the gap meanwhile, beyond the limit.
     let list_out = GuestPtr::<u64>::new(output.extent_start);
     let first_out = exchange.nr_exchanged / ins * outs;
     hand_out(vcpu, list_out, first_out, secured, order)
 }
 
+/// Takes frames back from the domain; `released` is how many, also if it fails. They are not taken
+/// off the count of its frames.
 fn give_back(
     vcpu: &Vcpu,
     list: GuestPtr<u64>,
     from: u64,
     count: u64,
     order: u32,
+    released: &mut u64,
 ) -> Result<(), Errno> {
     for index in from..from + count {
         let first = list.read_at(index)?;
         for offset in 0..1u64 << order {
             let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
             frames::release(mfn, vcpu.domain.id).map_err(|refusal| refusal.errno())?;
-            vcpu.domain.pages.fetch_sub(1, Ordering::Relaxed);
+            *released += 1;
         }
     }
     Ok(())
@@ -117,7 +128,6 @@ fn hand_out(
     let mut result = Ok(());
     for (index, reserved) in (from..).zip(secured) {
         let first = reserved.assign(vcpu.domain.id);
-        vcpu.domain.pages.fetch_add(1 << order, Ordering::Relaxed);
         let told = list.read_at(index).and_then(|pfn| {
             for offset in 0..1u64 << order {
                 let pfn = pfn.checked_add(offset).ok_or(Errno::EINVAL)?;
