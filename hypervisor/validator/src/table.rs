@@ -321,7 +321,7 @@ impl<P: Platform> Validator<'_, P> {
     /// Takes apart what the domain's earlier operations left (see [`Orphans`]).
     #[inline]
     pub(crate) fn settle_orphans(&self, op: &mut Op<'_>) -> Result<(), Halt> {
-        if self.orphans.is_empty() { Ok(()) } else { self.settle_orphans_of(op) }
+        if self.orphans.is_empty(op.dom) { Ok(()) } else { self.settle_orphans_of(op) }
     }
 
     #[cold]

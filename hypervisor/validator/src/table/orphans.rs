@@ -16,21 +16,34 @@ const SLOTS: usize = 192;
 
 const MFN_BITS: u32 = 48;
 
+/// Counts that there are: domains whose numbers end alike share one.
+const COUNTS: usize = 256;
+
 /// The list. A slot is 0, or a domain above bit 48 and a frame plus one below.
 #[derive(Debug)]
 pub(crate) struct Orphans {
-    count: AtomicU32,
+    /// Slots in use, by domain: so that what one leaves costs the others nothing.
+    counts: [AtomicU32; COUNTS],
     slots: [AtomicU64; SLOTS],
 }
 
 impl Orphans {
     pub(crate) fn new() -> Orphans {
-        Orphans { count: AtomicU32::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
+        Orphans {
+            counts: core::array::from_fn(|_| AtomicU32::new(0)),
+            slots: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
     #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == 0
+    fn count(&self, dom: DomId) -> &AtomicU32 {
+        &self.counts[usize::from(dom.get()) % COUNTS]
+    }
+
+    /// Whether there are none of the domain's.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self, dom: DomId) -> bool {
+        self.count(dom).load(Ordering::Relaxed) == 0
     }
 
     /// Notes a table. Relaxed throughout: the frame's word orders what matters.
@@ -38,13 +51,13 @@ impl Orphans {
     pub(crate) fn add(&self, dom: DomId, mfn: Mfn) {
         let hint = u64::from(dom.get()) << MFN_BITS | (mfn.get() + 1);
         // Counted first, so that the count never goes below zero.
-        self.count.fetch_add(1, Ordering::Relaxed);
+        self.count(dom).fetch_add(1, Ordering::Relaxed);
         for slot in &self.slots {
             if slot.compare_exchange(0, hint, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return;
             }
         }
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.count(dom).fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes a table of the domain's off the list.
@@ -55,7 +68,7 @@ impl Orphans {
                 && hint >> MFN_BITS == u64::from(dom.get())
                 && slot.compare_exchange(hint, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
-                self.count.fetch_sub(1, Ordering::Relaxed);
+                self.count(dom).fetch_sub(1, Ordering::Relaxed);
                 return Some(Mfn::new((hint & ((1 << MFN_BITS) - 1)) - 1));
             }
         }
