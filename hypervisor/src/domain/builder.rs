@@ -147,7 +147,8 @@ impl Memory {
 /// Builds a domain with its first vCPU, which is down.
 ///
 /// # Errors
-/// If the image is bad or doesn't fit; then nothing of it is left.
+/// If the image is bad or doesn't fit; then nothing of it is left, but that the heap keeps what it
+/// was given.
 pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<DomainRef, BuildError> {
     let begin = clock::now_ns();
     let file = |name: &str| archive.file(name).ok_or_else(|| BuildError::NoFile(name.into()));
@@ -201,7 +202,11 @@ fn create(
     let Some(shared_info) = frames::allocator().alloc_shared_frame(id) else {
         return Err(no_memory);
     };
-    let Some(window) = Window::build(vcpus, zeros) else { return Err(no_memory) };
+    let Some(window) = Window::build(vcpus, zeros) else {
+        let reclaimed = frames::allocator().reclaim(shared_info, id);
+        debug_assert!(reclaimed.is_ok(), "nobody else knows it");
+        return Err(no_memory);
+    };
     platform::set_window(id, Some(window.l3()));
     let cache_policy = match config.cache {
         Caching::Strict => CachePolicy::Strict,

@@ -4,6 +4,7 @@
 //! taken the one before, and of room only if there was none. So each look that finds nothing to do
 //! must come after what was done before was there for the guest to see: hence the fences.
 
+use crate::arch::ipi;
 use crate::memory::{self, direct_map};
 use crate::sync::Mutex;
 use core::fmt;
@@ -14,14 +15,15 @@ use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
 
 /// Messages of one call; then others get their turn.
 const MESSAGES: u32 = 32;
+/// Times that the ring is filled before the rest waits for the next step.
+const OUTPUTS: u32 = 4;
 /// Bytes taken from the ring at a time.
 const PIECE: usize = 512;
 
 /// The store of one domain, if it has one.
 #[derive(Debug, Default)]
 pub struct GuestStore {
-    /// Frame of the ring; 0: none. Beside the lock, for the audit: who holds the lock may be
-    /// pausing for it.
+    /// Frame of the ring; 0: none. Beside the lock, for the audit.
     ring: AtomicU64,
     open: Mutex<Option<Open>>,
 }
@@ -78,6 +80,7 @@ impl GuestStore {
         let Some(open) = open.as_mut() else { return Served::default() };
         let mut served = Served::default();
         for _ in 0..MESSAGES {
+            ipi::attend();
             match open.step() {
                 Ok(0) => {
                     if open.connection.is_broken() {
@@ -109,7 +112,8 @@ impl Open {
     /// much of it as there is. Returns how many bytes went either way.
     fn step(&mut self) -> Result<usize, Garbled> {
         let (page, mut moved) = (self.page(), 0);
-        loop {
+        // A guest that empties the ring meanwhile could have it filled without end.
+        for _ in 0..OUTPUTS {
             let output = self.connection.output();
             if output.is_empty() {
                 break;
@@ -122,6 +126,9 @@ impl Open {
             moved += count;
             // The guest sees the ring full before we look for room again: or it made some before.
             fence(Ordering::SeqCst);
+        }
+        if !self.connection.output().is_empty() {
+            return Ok(moved);
         }
         loop {
             let mut piece = [0; PIECE];

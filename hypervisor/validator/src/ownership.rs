@@ -172,14 +172,16 @@ impl<'a, P: Platform> Validator<'a, P> {
 
     /// Frees frames of the hypervisor's own. CPUs may have walked through them as tables: whoever
     /// takes them next flushes.
+    ///
+    /// # Panics
+    /// If they aren't the hypervisor's: a bug, which the proof that is passed makes impossible.
     pub fn free_hypervisor_frames(&self, frames: HypervisorFrames) {
         let HypervisorFrames { first, count } = frames;
         for frame in self.frames_in_row(first, count) {
+            // What is freed must have been owned, or two would have it from now on.
             let taken = frame.take_back_from_hypervisor();
-            debug_assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
-            if taken {
-                frame.become_free(DomId::HYPERVISOR, self.clock.now());
-            }
+            assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
+            frame.become_free(DomId::HYPERVISOR, self.clock.now());
         }
     }
 
