@@ -1,12 +1,18 @@
 //! Given a frame: which entries map it, at which addresses.
 //!
 //! Searched, not kept: only refusals need it. A pass over those stretches of the frame table that
-//! have tables ([`crate::census`]) finds the domain's L1 tables, and in them the entries that name the frame; from each, the tables above are searched
-//! for the ways that lead to it. Nothing is allocated, and the number of entries read is bounded.
+//! have tables ([`crate::census`]) finds the domain's L1 tables, and in them the entries that name
+//! the frame; from each, the tables above are searched for the ways that lead to it. Nothing is
+//! allocated, and the number of entries read is bounded.
+//!
+//! A search can be long: each way up is a pass over all tables again. So it is a value
+//! ([`Search`]) that holds where it is at each level, and stops when a budget is used up, at any
+//! entry; whoever holds it goes on when it has serviced what others wait for.
 //!
 //! The search takes no references. On a machine where other CPUs go on meanwhile it is a snapshot
 //! in motion: what it reports was there when it looked.
 
+use crate::budget::Budget;
 use crate::entry::{Entry, PRESENT, WRITABLE};
 use crate::frame::{DomId, ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::frame_table::{Kind, State, owned_pattern};
@@ -68,38 +74,45 @@ pub struct SearchEnd {
 /// Addresses of one L1 slot that are told apart.
 const ADDRESSES: usize = 64;
 
-/// A search under way.
-struct Search<'s> {
+/// Where a search is among the tables of one level.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cursor {
+    /// The frame that is looked at.
+    frame: usize,
+    /// The slot of it that comes next, if it is a table.
+    slot: usize,
+    /// The census' count of the frame's stretch, before the first of its frames was looked at.
+    seen: u32,
+    /// Some frame of the stretch is a table.
+    tables: bool,
+}
+
+/// A search under way ([`Validator::search`]).
+#[derive(Clone, Debug)]
+pub struct Search {
     /// [`owned_pattern`] of the domain whose tables are searched; `None`: everybody's.
     owned: Option<u64>,
+    /// Entries and frame records that may still be read.
     reads: u64,
+    /// Mappings that may be reported in all.
     mappings: u32,
     found: u32,
-    out: &'s mut dyn FnMut(Mapping) -> ControlFlow<()>,
+    /// The level whose tables are searched now: above L1 for the ways that lead to `leaf`.
+    level: Level,
+    /// For each level, from L1: where the search is,
+    at: [Cursor; 4],
+    /// which entries it looks for,
+    wanted: [u64; 4],
+    /// and the part of the address that the levels below make up.
+    low: [u64; 4],
+    /// Bits of L1 entries that are compared.
+    leaf_mask: u64,
+    leaf: Leaf,
 }
 
-impl Search<'_> {
-    fn spend(&mut self, reads: u64) -> ControlFlow<()> {
-        match self.reads.checked_sub(reads) {
-            Some(left) => {
-                self.reads = left;
-                ControlFlow::Continue(())
-            }
-            None => ControlFlow::Break(()),
-        }
-    }
-
-    fn report(&mut self, mapping: Mapping) -> ControlFlow<()> {
-        if self.found == self.mappings {
-            return ControlFlow::Break(());
-        }
-        self.found += 1;
-        (self.out)(mapping)
-    }
-}
-
-/// The addresses that were reported for one L1 slot, so that each is reported once.
-struct Reported {
+/// The L1 entry that was found last, and the addresses that were reported for it: each once.
+#[derive(Clone, Debug)]
+struct Leaf {
     table: Mfn,
     index: Index,
     entry: Entry,
@@ -107,10 +120,156 @@ struct Reported {
     count: usize,
 }
 
+/// What a search among the tables of one level came to.
+enum Next {
+    /// An entry that is looked for.
+    Found(Mfn, Index, u64),
+    /// There are no more.
+    None,
+    /// The budget is used up.
+    Pause,
+}
+
+/// Entries that lead to a frame.
+const fn leads_to(frame: Mfn) -> u64 {
+    (frame.get() << 12) & ENTRY_ADDRESS | PRESENT
+}
+
+impl Search {
+    /// Goes up from a table: looks for entries of the next level that lead to it.
+    fn go_up(&mut self, from: Mfn, slot: Index) {
+        let below = self.level as usize - 1;
+        if let Some(above) = self.level.above() {
+            let low = self.low[below] | (slot.get() as u64) << (12 + 9 * below);
+            let above_at = above as usize - 1;
+            self.at[above_at] = Cursor::default();
+            self.wanted[above_at] = leads_to(from);
+            self.low[above_at] = low;
+            self.level = above;
+        }
+    }
+
+    fn report(
+        &mut self,
+        address: Option<u64>,
+        root: Option<Mfn>,
+        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if self.found == self.mappings {
+            return ControlFlow::Break(());
+        }
+        self.found += 1;
+        let Leaf { table, index, entry, .. } = self.leaf;
+        out(Mapping { address: address.map(Vaddr::new), root, table, index, entry })
+    }
+
+    /// A way leads to the leaf from a root, at an address.
+    fn arrived(
+        &mut self,
+        root: Mfn,
+        address: u64,
+        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let leaf = &mut self.leaf;
+        if leaf.addresses[..leaf.count].contains(&address) {
+            return ControlFlow::Continue(());
+        }
+        let Some(free) = leaf.addresses.get_mut(leaf.count) else {
+            return ControlFlow::Break(());
+        };
+        *free = address;
+        leaf.count += 1;
+        self.report(Some(address), Some(root), out)
+    }
+
+    const fn ended(&self, cut_short: bool) -> Option<SearchEnd> {
+        Some(SearchEnd { found: self.found, cut_short })
+    }
+}
+
 impl<P: Platform> Validator<'_, P> {
-    /// Reports the entries of the domain's live L1 tables that map a frame, until `out` breaks off
-    /// or the bounds are met. Of a frame that the domain lent, also the entries of other domains:
-    /// whose, the owner of [`Mapping::table`] tells, and no guest may learn of another's.
+    /// Begins a search for the entries of the domain's live L1 tables that map a frame. Of a frame
+    /// that the domain lent, also the entries of other domains: whose, the owner of
+    /// [`Mapping::table`] tells, and no guest may learn of another's.
+    pub fn begin_search(&self, frame: Mfn, dom: DomId, which: Which, bounds: Bounds) -> Search {
+        let lent = self.frame(frame).is_some_and(|frame| frame.ref_word().is_lent());
+        let flags = PRESENT | if which == Which::Writable { WRITABLE } else { 0 };
+        let mut at = [Cursor::default(); 4];
+        if frame.get() >= self.frame_count() {
+            // Nothing maps what isn't there.
+            at[0].frame = self.frames.len();
+        }
+        Search {
+            owned: (!lent).then_some(owned_pattern(dom)),
+            reads: bounds.reads,
+            mappings: bounds.mappings,
+            found: 0,
+            level: Level::L1,
+            at,
+            wanted: [leads_to(frame) | flags, 0, 0, 0],
+            low: [0; 4],
+            leaf_mask: ENTRY_ADDRESS | flags,
+            leaf: Leaf {
+                table: frame,
+                index: Index::new_truncate(0),
+                entry: Entry::new(0),
+                addresses: [0; ADDRESSES],
+                count: 0,
+            },
+        }
+    }
+
+    /// Goes on with a search, and reports what it finds, until `out` breaks off or the bounds are
+    /// met. `None`: the budget is used up; ask again.
+    pub fn search(
+        &self,
+        search: &mut Search,
+        budget: &mut Budget,
+        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+    ) -> Option<SearchEnd> {
+        loop {
+            let room = budget.left().min(usize::try_from(search.reads).unwrap_or(usize::MAX));
+            let mut left = room;
+            let next = self.next_entry(search, &mut left);
+            budget.charge(room - left);
+            search.reads -= (room - left) as u64;
+            let went_on = match next {
+                Next::Pause if search.reads == 0 => ControlFlow::Break(()),
+                Next::Pause => return None,
+                Next::None => match search.level.below() {
+                    None => return search.ended(false),
+                    Some(below) => {
+                        search.level = below;
+                        let detached = below == Level::L1 && search.leaf.count == 0;
+                        if detached {
+                            search.report(None, None, out)
+                        } else {
+                            ControlFlow::Continue(())
+                        }
+                    }
+                },
+                Next::Found(root, index, _) if search.level == Level::L4 => {
+                    let low = search.low[3] | (index.get() as u64) << 39;
+                    search.arrived(root, ((low << 16) as i64 >> 16) as u64, out)
+                }
+                Next::Found(table, index, raw) => {
+                    if search.level == Level::L1 {
+                        search.leaf.table = table;
+                        search.leaf.index = index;
+                        search.leaf.entry = Entry::new(raw);
+                        search.leaf.count = 0;
+                    }
+                    search.go_up(table, index);
+                    ControlFlow::Continue(())
+                }
+            };
+            if went_on.is_break() {
+                return search.ended(true);
+            }
+        }
+    }
+
+    /// Searches to the end or to the bounds, in one go: for tests, and who has the time.
     pub fn find_mappings(
         &self,
         frame: Mfn,
@@ -119,139 +278,112 @@ impl<P: Platform> Validator<'_, P> {
         bounds: Bounds,
         out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
     ) -> SearchEnd {
-        let lent = self.frame(frame).is_some_and(|frame| frame.ref_word().is_lent());
-        let mut search = Search {
-            owned: (!lent).then_some(owned_pattern(dom)),
-            reads: bounds.reads,
-            mappings: bounds.mappings,
-            found: 0,
-            out,
-        };
-        let flags = PRESENT | if which == Which::Writable { WRITABLE } else { 0 };
-        let wanted = (frame.get() << 12) & ENTRY_ADDRESS | flags;
-        let cut_short = frame.get() < self.frame_count()
-            && self.search_leaves(&mut search, ENTRY_ADDRESS | flags, wanted).is_break();
-        SearchEnd { found: search.found, cut_short }
-    }
-
-    fn search_leaves(&self, search: &mut Search<'_>, mask: u64, wanted: u64) -> ControlFlow<()> {
-        self.each_table(search, Level::L1, |search, table, entries| {
-            for slot in 0..entries {
-                let index = Index::new_truncate(slot as u64);
-                let raw = self.read(table, index);
-                if raw & mask == wanted {
-                    let entry = Entry::new(raw);
-                    let mut reported =
-                        Reported { table, index, entry, addresses: [0; ADDRESSES], count: 0 };
-                    self.search_upwards(search, &mut reported, Level::L2, table, index, 0)?;
-                    if reported.count == 0 {
-                        let (address, root) = (None, None);
-                        search.report(Mapping { address, root, table, index, entry })?;
-                    }
-                }
+        let mut search = self.begin_search(frame, dom, which, bounds);
+        loop {
+            // The bound is that of the search.
+            if let Some(end) = self.search(&mut search, &mut Budget::new(u32::MAX), out) {
+                return end;
             }
-            ControlFlow::Continue(())
-        })
+        }
     }
 
-    /// Finds the entries of tables of `level` that lead to `below`, and the ways from there up.
-    /// `slots`: the low part of the address, so far.
-    fn search_upwards(
-        &self,
-        search: &mut Search<'_>,
-        reported: &mut Reported,
-        level: Level,
-        below: Mfn,
-        slot_below: Index,
-        slots: u64,
-    ) -> ControlFlow<()> {
-        let Some(level_below) = level.below() else { return ControlFlow::Continue(()) };
-        let shift = 12 + 9 * (level_below as u64 - 1);
-        let slots = slots | (slot_below.get() as u64) << shift;
-        let wanted = (below.get() << 12) & ENTRY_ADDRESS | PRESENT;
-        self.each_table(search, level, |search, table, entries| {
-            for slot in 0..entries {
-                let index = Index::new_truncate(slot as u64);
-                let hypervisors = level == Level::L4 && index.is_reserved();
-                if self.read(table, index) & (ENTRY_ADDRESS | PRESENT) != wanted || hypervisors {
-                    continue;
-                }
-                match level.above() {
-                    Some(above) => {
-                        self.search_upwards(search, reported, above, table, index, slots)?;
-                    }
-                    None => {
-                        let low = slots | (index.get() as u64) << 39;
-                        reported.at(search, table, ((low << 16) as i64 >> 16) as u64)?;
-                    }
-                }
-            }
-            ControlFlow::Continue(())
-        })
-    }
-
-    /// Calls `visit` for each of the domain's tables of a level, with how many of its entries are
-    /// live.
-    fn each_table<'s>(
-        &self,
-        search: &mut Search<'s>,
-        level: Level,
-        mut visit: impl FnMut(&mut Search<'s>, Mfn, usize) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let kind = Kind::table(level);
+    /// The next entry of a table of the search's level that it looks for. Draws on `left` for each
+    /// frame and each entry that it looks at.
+    fn next_entry(&self, search: &mut Search, left: &mut usize) -> Next {
+        let level = search.level;
+        let number = level as usize - 1;
+        let wanted = search.wanted[number];
+        let mask = if level == Level::L1 { search.leaf_mask } else { ENTRY_ADDRESS | PRESENT };
+        let owned = search.owned;
+        let cursor = &mut search.at[number];
         let stretch = self.census.stretch();
-        for (number, frames) in self.frames.chunks(stretch).enumerate() {
-            search.spend(1)?;
-            let seen = self.census.count(number);
-            if seen == 0 {
-                continue;
+        while cursor.frame < self.frames.len() {
+            if *left == 0 {
+                return Next::Pause;
             }
-            search.spend(frames.len() as u64)?;
-            let mut tables = false;
-            for (offset, frame) in frames.iter().enumerate() {
-                let types = frame.type_word();
-                if types.kind().level().is_none() || types.state() == State::Idle {
+            if cursor.slot == 0 && cursor.frame.is_multiple_of(stretch) {
+                cursor.seen = self.census.count(cursor.frame / stretch);
+                cursor.tables = false;
+                if cursor.seen == 0 {
+                    *left -= 1;
+                    cursor.frame += stretch;
                     continue;
                 }
-                tables = true;
-                if types.kind() != kind {
-                    continue;
-                }
+            }
+            let end = self.frames.len().min((cursor.frame / stretch + 1) * stretch);
+            if let Some(found) = self.next_in_stretch(cursor, end, level, owned, mask, wanted, left)
+            {
+                return found;
+            }
+            if !cursor.tables {
+                self.census.found_none((cursor.frame - 1) / stretch, cursor.seen);
+            }
+        }
+        Next::None
+    }
+
+    /// The same among the frames up to `end`; `None` if there is none, and the cursor is there.
+    /// Only what moves the cursor is charged, so that the smallest budget makes progress.
+    #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site; they are the state of the search"
+    )]
+    fn next_in_stretch(
+        &self,
+        cursor: &mut Cursor,
+        end: usize,
+        level: Level,
+        owned: Option<u64>,
+        mask: u64,
+        wanted: u64,
+        left: &mut usize,
+    ) -> Option<Next> {
+        let kind = Kind::table(level);
+        let (mut number, mut from, mut room) = (cursor.frame, cursor.slot, *left);
+        let mut tables = cursor.tables;
+        let mut next = None;
+        for frame in self.frames.get(number..end).unwrap_or(&[]) {
+            if room == 0 {
+                next = Some(Next::Pause);
+                break;
+            }
+            let types = frame.type_word();
+            let is_table = types.kind().level().is_some() && types.state() != State::Idle;
+            tables |= is_table;
+            if is_table && types.kind() == kind && owned.is_none_or(|owned| frame.is_owned(owned)) {
                 let entries = match types.state() {
                     State::Validated => ENTRIES,
                     State::Partial => usize::from(types.progress().resume).min(ENTRIES),
                     State::Idle | State::Validating | State::Devalidating => 0,
                 };
-                if entries != 0 && search.owned.is_none_or(|owned| frame.is_owned(owned)) {
-                    let table = Mfn::new((number * stretch + offset) as u64);
-                    search.spend(entries as u64)?;
-                    visit(search, table, entries)?;
+                let stop = entries.min(from.saturating_add(room));
+                let table = Mfn::new(number as u64);
+                let found = (from..stop).find_map(|slot| {
+                    let index = Index::new_truncate(slot as u64);
+                    let raw = self.read(table, index);
+                    let is_wanted = raw & mask == wanted;
+                    (is_wanted && !(level == Level::L4 && index.is_reserved()))
+                        .then_some((index, raw))
+                });
+                let stop = found.map_or(stop, |(index, _)| index.get() + 1);
+                room -= stop.saturating_sub(from);
+                from = from.max(stop);
+                if let Some((index, raw)) = found {
+                    next = Some(Next::Found(table, index, raw));
+                    break;
+                }
+                if room == 0 {
+                    next = Some(Next::Pause);
+                    break;
                 }
             }
-            if !tables {
-                self.census.found_none(number, seen);
-            }
+            room -= 1;
+            number += 1;
+            from = 0;
         }
-        ControlFlow::Continue(())
-    }
-}
-
-impl Reported {
-    fn at(&mut self, search: &mut Search<'_>, root: Mfn, address: u64) -> ControlFlow<()> {
-        if self.addresses[..self.count].contains(&address) {
-            return ControlFlow::Continue(());
-        }
-        let Some(free) = self.addresses.get_mut(self.count) else {
-            return ControlFlow::Break(());
-        };
-        *free = address;
-        self.count += 1;
-        search.report(Mapping {
-            address: Some(Vaddr::new(address)),
-            root: Some(root),
-            table: self.table,
-            index: self.index,
-            entry: self.entry,
-        })
+        *cursor = Cursor { frame: number, slot: from, tables, ..*cursor };
+        *left = room;
+        next
     }
 }

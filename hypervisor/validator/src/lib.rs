@@ -57,7 +57,7 @@ mod update;
 mod validator;
 mod walk;
 
-pub use alias::{Bounds, Mapping, SearchEnd, Which};
+pub use alias::{Bounds, Mapping, Search, SearchEnd, Which};
 pub use audit::{Cell, External, Held, Summary, Wrong, WrongKind};
 pub use budget::Budget;
 pub use cache::{CachePolicy, Caching};

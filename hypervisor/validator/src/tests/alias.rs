@@ -146,3 +146,56 @@ fn every_refused_alias_can_be_found() {
     let found = all(world, refused.frame, Which::Writable);
     assert_eq!(found.len(), refused.seen.unwrap().type_count() as usize);
 }
+
+#[test]
+fn a_search_in_pieces_finds_what_one_in_one_go_does() {
+    let world = fresh();
+    tree(world);
+    let machine = world.platform();
+    machine.set(L3, 5, rw(L2));
+    machine.set(L4, 300, rw(L3));
+    machine.set(L1, 511, rw(PAGE));
+    pin(world, Level::L4, L4).unwrap();
+    let whole = all(world, PAGE, Which::All);
+    assert!(whole.len() >= 8);
+    for entries in [1, 2, 3, 7, 100, 600] {
+        let mut search = world.begin_search(PAGE, A, Which::All, Bounds::default());
+        let mut found = Vec::new();
+        let mut pieces = 0;
+        let end = loop {
+            let mut budget = Budget::new(entries);
+            let end = world.search(&mut search, &mut budget, &mut |mapping| {
+                found.push(mapping);
+                ControlFlow::Continue(())
+            });
+            pieces += 1;
+            assert!(pieces < 1_000_000, "a budget of {entries} gets to the end");
+            if let Some(end) = end {
+                break end;
+            }
+            assert_eq!(budget.left(), 0, "it stops only for the budget");
+        };
+        assert_eq!((&found, end.cut_short), (&whole, false));
+        assert!(pieces > 2048 / entries, "{pieces} pieces of {entries}");
+    }
+}
+
+#[test]
+fn a_search_that_is_cut_in_pieces_keeps_its_bounds() {
+    let world = fresh();
+    tree(world);
+    pin(world, Level::L4, L4).unwrap();
+    let bounds = Bounds { reads: 700, ..Bounds::default() };
+    let mut search = world.begin_search(PAGE, A, Which::All, bounds);
+    let mut read = 0;
+    loop {
+        let mut budget = Budget::new(50);
+        let end = world.search(&mut search, &mut budget, &mut |_| ControlFlow::Continue(()));
+        read += 50 - budget.left();
+        if let Some(end) = end {
+            assert!(end.cut_short);
+            break;
+        }
+    }
+    assert_eq!(read, 700);
+}
