@@ -46,6 +46,42 @@ impl Hypercall {
     /// Slots in the hypercall table and in the hypercall page's numbering.
     pub const SLOTS: u64 = 64;
 
+    /// The name that `public/xen.h` gives it, in small letters.
+    pub const fn name(self) -> &'static str {
+        use Hypercall::*;
+        match self {
+            SetTrapTable => "set_trap_table",
+            MmuUpdate => "mmu_update",
+            SetGdt => "set_gdt",
+            StackSwitch => "stack_switch",
+            SetCallbacks => "set_callbacks",
+            FpuTaskswitch => "fpu_taskswitch",
+            PlatformOp => "platform_op",
+            SetDebugreg => "set_debugreg",
+            GetDebugreg => "get_debugreg",
+            UpdateDescriptor => "update_descriptor",
+            MemoryOp => "memory_op",
+            Multicall => "multicall",
+            UpdateVaMapping => "update_va_mapping",
+            SetTimerOp => "set_timer_op",
+            XenVersion => "xen_version",
+            ConsoleIo => "console_io",
+            GrantTableOp => "grant_table_op",
+            VmAssist => "vm_assist",
+            UpdateVaMappingOtherdomain => "update_va_mapping_otherdomain",
+            Iret => "iret",
+            VcpuOp => "vcpu_op",
+            SetSegmentBase => "set_segment_base",
+            MmuextOp => "mmuext_op",
+            NmiOp => "nmi_op",
+            SchedOp => "sched_op",
+            CallbackOp => "callback_op",
+            EventChannelOp => "event_channel_op",
+            PhysdevOp => "physdev_op",
+            PinfoldOp => "pinfold_op",
+        }
+    }
+
     /// The call of a number from `rax`, if this crate names it.
     pub const fn from_number(number: u64) -> Option<Hypercall> {
         use Hypercall::*;

@@ -11,6 +11,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Version of the structures in this module.
 pub const VERSION: u32 = 1;
 
+/// Version of [`Stats`], which is longer than it was. A caller that was built for an earlier one gets
+/// what there was then.
+pub const STATS_VERSION: u32 = 2;
+
 /// A command of `pinfold_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -63,7 +67,7 @@ impl Command {
 pub struct VersionInfo {
     /// In: [`VERSION`].
     pub version: u32,
-    /// Out: highest version of these structures that the hypervisor knows.
+    /// Out: highest version of any of these structures that the hypervisor knows.
     pub newest: u32,
     /// Out: NUL-terminated name and version of the hypervisor.
     pub name: [u8; 56],
@@ -218,7 +222,7 @@ assert_layout!(Mark, size 16, text @ 8);
 )]
 #[repr(C)]
 pub struct Stats {
-    /// In: [`VERSION`].
+    /// In: [`STATS_VERSION`], or 1.
     pub version: u32,
     /// Zero.
     pub pad: u32,
@@ -248,10 +252,20 @@ pub struct Stats {
     pub preemptions: u64,
     /// Out: entries into the guest's handler of [`AliasUpcall`].
     pub upcalls: u64,
-    /// Out: pins that went through after that.
+    /// Out: pins that went through after that. Version 1 ends here.
     pub healed: u64,
+    /// Out: the longest time in ns that any processor of the machine spent in the hypervisor without
+    /// servicing IPIs, since the start. Here and below 0 for domains that may not diagnose.
+    pub ipi_ns: u64,
+    /// Out: the same with interrupts off.
+    pub irq_off_ns: u64,
+    /// Out: the same without a look at the scheduler and the timers.
+    pub sched_ns: u64,
 }
-assert_layout!(Stats, size 120, pins @ 8, preemptions @ 96, healed @ 112);
+assert_layout!(Stats, size 144, pins @ 8, preemptions @ 96, healed @ 112, ipi_ns @ 120, sched_ns @ 136);
+
+/// Bytes of a [`Stats`] of version 1.
+pub const STATS_1_SIZE: usize = core::mem::offset_of!(Stats, ipi_ns);
 
 /// Argument of [`Command::Audit`].
 #[derive(

@@ -45,6 +45,8 @@ pub mod kind {
     pub const PANIC: &str = "PANIC";
     /// Records of a domain were left out.
     pub const DROPPED: &str = "DROPPED";
+    /// How long a processor kept others waiting at most, over the whole run.
+    pub const LATENCY: &str = "LATENCY";
     /// The last record of a run: how it all ended.
     pub const END: &str = "END";
 }

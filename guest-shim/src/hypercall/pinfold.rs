@@ -4,7 +4,7 @@
 use super::{Errno, address, call, check};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::pinfold::{
-    AliasUpcall, Audit, Command, DumpFrames, Mark, Stats, VERSION, VersionInfo,
+    AliasUpcall, Audit, Command, DumpFrames, Mark, STATS_VERSION, Stats, VERSION, VersionInfo,
 };
 
 /// Makes the call.
@@ -37,7 +37,7 @@ pub fn version() -> Result<VersionInfo, Errno> {
 ///
 /// -ENOSYS where there is no such call.
 pub fn stats() -> Result<Stats, Errno> {
-    let mut stats = Stats { version: VERSION, ..Stats::default() };
+    let mut stats = Stats { version: STATS_VERSION, ..Stats::default() };
     // SAFETY: the call reads and writes this structure.
     unsafe { op(Command::Stats, &mut stats) }?;
     Ok(stats)

@@ -199,7 +199,7 @@ impl<'a> Machine<'a> {
             flags.set(EntryFlags::WRITABLE, pfn >= tables);
             ram.set_word(mfn_of(Pfn(3 + pfn / 512)), va.index(1), entry(pfn, flags));
         }
-        let mut budget = val::Budget::unlimited();
+        let mut budget = val::Budget::new(u32::MAX);
         let root = to_val(mfn_of(Pfn(0)));
         judge.take_root(GUEST, root, &mut budget).expect("the builder's tables are right");
         let machine = Machine {
@@ -399,7 +399,10 @@ impl Platform for Machine<'_> {
                     let old = to_val(mfn_of(self.root));
                     self.through(|judge, budget| judge.take_root(GUEST, mfn, budget))?;
                     self.flush_all();
-                    self.through(|judge, budget| judge.drop_root(GUEST, old, budget))?;
+                    self.through(|judge, budget| {
+                        judge.drop_root(GUEST, old, budget);
+                        Ok(())
+                    })?;
                 }
                 Some(MmuextCmd::TlbFlushAll) => self.flush_all(),
                 _ => return Err(Known::ENOSYS.into()),

@@ -165,5 +165,6 @@ pub fn end_of_interrupt() {
 /// Whether the timer's interrupt waits to be delivered: how long operations learn, with
 /// interrupts off, that their time is up.
 pub fn timer_is_pending() -> bool {
+    super::latency::looked_at_scheduler();
     read(IRR + 0x10 * (u32::from(TIMER_VECTOR) / 32)) & 1 << (TIMER_VECTOR % 32) != 0
 }

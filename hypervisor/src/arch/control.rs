@@ -103,6 +103,14 @@ pub fn load_guest_cr4(guest: u64) {
     }
 }
 
+/// Lets those interrupts in that wait, and no others: for the hypervisor's loop, which holds no lock
+/// then, and looks at all that they say.
+pub fn let_interrupts_in() {
+    // SAFETY: interrupts in ring 0 are acknowledged, and change nothing else. `sti` takes effect
+    // behind the next instruction (Intel SDM vol. 2, STI).
+    unsafe { core::arch::asm!("sti", "nop", "cli", options(nomem, nostack)) };
+}
+
 /// Has `syscall` lead to a set of entry code.
 pub fn set_up_system_calls(entries: EntrySet) {
     let star = u64::from(FLAT_RING3_CS32) << 48 | u64::from(HYPERVISOR_CS) << 32;

@@ -6,7 +6,7 @@
 //! ([`crate::sync::Attentive`]), or on its way back to the guest, where the interrupt hits.
 
 use super::percpu::{self, MAX_CPUS, cpu_number};
-use super::{apic, idt};
+use super::{apic, idt, latency};
 use crate::memory::tlb;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_validator::CpuSet;
@@ -36,6 +36,7 @@ pub fn attend() {
         // Release: who sees the count, the flush was done. Only this processor stores it.
         own.done.store(asked, Ordering::Release);
     }
+    latency::serviced_ipis();
 }
 
 /// The machine is broken: a processor panics, and the others are to do nothing any more.
@@ -125,10 +126,12 @@ fn stand_still() {
     // Release: what this processor did is seen by the one that waits; acquire at the end: what
     // that one did is seen here.
     PAUSED.fetch_or(own, Ordering::AcqRel);
-    while PAUSE_WANTED.load(Ordering::Acquire) {
-        attend();
-        core::hint::spin_loop();
-    }
+    latency::leave_out(|| {
+        while PAUSE_WANTED.load(Ordering::Acquire) {
+            attend();
+            core::hint::spin_loop();
+        }
+    });
     PAUSED.fetch_and(!own, Ordering::AcqRel);
 }
 
@@ -153,7 +156,7 @@ pub fn while_others_pause<T>(work: impl FnOnce() -> T) -> T {
         attend();
         core::hint::spin_loop();
     }
-    let result = work();
+    let result = latency::leave_out(work);
     PAUSE_WANTED.store(false, Ordering::Release);
     PAUSER.store(false, Ordering::Release);
     result

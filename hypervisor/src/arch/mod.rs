@@ -16,6 +16,7 @@ pub mod gdt;
 pub mod idt;
 pub mod io_apic;
 pub mod ipi;
+pub mod latency;
 pub mod percpu;
 pub mod port;
 pub mod rtc;

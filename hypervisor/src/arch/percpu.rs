@@ -4,6 +4,7 @@
 //! value; `swapgs` at entry and exit changes places. Guests can't execute `swapgs` (ring 3).
 
 use super::gdt::HypervisorGdt;
+use super::latency::Meter;
 use crate::boot::paging;
 use crate::memory::layout;
 use core::cell::UnsafeCell;
@@ -67,6 +68,8 @@ pub struct PerCpu {
     number: usize,
     /// Something may have changed for the vCPU that runs here: see [`take_attention`].
     attention: AtomicBool,
+    /// How long this processor keeps others waiting.
+    pub meter: Meter,
     /// Physical address of the GDT page.
     gdt_physical: u64,
     /// Task state segment: the stacks the processor switches to.
@@ -78,7 +81,7 @@ pub struct PerCpu {
 }
 
 // SAFETY: the record is written only by its own processor, with interrupts off; but for
-// `attention`, which is atomic.
+// `attention` and `meter`, which are atomic.
 unsafe impl Sync for PerCpu {}
 
 /// Offset of the saved hypervisor stack pointer.
@@ -223,7 +226,7 @@ pub fn this() -> &'static PerCpu {
     // SAFETY: while the hypervisor runs GS points to the record, whose first field is its address;
     // records live for ever.
     unsafe {
-        core::arch::asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly));
+        core::arch::asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, pure, readonly));
         &*this
     }
 }
@@ -306,6 +309,13 @@ pub fn call_attention(number: usize) {
     let record = layout::cpu_record(number) as *const PerCpu;
     // SAFETY: records of processors that were set up live for ever; the field is atomic.
     unsafe { (*record).attention.store(true, Ordering::Release) };
+}
+
+/// A processor's meter. It has been set up.
+pub fn meter_of(number: usize) -> &'static Meter {
+    let record = layout::cpu_record(number) as *const PerCpu;
+    // SAFETY: records of processors that were set up live for ever; the field is atomic.
+    unsafe { &(*record).meter }
 }
 
 /// Processors that can take part, at most.

@@ -6,6 +6,7 @@
 use super::ending::Ending;
 use super::shared_page::SharedPage;
 use super::stats::Stats;
+use super::teardown;
 use super::vcpu::{Vcpu, VcpuMemory};
 use super::window::Window;
 use super::{Domain, DomainRef, Rights, Seat};
@@ -18,7 +19,7 @@ use crate::grant::GrantState;
 use crate::hypercall::descriptors;
 use crate::memory::platform::Edge;
 use crate::memory::report::RateLimit;
-use crate::memory::{direct_map, frames, heap, m2p, platform, teardown, validator};
+use crate::memory::{direct_map, frames, heap, m2p, platform, validator};
 use crate::store::{self, GuestStore};
 use crate::sync::Mutex;
 use crate::time::{clock, wall_clock};
@@ -176,7 +177,7 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
             Ok(domain)
         }
         Err(error) => {
-            teardown::release_all(&domain);
+            teardown::release_unstarted(&domain);
             Err(error)
         }
     }

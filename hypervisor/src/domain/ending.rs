@@ -1,14 +1,14 @@
 //! Why and how a domain ends.
 
-use super::Domain;
 use super::vcpu::Vcpu;
-use crate::arch::{barriers, ipi};
+use super::{Domain, teardown};
+use crate::arch::{self, barriers, ipi};
 use crate::console::log::{record, write};
 use crate::console::{buffer, input, serial};
 use crate::event::ports;
 use crate::machine;
-use crate::memory::{audit, frame_dump, guest, heap, isolation, teardown};
-use crate::time::timers;
+use crate::memory::{audit, guest, heap, isolation};
+use crate::time::{latency, timers};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::{Who, kind};
@@ -113,10 +113,11 @@ pub fn count_unstarted() {
 pub fn expect(guests: usize) {
     TALLY.guests.fetch_add(guests, Ordering::Relaxed);
     TALLY.left.fetch_add(guests, Ordering::Relaxed);
+    teardown::reserve(guests);
 }
 
-/// Drops a vCPU whose domain ended; with the last one goes the domain's memory, and with the last
-/// domain the machine stops. The vCPU isn't loaded.
+/// Drops a vCPU whose domain ended; with the last one the domain's memory begins to go. The vCPU
+/// isn't loaded.
 pub fn retire(vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
     teardown::drop_vcpu(vcpu);
@@ -129,12 +130,14 @@ pub fn retire(vcpu: Box<Vcpu>) {
     for seat in &domain.seats {
         timers::disarm_all(&domain, seat.id);
     }
-    if domain.rights.dump_frames {
-        frame_dump::write(&domain);
-    }
-    close(&domain);
-    teardown::release_all(&domain);
+    teardown::begin(domain);
+}
+
+/// The memory of a domain is free. With the last domain the machine stops.
+pub fn gone() {
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // Nobody is left to keep waiting.
+        arch::latency::end();
         ipi::while_others_pause(|| audit::run(None));
         audit::report_leftovers();
         isolation::report();
@@ -144,7 +147,7 @@ pub fn retire(vcpu: Box<Vcpu>) {
 }
 
 /// Says how a domain ended, and counts it.
-fn close(domain: &Domain) {
+pub fn close(domain: &Domain) {
     domain.console.lock().close();
     input::ended(domain.id);
     let dropped = domain.log_limit.dropped();
@@ -182,6 +185,7 @@ pub fn finish() -> ! {
     // With everything else out there is room to tell all that is left to tell.
     serial::flush_all();
     buffer::tell_dropped(None);
+    latency::report();
     record!(
         Who::Hypervisor,
         END,

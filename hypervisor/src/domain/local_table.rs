@@ -8,8 +8,9 @@
 
 use super::vcpu::Vcpu;
 use super::window::Window;
-use crate::memory::holding::hold_descriptors;
-use crate::memory::{self, layout, report};
+use crate::hypercall::continuation::ElementStop;
+use crate::memory::frame_refs::get_descriptor_ref;
+use crate::memory::{self, layout};
 use pinfold_abi::errno::Errno;
 use pinfold_validator::Vaddr;
 
@@ -27,21 +28,20 @@ pub fn offset_of(vcpu: &Vcpu, address: u64) -> Option<u64> {
 ///
 /// # Errors
 /// If the guest has no such page there, or it can't be a descriptor page: the fault is the
-/// guest's.
-pub fn map_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), Errno> {
+/// guest's. [`ElementStop::Preempted`]: others are at the page; the guest touches it again.
+pub fn map_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), ElementStop> {
     let page = (offset / 4096) as usize;
     // XSA-298: the limit is checked, not just the base.
     if offset / 8 >= u64::from(vcpu.ldt.1) || vcpu.ldt_pages[page].is_some() {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let address = vcpu.ldt.0 + page as u64 * 4096;
     let validator = memory::validator();
     let leaf = validator.walk(vcpu.kernel_root, Vaddr::new(address)).map_err(|_| Errno::EFAULT)?;
     let frame = leaf.entry.target().ok_or(Errno::EFAULT)?;
-    hold_descriptors(vcpu.domain.id, frame).map_err(|refusal| {
-        report::refused(vcpu, &refusal);
-        refusal.errno()
-    })?;
+    get_descriptor_ref(vcpu.domain.id, frame)
+        .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
+    vcpu.work.succeeded();
     vcpu.domain.window.set_ldt_page(vcpu.id, page, Some(frame));
     vcpu.ldt_pages[page] = Some(frame);
     Ok(())

@@ -10,9 +10,11 @@ pub mod scheduler;
 pub mod seat;
 pub mod shared_page;
 pub mod stats;
+pub mod teardown;
 pub mod vcpu;
 pub mod vcpu_info;
 pub mod window;
+pub mod work;
 
 use crate::boot::archive::{Archive, ArchiveError};
 use crate::boot::processors;
@@ -227,8 +229,8 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
     if built.is_empty() {
         ending::finish();
     }
-    heap::forbid_allocations();
     ending::expect(built.len());
+    heap::forbid_allocations();
     for (domain, lifetime_ms) in &built {
         if let Some(ms) = *lifetime_ms {
             let end = clock::now_ns() + u64::from(ms) * 1_000_000;

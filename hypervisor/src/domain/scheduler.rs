@@ -8,12 +8,14 @@
 
 use super::context;
 use super::ending;
+use super::teardown;
 use super::vcpu::{RunState, Vcpu};
 use crate::arch::entry::{self, EntrySet};
-use crate::arch::ipi;
+use crate::arch::latency::{self, Activity};
 use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
+use crate::arch::{control, ipi};
 use crate::console;
-use crate::memory::isolation;
+use crate::memory::{isolation, listing};
 use crate::sync::Mutex;
 use crate::time::{clock, timers};
 use crate::trap::{self, Next, bounce};
@@ -144,12 +146,18 @@ fn next() -> Option<(Box<Vcpu>, u64)> {
 pub fn run() -> ! {
     isolation::start_cpu();
     loop {
+        latency::begin(Activity::SCHEDULER);
+        latency::looked_at_scheduler();
         ipi::safe_point();
         timers::expire();
         console::poll();
-        match next() {
-            Some((vcpu, slice)) => take_turn(vcpu, slice),
-            None => idle(),
+        let runs = next().map(|(vcpu, slice)| take_turn(vcpu, slice)).is_some();
+        // A step between two turns, and one after the other if there is no vCPU to run.
+        if teardown::step() {
+            latency::end();
+            control::let_interrupts_in();
+        } else if !runs {
+            idle();
         }
     }
 }
@@ -201,6 +209,7 @@ fn run_slice(vcpu: &mut Vcpu, slice: u64) {
             // Last of all: nothing behind it loads a root or answers a flush.
             isolation::fill_guest_root();
         }
+        latency::end();
         // SAFETY: `context::load` told the processor about this file; every path that sets
         // selectors and flags keeps RPL 3, IF, and neither IOPL, NT nor VM.
         let exit = unsafe { entry::enter(entries, &mut vcpu.file) };
@@ -214,6 +223,8 @@ fn run_slice(vcpu: &mut Vcpu, slice: u64) {
 
 #[cold]
 fn must_go_on(vcpu: &mut Vcpu) -> bool {
+    latency::begin(Activity::SCHEDULER);
+    latency::looked_at_scheduler();
     ipi::safe_point();
     // The record of events may have moved.
     vcpu.info = vcpu.seat().info();
@@ -222,9 +233,11 @@ fn must_go_on(vcpu: &mut Vcpu) -> bool {
         trap::finish(vcpu, result);
     }
     !vcpu.domain.ending.is_completed()
+        && !vcpu.work.take_yield()
         && !makes_room()
         && vcpu.state == RunState::Runnable
         && !vcpu.seat().is_down_wanted()
+        && listing::go_on(vcpu)
 }
 
 fn deliver_event(vcpu: &mut Vcpu) -> Next {
@@ -237,8 +250,13 @@ fn idle() {
     let own = 1 << cpu_number();
     IDLE.fetch_or(own, Ordering::SeqCst);
     // Who queued a vCPU before it could see us asleep sent no interrupt: look once more.
-    if QUEUE.lock().is_empty() && !nothing_can_come() && !console::serial::needs_polling() {
+    if QUEUE.lock().is_empty()
+        && !teardown::is_any_waiting()
+        && !nothing_can_come()
+        && !console::serial::needs_polling()
+    {
         timers::program();
+        latency::end();
         // An interrupt that came since is taken by this, and ends the sleep.
         x86_64::instructions::interrupts::enable_and_hlt();
         x86_64::instructions::interrupts::disable();
@@ -250,7 +268,11 @@ fn idle() {
 /// is still hope.
 fn nothing_can_come() -> bool {
     let before = ACTIVITY.load(Ordering::SeqCst);
-    if timers::any_armed() || console::can_wake_guests() || ACTIVE.load(Ordering::SeqCst) != 0 {
+    if timers::any_armed()
+        || console::can_wake_guests()
+        || ACTIVE.load(Ordering::SeqCst) != 0
+        || teardown::is_any()
+    {
         return false;
     }
     // The sleepers last: who took the last timer and will wake a vCPU by it doesn't sleep; nor does

@@ -8,6 +8,7 @@ use super::scheduler::{self, Arrival};
 use super::vcpu::{RunState, Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
 use crate::arch::ipi;
+use crate::memory::listing::Pending;
 use crate::sync::Mutex;
 use crate::time::timers::Timers;
 use alloc::boxed::Box;
@@ -38,6 +39,8 @@ pub struct Seat {
     pub timers: Timers,
     /// What it did with its time, and where the guest wants to read it.
     pub runstate: Mutex<Runstate>,
+    /// Reports about it whose mappings are still to be found.
+    pub reports: Pending,
     /// Its record, as bits of an [`InfoRef`].
     info: AtomicU64,
     /// Frame of the record and its reference, if the guest registered one.
@@ -60,6 +63,7 @@ impl Seat {
             place: Mutex::new(Place::Nowhere),
             timers: Timers::default(),
             runstate: Mutex::default(),
+            reports: Pending::default(),
             info: AtomicU64::new(InfoRef::legacy(shared_info, id).to_bits()),
             info_frame: Mutex::new(None),
             down_wanted: AtomicBool::new(false),

@@ -1,11 +1,13 @@
 //! A virtual processor's state.
 
 use super::vcpu_info::InfoRef;
+use super::work::Work;
 use super::{DomainRef, Seat};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
 use crate::hypercall::Args;
 use crate::hypercall::alias_upcall::Upcall;
+use crate::hypercall::pinfold_op::find_aliases::FindProgress;
 use crate::time::clock;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
@@ -129,6 +131,12 @@ pub struct Vcpu {
     pub upcall: Upcall,
     /// Arguments with which a suspended hypercall goes on.
     pub resume: Args,
+    /// What it made the hypervisor do since the last look at the clock.
+    pub work: Work,
+    /// Roots that it holds for a vCPU that it is giving a first state to: the call is suspended.
+    pub held_roots: ArrayVec<Mfn, 2>,
+    /// The search that a suspended `find_aliases` goes on with.
+    pub find: Option<FindProgress>,
     /// FPU state while not loaded.
     pub fpu: FpuState,
     /// Address of the last page fault, for reports.
@@ -187,6 +195,9 @@ impl Vcpu {
             polled: ArrayVec::new(),
             upcall: Upcall::default(),
             resume: [0; 5],
+            work: Work::default(),
+            held_roots: ArrayVec::new(),
+            find: None,
             fpu: FpuState::new(),
             last_fault_address: 0,
         };

@@ -7,14 +7,18 @@
 pub mod side;
 
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work;
 use crate::domain::{self, DomainRef};
-use crate::hypercall::mmu_update::BUDGET;
 use crate::memory::frames;
 use crate::memory::platform::Edge;
 use crate::sync::Attentive;
 use pinfold_abi::domid;
 use pinfold_core::grant;
 use pinfold_validator::DomId;
+
+/// Table entries that mapping or unmapping one frame may visit: what is left to be taken apart of
+/// the domain's own tables comes first.
+const ELEMENT_ENTRIES: u32 = work::ENTRIES / 8;
 
 /// A domain's part in lending.
 pub type GrantState = grant::GrantState<Edge, Attentive>;
@@ -40,7 +44,7 @@ pub fn borrower(vcpu: &Vcpu) -> Borrower<'_> {
         dom: vcpu.domain.id,
         grants: &vcpu.domain.grants,
         root: vcpu.kernel_root,
-        budget: BUDGET,
+        budget: ELEMENT_ENTRIES,
     }
 }
 

@@ -2,11 +2,25 @@
 
 use super::named;
 use crate::domain::DomainRef;
-use crate::memory::holding::{hold_writable, patiently};
+use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};
 use crate::memory::validator;
 use pinfold_abi::domid;
 use pinfold_abi::grant::{CopyPointer, Status};
-use pinfold_validator::{Cause, Mfn};
+use pinfold_validator::{Cause, Mfn, Refusal};
+
+/// Why a frame can't be held for a copy.
+pub enum NotHeld {
+    /// It can't be.
+    Status(Status),
+    /// Others are at it: not now.
+    Busy(Refusal),
+}
+
+impl From<Status> for NotHeld {
+    fn from(status: Status) -> NotHeld {
+        NotHeld::Status(status)
+    }
+}
 
 /// A frame that is held for a copy, until it is dropped.
 pub struct Side {
@@ -28,10 +42,10 @@ impl Side {
         pointer: &CopyPointer,
         by_reference: bool,
         write: bool,
-    ) -> Result<Side, Status> {
+    ) -> Result<Side, NotHeld> {
         // Before it is looked up: whether there is such a domain is not the caller's business.
         if !by_reference && pointer.domid != domid::SELF {
-            return Err(Status::PermissionDenied);
+            return Err(Status::PermissionDenied.into());
         }
         let owner = named(caller, pointer.domid).ok_or(Status::BadDomain)?;
         if !by_reference {
@@ -42,23 +56,21 @@ impl Side {
         // A reference is the low half of the field.
         let reference = pointer.frame as u32;
         let frame = owner.grants.begin_copy(reference, caller.id, write)?;
-        if let Err(status) = take(&owner, frame, write) {
+        if let Err(why) = take(&owner, frame, write) {
             owner.grants.end_copy(reference, write);
-            return Err(status);
+            return Err(why);
         }
         Ok(Side { owner, frame, write, reference: Some(reference) })
     }
 }
 
-fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), Status> {
-    let taken = if write {
-        hold_writable(owner.id, frame)
-    } else {
-        patiently(|| validator().take_readable(owner.id, frame))
-    };
+fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), NotHeld> {
+    let taken =
+        if write { get_writable_ref(owner.id, frame) } else { get_readable_ref(owner.id, frame) };
     taken.map_err(|refusal| match refusal.cause {
-        Cause::TableInUse => Status::GeneralError,
-        _ => Status::BadPage,
+        Cause::Busy => NotHeld::Busy(refusal),
+        Cause::TableInUse => NotHeld::Status(Status::GeneralError),
+        _ => NotHeld::Status(Status::BadPage),
     })
 }
 

@@ -12,10 +12,12 @@
 //! nothing is known is refused like any other.
 
 use super::continuation::Try;
+use crate::arch::{apic, ipi};
 use crate::console::log::record;
 use crate::domain::regions::Life;
 use crate::domain::vcpu::{Handler, Vcpu};
 use crate::memory::guest::{GuestPtr, is_guest_address, is_guest_range};
+use crate::memory::listing::Listing;
 use crate::memory::{report, validator};
 use crate::trap::Fatal;
 use crate::trap::bounce::{self, ClearDirection};
@@ -39,6 +41,8 @@ pub struct Upcall {
     told: Option<Told>,
     /// The same, as it is when the call has been suspended.
     next: Option<Told>,
+    /// A search that isn't at its end yet, of a pin that is suspended.
+    searching: Option<Searching>,
 }
 
 /// A pin that was suspended.
@@ -73,24 +77,68 @@ pub fn register(vcpu: &mut Vcpu, argument: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// A pin was refused, which is reported: whether the guest is told of the aliases that it met, and
-/// the pin tried again.
-pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> bool {
-    let Some((asked, mut told)) = wanted(vcpu, pin, attempt, refusal) else {
-        report::refused(vcpu, refusal);
-        return false;
+/// What a refused pin comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PinRefusal {
+    /// It is refused.
+    Stands,
+    /// The guest is told of the aliases that it met, and the pin tried again.
+    Told,
+    /// The aliases are still being searched for: the pin is tried again, meets the same, and the
+    /// search goes on.
+    Preempted,
+}
+
+/// A search for the aliases that a pin met, of which the guest will be told.
+#[derive(Debug)]
+struct Searching {
+    told: Told,
+    /// The frame that was refused.
+    frame: Mfn,
+    id: Option<u64>,
+    listing: Listing,
+    letter: Letter,
+}
+
+/// A pin was refused, which is reported; perhaps the guest is told of the aliases that it met.
+pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> PinRefusal {
+    let goes_on = vcpu.upcall.searching.take();
+    let goes_on = goes_on.filter(|one| one.told.pin == pin && one.frame == refusal.frame);
+    let mut searching = match goes_on {
+        Some(searching) => searching,
+        None => {
+            let Some((asked, told)) = wanted(vcpu, pin, attempt, refusal) else {
+                report::refused(vcpu, refusal);
+                return PinRefusal::Stands;
+            };
+            let letter = Letter::new(&asked, refusal.frame);
+            let (listing, id) = report::begin_refused(vcpu, refusal, asked.room);
+            Searching { told, frame: refusal.frame, id, listing, letter }
+        }
     };
-    let mut letter = Letter::new(&asked, refusal.frame);
-    let (id, cut_short) = report::refused_telling(vcpu, refusal, asked.room, &mut |mapping| {
-        letter.add(vcpu, mapping);
-    });
+    let Searching { listing, letter, .. } = &mut searching;
+    let cut_short = loop {
+        let step = listing.step(&vcpu.domain, &mut |mapping| letter.add(vcpu, mapping));
+        match step {
+            Some(cut_short) => break cut_short,
+            None => {
+                ipi::attend();
+                if apic::timer_is_pending() {
+                    vcpu.upcall.searching = Some(searching);
+                    return PinRefusal::Preempted;
+                }
+            }
+        }
+    };
+    let Searching { mut told, id, letter, .. } = searching;
     if !letter.send(cut_short) {
-        return false;
+        return PinRefusal::Stands;
     }
     // There is room: it was looked for.
     told.met.push((refusal.frame, id));
     vcpu.upcall.next = Some(told);
-    true
+    PinRefusal::Told
 }
 
 /// Whether the guest is to be told, where, and what it was told of this pin until now.
@@ -114,6 +162,7 @@ fn wanted(
 }
 
 /// What is written to the guest's buffer.
+#[derive(Debug)]
 struct Letter {
     head: GuestPtr<AliasesFound>,
     list: GuestPtr<pinfold::Mapping>,
@@ -190,9 +239,20 @@ pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &Mapping) -> pinfold::Mapping {
     }
 }
 
+/// A pin went through: what a suspended one looked for is of no interest any more, unless the guest
+/// was told of that very pin ([`pinned`]).
+#[inline]
+pub fn forget_search(vcpu: &mut Vcpu, attempt: Try) {
+    if attempt == Try::First && vcpu.upcall.searching.is_some() {
+        vcpu.upcall.searching = None;
+    }
+}
+
 /// A pin went through that had been tried before: what it had met is gone.
 pub fn pinned(vcpu: &mut Vcpu, pin: Mfn) {
-    let Some(told) = vcpu.upcall.told.take().filter(|told| told.pin == pin) else { return };
+    let upcall = &mut vcpu.upcall;
+    let told = upcall.told.take().or(upcall.searching.take().map(|one| one.told));
+    let Some(told) = told.filter(|told| told.pin == pin) else { return };
     vcpu.domain.stats.healed.bump();
     for (frame, id) in told.met {
         // Without a report there is nothing to heal in the log.

@@ -4,9 +4,11 @@
 //! down and carries [`PREEMPTED`], and what was done so far stands in the guest's own `done` word.
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
-use super::{Args, Outcome};
+use super::{Args, Outcome, again};
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
+use crate::memory::report;
 use pinfold_abi::errno::Errno;
 use pinfold_validator::{Refusal, Stop};
 
@@ -14,8 +16,6 @@ use pinfold_validator::{Refusal, Stop};
 const PREEMPTED: u64 = 1 << 31;
 /// Bit of the count of a resumed list: the guest was told what its first element met.
 const TOLD: u64 = 1 << 30;
-/// Elements between two looks at the clock.
-const ELEMENTS_BETWEEN_CHECKS: u64 = 64;
 
 /// Whether an element is tried for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,27 @@ impl From<Stop> for ElementStop {
     }
 }
 
+impl ElementStop {
+    /// What a refused element comes to: it is tried again, if all that is in the way is that others
+    /// are at the frame; else the refusal is reported.
+    pub fn refused(vcpu: &Vcpu, refusal: &Refusal) -> ElementStop {
+        if vcpu.work.may_retry(refusal) {
+            return ElementStop::Preempted;
+        }
+        report::refused(vcpu, refusal);
+        (*refusal).into()
+    }
+}
+
+/// Ends a call that is no list: with its result, or suspended, to be made again as it is.
+pub fn end_or_restart(vcpu: &mut Vcpu, args: &Args, result: Result<(), ElementStop>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done(0),
+        Err(ElementStop::Errno(errno)) => Outcome::Done(errno.as_result()),
+        Err(ElementStop::Preempted | ElementStop::Told) => again(vcpu, *args),
+    }
+}
+
 /// Runs a list call `(list, count, done*, foreigndom)`: `element` gets the address of each element
 /// of `size` bytes, and which try it is.
 pub fn run_list(
@@ -85,9 +106,7 @@ pub fn run_list(
     let mut result = Ok(());
     let mut suspended = None;
     while index < count {
-        if index % ELEMENTS_BETWEEN_CHECKS == ELEMENTS_BETWEEN_CHECKS - 1
-            && crate::arch::apic::timer_is_pending()
-        {
+        if index != 0 && vcpu.work.is_time_up() {
             suspended = Some(Outcome::Again);
             break;
         }
@@ -98,6 +117,7 @@ pub fn run_list(
                 break;
             }
         };
+        vcpu.work.charge(cost::ELEMENT);
         let attempt = if told && index == 0 { Try::Again } else { Try::First };
         match element(vcpu, address, attempt) {
             Ok(()) => index += 1,

@@ -1,12 +1,13 @@
 //! set_gdt, update_descriptor and the LDT: descriptor frames, shown in the vCPU's window.
 
+use super::continuation::ElementStop;
 use crate::arch::percpu;
 use crate::domain::local_table;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::window::Window;
+use crate::memory::frame_refs::{get_descriptor_ref, retry_while_busy};
 use crate::memory::guest::{GuestPtr, is_guest_range};
-use crate::memory::holding::{hold_descriptors, patiently};
-use crate::memory::{self, frames, report};
+use crate::memory::{self, frames};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, MAX_LDT_ENTRIES};
@@ -24,9 +25,9 @@ pub fn zeros() -> Mfn {
 }
 
 /// `set_gdt(frames*, entries)`.
-pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), Errno> {
+pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), ElementStop> {
     if entries > FIRST_RESERVED_GDT_ENTRY as u64 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let list = GuestPtr::<u64>::new(list);
     let mut frames: ArrayVec<u64, FIRST_RESERVED_GDT_PAGE> = ArrayVec::new();
@@ -37,22 +38,25 @@ pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), Errno> {
 }
 
 /// Gives a vCPU another GDT: one that is loaded here, or doesn't run.
-pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), Errno> {
+///
+/// # Errors
+/// A frame can't be a descriptor page, or not now: then all is as it was.
+pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), ElementStop> {
     if entries > FIRST_RESERVED_GDT_ENTRY as u64 || frames.len() > FIRST_RESERVED_GDT_PAGE {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let new: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE> =
         frames.iter().copied().map(Mfn::new).collect();
     let (validator, id) = (memory::validator(), vcpu.domain.id);
     for (taken, &frame) in new.iter().enumerate() {
-        if let Err(refusal) = hold_descriptors(id, frame) {
-            report::refused(vcpu, &refusal);
+        if let Err(refusal) = get_descriptor_ref(id, frame) {
             for &frame in &new[..taken] {
                 validator.drop_descriptors(id, frame);
             }
-            return Err(refusal.errno());
+            return Err(ElementStop::refused(vcpu, &refusal));
         }
     }
+    vcpu.work.succeeded();
     let window = &vcpu.domain.window;
     for page in 0..FIRST_RESERVED_GDT_PAGE {
         window.set_gdt_page(vcpu.id, page, new.get(page).copied(), zeros());
@@ -66,16 +70,16 @@ pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), Err
 }
 
 /// `update_descriptor(machine address, descriptor)`.
-pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), Errno> {
+pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), ElementStop> {
     if address & 7 != 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let slot = (address >> 3) as usize & 511;
     let (id, frame) = (vcpu.domain.id, Mfn::new(address >> 12));
-    patiently(|| memory::validator().update_descriptor(id, frame, slot, value)).map_err(|refusal| {
-        report::refused(vcpu, &refusal);
-        refusal.errno()
-    })
+    retry_while_busy(|| memory::validator().update_descriptor(id, frame, slot, value))
+        .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
+    vcpu.work.succeeded();
+    Ok(())
 }
 
 /// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are taken when the

@@ -5,6 +5,7 @@ use crate::arch::ipi;
 use crate::arch::percpu::cpu_number;
 use crate::domain::Seat;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::memory::guest::{GuestPtr, is_guest_address};
 use crate::memory::{platform, tlb};
 use pinfold_abi::errno::Errno;
@@ -49,6 +50,7 @@ impl Target {
 pub fn all(vcpu: &Vcpu, target: &Target) -> Result<(), Errno> {
     let cpus = target.cpus(vcpu)?;
     vcpu.domain.stats.guest_flushes.bump();
+    vcpu.work.charge(cost::FLUSH);
     ipi::flush(cpus);
     Ok(())
 }
@@ -67,6 +69,7 @@ pub fn page(vcpu: &Vcpu, target: &Target, address: u64) -> Result<(), Errno> {
     let others = cpus.without(own);
     if !others.is_empty() {
         // They drop everything: a request carries no address.
+        vcpu.work.charge(cost::FLUSH);
         ipi::flush(others);
     }
     Ok(())

@@ -3,15 +3,13 @@
 use super::continuation::{ElementStop, run_list};
 use super::{Args, Outcome};
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::ENTRIES;
 use crate::memory::guest::GuestPtr;
 use crate::memory::{self, m2p, report};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::*;
 use pinfold_validator::{Budget, Index, Mfn, Update};
-
-/// Table entries that one call may validate before it looks whether its time is up.
-pub const BUDGET: u32 = 8192;
 
 /// `mmu_update(requests, count, done*, foreigndom)`.
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
@@ -67,7 +65,10 @@ fn update(vcpu: &Vcpu, request: MmuUpdate, preserve_ad: bool) -> Result<(), Elem
         preserve_ad,
     };
     domain.stats.entry_updates.bump();
-    memory::validator().update(update, &mut Budget::new(BUDGET)).map_err(|stop| {
+    let budget = &mut Budget::new(ENTRIES);
+    let updated = memory::validator().update(update, budget);
+    vcpu.work.charge_used(budget);
+    updated.map_err(|stop| {
         report::stopped(vcpu, &stop);
         ElementStop::from(stop)
     })?;

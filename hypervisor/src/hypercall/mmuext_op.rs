@@ -1,19 +1,19 @@
 //! mmuext_op: pins, roots, flushes, the LDT, clearing and copying pages.
 
+use super::alias_upcall::{self, PinRefusal};
 use super::continuation::{ElementStop, Try, run_list};
 use super::flush::{self, Target};
-use super::mmu_update::BUDGET;
-use super::{Args, Outcome, alias_upcall, descriptors};
-use crate::arch::ipi;
+use super::{Args, Outcome, descriptors};
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
+use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};
 use crate::memory::guest::GuestPtr;
-use crate::memory::holding::{hold_writable, patiently};
 use crate::memory::{self, direct_map, platform, report};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
-use pinfold_validator::{Budget, Level, Mfn, Stop};
+use pinfold_validator::{Level, Mfn, Stop};
 
 /// `mmuext_op(ops, count, done*, foreigndom)`.
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
@@ -67,9 +67,11 @@ fn bad_mask(_: Errno) -> Errno {
 }
 
 fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), ElementStop> {
-    match memory::validator().pin(vcpu.domain.id, level, mfn, &mut Budget::new(BUDGET)) {
+    let (validator, id) = (memory::validator(), vcpu.domain.id);
+    match vcpu.work.attempt(|budget| validator.pin(id, level, mfn, budget)) {
         Ok(()) => {
             vcpu.domain.stats.pins.bump();
+            alias_upcall::forget_search(vcpu, attempt);
             if attempt == Try::Again {
                 alias_upcall::pinned(vcpu, mfn);
             }
@@ -77,8 +79,10 @@ fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), Elem
         }
         Err(Stop::Preempted) => Err(ElementStop::Preempted),
         Err(Stop::Refused(refusal)) => {
-            if alias_upcall::refused(vcpu, mfn, attempt, &refusal) {
-                return Err(ElementStop::Told);
+            match alias_upcall::refused(vcpu, mfn, attempt, &refusal) {
+                PinRefusal::Told => return Err(ElementStop::Told),
+                PinRefusal::Preempted => return Err(ElementStop::Preempted),
+                PinRefusal::Stands => {}
             }
             vcpu.domain.stats.pins_refused.bump();
             Err(refusal.into())
@@ -88,7 +92,8 @@ fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), Elem
 
 fn unpin(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let domain = &vcpu.domain;
-    memory::validator().unpin(domain.id, mfn, &mut Budget::new(BUDGET)).map_err(|stop| {
+    let unpinned = vcpu.work.attempt(|budget| memory::validator().unpin(domain.id, mfn, budget));
+    unpinned.map_err(|stop| {
         report::stopped(vcpu, &stop);
         ElementStop::from(stop)
     })?;
@@ -96,43 +101,29 @@ fn unpin(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     Ok(())
 }
 
-/// Takes a reference on a new root; the old one's is dropped by the caller's `then`.
-fn take_root(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
-    memory::validator().take_root(vcpu.domain.id, mfn, &mut Budget::new(BUDGET)).map_err(|stop| {
+/// Takes a reference on a root, for a vCPU that is to load it.
+pub fn take_root(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+    let (validator, id) = (memory::validator(), vcpu.domain.id);
+    let taken = vcpu.work.attempt(|budget| validator.take_root(id, mfn, budget));
+    taken.map_err(|stop| {
         report::stopped(vcpu, &stop);
         ElementStop::from(stop)
     })
 }
 
-/// Drops the reference on a root that isn't loaded any more. To the end: the vCPU has forgotten
-/// the root, so there is no later time; one root's tables bound it.
-fn drop_root(vcpu: &Vcpu, mfn: Mfn) {
-    let validator = memory::validator();
-    while let Err(stop) = validator.drop_root(vcpu.domain.id, mfn, &mut Budget::new(BUDGET)) {
-        if let Stop::Refused(refusal) = stop {
-            log::error!("a root that a vCPU held could not be dropped: {refusal}");
-            return;
-        }
-    }
+/// Drops the reference on a root that isn't loaded any more. What one attempt doesn't reach of
+/// taking it apart is left to the domain's next operation.
+pub fn drop_root(vcpu: &Vcpu, mfn: Mfn) {
+    let (validator, id) = (memory::validator(), vcpu.domain.id);
+    vcpu.work.attempt(|budget| validator.drop_root(id, mfn, budget));
 }
 
-/// Loads a root as `mov cr3` would.
+/// Loads a root, as `mov cr3` does.
 ///
 /// # Errors
-/// If it is no root of the guest's.
-pub fn load_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), Errno> {
-    loop {
-        match new_root(vcpu, mfn) {
-            Ok(()) => return Ok(()),
-            Err(ElementStop::Errno(errno)) => return Err(errno),
-            // An instruction has no place to keep its progress; the frames do. Guests are told of
-            // pins only.
-            Err(ElementStop::Preempted | ElementStop::Told) => ipi::attend(),
-        }
-    }
-}
-
-fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+/// If it is no root of the guest's; [`ElementStop::Preempted`]: nothing changed, and the frames hold
+/// what was validated so far.
+pub fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     if mfn == vcpu.kernel_root {
         memory::tlb::flush_local();
         return Ok(());
@@ -165,21 +156,28 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
 
 fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    hold_writable(id, mfn).inspect_err(|r| report::refused(vcpu, r))?;
+    get_writable_ref(id, mfn).map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
     direct_map::clear(mfn);
     validator.drop_writable(id, mfn);
+    vcpu.work.charge(cost::PAGE);
+    vcpu.work.succeeded();
     Ok(())
 }
 
 fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
     // Held meanwhile: another vCPU could give it back, and somebody else get it.
-    patiently(|| validator.take_readable(id, from)).map_err(|_| Errno::EINVAL)?;
-    let copied = hold_writable(id, to).map(|()| {
+    get_readable_ref(id, from).map_err(|refusal| {
+        let again = vcpu.work.may_retry(&refusal);
+        if again { ElementStop::Preempted } else { Errno::EINVAL.into() }
+    })?;
+    let copied = get_writable_ref(id, to).map(|()| {
         direct_map::copy(to, from);
         validator.drop_writable(id, to);
     });
     validator.drop_readable(id, from);
-    copied.inspect_err(|r| report::refused(vcpu, r))?;
+    copied.map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
+    vcpu.work.charge(cost::PAGE);
+    vcpu.work.succeeded();
     Ok(())
 }

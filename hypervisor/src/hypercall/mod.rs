@@ -25,8 +25,10 @@ pub mod vcpu_op;
 pub mod version;
 pub mod vm_assist;
 
+use crate::arch::latency::{self, Activity};
 use crate::domain::vcpu::Vcpu;
 use crate::trap::{self, Fatal, Next};
+use continuation::end_or_restart;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::hypercall::Hypercall;
 
@@ -87,7 +89,7 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
     let number = regs.rax;
     let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
     let outcome = match Hypercall::from_number(number) {
-        Some(Hypercall::Multicall) => multicall::run(vcpu, &args),
+        Some(call @ Hypercall::Multicall) => measured(call, || multicall::run(vcpu, &args)),
         Some(call) => carry_out(vcpu, call, &args),
         None => Outcome::Done(Errno::ENOSYS.as_result()),
     };
@@ -125,37 +127,55 @@ fn wind_back(vcpu: &mut Vcpu, number: u64) {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
 }
 
-/// Any call but a multicall.
+/// Any call but a multicall. Those whose work is constant are not measured (see
+/// [`crate::arch::latency`]).
 pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
     let [a, b, c, ..] = *args;
     match call {
-        Hypercall::SetTrapTable => callbacks::set_trap_table(vcpu, a).into(),
-        Hypercall::MmuUpdate => mmu_update::run(vcpu, args),
-        Hypercall::SetGdt => descriptors::set_gdt(vcpu, a, b).into(),
         Hypercall::StackSwitch => segment_base::stack_switch(vcpu, a, b).into(),
-        Hypercall::SetCallbacks => callbacks::set_callbacks(vcpu, a, b, c).into(),
         Hypercall::FpuTaskswitch => segment_base::fpu_taskswitch(vcpu, a).into(),
         Hypercall::SetDebugreg => debugreg::set(vcpu, a, b).into(),
         Hypercall::GetDebugreg => debugreg::get(vcpu, a),
-        Hypercall::UpdateDescriptor => descriptors::update_descriptor(vcpu, a, b).into(),
-        Hypercall::MemoryOp => memory_op::run(vcpu, args),
         Hypercall::Multicall => Outcome::Done(Errno::EINVAL.as_result()),
-        Hypercall::UpdateVaMapping => update_va_mapping::run(vcpu, args),
-        Hypercall::UpdateVaMappingOtherdomain => update_va_mapping::run_other(vcpu, args),
         Hypercall::XenVersion => version::run(vcpu, a, b).into(),
-        Hypercall::ConsoleIo => console_io::run(vcpu, a, b, c),
-        Hypercall::GrantTableOp => grant_table_op::run(vcpu, args),
         Hypercall::VmAssist => vm_assist::run(vcpu, a, b).into(),
         Hypercall::Iret => iret::run(vcpu),
         Hypercall::SetSegmentBase => segment_base::set(vcpu, a, b).into(),
-        Hypercall::MmuextOp => mmuext_op::run(vcpu, args),
-        Hypercall::SchedOp => sched_op::run(vcpu, a, b),
-        Hypercall::PinfoldOp => pinfold_op::run(vcpu, args),
-        Hypercall::EventChannelOp => event_channel_op::run(vcpu, args),
-        Hypercall::VcpuOp => vcpu_op::run(vcpu, a, b, c),
-        Hypercall::SetTimerOp => vcpu_op::set_timer(vcpu, a),
-        Hypercall::CallbackOp => callbacks::run(vcpu, a, b).into(),
-        Hypercall::PhysdevOp => physdev_op::run(vcpu, a, b).into(),
+        Hypercall::MmuUpdate => measured(call, || mmu_update::run(vcpu, args)),
+        Hypercall::UpdateVaMapping => measured(call, || update_va_mapping::run(vcpu, args)),
+        Hypercall::UpdateVaMappingOtherdomain => {
+            measured(call, || update_va_mapping::run_other(vcpu, args))
+        }
+        Hypercall::MmuextOp => measured(call, || mmuext_op::run(vcpu, args)),
+        Hypercall::MemoryOp => measured(call, || memory_op::run(vcpu, args)),
+        Hypercall::GrantTableOp => measured(call, || grant_table_op::run(vcpu, args)),
+        Hypercall::PinfoldOp => measured(call, || pinfold_op::run(vcpu, args)),
+        Hypercall::ConsoleIo => measured(call, || console_io::run(vcpu, a, b, c)),
+        Hypercall::VcpuOp => measured(call, || vcpu_op::run(vcpu, args)),
+        Hypercall::SetGdt => measured(call, || {
+            let set = descriptors::set_gdt(vcpu, a, b);
+            end_or_restart(vcpu, args, set)
+        }),
+        Hypercall::UpdateDescriptor => measured(call, || {
+            let updated = descriptors::update_descriptor(vcpu, a, b);
+            end_or_restart(vcpu, args, updated)
+        }),
+        Hypercall::SetTrapTable => measured(call, || callbacks::set_trap_table(vcpu, a).into()),
+        Hypercall::SetCallbacks => {
+            measured(call, || callbacks::set_callbacks(vcpu, a, b, c).into())
+        }
+        Hypercall::CallbackOp => measured(call, || callbacks::run(vcpu, a, b).into()),
+        Hypercall::SchedOp => measured(call, || sched_op::run(vcpu, a, b)),
+        Hypercall::EventChannelOp => measured(call, || event_channel_op::run(vcpu, args)),
+        Hypercall::SetTimerOp => measured(call, || vcpu_op::set_timer(vcpu, a)),
+        Hypercall::PhysdevOp => measured(call, || physdev_op::run(vcpu, a, b).into()),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }
+}
+
+/// Carries out a call whose time is measured.
+#[inline(always)]
+fn measured(call: Hypercall, run: impl FnOnce() -> Outcome) -> Outcome {
+    latency::begin(Activity::hypercall(call));
+    run()
 }

@@ -2,25 +2,22 @@
 
 use super::{Args, Outcome, again, carry_out};
 use crate::domain::vcpu::{Mode, Vcpu};
+use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
-
-/// Calls after which the processor looks whether its time is up.
-const CALLS_BETWEEN_CHECKS: u64 = 32;
 
 /// `multicall(list, count)`.
 #[inline(never)]
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     // The count is an unsigned int of the ABI.
     let (mut address, count) = (args[0], args[1] & 0xffff_ffff);
-    let mut was_refused = false;
     for index in 0..count {
-        // A refusal may have been a long report.
-        let looks = was_refused || index % CALLS_BETWEEN_CHECKS == 0;
-        if index != 0 && looks && crate::arch::apic::timer_is_pending() {
+        // The mappings that a report lists are searched before the next call is made.
+        if index != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
             return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
         }
+        vcpu.work.charge(cost::CALL);
         let pointer = GuestPtr::<MulticallEntry>::new(address);
         let Ok(mut entry) = pointer.read() else {
             return Outcome::Done(Errno::EFAULT.as_result());
@@ -34,7 +31,6 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         match outcome {
             Outcome::Done(result) => {
                 entry.result = result;
-                was_refused = result < 0;
             }
             Outcome::Wait(result) => {
                 entry.result = result;

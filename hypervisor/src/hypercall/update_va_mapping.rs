@@ -1,8 +1,8 @@
 //! update_va_mapping: one L1 entry, by the address that it maps.
 
-use super::mmu_update::BUDGET;
 use super::{Args, Outcome, again, flush, memory_op};
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::ENTRIES;
 use crate::memory::{self, guest::is_guest_address, report};
 use pinfold_abi::errno::Errno;
 use pinfold_validator::{Budget, Stop, Update, Vaddr};
@@ -28,7 +28,10 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         preserve_ad: false,
     };
     vcpu.domain.stats.entry_updates.bump();
-    match validator.update(update, &mut Budget::new(BUDGET)) {
+    let budget = &mut Budget::new(ENTRIES);
+    let updated = validator.update(update, budget);
+    vcpu.work.charge_used(budget);
+    match updated {
         Ok(_) => flush::by_flags(vcpu, flags, va).into(),
         Err(Stop::Preempted) => again(vcpu, *args),
         Err(stop @ Stop::Refused(refusal)) => {

@@ -1,14 +1,14 @@
 //! vcpu_op initialise: a vCPU's first state, from a structure of the guest's. All of it is judged
 //! before any of it counts.
 
-use super::mmu_update::BUDGET;
-use super::{Outcome, descriptors};
+use super::continuation::{ElementStop, end_or_restart};
+use super::mmuext_op::{drop_root, take_root};
+use super::{Args, Outcome, descriptors};
 use crate::arch::fpu::FpuState;
-use crate::arch::ipi;
 use crate::domain::Seat;
 use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
-use crate::memory::{platform, report, validator};
+use crate::memory::platform;
 use crate::trap::bounce::rflags;
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
@@ -16,41 +16,54 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::trap::{TI_DPL, TI_MASK_EVENTS};
 use pinfold_abi::vcpu::*;
 use pinfold_emulate::control::CR4_DE;
-use pinfold_validator::{Budget, Mfn, Stop};
+use pinfold_validator::Mfn;
 
 /// Gives a seat its first state. `caller` is the vCPU that asks.
+///
+/// A root that nobody validated yet may be a big tree: then the call is suspended. The frames keep
+/// what was validated of it, and the caller the roots that are whole ([`Vcpu::held_roots`]), or the
+/// second one could undo the first for ever.
 #[inline(never)]
-pub fn run(caller: &Vcpu, seat: &Seat, argument: u64) -> Outcome {
-    let context = match GuestPtr::<VcpuGuestContext>::new(argument).read() {
-        Ok(context) => context,
-        Err(errno) => return Outcome::Done(errno.as_result()),
-    };
-    let domain = &caller.domain;
-    if let Err(errno) = check(&context) {
-        return Outcome::Done(errno.as_result());
+pub fn run(caller: &mut Vcpu, seat: &Seat, args: &Args) -> Outcome {
+    let initialised = initialise(caller, seat, args[2]);
+    if !matches!(initialised, Err(ElementStop::Preempted)) {
+        drop_held_roots(caller);
     }
+    end_or_restart(caller, args, initialised)
+}
+
+/// Drops what a suspended call holds that is not made again.
+pub fn drop_held_roots(caller: &mut Vcpu) {
+    for root in core::mem::take(&mut caller.held_roots) {
+        drop_root(caller, root);
+    }
+}
+
+fn initialise(caller: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), ElementStop> {
+    let context = GuestPtr::<VcpuGuestContext>::new(argument).read()?;
+    check(&context)?;
     // Two vCPUs may initialise the same third one.
     let Some(memory) = seat.claim() else {
-        return Outcome::Done(Errno::EEXIST.as_result());
+        return Err(Errno::EEXIST.into());
     };
-    match build(caller, seat, memory, &context) {
-        Ok(vcpu) => {
-            domain.states.fetch_add(1, Ordering::AcqRel);
-            seat.initialise(vcpu);
-            if context.flags & VGCF_ONLINE != 0 {
-                seat.bring_up();
-            }
-            // If the domain ended meanwhile, nobody else would come for this state.
-            if domain.ending.is_completed() {
-                seat.rouse();
-            }
-            Outcome::Done(0)
-        }
-        Err((errno, memory)) => {
+    let vcpu = match build(caller, seat, memory, &context) {
+        Ok(vcpu) => vcpu,
+        Err((stop, memory)) => {
             seat.unclaim(memory);
-            Outcome::Done(errno.as_result())
+            return Err(stop);
         }
+    };
+    let domain = &caller.domain;
+    domain.states.fetch_add(1, Ordering::AcqRel);
+    seat.initialise(vcpu);
+    if context.flags & VGCF_ONLINE != 0 {
+        seat.bring_up();
     }
+    // If the domain ended meanwhile, nobody else would come for this state.
+    if domain.ending.is_completed() {
+        seat.rouse();
+    }
+    Ok(())
 }
 
 /// Everything that can be judged without taking a reference.
@@ -69,61 +82,85 @@ fn check(context: &VcpuGuestContext) -> Result<(), Errno> {
     if fine { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
+/// The roots that a context names: for the kernel, and for user mode, if any.
+fn roots(context: &VcpuGuestContext) -> (Mfn, Option<Mfn>) {
+    let root = |cr3: u64| Mfn::new(cr3 >> 12);
+    let user = root(context.ctrlreg[1]);
+    (root(context.ctrlreg[3]), (user.get() != 0).then_some(user))
+}
+
 /// Builds the state in its memory, which comes back if that fails.
 fn build(
-    caller: &Vcpu,
+    caller: &mut Vcpu,
     seat: &Seat,
     memory: VcpuMemory,
     context: &VcpuGuestContext,
-) -> Result<Box<Vcpu>, (Errno, VcpuMemory)> {
-    let domain = &caller.domain;
-    let kernel_root = match take_root(caller, context.ctrlreg[3]) {
-        Ok(root) => root,
-        Err(errno) => return Err((errno, memory)),
-    };
-    let mut vcpu = Vcpu::new(memory, domain.clone(), seat.id, kernel_root);
+) -> Result<Box<Vcpu>, (ElementStop, VcpuMemory)> {
+    let (kernel_root, user_root) = roots(context);
+    if let Err(stop) = hold_roots(caller, kernel_root, user_root) {
+        return Err((stop, memory));
+    }
+    // They are the new vCPU's from here on.
+    caller.held_roots.clear();
+    let mut vcpu = Vcpu::new(memory, caller.domain.clone(), seat.id, kernel_root);
+    vcpu.user_root = user_root;
     platform::show_m2p(kernel_root, true);
-    let filled = fill(&mut vcpu, caller, context);
-    if let Err(errno) = filled {
+    if let Some(root) = user_root.filter(|root| *root != kernel_root) {
+        platform::show_m2p(root, false);
+    }
+    if let Err(stop) = fill(&mut vcpu, context) {
         descriptors::drop_all(&mut vcpu);
-        for root in [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten() {
-            while let Err(Stop::Preempted) =
-                validator().drop_root(domain.id, root, &mut Budget::new(BUDGET))
-            {}
+        let roots = [Some(kernel_root), user_root].into_iter().flatten();
+        if matches!(stop, ElementStop::Preempted) {
+            // A descriptor page is busy: the call is made again, and finds them.
+            caller.held_roots.extend(roots);
+        } else {
+            roots.for_each(|root| drop_root(caller, root));
         }
-        return Err((errno, VcpuMemory::recycle(vcpu)));
+        return Err((stop, VcpuMemory::recycle(vcpu)));
     }
     Ok(vcpu)
 }
 
-/// Takes a reference on the root that a CR3 value names.
-fn take_root(caller: &Vcpu, cr3: u64) -> Result<Mfn, Errno> {
-    let root = Mfn::new(cr3 >> 12);
-    loop {
-        match validator().take_root(caller.domain.id, root, &mut Budget::new(BUDGET)) {
-            Ok(()) => return Ok(root),
-            // What was validated so far stays so: it goes on from there.
-            Err(Stop::Preempted) => ipi::attend(),
-            Err(stop @ Stop::Refused(_)) => {
-                report::stopped(caller, &stop);
-                return Err(Errno::EINVAL);
+/// Has the caller hold exactly these roots, one reference for each: those that it held before and
+/// the call doesn't name any more are dropped.
+fn hold_roots(
+    caller: &mut Vcpu,
+    kernel_root: Mfn,
+    user_root: Option<Mfn>,
+) -> Result<(), ElementStop> {
+    let mut before = core::mem::take(&mut caller.held_roots);
+    let mut result = Ok(());
+    for root in [Some(kernel_root), user_root].into_iter().flatten() {
+        match before.iter().position(|held| *held == root) {
+            Some(place) => {
+                before.remove(place);
+                caller.held_roots.push(root);
             }
+            None => match take_root(caller, root) {
+                Ok(()) => caller.held_roots.push(root),
+                Err(stop) => {
+                    result = Err(stop);
+                    break;
+                }
+            },
         }
     }
+    for root in before {
+        drop_root(caller, root);
+    }
+    result.map_err(|stop| match stop {
+        // Whatever is wrong with a root, the context is (as on the reference).
+        ElementStop::Errno(_) => Errno::EINVAL.into(),
+        suspended => suspended,
+    })
 }
 
-fn fill(vcpu: &mut Vcpu, caller: &Vcpu, context: &VcpuGuestContext) -> Result<(), Errno> {
-    if context.ctrlreg[1] >> 12 != 0 {
-        let root = take_root(caller, context.ctrlreg[1])?;
-        vcpu.user_root = Some(root);
-        if root != vcpu.kernel_root {
-            platform::show_m2p(root, false);
-        }
-    }
+fn fill(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> {
     vcpu.mode = match (context.flags & VGCF_IN_KERNEL != 0, vcpu.user_root) {
         (true, _) => Mode::Kernel,
         (false, Some(_)) => Mode::User,
-        (false, None) => return Err(Errno::EINVAL),
+        (false, None) => return Err(Errno::EINVAL.into()),
     };
     let regs = &mut vcpu.file.regs;
     *regs = context.user_regs;
@@ -160,5 +197,5 @@ fn fill(vcpu: &mut Vcpu, caller: &Vcpu, context: &VcpuGuestContext) -> Result<()
     let pages = usize::try_from(context.gdt_ents).map_err(|_| Errno::EINVAL)?.div_ceil(512);
     let frames = context.gdt_frames.get(..pages).ok_or(Errno::EINVAL)?;
     descriptors::give_gdt(vcpu, frames, context.gdt_ents)?;
-    descriptors::note_ldt(vcpu, context.ldt_base, context.ldt_ents)
+    Ok(descriptors::note_ldt(vcpu, context.ldt_base, context.ldt_ents)?)
 }

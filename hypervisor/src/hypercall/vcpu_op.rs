@@ -1,10 +1,11 @@
 //! vcpu_op: vCPUs up and down, their records, their timers.
 
-use super::{Outcome, vcpu_initialise};
+use super::continuation::{ElementStop, end_or_restart};
+use super::{Args, Outcome, vcpu_initialise};
 use crate::domain::Seat;
 use crate::domain::vcpu::Vcpu;
+use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::guest::{self, GuestPtr};
-use crate::memory::holding::hold_writable;
 use crate::memory::validator;
 use crate::time::clock;
 use crate::time::timers::{self, Kind};
@@ -16,14 +17,15 @@ use zerocopy::IntoBytes;
 
 /// `vcpu_op(command, vcpu, argument)`.
 #[inline(never)]
-pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome {
+pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    let [command, number, argument, ..] = *args;
     let domain = vcpu.domain.clone();
     // The number is an int of the ABI.
     let seat = usize::try_from(number & 0xffff_ffff).ok().and_then(|n| domain.seats.get(n));
     let Some(seat) = seat else { return Outcome::Done(Errno::ENOENT.as_result()) };
     let own = seat.id == vcpu.id;
     match command {
-        VCPUOP_INITIALISE => vcpu_initialise::run(vcpu, seat, argument),
+        VCPUOP_INITIALISE => vcpu_initialise::run(vcpu, seat, args),
         VCPUOP_UP => if seat.bring_up() { Ok(()) } else { Err(Errno::EINVAL) }.into(),
         VCPUOP_DOWN => down(vcpu, seat),
         VCPUOP_IS_UP => Outcome::Done(i64::from(seat.is_up())),
@@ -46,7 +48,10 @@ pub fn run(vcpu: &mut Vcpu, command: u64, number: u64, argument: u64) -> Outcome
         VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => {
             Outcome::Done(Errno::EINVAL.as_result())
         }
-        VCPUOP_REGISTER_VCPU_INFO => register_info(vcpu, seat, argument).into(),
+        VCPUOP_REGISTER_VCPU_INFO => {
+            let registered = register_info(vcpu, seat, argument);
+            end_or_restart(vcpu, args, registered)
+        }
         VCPUOP_SEND_NMI => {
             seat.send_nmi();
             Outcome::Done(0)
@@ -94,11 +99,15 @@ fn register_time(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
     )
 }
 
-fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), ElementStop> {
     let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
     let offset = asked.offset as usize;
     let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
-    hold_writable(id, frame).map_err(|_| Errno::EINVAL)?;
+    get_writable_ref(id, frame).map_err(|refusal| {
+        let again = vcpu.work.may_retry(&refusal);
+        if again { ElementStop::Preempted } else { Errno::EINVAL.into() }
+    })?;
+    vcpu.work.succeeded();
     // In this order, as on the reference: first the frame, then the place in it.
     let registered = if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
         Err(Errno::ENXIO)

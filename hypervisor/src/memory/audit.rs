@@ -15,12 +15,13 @@ use pinfold_validator::{Cell, DomId, External, Held, Mfn, Purpose, Summary};
 /// Frames told of in the log, at most.
 const MOST_TOLD: u64 = 32;
 
-/// What a vCPU holds at most: roots, a GDT, an LDT, and its record.
-const MOST_HELD: usize = 2 + FIRST_RESERVED_GDT_PAGE + LDT_PAGES + 1;
+/// What a vCPU holds at most: its roots and those for another vCPU, a GDT, an LDT, and its record.
+const MOST_HELD: usize = 4 + FIRST_RESERVED_GDT_PAGE + LDT_PAGES + 1;
 
 /// What a vCPU holds: roots and descriptor pages.
 fn held_by(vcpu: &Vcpu) -> ArrayVec<External, MOST_HELD> {
     let roots = [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten();
+    let roots = roots.chain(vcpu.held_roots.iter().copied());
     let descriptors = vcpu.gdt.iter().copied().chain(vcpu.ldt_pages.iter().flatten().copied());
     roots
         .map(|frame| External { frame, held: Held::Root })

@@ -43,13 +43,53 @@ impl fmt::Display for Row {
     }
 }
 
-/// Writes FRAMES records for all frames of the domain, as far as it may fill the log; how many
-/// there were. Each frame is told as
-/// it is when its turn comes: of a domain that runs on, a picture in motion.
-pub fn write(domain: &Domain) -> u64 {
-    let mut told = 0;
-    let mut next = Mfn::new(0);
-    while let Some(first) = validator().next_owned(domain.id, next) {
+/// Frames passed over in a step, if they aren't the domain's.
+const PASSED_OVER: u64 = 1 << 16;
+
+/// The dump of a domain's frames under way: FRAMES records for all of them, as far as it may fill
+/// the log. Each frame is told as it is when its turn comes: of a domain that runs on, a picture in
+/// motion.
+#[derive(Debug)]
+pub struct FrameDump {
+    next: u64,
+    told: u64,
+}
+
+impl FrameDump {
+    /// From the first frame on.
+    pub const fn new() -> FrameDump {
+        FrameDump { next: 0, told: 0 }
+    }
+
+    /// From a frame on, after so many that were told.
+    pub const fn from(next: Mfn, told: u64) -> FrameDump {
+        FrameDump { next: next.get(), told }
+    }
+
+    /// Where it goes on.
+    pub const fn next(&self) -> Mfn {
+        Mfn::new(self.next)
+    }
+
+    /// Frames told of.
+    pub const fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// Writes one record at most; whether it was the last.
+    pub fn step(&mut self, domain: &Domain) -> bool {
+        let end = validator().frame_count();
+        let until = end.min(self.next.saturating_add(PASSED_OVER));
+        while self.next < until && validator().owner(Mfn::new(self.next)) != Some(domain.id) {
+            self.next += 1;
+        }
+        if self.next >= end {
+            return true;
+        }
+        if self.next == until {
+            return false;
+        }
+        let first = Mfn::new(self.next);
         let mut row = Row::default();
         let mut frames = 0;
         while frames < FRAMES {
@@ -60,17 +100,24 @@ pub fn write(domain: &Domain) -> u64 {
             frames += 1;
         }
         if !domain.log_limit.allows() {
-            break;
+            return true;
         }
         // Nothing, if it changed hands meanwhile.
         if frames > 0 {
             record!(domain.who(), FRAMES, "first={first} frames={frames} map=\"{row}\"");
         }
-        told += frames;
-        next = Mfn::new(first.get() + frames.max(1));
+        self.told = self.told.saturating_add(frames);
+        self.next += frames.max(1);
+        false
+    }
+}
+
+/// Dumps a domain's frames in one go, for whoever operates the machine.
+pub fn write(domain: &Domain) {
+    let mut dump = FrameDump::new();
+    while !dump.step(domain) {
         ipi::attend();
     }
-    told
 }
 
 /// What a frame is, if it is the domain's.

@@ -1,20 +1,21 @@
 //! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
 
-use crate::arch::{ipi, percpu};
+use crate::arch::percpu;
 use crate::console::log::{record, try_record};
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::domain::{self, Domain};
 use crate::memory::callers::Callers;
+use crate::memory::listing::Listing;
 use crate::memory::{self, guest, m2p};
 use crate::sync::Mutex;
 use crate::time::clock;
 use core::fmt;
-use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::mmu::MemoryType;
 use pinfold_abi::record::{Quoted, Who};
-use pinfold_validator::{Bounds, Mapping, Mfn, Pfn, Refusal, Stop, Vaddr, Which};
+use pinfold_validator::{Mapping, Pfn, Refusal, Stop, Vaddr, Which};
 
 /// Records that a domain may cause in a second.
 const RECORDS_A_SECOND: u64 = 1000;
@@ -64,9 +65,6 @@ impl RateLimit {
     }
 }
 
-/// Mappings that a report lists.
-const MAPPINGS: u32 = 64;
-
 /// Tells of an operation that stopped: only a refusal is news.
 pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
     if let Stop::Refused(refusal) = stop {
@@ -76,25 +74,23 @@ pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
 
 /// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
 /// that is in the way: the writable ones of a frame that would be a table, all of one that would be
-/// cached otherwise.
+/// cached otherwise. Those follow before the guest goes on ([`super::listing`]).
 pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
+    vcpu.work.charge(cost::RECORD);
     if let Some((id, Some(which))) = begin(vcpu, refusal) {
-        write_mappings(vcpu.who(), &vcpu.domain, id, refusal.frame, which);
+        let (who, domain) = (vcpu.who(), &vcpu.domain);
+        let listing = Listing::begin(who, domain, Some(id), refusal.frame, which, 0);
+        vcpu.seat().reports.add(listing);
     }
 }
 
-/// Tells of an alias, and somebody else, too, of so many of the mappings, even if nothing may be
-/// logged. The report's number, if it was written, and whether there may be more mappings.
-pub fn refused_telling(
-    vcpu: &Vcpu,
-    refusal: &Refusal,
-    most: u32,
-    hear: &mut dyn FnMut(&Mapping),
-) -> (Option<u64>, bool) {
+/// Tells of an alias, and begins to search so many of the mappings, even if nothing may be logged:
+/// somebody else is to be told of them. Also the report's number, if it was written.
+pub fn begin_refused(vcpu: &Vcpu, refusal: &Refusal, most: u32) -> (Listing, Option<u64>) {
+    vcpu.work.charge(cost::RECORD);
     let id = begin(vcpu, refusal).map(|(id, _)| id);
-    let which = Which::Writable;
-    let cut_short = search(vcpu.who(), &vcpu.domain, id, refusal.frame, which, most, hear);
-    (id, cut_short)
+    let (who, domain) = (vcpu.who(), &vcpu.domain);
+    (Listing::begin(who, domain, id, refusal.frame, Which::Writable, most), id)
 }
 
 /// Writes the head of a report: its number, and which mappings are in the way.
@@ -154,49 +150,20 @@ pub fn mixed(would_be_refused: &Refusal) {
     let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
     let fields = refusal.fields();
     let why = refusal;
-    if try_record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip} policy=report why=\"{why}\"") {
-        write_mappings(who, &domain, id, refusal.frame, Which::All);
+    if !try_record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip} policy=report why=\"{why}\"")
+    {
+        return;
+    }
+    let listing = Listing::begin(who, &domain, Some(id), refusal.frame, Which::All, 0);
+    match running {
+        Some(seat) => seat.reports.add(listing),
+        // Nobody's turn to go on with it.
+        None => record!(who, MAPPING, "id={id} end=yes found=0 cut_short=yes search_us=0"),
     }
 }
 
-/// Tells of each mapping of a frame that is in the way of what record `id` is about.
-fn write_mappings(who: Who, domain: &Domain, id: u64, frame: Mfn, which: Which) {
-    search(who, domain, Some(id), frame, which, 0, &mut |_| {});
-}
-
-/// Searches once for the log, if there is a record, and for who else hears of so many mappings;
-/// whether there may be more.
-fn search(
-    who: Who,
-    domain: &Domain,
-    id: Option<u64>,
-    frame: Mfn,
-    which: Which,
-    most: u32,
-    hear: &mut dyn FnMut(&Mapping),
-) -> bool {
-    let bounds = Bounds { mappings: MAPPINGS.max(most), ..Bounds::default() };
-    let begin = clock::now_ns();
-    let mut listed = 0;
-    let end = memory::validator().find_mappings(frame, domain.id, which, bounds, &mut |mapping| {
-        if let Some(id) = id.filter(|_| listed < MAPPINGS && domain.log_limit.allows()) {
-            write_mapping(who, domain, id, &mapping);
-            listed += 1;
-            // A record takes a while, and others may wait for a flush.
-            ipi::attend();
-        }
-        hear(&mapping);
-        ControlFlow::Continue(())
-    });
-    if let Some(id) = id {
-        let us = (clock::now_ns() - begin) / 1000;
-        let cut = if end.cut_short || end.found > listed { "yes" } else { "no" };
-        record!(who, MAPPING, "id={id} end=yes found={listed} cut_short={cut} search_us={us}");
-    }
-    end.cut_short
-}
-
-fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &Mapping) {
+/// Writes what is known of a mapping.
+pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &Mapping) {
     let va = Shown(mapping.address.map(Vaddr::get));
     let Mapping { table, index, entry, .. } = mapping;
     let memory = Memory(MemoryType::of(entry.flags()));

@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod clock;
+pub mod latency;
 mod timer_queue;
 pub mod timers;
 pub mod wall_clock;

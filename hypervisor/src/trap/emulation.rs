@@ -3,8 +3,10 @@
 use super::{Fatal, bounce, page_fault, vector};
 use crate::arch::{fpu, segments};
 use crate::domain::vcpu::Vcpu;
+use crate::hypercall::continuation::ElementStop;
 use crate::hypercall::mmuext_op;
-use crate::memory::{direct_map, guest, holding, validator};
+use crate::memory::frame_refs::get_writable_ref;
+use crate::memory::{direct_map, guest, validator};
 use crate::time::clock;
 use crate::trap::debug;
 use arrayvec::ArrayVec;
@@ -32,6 +34,8 @@ pub enum Undone {
         /// With which error code.
         error: u32,
     },
+    /// It is long work, and a part of it was done: the guest executes it again.
+    Again,
 }
 
 impl From<GeneralProtection> for Undone {
@@ -59,7 +63,8 @@ pub fn bases() -> SegmentBases {
     SegmentBases { fs: segments::fs_base(), gs: segments::gs_base() }
 }
 
-/// Carries out a decoded instruction of the guest kernel, or delivers the fault it raises.
+/// Carries out a decoded instruction of the guest kernel, or delivers the fault it raises. One that
+/// is not done yet changed no register, and the vCPU yields.
 pub fn carry_out(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
     match execute(vcpu, decoded.instruction) {
         Ok(()) => {
@@ -68,6 +73,11 @@ pub fn carry_out(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
         }
         Err(Undone::GeneralProtection) => bounce::general_protection(vcpu, 0),
         Err(Undone::PageFault { address, error }) => page_fault::deliver(vcpu, address, error),
+        Err(Undone::Again) => {
+            vcpu.domain.stats.preemptions.bump();
+            vcpu.work.yield_before_retry();
+            Ok(())
+        }
     }
 }
 
@@ -184,8 +194,11 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
             set_task_switched(vcpu, set);
         }
         2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
-        3 => mmuext_op::load_root(vcpu, Mfn::new(value >> 12))
-            .map_err(|_| Undone::GeneralProtection)?,
+        3 => mmuext_op::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
+            // Guests are told of pins only.
+            ElementStop::Preempted | ElementStop::Told => Undone::Again,
+            ElementStop::Errno(_) => Undone::GeneralProtection,
+        })?,
         4 => {
             let write = control::cr4_write(value)?;
             if write.ignored != 0 {
@@ -236,7 +249,11 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
 /// (The MSR takes a guest frame number, which for a PV guest is a machine frame.)
 fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), Undone> {
     let id = vcpu.domain.id;
-    holding::hold_writable(id, mfn).map_err(|_| Undone::GeneralProtection)?;
+    get_writable_ref(id, mfn).map_err(|refusal| {
+        let again = vcpu.work.may_retry(&refusal);
+        if again { Undone::Again } else { Undone::GeneralProtection }
+    })?;
+    vcpu.work.succeeded();
     let mut page = [0; 4096];
     fill_hypercall_page(&mut page);
     direct_map::write_bytes(mfn, 0, &page);

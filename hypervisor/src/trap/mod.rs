@@ -10,6 +10,7 @@ pub mod page_fault;
 pub mod page_table_store;
 
 use crate::arch::entry::Exit;
+use crate::arch::latency::{self, Activity};
 use crate::arch::{apic, idt, ipi};
 use crate::console;
 use crate::domain::ending::{self, Ending};
@@ -63,6 +64,7 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
 
 /// An interrupt of the machine's, while a guest ran.
 fn interrupt(number: u8) -> Next {
+    latency::begin(Activity::INTERRUPT);
     if number != idt::SPURIOUS_VECTOR {
         apic::end_of_interrupt();
     }
@@ -100,8 +102,14 @@ pub fn crash(vcpu: &mut Vcpu, why: &'static str) {
 
 fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
     match number {
-        vector::PAGE_FAULT => page_fault::handle(vcpu),
-        vector::GENERAL_PROTECTION => general_protection::handle(vcpu),
+        vector::PAGE_FAULT => {
+            latency::begin(Activity::PAGE_FAULT);
+            page_fault::handle(vcpu)
+        }
+        vector::GENERAL_PROTECTION => {
+            latency::begin(Activity::GENERAL_PROTECTION);
+            general_protection::handle(vcpu)
+        }
         vector::INVALID_OPCODE => invalid_opcode::handle(vcpu),
         vector::DEBUG => debug::handle(vcpu),
         vector::DEVICE_NOT_AVAILABLE => {

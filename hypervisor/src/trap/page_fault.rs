@@ -1,8 +1,10 @@
 //! Page faults: a page table's plain store, a page of the LDT, or the guest's own affair.
 
-use super::{Fatal, bounce, debug, page_table_store, vector};
+use super::page_table_store::{self, Store};
+use super::{Fatal, bounce, debug, vector};
 use crate::domain::local_table;
 use crate::domain::vcpu::{Mode, Vcpu};
+use crate::hypercall::continuation::ElementStop;
 use crate::memory::isolation;
 use core::sync::atomic::Ordering;
 use x86_64::registers::control::Cr2;
@@ -28,8 +30,17 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
         return show_descriptor(vcpu, offset, error);
     }
     let store = error & (PROTECTION | WRITE) == PROTECTION | WRITE;
-    if store && vcpu.mode == Mode::Kernel && page_table_store::try_emulate(vcpu, address) {
-        return debug::step(vcpu);
+    if store && vcpu.mode == Mode::Kernel {
+        match page_table_store::try_emulate(vcpu, address) {
+            Store::Done => return debug::step(vcpu),
+            Store::Again => return Ok(()),
+            Store::Preempted => {
+                vcpu.domain.stats.preemptions.bump();
+                vcpu.work.yield_before_retry();
+                return Ok(());
+            }
+            Store::NotOurs => {}
+        }
     }
     deliver(vcpu, address, error)
 }
@@ -51,7 +62,11 @@ pub fn handle_return(vcpu: &mut Vcpu) -> Result<(), Fatal> {
 fn show_descriptor(vcpu: &mut Vcpu, offset: u64, error: u32) -> Result<(), Fatal> {
     match local_table::map_page(vcpu, offset) {
         Ok(()) => Ok(()),
-        Err(_) => deliver(vcpu, vcpu.ldt.0.wrapping_add(offset), error),
+        Err(ElementStop::Preempted | ElementStop::Told) => {
+            vcpu.work.yield_before_retry();
+            Ok(())
+        }
+        Err(ElementStop::Errno(_)) => deliver(vcpu, vcpu.ldt.0.wrapping_add(offset), error),
     }
 }
 

@@ -6,53 +6,74 @@ use crate::memory::{direct_map, report, validator};
 use core::sync::atomic::Ordering;
 use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
 use pinfold_emulate::store::PteStore;
-use pinfold_validator::{Budget, Index, Kind, Stop, Swap, Vaddr};
+use pinfold_validator::{Index, Kind, Stop, Swap, Vaddr};
 
 /// Tries before a store that loses every race is left to the guest: it faults again.
 const TRIES: usize = 16;
 
-/// Carries out the store that faulted at `address`, if it is one to a live L1 table. False: the
-/// fault is the guest's.
-pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> bool {
+/// What became of a store that faulted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Store {
+    /// It is done, the registers say so.
+    Done,
+    /// Others were always faster. No register changed: the guest comes here again at once, and other
+    /// work gets its turn in between.
+    Again,
+    /// Older work of the domain's came first and used up the budget: as `Again`, but the vCPU
+    /// yields.
+    Preempted,
+    /// It is none to a live L1 table, or may not be: the fault is the guest's.
+    NotOurs,
+}
+
+/// Carries out the store that faulted at `address`, if it is one to a live L1 table. What it
+/// validates is bounded; what is left of the domain's earlier operations comes first, a part of it
+/// at each try, so the store gets its turn in the end.
+pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
     if !vcpu.domain.assists(VMASST_TYPE_WRITABLE_PAGETABLES) {
-        return false;
+        return Store::NotOurs;
     }
     let validator = validator();
-    let Ok(leaf) = validator.walk(vcpu.kernel_root, Vaddr::new(address)) else { return false };
-    let Some(table) = leaf.entry.target() else { return false };
+    let Ok(leaf) = validator.walk(vcpu.kernel_root, Vaddr::new(address)) else {
+        return Store::NotOurs;
+    };
+    let Some(table) = leaf.entry.target() else { return Store::NotOurs };
     let id = vcpu.domain.id;
     let is_own_l1 = validator
         .info(table)
         .is_some_and(|info| info.owner() == Some(id) && info.kind() == Kind::L1);
     if leaf.entry.is_writable() || !is_own_l1 {
-        return false;
+        return Store::NotOurs;
     }
     let bytes = emulation::fetch(vcpu);
     let Ok(store) = PteStore::decode(&bytes, &vcpu.file.regs, emulation::bases()) else {
-        return false;
+        return Store::NotOurs;
     };
     // Another vCPU may have changed the bytes since the fault: then the instruction is another.
     if store.address() != address {
-        return false;
+        return Store::NotOurs;
     }
     let index = Index::new((store.entry_address() % 4096 / 8) as usize);
     for _ in 0..TRIES {
         let old = direct_map::entry(table, index).load(Ordering::Acquire);
         let planned = store.plan(old, &vcpu.file.regs);
-        let budget = &mut Budget::unlimited();
-        match validator.update_l1_cas(id, table, index, old, planned.new, budget) {
+        let swapped = vcpu
+            .work
+            .attempt(|budget| validator.update_l1_cas(id, table, index, old, planned.new, budget));
+        match swapped {
             Ok(Swap::Done) => {
                 planned.effects.commit(&mut vcpu.file.regs);
                 vcpu.domain.stats.emulated_stores.bump();
-                return true;
+                return Store::Done;
             }
-            Ok(Swap::Differs(_)) | Err(Stop::Preempted) => {}
+            Ok(Swap::Differs(_)) => {}
+            Err(Stop::Preempted) => return Store::Preempted,
             Err(stop @ Stop::Refused(_)) => {
                 report::stopped(vcpu, &stop);
-                return false;
+                return Store::NotOurs;
             }
         }
     }
-    // The guest comes here again at once, and other work gets its turn in between.
-    true
+    Store::Again
 }

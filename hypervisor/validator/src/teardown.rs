@@ -29,7 +29,7 @@ impl Default for Teardown {
 }
 
 /// Frames passed over that cost as much as visiting one entry.
-const FRAMES_PER_CHARGE: usize = 8;
+const FRAMES_PER_CHARGE: usize = 2;
 
 impl<P: Platform> Validator<'_, P> {
     /// Unpins all that a domain pinned, and takes apart all that is half made or half unmade.
@@ -53,9 +53,11 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     fn relinquish_from(&self, op: &mut Op<'_>, progress: &mut Teardown) -> Result<(), Halt> {
+        // Once, not at each frame: what is left over from here on was left for want of budget, and the
+        // list is as long as all domains make it.
+        self.settle_orphans(op)?;
         loop {
             while progress.next < self.frames.len() {
-                self.settle_orphans(op)?;
                 if op.budget.is_used_up() {
                     return Err(Halt::Preempted);
                 }

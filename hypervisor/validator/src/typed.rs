@@ -79,15 +79,13 @@ impl<P: Platform> Validator<'_, P> {
     /// Drops a reference of [`Validator::take_root`], which the caller must hold; no CPU has the
     /// root loaded any more on its account.
     ///
-    /// # Errors
-    /// None at present: what the budget doesn't reach is done by the domain's next operations. A
-    /// caller must not drop twice.
-    pub fn drop_root(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
+    /// Always succeeds: what the budget doesn't reach of taking the table apart is done by the
+    /// domain's next operations. A caller must not drop twice.
+    pub fn drop_root(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) {
         let mut op = Op::new(Operation::TakeRoot, dom, budget);
         if let Some(frame) = self.frame(mfn) {
             self.drop_table(&mut op, mfn, frame, Kind::L4);
         }
-        Ok(())
     }
 
     /// Holds a frame of the domain's as writable, so that the hypervisor may write to it on the

@@ -11,7 +11,7 @@ use crate::linux;
 use crate::machine::{Ended, Input, Machine, Watch};
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
-use pinfold_abi::record::{Record, kind};
+use pinfold_abi::record::{Fields, Record, kind};
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use pinfold_image::{Caching, Isolation};
@@ -56,6 +56,8 @@ pub(super) struct Case {
     pub(super) isolation: Isolation,
     /// It runs once more at every other log level, and the guests must print the same each time.
     pub(super) at_every_level: bool,
+    /// It runs under `--icount`, and no LATENCY record may have more than this.
+    pub(super) latency: Option<Latency>,
     /// What is typed, each when a line has a text, one after the other.
     pub(super) types: Vec<(&'static str, &'static str)>,
     /// The processor, in QEMU's words, if it isn't the usual one.
@@ -64,6 +66,18 @@ pub(super) struct Case {
     pub(super) serial_rate: Option<NonZeroU32>,
     /// Pinfold watches some of the frames that guests give back.
     pub(super) canaries: bool,
+}
+
+/// Most time that a processor may keep others waiting, in what QEMU's `-icount shift=0` makes a
+/// nanosecond: instructions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Latency {
+    /// Without servicing IPIs.
+    pub(super) ipi: u64,
+    /// With interrupts off.
+    pub(super) irq_off: u64,
+    /// Without a look at the scheduler.
+    pub(super) sched: u64,
 }
 
 /// What a guest must print alike on both hypervisors.
@@ -252,6 +266,7 @@ impl Case {
             log: LogLevel::default(),
             isolation: Isolation::Auto,
             at_every_level: false,
+            latency: None,
             types: Vec::new(),
             cpu: None,
             serial_rate: None,
@@ -316,10 +331,14 @@ impl Case {
         let plan = Plan {
             on,
             machine: Machine {
-                smp: self.smp.max(processors_for(&guests)),
+                // Counted instructions are those of all processors: one by one they make sense.
+                smp: match self.latency {
+                    Some(_) => self.smp,
+                    None => self.smp.max(processors_for(&guests)),
+                },
                 mem: memory_for(&guests),
                 accel,
-                icount: false,
+                icount: self.latency.is_some(),
                 gdb: false,
                 screen: false,
                 cpu: self.cpu.map(str::to_owned),
@@ -402,6 +421,9 @@ impl Case {
         if let Some(refusal) = facts.refusal.as_ref().filter(|_| self.deny_refusals) {
             return Err(format!("a request was refused: {refusal}"));
         }
+        if let Some(latency) = self.latency {
+            latency.hold(&facts.latencies)?;
+        }
         if let Some((first, second)) = self.order {
             let place = |name| facts.shut_down.iter().position(|(ended, _)| ended == name);
             if place(first) > place(second) {
@@ -465,6 +487,28 @@ impl Spec {
             "nothing is known of its end".into()
         };
         Err(format!("{name} should end with {:?}, but {found}", self.end))
+    }
+}
+
+impl Latency {
+    /// Holds the records of all processors against it.
+    fn hold(&self, records: &[String]) -> Result<(), String> {
+        if records.is_empty() {
+            return Err("the log has no LATENCY record".into());
+        }
+        let limits = [("ipi_us", self.ipi), ("irq_off_us", self.irq_off), ("sched_us", self.sched)];
+        for body in records {
+            for (key, limit) in limits {
+                let value = Fields::of(body).find(|(name, _)| *name == key);
+                let us: u64 = value
+                    .and_then(|(_, value)| value.parse().ok())
+                    .ok_or(format!("no {key} in `{body}`"))?;
+                if us > limit.div_ceil(1000) {
+                    return Err(format!("{key} is above {} us: {body}", limit.div_ceil(1000)));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -610,6 +654,25 @@ mod tests {
             let mut torn = Torn::default();
             good.into_iter().chain([bad]).for_each(|line| torn.line(line));
             assert_eq!(torn.found.is_some(), found, "{bad}");
+        }
+    }
+
+    #[test]
+    fn latencies_are_held_against_their_limits() {
+        let limits = Latency { ipi: 1_000_000, irq_off: 2_000_000, sched: 1_500_000 };
+        let held = |bodies: &[&str]| {
+            limits.hold(&bodies.iter().map(|body| (*body).to_owned()).collect::<Vec<_>>())
+        };
+        let good = "cpu=0 ipi_us=1000 ipi_at=mmu_update irq_off_us=2000 sched_us=1500";
+        assert!(held(&[good]).is_ok());
+        assert!(held(&[]).is_err(), "nothing measured proves nothing");
+        assert!(held(&["cpu=0 ipi_us=1 irq_off_us=1"]).is_err());
+        for bad in [
+            "ipi_us=1001 irq_off_us=1 sched_us=1",
+            "ipi_us=1 irq_off_us=2001 sched_us=1",
+            "ipi_us=1 irq_off_us=1 sched_us=1501",
+        ] {
+            assert!(held(&[good, bad]).is_err(), "{bad}");
         }
     }
 

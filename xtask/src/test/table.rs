@@ -1,7 +1,7 @@
 //! The whole-machine cases.
 
 use super::broken::{Break, Field};
-use super::case::{Agree, Case, End, Spec};
+use super::case::{Agree, Case, End, Latency, Spec};
 use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
 use pinfold_image::Caching;
@@ -74,6 +74,7 @@ pub(super) fn all() -> Vec<Case> {
     // What it measures means nothing without --icount; that it works does.
     cases.push(Case::new("bench", vec![Spec::new("bench")]));
     cases.push(curves());
+    cases.extend(long_calls());
     cases.extend(upcalls());
     cases.extend(stress());
     cases.extend(super::stories::all());
@@ -187,6 +188,33 @@ fn churn(seed: u32, rounds: u32) -> Case {
 
 fn misfit(wish: &str) -> Spec {
     Spec::new("misfit").named(wish).told(&format!("do={wish}"))
+}
+
+/// Calls and traps that ask for as much work as they can. Under `--icount` the processor's counter
+/// counts instructions, so what they keep others waiting for is the same in each run.
+fn long_calls() -> Vec<Case> {
+    /// Table entries that one attempt may visit (the hypervisor's `work::ENTRIES`).
+    const ENTRIES: u64 = 8192;
+    /// Instructions for one entry, validated or dropped; the dearest of `bench` takes 50.
+    const PER_ENTRY: u64 = 64;
+    /// What came before a call is counted with it, so between two looks there may be twice as much.
+    const BOUND: u64 = 2 * ENTRIES * PER_ENTRY;
+    /// A call goes on until its vCPU's time is up: ten milliseconds.
+    const SLICE: u64 = 10_000_000;
+    let latency = Latency { ipi: BOUND, irq_off: SLICE + BOUND, sched: BOUND };
+    let guest = || Spec::new("long_calls").with_vcpus(2);
+    let case = |name: &str, guests: Vec<Spec>| Case {
+        limit: 300,
+        latency: Some(latency),
+        ..Case::new(name, guests)
+    };
+    vec![
+        case("long-calls", vec![guest()]),
+        case(
+            "long-calls-beside",
+            vec![guest().told("do=store,cr3,clear,churn"), Spec::new("hello")],
+        ),
+    ]
 }
 
 /// Costs are counted, not judged, but for what no count may be: a pin that is refused, which ends

@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) refusal: Option<String>,
     /// The first AUDIT record that names something wrong.
     pub(crate) audit: Option<String>,
+    /// The LATENCY records, one for each processor.
+    pub(crate) latencies: Vec<String>,
     /// The first PANIC record's text.
     pub(crate) panic: Option<String>,
     /// The line before was a PANIC record.
@@ -100,6 +102,7 @@ impl Facts {
                     self.audit = Some(record.body.to_owned());
                 }
             }
+            kind::LATENCY => self.latencies.push(record.body.to_owned()),
             kind::PANIC => {
                 self.panic.get_or_insert_with(|| record.body.to_owned());
             }

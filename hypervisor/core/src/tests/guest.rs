@@ -182,7 +182,7 @@ impl Guest {
                 world.machine.load(cpu, None);
             }
         }
-        world.validator.drop_root(self.dom, self.root(), &mut Budget::new(8)).unwrap();
+        world.validator.drop_root(self.dom, self.root(), &mut Budget::new(8));
         let mut teardown = DomainTeardown::new(self.dom);
         let mut report = |refusal: &_| panic!("teardown: {refusal}");
         let summary = loop {

@@ -2,7 +2,7 @@
 
 use super::Preempted;
 use crate::domain::vcpu::Vcpu;
-use crate::grant::side::Side;
+use crate::grant::side::{NotHeld, Side};
 use crate::memory::direct_map;
 use pinfold_abi::grant::{COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, Status};
 
@@ -10,17 +10,20 @@ use pinfold_abi::grant::{COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, Statu
 pub(super) fn copy(vcpu: &mut Vcpu, asked: &mut Copy) -> Result<(), Preempted> {
     asked.status = match copy_now(vcpu, asked) {
         Ok(()) => Status::Okay as i16,
-        Err(status) => status as i16,
+        Err(NotHeld::Status(status)) => status as i16,
+        Err(NotHeld::Busy(refusal)) if vcpu.work.may_retry(&refusal) => return Err(Preempted),
+        Err(NotHeld::Busy(_)) => Status::BadPage as i16,
     };
+    vcpu.work.succeeded();
     Ok(())
 }
 
-fn copy_now(vcpu: &Vcpu, asked: &Copy) -> Result<(), Status> {
+fn copy_now(vcpu: &Vcpu, asked: &Copy) -> Result<(), NotHeld> {
     let bytes = usize::from(asked.len);
     let (from, to) = (usize::from(asked.source.offset), usize::from(asked.dest.offset));
     // No overflow: all are 16-bit numbers.
     if from + bytes > 4096 || to + bytes > 4096 {
-        return Err(Status::BadCopyArgument);
+        return Err(Status::BadCopyArgument.into());
     }
     let by = |flag| asked.flags & flag != 0;
     let source = Side::hold(&vcpu.domain, &asked.source, by(COPY_SOURCE_REFERENCE), false)?;

@@ -8,6 +8,7 @@ mod transfer;
 
 use super::{Args, Outcome, again};
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
 use crate::memory::report;
 use pinfold_abi::errno::Errno;
@@ -15,9 +16,6 @@ use pinfold_abi::grant::*;
 use pinfold_core::grant::mapping::Failure;
 use pinfold_validator::{Cause, Mfn, Refusal, Stop};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-/// Elements between two looks at the clock.
-const ELEMENTS_BETWEEN_CHECKS: u64 = 8;
 
 /// `grant_table_op(command, list, count)`.
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
@@ -63,10 +61,10 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
             let at = args[1].wrapping_add(index * size_of::<T>() as u64);
             again(vcpu, [args[0], at, count - index, args[3], args[4]])
         };
-        let late = index % ELEMENTS_BETWEEN_CHECKS == ELEMENTS_BETWEEN_CHECKS - 1;
-        if late && crate::arch::apic::timer_is_pending() {
+        if index != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
             return rest(vcpu);
         }
+        vcpu.work.charge(cost::GRANT);
         let mut element = match list.read_at(index) {
             Ok(element) => element,
             Err(errno) => return Outcome::Done(errno.as_result()),

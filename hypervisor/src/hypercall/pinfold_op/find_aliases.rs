@@ -1,58 +1,131 @@
 //! Every mapping of some frames, for the guest that owns them.
 
+use super::Resume;
+use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::hypercall::alias_upcall::encode;
+use crate::hypercall::{Args, Outcome};
 use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use core::ops::ControlFlow;
 use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES};
-use pinfold_validator::{Bounds, Mfn, Which};
+use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES, Mapping};
+use pinfold_validator::{Bounds, Mfn, Search, Which};
 
-/// Entries and frame records that one call may read, over all its frames: tens of milliseconds.
+/// Entries and frame records that one call may read, over all its frames and all its parts.
 const READS: u64 = 1 << 24;
 
+/// A search that goes on when its call is made again.
+#[derive(Debug)]
+pub struct FindProgress {
+    /// The frame, and its place in the list.
+    frame: Mfn,
+    index: u32,
+    search: Search,
+    /// Mappings written, and flags, for this frame and those before it.
+    written: u32,
+    flags: u32,
+}
+
 /// Looks for the mappings of each frame in the list.
-pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+///
+/// A suspended call goes on at the frame that it was at, after as many mappings as it had written
+/// before that one: both are in its arguments. How far the frame's own search is, the vCPU knows; if
+/// it doesn't any more, since another search came in between, that frame is begun again.
+pub(super) fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    let mut resume = Resume::of(args);
+    match find(vcpu, args[1], &mut resume) {
+        Ok(true) => Outcome::Done(0),
+        Ok(false) => resume.suspend(vcpu, args),
+        Err(errno) => Outcome::Done(errno.as_result()),
+    }
+}
+
+/// Whether it is done.
+fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Errno> {
     let pointer = GuestPtr::<FindAliases>::new(argument);
     let mut asked = pointer.read()?;
     if asked.nr_frames > MAX_FIND_FRAMES {
         return Err(Errno::E2BIG);
     }
-    let (frames, out) = (GuestPtr::<u64>::new(asked.frames), GuestPtr::new(asked.mappings));
+    let frames = GuestPtr::<u64>::new(asked.frames);
     let room = asked.nr_mappings;
-    (asked.nr_mappings, asked.flags) = (0, 0);
-    let reads = READS / u64::from(asked.nr_frames.max(1));
-    for index in 0..asked.nr_frames {
+    let bounds = |written: u32| Bounds {
+        mappings: room.saturating_sub(written),
+        reads: READS / u64::from(asked.nr_frames.max(1)),
+    };
+    let suspended = vcpu.find.take();
+    let first = u32::try_from(resume.next).map_err(|_| Errno::EINVAL)?;
+    let (mut written, mut flags) = (resume.done as u32, (resume.done >> 32) as u32);
+    if written > room || flags & !FIND_TRUNCATED != 0 {
+        return Err(Errno::EINVAL);
+    }
+    for index in first..asked.nr_frames {
         let frame = Mfn::new(frames.read_at(index.into())?);
         if validator().owner(frame) != Some(vcpu.domain.id) {
             return Err(Errno::EPERM);
         }
-        let bounds = Bounds { mappings: room - asked.nr_mappings, reads };
-        let mut failed = None;
-        let end =
-            validator().find_mappings(frame, vcpu.domain.id, Which::All, bounds, &mut |mapping| {
-                // Who borrowed the frame keeps to himself where he maps it.
-                if validator().owner(mapping.table) != Some(vcpu.domain.id) {
-                    return ControlFlow::Continue(());
-                }
-                match out.write_at(asked.nr_mappings.into(), &encode(vcpu, frame, &mapping)) {
-                    Ok(()) => {
-                        asked.nr_mappings += 1;
-                        ControlFlow::Continue(())
-                    }
-                    Err(errno) => {
-                        failed = Some(errno);
-                        ControlFlow::Break(())
-                    }
-                }
-            });
-        if let Some(errno) = failed {
-            return Err(errno);
+        (resume.next, resume.done) = (index.into(), u64::from(written) | u64::from(flags) << 32);
+        let known = suspended.as_ref().filter(|one| one.index == index && one.frame == frame);
+        let mut progress = match known {
+            Some(one) if index == first && one.written <= room => {
+                FindProgress { search: one.search.clone(), ..*one }
+            }
+            _ => {
+                let search =
+                    validator().begin_search(frame, vcpu.domain.id, Which::All, bounds(written));
+                FindProgress { frame, index, search, written, flags }
+            }
+        };
+        vcpu.work.charge(cost::ELEMENT);
+        while !step(vcpu, &mut progress, asked.mappings)? {
+            ipi::attend();
+            if vcpu.work.is_time_up() {
+                vcpu.find = Some(progress);
+                return Ok(false);
+            }
         }
-        if end.cut_short {
-            asked.flags |= FIND_TRUNCATED;
+        (written, flags) = (progress.written, progress.flags);
+        if index + 1 < asked.nr_frames && vcpu.work.is_time_up() {
+            resume.next = (index + 1).into();
+            resume.done = u64::from(written) | u64::from(flags) << 32;
+            return Ok(false);
         }
     }
-    pointer.write(&asked)
+    (asked.nr_mappings, asked.flags) = (written, flags);
+    pointer.write(&asked)?;
+    Ok(true)
+}
+
+/// Goes on with the search for one frame; whether it is at its end.
+fn step(vcpu: &Vcpu, progress: &mut FindProgress, out: u64) -> Result<bool, Errno> {
+    let out = GuestPtr::<Mapping>::new(out);
+    let FindProgress { frame, search, written, flags, .. } = progress;
+    let mut failed = None;
+    let end = vcpu.work.attempt(|budget| {
+        validator().search(search, budget, &mut |mapping| {
+            // Who borrowed the frame keeps to himself where he maps it.
+            if validator().owner(mapping.table) != Some(vcpu.domain.id) {
+                return ControlFlow::Continue(());
+            }
+            match out.write_at((*written).into(), &encode(vcpu, *frame, &mapping)) {
+                Ok(()) => {
+                    *written += 1;
+                    ControlFlow::Continue(())
+                }
+                Err(errno) => {
+                    failed = Some(errno);
+                    ControlFlow::Break(())
+                }
+            }
+        })
+    });
+    if let Some(errno) = failed {
+        return Err(errno);
+    }
+    if end.is_some_and(|end| end.cut_short) {
+        *flags |= FIND_TRUNCATED;
+    }
+    Ok(end.is_some())
 }

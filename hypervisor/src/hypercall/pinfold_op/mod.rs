@@ -1,50 +1,63 @@
 //! pinfold_op: what Pinfold adds to the ABI. See `pinfold_abi::pinfold`.
 
 mod audit;
-mod find_aliases;
+pub mod find_aliases;
 mod lazy_region;
+mod resume;
 mod shootdown;
 
 use super::{Args, Outcome, alias_upcall};
+use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
+use crate::memory::frame_dump::FrameDump;
 use crate::memory::guest::{self, GuestPtr};
-use crate::memory::{frame_dump, report};
+use crate::memory::report;
+use crate::time::latency;
 use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{Command, DumpFrames, MAX_MARK, Mark, Stats, VERSION, VersionInfo};
+use pinfold_abi::pinfold::{
+    Command, DumpFrames, MAX_MARK, Mark, STATS_1_SIZE, STATS_VERSION, Stats, VERSION, VersionInfo,
+};
+use pinfold_validator::Mfn;
+use resume::Resume;
+use zerocopy::IntoBytes;
 
 /// `pinfold_op(command, argument)`.
 #[inline(never)]
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
-    let Some(command) = Command::from_number(args[0]) else {
+    let Some(command) = Command::from_number(resume::command(args[0])) else {
         return Outcome::Done(Errno::ENOSYS.as_result());
     };
-    if let Err(errno) = check_version(args[1]) {
-        return Outcome::Done(errno.as_result());
-    }
+    let version = match check_version(command, args[1]) {
+        Ok(version) => version,
+        Err(errno) => return Outcome::Done(errno.as_result()),
+    };
     match command {
-        Command::Version => version(args[1]).into(),
-        Command::Shootdown => shootdown::run(vcpu, args[1]),
-        Command::FindAliases => find_aliases::run(vcpu, args[1]).into(),
+        Command::Version => version_info(args[1]).into(),
+        Command::Shootdown => shootdown::run(vcpu, args),
+        Command::FindAliases => find_aliases::run(vcpu, args),
         Command::LazyRegion => lazy_region::run(vcpu, args[1]).into(),
         Command::Mark => mark(vcpu, args[1]).into(),
-        Command::Stats => stats(vcpu, args[1]).into(),
+        Command::Stats => stats(vcpu, version, args[1]).into(),
         Command::Audit => audit::run(vcpu, args[1]).into(),
         Command::AliasUpcall => alias_upcall::register(vcpu, args[1]).into(),
         Command::FreedMap => lazy_region::set_freed(vcpu, args[1]).into(),
-        Command::DumpFrames => dump_frames(vcpu, args[1]).into(),
+        Command::DumpFrames => dump_frames(vcpu, args),
     }
 }
 
 /// Every structure starts with the version its caller was built for.
-fn check_version(argument: u64) -> Result<(), Errno> {
-    if GuestPtr::<u32>::new(argument).read()? == VERSION { Ok(()) } else { Err(Errno::EINVAL) }
+fn check_version(command: Command, argument: u64) -> Result<u32, Errno> {
+    let version = GuestPtr::<u32>::new(argument).read()?;
+    let newest = if command == Command::Stats { STATS_VERSION } else { VERSION };
+    if (VERSION..=newest).contains(&version) { Ok(version) } else { Err(Errno::EINVAL) }
 }
 
-fn version(argument: u64) -> Result<(), Errno> {
+fn version_info(argument: u64) -> Result<(), Errno> {
     let mut name = [0; 56];
     let text = concat!("Pinfold ", env!("CARGO_PKG_VERSION"));
     name[..text.len()].copy_from_slice(text.as_bytes());
-    GuestPtr::new(argument).write(&VersionInfo { version: VERSION, newest: VERSION, name })
+    GuestPtr::new(argument).write(&VersionInfo { version: VERSION, newest: STATS_VERSION, name })
 }
 
 fn mark(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
@@ -59,18 +72,32 @@ fn mark(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn dump_frames(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+/// Writes what the frames are, some records at a time: a suspended call goes on from a frame.
+fn dump_frames(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     if !vcpu.domain.rights.diagnose {
-        return Err(Errno::EPERM);
+        return Outcome::Done(Errno::EPERM.as_result());
     }
-    let frames = frame_dump::write(&vcpu.domain);
-    GuestPtr::new(argument).write(&DumpFrames { version: VERSION, pad: 0, frames })
+    let mut resume = Resume::of(args);
+    let mut dump = FrameDump::from(Mfn::new(resume.next), resume.done);
+    while !dump.step(&vcpu.domain) {
+        vcpu.work.charge(cost::RECORD);
+        ipi::attend();
+        if vcpu.work.is_time_up() {
+            (resume.next, resume.done) = (dump.next().get(), dump.told());
+            return resume.suspend(vcpu, args);
+        }
+    }
+    let told = DumpFrames { version: VERSION, pad: 0, frames: dump.told() };
+    GuestPtr::new(args[1]).write(&told).into()
 }
 
-fn stats(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+fn stats(vcpu: &Vcpu, version: u32, argument: u64) -> Result<(), Errno> {
     let s = &vcpu.domain.stats;
-    GuestPtr::new(argument).write(&Stats {
-        version: VERSION,
+    // What the whole machine is late by is not every guest's business.
+    let [ipi_ns, irq_off_ns, sched_ns] =
+        if vcpu.domain.rights.diagnose { latency::longest() } else { [0; 3] };
+    let stats = Stats {
+        version,
         pad: 0,
         pins: s.pins.get(),
         unpins: s.unpins.get(),
@@ -86,5 +113,11 @@ fn stats(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         preemptions: s.preemptions.get(),
         upcalls: s.upcalls.get(),
         healed: s.healed.get(),
-    })
+        ipi_ns,
+        irq_off_ns,
+        sched_ns,
+    };
+    let bytes = stats.as_bytes();
+    let size = if version == 1 { STATS_1_SIZE } else { bytes.len() };
+    guest::write_bytes(argument, &bytes[..size])
 }

@@ -1,66 +1,125 @@
-//! Dead mappings cleared in one call, with one flush.
+//! Dead mappings cleared in one call, with one flush for each of its parts.
 
+use super::Resume;
 use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
-use crate::hypercall::Outcome;
+use crate::domain::work::cost;
+use crate::hypercall::{Args, Outcome};
 use crate::memory::guest::GuestPtr;
 use crate::memory::{report, validator};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range, Shootdown};
-use pinfold_validator::{self as heart, Budget, PageRange, Stop, Vaddr};
-
-/// Entries that one pass may look at.
-const BUDGET: u32 = 16_384;
+use pinfold_validator::{self as heart, CpuSet, PageRange, Stop, Vaddr};
 
 /// Pages of all ranges together: 64 GiB, which bounds one call to some ten thousand tables looked
 /// at. A range without tables is passed over a table at a time.
 const MAX_PAGES: u64 = 1 << 24;
 
-/// Clears what the ranges in the list map, flushes once, and says how much it was.
-pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Outcome {
+/// Where a call is.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    /// The range, and how many of its pages are done.
+    index: u32,
+    pages: u64,
+    /// Pages of the ranges before it.
+    before: u64,
+}
+
+impl At {
+    /// From the words of a resumed call, which may be anything.
+    fn of(resume: &Resume) -> Result<At, Errno> {
+        let index = u32::try_from(resume.next).map_err(|_| Errno::EINVAL)?;
+        let (pages, before) = (resume.done & 0xffff_ffff, resume.done >> 32);
+        if before > MAX_PAGES {
+            return Err(Errno::EINVAL);
+        }
+        Ok(At { index, pages, before })
+    }
+}
+
+/// Clears what the ranges in the list map, flushes, and says how much it was. A call whose time is
+/// up flushes for what it did and goes on later: how much it was stands in the guest's structure
+/// meanwhile, and which processors were flushed in the arguments.
+pub(super) fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
+    let mut resume = Resume::of(args);
+    match shoot(vcpu, args[1], &mut resume) {
+        Ok(true) => Outcome::Done(0),
+        Ok(false) => resume.suspend(vcpu, args),
+        Err(errno) => Outcome::Done(errno.as_result()),
+    }
+}
+
+/// Whether it is done.
+fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Errno> {
     let pointer = GuestPtr::<Shootdown>::new(argument);
-    let mut asked = match pointer.read() {
-        Ok(asked) => asked,
-        Err(errno) => return Outcome::Done(errno.as_result()),
-    };
+    let mut asked = pointer.read()?;
     if asked.nr_ranges > MAX_SHOOTDOWN_RANGES {
-        return Outcome::Done(Errno::E2BIG.as_result());
+        return Err(Errno::E2BIG);
+    }
+    let mut at = At::of(resume)?;
+    let is_new = resume.next == 0 && resume.done == 0;
+    if is_new {
+        asked.cleared = 0;
     }
     let mut total = heart::Shootdown::new();
-    let mut result = Ok(());
-    let mut room = MAX_PAGES;
-    for index in 0..asked.nr_ranges {
-        if let Err(errno) = one(vcpu, asked.ranges, index, &mut room, &mut total) {
-            result = Err(errno);
+    let mut result = Ok(true);
+    while at.index < asked.nr_ranges {
+        result = one(vcpu, asked.ranges, &mut at, &mut total);
+        if result != Ok(true) {
+            break;
+        }
+        vcpu.work.charge(cost::ELEMENT);
+        if at.index < asked.nr_ranges && vcpu.work.is_time_up() {
+            result = Ok(false);
             break;
         }
     }
-    asked.cleared = total.cleared;
+    let cleared = total.cleared;
     // Paid whatever happened: what was cleared must not be usable any more.
     let flushed = total.into_debt().pay(validator().platform());
+    let flushed = flushed.union(CpuSet::from_bits(resume.more));
+    asked.cleared = asked.cleared.wrapping_add(cleared);
     asked.flushed_cpus = flushed.len();
     let stats = &vcpu.domain.stats;
-    stats.shootdowns.bump();
-    stats.shootdown_cleared.add(asked.cleared);
-    result.and_then(|()| pointer.write(&asked)).into()
+    stats.shootdown_cleared.add(cleared);
+    if result != Ok(false) {
+        stats.shootdowns.bump();
+    }
+    let done = result?;
+    pointer.write(&asked)?;
+    *resume =
+        Resume { next: at.index.into(), done: at.pages | at.before << 32, more: flushed.bits() };
+    Ok(done)
 }
 
-fn one(
-    vcpu: &Vcpu,
-    list: u64,
-    index: u32,
-    room: &mut u64,
-    total: &mut heart::Shootdown,
-) -> Result<(), Errno> {
-    let range = GuestPtr::<Range>::new(list).read_at(index.into())?;
-    *room = room.checked_sub(range.pages).ok_or(Errno::E2BIG)?;
-    let mut range = PageRange { start: Vaddr::new(range.start), pages: range.pages };
+/// Clears the range that the call is at; whether it is done.
+fn one(vcpu: &Vcpu, list: u64, at: &mut At, total: &mut heart::Shootdown) -> Result<bool, Errno> {
+    let asked = GuestPtr::<Range>::new(list).read_at(at.index.into())?;
+    let sum = at.before.checked_add(asked.pages).filter(|&sum| sum <= MAX_PAGES);
+    let sum = sum.ok_or(Errno::E2BIG)?;
+    // The guest may have changed it since: what is left is all that counts.
+    let left = asked.pages.checked_sub(at.pages).ok_or(Errno::EINVAL)?;
+    let start = asked.start.wrapping_add(at.pages * 4096);
+    let mut range = PageRange { start: Vaddr::new(start), pages: left };
+    let (validator, id) = (validator(), vcpu.domain.id);
     loop {
-        let budget = &mut Budget::new(BUDGET);
-        match validator().shootdown(vcpu.domain.id, vcpu.kernel_root, &mut range, budget, total) {
-            Ok(()) => return Ok(()),
-            // Another processor that waits for us may be the one that is at a table of ours.
-            Err(Stop::Preempted) => ipi::attend(),
+        let step = vcpu
+            .work
+            .attempt(|budget| validator.shootdown(id, vcpu.kernel_root, &mut range, budget, total));
+        match step {
+            Ok(()) => {
+                *at = At { index: at.index + 1, pages: 0, before: sum };
+                return Ok(true);
+            }
+            Err(Stop::Preempted) => {
+                // Another processor that waits for us may be the one that is at a table of ours.
+                ipi::attend();
+                vcpu.work.charge(cost::ELEMENT);
+                if vcpu.work.is_time_up() {
+                    at.pages = asked.pages - range.pages;
+                    return Ok(false);
+                }
+            }
             Err(Stop::Refused(refusal)) => {
                 report::refused(vcpu, &refusal);
                 return Err(refusal.errno());

@@ -44,7 +44,7 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
             7 => drop(world.unpin(dom, frame, &mut budget)),
             8 => {
                 if world.take_root(dom, frame, &mut budget).is_ok() {
-                    world.drop_root(dom, frame, &mut budget).unwrap();
+                    world.drop_root(dom, frame, &mut budget);
                 } else if world.take_writable(dom, frame).is_ok() {
                     world.drop_writable(dom, frame);
                 } else if world.take_descriptors(dom, frame).is_ok() {

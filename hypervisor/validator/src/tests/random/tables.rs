@@ -149,7 +149,7 @@ impl Driver {
         if let Some(at) = self.held.roots.iter().position(|&(_, _, on)| on == Some(cpu)) {
             let (dom, frame, _) = self.held.roots.swap_remove(at);
             let mut budget = self.budget();
-            self.world.drop_root(dom, frame, &mut budget).unwrap();
+            self.world.drop_root(dom, frame, &mut budget);
         }
     }
 

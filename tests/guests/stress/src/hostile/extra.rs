@@ -9,7 +9,7 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::HYPERVISOR_START;
 use pinfold_abi::pinfold::{
     Audit, Command, FindAliases, FreedMap, LazyRegion, MAX_FIND_FRAMES, MAX_MARK,
-    MAX_SHOOTDOWN_RANGES, Mark, Range, Shootdown, Stats, VERSION,
+    MAX_SHOOTDOWN_RANGES, Mark, Range, STATS_VERSION, Shootdown, Stats, VERSION,
 };
 use pinfold_guest::hostile::{self, Lab};
 use pinfold_guest::hypercall::pinfold;
@@ -35,6 +35,7 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
         return;
     }
     versions(check);
+    stats_versions(check);
     pointers(check);
     shootdowns(lab, check);
     let saved = lab.save();
@@ -74,8 +75,6 @@ fn freed_maps(start: u64, check: &mut Check) {
 fn versions(check: &mut Check) {
     for version in [0, VERSION + 1, u32::MAX] {
         let refused = Expect::Refused(EINVAL);
-        let mut stats = Stats { version, ..Stats::default() };
-        check.call("stats of another version", op(Command::Stats, &mut stats), refused);
         let mut audit = Audit { version, ..Audit::default() };
         check.call("audit of another version", op(Command::Audit, &mut audit), refused);
         let mut shot = Shootdown { version, ..Shootdown::default() };
@@ -83,6 +82,24 @@ fn versions(check: &mut Check) {
         let mut find = FindAliases { version, ..FindAliases::default() };
         check.call("search of another version", op(Command::FindAliases, &mut find), refused);
     }
+}
+
+/// Counters: for a caller that knows version 1 no byte is written behind its end.
+fn stats_versions(check: &mut Check) {
+    for version in [0, STATS_VERSION + 1, u32::MAX] {
+        let mut stats = Stats { version, ..Stats::default() };
+        let refused = Expect::Refused(EINVAL);
+        check.call("stats of another version", op(Command::Stats, &mut stats), refused);
+    }
+    const BEHIND: u64 = 0x5a5a;
+    let behind = Stats { ipi_ns: BEHIND, irq_off_ns: BEHIND, sched_ns: BEHIND, ..Stats::default() };
+    let mut stats = Stats { version: 1, ..behind };
+    check.call("stats of version 1", op(Command::Stats, &mut stats), Expect::Done);
+    let kept = [stats.ipi_ns, stats.irq_off_ns, stats.sched_ns] == [BEHIND; 3];
+    check.holds("stats of version 1 end where they did", kept);
+    let mut stats = Stats { version: STATS_VERSION, ..behind };
+    check.call("stats", op(Command::Stats, &mut stats), Expect::Done);
+    check.holds("stats have the latencies", stats.ipi_ns != BEHIND && stats.irq_off_ns != BEHIND);
 }
 
 /// Arguments, and lists in them, that are nowhere.

@@ -1,0 +1,200 @@
+//! How long this processor keeps others waiting: measured, so that it can be held to a bound.
+//!
+//! The hypervisor runs with interrupts off. While it does, a processor that asked this one for a
+//! TLB flush waits until it services IPIs, and a vCPU or a timer that is due waits until it looks
+//! at the scheduler. For each processor there is the longest of
+//!
+//! * `ipi`: the time in the hypervisor without [`serviced_ipis`];
+//! * `irq_off`: the time from an entry into the hypervisor to the return to a guest or to sleep;
+//! * `sched`: the time in the hypervisor without [`looked_at_scheduler`].
+//!
+//! Times are of the TSC; under QEMU's `-icount shift=0` it counts instructions. A span begins with
+//! [`begin`] and ends with [`end`], on the way back to the guest. Not every exit begins one: the
+//! hypercalls whose work is constant (a register set, a word read) and exceptions that are handed
+//! straight to the guest cost less than the two readings of the TSC are worth; what follows an exit
+//! (a call for attention, a change of vCPUs) begins a span by itself. No work that a guest can make
+//! long is left out.
+
+use super::percpu::{self, this};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use pinfold_abi::hypercall::Hypercall;
+
+/// What the hypervisor does: the number of a hypercall, or one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity(u32);
+
+impl Activity {
+    /// Choosing a vCPU, loading it, timers.
+    pub const SCHEDULER: Activity = Activity(64);
+    /// A page fault of a guest.
+    pub const PAGE_FAULT: Activity = Activity(65);
+    /// A general-protection fault of a guest: privileged instructions among them.
+    pub const GENERAL_PROTECTION: Activity = Activity(66);
+    /// An interrupt.
+    pub const INTERRUPT: Activity = Activity(67);
+    /// Taking a domain apart.
+    pub const TEARDOWN: Activity = Activity(68);
+    /// Searching mappings for a report.
+    pub const REPORT: Activity = Activity(69);
+
+    /// A hypercall.
+    pub const fn hypercall(call: Hypercall) -> Activity {
+        Activity(call as u32)
+    }
+
+    /// Its name in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activity::SCHEDULER => "scheduler",
+            Activity::PAGE_FAULT => "page_fault",
+            Activity::GENERAL_PROTECTION => "general_protection",
+            Activity::INTERRUPT => "interrupt",
+            Activity::TEARDOWN => "teardown",
+            Activity::REPORT => "report",
+            Activity(number) => Hypercall::from_number(number.into()).map_or("?", Hypercall::name),
+        }
+    }
+}
+
+/// The longest time of one kind.
+#[derive(Debug)]
+struct Longest {
+    ticks: AtomicU64,
+    doing: AtomicU32,
+}
+
+impl Longest {
+    #[inline]
+    fn note(&self, ticks: u64, doing: u32) -> u64 {
+        let longest = self.ticks.load(Relaxed);
+        if ticks <= longest {
+            return longest;
+        }
+        self.ticks.store(ticks, Relaxed);
+        self.doing.store(doing, Relaxed);
+        ticks
+    }
+
+    fn read(&self) -> (u64, Activity) {
+        (self.ticks.load(Relaxed), Activity(self.doing.load(Relaxed)))
+    }
+}
+
+/// A processor's part. Relaxed throughout: only its own processor writes it, others read single
+/// words for reports. Zeros are a valid record: nothing was measured.
+#[derive(Debug)]
+pub struct Meter {
+    /// When the span began; 0: there is none.
+    entered: AtomicU64,
+    /// When IPIs were serviced last, and when the scheduler was looked at. Of meaning if later than
+    /// `entered`.
+    serviced: AtomicU64,
+    looked: AtomicU64,
+    doing: AtomicU32,
+    /// The smallest of the longest times: a span that isn't longer changes none of them.
+    smallest: AtomicU64,
+    ipi: Longest,
+    irq_off: Longest,
+    sched: Longest,
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: every 64-bit processor has the counter, and ring 0 may always read it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+impl Meter {
+    #[cold]
+    #[inline(never)]
+    fn note(&self, now: u64) {
+        let entered = self.entered.load(Relaxed);
+        let doing = self.doing.load(Relaxed);
+        let since = |moment: &AtomicU64| now.saturating_sub(moment.load(Relaxed).max(entered));
+        let ipi = self.ipi.note(since(&self.serviced), doing);
+        let sched = self.sched.note(since(&self.looked), doing);
+        let irq_off = self.irq_off.note(now.saturating_sub(entered), doing);
+        self.smallest.store(ipi.min(sched).min(irq_off), Relaxed);
+    }
+}
+
+/// A span begins, unless one goes on; the processor does this now.
+#[inline(always)]
+pub fn begin(doing: Activity) {
+    let meter = &this().meter;
+    meter.doing.store(doing.0, Relaxed);
+    if meter.entered.load(Relaxed) == 0 {
+        meter.entered.store(now(), Relaxed);
+    }
+}
+
+/// The span ends, if there is one: a guest goes on, or the processor sleeps.
+#[inline(always)]
+pub fn end() {
+    let meter = &this().meter;
+    let entered = meter.entered.load(Relaxed);
+    if entered == 0 {
+        return;
+    }
+    let now = now();
+    if now.wrapping_sub(entered) > meter.smallest.load(Relaxed) {
+        meter.note(now);
+    }
+    meter.entered.store(0, Relaxed);
+}
+
+/// The processor did what others asked of it.
+#[inline]
+pub fn serviced_ipis() {
+    let meter = &this().meter;
+    let entered = meter.entered.load(Relaxed);
+    if entered != 0 {
+        let now = now();
+        let since = meter.serviced.load(Relaxed).max(entered);
+        meter.ipi.note(now.saturating_sub(since), meter.doing.load(Relaxed));
+        meter.serviced.store(now, Relaxed);
+    }
+}
+
+/// The processor looked whether its vCPU's time is up or a timer is due, and goes on only if not.
+#[inline]
+pub fn looked_at_scheduler() {
+    let meter = &this().meter;
+    let entered = meter.entered.load(Relaxed);
+    if entered != 0 {
+        let now = now();
+        let since = meter.looked.load(Relaxed).max(entered);
+        meter.sched.note(now.saturating_sub(since), meter.doing.load(Relaxed));
+        meter.looked.store(now, Relaxed);
+    }
+}
+
+/// Does something that is not measured: the machine stands still on purpose, as a diagnosis wants
+/// it. A span that goes on ends before it, and another begins after.
+pub fn leave_out<T>(work: impl FnOnce() -> T) -> T {
+    let meter = &this().meter;
+    let was_measured = meter.entered.load(Relaxed) != 0;
+    end();
+    let result = work();
+    if was_measured {
+        meter.entered.store(now(), Relaxed);
+    }
+    result
+}
+
+/// The longest times of a processor, in ticks of the TSC, and what it did then.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// Without servicing IPIs.
+    pub ipi: (u64, Activity),
+    /// With interrupts off.
+    pub irq_off: (u64, Activity),
+    /// Without a look at the scheduler.
+    pub sched: (u64, Activity),
+}
+
+/// The longest times of a processor that has been set up.
+pub fn of(cpu: usize) -> Latency {
+    let meter = percpu::meter_of(cpu);
+    Latency { ipi: meter.ipi.read(), irq_off: meter.irq_off.read(), sched: meter.sched.read() }
+}

@@ -1,0 +1,168 @@
+//! The end of a domain's memory: every reference dropped, every frame free again, and proof of it.
+//!
+//! It takes the longer the more memory the domain had, so it is done in steps: the list of dying
+//! domains is worked on between two turns of vCPUs, and by processors that have no vCPU to run. A
+//! domain is on the list, or with one processor that does a step of its teardown.
+
+use super::ending;
+use super::vcpu::Vcpu;
+use super::work::ENTRIES;
+use super::{Domain, DomainRef};
+use crate::arch::latency::{self, Activity};
+use crate::console::log::record;
+use crate::domain;
+use crate::grant::Listed;
+use crate::hypercall::{descriptors, vcpu_initialise};
+use crate::memory::frame_dump::FrameDump;
+use crate::memory::{frames, platform, validator};
+use crate::sync::Mutex;
+use crate::time::timers;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use pinfold_core::teardown::{DomainTeardown, Step, Summary};
+use pinfold_validator::Budget;
+
+/// Drops a vCPU that runs no more and isn't loaded, and all that it holds. What one attempt doesn't
+/// reach of its tables is taken apart with the domain's others.
+pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
+    let domain = vcpu.domain.clone();
+    let (id, validator) = (domain.id, validator());
+    let seat = vcpu.seat();
+    seat.leave();
+    timers::disarm_all(&domain, seat.id);
+    descriptors::drop_all(&mut vcpu);
+    vcpu_initialise::drop_held_roots(&mut vcpu);
+    let roots = [Some(vcpu.kernel_root), vcpu.user_root];
+    for root in roots.into_iter().flatten() {
+        validator.drop_root(id, root, &mut Budget::new(ENTRIES));
+    }
+    // The audit must not look at it any more.
+    vcpu.seat().set_state(None);
+}
+
+/// What is done for a dying domain.
+#[derive(Debug)]
+enum Phase {
+    /// Its frames are dumped first, as its manifest wants it.
+    Dump(FrameDump),
+    /// Its memory is freed.
+    Memory(DomainTeardown),
+}
+
+/// A domain that has no vCPU any more.
+struct Dying {
+    domain: DomainRef,
+    phase: Phase,
+}
+
+/// Domains whose turn it is to be taken apart.
+static DYING: Mutex<VecDeque<Dying>> = Mutex::new(VecDeque::new());
+/// Domains that are dying: on the list, or with a processor.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes room for so many domains.
+pub fn reserve(domains: usize) {
+    DYING.lock().reserve(domains);
+}
+
+/// Whether a domain is dying: there is work left.
+pub fn is_any() -> bool {
+    // SeqCst: whoever counts one kicks the sleepers after; a sleeper says that it sleeps first.
+    COUNT.load(Ordering::SeqCst) != 0
+}
+
+/// Whether there is work that no processor is at.
+pub fn is_any_waiting() -> bool {
+    is_any() && !DYING.lock().is_empty()
+}
+
+/// Begins to take a domain apart that has no vCPU any more.
+pub fn begin(domain: DomainRef) {
+    let phase = if domain.rights.dump_frames {
+        Phase::Dump(FrameDump::new())
+    } else {
+        Phase::Memory(begin_memory(&domain))
+    };
+    COUNT.fetch_add(1, Ordering::SeqCst);
+    DYING.lock().push_back(Dying { domain, phase });
+}
+
+/// Says how the domain ended, and begins to free its memory.
+fn begin_memory(domain: &Domain) -> DomainTeardown {
+    ending::close(domain);
+    drop_own_refs(domain)
+}
+
+/// Drops what the hypervisor itself holds of the domain's frames.
+fn drop_own_refs(domain: &Domain) -> DomainTeardown {
+    let id = domain.id;
+    domain.console.lock().close();
+    domain.store.close(id);
+    for seat in &domain.seats {
+        if let Some(frame) = seat.forget_info(domain.shared_page.0) {
+            validator().drop_writable(id, frame);
+        }
+    }
+    DomainTeardown::new(id)
+}
+
+/// Does a bounded part of what is to be done for one of the dying domains. False if there is nothing
+/// to do, or other processors are at it.
+pub fn step() -> bool {
+    if !is_any() {
+        return false;
+    }
+    let Some(mut dying) = DYING.lock().pop_front() else { return false };
+    latency::begin(Activity::TEARDOWN);
+    match &mut dying.phase {
+        Phase::Dump(dump) => {
+            if dump.step(&dying.domain) {
+                dying.phase = Phase::Memory(begin_memory(&dying.domain));
+            }
+        }
+        Phase::Memory(teardown) => {
+            let grants = &dying.domain.grants;
+            let report = &mut |refusal: &_| log::error!("teardown: {refusal}");
+            match teardown.step(frames::allocator(), grants, &Listed, ENTRIES, report) {
+                Step::More => {}
+                Step::Done(summary) => {
+                    finish(&dying.domain, summary);
+                    COUNT.fetch_sub(1, Ordering::SeqCst);
+                    ending::gone();
+                    return true;
+                }
+            }
+        }
+    }
+    DYING.lock().push_back(dying);
+    true
+}
+
+/// All frames are free, or another domain's to free.
+fn finish(domain: &Domain, summary: Summary) {
+    let Summary { freed, kept, stuck } = summary;
+    platform::set_window(domain.id, None);
+    domain::unlist(domain.id);
+    domain.window.free();
+    record!(
+        domain.who(),
+        AUDIT,
+        "teardown freed={freed} kept={kept} stuck={stuck} free_frames={}",
+        frames::free_count()
+    );
+}
+
+/// Frees the memory of a domain that could not be built: at boot, when nothing else runs.
+pub fn release_unstarted(domain: &Domain) {
+    let mut teardown = drop_own_refs(domain);
+    let report = &mut |refusal: &_| log::error!("teardown: {refusal}");
+    loop {
+        let grants = &domain.grants;
+        if let Step::Done(summary) =
+            teardown.step(frames::allocator(), grants, &Listed, ENTRIES, report)
+        {
+            return finish(domain, summary);
+        }
+    }
+}

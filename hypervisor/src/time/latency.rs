@@ -1,0 +1,42 @@
+//! How long each processor kept others waiting, told in the log at the end of a run.
+
+use super::clock;
+use crate::arch::latency::{self, Latency};
+use crate::arch::percpu;
+use crate::console::log::record;
+use pinfold_abi::record::Who;
+
+/// Nanoseconds of a number of ticks.
+pub fn ns(ticks: u64) -> u64 {
+    let ns = u128::from(ticks) * 1_000_000 / u128::from(clock::tsc_khz().max(1));
+    u64::try_from(ns).unwrap_or(u64::MAX)
+}
+
+/// Writes a LATENCY record for each processor.
+pub fn report() {
+    for cpu in percpu::online().iter() {
+        let Latency { ipi, irq_off, sched } = latency::of(cpu);
+        let us = |ticks| ns(ticks).div_ceil(1000);
+        record!(
+            Who::Hypervisor,
+            LATENCY,
+            "cpu={cpu} ipi_us={} ipi_at={} irq_off_us={} irq_off_at={} sched_us={} sched_at={}",
+            us(ipi.0),
+            ipi.1.name(),
+            us(irq_off.0),
+            irq_off.1.name(),
+            us(sched.0),
+            sched.1.name()
+        );
+    }
+}
+
+/// The longest times of any processor, in nanoseconds: without servicing IPIs, with interrupts off,
+/// without a look at the scheduler.
+pub fn longest() -> [u64; 3] {
+    let all = percpu::online().iter().map(latency::of);
+    let ticks = all.fold([0; 3], |[ipi, irq_off, sched]: [u64; 3], of| {
+        [ipi.max(of.ipi.0), irq_off.max(of.irq_off.0), sched.max(of.sched.0)]
+    });
+    ticks.map(ns)
+}

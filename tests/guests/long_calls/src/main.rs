@@ -1,0 +1,77 @@
+//! Calls and traps that ask for as much work as they can: each must be cut into pieces, or one
+//! guest would keep the whole machine waiting.
+//!
+//! `do=` names what is done, in this order, separated by commas; without it everything is:
+//!
+//! * `store`: one emulated store to a page table, after a big tree of tables was unpinned;
+//! * `cr3`: `mov cr3` to a root that was never validated, and back;
+//! * `clear`: a page cleared that is a big root half taken apart;
+//! * `vcpu`: a first state of a vCPU whose root was never validated;
+//! * `churn`: one list of pins and unpins, each of as many entries as go without preemption;
+//! * `find`: a multicall of searches for aliases of many frames;
+//! * `refuse`: a multicall of pins that are refused, each with a search for the aliases;
+//! * `shootdown`: as many address ranges as one call takes.
+//!
+//! At the end the tree stays pinned: taking the domain apart is the last long work. What it all
+//! kept others waiting for is in the log's LATENCY records; after each step the guest prints what
+//! `pinfold_op stats` says of that.
+#![no_std]
+#![no_main]
+
+mod lists;
+mod roots;
+mod tree;
+
+use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::mmu::{VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES};
+use pinfold_guest::entry::{Boot, event, memory::Frames};
+use pinfold_guest::hostile::{self, Check, Lab};
+use pinfold_guest::hypercall::{pinfold, sched::Exit};
+use pinfold_guest::{guest_main, println};
+use tree::Tree;
+
+guest_main!(main);
+
+type Step = fn(&mut Lab, &Tree, &mut Check);
+
+/// What can be done, in order.
+const STEPS: [(&str, Step); 8] = [
+    ("store", roots::store),
+    ("cr3", roots::load),
+    ("clear", roots::clear),
+    ("vcpu", roots::initialise),
+    ("churn", lists::churn),
+    ("find", lists::find),
+    ("refuse", lists::refuse),
+    ("shootdown", lists::shootdown),
+];
+
+fn main(boot: &Boot) -> Exit {
+    let mut check = Check::new("long_calls", boot);
+    let wish = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
+    let mut lab = Lab::new(Frames::new(boot));
+    let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
+    // SAFETY: switches emulation on, nothing else.
+    check.equal("vm_assist", unsafe { hostile::call(Hypercall::VmAssist as u64, assist) }, 0);
+    check.holds("events", event::init(boot).is_ok());
+    let tree = Tree::build(&mut lab);
+    tell("start");
+    for (name, run) in STEPS {
+        if wish.is_none_or(|wish| wish.split(',').any(|word| word == name)) {
+            run(&mut lab, &tree, &mut check);
+            tell(name);
+        }
+    }
+    check.equal("the last pin", lab.pin(tree.root, 4), 0);
+    check.verdict()
+}
+
+/// What kept the machine's processors busy longest, so far.
+fn tell(step: &str) {
+    if let Ok(stats) = pinfold::stats() {
+        println!(
+            "LONGEST after={step} ipi_ns={} irq_off_ns={} sched_ns={} preemptions={}",
+            stats.ipi_ns, stats.irq_off_ns, stats.sched_ns, stats.preemptions
+        );
+    }
+}

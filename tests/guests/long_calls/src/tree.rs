@@ -1,0 +1,54 @@
+//! A big tree of tables.
+
+use pinfold_abi::mmu::MmuextCmd;
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::hostile::{Lab, RO, RW, mmuext};
+
+/// L1 tables of the tree, each of 512 present entries: 131,072 entries.
+pub(crate) const LEAVES: usize = 256;
+/// Entries of a table.
+pub(crate) const ENTRIES: usize = 512;
+
+/// A root with one L3, one L2, and [`LEAVES`] L1 tables that map one page again and again. All are
+/// mapped read-only, if at all; none is pinned.
+pub(crate) struct Tree {
+    pub(crate) root: Pfn,
+    pub(crate) l3: Pfn,
+    /// The page that everything maps: read-only, but for the first entry of each L1 table.
+    pub(crate) page: Pfn,
+    /// The page that the first entries map writable.
+    pub(crate) shared: Pfn,
+}
+
+impl Tree {
+    pub(crate) fn build(lab: &mut Lab) -> Tree {
+        let [root, l3, l2, page, shared] = core::array::from_fn(|_| lab.frame());
+        let model = full_table(lab, page);
+        lab.set(model, 0, lab.entry(shared, RW));
+        // Frames that the builder mapped nowhere: there are more of them, and they need no sealing.
+        let unmapped = lab.frames().mapped_end().0;
+        for slot in 0..LEAVES {
+            let l1 = Pfn(unmapped + slot as u64);
+            let copy = MmuextCmd::CopyPage as u32;
+            // SAFETY: nobody uses the frame.
+            let copied = unsafe { mmuext(copy, lab.mfn(l1), lab.mfn(model)) };
+            assert!(copied == 0, "a page can't be copied: {copied}");
+            lab.set(l2, slot, lab.entry(l1, RW));
+        }
+        lab.set(l3, 0, lab.entry(l2, RW));
+        lab.set(root, 0, lab.entry(l3, RW));
+        for table in [l2, l3, root] {
+            lab.seal(table);
+        }
+        Tree { root, l3, page, shared }
+    }
+}
+
+/// A frame whose words all map a page, read-only.
+pub(crate) fn full_table(lab: &mut Lab, page: Pfn) -> Pfn {
+    let table = lab.frame();
+    for index in 0..ENTRIES {
+        lab.set(table, index, lab.entry(page, RO));
+    }
+    table
+}
