@@ -90,13 +90,17 @@ impl ListProgress {
         self.index += 1;
     }
 
-    /// The list's address and count with which a suspended call goes on. `tell`: the guest is to be
-    /// told what the next element met.
-    pub fn suspend_with_marks(&self, tell: bool) -> (u64, u64) {
+    /// The list's address and count with which a suspended call goes on; `None` if so many elements
+    /// are left that the count has no room for the marks. `tell`: the guest is to be told what the
+    /// next element met.
+    pub fn suspend_with_marks(&self, tell: bool) -> Option<(u64, u64)> {
+        if self.left() >= TOLD {
+            return None;
+        }
         // A try that ran out of time is still that try.
         let told = tell || self.told && self.index == 0;
         let marks = if told { RESUMED | TOLD } else { RESUMED };
-        (self.rest_address(), self.left() | marks)
+        Some((self.rest_address(), self.left() | marks))
     }
 
     /// The list's address and count with which a suspended call without marks goes on.
@@ -135,7 +139,8 @@ mod tests {
                 }
                 progress.advance();
             }
-            let (list, count) = progress.suspend_with_marks(tell && progress.left() > 0);
+            let suspended = progress.suspend_with_marks(tell && progress.left() > 0);
+            let (list, count) = suspended.expect("a short list");
             progress = ListProgress::with_marks(list, count, size);
             assert!(progress.is_resumed() && progress.done() == 0);
         }
@@ -186,6 +191,11 @@ mod tests {
     fn the_marks_of_a_new_call_are_part_of_its_count() {
         let new = ListProgress::with_marks(0, TOLD | 5, 16);
         assert_eq!((new.left(), new.is_resumed()), (TOLD | 5, false));
+        // With marks it would be taken for a shorter list, and elements would be passed over.
+        assert_eq!(new.suspend_with_marks(false), None);
+        let mut shorter = ListProgress::with_marks(0, TOLD, 16);
+        shorter.advance();
+        assert_eq!(shorter.suspend_with_marks(false), Some((16, RESUMED | (TOLD - 1))));
         let resumed = ListProgress::with_marks(0, RESUMED | TOLD | 5, 16);
         assert_eq!((resumed.left(), resumed.is_resumed()), (5, true));
         assert_eq!(resumed.next_element(), Ok(Some((0, Try::Again))));
@@ -194,7 +204,7 @@ mod tests {
     #[test]
     fn a_try_that_ran_out_of_time_is_still_that_try() {
         let told = ListProgress::with_marks(64, RESUMED | TOLD | 2, 16);
-        let (list, count) = told.suspend_with_marks(false);
+        let (list, count) = told.suspend_with_marks(false).unwrap();
         let resumed = ListProgress::with_marks(list, count, 16);
         assert_eq!(resumed.next_element(), Ok(Some((64, Try::Again))));
     }

@@ -68,8 +68,6 @@ pub struct PerCpu {
     number: usize,
     /// Something may have changed for the vCPU that runs here: see [`take_attention`].
     attention: AtomicBool,
-    /// How long this processor keeps others waiting.
-    pub meter: Meter,
     /// Physical address of the GDT page.
     gdt_physical: u64,
     /// Task state segment: the stacks the processor switches to.
@@ -78,6 +76,8 @@ pub struct PerCpu {
     /// The hypervisor's page of the GDT.
     pub gdt: HypervisorGdt,
     stacks: [ExceptionStack; 4],
+    /// How long this processor keeps others waiting. Not on the first page, which guests' roots map.
+    pub meter: Meter,
 }
 
 // SAFETY: the record is written only by its own processor, with interrupts off; but for

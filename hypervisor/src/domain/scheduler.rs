@@ -111,6 +111,14 @@ pub fn enqueue(vcpu: Box<Vcpu>, arrival: Arrival) {
     }
 }
 
+/// Wakes a processor that sleeps, if one does: there is work for it that is no vCPU.
+fn kick_idle() {
+    let idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)).without(cpu_number());
+    if let Some(cpu) = idle.iter().next() {
+        ipi::kick(cpu);
+    }
+}
+
 /// Asks the vCPU that runs on a processor to make room for one that woke.
 fn disturb(cpu: usize) {
     DISTURBED.fetch_or(1 << cpu, Ordering::Relaxed);
@@ -153,10 +161,16 @@ pub fn run() -> ! {
         console::poll();
         let runs = next().map(|(vcpu, slice)| take_turn(vcpu, slice)).is_some();
         // A step between two turns, and one after the other if there is no vCPU to run.
-        if teardown::step() {
+        let stepped = teardown::step();
+        if stepped && runs {
+            kick_idle();
+        }
+        if stepped || runs {
+            // The timer that ended the turn is still pending, and would end the next attempt of
+            // whatever looks at it.
             latency::end();
             control::let_interrupts_in();
-        } else if !runs {
+        } else {
             idle();
         }
     }

@@ -68,7 +68,8 @@ pub fn reserve(domains: usize) {
 
 /// Whether a domain is dying: there is work left.
 pub fn is_any() -> bool {
-    // SeqCst: whoever counts one kicks the sleepers after; a sleeper says that it sleeps first.
+    // SeqCst: who has both a domain on the list and a vCPU to run kicks a sleeper after each step; a
+    // sleeper says that it sleeps first.
     COUNT.load(Ordering::SeqCst) != 0
 }
 

@@ -1,7 +1,7 @@
 //! Suspending and resuming list calls (mmu_update, mmuext_op).
 //!
 //! Progress is kept in the guest's argument registers: the list's address moves on, the count goes
-//! down and carries [`PREEMPTED`], and what was done so far stands in the guest's own `done` word.
+//! down and carries marks ([`pinfold_core::list`]), and what was done so far stands in the guest's own `done` word.
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
 use super::{Args, Outcome, again};
@@ -10,21 +10,9 @@ use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
 use crate::memory::report;
 use pinfold_abi::errno::Errno;
+pub use pinfold_core::list::Try;
+use pinfold_core::list::{ListProgress, OutOfAddressSpace};
 use pinfold_validator::{Refusal, Stop};
-
-/// Bit of the count that says: resumed, `done` counts on.
-const PREEMPTED: u64 = 1 << 31;
-/// Bit of the count of a resumed list: the guest was told what its first element met.
-const TOLD: u64 = 1 << 30;
-
-/// Whether an element is tried for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Try {
-    /// It is.
-    First,
-    /// The guest was told what it met, or says so.
-    Again,
-}
 
 /// Why an element ended the list.
 pub enum ElementStop {
@@ -88,68 +76,52 @@ pub fn run_list(
 ) -> Outcome {
     let [list, count, done_ptr, foreign, last] = *args;
     let done_ptr = GuestPtr::<u32>::new(done_ptr);
-    // The count is an unsigned int of the ABI.
-    let (mut count, resumed) = (count & 0xffff_ffff & !PREEMPTED, count & PREEMPTED != 0);
-    // Only a resumed list has the other mark: in the count of a new one the bit is just a bit.
-    let told = resumed && count & TOLD != 0;
-    if told {
-        count &= !TOLD;
-    }
+    let mut progress = ListProgress::with_marks(list, count, size);
     let mut before = 0;
-    if resumed && !done_ptr.is_null() {
+    if progress.is_resumed() && !done_ptr.is_null() {
         before = match done_ptr.read() {
             Ok(done) => done,
             Err(errno) => return Outcome::Done(errno.as_result()),
         };
     }
-    let mut index = 0;
-    let mut result = Ok(());
     let mut suspended = None;
-    while index < count {
-        if index != 0 && vcpu.work.is_time_up() {
-            suspended = Some(Outcome::Again);
-            break;
-        }
-        let address = match index.checked_mul(size).and_then(|offset| list.checked_add(offset)) {
-            Some(address) => address,
-            None => {
-                result = Err(Errno::EFAULT);
-                break;
-            }
+    let result = loop {
+        let (address, attempt) = match progress.next_element() {
+            Ok(Some(element)) => element,
+            Ok(None) => break Ok(()),
+            Err(OutOfAddressSpace) => break Err(Errno::EFAULT),
         };
+        if progress.done() != 0 && vcpu.work.is_time_up() {
+            suspended = Some(Outcome::Again);
+            break Ok(());
+        }
         vcpu.work.charge(cost::ELEMENT);
-        let attempt = if told && index == 0 { Try::Again } else { Try::First };
         match element(vcpu, address, attempt) {
-            Ok(()) => index += 1,
-            Err(ElementStop::Errno(errno)) => {
-                result = Err(errno);
-                break;
-            }
+            Ok(()) => progress.advance(),
+            Err(ElementStop::Errno(errno)) => break Err(errno),
             Err(ElementStop::Preempted) => {
                 suspended = Some(Outcome::Again);
-                break;
+                break Ok(());
             }
             Err(ElementStop::Told) => {
                 suspended = Some(Outcome::Upcall);
-                break;
+                break Ok(());
             }
         }
-    }
+    };
     if !done_ptr.is_null() {
-        let done = before.wrapping_add(index as u32);
+        let done = before.wrapping_add(progress.done() as u32);
         // A word that can't be written is the guest's loss; but progress can't be kept there.
         if done_ptr.write(&done).is_err() && suspended.is_some() {
             return Outcome::Done(Errno::EFAULT.as_result());
         }
     }
     if let Some(suspended) = suspended {
-        // A try that ran out of time is still that try.
-        let told = suspended == Outcome::Upcall || told && index == 0;
-        let marks = if told { PREEMPTED | TOLD } else { PREEMPTED };
-        let rest = (count - index) | marks;
-        // The list may end where the address space does, so its end may be 0.
-        let next = list.wrapping_add(index * size);
-        vcpu.resume = [next, rest, args[2], foreign, last];
+        let rest = progress.suspend_with_marks(suspended == Outcome::Upcall);
+        let Some((list, count)) = rest else {
+            return Outcome::Done(Errno::EINVAL.as_result());
+        };
+        vcpu.resume = [list, count, args[2], foreign, last];
         return suspended;
     }
     result.into()

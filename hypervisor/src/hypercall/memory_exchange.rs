@@ -2,8 +2,9 @@
 
 use super::memory_op::check_domain;
 use super::{Args, Outcome, again};
-use crate::arch::{apic, ipi};
+use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::memory::frames::{self, Reserved};
 use crate::memory::guest::GuestPtr;
 use crate::memory::m2p;
@@ -31,12 +32,14 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let mut result = Ok(());
     let mut time_is_up = false;
     while exchange.nr_exchanged < exchange.input.nr_extents && result.is_ok() && !time_is_up {
+        // Frames of both sides.
+        vcpu.work
+            .charge((2 * cost::PAGE).saturating_mul((ins << exchange.input.extent_order) as u32));
         result = round(vcpu, &exchange, ins, outs);
         if result.is_ok() {
             exchange.nr_exchanged += ins;
         }
-        ipi::attend();
-        time_is_up = apic::timer_is_pending();
+        time_is_up = vcpu.work.is_time_up();
     }
     if let Err(errno) = pointer.write(&exchange) {
         return Outcome::Done(errno.as_result());
@@ -108,6 +111,7 @@ fn give_back(
     for index in from..from + count {
         let first = list.read_at(index)?;
         for offset in 0..1u64 << order {
+            ipi::attend();
             let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
             frames::release(mfn, vcpu.domain.id).map_err(|refusal| refusal.errno())?;
             *released += 1;

@@ -1,7 +1,9 @@
 //! memory_op: frames given and taken, and what of the machine's memory a guest may know.
 
 use super::{Args, Outcome, again};
+use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
+use crate::domain::work::cost;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::{frames, m2p, max_mfn};
 use core::sync::atomic::Ordering;
@@ -14,8 +16,6 @@ use zerocopy::IntoBytes;
 
 /// Largest extent: 2 MiB, as unprivileged domains may have it.
 const MAX_ORDER: u32 = 9;
-/// Extents between two looks at the clock.
-const EXTENTS_BETWEEN_CHECKS: u64 = 64;
 /// Bits of the command that name it; the rest count extents done before a suspension.
 const COMMAND_BITS: u32 = 6;
 const COMMAND_MASK: u64 = (1 << COMMAND_BITS) - 1;
@@ -108,13 +108,11 @@ fn reservation(vcpu: &mut Vcpu, command: u64, start: u64, args: &Args) -> Outcom
     }
     let list = GuestPtr::<u64>::new(asked.extent_start);
     for index in start..asked.nr_extents {
-        // An extent of many frames may be many flushes.
-        let looks = asked.extent_order > 0 || index % EXTENTS_BETWEEN_CHECKS == 0;
-        crate::arch::ipi::attend();
-        if index != start && looks && crate::arch::apic::timer_is_pending() {
+        if index != start && vcpu.work.is_time_up() {
             let resume = [command | index << COMMAND_BITS, args[1], args[2], args[3], args[4]];
             return again(vcpu, resume);
         }
+        vcpu.work.charge(cost::PAGE << asked.extent_order);
         let done = match command {
             DECREASE_RESERVATION => decrease(vcpu, list, index, asked.extent_order),
             POPULATE_PHYSMAP => populate(vcpu, list, index, asked.extent_order),
@@ -169,6 +167,7 @@ fn populate(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<
 fn decrease(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<(), Errno> {
     let first = list.read_at(index)?;
     for offset in 0..1u64 << order {
+        ipi::attend();
         let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
         frames::release(mfn, vcpu.domain.id).map_err(|refusal| {
             crate::memory::report::refused(vcpu, &refusal);

@@ -122,6 +122,8 @@ impl Platform for Edge {
     }
 
     fn clear_frame(&self, frame: Mfn) {
+        // One of many, perhaps, and others may wait for a flush.
+        ipi::attend();
         direct_map::clear(frame);
     }
 

@@ -302,13 +302,13 @@ impl<P: Platform> Validator<'_, P> {
                 return Next::Pause;
             }
             if cursor.slot == 0 && cursor.frame.is_multiple_of(stretch) {
-                cursor.seen = self.census.count(cursor.frame / stretch);
-                cursor.tables = false;
-                if cursor.seen == 0 {
+                let Some(seen) = self.census.word(cursor.frame / stretch) else {
                     *left -= 1;
                     cursor.frame += stretch;
                     continue;
-                }
+                };
+                cursor.seen = seen;
+                cursor.tables = false;
             }
             let end = self.frames.len().min((cursor.frame / stretch + 1) * stretch);
             if let Some(found) = self.next_in_stretch(cursor, end, level, owned, mask, wanted, left)

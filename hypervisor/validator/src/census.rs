@@ -1,11 +1,12 @@
 //! Where tables are: so that a search need not look at every frame of the machine.
 //!
-//! One count for a stretch of frames: how often a frame of it began to become a table; 0 says that
-//! none of them is one. A search that looked through a stretch and found none sets it to 0 again.
+//! One word for a stretch of frames: whether it is known that none of them is a table, and how often
+//! one of them began to become one. A search that looked through a stretch and found none marks it.
 //!
-//! No table is overlooked. A search reads the count, looks, and sets it to 0 only if it is still
-//! the same. If a frame was counted before it read, it has acquired what that release published,
-//! the frame's type among it, and finds the table; if after, the count is another one and stays.
+//! No table is overlooked. A search reads the word, looks, and marks the stretch only if the word is
+//! still the same. If a frame was counted before it read, it has acquired what that release
+//! published, the frame's type among it, and finds the table; if after, the word is another one and
+//! stays. The count goes up only, so it isn't the same again, however long a search was suspended.
 
 use crate::frame::Mfn;
 use crate::sync::{AtomicU32, Ordering};
@@ -15,7 +16,12 @@ const COUNTS: usize = 1024;
 /// Frames in a stretch, at least.
 const SHORTEST: usize = 128;
 
-/// The counts.
+/// Of a word: none of the stretch is a table.
+const EMPTY: u32 = 1;
+/// Of a word: one frame more that began to become a table.
+const ONE: u32 = 2;
+
+/// The words.
 #[derive(Debug)]
 pub(crate) struct Census {
     counts: [AtomicU32; COUNTS],
@@ -28,7 +34,7 @@ impl Census {
     pub(crate) fn new(frames: usize) -> Census {
         let stretch = frames.div_ceil(COUNTS).max(SHORTEST).next_power_of_two();
         Census {
-            counts: core::array::from_fn(|_| AtomicU32::new(0)),
+            counts: core::array::from_fn(|_| AtomicU32::new(EMPTY)),
             shift: stretch.trailing_zeros(),
         }
     }
@@ -43,21 +49,25 @@ impl Census {
     pub(crate) fn note(&self, mfn: Mfn) {
         // Beyond the last stretch there is no frame.
         if let Some(count) = self.counts.get((mfn.get() >> self.shift) as usize) {
-            // Release: see above. Twice, if the count came round to 0.
-            while count.fetch_add(1, Ordering::Release) == u32::MAX {}
+            // Release: see above. The one that fails finds the word as another left it, and adds to
+            // that. It wraps after 2^31 tables, and then a search would have to be that old.
+            let noted = |word: u32| Some((word & !EMPTY).wrapping_add(ONE));
+            let _ = count.fetch_update(Ordering::Release, Ordering::Relaxed, noted);
         }
     }
 
-    /// The count of a stretch: 0 if it has no table.
-    pub(crate) fn count(&self, stretch: usize) -> u32 {
-        self.counts.get(stretch).map_or(0, |count| count.load(Ordering::Acquire))
+    /// The word of a stretch; `None` if it has no table.
+    pub(crate) fn word(&self, stretch: usize) -> Option<u32> {
+        let word = self.counts.get(stretch)?.load(Ordering::Acquire);
+        (word & EMPTY == 0).then_some(word)
     }
 
-    /// A search found no table in a stretch whose count was `seen` before it looked.
+    /// A search found no table in a stretch whose word was `seen` before it looked.
     pub(crate) fn found_none(&self, stretch: usize, seen: u32) {
         if let Some(count) = self.counts.get(stretch) {
             // Relaxed: nothing hangs on it. If it fails, a frame was noted meanwhile.
-            let _ = count.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
+            let _ =
+                count.compare_exchange(seen, seen | EMPTY, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

@@ -64,6 +64,11 @@ impl HypervisorFrames {
     }
 }
 
+/// The last owner of a free frame that CPUs may remember whatever domain they ran: it was lent to
+/// others (`INV-LENT`), or it was the hypervisor's, and may have been a table that every CPU's page
+/// walks went through.
+const ANYBODY: DomId = DomId::HYPERVISOR;
+
 impl<'a, P: Platform> Validator<'a, P> {
     /// Makes a frame usable, and free: at boot, for each frame of RAM that isn't the hypervisor's.
     /// `false` if there is no such frame or it was given before.
@@ -127,14 +132,9 @@ impl<'a, P: Platform> Validator<'a, P> {
         Ok(())
     }
 
-    /// The CPUs that may remember translations of a frame because of its last owner.
+    /// The CPUs that may remember a frame because of its last owner.
     fn cpus_that_knew(&self, last: DomId) -> CpuSet {
-        if last == DomId::HYPERVISOR {
-            // It may have been a table that every CPU's page walks went through.
-            self.platform.all_cpus()
-        } else {
-            self.platform.dirty_cpus(last)
-        }
+        if last == ANYBODY { self.platform.all_cpus() } else { self.platform.dirty_cpus(last) }
     }
 
     fn frames_in_row(&self, first: Mfn, count: u64) -> impl Iterator<Item = &'a FrameEntry> + '_ {
@@ -181,7 +181,7 @@ impl<'a, P: Platform> Validator<'a, P> {
             // What is freed must have been owned, or two would have it from now on.
             let taken = frame.take_back_from_hypervisor();
             assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
-            frame.become_free(DomId::HYPERVISOR, self.clock.now());
+            frame.become_free(ANYBODY, self.clock.now());
         }
     }
 
@@ -214,9 +214,9 @@ impl<'a, P: Platform> Validator<'a, P> {
     /// As [`Validator::release`]; the frame stays the first domain's.
     pub fn transfer(&self, mfn: Mfn, from: DomId, to: DomId) -> Result<(), Refusal> {
         refusable(Operation::Release, from, |op| {
-            let (frame, now) = self.begin_release(op, mfn)?;
+            let (frame, last, now) = self.begin_release(op, mfn)?;
             // Released now, and given out now: the flush is due at once.
-            self.flush_behind(now, self.cpus_that_knew(from));
+            self.flush_behind(now, self.cpus_that_knew(last));
             if self.platform.cache_policy(to) == CachePolicy::Report {
                 self.platform.flush_cache(mfn);
             }
@@ -234,15 +234,19 @@ impl<'a, P: Platform> Validator<'a, P> {
     /// hypervisor uses it itself, so that it is not the domain's to give back.
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         refusable(Operation::Release, dom, |op| {
-            let (frame, now) = self.begin_release(op, mfn)?;
-            frame.become_free(dom, now);
+            let (frame, last, now) = self.begin_release(op, mfn)?;
+            frame.become_free(last, now);
             Ok(())
         })
     }
 
-    /// Takes a frame from the operation's domain; the caller alone may touch it then. Returns the
-    /// moment after which nobody can have come to know it.
-    fn begin_release(&self, op: &mut Op<'_>, mfn: Mfn) -> Result<(&'a FrameEntry, u64), Halt> {
+    /// Takes a frame from the operation's domain; the caller alone may touch it then. Returns who may
+    /// remember it, and the moment after which nobody can have come to know it.
+    fn begin_release(
+        &self,
+        op: &mut Op<'_>,
+        mfn: Mfn,
+    ) -> Result<(&'a FrameEntry, DomId, u64), Halt> {
         let frame = self.named_frame(op, mfn)?;
         let was = frame
             .take_back(op.dom)
@@ -254,11 +258,10 @@ impl<'a, P: Platform> Validator<'a, P> {
         if !was.caching().is_write_back() {
             // INV-COHERENT: a free frame is anybody's, the hypervisor's too.
             self.forget_caching(op, mfn, was);
-        } else if was.is_lent() {
-            // A free frame remembers one domain only: no CPU may remember the others' (`INV-LENT`).
-            self.flush_behind(now, self.platform.all_cpus());
         }
-        Ok((frame, now))
+        // A free frame has one last owner: of those that it was lent to nothing else is known.
+        let last = if was.is_lent() { ANYBODY } else { op.dom };
+        Ok((frame, last, now))
     }
 
     /// As [`Validator::release`], of a shared frame ([`Validator::share`]) too: the hypervisor uses

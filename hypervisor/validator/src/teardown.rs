@@ -64,7 +64,10 @@ impl<P: Platform> Validator<'_, P> {
                 let end = self.frames.len().min(progress.next + FRAMES_PER_CHARGE);
                 op.budget.charge(1);
                 for number in progress.next..end {
-                    progress.found |= self.relinquish_frame(op, number)?;
+                    let found = self.relinquish_frame(op, number);
+                    // Also if it stopped halfway: what it left may be behind the cursor by then.
+                    progress.found |= found != Ok(false);
+                    found?;
                     progress.next = number + 1;
                 }
             }

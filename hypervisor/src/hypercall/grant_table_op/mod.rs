@@ -14,6 +14,7 @@ use crate::memory::report;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::grant::*;
 use pinfold_core::grant::mapping::Failure;
+use pinfold_core::list::{ListProgress, OutOfAddressSpace};
 use pinfold_validator::{Cause, Mfn, Refusal, Stop};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -55,28 +56,34 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
     count: u64,
     mut one: impl FnMut(&mut Vcpu, &mut T) -> Result<(), Preempted>,
 ) -> Outcome {
-    let list = GuestPtr::<T>::new(args[1]);
-    for index in 0..count {
-        let rest = |vcpu: &mut Vcpu| {
-            let at = args[1].wrapping_add(index * size_of::<T>() as u64);
-            again(vcpu, [args[0], at, count - index, args[3], args[4]])
+    let mut progress = ListProgress::plain(args[1], count, size_of::<T>() as u64);
+    loop {
+        let address = match progress.next_element() {
+            Ok(Some((address, _))) => address,
+            Ok(None) => return Outcome::Done(0),
+            Err(OutOfAddressSpace) => return Outcome::Done(Errno::EFAULT.as_result()),
         };
-        if index != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
+        let rest = |vcpu: &mut Vcpu| {
+            let (list, left) = progress.suspend_plainly();
+            again(vcpu, [args[0], list, left, args[3], args[4]])
+        };
+        if progress.done() != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
             return rest(vcpu);
         }
         vcpu.work.charge(cost::GRANT);
-        let mut element = match list.read_at(index) {
+        let pointer = GuestPtr::<T>::new(address);
+        let mut element = match pointer.read() {
             Ok(element) => element,
             Err(errno) => return Outcome::Done(errno.as_result()),
         };
         if let Err(Preempted) = one(vcpu, &mut element) {
             return rest(vcpu);
         }
-        if let Err(errno) = list.write_at(index, &element) {
+        if let Err(errno) = pointer.write(&element) {
             return Outcome::Done(errno.as_result());
         }
+        progress.advance();
     }
-    Outcome::Done(0)
 }
 
 /// An element's time is up before anything was done for it.

@@ -104,7 +104,7 @@ fn a_lent_frame_becomes_a_table_only_when_the_borrower_is_flushed() {
 }
 
 #[test]
-fn a_lent_frame_is_freed_only_when_the_borrower_is_flushed() {
+fn a_lent_frame_is_taken_only_when_the_borrower_is_flushed() {
     let world = pinned();
     let machine = world.platform();
     world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
@@ -113,10 +113,10 @@ fn a_lent_frame_is_freed_only_when_the_borrower_is_flushed() {
     machine.touch(1, Vaddr::new(7 << 12));
     update(world, L1, 7, 0).unwrap();
     world.release(THEIRS, B).unwrap();
-    assert!(machine.cpus[1].lock().unwrap().leaves.is_empty());
-    // And it is nobody's loan any more.
     let third = DomId::new(3);
     world.assign(THEIRS, third).unwrap();
+    assert!(machine.cpus[1].lock().unwrap().leaves.is_empty(), "CPU 1 runs A, not B");
+    // And it is nobody's loan any more.
     assert!(!world.info(THEIRS).unwrap().is_lent());
     assert_sound(world, &[held(L4, Held::Root)]);
 }
