@@ -9,19 +9,24 @@
 //! * `sched`: the time in the hypervisor without [`looked_at_scheduler`].
 //!
 //! Times are of the TSC; under QEMU's `-icount shift=0` it counts instructions. A span begins with
-//! [`begin`] and ends with [`end`], on the way back to the guest. Not every exit begins one: the
-//! hypercalls whose work is constant (a register set, a word read) and exceptions that are handed
-//! straight to the guest cost less than the two readings of the TSC are worth; what follows an exit
-//! (a call for attention, a change of vCPUs) begins a span by itself. No work that a guest can make
-//! long is left out.
+//! [`begin`], and ends with [`end`] on the way back to the guest, which leads there because a span
+//! that is measured calls for attention.
+//!
+//! What guests do most often is over so soon that a second reading of the TSC would show. So the time
+//! of a hypercall or a fault is only noted ([`stamp`]), and measured if it turns out to be long
+//! ([`measure`]): when an operation of the validator visited more than a few entries, or a list
+//! looked at the clock, or by the call's nature. Not measured are hypercalls whose work is bounded by
+//! a small constant, and not even noted exceptions that are handed straight to the guest. What
+//! follows an exit (a call for attention, a change of vCPUs) begins a span by itself.
 
-use super::percpu::{self, this};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use super::percpu::{self, PerCpu, this};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use pinfold_abi::hypercall::Hypercall;
 
 /// What the hypervisor does: the number of a hypercall, or one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity(u32);
+pub struct Activity(pub u32);
 
 impl Activity {
     /// Choosing a vCPU, loading it, timers.
@@ -84,8 +89,12 @@ impl Longest {
 /// words for reports. Zeros are a valid record: nothing was measured.
 #[derive(Debug)]
 pub struct Meter {
-    /// When the span began; 0: there is none.
+    /// A span is measured.
+    goes_on: AtomicBool,
+    /// When it began.
     entered: AtomicU64,
+    /// When a guest was left last: the low half.
+    stamp: AtomicU32,
     /// When IPIs were serviced last, and when the scheduler was looked at. Of meaning if later than
     /// `entered`.
     serviced: AtomicU64,
@@ -118,37 +127,92 @@ impl Meter {
     }
 }
 
-/// A span begins, unless one goes on; the processor does this now.
+const STAMP: usize = offset_of!(PerCpu, meter) + offset_of!(Meter, stamp);
+const DOING: usize = offset_of!(PerCpu, meter) + offset_of!(Meter, doing);
+
+/// The processor left a guest: notes when, in case it takes long.
 #[inline(always)]
+pub fn stamp() {
+    // SAFETY: while the hypervisor runs GS points to the processor's record, and the word is its
+    // meter's, which only this processor writes. No span goes on when a guest was just left.
+    unsafe {
+        core::arch::asm!(
+            "rdtsc",
+            "mov gs:[{stamp}], eax",
+            stamp = const STAMP,
+            out("eax") _,
+            out("edx") _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// The same, in the span that goes on.
+pub fn set_doing(doing: Activity) {
+    this().meter.doing.store(doing.0, Relaxed);
+}
+
+/// What was stamped is long: it is measured.
+#[cold]
+#[inline(never)]
+pub fn measure() {
+    let meter = &this().meter;
+    if !meter.goes_on.load(Relaxed) {
+        // The low half is enough: it is not a second ago.
+        let now = now();
+        let ago = (now as u32).wrapping_sub(meter.stamp.load(Relaxed));
+        meter.entered.store(now.wrapping_sub(ago.into()), Relaxed);
+        meter.goes_on.store(true, Relaxed);
+        // The way back to the guest leads past `end`.
+        percpu::call_attention(percpu::cpu_number());
+    }
+}
+
+/// A span begins, unless one goes on; the processor does this now. For the scheduler, on whose way
+/// to a guest the span ends anyway.
 pub fn begin(doing: Activity) {
     let meter = &this().meter;
     meter.doing.store(doing.0, Relaxed);
-    if meter.entered.load(Relaxed) == 0 {
+    if !meter.goes_on.load(Relaxed) {
         meter.entered.store(now(), Relaxed);
+        meter.goes_on.store(true, Relaxed);
+    }
+}
+
+/// What the processor does now, in case it takes long.
+#[inline(always)]
+pub fn does<const ACTIVITY: u32>() {
+    // SAFETY: as for `stamp`.
+    unsafe {
+        core::arch::asm!(
+            "mov dword ptr gs:[{doing}], {activity}",
+            doing = const DOING,
+            activity = const ACTIVITY,
+            options(nostack, preserves_flags)
+        );
     }
 }
 
 /// The span ends, if there is one: a guest goes on, or the processor sleeps.
-#[inline(always)]
 pub fn end() {
     let meter = &this().meter;
-    let entered = meter.entered.load(Relaxed);
-    if entered == 0 {
+    if !meter.goes_on.load(Relaxed) {
         return;
     }
     let now = now();
+    let entered = meter.entered.load(Relaxed);
     if now.wrapping_sub(entered) > meter.smallest.load(Relaxed) {
         meter.note(now);
     }
-    meter.entered.store(0, Relaxed);
+    meter.goes_on.store(false, Relaxed);
 }
 
 /// The processor did what others asked of it.
 #[inline]
 pub fn serviced_ipis() {
     let meter = &this().meter;
-    let entered = meter.entered.load(Relaxed);
-    if entered != 0 {
+    if meter.goes_on.load(Relaxed) {
+        let entered = meter.entered.load(Relaxed);
         let now = now();
         let since = meter.serviced.load(Relaxed).max(entered);
         meter.ipi.note(now.saturating_sub(since), meter.doing.load(Relaxed));
@@ -160,8 +224,8 @@ pub fn serviced_ipis() {
 #[inline]
 pub fn looked_at_scheduler() {
     let meter = &this().meter;
-    let entered = meter.entered.load(Relaxed);
-    if entered != 0 {
+    if meter.goes_on.load(Relaxed) {
+        let entered = meter.entered.load(Relaxed);
         let now = now();
         let since = meter.looked.load(Relaxed).max(entered);
         meter.sched.note(now.saturating_sub(since), meter.doing.load(Relaxed));
@@ -173,11 +237,12 @@ pub fn looked_at_scheduler() {
 /// it. A span that goes on ends before it, and another begins after.
 pub fn leave_out<T>(work: impl FnOnce() -> T) -> T {
     let meter = &this().meter;
-    let was_measured = meter.entered.load(Relaxed) != 0;
+    let was_measured = meter.goes_on.load(Relaxed);
     end();
     let result = work();
     if was_measured {
-        meter.entered.store(now(), Relaxed);
+        stamp();
+        measure();
     }
     result
 }

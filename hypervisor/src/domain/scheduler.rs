@@ -223,7 +223,6 @@ fn run_slice(vcpu: &mut Vcpu, slice: u64) {
             // Last of all: nothing behind it loads a root or answers a flush.
             isolation::fill_guest_root();
         }
-        latency::end();
         // SAFETY: `context::load` told the processor about this file; every path that sets
         // selectors and flags keeps RPL 3, IF, and neither IOPL, NT nor VM.
         let exit = unsafe { entry::enter(entries, &mut vcpu.file) };
@@ -246,12 +245,16 @@ fn must_go_on(vcpu: &mut Vcpu) -> bool {
         let result = bounce::nmi(vcpu);
         trap::finish(vcpu, result);
     }
-    !vcpu.domain.ending.is_completed()
+    let goes_on = !vcpu.domain.ending.is_completed()
         && !vcpu.work.take_yield()
         && !makes_room()
         && vcpu.state == RunState::Runnable
         && !vcpu.seat().is_down_wanted()
-        && listing::go_on(vcpu)
+        && listing::go_on(vcpu);
+    if goes_on {
+        latency::end();
+    }
+    goes_on
 }
 
 fn deliver_event(vcpu: &mut Vcpu) -> Next {

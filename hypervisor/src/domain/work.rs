@@ -5,21 +5,23 @@
 //! suspended, and made again. Lists are made of elements that may each be short or that long, so
 //! they don't count elements: they look at the clock when enough entries have come together.
 
-use crate::arch::{apic, ipi, percpu};
+use crate::arch::{apic, ipi, latency, percpu};
 use core::cell::Cell;
 use pinfold_validator::{Budget, Cause, Refusal};
 
 /// Entries that one attempt may visit.
 pub const ENTRIES: u32 = 8192;
 /// Entries after which a list looks at the clock.
-const LOOK_AFTER: u32 = 2048;
+pub const LOOK_AFTER: u32 = 2048;
+/// Entries from which on an operation counts as long, and its time is measured.
+const LONG: u32 = 128;
 /// Suspensions in a row for a frame that others keep busy, before it counts as in use. Each lets
 /// everybody else run; the biggest tree of tables is taken apart in fewer.
 const MOST_RETRIES: u32 = 1 << 16;
 
 /// What an element of a list costs besides what a budget counts, in entries.
 pub mod cost {
-    /// An entry changed, a pin: read, looked up, answered.
+    /// An element of no other kind: read, looked up, answered.
     pub const ELEMENT: u32 = 32;
     /// A call in a multicall.
     pub const CALL: u32 = 64;
@@ -51,12 +53,29 @@ impl Work {
         result
     }
 
+    /// The same, unless it is so little that the calls before and after don't matter.
+    #[inline(always)]
+    pub fn charge_if_long(&self, budget: &Budget) {
+        if budget.left() <= (ENTRIES - LONG) as usize {
+            self.charge_used(budget);
+        }
+    }
+
+    /// What was counted since the last look.
+    pub fn spent(&self) -> u32 {
+        self.spent.get()
+    }
+
     /// Counts what an attempt used of a budget of [`ENTRIES`]: as [`Work::attempt`] does, where a
     /// closure would have the arguments copied.
     #[inline(always)]
     pub fn charge_used(&self, budget: &Budget) {
         // It never grows.
-        self.charge(ENTRIES.wrapping_sub(budget.left() as u32));
+        let used = ENTRIES.wrapping_sub(budget.left() as u32);
+        self.charge(used);
+        if used >= LONG {
+            latency::measure();
+        }
     }
 
     /// Counts what cost about as much as so many entries.
@@ -74,10 +93,12 @@ impl Work {
         self.spent.get() >= LOOK_AFTER && self.look()
     }
 
+    /// Looks at the clock, and services IPIs: whether the vCPU's time is up.
     #[cold]
     #[inline(never)]
-    fn look(&self) -> bool {
+    pub fn look(&self) -> bool {
         self.spent.set(0);
+        latency::measure();
         ipi::attend();
         apic::timer_is_pending()
     }

@@ -6,13 +6,13 @@
 
 use super::{Args, Outcome, again};
 use crate::domain::vcpu::Vcpu;
-use crate::domain::work::cost;
+use crate::domain::work::{ENTRIES, LOOK_AFTER};
 use crate::memory::guest::GuestPtr;
 use crate::memory::report;
 use pinfold_abi::errno::Errno;
 pub use pinfold_core::list::Try;
 use pinfold_core::list::{ListProgress, OutOfAddressSpace};
-use pinfold_validator::{Refusal, Stop};
+use pinfold_validator::{Budget, Refusal, Stop};
 
 /// Why an element ended the list.
 pub enum ElementStop {
@@ -66,13 +66,16 @@ pub fn end_or_restart(vcpu: &mut Vcpu, args: &Args, result: Result<(), ElementSt
     }
 }
 
+/// Elements between two looks at the clock, if they are short.
+pub const SHORT_ELEMENTS: u64 = 64;
+
 /// Runs a list call `(list, count, done*, foreigndom)`: `element` gets the address of each element
-/// of `size` bytes, and which try it is.
+/// of `size` bytes, which try it is, and what is left of the budget that the elements share.
 pub fn run_list(
     vcpu: &mut Vcpu,
     args: &Args,
     size: u64,
-    mut element: impl FnMut(&mut Vcpu, u64, Try) -> Result<(), ElementStop>,
+    mut element: impl FnMut(&mut Vcpu, u64, Try, &mut Budget) -> Result<(), ElementStop>,
 ) -> Outcome {
     let [list, count, done_ptr, foreign, last] = *args;
     let done_ptr = GuestPtr::<u32>::new(done_ptr);
@@ -85,18 +88,22 @@ pub fn run_list(
         };
     }
     let mut suspended = None;
+    let mut budget = Budget::new(ENTRIES);
     let result = loop {
         let (address, attempt) = match progress.next_element() {
             Ok(Some(element)) => element,
             Ok(None) => break Ok(()),
             Err(OutOfAddressSpace) => break Err(Errno::EFAULT),
         };
-        if progress.done() != 0 && vcpu.work.is_time_up() {
-            suspended = Some(Outcome::Again);
-            break Ok(());
+        let much = budget.left() <= (ENTRIES - LOOK_AFTER) as usize;
+        if much || progress.done() % SHORT_ELEMENTS == SHORT_ELEMENTS - 1 {
+            if vcpu.work.look() && progress.done() != 0 {
+                suspended = Some(Outcome::Again);
+                break Ok(());
+            }
+            budget = Budget::new(ENTRIES);
         }
-        vcpu.work.charge(cost::ELEMENT);
-        match element(vcpu, address, attempt) {
+        match element(vcpu, address, attempt, &mut budget) {
             Ok(()) => progress.advance(),
             Err(ElementStop::Errno(errno)) => break Err(errno),
             Err(ElementStop::Preempted) => {
@@ -109,6 +116,8 @@ pub fn run_list(
             }
         }
     };
+    // What short elements cost counts in a multicall only, which knows how many there are.
+    vcpu.work.charge_if_long(&budget);
     if !done_ptr.is_null() {
         let done = before.wrapping_add(progress.done() as u32);
         // A word that can't be written is the guest's loss; but progress can't be kept there.

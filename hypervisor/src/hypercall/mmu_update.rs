@@ -3,7 +3,6 @@
 use super::continuation::{ElementStop, run_list};
 use super::{Args, Outcome};
 use crate::domain::vcpu::Vcpu;
-use crate::domain::work::ENTRIES;
 use crate::memory::guest::GuestPtr;
 use crate::memory::{self, m2p, report};
 use pinfold_abi::domid;
@@ -16,7 +15,9 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     if let Err(errno) = check_foreign(vcpu, args[3]) {
         return Outcome::Done(errno.as_result());
     }
-    run_list(vcpu, args, size_of::<MmuUpdate>() as u64, |vcpu, address, _| one(vcpu, address))
+    run_list(vcpu, args, size_of::<MmuUpdate>() as u64, |vcpu, address, _, budget| {
+        one(vcpu, address, budget)
+    })
 }
 
 /// Bits 0-15: owner of the targets; bits 16-31: owner of the tables plus one, 0 for own. No domain
@@ -35,13 +36,13 @@ fn check_foreign(vcpu: &Vcpu, foreign: u64) -> Result<(), Errno> {
     }
 }
 
-fn one(vcpu: &Vcpu, address: u64) -> Result<(), ElementStop> {
+fn one(vcpu: &Vcpu, address: u64, budget: &mut Budget) -> Result<(), ElementStop> {
     let request = GuestPtr::<MmuUpdate>::new(address).read()?;
     // Bits 0 to 2: entries are 8-byte aligned, so a misaligned pointer is an unknown command.
     match request.ptr & 7 {
         MMU_MACHPHYS_UPDATE => set_m2p(vcpu, request),
         kind @ (MMU_NORMAL_PT_UPDATE | MMU_PT_UPDATE_PRESERVE_AD | MMU_PT_UPDATE_NO_TRANSLATE) => {
-            update(vcpu, request, kind == MMU_PT_UPDATE_PRESERVE_AD)
+            update(vcpu, request, kind == MMU_PT_UPDATE_PRESERVE_AD, budget)
         }
         _ => Err(Errno::ENOSYS.into()),
     }
@@ -52,7 +53,12 @@ fn set_m2p(vcpu: &Vcpu, request: MmuUpdate) -> Result<(), ElementStop> {
     m2p::set_owned(vcpu.domain.id, mfn, request.val).map_err(|_| Errno::EINVAL.into())
 }
 
-fn update(vcpu: &Vcpu, request: MmuUpdate, preserve_ad: bool) -> Result<(), ElementStop> {
+fn update(
+    vcpu: &Vcpu,
+    request: MmuUpdate,
+    preserve_ad: bool,
+    budget: &mut Budget,
+) -> Result<(), ElementStop> {
     let ptr = request.ptr;
     let domain = &vcpu.domain;
     let update = Update {
@@ -65,10 +71,7 @@ fn update(vcpu: &Vcpu, request: MmuUpdate, preserve_ad: bool) -> Result<(), Elem
         preserve_ad,
     };
     domain.stats.entry_updates.bump();
-    let budget = &mut Budget::new(ENTRIES);
-    let updated = memory::validator().update(update, budget);
-    vcpu.work.charge_used(budget);
-    updated.map_err(|stop| {
+    memory::validator().update(update, budget).map_err(|stop| {
         report::stopped(vcpu, &stop);
         ElementStop::from(stop)
     })?;

@@ -25,7 +25,12 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         };
         return Outcome::Done(errno.as_result());
     }
-    run_list(vcpu, args, size_of::<MmuextOp>() as u64, one)
+    run_list(vcpu, args, size_of::<MmuextOp>() as u64, |vcpu, address, attempt, budget| {
+        let before = vcpu.work.spent();
+        let result = one(vcpu, address, attempt);
+        budget.charge(vcpu.work.spent().wrapping_sub(before) as usize);
+        result
+    })
 }
 
 fn one(vcpu: &mut Vcpu, address: u64, attempt: Try) -> Result<(), ElementStop> {

@@ -85,11 +85,14 @@ const SYSCALL_BYTES: u64 = 2;
 
 /// Carries out the hypercall that the loaded vCPU asked for.
 pub fn dispatch(vcpu: &mut Vcpu) -> Next {
+    latency::stamp();
     let regs = &vcpu.file.regs;
     let number = regs.rax;
     let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
     let outcome = match Hypercall::from_number(number) {
-        Some(call @ Hypercall::Multicall) => measured(call, || multicall::run(vcpu, &args)),
+        Some(Hypercall::Multicall) => {
+            noted::<{ Hypercall::Multicall as u32 }>(|| multicall::run(vcpu, &args))
+        }
         Some(call) => carry_out(vcpu, call, &args),
         None => Outcome::Done(Errno::ENOSYS.as_result()),
     };
@@ -127,8 +130,7 @@ fn wind_back(vcpu: &mut Vcpu, number: u64) {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
 }
 
-/// Any call but a multicall. Those whose work is constant are not measured (see
-/// [`crate::arch::latency`]).
+/// Any call but a multicall.
 pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
     let [a, b, c, ..] = *args;
     match call {
@@ -141,14 +143,26 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::VmAssist => vm_assist::run(vcpu, a, b).into(),
         Hypercall::Iret => iret::run(vcpu),
         Hypercall::SetSegmentBase => segment_base::set(vcpu, a, b).into(),
-        Hypercall::MmuUpdate => measured(call, || mmu_update::run(vcpu, args)),
-        Hypercall::UpdateVaMapping => measured(call, || update_va_mapping::run(vcpu, args)),
-        Hypercall::UpdateVaMappingOtherdomain => {
-            measured(call, || update_va_mapping::run_other(vcpu, args))
+        Hypercall::SchedOp => sched_op::run(vcpu, a, b),
+        Hypercall::SetTimerOp => vcpu_op::set_timer(vcpu, a),
+        Hypercall::EventChannelOp => event_channel_op::run(vcpu, args),
+        // These count what they do (`Vcpu::work`), and are measured if it is much.
+        Hypercall::MmuUpdate => {
+            noted::<{ Hypercall::MmuUpdate as u32 }>(|| mmu_update::run(vcpu, args))
         }
-        Hypercall::MmuextOp => measured(call, || mmuext_op::run(vcpu, args)),
-        Hypercall::MemoryOp => measured(call, || memory_op::run(vcpu, args)),
+        Hypercall::UpdateVaMapping => {
+            noted::<{ Hypercall::UpdateVaMapping as u32 }>(|| update_va_mapping::run(vcpu, args))
+        }
+        Hypercall::UpdateVaMappingOtherdomain => {
+            noted::<{ Hypercall::UpdateVaMappingOtherdomain as u32 }>(|| {
+                update_va_mapping::run_other(vcpu, args)
+            })
+        }
+        Hypercall::MmuextOp => {
+            noted::<{ Hypercall::MmuextOp as u32 }>(|| mmuext_op::run(vcpu, args))
+        }
         Hypercall::GrantTableOp => measured(call, || grant_table_op::run(vcpu, args)),
+        Hypercall::MemoryOp => measured(call, || memory_op::run(vcpu, args)),
         Hypercall::PinfoldOp => measured(call, || pinfold_op::run(vcpu, args)),
         Hypercall::ConsoleIo => measured(call, || console_io::run(vcpu, a, b, c)),
         Hypercall::VcpuOp => measured(call, || vcpu_op::run(vcpu, args)),
@@ -165,17 +179,21 @@ pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
             measured(call, || callbacks::set_callbacks(vcpu, a, b, c).into())
         }
         Hypercall::CallbackOp => measured(call, || callbacks::run(vcpu, a, b).into()),
-        Hypercall::SchedOp => measured(call, || sched_op::run(vcpu, a, b)),
-        Hypercall::EventChannelOp => measured(call, || event_channel_op::run(vcpu, args)),
-        Hypercall::SetTimerOp => measured(call, || vcpu_op::set_timer(vcpu, a)),
         Hypercall::PhysdevOp => measured(call, || physdev_op::run(vcpu, a, b).into()),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }
 }
 
-/// Carries out a call whose time is measured.
+/// Carries out a call that has its time measured if it turns out to be long.
 #[inline(always)]
+fn noted<const CALL: u32>(run: impl FnOnce() -> Outcome) -> Outcome {
+    latency::does::<CALL>();
+    run()
+}
+
+/// Carries out a call whose time is measured, whatever it does.
 fn measured(call: Hypercall, run: impl FnOnce() -> Outcome) -> Outcome {
-    latency::begin(Activity::hypercall(call));
+    latency::measure();
+    latency::set_doing(Activity::hypercall(call));
     run()
 }

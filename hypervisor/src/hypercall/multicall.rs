@@ -1,5 +1,6 @@
 //! multicall: a list of calls in one entry.
 
+use super::continuation::SHORT_ELEMENTS;
 use super::{Args, Outcome, again, carry_out};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::work::cost;
@@ -17,13 +18,18 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         if index != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
             return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
         }
-        vcpu.work.charge(cost::CALL);
         let pointer = GuestPtr::<MulticallEntry>::new(address);
         let Ok(mut entry) = pointer.read() else {
             return Outcome::Done(Errno::EFAULT.as_result());
         };
         let call_args = [entry.args[0], entry.args[1], entry.args[2], entry.args[3], entry.args[4]];
+        vcpu.work.charge(cost::CALL);
         let outcome = match Hypercall::from_number(entry.op) {
+            Some(call @ (Hypercall::MmuUpdate | Hypercall::MmuextOp)) => {
+                let elements = call_args[1].min(SHORT_ELEMENTS) as u32;
+                vcpu.work.charge(elements * cost::ELEMENT);
+                carry_out(vcpu, call, &call_args)
+            }
             Some(call) => carry_out(vcpu, call, &call_args),
             None => Outcome::Done(Errno::ENOSYS.as_result()),
         };

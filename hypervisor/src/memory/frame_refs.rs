@@ -6,7 +6,7 @@
 //! frame counts as in use.
 
 use super::validator;
-use crate::arch::{apic, ipi};
+use crate::arch::{apic, ipi, latency};
 use pinfold_validator::{Cause, DomId, Mfn, Refusal};
 
 /// Tries in a row. The frame's owner can make each visit as many entries as the validator's small
@@ -22,6 +22,7 @@ pub fn retry_while_busy(mut step: impl FnMut() -> Result<(), Refusal>) -> Result
     for _ in 1..TRIES {
         match step() {
             Err(refusal) if refusal.cause == Cause::Busy => {
+                latency::measure();
                 // The other one may be waiting for this processor to flush.
                 ipi::attend();
                 if apic::timer_is_pending() {

@@ -92,6 +92,12 @@ impl Platform for Edge {
     }
 
     #[inline]
+    fn any_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
+        let group = direct_map::group(table, first);
+        group.iter().any(|entry| entry.load(Ordering::Acquire) & mask == wanted)
+    }
+
+    #[inline]
     fn write_entry(&self, table: Mfn, index: Index, value: u64) {
         direct_map::entry(table, index).store(value, Ordering::Release);
     }

@@ -64,7 +64,9 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
 
 /// An interrupt of the machine's, while a guest ran.
 fn interrupt(number: u8) -> Next {
-    latency::begin(Activity::INTERRUPT);
+    latency::stamp();
+    latency::does::<{ Activity::INTERRUPT.0 }>();
+    latency::measure();
     if number != idt::SPURIOUS_VECTOR {
         apic::end_of_interrupt();
     }
@@ -103,11 +105,13 @@ pub fn crash(vcpu: &mut Vcpu, why: &'static str) {
 fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
     match number {
         vector::PAGE_FAULT => {
-            latency::begin(Activity::PAGE_FAULT);
+            latency::stamp();
+            latency::does::<{ Activity::PAGE_FAULT.0 }>();
             page_fault::handle(vcpu)
         }
         vector::GENERAL_PROTECTION => {
-            latency::begin(Activity::GENERAL_PROTECTION);
+            latency::stamp();
+            latency::does::<{ Activity::GENERAL_PROTECTION.0 }>();
             general_protection::handle(vcpu)
         }
         vector::INVALID_OPCODE => invalid_opcode::handle(vcpu),

@@ -16,9 +16,9 @@ use crate::budget::Budget;
 use crate::entry::{Entry, PRESENT, WRITABLE};
 use crate::frame::{DomId, ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::frame_table::{Kind, State, owned_pattern};
-use crate::platform::Platform;
+use crate::platform::{GROUP, Platform};
 use crate::validator::Validator;
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 use pinfold_abi::mmu::ENTRY_ADDRESS;
 
 /// Which mappings are looked for.
@@ -302,13 +302,23 @@ impl<P: Platform> Validator<'_, P> {
                 return Next::Pause;
             }
             if cursor.slot == 0 && cursor.frame.is_multiple_of(stretch) {
-                let Some(seen) = self.census.word(cursor.frame / stretch) else {
-                    *left -= 1;
-                    cursor.frame += stretch;
+                let first = cursor.frame / stretch;
+                let (used, seen) = self.census.next_used(first, *left);
+                *left -= used - first;
+                if used != first {
+                    cursor.frame = used * stretch;
+                }
+                let Some(seen) = seen else {
+                    if used == first {
+                        // Behind the last stretch there is no frame.
+                        cursor.frame = self.frames.len();
+                    }
                     continue;
                 };
-                cursor.seen = seen;
-                cursor.tables = false;
+                (cursor.seen, cursor.tables) = (seen, false);
+                if *left == 0 {
+                    return Next::Pause;
+                }
             }
             let end = self.frames.len().min((cursor.frame / stretch + 1) * stretch);
             if let Some(found) = self.next_in_stretch(cursor, end, level, owned, mask, wanted, left)
@@ -359,13 +369,7 @@ impl<P: Platform> Validator<'_, P> {
                 };
                 let stop = entries.min(from.saturating_add(room));
                 let table = Mfn::new(number as u64);
-                let found = (from..stop).find_map(|slot| {
-                    let index = Index::new_truncate(slot as u64);
-                    let raw = self.read(table, index);
-                    let is_wanted = raw & mask == wanted;
-                    (is_wanted && !(level == Level::L4 && index.is_reserved()))
-                        .then_some((index, raw))
-                });
+                let found = self.find_entry(level, table, from..stop, mask, wanted);
                 let stop = found.map_or(stop, |(index, _)| index.get() + 1);
                 room -= stop.saturating_sub(from);
                 from = from.max(stop);
@@ -385,5 +389,32 @@ impl<P: Platform> Validator<'_, P> {
         *cursor = Cursor { frame: number, slot: from, tables, ..*cursor };
         *left = room;
         next
+    }
+
+    /// The first of some entries of a table that is, under a mask, the one that is wanted.
+    #[inline(always)]
+    fn find_entry(
+        &self,
+        level: Level,
+        table: Mfn,
+        slots: Range<usize>,
+        mask: u64,
+        wanted: u64,
+    ) -> Option<(Index, u64)> {
+        let Range { start: mut slot, end } = slots;
+        while slot < end {
+            let index = Index::new_truncate(slot as u64);
+            let whole_group = slot.is_multiple_of(GROUP) && slot + GROUP <= end;
+            if whole_group && !self.platform.any_matches(table, index, mask, wanted) {
+                slot += GROUP;
+                continue;
+            }
+            let raw = self.read(table, index);
+            if raw & mask == wanted && !(level == Level::L4 && index.is_reserved()) {
+                return Some((index, raw));
+            }
+            slot += 1;
+        }
+        None
     }
 }

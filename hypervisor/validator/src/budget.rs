@@ -30,8 +30,9 @@ impl Budget {
         self.left == 0
     }
 
+    /// Takes so many entries off it, for what was done outside of the validator.
     #[inline]
-    pub(crate) fn charge(&mut self, entries: usize) {
+    pub fn charge(&mut self, entries: usize) {
         self.left = self.left.saturating_sub(entries);
     }
 }

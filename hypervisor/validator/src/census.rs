@@ -56,10 +56,19 @@ impl Census {
         }
     }
 
-    /// The word of a stretch; `None` if it has no table.
-    pub(crate) fn word(&self, stretch: usize) -> Option<u32> {
-        let word = self.counts.get(stretch)?.load(Ordering::Acquire);
-        (word & EMPTY == 0).then_some(word)
+    /// The next stretch from one on that has a table, and its word; of so many that are looked at, at
+    /// most. The stretch behind these, and `None`, if none of them has.
+    pub(crate) fn next_used(&self, from: usize, most: usize) -> (usize, Option<u32>) {
+        let counts = self.counts.get(from..).unwrap_or(&[]);
+        let counts = &counts[..counts.len().min(most)];
+        for (offset, count) in counts.iter().enumerate() {
+            // Acquire: see above.
+            let word = count.load(Ordering::Acquire);
+            if word & EMPTY == 0 {
+                return (from + offset, Some(word));
+            }
+        }
+        (from + counts.len(), None)
     }
 
     /// A search found no table in a stretch whose word was `seen` before it looked.

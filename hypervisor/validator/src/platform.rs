@@ -26,6 +26,14 @@ pub trait Platform {
             .all(|slot| self.read_entry(table, Index::new_truncate(slot as u64)) == 0)
     }
 
+    /// Whether any of the [`GROUP`] entries from `first` on is, under a mask, the one that is wanted,
+    /// each read as by [`Platform::read_entry`]. `first` is a multiple of [`GROUP`].
+    fn any_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
+        let from = first.get();
+        (from..from + GROUP)
+            .any(|slot| self.read_entry(table, Index::new_truncate(slot as u64)) & mask == wanted)
+    }
+
     /// Stores an entry (atomically, release).
     fn write_entry(&self, table: Mfn, index: Index, value: u64);
 
@@ -93,6 +101,10 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn are_zero(&self, table: Mfn, first: Index) -> bool {
         (**self).are_zero(table, first)
+    }
+
+    fn any_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
+        (**self).any_matches(table, first, mask, wanted)
     }
 
     fn write_entry(&self, table: Mfn, index: Index, value: u64) {
