@@ -183,7 +183,8 @@ impl Driver {
         }
     }
 
-    /// Passes a frame on, as the hypercall does once the other's entry accepts it.
+    /// Passes a frame on: the validator's part of it, without the entry that accepts it
+    /// (`attacks::frames_that_are_transferred` has both).
     fn transfer(&mut self, which: usize) {
         let to = self.random.below(self.guests.len());
         let frame = self.frame(which);
