@@ -7,7 +7,7 @@
 /// Bit of the count that says: resumed. No guest makes a list that long.
 const RESUMED: u64 = 1 << 31;
 /// Bit of the count of a resumed list: the guest was told what its first element met.
-const TOLD: u64 = 1 << 30;
+const UPCALL_DELIVERED: u64 = 1 << 30;
 /// A count is an unsigned int of the ABI.
 const COUNT: u64 = 0xffff_ffff;
 
@@ -32,7 +32,7 @@ pub struct ListProgress {
     count: u64,
     index: u64,
     resumed: bool,
-    told: bool,
+    upcall_delivered: bool,
 }
 
 impl ListProgress {
@@ -41,14 +41,28 @@ impl ListProgress {
     pub const fn with_marks(list: u64, count: u64, size: u64) -> ListProgress {
         let resumed = count & RESUMED != 0;
         // Only a resumed list has the other mark: in the count of a new one the bit is just a bit.
-        let told = resumed && count & TOLD != 0;
-        let marks = if told { RESUMED | TOLD } else { RESUMED };
-        ListProgress { list, size, count: count & COUNT & !marks, index: 0, resumed, told }
+        let upcall_delivered = resumed && count & UPCALL_DELIVERED != 0;
+        let marks = if upcall_delivered { RESUMED | UPCALL_DELIVERED } else { RESUMED };
+        ListProgress {
+            list,
+            size,
+            count: count & COUNT & !marks,
+            index: 0,
+            resumed,
+            upcall_delivered,
+        }
     }
 
     /// Of a call whose count is a number and nothing else.
     pub const fn plain(list: u64, count: u64, size: u64) -> ListProgress {
-        ListProgress { list, size, count: count & COUNT, index: 0, resumed: false, told: false }
+        ListProgress {
+            list,
+            size,
+            count: count & COUNT,
+            index: 0,
+            resumed: false,
+            upcall_delivered: false,
+        }
     }
 
     /// Whether the call was suspended before.
@@ -77,7 +91,8 @@ impl ListProgress {
         }
         let offset = self.index.checked_mul(self.size).ok_or(OutOfAddressSpace)?;
         let address = self.list.checked_add(offset).ok_or(OutOfAddressSpace)?;
-        let attempt = if self.told && self.index == 0 { Try::Again } else { Try::First };
+        let attempt =
+            if self.upcall_delivered && self.index == 0 { Try::Again } else { Try::First };
         Ok(Some((address, attempt)))
     }
 
@@ -94,12 +109,12 @@ impl ListProgress {
     /// are left that the count has no room for the marks. `tell`: the guest is to be told what the
     /// next element met.
     pub fn suspend_with_marks(&self, tell: bool) -> Option<(u64, u64)> {
-        if self.left() >= TOLD {
+        if self.left() >= UPCALL_DELIVERED {
             return None;
         }
         // A try that ran out of time is still that try.
-        let told = tell || self.told && self.index == 0;
-        let marks = if told { RESUMED | TOLD } else { RESUMED };
+        let upcall_delivered = tell || self.upcall_delivered && self.index == 0;
+        let marks = if upcall_delivered { RESUMED | UPCALL_DELIVERED } else { RESUMED };
         Some((self.rest_address(), self.left() | marks))
     }
 
@@ -189,21 +204,21 @@ mod tests {
 
     #[test]
     fn the_marks_of_a_new_call_are_part_of_its_count() {
-        let new = ListProgress::with_marks(0, TOLD | 5, 16);
-        assert_eq!((new.left(), new.is_resumed()), (TOLD | 5, false));
+        let new = ListProgress::with_marks(0, UPCALL_DELIVERED | 5, 16);
+        assert_eq!((new.left(), new.is_resumed()), (UPCALL_DELIVERED | 5, false));
         // With marks it would be taken for a shorter list, and elements would be passed over.
         assert_eq!(new.suspend_with_marks(false), None);
-        let mut shorter = ListProgress::with_marks(0, TOLD, 16);
+        let mut shorter = ListProgress::with_marks(0, UPCALL_DELIVERED, 16);
         shorter.advance();
-        assert_eq!(shorter.suspend_with_marks(false), Some((16, RESUMED | (TOLD - 1))));
-        let resumed = ListProgress::with_marks(0, RESUMED | TOLD | 5, 16);
+        assert_eq!(shorter.suspend_with_marks(false), Some((16, RESUMED | (UPCALL_DELIVERED - 1))));
+        let resumed = ListProgress::with_marks(0, RESUMED | UPCALL_DELIVERED | 5, 16);
         assert_eq!((resumed.left(), resumed.is_resumed()), (5, true));
         assert_eq!(resumed.next_element(), Ok(Some((0, Try::Again))));
     }
 
     #[test]
     fn a_try_that_ran_out_of_time_is_still_that_try() {
-        let told = ListProgress::with_marks(64, RESUMED | TOLD | 2, 16);
+        let told = ListProgress::with_marks(64, RESUMED | UPCALL_DELIVERED | 2, 16);
         let (list, count) = told.suspend_with_marks(false).unwrap();
         let resumed = ListProgress::with_marks(list, count, 16);
         assert_eq!(resumed.next_element(), Ok(Some((64, Try::Again))));
