@@ -255,7 +255,7 @@ impl Driver {
 }
 
 #[test]
-fn no_stale_store_lands_in_anothers_frame() {
+fn no_stale_store_lands_in_a_frame_of_another_domain() {
     let mut met = [0u64; 4];
     let mut done = Done::default();
     for seed in 1..=12 {
