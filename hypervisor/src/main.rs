@@ -10,8 +10,10 @@
 extern crate alloc;
 
 mod arch;
+mod backend;
 mod boot;
 mod console;
+mod diagnostics;
 mod domain;
 mod event;
 mod grant;
@@ -19,7 +21,7 @@ mod hypercall;
 mod machine;
 mod memory;
 mod panic;
-mod store;
+mod run;
 mod sync;
 mod time;
 mod trap;

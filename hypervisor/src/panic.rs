@@ -76,7 +76,7 @@ pub fn dump(regs: &CpuUserRegs, mut line: impl FnMut(core::fmt::Arguments<'_>)) 
 /// Walks the frame pointers, at most 32 frames, as long as they stay on one of our stacks.
 fn backtrace(mut frame: u64) {
     for depth in 1..=32 {
-        let on_stack = frame.is_multiple_of(8) && crate::memory::layout::is_stack(frame);
+        let on_stack = frame.is_multiple_of(8) && crate::arch::layout::is_stack(frame);
         if !on_stack {
             return;
         }

@@ -17,6 +17,7 @@ pub mod idt;
 pub mod io_apic;
 pub mod ipi;
 pub mod latency;
+pub mod layout;
 pub mod percpu;
 pub mod port;
 pub mod rtc;

@@ -5,8 +5,8 @@
 
 use super::gdt::HypervisorGdt;
 use super::latency::Meter;
-use crate::boot::paging;
-use crate::memory::layout;
+use crate::arch::layout;
+use crate::memory::paging;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

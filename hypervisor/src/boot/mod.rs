@@ -2,20 +2,19 @@
 
 pub mod acpi;
 pub mod archive;
-pub mod early;
-pub mod paging;
 pub mod patches;
 pub mod processors;
 
-use crate::arch::{apic, barriers, control, flaws, fpu, io_apic, percpu, port};
-use crate::memory::{isolation, layout};
-use crate::{console, domain, memory, time};
+use crate::arch::{apic, barriers, control, flaws, fpu, io_apic, layout, percpu, port};
+use crate::memory::early::{EarlyFrames, Region, RegionKind};
+use crate::memory::paging;
+use crate::memory::{self, isolation};
+use crate::{console, domain, time};
 use archive::Archive;
 use arrayvec::ArrayVec;
 use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
-use early::{EarlyFrames, Region, RegionKind};
 use pinfold_image::Isolation;
 
 /// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.

@@ -1,8 +1,7 @@
 //! Instructions that are there only on processors that need them: put in place at boot.
 
-use super::paging;
 use crate::arch::entry;
-use crate::memory::direct_map;
+use crate::memory::{direct_map, paging};
 use pinfold_cpu_flaws::Mitigations;
 use pinfold_validator::Mfn;
 

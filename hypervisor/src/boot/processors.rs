@@ -6,9 +6,9 @@
 
 use super::Machine;
 use crate::arch::entry::EntrySet;
-use crate::arch::{apic, barriers, control, flaws, gdt, idt, ipi, percpu};
+use crate::arch::{apic, barriers, control, flaws, gdt, idt, ipi, layout, percpu};
 use crate::domain::scheduler;
-use crate::memory::{direct_map, layout, tlb};
+use crate::memory::{direct_map, tlb};
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -11,10 +11,10 @@ use pinfold_log::{Full, Line, LogBuffer, MAX_DOMAINS, MAX_RECORD, Quotas, Source
 const CAPACITY: usize = 512 * 1024;
 
 /// What the port takes its bytes from.
-pub(super) type Buffer = LogBuffer<CAPACITY>;
+pub type Buffer = LogBuffer<CAPACITY>;
 
 /// All of it zeros, so that it takes no room in the image.
-pub(super) static BUFFER: FairMutex<Buffer> = FairMutex::new(LogBuffer::new());
+pub static BUFFER: FairMutex<Buffer> = FairMutex::new(LogBuffer::new());
 
 const _: () = assert!(MAX_DOMAINS == pinfold_image::manifest::MAX_DOMAINS);
 
@@ -26,12 +26,12 @@ pub fn set_domains(domains: usize) {
 }
 
 /// Microseconds since boot.
-pub(super) fn micros() -> u64 {
+pub fn micros() -> u64 {
     clock::now_ns() / 1000
 }
 
 /// Writes one record: `false` if it had to be dropped. It is formatted first, outside the lock.
-pub(super) fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
+pub fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
     if !serial::is_there() || serial::is_panicking() {
         return true;
     }
@@ -45,7 +45,7 @@ pub(super) fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
 }
 
 /// Writes what is new of a guest's line: `false` if there is no room, and the guest must wait.
-pub(super) fn append_line(source: Source, domain: u16, line: &Line<'_>) -> bool {
+pub fn append_line(source: Source, domain: u16, line: &Line<'_>) -> bool {
     if !serial::is_there() || serial::is_panicking() {
         return true;
     }
@@ -62,7 +62,7 @@ pub(super) fn append_line(source: Source, domain: u16, line: &Line<'_>) -> bool 
 }
 
 /// Counts a record that could not be written.
-pub(super) fn count_dropped(source: Source) {
+pub fn count_dropped(source: Source) {
     BUFFER.lock().count_dropped(source);
 }
 

@@ -105,7 +105,7 @@ pub fn init() {
 }
 
 /// Whether there is a port.
-pub(super) fn is_there() -> bool {
+pub fn is_there() -> bool {
     THERE.load(Ordering::Relaxed)
 }
 
@@ -115,22 +115,22 @@ pub fn enable_interrupts() {
 }
 
 /// Nobody waits for the port from now on: domains run.
-pub(super) fn stop_waiting() {
+pub fn stop_waiting() {
     SYNCHRONOUS.store(false, Ordering::Relaxed);
 }
 
 /// Whether a processor panics: then port and buffer are its alone.
-pub(super) fn is_panicking() -> bool {
+pub fn is_panicking() -> bool {
     PANICKING.load(Ordering::Relaxed)
 }
 
 /// Whether the port has taken nothing for so long that nobody should wait for it.
-pub(super) fn is_stuck() -> bool {
+pub fn is_stuck() -> bool {
     STUCK.load(Ordering::Relaxed)
 }
 
 /// Whether guests that wait for room should try again; once each time.
-pub(super) fn take_awaited() -> bool {
+pub fn take_awaited() -> bool {
     AWAITED.load(Ordering::Relaxed) && AWAITED.swap(false, Ordering::Relaxed)
 }
 
@@ -143,7 +143,7 @@ pub fn needs_polling() -> bool {
 }
 
 /// Something was written to the buffer.
-pub(super) fn written() {
+pub fn written() {
     if SYNCHRONOUS.load(Ordering::Relaxed) {
         flush(Until::Taken);
     } else {
@@ -153,7 +153,7 @@ pub(super) fn written() {
 
 /// Why the port is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Occasion {
+pub enum Occasion {
     /// Something was written.
     Written,
     /// It may have interrupted.
@@ -161,7 +161,7 @@ pub(super) enum Occasion {
 }
 
 /// Gives the port what it takes at once. Never waits, neither for the port nor for who works on it.
-pub(super) fn transmit(occasion: Occasion) {
+pub fn transmit(occasion: Occasion) {
     // SeqCst: the wish first, then the lock. Who finds it taken leaves the wish to its holder, who
     // looks for one after giving the lock back.
     WANTED.store(true, Ordering::SeqCst);

@@ -4,26 +4,26 @@
 //! and then pins the root by the same call that guests use.
 
 use super::ending::Ending;
+use super::per_domain::Window;
 use super::shared_page::SharedPage;
 use super::stats::Stats;
-use super::teardown;
 use super::vcpu::{Vcpu, VcpuMemory};
-use super::window::Window;
 use super::{Domain, DomainRef, Rights, Seat};
 use crate::arch::entry::RegisterFile;
+use crate::backend::console::guest::GuestConsole;
+use crate::backend::store::{self, GuestStore};
 use crate::boot::archive::Archive;
-use crate::console::guest::GuestConsole;
 use crate::console::log::record;
+use crate::diagnostics::report::RateLimit;
+use crate::domain::bounce::rflags;
 use crate::event::{Ports, ports};
 use crate::grant::GrantState;
 use crate::hypercall::descriptors;
-use crate::memory::platform::Edge;
-use crate::memory::report::RateLimit;
-use crate::memory::{direct_map, frames, heap, m2p, platform, validator};
-use crate::store::{self, GuestStore};
+use crate::memory::platform::{self, Edge};
+use crate::memory::{direct_map, frames, heap, m2p, validator};
+use crate::run::teardown;
 use crate::sync::Mutex;
 use crate::time::{clock, wall_clock};
-use crate::trap::bounce::rflags;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;

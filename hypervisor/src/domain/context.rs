@@ -1,11 +1,11 @@
 //! Which vCPU the processor has: putting one on and taking it off, and the change between guest
 //! kernel and guest user.
 
-use super::local_table;
+use super::ldt;
+use super::per_domain::Window;
 use super::vcpu::{Mode, Vcpu};
-use super::window::Window;
-use crate::arch::{barriers, control, fpu, gdt, percpu, segments};
-use crate::memory::{isolation, layout, tlb};
+use crate::arch::{barriers, control, fpu, gdt, layout, percpu, segments};
+use crate::memory::{isolation, tlb};
 use crate::trap::debug;
 use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
@@ -31,7 +31,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     vcpu.fpu.load();
     fpu::set_task_switched(vcpu.task_switched);
     let regs = &vcpu.file.regs;
-    local_table::map_for_selectors(vcpu, &[regs.ds, regs.es, regs.fs, regs.gs]);
+    ldt::map_for_selectors(vcpu, &[regs.ds, regs.es, regs.fs, regs.gs]);
     let selectors_fine = segments::load_selectors(&vcpu.file.regs);
     segments::set_fs_base(VirtAddr::new(vcpu.fs_base));
     segments::set_gs_base(VirtAddr::new(vcpu.gs_base));

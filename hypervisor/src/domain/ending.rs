@@ -1,13 +1,16 @@
 //! Why and how a domain ends.
 
+use super::Domain;
 use super::vcpu::Vcpu;
-use super::{Domain, teardown};
 use crate::arch::{self, barriers, ipi};
+use crate::backend::console::keyboard;
 use crate::console::log::{record, write};
-use crate::console::{buffer, input, serial};
+use crate::console::{buffer, serial};
+use crate::diagnostics::audit;
 use crate::event::ports;
 use crate::machine;
-use crate::memory::{audit, guest, heap, isolation};
+use crate::memory::{guest, heap, isolation};
+use crate::run::teardown;
 use crate::time::{latency, timers};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -149,7 +152,7 @@ pub fn gone() {
 /// Says how a domain ended, and counts it.
 pub fn close(domain: &Domain) {
     domain.console.lock().close();
-    input::ended(domain.id);
+    keyboard::ended(domain.id);
     let dropped = domain.log_limit.dropped();
     if dropped != 0 {
         record!(domain.who(), DROPPED, "records={dropped} cause=rate_limit");

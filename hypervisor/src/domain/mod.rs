@@ -1,50 +1,49 @@
 //! Domains: what they own, how they start, run and end.
 
+pub mod bounce;
 pub mod builder;
 pub mod context;
 pub mod ending;
-pub mod local_table;
+pub mod ldt;
+pub mod per_domain;
 pub mod regions;
 pub mod runstate;
 pub mod scheduler;
-pub mod seat;
 pub mod shared_page;
 pub mod stats;
-pub mod teardown;
 pub mod vcpu;
 pub mod vcpu_info;
-pub mod window;
+pub mod vcpu_slot;
 pub mod work;
 
+use crate::backend::console::guest::GuestConsole;
+use crate::backend::store::GuestStore;
 use crate::boot::archive::{Archive, ArchiveError};
 use crate::boot::processors;
-use crate::console;
-use crate::console::guest::GuestConsole;
 use crate::console::log::record;
+use crate::diagnostics::report::RateLimit;
 use crate::event::Ports;
 use crate::grant::GrantState;
-use crate::machine;
-use crate::memory::report::RateLimit;
 use crate::memory::{canaries, heap};
-use crate::store::GuestStore;
 use crate::sync::Mutex;
 use crate::time::clock;
 use crate::time::timers::{self, Kind};
+use crate::{console, machine};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ending::Ending;
+use per_domain::Window;
 use pinfold_abi::record::Who;
 use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_image::Manifest;
 use pinfold_validator::DomId;
-pub use seat::Seat;
 use shared_page::SharedPage;
 use spin::Once;
 use stats::Stats;
-use window::Window;
+pub use vcpu_slot::Seat;
 
 /// A domain, as far as it isn't a vCPU's.
 pub struct Domain {

@@ -6,19 +6,20 @@
 //! that it ran last, if that isn't far behind. A vCPU that wakes calls a processor that sleeps, or
 //! else ends the slice of one that has run for a while.
 
-use super::context;
-use super::ending;
-use super::teardown;
 use super::vcpu::{RunState, Vcpu};
+use super::{bounce, context, ending};
 use crate::arch::entry::{self, EntrySet};
 use crate::arch::latency::{self, Activity};
 use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
 use crate::arch::{control, ipi};
+use crate::backend;
 use crate::console;
-use crate::memory::{isolation, listing};
+use crate::diagnostics::listing;
+use crate::memory::isolation;
+use crate::run::teardown;
 use crate::sync::Mutex;
 use crate::time::{clock, timers};
-use crate::trap::{self, Next, bounce};
+use crate::trap::{self, Next};
 use alloc::boxed::Box;
 use alloc::collections::{TryReserveError, VecDeque};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -158,7 +159,7 @@ pub fn run() -> ! {
         latency::looked_at_scheduler();
         ipi::safe_point();
         timers::expire();
-        console::poll();
+        backend::console::poll();
         let runs = next().map(|(vcpu, slice)| take_turn(vcpu, slice)).is_some();
         // A step between two turns, and one after the other if there is no vCPU to run.
         let stepped = teardown::step();
@@ -286,7 +287,7 @@ fn idle() {
 fn nothing_can_come() -> bool {
     let before = ACTIVITY.load(Ordering::SeqCst);
     if timers::any_armed()
-        || console::can_wake_guests()
+        || backend::console::can_wake_guests()
         || ACTIVE.load(Ordering::SeqCst) != 0
         || teardown::is_any()
     {

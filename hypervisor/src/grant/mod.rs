@@ -7,8 +7,7 @@
 pub mod side;
 
 use crate::domain::vcpu::Vcpu;
-use crate::domain::work;
-use crate::domain::{self, DomainRef};
+use crate::domain::{self, DomainRef, work};
 use crate::memory::frames;
 use crate::memory::platform::Edge;
 use crate::sync::Attentive;

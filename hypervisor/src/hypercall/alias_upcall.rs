@@ -14,13 +14,14 @@
 use super::continuation::Try;
 use crate::arch::{apic, ipi};
 use crate::console::log::record;
+use crate::diagnostics::listing::Listing;
+use crate::diagnostics::report;
+use crate::domain::bounce::{self, ClearDirection};
 use crate::domain::regions::Life;
 use crate::domain::vcpu::{Handler, Vcpu};
 use crate::memory::guest::{GuestPtr, is_guest_address, is_guest_range};
-use crate::memory::listing::Listing;
-use crate::memory::{report, validator};
+use crate::memory::validator;
 use crate::trap::Fatal;
-use crate::trap::bounce::{self, ClearDirection};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{

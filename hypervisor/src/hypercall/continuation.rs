@@ -5,10 +5,10 @@
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
 use super::{Args, Outcome, again};
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::{ENTRIES, LOOK_AFTER};
 use crate::memory::guest::GuestPtr;
-use crate::memory::report;
 use pinfold_abi::errno::Errno;
 pub use pinfold_core::list::Try;
 use pinfold_core::list::{ListProgress, OutOfAddressSpace};

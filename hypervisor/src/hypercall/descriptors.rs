@@ -2,9 +2,9 @@
 
 use super::continuation::ElementStop;
 use crate::arch::percpu;
-use crate::domain::local_table;
+use crate::domain::ldt;
+use crate::domain::per_domain::Window;
 use crate::domain::vcpu::Vcpu;
-use crate::domain::window::Window;
 use crate::memory::frame_refs::{get_descriptor_ref, retry_while_busy};
 use crate::memory::guest::{GuestPtr, is_guest_range};
 use crate::memory::{self, frames};
@@ -97,14 +97,14 @@ pub fn note_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     if entries > u64::from(MAX_LDT_ENTRIES) || base & 4095 != 0 || !is_guest_range(base, bytes) {
         return Err(Errno::EINVAL);
     }
-    local_table::forget(vcpu);
+    ldt::forget(vcpu);
     vcpu.ldt = (base, entries as u32);
     Ok(())
 }
 
 /// Drops every descriptor frame of a vCPU that runs no more.
 pub fn drop_all(vcpu: &mut Vcpu) {
-    local_table::forget(vcpu);
+    ldt::forget(vcpu);
     let window = &vcpu.domain.window;
     for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
         window.set_gdt_page(vcpu.id, page, None, zeros());

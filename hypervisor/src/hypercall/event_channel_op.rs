@@ -30,10 +30,10 @@ fn send(vcpu: &Vcpu, argument: u64) -> Result<bool, Errno> {
     Ok(match ports::send(domain, port(argument)?)? {
         Sent::Done => false,
         Sent::Console => {
-            crate::console::guest_sent(domain);
+            crate::backend::console::guest_sent(domain);
             false
         }
-        Sent::Store => crate::store::guest_sent(domain),
+        Sent::Store => crate::backend::store::guest_sent(domain),
     })
 }
 

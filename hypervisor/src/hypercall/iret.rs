@@ -1,10 +1,10 @@
 //! iret: the guest kernel's way back, to itself or to its user mode.
 
 use super::Outcome;
+use crate::domain::bounce::{self, rflags};
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{GuestPtr, is_guest_address};
-use crate::trap::bounce::{self, rflags};
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::trap::{IretFrame, VGCF_IN_SYSCALL};

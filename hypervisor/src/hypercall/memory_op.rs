@@ -170,7 +170,7 @@ fn decrease(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<
         ipi::attend();
         let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
         frames::release(mfn, vcpu.domain.id).map_err(|refusal| {
-            crate::memory::report::refused(vcpu, &refusal);
+            crate::diagnostics::report::refused(vcpu, &refusal);
             Errno::EINVAL
         })?;
         vcpu.domain.pages.fetch_sub(1, Ordering::Relaxed);

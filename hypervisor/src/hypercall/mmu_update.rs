@@ -2,9 +2,10 @@
 
 use super::continuation::{ElementStop, run_list};
 use super::{Args, Outcome};
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
-use crate::memory::{self, m2p, report};
+use crate::memory::{self, m2p};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::*;

@@ -1,7 +1,7 @@
 //! set_segment_base, stack_switch, fpu_taskswitch: small pieces of vCPU state.
 
 use crate::arch::{fpu, segments};
-use crate::domain::local_table;
+use crate::domain::ldt;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::is_canonical;
 use pinfold_abi::errno::Errno;
@@ -33,7 +33,7 @@ fn load_user_gs(vcpu: &mut Vcpu, selector: u16) {
     let live = segments::gs_base();
     // RPL 3, unless null: the guest's own descriptors all have DPL 3.
     let selector = if selector > 3 { selector | 3 } else { selector };
-    local_table::map_for_selectors(vcpu, &[selector]);
+    ldt::map_for_selectors(vcpu, &[selector]);
     segments::load_user_gs(selector);
     vcpu.parked_gs_base = segments::gs_base();
     segments::set_gs_base(VirtAddr::new(live));

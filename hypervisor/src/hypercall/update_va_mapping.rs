@@ -1,9 +1,11 @@
 //! update_va_mapping: one L1 entry, by the address that it maps.
 
 use super::{Args, Outcome, again, flush, memory_op};
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
-use crate::memory::{self, guest::is_guest_address, report};
+use crate::memory;
+use crate::memory::guest::is_guest_address;
 use pinfold_abi::errno::Errno;
 use pinfold_validator::{Budget, Stop, Update, Vaddr};
 

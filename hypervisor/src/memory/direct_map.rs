@@ -1,6 +1,6 @@
 //! All RAM, mapped once, writable and not executable: how the hypervisor reaches any frame.
 
-use super::layout::DIRECT_MAP_START;
+use crate::arch::layout::DIRECT_MAP_START;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_validator::{GROUP, Index, Mfn};
 

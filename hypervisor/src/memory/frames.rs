@@ -1,6 +1,7 @@
 //! The machine's free frames: [`pinfold_core::frames`] over the machine's validator.
 
-use super::{MachineValidator, canaries, platform::Edge};
+use super::platform::Edge;
+use super::{MachineValidator, canaries};
 use crate::sync::Attentive;
 use pinfold_core::{FrameAllocator, ReservedFrames};
 use pinfold_validator::{DomId, HypervisorFrames, Mfn, Purpose, Refusal};

@@ -28,10 +28,10 @@
 //! validated root: like a TLB that wasn't flushed yet. The processor sets accessed bits in the copy.
 
 use super::page_walk::{self, GLOBAL, Leaf, NO_EXECUTE, PRESENT, USER, WRITABLE};
-use super::{direct_map, frames, layout, tlb};
+use super::{direct_map, frames, tlb};
 use crate::arch::entry::{self, EntrySet};
 use crate::arch::percpu::{self, MAX_CPUS, PerCpu};
-use crate::arch::{control, flaws, idt};
+use crate::arch::{control, flaws, idt, layout};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_cpu_flaws::Flaw;

@@ -2,9 +2,8 @@
 //!
 //! Guests read it at `0xffff800000000000` (ABI); the hypervisor writes it through the direct map.
 
-use super::{direct_map, page_walk, validator};
-use crate::boot::early::EarlyFrames;
-use crate::boot::paging;
+use super::{direct_map, page_walk, paging, validator};
+use crate::memory::early::EarlyFrames;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::{HYPERVISOR_SLOTS, INVALID_M2P_ENTRY, M2P_START};
 use pinfold_validator::{DomId, Mfn, Pfn, Refusal};
@@ -43,7 +42,7 @@ pub fn extent(index: u64) -> Option<u64> {
     if offset >= table.len() as u64 * 8 {
         return None;
     }
-    Some(table.as_ptr() as u64 - super::layout::DIRECT_MAP_START + offset)
+    Some(table.as_ptr() as u64 - crate::arch::layout::DIRECT_MAP_START + offset)
 }
 
 /// Sets the pfn of a frame that nobody else can change: it is being built with, or given back.

@@ -1,26 +1,22 @@
 //! Machine memory: the frame table and the validator over it, the free frames, the M2P.
 
-pub mod audit;
-pub mod callers;
 pub mod canaries;
 pub mod direct_map;
-pub mod frame_dump;
+pub mod early;
 pub mod frame_refs;
 pub mod frames;
 pub mod guest;
 pub mod heap;
 pub mod isolation;
-pub mod layout;
-pub mod listing;
 pub mod m2p;
 pub mod page_walk;
+pub mod paging;
 pub mod platform;
-pub mod report;
 pub mod tlb;
 
 use crate::arch::flaws;
 use crate::boot::Machine;
-use crate::boot::early::{EarlyFrames, Region, RegionKind};
+use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use core::mem::MaybeUninit;
 use pinfold_cpu_flaws::Flaw;
 use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};

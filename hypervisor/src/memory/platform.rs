@@ -1,8 +1,9 @@
 //! What the validator needs of the machine.
 
-use super::{direct_map, m2p, report, reserved_entry};
+use super::{direct_map, m2p, reserved_entry};
+use crate::arch::layout::PER_DOMAIN_SLOT;
 use crate::arch::{cache, ipi, percpu};
-use crate::memory::layout::PER_DOMAIN_SLOT;
+use crate::diagnostics::report;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_core::grant::pages::FrameWords;

@@ -1,8 +1,7 @@
 //! Roots and flushes of the calling processor.
 
 use crate::arch::percpu::{self, cpu_number};
-use crate::memory;
-use crate::memory::platform;
+use crate::memory::{self, platform};
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_validator::{DomId, Mfn};
 use x86_64::PhysAddr;

@@ -1,7 +1,7 @@
 //! Debug exceptions and debug registers.
 
-use super::bounce::rflags;
-use super::{Fatal, bounce, vector};
+use super::{Fatal, vector};
+use crate::domain::bounce::{self, rflags};
 use crate::domain::vcpu::Vcpu;
 use core::arch::asm;
 use pinfold_emulate::debug::{DR6_ONES, DR6_STATUS, DR7_ONES};

@@ -1,14 +1,14 @@
 //! Privileged instructions of guest kernels, carried out for them.
 
-use super::{Fatal, bounce, page_fault, vector};
+use super::{Fatal, debug, page_fault, vector};
 use crate::arch::{fpu, segments};
+use crate::domain::bounce;
 use crate::domain::vcpu::Vcpu;
 use crate::hypercall::continuation::ElementStop;
 use crate::hypercall::mmuext_op;
 use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::{direct_map, guest, validator};
 use crate::time::clock;
-use crate::trap::debug;
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::hypercall::fill_hypercall_page;

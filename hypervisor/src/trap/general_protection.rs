@@ -1,6 +1,7 @@
 //! General-protection faults: `int n`, privileged instructions, or the guest's own affair.
 
-use super::{Fatal, bounce, emulation, vector};
+use super::{Fatal, emulation, vector};
+use crate::domain::bounce;
 use crate::domain::vcpu::{Mode, Vcpu};
 use pinfold_abi::layout::FLAT_RING3_CS32;
 use pinfold_emulate::privileged;

@@ -1,6 +1,7 @@
 //! Invalid opcodes: the forced-emulation prefix, or the guest's own affair.
 
-use super::{Fatal, bounce, emulation, vector};
+use super::{Fatal, emulation, vector};
+use crate::domain::bounce;
 use crate::domain::vcpu::Vcpu;
 use pinfold_emulate::privileged::{self, Privileged};
 

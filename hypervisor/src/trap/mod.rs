@@ -1,6 +1,5 @@
 //! Why a guest stopped, and what is done about it.
 
-pub mod bounce;
 pub mod debug;
 pub mod emulation;
 pub mod general_protection;
@@ -12,12 +11,12 @@ pub mod page_table_store;
 use crate::arch::entry::Exit;
 use crate::arch::latency::{self, Activity};
 use crate::arch::{apic, idt, ipi};
-use crate::console;
+use crate::domain::bounce;
 use crate::domain::ending::{self, Ending};
 use crate::domain::scheduler;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
-use crate::hypercall;
 use crate::time::timers;
+use crate::{backend, hypercall};
 
 /// Exception vectors (Intel SDM vol. 3, table 6-1).
 pub mod vector {
@@ -72,7 +71,7 @@ fn interrupt(number: u8) -> Next {
     }
     match number {
         idt::TIMER_VECTOR if timers::tick() || scheduler::makes_room() => return Next::Yield,
-        idt::SERIAL_VECTOR => console::poll(),
+        idt::SERIAL_VECTOR => backend::console::poll(),
         // Another processor wants something: a flush, or that this one looks around.
         idt::ATTEND_VECTOR => {
             ipi::attend();

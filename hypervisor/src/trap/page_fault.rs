@@ -1,9 +1,9 @@
 //! Page faults: a page table's plain store, a page of the LDT, or the guest's own affair.
 
 use super::page_table_store::{self, Store};
-use super::{Fatal, bounce, debug, vector};
-use crate::domain::local_table;
+use super::{Fatal, debug, vector};
 use crate::domain::vcpu::{Mode, Vcpu};
+use crate::domain::{bounce, ldt};
 use crate::hypercall::continuation::ElementStop;
 use crate::memory::isolation;
 use core::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     }
     // The processor read a descriptor for the guest: an implicit supervisor access to our window.
     if error & USER == 0
-        && let Some(offset) = local_table::offset_of(vcpu, address)
+        && let Some(offset) = ldt::offset_of(vcpu, address)
     {
         return show_descriptor(vcpu, offset, error);
     }
@@ -50,7 +50,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
 pub fn handle_return(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     let address = Cr2::read_raw();
     let error = vcpu.file.regs.error_code;
-    match local_table::offset_of(vcpu, address) {
+    match ldt::offset_of(vcpu, address) {
         Some(offset) => show_descriptor(vcpu, offset, error),
         // An address that isn't the guest's is none of its business.
         None => bounce::general_protection(vcpu, 0),
@@ -60,7 +60,7 @@ pub fn handle_return(vcpu: &mut Vcpu) -> Result<(), Fatal> {
 /// Maps the page of the LDT that the processor wanted, or tells the guest of a fault as if its own
 /// page had faulted.
 fn show_descriptor(vcpu: &mut Vcpu, offset: u64, error: u32) -> Result<(), Fatal> {
-    match local_table::map_page(vcpu, offset) {
+    match ldt::map_page(vcpu, offset) {
         Ok(()) => Ok(()),
         Err(ElementStop::Preempted | ElementStop::Told) => {
             vcpu.work.yield_before_retry();

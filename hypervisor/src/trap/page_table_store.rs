@@ -1,8 +1,9 @@
 //! Plain stores of a guest to an L1 table that it maps read-only: decoded, validated, carried out.
 
 use super::emulation;
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
-use crate::memory::{direct_map, report, validator};
+use crate::memory::{direct_map, validator};
 use core::sync::atomic::Ordering;
 use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
 use pinfold_emulate::store::PteStore;

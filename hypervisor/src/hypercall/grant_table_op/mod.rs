@@ -7,10 +7,10 @@ mod table;
 mod transfer;
 
 use super::{Args, Outcome, again};
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
-use crate::memory::report;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::grant::*;
 use pinfold_core::grant::mapping::Failure;

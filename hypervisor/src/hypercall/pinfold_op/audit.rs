@@ -1,8 +1,8 @@
 //! The full recount, on a guest's request.
 
 use crate::arch::ipi;
+use crate::diagnostics::audit;
 use crate::domain::vcpu::Vcpu;
-use crate::memory::audit;
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{Audit, VERSION};

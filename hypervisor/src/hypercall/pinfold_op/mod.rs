@@ -8,11 +8,11 @@ mod shootdown;
 
 use super::{Args, Outcome, alias_upcall};
 use crate::arch::ipi;
+use crate::diagnostics::frame_dump::FrameDump;
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
-use crate::memory::frame_dump::FrameDump;
 use crate::memory::guest::{self, GuestPtr};
-use crate::memory::report;
 use crate::time::latency;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{

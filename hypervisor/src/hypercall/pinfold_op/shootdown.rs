@@ -2,11 +2,12 @@
 
 use super::Resume;
 use crate::arch::ipi;
+use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::hypercall::{Args, Outcome};
 use crate::memory::guest::GuestPtr;
-use crate::memory::{report, validator};
+use crate::memory::validator;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range, Shootdown};
 use pinfold_validator::{self as heart, CpuSet, PageRange, Stop, Vaddr};

@@ -4,16 +4,14 @@
 //! domains is worked on between two turns of vCPUs, and by processors that have no vCPU to run. A
 //! domain is on the list, or with one processor that does a step of its teardown.
 
-use super::ending;
-use super::vcpu::Vcpu;
-use super::work::ENTRIES;
-use super::{Domain, DomainRef};
 use crate::arch::latency::{self, Activity};
 use crate::console::log::record;
-use crate::domain;
+use crate::diagnostics::frame_dump::FrameDump;
+use crate::domain::vcpu::Vcpu;
+use crate::domain::work::ENTRIES;
+use crate::domain::{self, Domain, DomainRef, ending};
 use crate::grant::Listed;
 use crate::hypercall::{descriptors, vcpu_initialise};
-use crate::memory::frame_dump::FrameDump;
 use crate::memory::{frames, platform, validator};
 use crate::sync::Mutex;
 use crate::time::timers;

@@ -4,7 +4,8 @@
 //! global, as they differ from domain to domain.
 
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
-use crate::memory::{direct_map, frames, layout};
+use crate::arch::layout;
+use crate::memory::{direct_map, frames};
 use crate::sync::Mutex;
 use arrayvec::ArrayVec;
 use pinfold_abi::shared_info::LEGACY_VCPUS;

@@ -5,13 +5,14 @@
 //! the vCPU's to do before its guest goes on ([`go_on`]), a bounded part at a time, with turns of
 //! others in between.
 
-use super::{report, validator};
+use super::report;
 use crate::arch::latency::{self, Activity};
 use crate::arch::{apic, ipi, percpu};
 use crate::console::log::record;
 use crate::domain::Domain;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
+use crate::memory::validator;
 use crate::sync::Mutex;
 use crate::time::clock;
 use arrayvec::ArrayVec;

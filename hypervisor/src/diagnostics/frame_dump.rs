@@ -1,9 +1,9 @@
 //! What the frames of a domain are, written to the log.
 
-use super::validator;
 use crate::arch::ipi;
 use crate::console::log::record;
 use crate::domain::Domain;
+use crate::memory::validator;
 use arrayvec::ArrayVec;
 use core::fmt;
 use pinfold_abi::frame_map::{Run, Use};

@@ -1,9 +1,9 @@
 //! Running the validator's audit: scratch space, and what the vCPUs hold.
 
-use super::{canaries, direct_map, frames, validator};
 use crate::console::log::{record, write_as};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};
 use crate::domain::{self, Domain, Seat};
+use crate::memory::{canaries, direct_map, frames, validator};
 use arrayvec::ArrayVec;
 use core::fmt;
 use core::mem::MaybeUninit;

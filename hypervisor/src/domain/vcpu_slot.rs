@@ -8,7 +8,7 @@ use super::scheduler::{self, Arrival};
 use super::vcpu::{RunState, Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
 use crate::arch::ipi;
-use crate::memory::listing::Pending;
+use crate::diagnostics::listing::Pending;
 use crate::sync::Mutex;
 use crate::time::timers::Timers;
 use alloc::boxed::Box;

@@ -2,12 +2,12 @@
 
 use crate::arch::percpu;
 use crate::console::log::{record, try_record};
+use crate::diagnostics::callers::Callers;
+use crate::diagnostics::listing::Listing;
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::domain::{self, Domain};
-use crate::memory::callers::Callers;
-use crate::memory::listing::Listing;
 use crate::memory::{self, guest, m2p};
 use crate::sync::Mutex;
 use crate::time::clock;

@@ -2,8 +2,9 @@
 
 use super::early::{EarlyFrames, Region};
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
+use crate::arch::layout;
 use crate::arch::percpu::PerCpu;
-use crate::memory::{direct_map, layout};
+use crate::memory::direct_map;
 use elf::ElfBytes;
 use elf::abi::{PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;

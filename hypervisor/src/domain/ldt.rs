@@ -6,11 +6,12 @@
 //! another vCPU ran. In the first two cases it faults on the window and the page is mapped then; in
 //! the last one before the load.
 
+use super::per_domain::Window;
 use super::vcpu::Vcpu;
-use super::window::Window;
+use crate::arch::layout;
 use crate::hypercall::continuation::ElementStop;
+use crate::memory;
 use crate::memory::frame_refs::get_descriptor_ref;
-use crate::memory::{self, layout};
 use pinfold_abi::errno::Errno;
 use pinfold_validator::Vaddr;
 

@@ -4,11 +4,11 @@
 //! the hypervisor. Fewer than three go to the guest with the next key, so that it never sees those
 //! that weren't meant for it.
 
-use super::log::record;
-use super::serial;
+use crate::console::log::record;
+use crate::console::serial;
+use crate::diagnostics::frame_dump;
 use crate::domain::{self, DomainRef};
 use crate::event::ports;
-use crate::memory::frame_dump;
 use crate::sync::Mutex;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering, fence};

@@ -6,7 +6,7 @@
 //! report` has the guest's symbols, and drops what they contradict. It costs some microseconds, and
 //! only reports do it.
 
-use super::guest;
+use crate::memory::guest;
 use arrayvec::ArrayVec;
 use core::fmt;
 use pinfold_abi::vcpu::CpuUserRegs;

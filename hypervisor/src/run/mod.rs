@@ -1,0 +1,3 @@
+//! Runs vCPUs, frees the memory of domains that ended, and stops the machine after the last one.
+
+pub mod teardown;
