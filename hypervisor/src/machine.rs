@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// What the exit port is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Ending {
+pub enum RunResult {
     /// Every guest ended well.
     Good = 0x10,
     /// Some guest failed, crashed or didn't start.
@@ -25,12 +25,12 @@ pub fn set_exit_port(exit_port: u16) {
 }
 
 /// Stops the machine, when the log is on the wire: by the exit port if there is one, else for ever.
-pub fn end(ending: Ending) -> ! {
-    serial::finish(ending == Ending::Panic);
+pub fn end(result: RunResult) -> ! {
+    serial::finish(result == RunResult::Panic);
     let exit_port = EXIT_PORT.load(Ordering::Relaxed);
     if exit_port != 0 {
         // SAFETY: whoever wrote the manifest put a device there that ends the machine.
-        unsafe { port::write32(exit_port as u16, ending as u32) };
+        unsafe { port::write32(exit_port as u16, result as u32) };
     }
     loop {
         x86_64::instructions::interrupts::disable();

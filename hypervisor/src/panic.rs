@@ -21,7 +21,7 @@ fn begin() {
         // What they would go on with may be broken.
         Ok(_) if percpu::online().is_empty() => {}
         Ok(_) => ipi::stop_others(),
-        Err(first) if first == own => crate::machine::end(crate::machine::Ending::Panic),
+        Err(first) if first == own => crate::machine::end(crate::machine::RunResult::Panic),
         Err(_) => loop {
             x86_64::instructions::hlt();
         },
@@ -36,7 +36,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
     backtrace(frame);
-    crate::machine::end(crate::machine::Ending::Panic)
+    crate::machine::end(crate::machine::RunResult::Panic)
 }
 
 /// A trap in ring 0 that nobody reckoned with.
@@ -53,7 +53,7 @@ pub fn with_registers(regs: &CpuUserRegs, cr2: u64) -> ! {
     dump(regs, |line| write_at_any_cost(Who::Hypervisor, kind::DUMP, line));
     write_at_any_cost(Who::Hypervisor, kind::DUMP, format_args!("frame=0 rip={:#x}", regs.rip));
     backtrace(regs.rbp);
-    crate::machine::end(crate::machine::Ending::Panic)
+    crate::machine::end(crate::machine::RunResult::Panic)
 }
 
 macro_rules! registers {

@@ -11,7 +11,7 @@ use x86_64::structures::DescriptorTablePointer;
 /// Vector of the timer interrupt.
 pub const TIMER_VECTOR: u8 = 0xf0;
 /// Vector by which processors ask each other for attention.
-pub const ATTEND_VECTOR: u8 = 0xf1;
+pub const IPI_VECTOR: u8 = 0xf1;
 /// Vector of the first serial port.
 pub const SERIAL_VECTOR: u8 = 0xf2;
 /// Vector of spurious interrupts.

@@ -3,7 +3,7 @@
 //! Requests are counters in memory, and an interrupt says that there are some. The processor
 //! asked may be in a guest (the interrupt takes it out), asleep (it wakes), or in the hypervisor
 //! with interrupts off: then it finds the request while it waits for something
-//! ([`crate::sync::Attentive`]), or on its way back to the guest, where the interrupt hits.
+//! ([`crate::sync::ServiceIpis`]), or on its way back to the guest, where the interrupt hits.
 
 use super::percpu::{self, MAX_CPUS, cpu_number};
 use super::{apic, idt, latency};
@@ -23,14 +23,14 @@ static FLUSHES: [Flushes; MAX_CPUS] =
 
 /// Does what others asked of this processor that can be done at any moment.
 #[inline]
-pub fn attend() {
+pub fn service_ipis() {
     let own = &FLUSHES[cpu_number()];
     // SeqCst: what the asker did to the tables before it asked is seen by the walks after the
     // flush.
     let asked = own.asked.load(Ordering::SeqCst);
     if own.done.load(Ordering::Relaxed) != asked {
-        if STOPPED.load(Ordering::Relaxed) {
-            stop();
+        if HALT_REQUESTED.load(Ordering::Relaxed) {
+            halt();
         }
         tlb::flush_local();
         // Release: who sees the count, the flush was done. Only this processor stores it.
@@ -40,22 +40,22 @@ pub fn attend() {
 }
 
 /// The machine is broken: a processor panics, and the others are to do nothing any more.
-static STOPPED: AtomicBool = AtomicBool::new(false);
+static HALT_REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Has the other processors do nothing any more, as soon as they look: for one that panics. They may
 /// hold locks, so it can't wait for them.
 pub fn stop_others() {
-    STOPPED.store(true, Ordering::SeqCst);
+    HALT_REQUESTED.store(true, Ordering::SeqCst);
     let own = cpu_number();
     for cpu in percpu::online().without(own).iter() {
         // Asked for a flush that is never done: it looks closer, and finds that it is to stop.
         FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst);
-        apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
+        apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
     }
 }
 
 #[cold]
-fn stop() -> ! {
+fn halt() -> ! {
     loop {
         x86_64::instructions::interrupts::disable();
         x86_64::instructions::hlt();
@@ -82,14 +82,14 @@ fn flush_others(others: CpuSet, and_own: bool) {
     let mut tickets = [0u64; MAX_CPUS];
     for cpu in others.iter() {
         tickets[cpu] = FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst) + 1;
-        apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
+        apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
     }
     if and_own {
         tlb::flush_local();
     }
     for cpu in others.iter() {
         while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {
-            attend();
+            service_ipis();
             core::hint::spin_loop();
         }
     }
@@ -97,67 +97,67 @@ fn flush_others(others: CpuSet, and_own: bool) {
 
 /// Takes a processor out of its guest or its sleep: there is something new for it to see.
 pub fn kick(cpu: usize) {
-    percpu::call_attention(cpu);
+    percpu::set_need_resched(cpu);
     if cpu != cpu_number() {
-        apic::send(percpu::apic_id(cpu), idt::ATTEND_VECTOR);
+        apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
     }
 }
 
 /// Somebody wants the others to stand still.
-static PAUSE_WANTED: AtomicBool = AtomicBool::new(false);
+static STOP_REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Processors that stand still.
-static PAUSED: AtomicU64 = AtomicU64::new(0);
+static PARKED: AtomicU64 = AtomicU64::new(0);
 /// Taken by who wants the others to stand still.
-static PAUSER: AtomicBool = AtomicBool::new(false);
+static STOPPER: AtomicBool = AtomicBool::new(false);
 
 /// A moment at which this processor holds no lock and no operation is half done: if somebody wants
 /// it, it stands still here.
 #[inline]
-pub fn safe_point() {
-    attend();
-    if PAUSE_WANTED.load(Ordering::Relaxed) {
-        stand_still();
+pub fn quiescent_point() {
+    service_ipis();
+    if STOP_REQUESTED.load(Ordering::Relaxed) {
+        park();
     }
 }
 
 #[cold]
-fn stand_still() {
+fn park() {
     let own = 1 << cpu_number();
     // Release: what this processor did is seen by the one that waits; acquire at the end: what
     // that one did is seen here.
-    PAUSED.fetch_or(own, Ordering::AcqRel);
+    PARKED.fetch_or(own, Ordering::AcqRel);
     latency::leave_out(|| {
-        while PAUSE_WANTED.load(Ordering::Acquire) {
-            attend();
+        while STOP_REQUESTED.load(Ordering::Acquire) {
+            service_ipis();
             core::hint::spin_loop();
         }
     });
-    PAUSED.fetch_and(!own, Ordering::AcqRel);
+    PARKED.fetch_and(!own, Ordering::AcqRel);
 }
 
-/// Does something while all other processors stand still at a [`safe_point`]. To be called where
+/// Does something while all other processors stand still at a [`quiescent_point`]. To be called where
 /// this one could.
-pub fn while_others_pause<T>(work: impl FnOnce() -> T) -> T {
-    while PAUSER.swap(true, Ordering::Acquire) {
-        safe_point();
+pub fn stop_machine<T>(work: impl FnOnce() -> T) -> T {
+    while STOPPER.swap(true, Ordering::Acquire) {
+        quiescent_point();
         core::hint::spin_loop();
     }
     // A processor that still leaves the last pause would count for this one.
-    while PAUSED.load(Ordering::Acquire) != 0 {
-        attend();
+    while PARKED.load(Ordering::Acquire) != 0 {
+        service_ipis();
     }
-    PAUSE_WANTED.store(true, Ordering::SeqCst);
+    STOP_REQUESTED.store(true, Ordering::SeqCst);
     let own = cpu_number();
     let others = percpu::online().without(own);
     for cpu in others.iter() {
         kick(cpu);
     }
-    while PAUSED.load(Ordering::Acquire) & others.bits() != others.bits() {
-        attend();
+    while PARKED.load(Ordering::Acquire) & others.bits() != others.bits() {
+        service_ipis();
         core::hint::spin_loop();
     }
     let result = latency::leave_out(work);
-    PAUSE_WANTED.store(false, Ordering::Release);
-    PAUSER.store(false, Ordering::Release);
+    STOP_REQUESTED.store(false, Ordering::Release);
+    STOPPER.store(false, Ordering::Release);
     result
 }

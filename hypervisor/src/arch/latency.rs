@@ -164,7 +164,7 @@ pub fn measure() {
         meter.entered.store(now.wrapping_sub(ago.into()), Relaxed);
         meter.goes_on.store(true, Relaxed);
         // The way back to the guest leads past `end`.
-        percpu::call_attention(percpu::cpu_number());
+        percpu::set_need_resched(percpu::cpu_number());
     }
 }
 

@@ -66,8 +66,8 @@ pub struct PerCpu {
     guest_root_stale: UnsafeCell<bool>,
     /// Number of the processor, from 0 in the order in which they started.
     number: usize,
-    /// Something may have changed for the vCPU that runs here: see [`take_attention`].
-    attention: AtomicBool,
+    /// Something may have changed for the vCPU that runs here: see [`take_resched`].
+    need_resched: AtomicBool,
     /// Physical address of the GDT page.
     gdt_physical: u64,
     /// Task state segment: the stacks the processor switches to.
@@ -81,7 +81,7 @@ pub struct PerCpu {
 }
 
 // SAFETY: the record is written only by its own processor, with interrupts off; but for
-// `attention` and `meter`, which are atomic.
+// `need_resched` and `meter`, which are atomic.
 unsafe impl Sync for PerCpu {}
 
 /// Offset of the saved hypervisor stack pointer.
@@ -298,17 +298,17 @@ pub fn cpu_number() -> usize {
 /// the way back to the guest depends on calls ([`super::ipi::kick`]), so that one byte tells on
 /// every way back that all is as it was.
 #[inline]
-pub fn take_attention() -> bool {
-    let attention = &this().attention;
+pub fn take_resched() -> bool {
+    let need_resched = &this().need_resched;
     // Acquire: what was changed before the call is seen after it.
-    attention.load(Ordering::Acquire) && attention.swap(false, Ordering::Acquire)
+    need_resched.load(Ordering::Acquire) && need_resched.swap(false, Ordering::Acquire)
 }
 
 /// Calls for a processor's attention. It has been set up.
-pub fn call_attention(number: usize) {
+pub fn set_need_resched(number: usize) {
     let record = layout::cpu_record(number) as *const PerCpu;
     // SAFETY: records of processors that were set up live for ever; the field is atomic.
-    unsafe { (*record).attention.store(true, Ordering::Release) };
+    unsafe { (*record).need_resched.store(true, Ordering::Release) };
 }
 
 /// A processor's meter. It has been set up.

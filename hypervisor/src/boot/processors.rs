@@ -16,7 +16,7 @@ use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_validator::{Index, Mfn};
 
 /// Milliseconds that a processor has for its start.
-const PATIENCE_MS: u64 = 500;
+const AP_STARTUP_TIMEOUT_MS: u64 = 500;
 
 /// Where the trampoline finds what it needs, in its page: after the code.
 const PARAMETERS: usize = 0xf00;
@@ -138,7 +138,7 @@ pub fn start_others(machine: &Machine) {
 }
 
 /// Lets all processors run guests.
-pub fn let_run() {
+pub fn release_aps() {
     // Release: they see all domains.
     MAY_RUN.store(true, Ordering::Release);
 }
@@ -220,7 +220,7 @@ impl Trampoline {
         clock::wait_us(10_000);
         for _ in 0..2 {
             apic::send_start_up(apic_id, page);
-            let end = clock::now_ns() + PATIENCE_MS * 500_000;
+            let end = clock::now_ns() + AP_STARTUP_TIMEOUT_MS * 500_000;
             while clock::now_ns() < end {
                 // Acquire: what it set up is there.
                 if ARRIVED.load(Ordering::Acquire) == cpu {
@@ -248,7 +248,7 @@ extern "C" fn enter(cpu: usize) -> ! {
     apic::init_other();
     ARRIVED.store(cpu, Ordering::Release);
     while !MAY_RUN.load(Ordering::Acquire) {
-        ipi::attend();
+        ipi::service_ipis();
         core::hint::spin_loop();
     }
     if !percpu::online().contains(cpu) {

@@ -233,7 +233,7 @@ fn flush(until: Until) {
             }
         }
         if !SYNCHRONOUS.load(Ordering::Relaxed) {
-            ipi::attend();
+            ipi::service_ipis();
         }
         if is_stuck() || !patience.lasts() {
             STUCK.store(true, Ordering::Relaxed);
@@ -313,7 +313,7 @@ impl Port {
                 return;
             }
             // An emulated port takes a while for each byte, and others may wait for a flush.
-            ipi::attend();
+            ipi::service_ipis();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::console::log::{record, write_as};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};
-use crate::domain::{self, Domain, Seat};
+use crate::domain::{self, Domain, VcpuSlot};
 use crate::memory::{canaries, direct_map, frames, validator};
 use arrayvec::ArrayVec;
 use core::fmt;
@@ -29,19 +29,19 @@ fn held_by(vcpu: &Vcpu) -> ArrayVec<External, MOST_HELD> {
         .collect()
 }
 
-/// What a vCPU and its seat hold.
-fn held_by_seat(
-    seat: &Seat,
+/// What a vCPU and its slot hold.
+fn held_by_slot(
+    slot: &VcpuSlot,
     domain: &Domain,
     caller: Option<&Vcpu>,
 ) -> ArrayVec<External, MOST_HELD> {
-    let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == seat.id;
+    let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == slot.id;
     let mut held = match caller.filter(is_caller) {
         Some(vcpu) => held_by(vcpu),
         // SAFETY: the others pause, and this isn't the caller's own.
-        None => unsafe { seat.with_state(held_by) }.unwrap_or_default(),
+        None => unsafe { slot.with_vcpu(held_by) }.unwrap_or_default(),
     };
-    held.extend(seat.info_frame().map(|frame| External { frame, held: Held::Writable }));
+    held.extend(slot.info_frame().map(|frame| External { frame, held: Held::Writable }));
     held
 }
 
@@ -51,9 +51,9 @@ fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = External> {
     domain::all().flat_map(move |domain| {
         let console = domain.console.lock().held();
         let store = domain.store.held();
-        let seats = (0..domain.seats.len())
-            .flat_map(move |seat| held_by_seat(&domain.seats[seat], &domain, caller));
-        console.into_iter().chain(store).chain(seats)
+        let slots = (0..domain.slots.len())
+            .flat_map(move |slot| held_by_slot(&domain.slots[slot], &domain, caller));
+        console.into_iter().chain(store).chain(slots)
     })
 }
 

@@ -116,7 +116,7 @@ impl FrameDump {
 pub fn write(domain: &Domain) {
     let mut dump = FrameDump::new();
     while !dump.step(domain) {
-        ipi::attend();
+        ipi::service_ipis();
     }
 }
 

@@ -63,7 +63,7 @@ impl Listing {
                 report::write_mapping(*who, domain, id, &mapping);
                 *listed += 1;
                 // The port is slow, and others may wait for a flush.
-                ipi::attend();
+                ipi::service_ipis();
             }
             hear(&mapping);
             ControlFlow::Continue(())
@@ -97,7 +97,7 @@ impl Pending {
         }
         self.any.store(true, Ordering::Relaxed);
         // The way back to the guest leads past `go_on`.
-        percpu::call_attention(percpu::cpu_number());
+        percpu::set_need_resched(percpu::cpu_number());
     }
 
     /// Whether there are some.
@@ -121,12 +121,12 @@ impl Pending {
 
 /// Goes on with the listings of the loaded vCPU. False if its time was up before the end.
 pub fn go_on(vcpu: &Vcpu) -> bool {
-    let pending = &vcpu.seat().reports;
+    let pending = &vcpu.slot().reports;
     while pending.is_any() {
         let Some(mut listing) = pending.take() else { break };
         latency::begin(Activity::REPORT);
         while listing.step(&vcpu.domain, &mut |_| {}).is_none() {
-            ipi::attend();
+            ipi::service_ipis();
             if apic::timer_is_pending() || vcpu.domain.ending.is_completed() {
                 pending.put_back(listing);
                 return false;

@@ -80,7 +80,7 @@ pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
     if let Some((id, Some(which))) = begin(vcpu, refusal) {
         let (who, domain) = (vcpu.who(), &vcpu.domain);
         let listing = Listing::begin(who, domain, Some(id), refusal.frame, which, 0);
-        vcpu.seat().reports.add(listing);
+        vcpu.slot().reports.add(listing);
     }
 }
 
@@ -144,9 +144,9 @@ pub fn mixed(would_be_refused: &Refusal) {
     // The vCPU is the caller's: what can be seen of it from here is that it runs, and where it
     // left off.
     let here = percpu::cpu_number();
-    let running = domain.seats.iter().find(|seat| seat.is_on(here));
+    let running = domain.slots.iter().find(|slot| slot.is_on(here));
     let rip = Shown(running.map(|_| percpu::interrupted_rip()));
-    let who = running.map_or(domain.who(), |seat| Who::Vcpu(domain.id.get(), seat.id));
+    let who = running.map_or(domain.who(), |slot| Who::Vcpu(domain.id.get(), slot.id));
     let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
     let fields = refusal.fields();
     let why = refusal;
@@ -156,7 +156,7 @@ pub fn mixed(would_be_refused: &Refusal) {
     }
     let listing = Listing::begin(who, &domain, Some(id), refusal.frame, Which::All, 0);
     match running {
-        Some(seat) => seat.reports.add(listing),
+        Some(slot) => slot.reports.add(listing),
         // Nobody's turn to go on with it.
         None => record!(who, MAPPING, "id={id} end=yes found=0 cut_short=yes search_us=0"),
     }

@@ -3,12 +3,12 @@
 //! The builder has no back door: it writes the page tables while their frames are plain memory,
 //! and then pins the root by the same call that guests use.
 
-use super::ending::Ending;
-use super::per_domain::Window;
+use super::ending::ShutdownReason;
+use super::per_domain::PerDomainMappings;
 use super::shared_page::SharedPage;
 use super::stats::Stats;
 use super::vcpu::{Vcpu, VcpuMemory};
-use super::{Domain, DomainRef, Rights, Seat};
+use super::{Domain, DomainRef, Rights, VcpuSlot};
 use crate::arch::entry::RegisterFile;
 use crate::backend::console::guest::GuestConsole;
 use crate::backend::store::{self, GuestStore};
@@ -19,7 +19,7 @@ use crate::domain::bounce::rflags;
 use crate::event::{Ports, ports};
 use crate::grant::GrantState;
 use crate::hypercall::descriptors;
-use crate::memory::platform::{self, Edge};
+use crate::memory::platform::{self, MachinePlatform};
 use crate::memory::{direct_map, frames, heap, m2p, validator};
 use crate::run::teardown;
 use crate::sync::Mutex;
@@ -44,13 +44,13 @@ use zerocopy::IntoBytes;
 /// heap.
 fn overhead(vcpus: usize) -> u64 {
     let heap: u64 = heap_shares(vcpus).iter().map(|order| 1u64 << order).sum();
-    1 + Window::frames_for(vcpus) as u64 + heap
+    1 + PerDomainMappings::frames_for(vcpus) as u64 + heap
 }
 
 /// What a domain takes of the heap, all of it when it is built, as orders of frames: its store; the
 /// domain itself with its ports and vCPUs.
 fn heap_shares(vcpus: usize) -> [u32; 2] {
-    let vcpus = vcpus * (size_of::<Vcpu>() + size_of::<Seat>());
+    let vcpus = vcpus * (size_of::<Vcpu>() + size_of::<VcpuSlot>());
     let domain = size_of::<Domain>() + ports::HEAP_BYTES + vcpus + vcpus / 8;
     [heap::order_for(store::HEAP_BYTES), heap::order_for(domain)]
 }
@@ -170,10 +170,10 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
                 domain.name,
                 plan.entry,
                 overhead(vcpus.into()),
-                size_of::<Vcpu>() + size_of::<Seat>(),
+                size_of::<Vcpu>() + size_of::<VcpuSlot>(),
                 (clock::now_ns() - begin) / 1000
             );
-            domain.seats[0].initialise(vcpu);
+            domain.slots[0].initialise(vcpu);
             Ok(domain)
         }
         Err(error) => {
@@ -203,12 +203,12 @@ fn create(
     let Some(shared_info) = frames::allocator().alloc_shared_frame(id) else {
         return Err(no_memory);
     };
-    let Some(window) = Window::build(vcpus, zeros) else {
+    let Some(per_domain) = PerDomainMappings::build(vcpus, zeros) else {
         let reclaimed = frames::allocator().reclaim(shared_info, id);
         debug_assert!(reclaimed.is_ok(), "nobody else knows it");
         return Err(no_memory);
     };
-    platform::set_window(id, Some(window.l3()));
+    platform::set_window(id, Some(per_domain.l3()));
     let cache_policy = match config.cache {
         Caching::Strict => CachePolicy::Strict,
         Caching::Report => CachePolicy::Report,
@@ -218,14 +218,14 @@ fn create(
         id,
         name: config.name.clone(),
         shared_page: SharedPage(shared_info),
-        window,
-        seats: (0..vcpus).map(|vcpu| Seat::new(vcpu, shared_info)).collect(),
+        per_domain,
+        slots: (0..vcpus).map(|vcpu| VcpuSlot::new(vcpu, shared_info)).collect(),
         states: AtomicUsize::new(1),
         pollers: AtomicUsize::new(0),
         ports: Mutex::new(Ports::new()),
         pages: AtomicU64::new(pages),
         max_pages: pages,
-        grants: GrantState::new(Edge),
+        grants: GrantState::new(MachinePlatform),
         regions: Mutex::default(),
         stats: Stats::default(),
         console: Mutex::new(GuestConsole::new(id)),
@@ -236,7 +236,7 @@ fn create(
         log_limit: RateLimit::default(),
         watchdogs: Mutex::default(),
         reason: Once::new(),
-        ending: Once::<Ending>::new(),
+        ending: Once::<ShutdownReason>::new(),
     });
     super::list(&domain);
     Ok(domain)
@@ -279,7 +279,7 @@ fn fill(
             name: &domain.name,
             domain: id.get(),
             pages: plan.pages,
-            vcpus: domain.seats.len() as u16,
+            vcpus: domain.slots.len() as u16,
             console: (memory.mfn(console).get(), facts.console_evtchn),
             store: (memory.mfn(ring).get(), facts.store_evtchn),
         };
@@ -302,8 +302,8 @@ fn fill(
     let root = memory.mfn(plan.tables.first);
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
     to_the_end(|budget| validator().take_root(id, root, budget))?;
-    platform::show_m2p(root, true);
-    let state = domain.seats[0].claim().expect("no vCPU runs that could have claimed it");
+    platform::set_m2p_visible(root, true);
+    let state = domain.slots[0].claim().expect("no vCPU runs that could have claimed it");
     Ok(first_vcpu(state, domain, plan, root))
 }
 

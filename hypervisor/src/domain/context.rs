@@ -2,7 +2,7 @@
 //! kernel and guest user.
 
 use super::ldt;
-use super::per_domain::Window;
+use super::per_domain::PerDomainMappings;
 use super::vcpu::{Mode, Vcpu};
 use crate::arch::{barriers, control, fpu, gdt, layout, percpu, segments};
 use crate::memory::{isolation, tlb};
@@ -14,17 +14,17 @@ use x86_64::VirtAddr;
 /// is to be told by its failsafe callback.
 pub fn load(vcpu: &mut Vcpu) -> bool {
     let cpu = percpu::this();
-    vcpu.info = vcpu.seat().info();
+    vcpu.info = vcpu.slot().info();
     vcpu.publish_runstate();
     isolation::before_vcpu();
     // The root that is loaded next flushes what was known of the window.
-    vcpu.domain.window.set_hypervisor_page(vcpu.id, cpu.gdt_physical());
+    vcpu.domain.per_domain.set_hypervisor_page(vcpu.id, cpu.gdt_physical());
     tlb::enter_domain(vcpu.domain.id, vcpu.root());
     // SAFETY: the vCPU's window is mapped by every root of its domain, with this processor's page
     // in place; the register file doesn't move while loaded (the vCPU is boxed).
     unsafe {
-        gdt::load(Window::gdt_base(vcpu.id));
-        cpu.gdt.load_ldt(Window::ldt_base(vcpu.id), vcpu.ldt.1);
+        gdt::load(PerDomainMappings::gdt_base(vcpu.id));
+        cpu.gdt.load_ldt(PerDomainMappings::ldt_base(vcpu.id), vcpu.ldt.1);
         cpu.set_registers_top(vcpu.file.top());
     }
     fpu::set_task_switched(false);
@@ -58,10 +58,10 @@ pub fn unload(vcpu: &mut Vcpu) {
 }
 
 /// Changes between kernel and user mode of the loaded vCPU: roots and GS bases change places.
-fn toggle(vcpu: &mut Vcpu, mode: Mode) {
+fn toggle_guest_mode(vcpu: &mut Vcpu, mode: Mode) {
     let live = segments::gs_base();
-    segments::set_gs_base(VirtAddr::new(vcpu.parked_gs_base));
-    vcpu.parked_gs_base = live;
+    segments::set_gs_base(VirtAddr::new(vcpu.inactive_gs_base));
+    vcpu.inactive_gs_base = live;
     vcpu.mode = mode;
     tlb::load_root(vcpu.root());
 }
@@ -69,7 +69,7 @@ fn toggle(vcpu: &mut Vcpu, mode: Mode) {
 /// Enters kernel mode, if the vCPU isn't in it.
 pub fn to_kernel(vcpu: &mut Vcpu) {
     if vcpu.mode == Mode::User {
-        toggle(vcpu, Mode::Kernel);
+        toggle_guest_mode(vcpu, Mode::Kernel);
     }
 }
 
@@ -79,7 +79,7 @@ pub fn to_user(vcpu: &mut Vcpu) -> bool {
         return false;
     }
     if vcpu.mode == Mode::Kernel {
-        toggle(vcpu, Mode::User);
+        toggle_guest_mode(vcpu, Mode::User);
     }
     true
 }

@@ -19,7 +19,7 @@ use pinfold_abi::sched;
 
 /// Why a domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ShutdownReason {
     /// It said so, with a reason of the ABI.
     Shutdown(u32),
     /// It left the hypervisor no way to go on with it.
@@ -121,7 +121,7 @@ pub fn expect(guests: usize) {
 
 /// Drops a vCPU whose domain ended; with the last one the domain's memory begins to go. The vCPU
 /// isn't loaded.
-pub fn retire(vcpu: Box<Vcpu>) {
+pub fn destroy_vcpu(vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
     teardown::drop_vcpu(vcpu);
     // AcqRel: who drops the last one sees what the others did.
@@ -130,8 +130,8 @@ pub fn retire(vcpu: Box<Vcpu>) {
     }
     ports::reset(&domain);
     // A watchdog is a timer of vCPU 0's, whichever armed it last.
-    for seat in &domain.seats {
-        timers::disarm_all(&domain, seat.id);
+    for slot in &domain.slots {
+        timers::disarm_all(&domain, slot.id);
     }
     teardown::begin(domain);
 }
@@ -141,7 +141,7 @@ pub fn gone() {
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
         // Nobody is left to keep waiting.
         arch::latency::end();
-        ipi::while_others_pause(|| audit::run(None));
+        ipi::stop_machine(|| audit::run(None));
         audit::report_leftovers();
         isolation::report();
         heap::report_late_allocations();
@@ -159,7 +159,7 @@ pub fn close(domain: &Domain) {
     }
     buffer::tell_dropped(Some(domain.id.get()));
     TALLY.aliases.fetch_add(domain.stats.aliases.get(), Ordering::Relaxed);
-    let Some(Ending::Shutdown(reason)) = domain.ending.get() else {
+    let Some(ShutdownReason::Shutdown(reason)) = domain.ending.get() else {
         TALLY.crashed.fetch_add(1, Ordering::Relaxed);
         return;
     };
@@ -194,5 +194,5 @@ pub fn finish() -> ! {
         END,
         "guests={guests} ok={ok} failed={failed} crashed={crashed} aliases={aliases}"
     );
-    machine::end(if ok == guests { machine::Ending::Good } else { machine::Ending::Bad })
+    machine::end(if ok == guests { machine::RunResult::Good } else { machine::RunResult::Bad })
 }

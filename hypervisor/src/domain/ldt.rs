@@ -6,7 +6,7 @@
 //! another vCPU ran. In the first two cases it faults on the window and the page is mapped then; in
 //! the last one before the load.
 
-use super::per_domain::Window;
+use super::per_domain::PerDomainMappings;
 use super::vcpu::Vcpu;
 use crate::arch::layout;
 use crate::hypercall::continuation::ElementStop;
@@ -20,7 +20,7 @@ const TABLE_INDICATOR: u16 = 1 << 2;
 
 /// Where in its LDT a vCPU's processor read, if it faulted at this address.
 pub fn offset_of(vcpu: &Vcpu, address: u64) -> Option<u64> {
-    let start = Window::ldt_base(vcpu.id).as_u64();
+    let start = PerDomainMappings::ldt_base(vcpu.id).as_u64();
     let offset = address.checked_sub(start)?;
     (offset < layout::VCPU_WINDOW - layout::LDT_OFFSET).then_some(offset)
 }
@@ -43,7 +43,7 @@ pub fn map_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), ElementStop> {
     get_descriptor_ref(vcpu.domain.id, frame)
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
     vcpu.work.succeeded();
-    vcpu.domain.window.set_ldt_page(vcpu.id, page, Some(frame));
+    vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, Some(frame));
     vcpu.ldt_pages[page] = Some(frame);
     Ok(())
 }
@@ -62,7 +62,7 @@ pub fn map_for_selectors(vcpu: &mut Vcpu, selectors: &[u16]) {
 pub fn forget(vcpu: &mut Vcpu) {
     for page in 0..vcpu.ldt_pages.len() {
         if let Some(frame) = vcpu.ldt_pages[page].take() {
-            vcpu.domain.window.set_ldt_page(vcpu.id, page, None);
+            vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, None);
             memory::validator().drop_descriptors(vcpu.domain.id, frame);
         }
     }

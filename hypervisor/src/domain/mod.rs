@@ -34,8 +34,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use ending::Ending;
-use per_domain::Window;
+use ending::ShutdownReason;
+use per_domain::PerDomainMappings;
 use pinfold_abi::record::Who;
 use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_image::Manifest;
@@ -43,7 +43,7 @@ use pinfold_validator::DomId;
 use shared_page::SharedPage;
 use spin::Once;
 use stats::Stats;
-pub use vcpu_slot::Seat;
+pub use vcpu_slot::VcpuSlot;
 
 /// A domain, as far as it isn't a vCPU's.
 pub struct Domain {
@@ -54,9 +54,9 @@ pub struct Domain {
     /// The page shared with the hypervisor.
     pub shared_page: SharedPage,
     /// Tables of the per-domain L4 slot.
-    pub window: Window,
+    pub per_domain: PerDomainMappings,
     /// Its vCPUs, by number.
-    pub seats: Box<[Seat]>,
+    pub slots: Box<[VcpuSlot]>,
     /// vCPUs that have a state: the last one that is dropped takes the domain's memory with it.
     pub states: AtomicUsize,
     /// vCPUs that may poll ports.
@@ -90,7 +90,7 @@ pub struct Domain {
     /// Why it is about to end, if it said so before it does.
     pub reason: Once<u32>,
     /// Set once, when the domain is to end; its vCPUs then run no more.
-    pub ending: Once<Ending>,
+    pub ending: Once<ShutdownReason>,
 }
 
 /// What the manifest says of a domain besides its size.
@@ -144,17 +144,17 @@ impl Domain {
     }
 
     /// Ends the domain; the first reason stands. Its vCPUs stop as soon as they see it.
-    pub fn end(&self, ending: Ending) {
+    pub fn end(&self, ending: ShutdownReason) {
         self.ending.call_once(|| ending);
-        for seat in &self.seats {
-            seat.rouse();
+        for slot in &self.slots {
+            slot.force_wake();
         }
     }
 
     /// The last vCPU that goes down takes the domain with it: nothing could bring one up again.
     pub fn end_if_all_down(&self) {
-        if !self.seats.iter().any(Seat::is_up) {
-            self.end(Ending::Shutdown(SHUTDOWN_POWEROFF));
+        if !self.slots.iter().any(VcpuSlot::is_up) {
+            self.end(ShutdownReason::Shutdown(SHUTDOWN_POWEROFF));
         }
     }
 
@@ -162,16 +162,16 @@ impl Domain {
     pub fn destroy(&self, why: &'static str) {
         if !self.ending.is_completed() {
             record!(self.who(), CRASH, "name={:?} reason=\"{why}\"", self.name);
-            self.end(Ending::Crash(why));
+            self.end(ShutdownReason::Crash(why));
         }
     }
 
     /// A port became pending: vCPUs that poll may want it.
-    pub fn poke_pollers(&self) {
+    pub fn kick_pollers(&self) {
         // SeqCst: a poller counts itself first and looks at the ports then.
         if self.pollers.load(Ordering::SeqCst) != 0 {
-            for seat in &self.seats {
-                seat.poke_poller();
+            for slot in &self.slots {
+                slot.kick_poller();
             }
         }
     }
@@ -235,11 +235,11 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
             let end = clock::now_ns() + u64::from(ms) * 1_000_000;
             timers::arm(domain, 0, Kind::Lifetime, end, 0);
         }
-        domain.seats[0].bring_up();
+        domain.slots[0].bring_up();
     }
     console::start(built.len());
     drop(built);
-    processors::let_run();
+    processors::release_aps();
     scheduler::run()
 }
 

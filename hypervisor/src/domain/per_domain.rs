@@ -27,14 +27,14 @@ const MAX_TABLES: usize = 2 + MAX_L1;
 
 /// The tables of one domain.
 #[derive(Debug)]
-pub struct Window {
+pub struct PerDomainMappings {
     l3: Mfn,
     l1: ArrayVec<Mfn, MAX_L1>,
     /// All tables, until the domain's end.
     frames: Mutex<ArrayVec<HypervisorFrames, MAX_TABLES>>,
 }
 
-impl Window {
+impl PerDomainMappings {
     /// Frames that the tables for so many vCPUs need.
     pub fn frames_for(vcpus: usize) -> usize {
         2 + vcpus.div_ceil(layout::VCPUS_A_WINDOW_TABLE)
@@ -42,9 +42,9 @@ impl Window {
 
     /// Builds the tables for `vcpus`. `zeros` is a frame of zeros for GDT pages that have nothing in
     /// them. `None` if the machine has too little memory left.
-    pub fn build(vcpus: u16, zeros: Mfn) -> Option<Window> {
+    pub fn build(vcpus: u16, zeros: Mfn) -> Option<PerDomainMappings> {
         let mut own = ArrayVec::new();
-        for _ in 0..Window::frames_for(vcpus.into()) {
+        for _ in 0..PerDomainMappings::frames_for(vcpus.into()) {
             let Some(table) = frames::alloc_hypervisor_frame(Purpose::PerDomainTables) else {
                 own.into_iter().for_each(frames::free_hypervisor_frames);
                 return None;
@@ -59,7 +59,7 @@ impl Window {
             let entry = direct_map::entry(l2, Index::new(index));
             entry.store(table.get() << 12 | TABLE, SEQ);
         }
-        let window = Window { l3, l1, frames: Mutex::new(own) };
+        let window = PerDomainMappings { l3, l1, frames: Mutex::new(own) };
         for vcpu in 0..vcpus {
             for page in 0..16 {
                 window.store(vcpu, page * 4096, zeros.get() << 12 | PAGE_READ_ONLY);
@@ -90,11 +90,11 @@ impl Window {
 
     /// Linear address of a vCPU's LDT.
     pub fn ldt_base(vcpu: u16) -> VirtAddr {
-        Window::gdt_base(vcpu) + layout::LDT_OFFSET
+        PerDomainMappings::gdt_base(vcpu) + layout::LDT_OFFSET
     }
 
     fn store(&self, vcpu: u16, offset: u64, entry: u64) {
-        let address = Window::gdt_base(vcpu) + offset;
+        let address = PerDomainMappings::gdt_base(vcpu) + offset;
         let table = self.l1[usize::from(vcpu) / layout::VCPUS_A_WINDOW_TABLE];
         let index = Index::new(address.p1_index().into());
         direct_map::entry(table, index).store(entry, SEQ);
@@ -104,7 +104,7 @@ impl Window {
         self.store(vcpu, offset, entry);
         // The window of this vCPU is only ever loaded on the processor that runs it, which is
         // this one when it changes.
-        tlb::flush(Window::gdt_base(vcpu) + offset);
+        tlb::flush(PerDomainMappings::gdt_base(vcpu) + offset);
     }
 
     /// Shows a descriptor frame as page `page` of a vCPU's GDT, or zeros.

@@ -33,44 +33,44 @@ const AFFINITY_DEPTH: usize = 4;
 /// Of so many turns one goes to who used up a slice, even if others woke.
 const FAIR_TURN: u32 = 4;
 /// Nanoseconds that a vCPU may run even if others that woke wait.
-const UNDISTURBED_NS: u64 = 1_000_000;
+const MIN_RUN_NS: u64 = 1_000_000;
 
 /// Why a vCPU is put in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum EnqueueReason {
     /// What it waited for came.
-    Woken,
+    Wakeup,
     /// It ran, and would run on.
-    Spent,
+    SliceExpired,
 }
 
 /// vCPUs that wait for a processor.
 struct Queue {
     woken: VecDeque<Box<Vcpu>>,
-    spent: VecDeque<Box<Vcpu>>,
+    expired: VecDeque<Box<Vcpu>>,
     turns: u32,
 }
 
 impl Queue {
     fn take(&mut self, cpu: usize) -> Option<Box<Vcpu>> {
         self.turns = self.turns.wrapping_add(1);
-        let fair = self.turns.is_multiple_of(FAIR_TURN) && !self.spent.is_empty();
-        let list = if fair || self.woken.is_empty() { &mut self.spent } else { &mut self.woken };
+        let fair = self.turns.is_multiple_of(FAIR_TURN) && !self.expired.is_empty();
+        let list = if fair || self.woken.is_empty() { &mut self.expired } else { &mut self.woken };
         let own = list.iter().take(AFFINITY_DEPTH).position(|vcpu| vcpu.last_cpu == cpu);
         list.remove(own.unwrap_or(0))
     }
 
     fn is_empty(&self) -> bool {
-        self.woken.is_empty() && self.spent.is_empty()
+        self.woken.is_empty() && self.expired.is_empty()
     }
 }
 
 static QUEUE: Mutex<Queue> =
-    Mutex::new(Queue { woken: VecDeque::new(), spent: VecDeque::new(), turns: 0 });
+    Mutex::new(Queue { woken: VecDeque::new(), expired: VecDeque::new(), turns: 0 });
 /// When the vCPU that runs on each processor began to.
 static BEGAN: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 /// Processors whose vCPU is to make room, as bits.
-static DISTURBED: AtomicU64 = AtomicU64::new(0);
+static RESCHED_WANTED: AtomicU64 = AtomicU64::new(0);
 /// Processors that sleep, as bits.
 static IDLE: AtomicU64 = AtomicU64::new(0);
 /// How often a vCPU was queued or ended its turn.
@@ -90,24 +90,24 @@ pub const fn heap_bytes(vcpus: usize) -> usize {
 pub fn reserve(vcpus: usize) -> Result<(), TryReserveError> {
     let mut queue = QUEUE.lock();
     queue.woken.try_reserve_exact(vcpus)?;
-    queue.spent.try_reserve_exact(vcpus)
+    queue.expired.try_reserve_exact(vcpus)
 }
 
-/// Puts a vCPU in the queue. Called by its seat.
-pub fn enqueue(vcpu: Box<Vcpu>, arrival: Arrival) {
+/// Puts a vCPU in the queue. Called by its slot.
+pub fn enqueue(vcpu: Box<Vcpu>, reason: EnqueueReason) {
     let last_cpu = vcpu.last_cpu;
     ACTIVE.fetch_add(1, Ordering::Relaxed);
     ACTIVITY.fetch_add(1, Ordering::SeqCst);
-    match arrival {
-        Arrival::Woken => QUEUE.lock().woken.push_back(vcpu),
-        Arrival::Spent => QUEUE.lock().spent.push_back(vcpu),
+    match reason {
+        EnqueueReason::Wakeup => QUEUE.lock().woken.push_back(vcpu),
+        EnqueueReason::SliceExpired => QUEUE.lock().expired.push_back(vcpu),
     }
     // SeqCst: the queue first, then the sleepers; a processor does it the other way round.
     let idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)).without(cpu_number());
     let chosen = if idle.contains(last_cpu) { Some(last_cpu) } else { idle.iter().next() };
     match chosen {
         Some(cpu) => ipi::kick(cpu),
-        None if arrival == Arrival::Woken => disturb(last_cpu),
+        None if reason == EnqueueReason::Wakeup => request_resched(last_cpu),
         None => {}
     }
 }
@@ -121,19 +121,19 @@ fn kick_idle() {
 }
 
 /// Asks the vCPU that runs on a processor to make room for one that woke.
-fn disturb(cpu: usize) {
-    DISTURBED.fetch_or(1 << cpu, Ordering::Relaxed);
+fn request_resched(cpu: usize) {
+    RESCHED_WANTED.fetch_or(1 << cpu, Ordering::Relaxed);
     ipi::kick(cpu);
 }
 
 /// Whether this processor's vCPU is to make room now. One that has only begun may run on for a
 /// moment, but not for its whole slice.
-pub fn makes_room() -> bool {
+pub fn should_preempt() -> bool {
     let own = cpu_number();
-    if DISTURBED.load(Ordering::Relaxed) & 1 << own == 0 {
+    if RESCHED_WANTED.load(Ordering::Relaxed) & 1 << own == 0 {
         return false;
     }
-    let end = BEGAN[own].load(Ordering::Relaxed) + UNDISTURBED_NS;
+    let end = BEGAN[own].load(Ordering::Relaxed) + MIN_RUN_NS;
     let over = end <= clock::now_ns();
     if !over {
         timers::end_slice_by(end);
@@ -144,10 +144,10 @@ pub fn makes_room() -> bool {
 /// The next vCPU, and how long it may run, in ns.
 fn next() -> Option<(Box<Vcpu>, u64)> {
     let own = cpu_number();
-    DISTURBED.fetch_and(!(1 << own), Ordering::Relaxed);
+    RESCHED_WANTED.fetch_and(!(1 << own), Ordering::Relaxed);
     let mut queue = QUEUE.lock();
     let vcpu = queue.take(own)?;
-    let slice = if queue.woken.is_empty() { SLICE_NS } else { UNDISTURBED_NS };
+    let slice = if queue.woken.is_empty() { SLICE_NS } else { MIN_RUN_NS };
     Some((vcpu, slice))
 }
 
@@ -157,10 +157,10 @@ pub fn run() -> ! {
     loop {
         latency::begin(Activity::SCHEDULER);
         latency::looked_at_scheduler();
-        ipi::safe_point();
+        ipi::quiescent_point();
         timers::expire();
         backend::console::poll();
-        let runs = next().map(|(vcpu, slice)| take_turn(vcpu, slice)).is_some();
+        let runs = next().map(|(vcpu, slice)| run_vcpu(vcpu, slice)).is_some();
         // A step between two turns, and one after the other if there is no vCPU to run.
         let stepped = teardown::step();
         if stepped && runs {
@@ -177,27 +177,27 @@ pub fn run() -> ! {
     }
 }
 
-fn take_turn(mut vcpu: Box<Vcpu>, slice: u64) {
+fn run_vcpu(mut vcpu: Box<Vcpu>, slice: u64) {
     let domain = vcpu.domain.clone();
-    let seat = &domain.seats[usize::from(vcpu.id)];
+    let slot = &domain.slots[usize::from(vcpu.id)];
     let cpu = cpu_number();
     vcpu.last_cpu = cpu;
-    seat.begin_to_run(cpu);
-    if !domain.ending.is_completed() && !seat.is_down_wanted() {
+    slot.sched_in(cpu);
+    if !domain.ending.is_completed() && !slot.is_down_wanted() {
         run_slice(&mut vcpu, slice);
     }
     ACTIVE.fetch_sub(1, Ordering::SeqCst);
     ACTIVITY.fetch_add(1, Ordering::SeqCst);
     if domain.ending.is_completed() {
-        ending::retire(vcpu);
+        ending::destroy_vcpu(vcpu);
     } else {
-        if seat.end_to_run(vcpu) {
+        if slot.sched_out(vcpu) {
             domain.end_if_all_down();
         }
-        // The domain may have ended after the look above and before the seat had the vCPU: then
+        // The domain may have ended after the look above and before the slot had the vCPU: then
         // nobody else would come for it.
         if domain.ending.is_completed() {
-            seat.rouse();
+            slot.force_wake();
         }
     }
 }
@@ -212,11 +212,11 @@ fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
     timers::begin_slice(slice);
     // What changed before it was loaded is looked at before it runs.
-    percpu::call_attention(cpu_number());
+    percpu::set_need_resched(cpu_number());
     // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
     // comes with a call for attention.
     let entries = isolation::entry_set();
-    while !percpu::take_attention() || must_go_on(vcpu) {
+    while !percpu::take_resched() || must_go_on(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
             break;
         }
@@ -239,18 +239,18 @@ fn run_slice(vcpu: &mut Vcpu, slice: u64) {
 fn must_go_on(vcpu: &mut Vcpu) -> bool {
     latency::begin(Activity::SCHEDULER);
     latency::looked_at_scheduler();
-    ipi::safe_point();
+    ipi::quiescent_point();
     // The record of events may have moved.
-    vcpu.info = vcpu.seat().info();
-    if vcpu.seat().take_nmi() {
+    vcpu.info = vcpu.slot().info();
+    if vcpu.slot().take_nmi() {
         let result = bounce::nmi(vcpu);
         trap::finish(vcpu, result);
     }
     let goes_on = !vcpu.domain.ending.is_completed()
         && !vcpu.work.take_yield()
-        && !makes_room()
+        && !should_preempt()
         && vcpu.state == RunState::Runnable
-        && !vcpu.seat().is_down_wanted()
+        && !vcpu.slot().is_down_wanted()
         && listing::go_on(vcpu);
     if goes_on {
         latency::end();

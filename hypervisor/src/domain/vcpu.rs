@@ -2,7 +2,7 @@
 
 use super::vcpu_info::InfoRef;
 use super::work::Work;
-use super::{DomainRef, Seat};
+use super::{DomainRef, VcpuSlot};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
 use crate::hypercall::Args;
@@ -102,7 +102,7 @@ pub struct Vcpu {
     /// Live GS base while not loaded.
     pub gs_base: u64,
     /// GS base of the mode that doesn't run.
-    pub parked_gs_base: u64,
+    pub inactive_gs_base: u64,
     /// Stack for entries from user mode: ss, rsp.
     pub kernel_stack: (u16, u64),
     /// Exception handlers.
@@ -143,7 +143,7 @@ pub struct Vcpu {
     pub last_fault_address: u64,
 }
 
-/// The memory that a vCPU's state will be in. Each seat has its own from the moment the domain is
+/// The memory that a vCPU's state will be in. Each slot has its own from the moment the domain is
 /// built; a guest may initialise its vCPUs when it likes, and then memory must not be lacking.
 pub struct VcpuMemory(Box<MaybeUninit<Vcpu>>);
 
@@ -168,7 +168,7 @@ impl VcpuMemory {
 impl Vcpu {
     /// A vCPU in kernel mode on `root`, on which it holds a reference; all else as at reset.
     pub fn new(memory: VcpuMemory, domain: DomainRef, id: u16, root: Mfn) -> Box<Vcpu> {
-        let info = domain.seats[usize::from(id)].info();
+        let info = domain.slots[usize::from(id)].info();
         let vcpu = Vcpu {
             file: RegisterFile::new(),
             domain,
@@ -180,7 +180,7 @@ impl Vcpu {
             user_root: None,
             fs_base: 0,
             gs_base: 0,
-            parked_gs_base: 0,
+            inactive_gs_base: 0,
             kernel_stack: (FLAT_RING3_SS64, 0),
             traps: [Handler::default(); 256],
             callbacks: Callbacks::default(),
@@ -207,12 +207,12 @@ impl Vcpu {
     /// Writes the copy of the runstate that the guest asked for.
     pub fn publish_runstate(&self) {
         let announced = self.domain.assists(VMASST_TYPE_RUNSTATE_UPDATE_FLAG);
-        self.seat().runstate.lock().publish(self.domain.id, self.kernel_root, announced);
+        self.slot().runstate.lock().publish(self.domain.id, self.kernel_root, announced);
     }
 
     /// What others may know of this vCPU.
-    pub fn seat(&self) -> &Seat {
-        &self.domain.seats[usize::from(self.id)]
+    pub fn slot(&self) -> &VcpuSlot {
+        &self.domain.slots[usize::from(self.id)]
     }
 
     /// Ends whatever the vCPU waits for.
@@ -226,10 +226,10 @@ impl Vcpu {
 
     /// Whether what the vCPU waits for has come.
     pub fn may_go_on(&self) -> bool {
-        let info = self.seat().info();
+        let info = self.slot().info();
         // SeqCst: whoever raises an event sets these first and looks for sleepers then.
         let pending = info.upcall_pending().load(Ordering::SeqCst) != 0;
-        if self.seat().has_nmi() {
+        if self.slot().has_nmi() {
             return true;
         }
         match self.state {

@@ -1,10 +1,10 @@
-//! A vCPU's seat: what others may know of a vCPU, and where its state is.
+//! A vCPU's slot: what others may know of a vCPU, and where its state is.
 //!
 //! The state itself ([`Vcpu`]) belongs to one holder at a time: the processor that runs it, the
-//! run queue, or the seat, while it waits or is down. Everyone else meets the seat.
+//! run queue, or the slot, while it waits or is down. Everyone else meets the slot.
 
 use super::runstate::{Runstate, State};
-use super::scheduler::{self, Arrival};
+use super::scheduler::{self, EnqueueReason};
 use super::vcpu::{RunState, Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
 use crate::arch::ipi;
@@ -16,25 +16,25 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use pinfold_validator::{CpuSet, Mfn};
 
 /// Where a vCPU's state is.
-pub enum Place {
+pub enum VcpuState {
     /// There is none: never initialised, or its domain is at its end.
-    Nowhere,
+    Uninitialised,
     /// Here: it isn't up.
-    Down(Box<Vcpu>),
+    Offline(Box<Vcpu>),
     /// Here: it waits for an event or a time.
-    Waiting(Box<Vcpu>),
+    Blocked(Box<Vcpu>),
     /// In the run queue.
-    Queued,
+    Runnable,
     /// On this processor.
     Running(usize),
 }
 
-/// A seat.
-pub struct Seat {
+/// A slot.
+pub struct VcpuSlot {
     /// The vCPU's number in the domain.
     pub id: u16,
     /// Where its state is.
-    pub place: Mutex<Place>,
+    pub state: Mutex<VcpuState>,
     /// Its timers.
     pub timers: Timers,
     /// What it did with its time, and where the guest wants to read it.
@@ -52,15 +52,15 @@ pub struct Seat {
     /// Memory for its state; none while somebody initialises it, and ever after.
     memory: Mutex<Option<VcpuMemory>>,
     /// Its state, wherever it is, for the audit.
-    state: AtomicPtr<Vcpu>,
+    vcpu: AtomicPtr<Vcpu>,
 }
 
-impl Seat {
-    /// The seat of a vCPU without a state, but with memory for it.
-    pub fn new(id: u16, shared_info: Mfn) -> Seat {
-        Seat {
+impl VcpuSlot {
+    /// The slot of a vCPU without a state, but with memory for it.
+    pub fn new(id: u16, shared_info: Mfn) -> VcpuSlot {
+        VcpuSlot {
             id,
-            place: Mutex::new(Place::Nowhere),
+            state: Mutex::new(VcpuState::Uninitialised),
             timers: Timers::default(),
             runstate: Mutex::default(),
             reports: Pending::default(),
@@ -69,13 +69,15 @@ impl Seat {
             down_wanted: AtomicBool::new(false),
             nmi: AtomicBool::new(false),
             memory: Mutex::new(Some(VcpuMemory::new())),
-            state: AtomicPtr::new(core::ptr::null_mut()),
+            vcpu: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
 
     /// Whether the vCPU is on this processor; `false` also if somebody is changing where it is.
     pub fn is_on(&self, cpu: usize) -> bool {
-        self.place.try_lock().is_some_and(|place| matches!(*place, Place::Running(on) if on == cpu))
+        self.state
+            .try_lock()
+            .is_some_and(|state| matches!(*state, VcpuState::Running(on) if on == cpu))
     }
 
     /// The vCPU's record.
@@ -86,7 +88,7 @@ impl Seat {
     }
 
     /// Moves the record to a frame on which the caller took a writable reference, which is the
-    /// seat's from now on. False if it was moved before.
+    /// slot's from now on. False if it was moved before.
     pub fn register_info(&self, frame: Mfn, offset: usize) -> bool {
         let mut registered = self.info_frame.lock();
         if registered.is_some() {
@@ -114,19 +116,19 @@ impl Seat {
     }
 
     /// Remembers where the state is, for the audit.
-    pub fn set_state(&self, vcpu: Option<&mut Vcpu>) {
+    pub fn set_vcpu(&self, vcpu: Option<&mut Vcpu>) {
         let state = vcpu.map_or(core::ptr::null_mut(), |vcpu| vcpu as *mut Vcpu);
-        self.state.store(state, Ordering::Release);
+        self.vcpu.store(state, Ordering::Release);
     }
 
     /// Looks at the state, wherever it is.
     ///
     /// # Safety
     /// No processor changes it meanwhile: all others pause, and the caller doesn't hold it.
-    pub unsafe fn with_state<T>(&self, look: impl FnOnce(&Vcpu) -> T) -> Option<T> {
+    pub unsafe fn with_vcpu<T>(&self, look: impl FnOnce(&Vcpu) -> T) -> Option<T> {
         // SAFETY: the state is boxed, so it stays in place until it is dropped, before which
-        // `set_state(None)` is called.
-        unsafe { self.state.load(Ordering::Acquire).as_ref() }.map(look)
+        // `set_vcpu(None)` is called.
+        unsafe { self.vcpu.load(Ordering::Acquire).as_ref() }.map(look)
     }
 
     /// Claims the right to give the vCPU its first state, which is the memory for it; `None` if
@@ -142,49 +144,49 @@ impl Seat {
 
     /// Whether the vCPU may run.
     pub fn is_up(&self) -> bool {
-        let place = self.place.lock();
+        let state = self.state.lock();
         let comes_down = self.down_wanted.load(Ordering::Relaxed);
-        !matches!(*place, Place::Nowhere | Place::Down(_)) && !comes_down
+        !matches!(*state, VcpuState::Uninitialised | VcpuState::Offline(_)) && !comes_down
     }
 
     /// Takes a vCPU's first state: it is down. It is in the memory that was claimed.
     pub fn initialise(&self, mut vcpu: Box<Vcpu>) {
-        self.set_state(Some(&mut vcpu));
+        self.set_vcpu(Some(&mut vcpu));
         self.runstate.lock().enter(State::Offline);
-        *self.place.lock() = Place::Down(vcpu);
+        *self.state.lock() = VcpuState::Offline(vcpu);
     }
 
     /// Lets a vCPU run. False if it has no state.
     pub fn bring_up(&self) -> bool {
-        let mut place = self.place.lock();
+        let mut state = self.state.lock();
         self.down_wanted.store(false, Ordering::Relaxed);
-        match core::mem::replace(&mut *place, Place::Queued) {
-            Place::Down(vcpu) => self.enqueue(vcpu, Arrival::Woken),
-            Place::Nowhere => {
-                *place = Place::Nowhere;
+        match core::mem::replace(&mut *state, VcpuState::Runnable) {
+            VcpuState::Offline(vcpu) => self.enqueue(vcpu, EnqueueReason::Wakeup),
+            VcpuState::Uninitialised => {
+                *state = VcpuState::Uninitialised;
                 return false;
             }
-            other => *place = other,
+            other => *state = other,
         }
         true
     }
 
     /// Lets a vCPU run no more, as soon as may be.
     pub fn bring_down(&self) {
-        let mut place = self.place.lock();
-        match core::mem::replace(&mut *place, Place::Queued) {
-            Place::Waiting(mut vcpu) => {
+        let mut state = self.state.lock();
+        match core::mem::replace(&mut *state, VcpuState::Runnable) {
+            VcpuState::Blocked(mut vcpu) => {
                 vcpu.stop_waiting();
                 self.runstate.lock().enter(State::Offline);
-                *place = Place::Down(vcpu);
+                *state = VcpuState::Offline(vcpu);
             }
-            other @ (Place::Nowhere | Place::Down(_)) => *place = other,
-            other @ (Place::Queued | Place::Running(_)) => {
+            other @ (VcpuState::Uninitialised | VcpuState::Offline(_)) => *state = other,
+            other @ (VcpuState::Runnable | VcpuState::Running(_)) => {
                 self.down_wanted.store(true, Ordering::Relaxed);
-                if let Place::Running(cpu) = other {
+                if let VcpuState::Running(cpu) = other {
                     ipi::kick(cpu);
                 }
-                *place = other;
+                *state = other;
             }
         }
     }
@@ -199,7 +201,7 @@ impl Seat {
     pub fn send_nmi(&self) {
         // SeqCst: set before the look at where the vCPU is.
         self.nmi.store(true, Ordering::SeqCst);
-        self.poke();
+        self.kick();
     }
 
     /// Whether a non-maskable interrupt waits.
@@ -214,83 +216,85 @@ impl Seat {
 
     /// Something changed for this vCPU: wakes it, if it waited for that, or interrupts its guest,
     /// so that it is seen.
-    pub fn poke(&self) {
-        let mut place = self.place.lock();
-        match &*place {
-            Place::Running(cpu) => ipi::kick(*cpu),
-            Place::Waiting(vcpu) if vcpu.may_go_on() => self.wake(&mut place),
+    pub fn kick(&self) {
+        let mut state = self.state.lock();
+        match &*state {
+            VcpuState::Running(cpu) => ipi::kick(*cpu),
+            VcpuState::Blocked(vcpu) if vcpu.may_go_on() => self.wake(&mut state),
             _ => {}
         }
     }
 
-    /// As [`Seat::poke`], if the vCPU polls.
-    pub fn poke_poller(&self) {
-        let mut place = self.place.lock();
-        if let Place::Waiting(vcpu) = &*place
+    /// As [`VcpuSlot::kick`], if the vCPU polls.
+    pub fn kick_poller(&self) {
+        let mut state = self.state.lock();
+        if let VcpuState::Blocked(vcpu) = &*state
             && matches!(vcpu.state, RunState::Polling(_))
             && vcpu.may_go_on()
         {
-            self.wake(&mut place);
+            self.wake(&mut state);
         }
     }
 
     /// Wakes the vCPU whatever it waits for, or has it look up: its domain ends.
-    pub fn rouse(&self) {
-        let mut place = self.place.lock();
-        match &*place {
-            Place::Running(cpu) => ipi::kick(*cpu),
-            Place::Waiting(_) | Place::Down(_) => self.wake(&mut place),
+    pub fn force_wake(&self) {
+        let mut state = self.state.lock();
+        match &*state {
+            VcpuState::Running(cpu) => ipi::kick(*cpu),
+            VcpuState::Blocked(_) | VcpuState::Offline(_) => self.wake(&mut state),
             _ => {}
         }
     }
 
-    fn wake(&self, place: &mut Place) {
-        match core::mem::replace(place, Place::Queued) {
-            Place::Waiting(vcpu) | Place::Down(vcpu) => self.enqueue(vcpu, Arrival::Woken),
-            other => *place = other,
+    fn wake(&self, state: &mut VcpuState) {
+        match core::mem::replace(state, VcpuState::Runnable) {
+            VcpuState::Blocked(vcpu) | VcpuState::Offline(vcpu) => {
+                self.enqueue(vcpu, EnqueueReason::Wakeup)
+            }
+            other => *state = other,
         }
     }
 
-    fn enqueue(&self, mut vcpu: Box<Vcpu>, arrival: Arrival) {
+    fn enqueue(&self, mut vcpu: Box<Vcpu>, reason: EnqueueReason) {
         vcpu.stop_waiting();
         self.runstate.lock().enter(State::Runnable);
-        scheduler::enqueue(vcpu, arrival);
+        scheduler::enqueue(vcpu, reason);
     }
 
     /// A processor took the vCPU from the run queue.
-    pub fn begin_to_run(&self, cpu: usize) {
-        *self.place.lock() = Place::Running(cpu);
+    pub fn sched_in(&self, cpu: usize) {
+        *self.state.lock() = VcpuState::Running(cpu);
         self.runstate.lock().enter(State::Running);
     }
 
-    /// The processor that ran the vCPU gives it back: to the run queue, or to its seat. True if it
+    /// The processor that ran the vCPU gives it back: to the run queue, or to its slot. True if it
     /// is down now.
-    pub fn end_to_run(&self, mut vcpu: Box<Vcpu>) -> bool {
-        let mut place = self.place.lock();
+    pub fn sched_out(&self, mut vcpu: Box<Vcpu>) -> bool {
+        let mut state = self.state.lock();
         if self.down_wanted.swap(false, Ordering::Relaxed) {
             vcpu.stop_waiting();
             self.runstate.lock().enter(State::Offline);
-            *place = Place::Down(vcpu);
+            *state = VcpuState::Offline(vcpu);
             return true;
         } else if vcpu.state != RunState::Runnable && !vcpu.may_go_on() {
             self.runstate.lock().enter(State::Blocked);
-            *place = Place::Waiting(vcpu);
+            *state = VcpuState::Blocked(vcpu);
         } else {
-            *place = Place::Queued;
-            self.enqueue(vcpu, Arrival::Spent);
+            *state = VcpuState::Runnable;
+            self.enqueue(vcpu, EnqueueReason::SliceExpired);
         }
         false
     }
 
     /// The vCPU's state is gone.
     pub fn leave(&self) {
-        *self.place.lock() = Place::Nowhere;
+        *self.state.lock() = VcpuState::Uninitialised;
     }
 
     /// Processor that runs the vCPU now, if one does.
     pub fn runs_on(&self) -> CpuSet {
-        match *self.place.lock() {
-            Place::Running(cpu) => CpuSet::of(cpu),
+        match *self.state.lock() {
+            VcpuState::Running(cpu) => CpuSet::of(cpu),
             _ => CpuSet::EMPTY,
         }
     }

@@ -99,7 +99,7 @@ impl Work {
     pub fn look(&self) -> bool {
         self.spent.set(0);
         latency::measure();
-        ipi::attend();
+        ipi::service_ipis();
         apic::timer_is_pending()
     }
 
@@ -117,7 +117,7 @@ impl Work {
     #[cold]
     pub fn yield_before_retry(&self) {
         self.yields.set(true);
-        percpu::call_attention(percpu::cpu_number());
+        percpu::set_need_resched(percpu::cpu_number());
     }
 
     /// Whether it is to yield.

@@ -19,17 +19,17 @@ pub(super) fn raise_port(domain: &Domain, port: u32, vcpu: u16) {
     if !shared.is_masked(port) {
         mark(domain, port, vcpu);
     }
-    domain.poke_pollers();
+    domain.kick_pollers();
 }
 
 /// Tells a vCPU that a port is pending and not masked.
 fn mark(domain: &Domain, port: u32, vcpu: u16) {
-    let Some(seat) = domain.seats.get(usize::from(vcpu)) else { return };
-    let info = seat.info();
+    let Some(slot) = domain.slots.get(usize::from(vcpu)) else { return };
+    let info = slot.info();
     let bit = 1 << (port / 64);
     if info.pending_selector().fetch_or(bit, Ordering::SeqCst) & bit == 0
         && info.upcall_pending().swap(1, Ordering::SeqCst) == 0
     {
-        seat.poke();
+        slot.kick();
     }
 }

@@ -107,7 +107,7 @@ impl Ports {
 
 /// Checks a vCPU number of the guest's.
 fn check_vcpu(domain: &Domain, vcpu: u32) -> Result<u16, Errno> {
-    u16::try_from(vcpu).ok().filter(|&vcpu| domain.seats.len() > vcpu.into()).ok_or(Errno::ENOENT)
+    u16::try_from(vcpu).ok().filter(|&vcpu| domain.slots.len() > vcpu.into()).ok_or(Errno::ENOENT)
 }
 
 /// Reserves the console's port, before the domain runs.

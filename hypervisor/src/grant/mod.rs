@@ -2,15 +2,15 @@
 //!
 //! | file   | about                         |
 //! |--------|-------------------------------|
-//! | `side` | holding a frame for a copy    |
+//! | `copy_operand` | holding a frame for a copy    |
 
-pub mod side;
+pub mod copy_operand;
 
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, DomainRef, work};
 use crate::memory::frames;
-use crate::memory::platform::Edge;
-use crate::sync::Attentive;
+use crate::memory::platform::MachinePlatform;
+use crate::sync::ServiceIpis;
 use pinfold_abi::domid;
 use pinfold_core::grant;
 use pinfold_validator::DomId;
@@ -20,16 +20,17 @@ use pinfold_validator::DomId;
 const ELEMENT_ENTRIES: u32 = work::ENTRIES / 8;
 
 /// A domain's part in lending.
-pub type GrantState = grant::GrantState<Edge, Attentive>;
+pub type GrantState = grant::GrantState<MachinePlatform, ServiceIpis>;
 
 /// Who maps granted frames.
-pub type Borrower<'a> = grant::mapping::Borrower<'a, 'static, Edge, Edge, Attentive, Listed>;
+pub type Borrower<'a> =
+    grant::mapping::Borrower<'a, 'static, MachinePlatform, MachinePlatform, ServiceIpis, Listed>;
 
 /// The domains on the list.
 #[derive(Debug)]
 pub struct Listed;
 
-impl grant::Domains<Edge, Attentive> for Listed {
+impl grant::Domains<MachinePlatform, ServiceIpis> for Listed {
     fn with_grants<T>(&self, dom: DomId, work: impl FnOnce(&GrantState) -> T) -> Option<T> {
         domain::find(dom).map(|domain| work(&domain.grants))
     }
@@ -48,7 +49,7 @@ pub fn borrower(vcpu: &Vcpu) -> Borrower<'_> {
 }
 
 /// The domain that a call names, if there is one: itself by its own number or as such, or another.
-pub fn named(caller: &DomainRef, number: u16) -> Option<DomainRef> {
+pub fn resolve_domid(caller: &DomainRef, number: u16) -> Option<DomainRef> {
     if number == domid::SELF || number == caller.id.get() {
         return Some(caller.clone());
     }

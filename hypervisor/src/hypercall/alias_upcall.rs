@@ -4,7 +4,7 @@
 //! with a mark that says "told" ([`super::continuation`]). A frame on the guest's stack leads to its
 //! handler, whose `iret` executes the call again. With the mark, the same pin is tried for the last
 //! time, but for one case: what it meets now is in the way of another of its tables. Then the guest
-//! is told again, [`TIMES`] times in all.
+//! is told again, [`MAX_UPCALLS_PER_PIN`] times in all.
 //!
 //! Nothing here goes on for longer than that. A pin in the handler is not told of: what stands in
 //! [`Upcall::told`] ends with the suspended pin's next try, and a guest that never tries again hears
@@ -31,7 +31,7 @@ use pinfold_abi::pinfold::{
 use pinfold_validator::{Mapping, Mfn, Refusal, Vaddr};
 
 /// How often the guest is told of one pin: of aliases of so many of its tables.
-const TIMES: usize = 8;
+const MAX_UPCALLS_PER_PIN: usize = 8;
 
 /// A vCPU's part in it.
 #[derive(Debug, Default)]
@@ -39,20 +39,20 @@ pub struct Upcall {
     /// Where the guest wants to be entered, and what it gets there.
     asked: Option<AliasUpcall>,
     /// The pin that the guest was told of.
-    told: Option<Told>,
+    told: Option<PendingUpcall>,
     /// The same, as it is when the call has been suspended.
-    next: Option<Told>,
+    next: Option<PendingUpcall>,
     /// A search that isn't at its end yet, of a pin that is suspended.
     searching: Option<Searching>,
 }
 
 /// A pin that was suspended.
 #[derive(Clone, Debug)]
-struct Told {
+struct PendingUpcall {
     /// The frame to be pinned.
     pin: Mfn,
     /// For each time: the frame with an alias, and the number of the report, if there is one.
-    met: ArrayVec<(Mfn, Option<u64>), TIMES>,
+    met: ArrayVec<(Mfn, Option<u64>), MAX_UPCALLS_PER_PIN>,
 }
 
 /// `pinfold_op` `alias_upcall`.
@@ -85,7 +85,7 @@ pub enum PinRefusal {
     /// It is refused.
     Stands,
     /// The guest is told of the aliases that it met, and the pin tried again.
-    Told,
+    Upcall,
     /// The aliases are still being searched for: the pin is tried again, meets the same, and the
     /// search goes on.
     Preempted,
@@ -94,12 +94,12 @@ pub enum PinRefusal {
 /// A search for the aliases that a pin met, of which the guest will be told.
 #[derive(Debug)]
 struct Searching {
-    told: Told,
+    told: PendingUpcall,
     /// The frame that was refused.
     frame: Mfn,
     id: Option<u64>,
     listing: Listing,
-    letter: Letter,
+    buffer: UpcallBuffer,
 }
 
 /// A pin was refused, which is reported; perhaps the guest is told of the aliases that it met.
@@ -113,18 +113,18 @@ pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> Pi
                 report::refused(vcpu, refusal);
                 return PinRefusal::Stands;
             };
-            let letter = Letter::new(&asked, refusal.frame);
+            let buffer = UpcallBuffer::new(&asked, refusal.frame);
             let (listing, id) = report::begin_refused(vcpu, refusal, asked.room);
-            Searching { told, frame: refusal.frame, id, listing, letter }
+            Searching { told, frame: refusal.frame, id, listing, buffer }
         }
     };
-    let Searching { listing, letter, .. } = &mut searching;
+    let Searching { listing, buffer, .. } = &mut searching;
     let cut_short = loop {
-        let step = listing.step(&vcpu.domain, &mut |mapping| letter.add(vcpu, mapping));
+        let step = listing.step(&vcpu.domain, &mut |mapping| buffer.add(vcpu, mapping));
         match step {
             Some(cut_short) => break cut_short,
             None => {
-                ipi::attend();
+                ipi::service_ipis();
                 if apic::timer_is_pending() {
                     vcpu.upcall.searching = Some(searching);
                     return PinRefusal::Preempted;
@@ -132,14 +132,14 @@ pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> Pi
             }
         }
     };
-    let Searching { mut told, id, letter, .. } = searching;
-    if !letter.send(cut_short) {
+    let Searching { mut told, id, buffer, .. } = searching;
+    if !buffer.send(cut_short) {
         return PinRefusal::Stands;
     }
     // There is room: it was looked for.
     told.met.push((refusal.frame, id));
     vcpu.upcall.next = Some(told);
-    PinRefusal::Told
+    PinRefusal::Upcall
 }
 
 /// Whether the guest is to be told, where, and what it was told of this pin until now.
@@ -148,12 +148,12 @@ fn wanted(
     pin: Mfn,
     attempt: Try,
     refusal: &Refusal,
-) -> Option<(AliasUpcall, Told)> {
+) -> Option<(AliasUpcall, PendingUpcall)> {
     let upcall = &mut vcpu.upcall;
     let told = match attempt {
         // Another pin, in the handler.
         Try::First if upcall.told.is_some() => return None,
-        Try::First => Told { pin, met: ArrayVec::new() },
+        Try::First => PendingUpcall { pin, met: ArrayVec::new() },
         // Whatever comes of it, the pin that the guest was told of has been tried again.
         Try::Again => upcall.told.take()?,
     };
@@ -164,7 +164,7 @@ fn wanted(
 
 /// What is written to the guest's buffer.
 #[derive(Debug)]
-struct Letter {
+struct UpcallBuffer {
     head: GuestPtr<AliasesFound>,
     list: GuestPtr<pinfold::Mapping>,
     room: u32,
@@ -175,9 +175,9 @@ struct Letter {
     written: bool,
 }
 
-impl Letter {
-    fn new(asked: &AliasUpcall, frame: Mfn) -> Letter {
-        Letter {
+impl UpcallBuffer {
+    fn new(asked: &AliasUpcall, frame: Mfn) -> UpcallBuffer {
+        UpcallBuffer {
             head: GuestPtr::new(asked.buffer),
             list: GuestPtr::new(asked.buffer + size_of::<AliasesFound>() as u64),
             room: asked.room,

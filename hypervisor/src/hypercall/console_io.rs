@@ -1,6 +1,6 @@
 //! console_io: what a guest prints, and reads, before it has anything better.
 
-use super::{Outcome, again};
+use super::{Outcome, create_continuation};
 use crate::arch::{apic, ipi};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest;
@@ -37,10 +37,10 @@ fn write(vcpu: &mut Vcpu, count: u64, buffer: u64) -> Result<Outcome, Errno> {
         guest::read_bytes(bytes, at)?;
         let printed = vcpu.domain.console.lock().print(bytes);
         done += printed as u64;
-        ipi::attend();
+        ipi::service_ipis();
         if done < count && (printed < bytes.len() || apic::timer_is_pending()) {
             let rest = [CONSOLEIO_WRITE, count - done, buffer.wrapping_add(done), 0, 0];
-            return Ok(again(vcpu, rest));
+            return Ok(create_continuation(vcpu, rest));
         }
     }
     Ok(Outcome::Done(0))

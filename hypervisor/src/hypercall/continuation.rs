@@ -4,7 +4,7 @@
 //! down and carries marks ([`pinfold_core::list`]), and what was done so far stands in the guest's own `done` word.
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
-use super::{Args, Outcome, again};
+use super::{Args, Outcome, create_continuation};
 use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::{ENTRIES, LOOK_AFTER};
@@ -21,7 +21,7 @@ pub enum ElementStop {
     /// Its time is up in the middle; the same element goes on next time.
     Preempted,
     /// The guest is to be told what it met; the same element is tried again after that.
-    Told,
+    Upcall,
 }
 
 impl From<Errno> for ElementStop {
@@ -62,7 +62,7 @@ pub fn end_or_restart(vcpu: &mut Vcpu, args: &Args, result: Result<(), ElementSt
     match result {
         Ok(()) => Outcome::Done(0),
         Err(ElementStop::Errno(errno)) => Outcome::Done(errno.as_result()),
-        Err(ElementStop::Preempted | ElementStop::Told) => again(vcpu, *args),
+        Err(ElementStop::Preempted | ElementStop::Upcall) => create_continuation(vcpu, *args),
     }
 }
 
@@ -98,7 +98,7 @@ pub fn run_list(
         let much = budget.left() <= (ENTRIES - LOOK_AFTER) as usize;
         if much || progress.done() % SHORT_ELEMENTS == SHORT_ELEMENTS - 1 {
             if vcpu.work.look() && progress.done() != 0 {
-                suspended = Some(Outcome::Again);
+                suspended = Some(Outcome::Restart);
                 break Ok(());
             }
             budget = Budget::new(ENTRIES);
@@ -107,10 +107,10 @@ pub fn run_list(
             Ok(()) => progress.advance(),
             Err(ElementStop::Errno(errno)) => break Err(errno),
             Err(ElementStop::Preempted) => {
-                suspended = Some(Outcome::Again);
+                suspended = Some(Outcome::Restart);
                 break Ok(());
             }
-            Err(ElementStop::Told) => {
+            Err(ElementStop::Upcall) => {
                 suspended = Some(Outcome::Upcall);
                 break Ok(());
             }

@@ -3,7 +3,7 @@
 use super::continuation::ElementStop;
 use crate::arch::percpu;
 use crate::domain::ldt;
-use crate::domain::per_domain::Window;
+use crate::domain::per_domain::PerDomainMappings;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::frame_refs::{get_descriptor_ref, retry_while_busy};
 use crate::memory::guest::{GuestPtr, is_guest_range};
@@ -34,14 +34,14 @@ pub fn set_gdt(vcpu: &mut Vcpu, list: u64, entries: u64) -> Result<(), ElementSt
     for page in 0..(entries as usize).div_ceil(512) {
         frames.push(list.read_at(page as u64)?);
     }
-    give_gdt(vcpu, &frames, entries)
+    install_gdt(vcpu, &frames, entries)
 }
 
 /// Gives a vCPU another GDT: one that is loaded here, or doesn't run.
 ///
 /// # Errors
 /// A frame can't be a descriptor page, or not now: then all is as it was.
-pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), ElementStop> {
+pub fn install_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), ElementStop> {
     if entries > FIRST_RESERVED_GDT_ENTRY as u64 || frames.len() > FIRST_RESERVED_GDT_PAGE {
         return Err(Errno::EINVAL.into());
     }
@@ -57,7 +57,7 @@ pub fn give_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), Ele
         }
     }
     vcpu.work.succeeded();
-    let window = &vcpu.domain.window;
+    let window = &vcpu.domain.per_domain;
     for page in 0..FIRST_RESERVED_GDT_PAGE {
         window.set_gdt_page(vcpu.id, page, new.get(page).copied(), zeros());
     }
@@ -84,15 +84,15 @@ pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), El
 
 /// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are taken when the
 /// processor first reads them.
-pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
-    note_ldt(vcpu, base, entries)?;
+pub fn load_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
+    set_ldt(vcpu, base, entries)?;
     // SAFETY: the vCPU is loaded, and this is its own window.
-    unsafe { percpu::this().gdt.load_ldt(Window::ldt_base(vcpu.id), vcpu.ldt.1) };
+    unsafe { percpu::this().gdt.load_ldt(PerDomainMappings::ldt_base(vcpu.id), vcpu.ldt.1) };
     Ok(())
 }
 
 /// Gives a vCPU another LDT, which isn't loaded yet.
-pub fn note_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
+pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     let bytes = entries.checked_mul(8).ok_or(Errno::EINVAL)?;
     if entries > u64::from(MAX_LDT_ENTRIES) || base & 4095 != 0 || !is_guest_range(base, bytes) {
         return Err(Errno::EINVAL);
@@ -105,7 +105,7 @@ pub fn note_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
 /// Drops every descriptor frame of a vCPU that runs no more.
 pub fn drop_all(vcpu: &mut Vcpu) {
     ldt::forget(vcpu);
-    let window = &vcpu.domain.window;
+    let window = &vcpu.domain.per_domain;
     for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
         window.set_gdt_page(vcpu.id, page, None, zeros());
         memory::validator().drop_descriptors(vcpu.domain.id, frame);

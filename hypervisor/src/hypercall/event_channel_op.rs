@@ -1,6 +1,6 @@
 //! event_channel_op: the ABI's side of [`crate::event::ports`].
 
-use super::{Args, Outcome, again};
+use super::{Args, Outcome, create_continuation};
 use crate::domain::vcpu::Vcpu;
 use crate::event::ports::{self, End, Sent};
 use crate::memory::guest::GuestPtr;
@@ -14,11 +14,11 @@ use pinfold_validator::DomId;
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let [command, argument, ..] = *args;
     if command != EVTCHNOP_SEND {
-        return carry_out(vcpu, command, argument).into();
+        return dispatch(vcpu, command, argument).into();
     }
     match send(vcpu, argument) {
         // To send once more does no harm.
-        Ok(true) => again(vcpu, *args),
+        Ok(true) => create_continuation(vcpu, *args),
         Ok(false) => Outcome::Done(0),
         Err(errno) => Outcome::Done(errno.as_result()),
     }
@@ -38,34 +38,34 @@ fn send(vcpu: &Vcpu, argument: u64) -> Result<bool, Errno> {
 }
 
 /// Every command but [`EVTCHNOP_SEND`].
-fn carry_out(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
+fn dispatch(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
     let domain = &vcpu.domain;
     match command {
         EVTCHNOP_BIND_INTERDOMAIN => {
             let pointer = GuestPtr::<BindInterdomain>::new(argument);
             let mut asked = pointer.read()?;
-            let remote = named(vcpu, asked.remote_dom);
+            let remote = resolve_domid(vcpu, asked.remote_dom);
             asked.local_port = ports::bind_interdomain(domain, remote, asked.remote_port)?;
-            answer(vcpu, pointer, &asked, asked.local_port)
+            write_answer(vcpu, pointer, &asked, asked.local_port)
         }
         EVTCHNOP_BIND_VIRQ => {
             let pointer = GuestPtr::<BindVirq>::new(argument);
             let mut asked = pointer.read()?;
             asked.port = ports::bind_virq(domain, asked.virq, asked.vcpu)?;
-            answer(vcpu, pointer, &asked, asked.port)
+            write_answer(vcpu, pointer, &asked, asked.port)
         }
         EVTCHNOP_BIND_IPI => {
             let pointer = GuestPtr::<BindIpi>::new(argument);
             let mut asked = pointer.read()?;
             asked.port = ports::bind_ipi(domain, asked.vcpu)?;
-            answer(vcpu, pointer, &asked, asked.port)
+            write_answer(vcpu, pointer, &asked, asked.port)
         }
         EVTCHNOP_ALLOC_UNBOUND => {
             let pointer = GuestPtr::<AllocUnbound>::new(argument);
             let mut asked = pointer.read()?;
             own(vcpu, asked.dom)?;
-            asked.port = ports::alloc_unbound(domain, named(vcpu, asked.remote_dom))?;
-            answer(vcpu, pointer, &asked, asked.port)
+            asked.port = ports::alloc_unbound(domain, resolve_domid(vcpu, asked.remote_dom))?;
+            write_answer(vcpu, pointer, &asked, asked.port)
         }
         // No domain here has a physical interrupt.
         EVTCHNOP_BIND_PIRQ => Err(Errno::EPERM),
@@ -90,22 +90,22 @@ fn port(argument: u64) -> Result<u32, Errno> {
 }
 
 /// The domain that a domid of the guest's names.
-fn named(vcpu: &Vcpu, id: u16) -> DomId {
+fn resolve_domid(vcpu: &Vcpu, id: u16) -> DomId {
     if id == domid::SELF { vcpu.domain.id } else { DomId::new(id) }
 }
 
 /// A domid that must mean the caller.
 fn own(vcpu: &Vcpu, id: u16) -> Result<(), Errno> {
     // Others are none of its business: as if there were none.
-    if named(vcpu, id) == vcpu.domain.id { Ok(()) } else { Err(Errno::ESRCH) }
+    if resolve_domid(vcpu, id) == vcpu.domain.id { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// Tells the guest its port; a port that it can't be told of is closed again.
-fn answer<T>(vcpu: &Vcpu, pointer: GuestPtr<T>, answer: &T, port: u32) -> Result<(), Errno>
+fn write_answer<T>(vcpu: &Vcpu, pointer: GuestPtr<T>, value: &T, port: u32) -> Result<(), Errno>
 where
     T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
 {
-    pointer.write(answer).inspect_err(|_| {
+    pointer.write(value).inspect_err(|_| {
         // It was opened just now.
         let _ = ports::close(&vcpu.domain, port);
     })

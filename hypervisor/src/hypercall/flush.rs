@@ -3,7 +3,7 @@
 
 use crate::arch::ipi;
 use crate::arch::percpu::cpu_number;
-use crate::domain::Seat;
+use crate::domain::VcpuSlot;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::guest::{GuestPtr, is_guest_address};
@@ -26,18 +26,18 @@ impl Target {
     /// The processors on which the vCPUs run that are meant. One that changes place meanwhile
     /// loads a root when it does, and with it an empty TLB.
     fn cpus(&self, vcpu: &Vcpu) -> Result<CpuSet, Errno> {
-        let seats = &vcpu.domain.seats;
+        let slots = &vcpu.domain.slots;
         match self {
             Target::Local => Ok(CpuSet::of(cpu_number())),
             Target::All => Ok(platform::dirty_cpus(vcpu.domain.id)),
             Target::Mask(address) => {
                 // One byte for eight vCPUs; bits beyond the last vCPU say nothing.
                 let mut cpus = CpuSet::EMPTY;
-                for eight in 0..seats.len().div_ceil(8) {
+                for eight in 0..slots.len().div_ceil(8) {
                     let byte = GuestPtr::<u8>::new(*address).read_at(eight as u64)?;
-                    let named = |seat: &&Seat| byte & 1 << (seat.id % 8) != 0;
-                    for seat in seats.iter().skip(eight * 8).take(8).filter(named) {
-                        cpus = cpus.union(seat.runs_on());
+                    let named = |slot: &&VcpuSlot| byte & 1 << (slot.id % 8) != 0;
+                    for slot in slots.iter().skip(eight * 8).take(8).filter(named) {
+                        cpus = cpus.union(slot.runs_on());
                     }
                 }
                 Ok(cpus)

@@ -40,5 +40,5 @@ pub fn run(vcpu: &mut Vcpu) -> Outcome {
         // A processor would fault on the way out or behind it; say so before it comes to that.
         return bounce::general_protection(vcpu, 0).into();
     }
-    Outcome::Left
+    Outcome::RegistersSet
 }

@@ -1,7 +1,7 @@
 //! memory_op exchange: frames for other frames, larger or smaller in one piece.
 
 use super::memory_op::check_domain;
-use super::{Args, Outcome, again};
+use super::{Args, Outcome, create_continuation};
 use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
@@ -45,7 +45,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         return Outcome::Done(errno.as_result());
     }
     if result.is_ok() && exchange.nr_exchanged < exchange.input.nr_extents {
-        return again(vcpu, *args);
+        return create_continuation(vcpu, *args);
     }
     result.into()
 }
@@ -111,7 +111,7 @@ fn give_back(
     for index in from..from + count {
         let first = list.read_at(index)?;
         for offset in 0..1u64 << order {
-            ipi::attend();
+            ipi::service_ipis();
             let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
             frames::release(mfn, vcpu.domain.id).map_err(|refusal| refusal.errno())?;
             *released += 1;

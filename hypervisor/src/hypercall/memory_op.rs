@@ -1,6 +1,6 @@
 //! memory_op: frames given and taken, and what of the machine's memory a guest may know.
 
-use super::{Args, Outcome, again};
+use super::{Args, Outcome, create_continuation};
 use crate::arch::ipi;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
@@ -110,7 +110,7 @@ fn reservation(vcpu: &mut Vcpu, command: u64, start: u64, args: &Args) -> Outcom
     for index in start..asked.nr_extents {
         if index != start && vcpu.work.is_time_up() {
             let resume = [command | index << COMMAND_BITS, args[1], args[2], args[3], args[4]];
-            return again(vcpu, resume);
+            return create_continuation(vcpu, resume);
         }
         vcpu.work.charge(cost::PAGE << asked.extent_order);
         let done = match command {
@@ -167,7 +167,7 @@ fn populate(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<
 fn decrease(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<(), Errno> {
     let first = list.read_at(index)?;
     for offset in 0..1u64 << order {
-        ipi::attend();
+        ipi::service_ipis();
         let mfn = Mfn::new(first.checked_add(offset).ok_or(Errno::EINVAL)?);
         frames::release(mfn, vcpu.domain.id).map_err(|refusal| {
             crate::diagnostics::report::refused(vcpu, &refusal);

@@ -60,7 +60,7 @@ fn one(vcpu: &mut Vcpu, address: u64, attempt: Try) -> Result<(), ElementStop> {
         MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
         // A count is an `unsigned int` in the ABI's union: Linux leaves in the other half what was
         // there before.
-        MmuextCmd::SetLdt => Ok(descriptors::set_ldt(vcpu, op.arg1, u64::from(op.arg2 as u32))?),
+        MmuextCmd::SetLdt => Ok(descriptors::load_ldt(vcpu, op.arg1, u64::from(op.arg2 as u32))?),
         MmuextCmd::ClearPage => clear_page(vcpu, mfn),
         MmuextCmd::CopyPage => copy_page(vcpu, mfn, Mfn::new(op.arg2)),
         MmuextCmd::MarkSuper | MmuextCmd::UnmarkSuper => Err(Errno::EOPNOTSUPP.into()),
@@ -86,7 +86,7 @@ fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), Elem
         Err(Stop::Preempted) => Err(ElementStop::Preempted),
         Err(Stop::Refused(refusal)) => {
             match alias_upcall::refused(vcpu, mfn, attempt, &refusal) {
-                PinRefusal::Told => return Err(ElementStop::Told),
+                PinRefusal::Upcall => return Err(ElementStop::Upcall),
                 PinRefusal::Preempted => return Err(ElementStop::Preempted),
                 PinRefusal::Stands => {}
             }
@@ -135,7 +135,7 @@ pub fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
         return Ok(());
     }
     take_root(vcpu, mfn)?;
-    platform::show_m2p(mfn, true);
+    platform::set_m2p_visible(mfn, true);
     let old = core::mem::replace(&mut vcpu.kernel_root, mfn);
     context::reload_root(vcpu);
     drop_root(vcpu, old);
@@ -151,7 +151,7 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
         take_root(vcpu, mfn)?;
         // A root for both modes keeps what the kernel needs.
         if mfn != vcpu.kernel_root {
-            platform::show_m2p(mfn, false);
+            platform::set_m2p_visible(mfn, false);
         }
     }
     if let Some(old) = core::mem::replace(&mut vcpu.user_root, new) {

@@ -36,9 +36,9 @@ use pinfold_abi::hypercall::Hypercall;
 pub type Args = [u64; 5];
 
 /// Suspends a call: it is executed again with these arguments.
-pub fn again(vcpu: &mut Vcpu, args: Args) -> Outcome {
+pub fn create_continuation(vcpu: &mut Vcpu, args: Args) -> Outcome {
     vcpu.resume = args;
-    Outcome::Again
+    Outcome::Restart
 }
 
 /// How a call came out.
@@ -47,14 +47,14 @@ pub enum Outcome {
     /// With this result for rax.
     Done(i64),
     /// Not finished: execute it again, with the arguments in [`Vcpu::resume`].
-    Again,
+    Restart,
     /// Not finished: the guest is told of an alias first, and executes it again, with the arguments
     /// in [`Vcpu::resume`].
     Upcall,
     /// With the guest's registers set by the call itself.
-    Left,
+    RegistersSet,
     /// With a result, and the vCPU gives the processor away.
-    Wait(i64),
+    Yield(i64),
     /// The domain ends.
     Fatal(&'static str),
 }
@@ -74,7 +74,7 @@ impl From<Result<(), Errno>> for Outcome {
 impl From<Result<(), Fatal>> for Outcome {
     fn from(result: Result<(), Fatal>) -> Outcome {
         match result {
-            Ok(()) => Outcome::Left,
+            Ok(()) => Outcome::RegistersSet,
             Err(Fatal(why)) => Outcome::Fatal(why),
         }
     }
@@ -84,7 +84,7 @@ impl From<Result<(), Fatal>> for Outcome {
 const SYSCALL_BYTES: u64 = 2;
 
 /// Carries out the hypercall that the loaded vCPU asked for.
-pub fn dispatch(vcpu: &mut Vcpu) -> Next {
+pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
     latency::stamp();
     let regs = &vcpu.file.regs;
     let number = regs.rax;
@@ -93,23 +93,23 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
         Some(Hypercall::Multicall) => {
             noted::<{ Hypercall::Multicall as u32 }>(|| multicall::run(vcpu, &args))
         }
-        Some(call) => carry_out(vcpu, call, &args),
+        Some(call) => dispatch(vcpu, call, &args),
         None => Outcome::Done(Errno::ENOSYS.as_result()),
     };
     match outcome {
         Outcome::Done(result) => vcpu.file.regs.rax = result as u64,
-        Outcome::Again => {
+        Outcome::Restart => {
             vcpu.domain.stats.preemptions.bump();
-            wind_back(vcpu, number);
+            rewind_to_syscall(vcpu, number);
             return Next::Yield;
         }
         Outcome::Upcall => {
-            wind_back(vcpu, number);
+            rewind_to_syscall(vcpu, number);
             let entered = alias_upcall::deliver(vcpu);
             return trap::finish(vcpu, entered);
         }
-        Outcome::Left => {}
-        Outcome::Wait(result) => {
+        Outcome::RegistersSet => {}
+        Outcome::Yield(result) => {
             vcpu.file.regs.rax = result as u64;
             return Next::Yield;
         }
@@ -122,7 +122,7 @@ pub fn dispatch(vcpu: &mut Vcpu) -> Next {
 }
 
 /// Makes the guest execute a suspended call when it goes on.
-fn wind_back(vcpu: &mut Vcpu, number: u64) {
+fn rewind_to_syscall(vcpu: &mut Vcpu, number: u64) {
     let args = vcpu.resume;
     let regs = &mut vcpu.file.regs;
     regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
@@ -131,7 +131,7 @@ fn wind_back(vcpu: &mut Vcpu, number: u64) {
 }
 
 /// Any call but a multicall.
-pub fn carry_out(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
+pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
     let [a, b, c, ..] = *args;
     match call {
         Hypercall::StackSwitch => segment_base::stack_switch(vcpu, a, b).into(),

@@ -1,7 +1,7 @@
 //! multicall: a list of calls in one entry.
 
 use super::continuation::SHORT_ELEMENTS;
-use super::{Args, Outcome, again, carry_out};
+use super::{Args, Outcome, create_continuation, dispatch};
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
@@ -15,8 +15,8 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let (mut address, count) = (args[0], args[1] & 0xffff_ffff);
     for index in 0..count {
         // The mappings that a report lists are searched before the next call is made.
-        if index != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
-            return again(vcpu, [address, count - index, args[2], args[3], args[4]]);
+        if index != 0 && (vcpu.slot().reports.is_any() || vcpu.work.is_time_up()) {
+            return create_continuation(vcpu, [address, count - index, args[2], args[3], args[4]]);
         }
         let pointer = GuestPtr::<MulticallEntry>::new(address);
         let Ok(mut entry) = pointer.read() else {
@@ -28,9 +28,9 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
             Some(call @ (Hypercall::MmuUpdate | Hypercall::MmuextOp)) => {
                 let elements = call_args[1].min(SHORT_ELEMENTS) as u32;
                 vcpu.work.charge(elements * cost::ELEMENT);
-                carry_out(vcpu, call, &call_args)
+                dispatch(vcpu, call, &call_args)
             }
-            Some(call) => carry_out(vcpu, call, &call_args),
+            Some(call) => dispatch(vcpu, call, &call_args),
             None => Outcome::Done(Errno::ENOSYS.as_result()),
         };
         let mut waits = false;
@@ -38,11 +38,11 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
             Outcome::Done(result) => {
                 entry.result = result;
             }
-            Outcome::Wait(result) => {
+            Outcome::Yield(result) => {
                 entry.result = result;
                 waits = true;
             }
-            Outcome::Again | Outcome::Upcall => {
+            Outcome::Restart | Outcome::Upcall => {
                 // Go on with this entry next time, from where it got to.
                 entry.args[..5].copy_from_slice(&vcpu.resume);
                 if pointer.write(&entry).is_err() {
@@ -53,19 +53,19 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
             }
             // iret: kernel mode may be over, and the rest of the list with it (XSA-213). The
             // registers are those that iret set.
-            Outcome::Left => return Outcome::Left,
+            Outcome::RegistersSet => return Outcome::RegistersSet,
             Outcome::Fatal(why) => return Outcome::Fatal(why),
         }
         debug_assert!(vcpu.mode == Mode::Kernel);
         if pointer.write(&entry).is_err() {
             let result = Errno::EFAULT.as_result();
-            return if waits { Outcome::Wait(result) } else { Outcome::Done(result) };
+            return if waits { Outcome::Yield(result) } else { Outcome::Done(result) };
         }
         address = address.wrapping_add(size_of::<MulticallEntry>() as u64);
         if waits {
             return match count - index - 1 {
-                0 => Outcome::Wait(0),
-                rest => again(vcpu, [address, rest, args[2], args[3], args[4]]),
+                0 => Outcome::Yield(0),
+                rest => create_continuation(vcpu, [address, rest, args[2], args[3], args[4]]),
             };
         }
     }

@@ -1,7 +1,7 @@
 //! sched_op: yield, block, shutdown, poll, watchdogs.
 
 use super::Outcome;
-use crate::domain::ending::Ending;
+use crate::domain::ending::ShutdownReason;
 use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};
 use crate::event::ports;
 use crate::memory::guest::GuestPtr;
@@ -15,7 +15,7 @@ use pinfold_abi::sched::*;
 #[inline(never)]
 pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
     match command {
-        SCHEDOP_YIELD => Outcome::Wait(0),
+        SCHEDOP_YIELD => Outcome::Yield(0),
         SCHEDOP_BLOCK => block(vcpu),
         SCHEDOP_SHUTDOWN => shutdown(vcpu, argument),
         SCHEDOP_POLL => poll(vcpu, argument),
@@ -29,19 +29,19 @@ pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
 
 fn block(vcpu: &mut Vcpu) -> Outcome {
     vcpu.info.upcall_mask().store(0, Ordering::SeqCst);
-    // The seat looks whether an event came meanwhile.
+    // The slot looks whether an event came meanwhile.
     if vcpu.info.upcall_pending().load(Ordering::SeqCst) == 0 {
         vcpu.state = RunState::Blocked;
     }
-    Outcome::Wait(0)
+    Outcome::Yield(0)
 }
 
 fn shutdown(vcpu: &mut Vcpu, argument: u64) -> Outcome {
     match reason(argument) {
         Ok(reason) => {
             let noted = vcpu.domain.reason.get().copied();
-            vcpu.domain.end(Ending::Shutdown(noted.unwrap_or(reason)));
-            Outcome::Wait(0)
+            vcpu.domain.end(ShutdownReason::Shutdown(noted.unwrap_or(reason)));
+            Outcome::Yield(0)
         }
         Err(errno) => Outcome::Done(errno.as_result()),
     }
@@ -91,14 +91,14 @@ fn watchdog(vcpu: &Vcpu, argument: u64) -> Result<i64, Errno> {
 fn poll(vcpu: &mut Vcpu, argument: u64) -> Outcome {
     match begin_poll(vcpu, argument) {
         Ok(deadline) => {
-            // Counted before it looks at the ports: see `Domain::poke_pollers`.
+            // Counted before it looks at the ports: see `Domain::kick_pollers`.
             vcpu.domain.pollers.fetch_add(1, Ordering::SeqCst);
             vcpu.state = RunState::Polling(deadline);
             if let Some(at) = deadline {
                 timers::arm(&vcpu.domain, vcpu.id, Kind::Poll, at, 0);
             }
             if !vcpu.may_go_on() {
-                return Outcome::Wait(0);
+                return Outcome::Yield(0);
             }
             vcpu.stop_waiting();
             Outcome::Done(0)

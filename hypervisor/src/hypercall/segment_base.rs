@@ -20,7 +20,7 @@ pub fn set(vcpu: &mut Vcpu, which: u64, base: u64) -> Result<(), Errno> {
     match which {
         SEGBASE_FS => segments::set_fs_base(VirtAddr::new(base)),
         // Hypercalls come from kernel mode, so the user's base is the parked one.
-        SEGBASE_GS_USER => vcpu.parked_gs_base = base,
+        SEGBASE_GS_USER => vcpu.inactive_gs_base = base,
         SEGBASE_GS_KERNEL => segments::set_gs_base(VirtAddr::new(base)),
         _ => return Err(Errno::EINVAL),
     }
@@ -35,7 +35,7 @@ fn load_user_gs(vcpu: &mut Vcpu, selector: u16) {
     let selector = if selector > 3 { selector | 3 } else { selector };
     ldt::map_for_selectors(vcpu, &[selector]);
     segments::load_user_gs(selector);
-    vcpu.parked_gs_base = segments::gs_base();
+    vcpu.inactive_gs_base = segments::gs_base();
     segments::set_gs_base(VirtAddr::new(live));
 }
 

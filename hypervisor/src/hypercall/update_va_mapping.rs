@@ -1,6 +1,6 @@
 //! update_va_mapping: one L1 entry, by the address that it maps.
 
-use super::{Args, Outcome, again, flush, memory_op};
+use super::{Args, Outcome, create_continuation, flush, memory_op};
 use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
@@ -35,7 +35,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     vcpu.work.charge_used(budget);
     match updated {
         Ok(_) => flush::by_flags(vcpu, flags, va).into(),
-        Err(Stop::Preempted) => again(vcpu, *args),
+        Err(Stop::Preempted) => create_continuation(vcpu, *args),
         Err(stop @ Stop::Refused(refusal)) => {
             report::stopped(vcpu, &stop);
             Outcome::Done(refusal.errno().as_result())

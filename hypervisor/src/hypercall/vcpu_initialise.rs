@@ -5,7 +5,7 @@ use super::continuation::{ElementStop, end_or_restart};
 use super::mmuext_op::{drop_root, take_root};
 use super::{Args, Outcome, descriptors};
 use crate::arch::fpu::FpuState;
-use crate::domain::Seat;
+use crate::domain::VcpuSlot;
 use crate::domain::bounce::rflags;
 use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
@@ -18,14 +18,14 @@ use pinfold_abi::vcpu::*;
 use pinfold_emulate::control::CR4_DE;
 use pinfold_validator::Mfn;
 
-/// Gives a seat its first state. `caller` is the vCPU that asks.
+/// Gives a slot its first state. `caller` is the vCPU that asks.
 ///
 /// A root that nobody validated yet may be a big tree: then the call is suspended. The frames keep
 /// what was validated of it, and the caller the roots that are whole ([`Vcpu::held_roots`]), or the
 /// second one could undo the first for ever.
 #[inline(never)]
-pub fn run(caller: &mut Vcpu, seat: &Seat, args: &Args) -> Outcome {
-    let initialised = initialise(caller, seat, args[2]);
+pub fn run(caller: &mut Vcpu, slot: &VcpuSlot, args: &Args) -> Outcome {
+    let initialised = initialise(caller, slot, args[2]);
     if !matches!(initialised, Err(ElementStop::Preempted)) {
         drop_held_roots(caller);
     }
@@ -39,29 +39,29 @@ pub fn drop_held_roots(caller: &mut Vcpu) {
     }
 }
 
-fn initialise(caller: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), ElementStop> {
+fn initialise(caller: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), ElementStop> {
     let context = GuestPtr::<VcpuGuestContext>::new(argument).read()?;
     check(&context)?;
     // Two vCPUs may initialise the same third one.
-    let Some(memory) = seat.claim() else {
+    let Some(memory) = slot.claim() else {
         return Err(Errno::EEXIST.into());
     };
-    let vcpu = match build(caller, seat, memory, &context) {
+    let vcpu = match build(caller, slot, memory, &context) {
         Ok(vcpu) => vcpu,
         Err((stop, memory)) => {
-            seat.unclaim(memory);
+            slot.unclaim(memory);
             return Err(stop);
         }
     };
     let domain = &caller.domain;
     domain.states.fetch_add(1, Ordering::AcqRel);
-    seat.initialise(vcpu);
+    slot.initialise(vcpu);
     if context.flags & VGCF_ONLINE != 0 {
-        seat.bring_up();
+        slot.bring_up();
     }
     // If the domain ended meanwhile, nobody else would come for this state.
     if domain.ending.is_completed() {
-        seat.rouse();
+        slot.force_wake();
     }
     Ok(())
 }
@@ -92,7 +92,7 @@ fn roots(context: &VcpuGuestContext) -> (Mfn, Option<Mfn>) {
 /// Builds the state in its memory, which comes back if that fails.
 fn build(
     caller: &mut Vcpu,
-    seat: &Seat,
+    slot: &VcpuSlot,
     memory: VcpuMemory,
     context: &VcpuGuestContext,
 ) -> Result<Box<Vcpu>, (ElementStop, VcpuMemory)> {
@@ -102,11 +102,11 @@ fn build(
     }
     // They are the new vCPU's from here on.
     caller.held_roots.clear();
-    let mut vcpu = Vcpu::new(memory, caller.domain.clone(), seat.id, kernel_root);
+    let mut vcpu = Vcpu::new(memory, caller.domain.clone(), slot.id, kernel_root);
     vcpu.user_root = user_root;
-    platform::show_m2p(kernel_root, true);
+    platform::set_m2p_visible(kernel_root, true);
     if let Some(root) = user_root.filter(|root| *root != kernel_root) {
-        platform::show_m2p(root, false);
+        platform::set_m2p_visible(root, false);
     }
     if let Err(stop) = fill(&mut vcpu, context) {
         descriptors::drop_all(&mut vcpu);
@@ -168,7 +168,7 @@ fn fill(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> 
     regs.ss |= 3;
     regs.rflags = regs.rflags & rflags::GUEST | rflags::IF | rflags::ALWAYS_ONE;
     vcpu.fs_base = context.fs_base;
-    (vcpu.gs_base, vcpu.parked_gs_base) = match vcpu.mode {
+    (vcpu.gs_base, vcpu.inactive_gs_base) = match vcpu.mode {
         Mode::Kernel => (context.gs_base_kernel, context.gs_base_user),
         Mode::User => (context.gs_base_user, context.gs_base_kernel),
     };
@@ -196,6 +196,6 @@ fn fill(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> 
     }
     let pages = usize::try_from(context.gdt_ents).map_err(|_| Errno::EINVAL)?.div_ceil(512);
     let frames = context.gdt_frames.get(..pages).ok_or(Errno::EINVAL)?;
-    descriptors::give_gdt(vcpu, frames, context.gdt_ents)?;
-    Ok(descriptors::note_ldt(vcpu, context.ldt_base, context.ldt_ents)?)
+    descriptors::install_gdt(vcpu, frames, context.gdt_ents)?;
+    Ok(descriptors::set_ldt(vcpu, context.ldt_base, context.ldt_ents)?)
 }

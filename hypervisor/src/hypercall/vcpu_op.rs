@@ -2,7 +2,7 @@
 
 use super::continuation::{ElementStop, end_or_restart};
 use super::{Args, Outcome, vcpu_initialise};
-use crate::domain::Seat;
+use crate::domain::VcpuSlot;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::guest::{self, GuestPtr};
@@ -21,62 +21,62 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let [command, number, argument, ..] = *args;
     let domain = vcpu.domain.clone();
     // The number is an int of the ABI.
-    let seat = usize::try_from(number & 0xffff_ffff).ok().and_then(|n| domain.seats.get(n));
-    let Some(seat) = seat else { return Outcome::Done(Errno::ENOENT.as_result()) };
-    let own = seat.id == vcpu.id;
+    let slot = usize::try_from(number & 0xffff_ffff).ok().and_then(|n| domain.slots.get(n));
+    let Some(slot) = slot else { return Outcome::Done(Errno::ENOENT.as_result()) };
+    let own = slot.id == vcpu.id;
     match command {
-        VCPUOP_INITIALISE => vcpu_initialise::run(vcpu, seat, args),
-        VCPUOP_UP => if seat.bring_up() { Ok(()) } else { Err(Errno::EINVAL) }.into(),
-        VCPUOP_DOWN => down(vcpu, seat),
-        VCPUOP_IS_UP => Outcome::Done(i64::from(seat.is_up())),
+        VCPUOP_INITIALISE => vcpu_initialise::run(vcpu, slot, args),
+        VCPUOP_UP => if slot.bring_up() { Ok(()) } else { Err(Errno::EINVAL) }.into(),
+        VCPUOP_DOWN => down(vcpu, slot),
+        VCPUOP_IS_UP => Outcome::Done(i64::from(slot.is_up())),
         VCPUOP_GET_RUNSTATE_INFO => {
-            let info = seat.runstate.lock().read();
+            let info = slot.runstate.lock().read();
             GuestPtr::new(argument).write(&info).into()
         }
-        VCPUOP_REGISTER_RUNSTATE_AREA => register_runstate(vcpu, seat, argument).into(),
-        VCPUOP_SET_PERIODIC_TIMER => set_periodic(vcpu, seat, argument).into(),
+        VCPUOP_REGISTER_RUNSTATE_AREA => register_runstate(vcpu, slot, argument).into(),
+        VCPUOP_SET_PERIODIC_TIMER => set_periodic(vcpu, slot, argument).into(),
         VCPUOP_STOP_PERIODIC_TIMER => {
-            timers::disarm(&domain, seat.id, Kind::Periodic);
+            timers::disarm(&domain, slot.id, Kind::Periodic);
             Outcome::Done(0)
         }
         // Those of others are refused, as on the reference.
         VCPUOP_SET_SINGLESHOT_TIMER if own => set_singleshot(vcpu, argument).into(),
         VCPUOP_STOP_SINGLESHOT_TIMER if own => {
-            timers::disarm(&domain, seat.id, Kind::Singleshot);
+            timers::disarm(&domain, slot.id, Kind::Singleshot);
             Outcome::Done(0)
         }
         VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => {
             Outcome::Done(Errno::EINVAL.as_result())
         }
         VCPUOP_REGISTER_VCPU_INFO => {
-            let registered = register_info(vcpu, seat, argument);
+            let registered = register_info(vcpu, slot, argument);
             end_or_restart(vcpu, args, registered)
         }
         VCPUOP_SEND_NMI => {
-            seat.send_nmi();
+            slot.send_nmi();
             Outcome::Done(0)
         }
         VCPUOP_GET_PHYSID => Outcome::Done(Errno::EINVAL.as_result()),
-        VCPUOP_REGISTER_TIME_AREA => register_time(vcpu, seat, argument).into(),
+        VCPUOP_REGISTER_TIME_AREA => register_time(vcpu, slot, argument).into(),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }
 }
 
-fn down(vcpu: &Vcpu, seat: &Seat) -> Outcome {
-    // Noted in the seat, so that another vCPU's `up` finds it, even before this one has left.
-    seat.bring_down();
-    if seat.id == vcpu.id { Outcome::Wait(0) } else { Outcome::Done(0) }
+fn down(vcpu: &Vcpu, slot: &VcpuSlot) -> Outcome {
+    // Noted in the slot, so that another vCPU's `up` finds it, even before this one has left.
+    slot.bring_down();
+    if slot.id == vcpu.id { Outcome::Yield(0) } else { Outcome::Done(0) }
 }
 
-fn register_runstate(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+fn register_runstate(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno> {
     let area = GuestPtr::<RegisterArea>::new(argument).read()?;
     // Only its beginning is judged here; what can't be written later is the guest's loss.
     if !guest::is_guest_address(area.address) {
         return Err(Errno::EFAULT);
     }
-    let mut runstate = seat.runstate.lock();
+    let mut runstate = slot.runstate.lock();
     runstate.set_area(area.address);
-    if seat.id == vcpu.id {
+    if slot.id == vcpu.id {
         drop(runstate);
         vcpu.publish_runstate();
     } else {
@@ -88,18 +88,18 @@ fn register_runstate(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errn
     Ok(())
 }
 
-fn register_time(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+fn register_time(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno> {
     let area = GuestPtr::<RegisterArea>::new(argument).read()?;
     // The clock's scale never changes, so one copy is good for ever.
     guest::write_by_root(
         vcpu.domain.id,
         vcpu.kernel_root,
         area.address,
-        seat.info().time().as_bytes(),
+        slot.info().time().as_bytes(),
     )
 }
 
-fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), ElementStop> {
+fn register_info(vcpu: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), ElementStop> {
     let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
     let offset = asked.offset as usize;
     let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
@@ -111,28 +111,28 @@ fn register_info(vcpu: &mut Vcpu, seat: &Seat, argument: u64) -> Result<(), Elem
     // In this order, as on the reference: first the frame, then the place in it.
     let registered = if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
         Err(Errno::ENXIO)
-    } else if !seat.register_info(frame, offset) {
+    } else if !slot.register_info(frame, offset) {
         Err(Errno::EINVAL)
     } else {
         Ok(())
     };
     registered.inspect_err(|_| validator().drop_writable(id, frame))?;
-    if seat.id == vcpu.id {
-        vcpu.info = seat.info();
+    if slot.id == vcpu.id {
+        vcpu.info = slot.info();
     } else {
         // If it runs, it learns of the new place on its way back to the guest.
-        seat.poke();
+        slot.kick();
     }
     Ok(())
 }
 
-fn set_periodic(vcpu: &Vcpu, seat: &Seat, argument: u64) -> Result<(), Errno> {
+fn set_periodic(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno> {
     let period = GuestPtr::<PeriodicTimer>::new(argument).read()?.period_ns;
     if period < timers::SHORTEST_PERIOD_NS || period > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
     let first = clock::now_ns().saturating_add(period);
-    timers::arm(&vcpu.domain, seat.id, Kind::Periodic, first, period);
+    timers::arm(&vcpu.domain, slot.id, Kind::Periodic, first, period);
     Ok(())
 }
 

@@ -1,15 +1,15 @@
 //! The machine's canaries ([`pinfold_core::canaries`]), if the manifest wants them.
 
 use super::frames;
-use super::platform::Edge;
+use super::platform::MachinePlatform;
 use crate::console::log::record;
-use crate::sync::Attentive;
+use crate::sync::ServiceIpis;
 use core::sync::atomic::{AtomicBool, Ordering};
 use pinfold_abi::record::Who;
 use pinfold_core::canaries::{Broken, Canaries};
 use pinfold_validator::Mfn;
 
-static CANARIES: Canaries<Edge, Attentive> = Canaries::new(Edge);
+static CANARIES: Canaries<MachinePlatform, ServiceIpis> = Canaries::new(MachinePlatform);
 
 /// Set once at boot, before any guest runs.
 static WANTED: AtomicBool = AtomicBool::new(false);

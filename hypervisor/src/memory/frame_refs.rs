@@ -24,7 +24,7 @@ pub fn retry_while_busy(mut step: impl FnMut() -> Result<(), Refusal>) -> Result
             Err(refusal) if refusal.cause == Cause::Busy => {
                 latency::measure();
                 // The other one may be waiting for this processor to flush.
-                ipi::attend();
+                ipi::service_ipis();
                 if apic::timer_is_pending() {
                     return Err(refusal);
                 }

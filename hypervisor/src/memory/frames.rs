@@ -1,8 +1,8 @@
 //! The machine's free frames: [`pinfold_core::frames`] over the machine's validator.
 
-use super::platform::Edge;
+use super::platform::MachinePlatform;
 use super::{MachineValidator, canaries};
-use crate::sync::Attentive;
+use crate::sync::ServiceIpis;
 use pinfold_core::{FrameAllocator, ReservedFrames};
 use pinfold_validator::{DomId, HypervisorFrames, Mfn, Purpose, Refusal};
 use spin::Once;
@@ -10,10 +10,10 @@ use spin::Once;
 static ALLOCATOR: Once<MachineAllocator> = Once::new();
 
 /// The allocator of the machine's frames.
-pub type MachineAllocator = FrameAllocator<'static, Edge, Attentive>;
+pub type MachineAllocator = FrameAllocator<'static, MachinePlatform, ServiceIpis>;
 
 /// Frames of the machine that were reserved for a domain.
-pub type Reserved = ReservedFrames<'static, 'static, Edge, Attentive>;
+pub type Reserved = ReservedFrames<'static, 'static, MachinePlatform, ServiceIpis>;
 
 /// The machine's allocator.
 pub fn allocator() -> &'static MachineAllocator {

@@ -12,7 +12,7 @@
 
 use super::{direct_map, frames};
 use crate::console::log::record;
-use crate::sync::Attentive;
+use crate::sync::ServiceIpis;
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::Who;
@@ -25,7 +25,7 @@ const BYTES: usize = 2 << 20;
 static mut ARENA: [u8; BYTES] = [0; BYTES];
 
 /// An allocator that counts what is asked of it once it should be asked for nothing.
-struct GuardedHeap(TalcLock<spin::mutex::Mutex<(), Attentive>, Claim>);
+struct GuardedHeap(TalcLock<spin::mutex::Mutex<(), ServiceIpis>, Claim>);
 
 #[global_allocator]
 static HEAP: GuardedHeap =

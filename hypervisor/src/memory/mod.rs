@@ -20,14 +20,14 @@ use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use core::mem::MaybeUninit;
 use pinfold_cpu_flaws::Flaw;
 use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};
-use platform::Edge;
+use platform::MachinePlatform;
 use spin::Once;
 
 /// Frames below this are no guest's: firmware and starting processors want them.
 const FIRST_USED_FRAME: u64 = 0x100;
 
 /// The validator over all frames of the machine.
-pub type MachineValidator = Validator<'static, Edge>;
+pub type MachineValidator = Validator<'static, MachinePlatform>;
 
 static VALIDATOR: Once<MachineValidator> = Once::new();
 static PLAN: Once<Plan> = Once::new();
@@ -88,7 +88,8 @@ pub fn start(boot: &Machine) {
         // Copies by guest pointers run in ring 0: see the policy.
         policy: Policy { l1tf: flaws::has(Flaw::L1tf), refuse_linear_roots: true },
     };
-    let validator = VALIDATOR.call_once(|| Validator::new(Edge, plan.frame_table, limits));
+    let validator =
+        VALIDATOR.call_once(|| Validator::new(MachinePlatform, plan.frame_table, limits));
     // SAFETY: the words were taken for the bitmap, are zero, and are referred to only here.
     let words = unsafe {
         core::slice::from_raw_parts_mut(

@@ -65,22 +65,22 @@ const M2P_SLOT: usize = HYPERVISOR_SLOTS.start;
 
 /// Shows the M2P in a root, or hides it: guest kernels read it, guest user mode must not. The root
 /// is a validated L4 that a vCPU holds.
-pub fn show_m2p(root: Mfn, show: bool) {
+pub fn set_m2p_visible(root: Mfn, show: bool) {
     let entry = if show { reserved_entry(M2P_SLOT) } else { 0 };
     direct_map::entry(root, Index::new(M2P_SLOT)).store(entry, Ordering::Release);
 }
 
 /// The machine, as the validator sees it.
 #[derive(Clone, Copy, Debug)]
-pub struct Edge;
+pub struct MachinePlatform;
 
-impl FrameWords for Edge {
+impl FrameWords for MachinePlatform {
     fn word(&self, frame: Mfn, index: Index) -> &AtomicU64 {
         direct_map::entry(frame, index)
     }
 }
 
-impl Platform for Edge {
+impl Platform for MachinePlatform {
     #[inline]
     fn read_entry(&self, table: Mfn, index: Index) -> u64 {
         direct_map::entry(table, index).load(Ordering::Acquire)
@@ -130,7 +130,7 @@ impl Platform for Edge {
 
     fn clear_frame(&self, frame: Mfn) {
         // One of many, perhaps, and others may wait for a flush.
-        ipi::attend();
+        ipi::service_ipis();
         direct_map::clear(frame);
     }
 
@@ -156,7 +156,7 @@ impl Platform for Edge {
     fn install_reserved(&self, domain: DomId, l4: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             let entry = match slot {
-                // A root gets the M2P when it becomes a kernel root: see `show_m2p`.
+                // A root gets the M2P when it becomes a kernel root: see `set_m2p_visible`.
                 M2P_SLOT => 0,
                 PER_DOMAIN_SLOT => {
                     WINDOWS.get(usize::from(domain.get())).map_or(0, |w| w.load(Ordering::Acquire))

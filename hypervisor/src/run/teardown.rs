@@ -26,9 +26,9 @@ use pinfold_validator::Budget;
 pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
     let (id, validator) = (domain.id, validator());
-    let seat = vcpu.seat();
-    seat.leave();
-    timers::disarm_all(&domain, seat.id);
+    let slot = vcpu.slot();
+    slot.leave();
+    timers::disarm_all(&domain, slot.id);
     descriptors::drop_all(&mut vcpu);
     vcpu_initialise::drop_held_roots(&mut vcpu);
     let roots = [Some(vcpu.kernel_root), vcpu.user_root];
@@ -36,7 +36,7 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
         validator.drop_root(id, root, &mut Budget::new(ENTRIES));
     }
     // The audit must not look at it any more.
-    vcpu.seat().set_state(None);
+    vcpu.slot().set_vcpu(None);
 }
 
 /// What is done for a dying domain.
@@ -98,8 +98,8 @@ fn drop_own_refs(domain: &Domain) -> DomainTeardown {
     let id = domain.id;
     domain.console.lock().close();
     domain.store.close(id);
-    for seat in &domain.seats {
-        if let Some(frame) = seat.forget_info(domain.shared_page.0) {
+    for slot in &domain.slots {
+        if let Some(frame) = slot.forget_info(domain.shared_page.0) {
             validator().drop_writable(id, frame);
         }
     }
@@ -143,7 +143,7 @@ fn finish(domain: &Domain, summary: Summary) {
     let Summary { freed, kept, stuck } = summary;
     platform::set_window(domain.id, None);
     domain::unlist(domain.id);
-    domain.window.free();
+    domain.per_domain.free();
     record!(
         domain.who(),
         AUDIT,

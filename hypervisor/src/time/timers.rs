@@ -5,7 +5,7 @@ use super::clock;
 use super::timer_queue::{Entry, TimerQueue};
 use crate::arch::apic;
 use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
-use crate::domain::ending::Ending;
+use crate::domain::ending::ShutdownReason;
 use crate::domain::{self, Domain};
 use crate::event::ports;
 use crate::sync::Mutex;
@@ -118,10 +118,10 @@ fn remove(cpu: usize, entry: &Entry) {
 /// Arms a timer of a vCPU on this processor, in place of what it was armed for.
 /// `period`: nanoseconds until it fires again, 0 for once.
 pub fn arm(domain: &Domain, vcpu: u16, kind: Kind, deadline: u64, period: u64) {
-    let Some(seat) = domain.seats.get(usize::from(vcpu)) else { return };
+    let Some(slot) = domain.slots.get(usize::from(vcpu)) else { return };
     let cpu = cpu_number();
     {
-        let mut timers = seat.timers.0.lock();
+        let mut timers = slot.timers.0.lock();
         let entry = |deadline| Entry { deadline, domain: domain.id.get(), vcpu, kind };
         if let Some(old) = timers[kind as usize].take() {
             remove(old.cpu, &entry(old.deadline));
@@ -134,8 +134,8 @@ pub fn arm(domain: &Domain, vcpu: u16, kind: Kind, deadline: u64, period: u64) {
 
 /// Disarms a timer of a vCPU.
 pub fn disarm(domain: &Domain, vcpu: u16, kind: Kind) {
-    let Some(seat) = domain.seats.get(usize::from(vcpu)) else { return };
-    let mut timers = seat.timers.0.lock();
+    let Some(slot) = domain.slots.get(usize::from(vcpu)) else { return };
+    let mut timers = slot.timers.0.lock();
     if let Some(Armed { cpu, deadline, .. }) = timers[kind as usize].take() {
         remove(cpu, &Entry { deadline, domain: domain.id.get(), vcpu, kind });
     }
@@ -172,9 +172,9 @@ pub fn expire() {
 fn fire(entry: Entry) {
     // A domain that is gone had its timers disarmed; one was just being fired.
     let Some(domain) = domain::find(DomId::new(entry.domain)) else { return };
-    let Some(seat) = domain.seats.get(usize::from(entry.vcpu)) else { return };
+    let Some(slot) = domain.slots.get(usize::from(entry.vcpu)) else { return };
     {
-        let mut timers = seat.timers.0.lock();
+        let mut timers = slot.timers.0.lock();
         let slot = &mut timers[entry.kind as usize];
         match slot {
             Some(armed) if armed.deadline == entry.deadline && armed.cpu == cpu_number() => {
@@ -194,9 +194,11 @@ fn fire(entry: Entry) {
         }
     }
     match entry.kind {
-        Kind::Poll => seat.poke(),
+        Kind::Poll => slot.kick(),
         Kind::Lifetime => domain.destroy("its lifetime, as the manifest has it, is over"),
-        Kind::Watchdog1 | Kind::Watchdog2 => domain.end(Ending::Shutdown(SHUTDOWN_WATCHDOG)),
+        Kind::Watchdog1 | Kind::Watchdog2 => {
+            domain.end(ShutdownReason::Shutdown(SHUTDOWN_WATCHDOG))
+        }
         Kind::Singleshot | Kind::Periodic => ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu),
     }
 }

@@ -24,7 +24,7 @@ use x86_64::VirtAddr;
 pub type Bytes = ArrayVec<u8, MAX_INSTRUCTION>;
 
 /// What could not be carried out.
-pub enum Undone {
+pub enum EmulationFault {
     /// The instruction raises this in the guest.
     GeneralProtection,
     /// It touched guest memory that faults.
@@ -35,12 +35,12 @@ pub enum Undone {
         error: u32,
     },
     /// It is long work, and a part of it was done: the guest executes it again.
-    Again,
+    Busy,
 }
 
-impl From<GeneralProtection> for Undone {
-    fn from(_: GeneralProtection) -> Undone {
-        Undone::GeneralProtection
+impl From<GeneralProtection> for EmulationFault {
+    fn from(_: GeneralProtection) -> EmulationFault {
+        EmulationFault::GeneralProtection
     }
 }
 
@@ -65,15 +65,17 @@ pub fn bases() -> SegmentBases {
 
 /// Carries out a decoded instruction of the guest kernel, or delivers the fault it raises. One that
 /// is not done yet changed no register, and the vCPU yields.
-pub fn carry_out(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
+pub fn emulate(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
     match execute(vcpu, decoded.instruction) {
         Ok(()) => {
             decoded.complete(&mut vcpu.file.regs);
             debug::step(vcpu)
         }
-        Err(Undone::GeneralProtection) => bounce::general_protection(vcpu, 0),
-        Err(Undone::PageFault { address, error }) => page_fault::deliver(vcpu, address, error),
-        Err(Undone::Again) => {
+        Err(EmulationFault::GeneralProtection) => bounce::general_protection(vcpu, 0),
+        Err(EmulationFault::PageFault { address, error }) => {
+            page_fault::deliver(vcpu, address, error)
+        }
+        Err(EmulationFault::Busy) => {
             vcpu.domain.stats.preemptions.bump();
             vcpu.work.yield_before_retry();
             Ok(())
@@ -81,7 +83,7 @@ pub fn carry_out(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
     }
 }
 
-fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
+fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFault> {
     match instruction {
         Privileged::ReadCr { cr, to } => {
             let value = read_cr(vcpu, cr)?;
@@ -102,14 +104,14 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
         Privileged::ReadDr { dr, to } => {
             let extensions = vcpu.cr4 & control::CR4_DE != 0;
             let value = vcpu.debug.get(dr.into(), extensions);
-            let value = value.map_err(|_| Undone::GeneralProtection)?;
+            let value = value.map_err(|_| EmulationFault::GeneralProtection)?;
             to.set(&mut vcpu.file.regs, value);
         }
         Privileged::WriteDr { dr, from } => {
             let value = from.get(&vcpu.file.regs);
             let extensions = vcpu.cr4 & control::CR4_DE != 0;
             let set = vcpu.debug.set(dr.into(), value, extensions);
-            set.map_err(|_| Undone::GeneralProtection)?;
+            set.map_err(|_| EmulationFault::GeneralProtection)?;
             debug::reload(vcpu);
         }
         // No device here is incoherent, so there is nothing to write back for.
@@ -149,7 +151,7 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), Undone> {
         | Privileged::Rdtscp
         | Privileged::Rdpmc
         | Privileged::Int(_)
-        | Privileged::Other => return Err(Undone::GeneralProtection),
+        | Privileged::Other => return Err(EmulationFault::GeneralProtection),
     }
     Ok(())
 }
@@ -160,13 +162,13 @@ fn may_touch_ports(vcpu: &Vcpu) -> bool {
     vcpu.domain.iopl.load(Ordering::Relaxed) >= 1
 }
 
-fn msw(source: MswSource) -> Result<u16, Undone> {
+fn msw(source: MswSource) -> Result<u16, EmulationFault> {
     match source {
         MswSource::Value(value) => Ok(value),
         MswSource::Memory(address) => {
             let mut bytes = [0; 2];
             guest::read_bytes(&mut bytes, address)
-                .map_err(|_| Undone::PageFault { address, error: 0 })?;
+                .map_err(|_| EmulationFault::PageFault { address, error: 0 })?;
             Ok(u16::from_le_bytes(bytes))
         }
     }
@@ -177,17 +179,17 @@ fn set_task_switched(vcpu: &mut Vcpu, set: bool) {
     fpu::set_task_switched(set);
 }
 
-fn read_cr(vcpu: &Vcpu, cr: u8) -> Result<u64, Undone> {
+fn read_cr(vcpu: &Vcpu, cr: u8) -> Result<u64, EmulationFault> {
     match cr {
         0 => Ok(control::cr0_read(vcpu.task_switched)),
         2 => Ok(vcpu.info.cr2().load(Ordering::Relaxed)),
         3 => Ok(vcpu.kernel_root.get() << 12),
         4 => Ok(vcpu.cr4),
-        _ => Err(Undone::GeneralProtection),
+        _ => Err(EmulationFault::GeneralProtection),
     }
 }
 
-fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
+fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), EmulationFault> {
     match cr {
         0 => {
             let set = control::cr0_write(value)?;
@@ -196,8 +198,8 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
         2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
         3 => mmuext_op::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
             // Guests are told of pins only.
-            ElementStop::Preempted | ElementStop::Told => Undone::Again,
-            ElementStop::Errno(_) => Undone::GeneralProtection,
+            ElementStop::Preempted | ElementStop::Upcall => EmulationFault::Busy,
+            ElementStop::Errno(_) => EmulationFault::GeneralProtection,
         })?,
         4 => {
             let write = control::cr4_write(value)?;
@@ -207,16 +209,16 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), Undone> {
             vcpu.cr4 = write.view;
             crate::arch::control::load_guest_cr4(vcpu.cr4);
         }
-        _ => return Err(Undone::GeneralProtection),
+        _ => return Err(EmulationFault::GeneralProtection),
     }
     Ok(())
 }
 
-fn read_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
+fn read_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
     let context = MsrContext {
         fs_base: segments::fs_base(),
         gs_base: segments::gs_base(),
-        kernel_gs_base: vcpu.parked_gs_base,
+        kernel_gs_base: vcpu.inactive_gs_base,
         tsc: clock::tsc(),
         boot_vcpu: vcpu.id == 0,
     };
@@ -232,14 +234,14 @@ fn read_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
     Ok(())
 }
 
-fn write_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
+fn write_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
     let regs = &vcpu.file.regs;
     let value = regs.rax & 0xffff_ffff | regs.rdx << 32;
     match msr::write(regs.rcx as u32, value)? {
         WriteEffect::Ignore => {}
         WriteEffect::SetFsBase(base) => segments::set_fs_base(VirtAddr::new(base)),
         WriteEffect::SetGsBase(base) => segments::set_gs_base(VirtAddr::new(base)),
-        WriteEffect::SetKernelGsBase(base) => vcpu.parked_gs_base = base,
+        WriteEffect::SetKernelGsBase(base) => vcpu.inactive_gs_base = base,
         WriteEffect::HypercallPage { mfn } => write_hypercall_page(vcpu, Mfn::new(mfn))?,
     }
     Ok(())
@@ -247,11 +249,11 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), Undone> {
 
 /// Fills a frame of the guest's with hypercall stubs, as far as the guest itself could write it.
 /// (The MSR takes a guest frame number, which for a PV guest is a machine frame.)
-fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), Undone> {
+fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
     let id = vcpu.domain.id;
     get_writable_ref(id, mfn).map_err(|refusal| {
         let again = vcpu.work.may_retry(&refusal);
-        if again { Undone::Again } else { Undone::GeneralProtection }
+        if again { EmulationFault::Busy } else { EmulationFault::GeneralProtection }
     })?;
     vcpu.work.succeeded();
     let mut page = [0; 4096];

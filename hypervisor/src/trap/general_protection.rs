@@ -20,7 +20,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     if error == 0 && vcpu.mode == Mode::Kernel {
         let bytes = emulation::fetch(vcpu);
         if let Some(decoded) = privileged::decode(&bytes, &vcpu.file.regs, emulation::bases()) {
-            return emulation::carry_out(vcpu, decoded);
+            return emulation::emulate(vcpu, decoded);
         }
     }
     bounce::general_protection(vcpu, error)

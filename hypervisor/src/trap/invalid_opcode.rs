@@ -10,7 +10,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     let bytes = emulation::fetch(vcpu);
     match privileged::decode_forced(&bytes) {
         Some(decoded) if decoded.instruction == Privileged::Cpuid => {
-            emulation::carry_out(vcpu, decoded)
+            emulation::emulate(vcpu, decoded)
         }
         _ => bounce::exception(vcpu, vector::INVALID_OPCODE, None),
     }

@@ -12,7 +12,7 @@ use crate::arch::entry::Exit;
 use crate::arch::latency::{self, Activity};
 use crate::arch::{apic, idt, ipi};
 use crate::domain::bounce;
-use crate::domain::ending::{self, Ending};
+use crate::domain::ending::{self, ShutdownReason};
 use crate::domain::scheduler;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::time::timers;
@@ -43,7 +43,7 @@ pub enum Next {
 /// Handles one exit of the loaded vCPU.
 pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
     let result = match exit {
-        Exit::Syscall if vcpu.mode == Mode::Kernel => return hypercall::dispatch(vcpu),
+        Exit::Syscall if vcpu.mode == Mode::Kernel => return hypercall::handle_hypercall(vcpu),
         Exit::Syscall => bounce_syscall(vcpu, vcpu.callbacks.syscall),
         Exit::CompatSyscall => bounce_syscall(vcpu, vcpu.callbacks.syscall32),
         Exit::Exception(number) => exception(vcpu, number),
@@ -70,12 +70,12 @@ fn interrupt(number: u8) -> Next {
         apic::end_of_interrupt();
     }
     match number {
-        idt::TIMER_VECTOR if timers::tick() || scheduler::makes_room() => return Next::Yield,
+        idt::TIMER_VECTOR if timers::tick() || scheduler::should_preempt() => return Next::Yield,
         idt::SERIAL_VECTOR => backend::console::poll(),
         // Another processor wants something: a flush, or that this one looks around.
-        idt::ATTEND_VECTOR => {
-            ipi::attend();
-            if scheduler::makes_room() {
+        idt::IPI_VECTOR => {
+            ipi::service_ipis();
+            if scheduler::should_preempt() {
                 return Next::Yield;
             }
         }
@@ -98,7 +98,7 @@ pub fn finish(vcpu: &mut Vcpu, result: Result<(), Fatal>) -> Next {
 /// Ends the domain of the loaded vCPU, with a report.
 pub fn crash(vcpu: &mut Vcpu, why: &'static str) {
     ending::report_crash(vcpu, why);
-    vcpu.domain.end(Ending::Crash(why));
+    vcpu.domain.end(ShutdownReason::Crash(why));
 }
 
 fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {

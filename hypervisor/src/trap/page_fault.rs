@@ -62,7 +62,7 @@ pub fn handle_return(vcpu: &mut Vcpu) -> Result<(), Fatal> {
 fn show_descriptor(vcpu: &mut Vcpu, offset: u64, error: u32) -> Result<(), Fatal> {
     match ldt::map_page(vcpu, offset) {
         Ok(()) => Ok(()),
-        Err(ElementStop::Preempted | ElementStop::Told) => {
+        Err(ElementStop::Preempted | ElementStop::Upcall) => {
             vcpu.work.yield_before_retry();
             Ok(())
         }

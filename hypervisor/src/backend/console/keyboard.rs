@@ -72,23 +72,23 @@ fn take_all(pressed: &mut u8, kick: &impl Fn(&DomainRef)) {
             } else if *pressed + 1 < TIMES {
                 *pressed += 1;
             } else {
-                bring(&keys, kick);
+                deliver(&keys, kick);
                 keys.clear();
                 *pressed = 0;
                 give_to(domain::after(owner().map(|domain| domain.id)));
             }
         }
-        bring(&keys, kick);
+        deliver(&keys, kick);
     }
 }
 
 /// Brings bytes to who has the keyboard.
-fn bring(bytes: &[u8], kick: &impl Fn(&DomainRef)) {
+fn deliver(bytes: &[u8], kick: &impl Fn(&DomainRef)) {
     if bytes.is_empty() {
         return;
     }
     let Some(domain) = owner() else {
-        bytes.iter().for_each(|&key| answer(key));
+        bytes.iter().for_each(|&key| handle_debug_key(key));
         return;
     };
     if domain.console.lock().type_in(bytes) {
@@ -131,7 +131,7 @@ pub fn ended(ended: DomId) {
 }
 
 /// A key for the hypervisor.
-fn answer(key: u8) {
+fn handle_debug_key(key: u8) {
     match key {
         b'd' => each_domain(|domain| {
             record!(Who::Hypervisor, INPUT, "domain=d{} name={:?}", domain.id, domain.name);
@@ -140,8 +140,8 @@ fn answer(key: u8) {
             frame_dump::write(domain);
         }),
         b'v' => each_domain(|domain| {
-            for seat in &domain.seats {
-                ports::raise_virq(domain, VIRQ_DEBUG, seat.id);
+            for slot in &domain.slots {
+                ports::raise_virq(domain, VIRQ_DEBUG, slot.id);
             }
         }),
         _ => record!(Who::Hypervisor, INPUT, "keys=\"{KEYS}\""),

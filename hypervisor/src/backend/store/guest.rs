@@ -80,7 +80,7 @@ impl GuestStore {
         let Some(open) = open.as_mut() else { return Served::default() };
         let mut served = Served::default();
         for _ in 0..MESSAGES {
-            ipi::attend();
+            ipi::service_ipis();
             match open.step() {
                 Ok(0) => {
                     if open.connection.is_broken() {

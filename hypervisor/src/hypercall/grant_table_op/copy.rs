@@ -2,7 +2,7 @@
 
 use super::Preempted;
 use crate::domain::vcpu::Vcpu;
-use crate::grant::side::{NotHeld, Side};
+use crate::grant::copy_operand::{CopyOperand, NotHeld};
 use crate::memory::direct_map;
 use pinfold_abi::grant::{COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, Status};
 
@@ -26,8 +26,8 @@ fn copy_now(vcpu: &Vcpu, asked: &Copy) -> Result<(), NotHeld> {
         return Err(Status::BadCopyArgument.into());
     }
     let by = |flag| asked.flags & flag != 0;
-    let source = Side::hold(&vcpu.domain, &asked.source, by(COPY_SOURCE_REFERENCE), false)?;
-    let dest = Side::hold(&vcpu.domain, &asked.dest, by(COPY_DEST_REFERENCE), true)?;
+    let source = CopyOperand::hold(&vcpu.domain, &asked.source, by(COPY_SOURCE_REFERENCE), false)?;
+    let dest = CopyOperand::hold(&vcpu.domain, &asked.dest, by(COPY_DEST_REFERENCE), true)?;
     direct_map::copy_bytes(dest.frame, to, source.frame, from, bytes);
     Ok(())
 }

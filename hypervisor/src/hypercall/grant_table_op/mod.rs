@@ -6,7 +6,7 @@ mod mapping;
 mod table;
 mod transfer;
 
-use super::{Args, Outcome, again};
+use super::{Args, Outcome, create_continuation};
 use crate::diagnostics::report;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
@@ -65,9 +65,9 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
         };
         let rest = |vcpu: &mut Vcpu| {
             let (list, left) = progress.suspend_plainly();
-            again(vcpu, [args[0], list, left, args[3], args[4]])
+            create_continuation(vcpu, [args[0], list, left, args[3], args[4]])
         };
-        if progress.done() != 0 && (vcpu.seat().reports.is_any() || vcpu.work.is_time_up()) {
+        if progress.done() != 0 && (vcpu.slot().reports.is_any() || vcpu.work.is_time_up()) {
             return rest(vcpu);
         }
         vcpu.work.charge(cost::GRANT);

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 
 /// Whether a number means the caller. Others' tables are none of its business.
 fn own(vcpu: &Vcpu, dom: u16) -> Result<(), Status> {
-    let named = grant::named(&vcpu.domain, dom).ok_or(Status::BadDomain)?;
+    let named = grant::resolve_domid(&vcpu.domain, dom).ok_or(Status::BadDomain)?;
     if named.id == vcpu.domain.id { Ok(()) } else { Err(Status::PermissionDenied) }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn transfer(vcpu: &mut Vcpu, asked: &mut Transfer) -> Result<(), Pree
 
 fn transfer_now(from: &DomainRef, asked: &Transfer) -> Result<(), Status> {
     let frame = Mfn::new(asked.mfn);
-    let to = grant::named(from, asked.domid).ok_or(Status::BadDomain)?;
+    let to = grant::resolve_domid(from, asked.domid).ok_or(Status::BadDomain)?;
     // Relaxed: the count is a limit, it guards no data.
     let room =
         |pages: u64| pages.checked_add(1).filter(|&sum| sum <= to.max_pages || to.id == from.id);

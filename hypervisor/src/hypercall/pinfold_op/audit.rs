@@ -12,7 +12,7 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     if !vcpu.domain.rights.diagnose {
         return Err(Errno::EPERM);
     }
-    let summary = ipi::while_others_pause(|| audit::run(Some(vcpu))).ok_or(Errno::ENOMEM)?;
+    let summary = ipi::stop_machine(|| audit::run(Some(vcpu))).ok_or(Errno::ENOMEM)?;
     GuestPtr::new(argument).write(&Audit {
         version: VERSION,
         pad: 0,

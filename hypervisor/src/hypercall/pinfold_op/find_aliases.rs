@@ -80,7 +80,7 @@ fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Err
         };
         vcpu.work.charge(cost::ELEMENT);
         while !step(vcpu, &mut progress, asked.mappings)? {
-            ipi::attend();
+            ipi::service_ipis();
             if vcpu.work.is_time_up() {
                 vcpu.find = Some(progress);
                 return Ok(false);

@@ -81,7 +81,7 @@ fn dump_frames(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let mut dump = FrameDump::from(Mfn::new(resume.next), resume.done);
     while !dump.step(&vcpu.domain) {
         vcpu.work.charge(cost::RECORD);
-        ipi::attend();
+        ipi::service_ipis();
         if vcpu.work.is_time_up() {
             (resume.next, resume.done) = (dump.next().get(), dump.told());
             return resume.suspend(vcpu, args);

@@ -1,7 +1,7 @@
 //! Commands that are suspended: where they go on is in the call's arguments.
 
 use crate::domain::vcpu::Vcpu;
-use crate::hypercall::{Args, Outcome, again};
+use crate::hypercall::{Args, Outcome, create_continuation};
 
 /// Bit of the command's number that says: resumed, the arguments behind the second say where to go
 /// on. In a new call they may hold anything. A guest that forges it fools only itself: all of it is
@@ -32,6 +32,6 @@ impl Resume {
 
     /// Suspends the command: it goes on from here.
     pub(super) fn suspend(self, vcpu: &mut Vcpu, args: &Args) -> Outcome {
-        again(vcpu, [args[0] | RESUMED, args[1], self.next, self.done, self.more])
+        create_continuation(vcpu, [args[0] | RESUMED, args[1], self.next, self.done, self.more])
     }
 }

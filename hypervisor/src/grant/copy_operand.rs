@@ -1,6 +1,6 @@
 //! Holding a frame for a copy: one's own, or one that was granted.
 
-use super::named;
+use super::resolve_domid;
 use crate::domain::DomainRef;
 use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};
 use crate::memory::validator;
@@ -23,7 +23,7 @@ impl From<Status> for NotHeld {
 }
 
 /// A frame that is held for a copy, until it is dropped.
-pub struct Side {
+pub struct CopyOperand {
     owner: DomainRef,
     /// The frame.
     pub frame: Mfn,
@@ -32,7 +32,7 @@ pub struct Side {
     reference: Option<u32>,
 }
 
-impl Side {
+impl CopyOperand {
     /// Holds the frame that a pointer of the caller's names, for reading or writing.
     ///
     /// # Errors
@@ -42,16 +42,16 @@ impl Side {
         pointer: &CopyPointer,
         by_reference: bool,
         write: bool,
-    ) -> Result<Side, NotHeld> {
+    ) -> Result<CopyOperand, NotHeld> {
         // Before it is looked up: whether there is such a domain is not the caller's business.
         if !by_reference && pointer.domid != domid::SELF {
             return Err(Status::PermissionDenied.into());
         }
-        let owner = named(caller, pointer.domid).ok_or(Status::BadDomain)?;
+        let owner = resolve_domid(caller, pointer.domid).ok_or(Status::BadDomain)?;
         if !by_reference {
             let frame = Mfn::new(pointer.frame);
             take(&owner, frame, write)?;
-            return Ok(Side { owner, frame, write, reference: None });
+            return Ok(CopyOperand { owner, frame, write, reference: None });
         }
         // A reference is the low half of the field.
         let reference = pointer.frame as u32;
@@ -60,7 +60,7 @@ impl Side {
             owner.grants.end_copy(reference, write);
             return Err(why);
         }
-        Ok(Side { owner, frame, write, reference: Some(reference) })
+        Ok(CopyOperand { owner, frame, write, reference: Some(reference) })
     }
 }
 
@@ -74,7 +74,7 @@ fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), NotHeld> {
     })
 }
 
-impl Drop for Side {
+impl Drop for CopyOperand {
     fn drop(&mut self) {
         if self.write {
             validator().drop_writable(self.owner.id, self.frame);
