@@ -251,7 +251,3 @@ pub const fn mask(leaf: u32, output: Output) -> u32 {
 const fn min(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
 }
-
-#[cfg(test)]
-#[path = "cpuid_tests.rs"]
-mod tests;

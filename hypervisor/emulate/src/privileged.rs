@@ -310,7 +310,3 @@ pub const fn set_cpuid_result(regs: &mut CpuUserRegs, [eax, ebx, ecx, edx]: [u32
     regs.rcx = ecx as u64;
     regs.rdx = edx as u64;
 }
-
-#[cfg(test)]
-#[path = "privileged_tests.rs"]
-mod tests;

@@ -301,7 +301,3 @@ fn segments(
     }
     Ok(segments)
 }
-
-#[cfg(test)]
-#[path = "image_tests.rs"]
-mod tests;

@@ -218,7 +218,3 @@ fn mapped_pages(virt_base: u64, needed: u64) -> Option<u64> {
     let end = virt_base.checked_add(last)?.checked_next_multiple_of(MAPPING_ALIGN)?;
     Some((end - virt_base) / PAGE_SIZE)
 }
-
-#[cfg(test)]
-#[path = "layout_tests.rs"]
-mod tests;

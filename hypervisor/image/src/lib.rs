@@ -24,11 +24,11 @@ pub mod image;
 pub mod layout;
 pub mod manifest;
 pub mod notes;
-#[cfg(test)]
-mod sample;
 pub mod size;
 pub mod start;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use error::{ImageError, LayoutError};
 pub use image::{GuestImage, Segment};

@@ -382,7 +382,3 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> ManifestError {
     let text = place.chars().take(80).collect();
     ManifestError::Syntax { line, text, message }
 }
-
-#[cfg(test)]
-#[path = "manifest_tests.rs"]
-mod tests;

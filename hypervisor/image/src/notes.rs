@@ -301,7 +301,3 @@ const fn name_of(note: Note) -> &'static str {
         Note::Phys32Reloc => "PHYS32_RELOC",
     }
 }
-
-#[cfg(test)]
-#[path = "notes_tests.rs"]
-mod tests;

@@ -171,6 +171,3 @@ impl PteStore {
 const fn accumulator(width: Width) -> Part {
     Part::low(Gpr::RAX, width)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,10 @@
 //! Notes, one rule at a time.
 
-use super::*;
-use crate::sample::{note, number, raw_note};
+use super::sample::{note, number, raw_note};
+use crate::error::ImageError;
+use crate::notes::Notes;
 use alloc::vec::Vec;
+use pinfold_abi::elfnote::Note;
 use std::string::ToString;
 
 fn read(bytes: &[u8]) -> Result<Notes<'_>, ImageError> {

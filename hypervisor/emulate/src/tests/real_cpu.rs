@@ -1,14 +1,14 @@
 //! The emulation against the CPU itself: every supported form runs natively on a buffer, then is
 //! decoded from the very bytes that ran, and carried out on a copy. Memory, registers, flags and
 //! length must be the same.
-#![cfg(target_arch = "x86_64")]
 
+use crate::SegmentBases;
+use crate::registers::{DF, STATUS_FLAGS};
+use crate::store::PteStore;
 use pinfold_abi::vcpu::CpuUserRegs;
-use pinfold_emulate::SegmentBases;
-use pinfold_emulate::registers::{DF, STATUS_FLAGS};
-use pinfold_emulate::store::PteStore;
 use proptest::prelude::*;
 use std::arch::asm;
+use std::format;
 
 /// Words around the operand, since a bit number in a register reaches beyond it.
 const WORDS: usize = 64;

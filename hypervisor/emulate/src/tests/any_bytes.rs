@@ -1,12 +1,14 @@
 //! Decoders against arbitrary bytes and registers: they never panic, and the short cut for common
 //! stores agrees with the full decoder.
 
+use crate::registers::Gpr;
+use crate::store::PteStore;
+use crate::{SegmentBases, cpuid, debug, msr, privileged};
 use pinfold_abi::vcpu::CpuUserRegs;
-use pinfold_emulate::registers::Gpr;
-use pinfold_emulate::store::PteStore;
-use pinfold_emulate::{SegmentBases, cpuid, debug, msr, privileged};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use std::vec;
+use std::vec::Vec;
 
 fn registers() -> impl Strategy<Value = CpuUserRegs> {
     (prop::array::uniform16(any::<u64>()), any::<u64>(), any::<u64>()).prop_map(

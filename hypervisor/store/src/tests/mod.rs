@@ -1,5 +1,8 @@
 //! The protocol from the guest's side.
 
+mod allocations;
+mod fixed;
+
 use crate::connection::Connection;
 use crate::quota;
 use crate::wire::{HEADER, Header, MAX_PAYLOAD, kind};

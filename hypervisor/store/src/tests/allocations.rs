@@ -4,12 +4,17 @@
 //! The allocator of this test refuses everything while a request is served: a store that asks for
 //! memory then ends the test, as it would end the machine.
 
-use pinfold_store::wire::{HEADER, Header, MAX_PAYLOAD, kind};
-use pinfold_store::{Connection, quota};
+use crate::wire::{HEADER, Header, MAX_PAYLOAD, kind};
+use crate::{Connection, quota};
 use proptest::prelude::*;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::borrow::ToOwned;
 use std::cell::Cell;
+use std::format;
 use std::io::Write;
+use std::thread_local;
+use std::vec;
+use std::vec::Vec;
 
 thread_local! {
     /// How many more allocations of this thread succeed.

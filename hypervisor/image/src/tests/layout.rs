@@ -1,7 +1,9 @@
 //! Plans, held against the ABI's description of the first address space by walking their tables.
 
-use super::*;
-use crate::sample::{Sample, VIRT_BASE, number};
+use super::sample::{Sample, VIRT_BASE, number};
+use crate::error::LayoutError;
+use crate::image::GuestImage;
+use crate::layout::{Initrd, Plan, Request};
 use crate::start::Facts;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

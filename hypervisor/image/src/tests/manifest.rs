@@ -1,6 +1,9 @@
 //! Reading manifests, good and bad.
 
-use super::*;
+use crate::manifest::*;
+use crate::size::Size;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 const WHOLE: &str = r#"
 exit = { debug-exit = 0xf4 }

@@ -1,9 +1,11 @@
 //! Images: a good one, and each way of being bad.
 
-use super::*;
-use crate::sample::{Sample, VIRT_BASE, notes, number};
+use super::sample::{self, Sample, VIRT_BASE, notes, number};
+use crate::error::ImageError;
+use crate::image::GuestImage;
 use alloc::string::{String, ToString};
 use pinfold_abi::elfnote::Note;
+use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
 use proptest::prelude::*;
 
 fn refused(sample: &Sample) -> ImageError {
@@ -107,7 +109,7 @@ fn segments_are_held_against_the_file_and_each_other() {
     assert!(GuestImage::parse(&Sample::with_load(0x10_3800, 0, 1).bytes()).is_ok(), "adjoining");
     let many = Sample {
         loads: (0..65)
-            .map(|i| crate::sample::Load { paddr: i * 4096, data: alloc::vec![], memsz: 1 })
+            .map(|i| sample::Load { paddr: i * 4096, data: alloc::vec![], memsz: 1 })
             .collect(),
         ..Sample::default()
     };

@@ -1,6 +1,9 @@
 //! Every privileged instruction, from its encoding.
 
-use super::*;
+use crate::SegmentBases;
+use crate::privileged::*;
+use crate::registers::{Gpr, Width};
+use pinfold_abi::vcpu::CpuUserRegs;
 
 fn regs() -> CpuUserRegs {
     CpuUserRegs { rip: 0x1000, rdx: 0x3f8, rdi: 0x5000, rsi: 0x6000, rcx: 4, ..Default::default() }

@@ -1,8 +1,10 @@
 //! The rules of a page-table store that the CPU can't be asked about: which are taken, retries,
 //! refusals, addresses.
 
-use super::*;
+use crate::SegmentBases;
 use crate::registers::{CF, RF, ZF};
+use crate::store::{PteStore, StoreError};
+use pinfold_abi::vcpu::CpuUserRegs;
 use std::vec::Vec;
 
 const RIP: u64 = 0xffff_ffff_8100_0000;
@@ -23,7 +25,10 @@ fn decode(bytes: &[u8], regs: &CpuUserRegs) -> Result<PteStore, StoreError> {
     let short = PteStore::decode(&fetched(bytes), regs, bases);
     // The same from an exact slice, which only the full decoder reads.
     let full = PteStore::decode(bytes, regs, bases);
-    assert_eq!(short.map(|s| (s.address, s.len)), full.map(|s| (s.address, s.len)));
+    assert_eq!(
+        short.map(|s| (s.address(), s.instruction_len())),
+        full.map(|s| (s.address(), s.instruction_len()))
+    );
     short
 }
 
