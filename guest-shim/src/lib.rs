@@ -14,14 +14,14 @@
 //! | [`table_pool`] | frames that are known to have no lazy mapping, for page tables |
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
 //! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
-//! | [`reverse`] | from a frame to everything that maps it, and moving it away from there |
+//! | [`rmap`] | from a frame to everything that maps it, and moving it away from there |
 //! | [`kmap`] | single frames, mapped for a moment |
 //! | [`pageable`] | objects of pages that are written to a store while nobody pins them |
 //! | [`buffer`] | buffers that are copied to pageable objects when memory is short |
 //! | [`dma`] | devices that write to pages, which are theirs until they are through |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | `entry` | (feature `entry`) what a kernel needs to start: notes, traps, console, heap |
-//! | `hostile` | (feature `hostile`) hypercalls with nothing in between, for tests |
+//! | `hostile` | (feature `raw`) hypercalls with nothing in between, for tests |
 //!
 //! A kernel is about thirty lines: see `tests/guests/hello`.
 #![no_std]
@@ -36,17 +36,19 @@ pub mod buffer_cache;
 pub mod dma;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
+#[cfg(all(feature = "raw", feature = "entry", target_os = "none"))]
+pub mod fixtures;
 mod frames;
 mod freed;
-#[cfg(feature = "hostile")]
-pub mod hostile;
 pub mod hypercall;
 pub mod kmap;
 pub mod mmu;
 pub mod pageable;
 mod per_frame;
 pub mod platform;
-pub mod reverse;
+#[cfg(feature = "raw")]
+pub mod raw;
+pub mod rmap;
 pub mod shared;
 pub mod table_pool;
 pub mod vmap;

@@ -10,7 +10,7 @@ use pinfold_abi::pinfold::{Mapping, Range};
 
 /// What a shootdown did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shot {
+pub struct ShootdownResult {
     /// Entries cleared.
     pub cleared: u64,
     /// CPUs flushed.
@@ -25,7 +25,7 @@ pub trait Platform {
     /// The pfn of a machine frame, if it is one of the guest.
     fn pfn(&self, mfn: Mfn) -> Option<Pfn>;
     /// Where a pfn is always mapped: writable, or read-only while it is a page table.
-    fn home(&self, pfn: Pfn) -> Vaddr;
+    fn direct_map_va(&self, pfn: Pfn) -> Vaddr;
     /// The root table that the kernel runs on.
     fn root(&self) -> Pfn;
     /// Notes that the kernel runs on another root table from now on.
@@ -44,7 +44,7 @@ pub trait Platform {
     /// few calls as possible. All or an error.
     fn update_va_mappings(&mut self, entries: &[(Vaddr, u64)], flags: u64) -> Result<(), Errno>;
     /// `pinfold_op` shootdown; -ENOSYS where there is none.
-    fn shootdown(&mut self, ranges: &[Range]) -> Result<Shot, Errno>;
+    fn shootdown(&mut self, ranges: &[Range]) -> Result<ShootdownResult, Errno>;
     /// `pinfold_op` lazy_region: names a range for reports; -ENOSYS where there is none.
     fn name_region(&mut self, range: Range, name: &str) -> Result<(), Errno>;
     /// `pinfold_op` freed_map: says where the bits of a named range's freed pages are; -ENOSYS where

@@ -36,7 +36,7 @@ impl TablePool {
     }
 
     /// Something maps the frame, or is about to.
-    pub(crate) fn soil(&mut self, pfn: Pfn) {
+    pub(crate) fn mark_mapped(&mut self, pfn: Pfn) {
         self.clean.clear(pfn);
     }
 
@@ -72,7 +72,7 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// A frame for a page table.
-    pub(crate) fn alloc_table(&mut self) -> Result<Pfn, Error> {
+    pub(crate) fn alloc_table_frame(&mut self) -> Result<Pfn, Error> {
         if self.tables.size == 0 {
             return self.alloc_frame();
         }
@@ -89,7 +89,7 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Takes back a frame that was a page table.
-    pub(crate) fn free_table(&mut self, pfn: Pfn) {
+    pub(crate) fn free_table_frame(&mut self, pfn: Pfn) {
         if !self.tables.take_back(pfn) {
             self.free_frame(pfn);
         }

@@ -13,15 +13,15 @@
 //! which frame.
 //!
 //! Contents are copied without the owner of the mappings, so that CPUs copy at the same time: see
-//! [`Hands`].
+//! [`CpuContext`].
 
+mod cpu_context;
 mod error;
-mod hands;
 mod page;
 mod swap;
 
+pub use cpu_context::CpuContext;
 pub use error::{Corrupt, Error, Moment};
-pub use hands::Hands;
 
 use crate::addr::Pfn;
 use crate::pageable::ObjectId;
@@ -133,7 +133,7 @@ impl Buffers {
     /// Without a frame, or the owner's of the mappings. There is no buffer then.
     pub fn create(
         &mut self,
-        hands: &impl Hands,
+        cpu: &impl CpuContext,
         pages: usize,
         seed: u64,
     ) -> Result<BufferId, Error> {
@@ -142,9 +142,9 @@ impl Buffers {
         let pages = (0..pages).map(|_| Page { frame: None, sum: 0 }).collect();
         self.buffers.insert(id, Buffer { pages, object: None });
         self.order.push_back(id);
-        let made = self.populate(hands, id).and_then(|()| self.write(hands, id, seed));
+        let made = self.populate(cpu, id).and_then(|()| self.write(cpu, id, seed));
         if let Err(error) = made {
-            self.free(hands, id)?;
+            self.free(cpu, id)?;
             return Err(error);
         }
         Ok(id)
@@ -156,14 +156,14 @@ impl Buffers {
     ///
     /// As [`swap_in`](Buffers::swap_in), for a buffer that was elsewhere; or the owner's of the
     /// mappings: some of it may be as it was then.
-    pub fn write(&mut self, hands: &impl Hands, id: BufferId, seed: u64) -> Result<(), Error> {
-        self.swap_in(hands, id)?;
+    pub fn write(&mut self, cpu: &impl CpuContext, id: BufferId, seed: u64) -> Result<(), Error> {
+        self.swap_in(cpu, id)?;
         let buffer = self.buffers.get_mut(&id).ok_or(Error::Gone(id))?;
         for (number, page) in (0..).zip(&mut buffer.pages) {
             let Some(frame) = page.frame else { continue };
-            let mapped = hands.take(|mmu, _| mmu.kmap(frame))?;
-            page.sum = page::fill(hands, mapped.va(), stamp(id, number), seed);
-            hands.take(|mmu, _| mmu.kunmap(mapped));
+            let mapped = cpu.with_mmu(|mmu, _| mmu.kmap(frame))?;
+            page.sum = page::fill(cpu, mapped.va(), stamp(id, number), seed);
+            cpu.with_mmu(|mmu, _| mmu.kunmap(mapped));
         }
         Ok(())
     }
@@ -173,14 +173,14 @@ impl Buffers {
     /// # Errors
     ///
     /// As [`swap_in`](Buffers::swap_in); [`Error::Corrupt`].
-    pub fn check(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
-        self.swap_in(hands, id)?;
+    pub fn check(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
+        self.swap_in(cpu, id)?;
         let buffer = self.buffers.get(&id).ok_or(Error::Gone(id))?;
         for (number, page) in (0..).zip(&buffer.pages) {
             let Some(frame) = page.frame else { continue };
-            let mapped = hands.take(|mmu, _| mmu.kmap(frame))?;
-            let found = page::sum(hands, mapped.va(), stamp(id, number));
-            hands.take(|mmu, _| mmu.kunmap(mapped));
+            let mapped = cpu.with_mmu(|mmu, _| mmu.kmap(frame))?;
+            let found = page::sum(cpu, mapped.va(), stamp(id, number));
+            cpu.with_mmu(|mmu, _| mmu.kunmap(mapped));
             let wanted = page.sum;
             Corrupt::unless(found == wanted, || Corrupt {
                 buffer: id,
@@ -200,10 +200,10 @@ impl Buffers {
     /// # Errors
     ///
     /// [`Error::Gone`], or that of the storage.
-    pub fn free(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+    pub fn free(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.remove(&id).ok_or(Error::Gone(id))?;
         self.order.retain(|&other| other != id);
-        hands.take(|mmu, pager| {
+        cpu.with_mmu(|mmu, pager| {
             for frame in buffer.pages.iter().filter_map(|page| page.frame) {
                 mmu.free_frame(frame);
             }

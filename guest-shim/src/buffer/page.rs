@@ -1,6 +1,6 @@
 //! Words of a page, and what they add up to.
 
-use super::{BufferId, Hands};
+use super::{BufferId, CpuContext};
 use crate::addr::Vaddr;
 
 /// What a page's checksum begins with, so that no page passes for another.
@@ -19,25 +19,25 @@ fn words(page: Vaddr) -> impl Iterator<Item = Vaddr> {
 }
 
 /// Fills a page; its checksum.
-pub(super) fn fill(hands: &impl Hands, page: Vaddr, stamp: u64, seed: u64) -> u64 {
+pub(super) fn fill(cpu: &impl CpuContext, page: Vaddr, stamp: u64, seed: u64) -> u64 {
     let mut word = mix(stamp, seed);
     words(page).fold(stamp, |sum, va| {
         word = mix(word, va.0 & 0xfff);
-        hands.store(va, word);
+        cpu.store(va, word);
         mix(sum, word)
     })
 }
 
 /// The checksum of a page.
-pub(super) fn sum(hands: &impl Hands, page: Vaddr, stamp: u64) -> u64 {
-    words(page).fold(stamp, |sum, va| mix(sum, hands.load(va)))
+pub(super) fn sum(cpu: &impl CpuContext, page: Vaddr, stamp: u64) -> u64 {
+    words(page).fold(stamp, |sum, va| mix(sum, cpu.load(va)))
 }
 
 /// Copies a page; the checksum of what was read.
-pub(super) fn copy(hands: &impl Hands, [from, to]: [Vaddr; 2], stamp: u64) -> u64 {
+pub(super) fn copy(cpu: &impl CpuContext, [from, to]: [Vaddr; 2], stamp: u64) -> u64 {
     words(from).zip(words(to)).fold(stamp, |sum, (from, to)| {
-        let word = hands.load(from);
-        hands.store(to, word);
+        let word = cpu.load(from);
+        cpu.store(to, word);
         mix(sum, word)
     })
 }

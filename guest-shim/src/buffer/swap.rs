@@ -1,7 +1,7 @@
 //! Out, and back.
 
 use super::page::{copy, stamp};
-use super::{BufferId, Buffers, Corrupt, Error, Hands, Moment, Slots};
+use super::{BufferId, Buffers, Corrupt, CpuContext, Error, Moment, Slots};
 use crate::addr::Pfn;
 use crate::mmu::{self, Mmu};
 use crate::pageable::{self, ObjectId, Pager, Store};
@@ -21,14 +21,14 @@ struct Move {
 
 impl Move {
     /// Copies the page. Its pageable end is pinned meanwhile.
-    fn carry_out(&self, hands: &impl Hands) -> Result<(), Error> {
+    fn carry_out(&self, cpu: &impl CpuContext) -> Result<(), Error> {
         let (object, page) = (self.object, self.page);
-        let there = hands.take(|mmu, pager| {
+        let there = cpu.with_mmu(|mmu, pager| {
             pager.pin(mmu, object, page..page + 1)?;
             pager.page(object, page)
         })?;
-        let copied = self.copy(hands, there);
-        hands.take(|_, pager| {
+        let copied = self.copy(cpu, there);
+        cpu.with_mmu(|_, pager| {
             if self.moment == Moment::Out && copied.is_ok() {
                 pager.mark_dirty(object, page..page + 1)?;
             }
@@ -38,12 +38,12 @@ impl Move {
     }
 
     /// Copies the page through this CPU's pair.
-    fn copy(&self, hands: &impl Hands, there: Pfn) -> Result<(), Error> {
+    fn copy(&self, cpu: &impl CpuContext, there: Pfn) -> Result<(), Error> {
         let &Move { buffer, page, frame, moment, wanted, .. } = self;
         let [from, to] = if moment == Moment::Out { [frame, there] } else { [there, frame] };
-        let pair = hands.take(|mmu, _| mmu.kmap_atomic(hands.cpu(), [from, to]))?;
-        let found = copy(hands, pair.va(), stamp(buffer, page));
-        hands.take(|mmu, _| match self.slots {
+        let pair = cpu.with_mmu(|mmu, _| mmu.kmap_atomic(cpu.cpu_id(), [from, to]))?;
+        let found = copy(cpu, pair.va(), stamp(buffer, page));
+        cpu.with_mmu(|mmu, _| match self.slots {
             Slots::Kept => {
                 mmu.kunmap_atomic(pair);
                 Ok(())
@@ -81,7 +81,7 @@ impl Buffers {
     ///
     /// [`Error::Gone`]; [`Error::Corrupt`], without room in the storage, or the owner's of the
     /// mappings: the page where it happened and those behind it are where they were.
-    pub fn swap_out(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+    pub fn swap_out(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.get_mut(&id).ok_or(Error::Gone(id))?;
         if buffer.resident() == 0 {
             return Ok(());
@@ -90,7 +90,7 @@ impl Buffers {
             Some(object) => object,
             None => {
                 let pages = buffer.pages.len() as u64;
-                *buffer.object.insert(hands.take(|_, pager| pager.create(pages))?)
+                *buffer.object.insert(cpu.with_mmu(|_, pager| pager.create(pages))?)
             }
         };
         for (number, page) in (0..).zip(&mut buffer.pages) {
@@ -104,11 +104,11 @@ impl Buffers {
                 wanted: page.sum,
                 slots: self.slots,
             }
-            .carry_out(hands)?;
+            .carry_out(cpu)?;
             page.frame = None;
             self.stats.out += 1;
             self.stats.checked += 1;
-            hands.take(|mmu, _| mmu.free_frame(frame));
+            cpu.with_mmu(|mmu, _| mmu.free_frame(frame));
         }
         Ok(())
     }
@@ -119,19 +119,19 @@ impl Buffers {
     /// # Errors
     ///
     /// As [`swap_out`](Buffers::swap_out), or without a frame.
-    pub fn swap_in(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+    pub fn swap_in(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.get(&id).ok_or(Error::Gone(id))?;
         self.order.retain(|&other| other != id);
         self.order.push_back(id);
         let Some(object) = buffer.object else { return Ok(()) };
         let missing = buffer.pages.len() - buffer.resident();
-        self.make_room(hands, id, missing)?;
+        self.make_room(cpu, id, missing)?;
         let Some(buffer) = self.buffers.get_mut(&id) else { return Ok(()) };
         for (number, page) in (0..).zip(&mut buffer.pages) {
             if page.frame.is_some() {
                 continue;
             }
-            let frame = hands.take(frame_from)?;
+            let frame = cpu.with_mmu(frame_from)?;
             let moved = Move {
                 buffer: id,
                 page: number,
@@ -141,9 +141,9 @@ impl Buffers {
                 wanted: page.sum,
                 slots: self.slots,
             }
-            .carry_out(hands);
+            .carry_out(cpu);
             if let Err(error) = moved {
-                hands.take(|mmu, _| mmu.free_frame(frame));
+                cpu.with_mmu(|mmu, _| mmu.free_frame(frame));
                 return Err(error);
             }
             page.frame = Some(frame);
@@ -151,27 +151,32 @@ impl Buffers {
             self.stats.checked += 1;
         }
         buffer.object = None;
-        Ok(hands.take(|mmu, pager| pager.free(mmu, object))?)
+        Ok(cpu.with_mmu(|mmu, pager| pager.free(mmu, object))?)
     }
 
     /// Gives a frame to each page of a buffer that was never anywhere.
-    pub(super) fn populate(&mut self, hands: &impl Hands, id: BufferId) -> Result<(), Error> {
+    pub(super) fn populate(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let missing = self.buffers.get(&id).ok_or(Error::Gone(id))?.pages.len();
-        self.make_room(hands, id, missing)?;
+        self.make_room(cpu, id, missing)?;
         for page in self.buffers.get_mut(&id).into_iter().flat_map(|buffer| &mut buffer.pages) {
-            page.frame = Some(hands.take(frame_from)?);
+            page.frame = Some(cpu.with_mmu(frame_from)?);
         }
         Ok(())
     }
 
     /// Swaps others out until there is room for so many pages, or no other left.
-    fn make_room(&mut self, hands: &impl Hands, id: BufferId, pages: usize) -> Result<(), Error> {
+    fn make_room(
+        &mut self,
+        cpu: &impl CpuContext,
+        id: BufferId,
+        pages: usize,
+    ) -> Result<(), Error> {
         while self.resident() + pages > self.limit {
             let mut others = self.order.iter().copied().filter(|&other| other != id);
             let Some(oldest) = others.find(|other| self.buffers[other].resident() > 0) else {
                 break;
             };
-            self.swap_out(hands, oldest)?;
+            self.swap_out(cpu, oldest)?;
         }
         Ok(())
     }

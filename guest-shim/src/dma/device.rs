@@ -1,7 +1,7 @@
 //! Transfers of devices, from beginning to end.
 
 use crate::addr::{Pfn, Vaddr};
-use crate::mmu::{Error, Mmu, Space};
+use crate::mmu::{AddressSpace, Error, Mmu};
 use crate::platform::Platform;
 use crate::vmap::{Area, Region};
 use alloc::vec::Vec;
@@ -69,7 +69,7 @@ impl Device {
         match mmu.vmap_in(self.region, frames) {
             Ok(area) => Ok(Io { holder: self.name, frames: frames.to_vec(), area, holds: true }),
             Err(error) => {
-                mmu.let_go(frames, self.name);
+                mmu.unpin_frames(frames, self.name);
                 Err(error)
             }
         }
@@ -84,7 +84,7 @@ impl Device {
     pub fn get_user_pages<P: Platform>(
         &self,
         mmu: &mut Mmu<P>,
-        space: &Space,
+        space: &AddressSpace,
         start: Vaddr,
         pages: u64,
     ) -> Result<Io, Error> {
@@ -106,7 +106,7 @@ impl Device {
         // The mapping first: it is dead before its frames are anybody's.
         let unmapped = mmu.vunmap(area);
         if holds {
-            mmu.let_go(&frames, holder);
+            mmu.unpin_frames(&frames, holder);
         }
         unmapped
     }

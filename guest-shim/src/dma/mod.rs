@@ -18,8 +18,8 @@
 //! | `object` | pages that user mode sees in large aligned runs |
 
 mod device;
-#[cfg(feature = "hostile")]
-mod hostile;
+#[cfg(feature = "raw")]
+mod fault_injection;
 mod object;
 mod references;
 

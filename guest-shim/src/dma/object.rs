@@ -5,7 +5,7 @@
 //! them away.
 
 use crate::addr::{Pfn, Vaddr};
-use crate::mmu::{Error, Leaf, Mmu, Space};
+use crate::mmu::{AddressSpace, Error, Leaf, Mmu};
 use crate::platform::Platform;
 use alloc::vec::Vec;
 
@@ -52,7 +52,7 @@ impl Object {
     /// # Errors
     ///
     /// [`Error::NoRoom`] for an address in the middle of a run, one that the space's tables don't
-    /// lead to (see [`Mmu::lead_to`]), or one where something is; [`Error::NoFrame`], or the
+    /// lead to (see [`Mmu::alloc_intermediate_tables`]), or one where something is; [`Error::NoFrame`], or the
     /// hypervisor's refusal. Nothing of it is mapped then.
     ///
     /// # Panics
@@ -61,7 +61,7 @@ impl Object {
     pub fn map<P: Platform>(
         &mut self,
         mmu: &mut Mmu<P>,
-        space: &mut Space,
+        space: &mut AddressSpace,
         start: Vaddr,
     ) -> Result<(), Error> {
         assert!(self.runs.is_empty(), "an object is mapped once");
@@ -89,10 +89,14 @@ impl Object {
     /// # Errors
     ///
     /// The hypervisor's refusal; what was not unmapped stays mapped.
-    pub fn unmap<P: Platform>(&mut self, mmu: &mut Mmu<P>, space: &mut Space) -> Result<(), Error> {
+    pub fn unmap<P: Platform>(
+        &mut self,
+        mmu: &mut Mmu<P>,
+        space: &mut AddressSpace,
+    ) -> Result<(), Error> {
         while let Some(va) = self.runs.pop() {
-            match mmu.cut(space, va) {
-                Ok(tree) => mmu.free_tree(tree),
+            match mmu.unlink_leaf_table(space, va) {
+                Ok(tree) => mmu.free_tables(tree),
                 Err(error) => {
                     self.runs.push(va);
                     return Err(error);
@@ -117,20 +121,20 @@ impl Object {
 
 fn map_run<P: Platform>(
     mmu: &mut Mmu<P>,
-    space: &mut Space,
+    space: &mut AddressSpace,
     va: Vaddr,
     frames: &[Pfn],
 ) -> Result<(), Error> {
-    let mut run = mmu.alloc_tree(1)?;
+    let mut run = mmu.alloc_tables(1)?;
     for (page, &frame) in (0..).zip(frames) {
         let leaf = Leaf { frame, writable: true, user: true };
         if let Err(error) = mmu.map_in(&mut run, va.page(page), leaf) {
-            mmu.free_tree(run);
+            mmu.free_tables(run);
             return Err(error);
         }
     }
-    mmu.graft_at(space, va, run).map_err(|(run, error)| {
-        mmu.free_tree(run);
+    mmu.link_subtree_at(space, va, run).map_err(|(run, error)| {
+        mmu.free_tables(run);
         error
     })
 }

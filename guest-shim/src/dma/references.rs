@@ -76,7 +76,7 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Drops a reference of each frame; those that were freed meanwhile are free now.
-    pub(super) fn let_go(&mut self, frames: &[Pfn], holder: &'static str) {
+    pub(super) fn unpin_frames(&mut self, frames: &[Pfn], holder: &'static str) {
         for &pfn in frames {
             if self.references.drop(pfn, holder) {
                 self.free_frame(pfn);
@@ -95,7 +95,7 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Refuses frames that somebody holds.
-    pub(crate) fn refuse_held(&self, frames: &FrameSet) -> Result<(), Error> {
+    pub(crate) fn refuse_pinned_for_io(&self, frames: &FrameSet) -> Result<(), Error> {
         let held = self.references.first_of(frames);
         held.map_or(Ok(()), |(frame, holder)| Err(Error::InIo { frame, holder }))
     }

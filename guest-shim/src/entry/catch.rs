@@ -65,7 +65,7 @@ unsafe extern "C" {
 }
 
 /// Called first on each trap: when one is expected, notes it and sends the guest to the landing.
-pub(super) fn land(frame: &mut TrapFrame) -> bool {
+pub(super) fn resume_at_landing(frame: &mut TrapFrame) -> bool {
     let cpu = this();
     let landing = cpu.landing.load(Relaxed);
     if landing == 0 {

@@ -50,19 +50,19 @@ fn extend(
     table: Pfn,
     pfns: core::ops::Range<u64>,
 ) -> Result<(), Error> {
-    const HOME: EntryFlags = EntryFlags::PRESENT
+    const DIRECT_MAP_RW: EntryFlags = EntryFlags::PRESENT
         .union(EntryFlags::WRITABLE)
         .union(EntryFlags::ACCESSED)
         .union(EntryFlags::DIRTY);
     let sealed = EntryFlags::PRESENT | EntryFlags::ACCESSED;
-    let home = native.home(table);
+    let home = native.direct_map_va(table);
     for index in 0..PER_TABLE {
         native.store(crate::addr::Vaddr(home.0 + index * 8), 0);
     }
-    let first = native.home(Pfn(pfns.start));
+    let first = native.direct_map_va(Pfn(pfns.start));
     for pfn in pfns {
-        let va = native.home(Pfn(pfn));
-        let entry = native.mfn(Pfn(pfn)).addr() | HOME.bits();
+        let va = native.direct_map_va(Pfn(pfn));
+        let entry = native.mfn(Pfn(pfn)).addr() | DIRECT_MAP_RW.bits();
         native.store(crate::addr::Vaddr(home.0 + va.index(1) as u64 * 8), entry);
     }
     let mfn = native.mfn(table);
@@ -70,7 +70,7 @@ fn extend(
     let root = native.mfn(native.root());
     let (directory, _): (Mfn, u64) = frames.walk(root, first, 2).ok_or(Errno::EINVAL)?;
     let ptr = directory.entry_addr(first.index(2));
-    let val = mfn.addr() | (HOME | EntryFlags::USER).bits();
+    let val = mfn.addr() | (DIRECT_MAP_RW | EntryFlags::USER).bits();
     Ok(native.mmu_update(&[MmuUpdate { ptr, val }])?)
 }
 

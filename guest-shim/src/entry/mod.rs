@@ -31,10 +31,10 @@ mod native;
 pub mod percpu;
 pub mod smp;
 mod start;
-pub mod team;
 pub mod time;
 pub mod trap;
 pub mod user;
+pub mod vcpu_pool;
 
 pub use boot::Boot;
 pub use native::Native;

@@ -1,6 +1,6 @@
 //! Waiting for the end of a move: what is done with frames while nobody has them mapped.
 //!
-//! A vCPU that touches an address whose frame is being moved ([`crate::reverse`]) faults, and with
+//! A vCPU that touches an address whose frame is being moved ([`crate::rmap`]) faults, and with
 //! [`handle`] for a page-fault handler it goes on when the move is over, as if it had only been
 //! slow.
 

@@ -5,7 +5,7 @@ use super::memory::Frames;
 use super::percpu::this;
 use crate::addr::{Mfn, Pfn, Vaddr};
 use crate::hypercall::{Errno, address, call, check};
-use crate::platform::{Platform, Shot};
+use crate::platform::{Platform, ShootdownResult};
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 use pinfold_abi::domid;
@@ -65,7 +65,7 @@ impl Platform for Native {
         self.frames.pfn(mfn)
     }
 
-    fn home(&self, pfn: Pfn) -> Vaddr {
+    fn direct_map_va(&self, pfn: Pfn) -> Vaddr {
         self.frames.va(pfn)
     }
 
@@ -126,7 +126,7 @@ impl Platform for Native {
         Ok(())
     }
 
-    fn shootdown(&mut self, ranges: &[Range]) -> Result<Shot, Errno> {
+    fn shootdown(&mut self, ranges: &[Range]) -> Result<ShootdownResult, Errno> {
         let mut argument = Shootdown {
             version: pinfold::VERSION,
             nr_ranges: ranges.len() as u32,
@@ -136,7 +136,7 @@ impl Platform for Native {
         // SAFETY: the call reads the list and writes the structure; which mappings change is this
         // type's contract.
         unsafe { pinfold_op(Command::Shootdown, &mut argument) }?;
-        Ok(Shot { cleared: argument.cleared, flushed: argument.flushed_cpus })
+        Ok(ShootdownResult { cleared: argument.cleared, flushed: argument.flushed_cpus })
     }
 
     fn name_region(&mut self, range: Range, name: &str) -> Result<(), Errno> {

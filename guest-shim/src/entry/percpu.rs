@@ -19,7 +19,7 @@ use pinfold_abi::trap::SEGBASE_GS_KERNEL;
 pub struct PerCpu {
     /// Its own address, for [`this`].
     this: AtomicPtr<PerCpu>,
-    /// Stack pointer to land with when a trap is expected; 0 while none is.
+    /// Stack pointer to resume_at_landing with when a trap is expected; 0 while none is.
     pub(super) landing: AtomicU64,
     /// Kernel stack pointer to leave user mode with.
     pub(super) kernel_rsp: AtomicU64,

@@ -212,7 +212,9 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
         FAILSAFES.fetch_add(1, Ordering::Relaxed);
         return;
     }
-    if super::catch::land(frame) || handler(frame.vector).is_some_and(|handle| handle(frame)) {
+    if super::catch::resume_at_landing(frame)
+        || handler(frame.vector).is_some_and(|handle| handle(frame))
+    {
         return;
     }
     dump(frame);

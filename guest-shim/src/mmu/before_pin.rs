@@ -21,20 +21,20 @@ impl<P: Platform> Mmu<P> {
             self.stats.clean_pins += 1;
             return Ok(());
         }
-        self.refuse_held(&wanted)?;
+        self.refuse_pinned_for_io(&wanted)?;
         if let Some(va) = self.in_use(&wanted) {
             return Err(Error::InUse(va));
         }
         if self.clear_dead(&wanted)? > 0 {
-            self.stats.rescued += 1;
+            self.stats.pins_after_clear += 1;
         }
         Ok(())
     }
 
     /// Corrects what is known of mappings that were cleared in the middle of a pin.
-    pub(super) fn note_healed(&mut self) {
+    pub(super) fn note_upcall_clears(&mut self) {
         for va in self.platform.take_cleared() {
-            self.stats.healed += 1;
+            self.stats.cleared_by_upcall += 1;
             if let Some(frame) = self.vmap.forget(va) {
                 self.frames.release(frame);
             }

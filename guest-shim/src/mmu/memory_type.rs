@@ -5,7 +5,7 @@
 //! frame has one type, every mapping that is made of it has that type, and before the type changes
 //! all the old mappings go, the lazy ones too: they are as deadly here as for page tables.
 
-use super::space::HOME;
+use super::address_space::DIRECT_MAP_RW;
 use super::{Error, Mmu};
 use crate::addr::Pfn;
 use crate::hypercall::Errno;
@@ -65,15 +65,15 @@ impl<P: Platform> Mmu<P> {
             return Err(Error::InUse(va));
         }
         if self.clear_dead(&wanted)? > 0 {
-            self.stats.retypes_rescued += 1;
+            self.stats.retypes_after_clear += 1;
         }
         let wanted: Vec<Pfn> = wanted.iter().collect();
-        self.unmap_homes(&wanted)?;
-        if let Err(errno) = self.map_homes(&wanted, |_, _| memory) {
+        self.unmap_direct_map(&wanted)?;
+        if let Err(errno) = self.map_direct_map(&wanted, |_, _| memory) {
             // One is mapped elsewhere, where it is what it was; with that nothing is in the way of
             // mapping it here.
-            self.unmap_homes(&wanted)?;
-            self.map_homes(&wanted, MemoryTypes::of)?;
+            self.unmap_direct_map(&wanted)?;
+            self.map_direct_map(&wanted, MemoryTypes::of)?;
             return Err(errno.into());
         }
         for &pfn in &wanted {
@@ -88,19 +88,20 @@ impl<P: Platform> Mmu<P> {
         self.memory.of(pfn)
     }
 
-    fn unmap_homes(&mut self, frames: &[Pfn]) -> Result<(), Errno> {
-        let homes: Vec<_> = frames.iter().map(|&pfn| (self.platform.home(pfn), 0)).collect();
+    fn unmap_direct_map(&mut self, frames: &[Pfn]) -> Result<(), Errno> {
+        let homes: Vec<_> =
+            frames.iter().map(|&pfn| (self.platform.direct_map_va(pfn), 0)).collect();
         self.platform.update_va_mappings(&homes, UVMF_INVLPG | UVMF_ALL)
     }
 
-    fn map_homes(
+    fn map_direct_map(
         &mut self,
         frames: &[Pfn],
         memory: impl Fn(&MemoryTypes, Pfn) -> MemoryType,
     ) -> Result<(), Errno> {
         let entry = |pfn| {
-            let flags = HOME | memory(&self.memory, pfn).flags().bits();
-            (self.platform.home(pfn), self.platform.mfn(pfn).addr() | flags)
+            let flags = DIRECT_MAP_RW | memory(&self.memory, pfn).flags().bits();
+            (self.platform.direct_map_va(pfn), self.platform.mfn(pfn).addr() | flags)
         };
         let homes: Vec<_> = frames.iter().map(|&pfn| entry(pfn)).collect();
         // Nothing was mapped there that a TLB could hold.

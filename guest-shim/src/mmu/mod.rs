@@ -3,31 +3,31 @@
 //!
 //! **The promise.** No frame becomes a page table, by a pin or by being linked into a live table,
 //! before `before_pin` has dealt with every lazy mapping of it. There is no other way: the
-//! calls that make tables are private to this module, tables are values ([`Tree`], [`Space`])
+//! calls that make tables are private to this module, tables are values ([`UnpinnedTables`], [`AddressSpace`])
 //! that only it makes, and the machine below ([`Platform`]) is never handed out.
 //!
 //! | state of a frame | who holds it |
 //! |---|---|
 //! | free | the pool |
 //! | data | the kernel, as a [`Pfn`] |
-//! | table being built | a [`Tree`]: writable at its home |
-//! | table in use | a [`Space`]: read-only at its home |
+//! | table being built | a [`UnpinnedTables`]: writable at its home |
+//! | table in use | a [`AddressSpace`]: read-only at its home |
 
+mod address_space;
 mod before_pin;
-mod graft;
-#[cfg(feature = "hostile")]
-mod hostile;
+#[cfg(feature = "raw")]
+mod fault_injection;
 mod memory_type;
-mod space;
 mod stats;
-mod tree;
+mod subtree;
+mod unpinned;
 mod window;
 
+pub use address_space::AddressSpace;
 pub use memory_type::MemoryType;
 use memory_type::MemoryTypes;
-pub use space::Space;
 pub use stats::Stats;
-pub use tree::{Leaf, Tree};
+pub use unpinned::{Leaf, UnpinnedTables};
 pub(crate) use window::Window;
 
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
@@ -38,7 +38,7 @@ use crate::freed::FreedMap;
 use crate::hypercall::Errno;
 use crate::kmap::Kmap;
 use crate::platform::Platform;
-use crate::reverse::Reverse;
+use crate::rmap::Rmap;
 use crate::table_pool::TablePool;
 use crate::vmap::{Policy, Vmap};
 
@@ -114,7 +114,7 @@ pub struct Mmu<P: Platform> {
     pub(crate) references: References,
     pub(crate) memory: MemoryTypes,
     /// Kept if the kernel wants it.
-    pub(crate) reverse: Option<Reverse>,
+    pub(crate) rmap: Option<Rmap>,
     pub(crate) stats: Stats,
 }
 
@@ -138,7 +138,7 @@ impl<P: Platform> Mmu<P> {
             kmap: Kmap::closed(),
             references: References::default(),
             memory: MemoryTypes::default(),
-            reverse: None,
+            rmap: None,
             stats: Stats::default(),
         };
         let window = mmu.open_window(config.vmap_start, config.vmap_pages)?;
@@ -214,7 +214,7 @@ impl<P: Platform> Mmu<P> {
     ///
     /// If `index` is not below 512.
     pub fn read(&self, pfn: Pfn, index: usize) -> u64 {
-        self.platform.load(word_of(self.platform.home(pfn), index))
+        self.platform.load(word_of(self.platform.direct_map_va(pfn), index))
     }
 
     /// Writes a word of a data frame, at its home.
@@ -224,7 +224,7 @@ impl<P: Platform> Mmu<P> {
     /// If `index` is not below 512, or the frame is none that was given out here.
     pub fn write(&mut self, pfn: Pfn, index: usize, word: u64) {
         assert!(self.frames.covers(pfn), "frame {pfn} is not for data");
-        let home = self.platform.home(pfn);
+        let home = self.platform.direct_map_va(pfn);
         self.platform.store(word_of(home, index), word);
     }
 
@@ -252,8 +252,8 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Where a frame is always mapped.
-    pub fn home(&self, pfn: Pfn) -> Vaddr {
-        self.platform.home(pfn)
+    pub fn direct_map_va(&self, pfn: Pfn) -> Vaddr {
+        self.platform.direct_map_va(pfn)
     }
 
     /// Every mapping that the hypervisor knows of these frames.

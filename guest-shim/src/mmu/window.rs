@@ -1,7 +1,7 @@
 //! A range of kernel addresses with its own tables, made once: mapping in it is one entry of a
 //! known table.
 
-use super::{Error, Mmu, Tree};
+use super::{Error, Mmu, UnpinnedTables};
 use crate::addr::{Mfn, Vaddr};
 use crate::platform::Platform;
 use alloc::vec::Vec;
@@ -62,7 +62,7 @@ impl<P: Platform> Mmu<P> {
     pub(super) fn open_window(&mut self, start: Vaddr, pages: u64) -> Result<Window, Error> {
         assert!(pages.is_multiple_of(512) && pages <= 512 * 512, "{pages} pages make no window");
         assert!(start.0.is_multiple_of(1 << 30), "a window starts at a gigabyte");
-        let mut tree = self.alloc_tree(3)?;
+        let mut tree = self.alloc_tables(3)?;
         let mut leaf_tables = Vec::new();
         for chunk in 0..pages / 512 {
             let table = self.leaf_table_in(&mut tree, start.page(chunk * 512))?;
@@ -76,7 +76,7 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Makes the leaf table of an address, empty.
-    fn leaf_table_in(&mut self, tree: &mut Tree, va: Vaddr) -> Result<Mfn, Error> {
+    fn leaf_table_in(&mut self, tree: &mut UnpinnedTables, va: Vaddr) -> Result<Mfn, Error> {
         // Mapping makes the tables; the entry itself is taken away again.
         let any = tree.tables[0];
         self.map_in(tree, va, super::Leaf { frame: any, writable: false, user: false })?;

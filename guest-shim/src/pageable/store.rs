@@ -22,14 +22,14 @@ pub enum StoreError {
     /// There is no room for the page. What the store had of it before, it still has.
     Full,
     /// The page can't be read: it was written once, and is gone.
-    Lost,
+    LeakedBlocks,
 }
 
 impl core::fmt::Display for StoreError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             StoreError::Full => "the store is full",
-            StoreError::Lost => "the store has lost the page",
+            StoreError::LeakedBlocks => "the store has lost the page",
         })
     }
 }
@@ -47,7 +47,7 @@ pub trait Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Lost`].
+    /// [`StoreError::LeakedBlocks`].
     fn read(&mut self, place: Place, words: &mut Words) -> Result<(), StoreError>;
 
     /// Forgets a page, which may never have been written.
@@ -92,7 +92,7 @@ impl Store for InMemory {
     }
 
     fn read(&mut self, place: Place, words: &mut Words) -> Result<(), StoreError> {
-        words.copy_from_slice(&self.pages.get(&place).ok_or(StoreError::Lost)?[..]);
+        words.copy_from_slice(&self.pages.get(&place).ok_or(StoreError::LeakedBlocks)?[..]);
         Ok(())
     }
 
@@ -115,9 +115,9 @@ mod tests {
         let mut words = [0; 512];
         store.read(here, &mut words).unwrap();
         assert_eq!(words, [3; 512]);
-        assert_eq!(store.read(there, &mut words), Err(StoreError::Lost));
+        assert_eq!(store.read(there, &mut words), Err(StoreError::LeakedBlocks));
         store.forget(here);
         store.write(there, &[2; 512]).unwrap();
-        assert_eq!(store.read(here, &mut words), Err(StoreError::Lost));
+        assert_eq!(store.read(here, &mut words), Err(StoreError::LeakedBlocks));
     }
 }

@@ -34,7 +34,7 @@ impl Block {
         self.used > 0 && self.used == self.dead
     }
 
-    fn is_spent(&self) -> bool {
+    fn is_drained(&self) -> bool {
         self.dead == BLOCK_PAGES
     }
 
@@ -47,7 +47,7 @@ impl Block {
 
 /// A block that came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spent {
+pub(super) struct DrainedBlock {
     pub(super) first: u64,
     pub(super) cpu: usize,
 }
@@ -78,8 +78,8 @@ impl Blocks {
     }
 
     /// Has the CPU carve from a new block. What the old one has left is too small for what is
-    /// wanted now, and is given up; if nothing else was alive in it, it is spent.
-    pub(super) fn open(&mut self, owner: Owner, first: u64) -> Option<Spent> {
+    /// wanted now, and is given up; if nothing else was alive in it, it is drained.
+    pub(super) fn open(&mut self, owner: Owner, first: u64) -> Option<DrainedBlock> {
         let old = self.open.insert(owner, first);
         self.blocks.insert(first, Block { owner, used: 0, dead: 0 });
         let old = old?;
@@ -87,12 +87,12 @@ impl Blocks {
         self.end(old)
     }
 
-    /// Notes that pages which came from a block are dead; the block, if it was spent by that.
+    /// Notes that pages which came from a block are dead; the block, if it was drained by that.
     ///
     /// # Panics
     ///
     /// If they did not come from a block.
-    pub(super) fn bury(&mut self, page: u64, pages: u64) -> Option<Spent> {
+    pub(super) fn retire(&mut self, page: u64, pages: u64) -> Option<DrainedBlock> {
         let found = self.blocks.range_mut(..=page).next_back();
         let (&first, block) = found.expect("a page of a block");
         assert!(page + pages <= first + block.used, "page {page} is not of a block");
@@ -100,16 +100,16 @@ impl Blocks {
         self.end(first)
     }
 
-    fn end(&mut self, first: u64) -> Option<Spent> {
-        if !self.blocks.get(&first)?.is_spent() {
+    fn end(&mut self, first: u64) -> Option<DrainedBlock> {
+        if !self.blocks.get(&first)?.is_drained() {
             return None;
         }
         let (_, cpu) = self.blocks.remove(&first)?.owner;
-        Some(Spent { first, cpu })
+        Some(DrainedBlock { first, cpu })
     }
 
     /// Gives up what is left of blocks in which nothing is alive, for when addresses are scarce.
-    pub(super) fn close_idle(&mut self) -> Vec<Spent> {
+    pub(super) fn close_idle(&mut self) -> Vec<DrainedBlock> {
         let idle = self.blocks.iter_mut().filter(|(_, block)| block.is_idle());
         let firsts: Vec<u64> = idle.map(|(&first, block)| (block.close(), first).1).collect();
         self.open.retain(|_, first| !firsts.contains(first));
@@ -134,9 +134,9 @@ mod tests {
         assert_eq!(areas, [100, 116, 132, 148]);
         assert_eq!(blocks.take(of(0), 1), None, "it is used up");
         for &area in &areas[1..] {
-            assert_eq!(blocks.bury(area, 16), None);
+            assert_eq!(blocks.retire(area, 16), None);
         }
-        assert_eq!(blocks.bury(100, 16), Some(Spent { first: 100, cpu: 0 }));
+        assert_eq!(blocks.retire(100, 16), Some(DrainedBlock { first: 100, cpu: 0 }));
     }
 
     #[test]
@@ -148,9 +148,9 @@ mod tests {
         assert_eq!(blocks.take(of(1), 9), None);
         assert_eq!(blocks.open(of(1), 200), None, "two areas are alive");
         assert_eq!(blocks.take(of(1), 9), Some(200));
-        assert_eq!(blocks.bury(0, 16), None);
-        assert_eq!(blocks.bury(16, 40), Some(Spent { first: 0, cpu: 1 }));
-        assert_eq!(blocks.bury(200, 9), None, "there is room in it");
+        assert_eq!(blocks.retire(0, 16), None);
+        assert_eq!(blocks.retire(16, 40), Some(DrainedBlock { first: 0, cpu: 1 }));
+        assert_eq!(blocks.retire(200, 9), None, "there is room in it");
     }
 
     #[test]
@@ -161,8 +161,12 @@ mod tests {
         }
         blocks.take(of(0), 5);
         blocks.take(of(1), 5);
-        blocks.bury(0, 5);
-        assert_eq!(blocks.close_idle(), [Spent { first: 0, cpu: 0 }], "100 is used, 200 is new");
+        blocks.retire(0, 5);
+        assert_eq!(
+            blocks.close_idle(),
+            [DrainedBlock { first: 0, cpu: 0 }],
+            "100 is used, 200 is new"
+        );
         assert_eq!(blocks.take(of(0), 1), None);
         assert_eq!(blocks.take(of(1), 1), Some(105));
         assert_eq!(blocks.take(of(2), 1), Some(200));
@@ -174,6 +178,6 @@ mod tests {
         let mut blocks = Blocks::default();
         blocks.open(of(0), 0);
         blocks.take(of(0), 5);
-        blocks.bury(70, 2);
+        blocks.retire(70, 2);
     }
 }

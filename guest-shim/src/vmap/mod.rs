@@ -16,9 +16,9 @@
 mod areas;
 mod blocks;
 mod hints;
-#[cfg(feature = "hostile")]
-mod hostile;
 mod index;
+#[cfg(feature = "raw")]
+mod leaked_blocks;
 mod ops;
 mod regions;
 mod small;
@@ -113,9 +113,9 @@ pub(crate) struct Vmap {
     /// What small areas are carved from.
     blocks: Blocks,
     /// First pages of blocks whose areas are all dead: they come back with the next clearing.
-    spent: Vec<u64>,
-    #[cfg(feature = "hostile")]
-    lost: hostile::Lost,
+    drained: Vec<u64>,
+    #[cfg(feature = "raw")]
+    leaked: leaked_blocks::LeakedBlocks,
     /// Dead mappings by frame.
     index: Index,
     /// How many dead mappings a frame has.
@@ -144,9 +144,9 @@ impl Vmap {
             dead_pages: 0,
             now: 0,
             blocks: Blocks::default(),
-            spent: Vec::new(),
-            #[cfg(feature = "hostile")]
-            lost: hostile::Lost::default(),
+            drained: Vec::new(),
+            #[cfg(feature = "raw")]
+            leaked: leaked_blocks::LeakedBlocks::default(),
             index: Index::new(pages),
             hints: Hints::default(),
             limit: (LAZY_PAGES_PER_STEP * steps).min(pages / 2),
@@ -211,7 +211,7 @@ impl Vmap {
     }
 
     /// Forgets that a frame has dead mappings, though it has.
-    #[cfg(feature = "hostile")]
+    #[cfg(feature = "raw")]
     pub(crate) fn lose(&mut self, frame: Pfn) {
         self.index.forget(&FrameSet::from_iter([frame]));
     }

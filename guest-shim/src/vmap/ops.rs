@@ -110,8 +110,8 @@ impl<P: Platform> Mmu<P> {
         self.vmap.dead.push(Dead { first, pages, in_block, since: self.vmap.now });
         self.vmap.dead_pages += pages;
         if in_block {
-            let spent = self.vmap.blocks.bury(first, pages);
-            self.end_blocks(spent)?;
+            let drained = self.vmap.blocks.retire(first, pages);
+            self.retire_blocks(drained)?;
         }
         if self.vmap.is_full() {
             self.purge_vmap()?;
@@ -125,7 +125,7 @@ impl<P: Platform> Mmu<P> {
     ///
     /// The hypervisor's refusal.
     pub fn purge_vmap(&mut self) -> Result<u64, Error> {
-        if self.vmap.dead.is_empty() && self.vmap.spent.is_empty() {
+        if self.vmap.dead.is_empty() && self.vmap.drained.is_empty() {
             return Ok(0);
         }
         // The index knows which dead pages were not cleared yet; without one, all of them are.
@@ -156,7 +156,7 @@ impl<P: Platform> Mmu<P> {
                 }
             }
         }
-        for first in core::mem::take(&mut self.vmap.spent) {
+        for first in core::mem::take(&mut self.vmap.drained) {
             self.vmap.free.give(first, BLOCK_PAGES + 1);
         }
         Ok(cleared)

@@ -1,6 +1,6 @@
 //! Small areas, from the blocks of a CPU; and clearing by age.
 
-use super::blocks::{BLOCK_PAGES, SMALL_PAGES, Spent};
+use super::blocks::{BLOCK_PAGES, DrainedBlock, SMALL_PAGES};
 use super::{Area, Dead, Region};
 use crate::addr::Pfn;
 use crate::mmu::{Error, Mmu};
@@ -27,8 +27,8 @@ impl<P: Platform> Mmu<P> {
             Some(first) => first,
             None => {
                 let block = self.take_addresses(region, BLOCK_PAGES + 1)?;
-                let spent = self.vmap.blocks.open((region, cpu), block);
-                self.end_blocks(spent)?;
+                let drained = self.vmap.blocks.open((region, cpu), block);
+                self.retire_blocks(drained)?;
                 self.vmap.blocks.take((region, cpu), pages).ok_or(Error::NoRoom)?
             }
         };
@@ -41,25 +41,25 @@ impl<P: Platform> Mmu<P> {
             return Ok(first);
         }
         let idle = self.vmap.blocks.close_idle();
-        self.end_blocks(idle)?;
+        self.retire_blocks(idle)?;
         self.purge_vmap()?;
         self.vmap.free.take(region, pages).ok_or(Error::NoRoom)
     }
 
     /// Has the addresses of blocks come back with the next clearing: mappings of their last areas
     /// may still be there.
-    pub(super) fn end_blocks(
+    pub(super) fn retire_blocks(
         &mut self,
-        spent: impl IntoIterator<Item = Spent>,
+        drained: impl IntoIterator<Item = DrainedBlock>,
     ) -> Result<(), Error> {
-        for Spent { first, cpu } in spent {
-            #[cfg(feature = "hostile")]
-            if self.vmap.lost.loses(cpu) {
-                self.lose_block(first)?;
+        for DrainedBlock { first, cpu } in drained {
+            #[cfg(feature = "raw")]
+            if self.vmap.leaked.leaks(cpu) {
+                self.leak_block(first)?;
                 continue;
             }
             let _ = cpu;
-            self.vmap.spent.push(first);
+            self.vmap.drained.push(first);
         }
         Ok(())
     }

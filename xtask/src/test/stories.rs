@@ -8,7 +8,7 @@ const STORIES: &[(u32, u32, &[&str])] = &[
     (1, 300, &["region=\"fs_buf\" state=dead"]),
     (2, 300, &["region=\"kmap\" state=dead"]),
     (3, 300, &["region=\"dma:disk0\" state=live", "region=\"dma:net0\" state=live"]),
-    (4, 200, &["region=\"moved_buf\" state=live", "REVERSE missing va="]),
+    (4, 200, &["region=\"moved_buf\" state=live", "RMAP missing va="]),
     (5, 300, &["region=\"pageable\" state=dead"]),
 ];
 
@@ -21,7 +21,7 @@ const ON_XEN: &[(&str, &str, &str)] = &[
     ("STORY 5 form=naive", "named", SILENT),
     ("STORY 4 form=cured", "cleared", AGAIN),
     ("STORY 4 form=cured", "flushes", AGAIN),
-    ("STORY 4 form=cured", "rescued", AGAIN),
+    ("STORY 4 form=cured", "pins_after_clear", AGAIN),
 ];
 const SILENT: &str = "Xen does not say which mapping is in the way";
 const AGAIN: &str = "only a shootdown tells how much of what is dead was cleared before by a move";

@@ -13,13 +13,13 @@ mod traps;
 use meter::Meter;
 use pinfold_guest::entry::{Boot, memory::Frames};
 use pinfold_guest::hypercall::sched::Exit;
-use pinfold_guest::{guest_main, hostile::Lab, println};
+use pinfold_guest::{fixtures::TableFixture, guest_main, println};
 
 guest_main!(main);
 
 fn main(boot: &Boot) -> Exit {
     let meter = Meter::new(boot.number("turns", 200));
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     traps::hypercall(&meter);
     memory::updates(&meter, &mut lab);
     memory::pins(&meter, &mut lab);

@@ -7,13 +7,14 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{
     MmuUpdate, UVMF_INVLPG, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES,
 };
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 /// Entries of one batch.
 const BATCH: usize = 32;
 
 /// `mmu_update` of one entry and of a batch, and `update_va_mapping`.
-pub(crate) fn updates(meter: &Meter, lab: &mut Lab) {
+pub(crate) fn updates(meter: &Meter, lab: &mut TableFixture) {
     let saved = lab.save();
     let (table, page, other) = (lab.frame(), lab.frame(), lab.frame());
     lab.seal(table);
@@ -23,7 +24,7 @@ pub(crate) fn updates(meter: &Meter, lab: &mut Lab) {
     let at = lab.entry_addr(table, 0);
     meter.row("mmu_update_1", 1, |turn| {
         // SAFETY: the table maps nothing that is used.
-        expect("mmu_update", unsafe { hostile::mmu_update(at, value(turn)) }, 0);
+        expect("mmu_update", unsafe { raw::mmu_update(at, value(turn)) }, 0);
     });
     let mut batch = [MmuUpdate::default(); BATCH];
     meter.row("mmu_update_32", BATCH as u64, |turn| {
@@ -31,13 +32,13 @@ pub(crate) fn updates(meter: &Meter, lab: &mut Lab) {
             *update = MmuUpdate { ptr: lab.entry_addr(table, index), val: value(turn) };
         }
         // SAFETY: as above.
-        let (result, _) = unsafe { hostile::mmu_updates(&batch, domid::SELF.into()) };
+        let (result, _) = unsafe { raw::mmu_updates(&batch, domid::SELF.into()) };
         expect("mmu_update", result, 0);
     });
     let va = lab.va(page);
     meter.row("update_va_mapping_invlpg", 1, |turn| {
         // SAFETY: the page at its place is not used meanwhile.
-        let result = unsafe { hostile::update_va_mapping(va, value(turn), UVMF_INVLPG) };
+        let result = unsafe { raw::update_va_mapping(va, value(turn), UVMF_INVLPG) };
         expect("update_va_mapping", result, 0);
     });
     expect("map back", lab.map(page, RW), 0);
@@ -45,7 +46,7 @@ pub(crate) fn updates(meter: &Meter, lab: &mut Lab) {
 }
 
 /// Pins and unpins.
-pub(crate) fn pins(meter: &Meter, lab: &mut Lab) {
+pub(crate) fn pins(meter: &Meter, lab: &mut TableFixture) {
     for (name, flags) in [("pin_unpin_l1_ro", RO), ("pin_unpin_l1_rw", RW)] {
         let saved = lab.save();
         let table = lab.frame();
@@ -78,10 +79,10 @@ pub(crate) fn pins(meter: &Meter, lab: &mut Lab) {
 }
 
 /// A plain store to a live page table.
-pub(crate) fn stores(meter: &Meter, lab: &mut Lab) {
+pub(crate) fn stores(meter: &Meter, lab: &mut TableFixture) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: switches emulation on, nothing else.
-    expect("vm_assist", unsafe { hostile::call(Hypercall::VmAssist as u64, assist) }, 0);
+    expect("vm_assist", unsafe { raw::call(Hypercall::VmAssist as u64, assist) }, 0);
     let saved = lab.save();
     let (table, page, other) = (lab.frame(), lab.frame(), lab.frame());
     lab.seal(table);

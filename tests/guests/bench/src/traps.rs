@@ -4,14 +4,15 @@ use crate::meter::{Meter, expect};
 use core::arch::asm;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_guest::entry::{catch, user};
-use pinfold_guest::hostile::{self, Lab, UserProgram};
+use pinfold_guest::fixtures::{TableFixture, UserProgram};
 use pinfold_guest::println;
+use pinfold_guest::raw;
 
 /// The cheapest call there is: the version.
 pub(crate) fn hypercall(meter: &Meter) {
     meter.row("hypercall", 1, |_| {
         // SAFETY: asks for a number.
-        unsafe { hostile::call(Hypercall::XenVersion as u64, [0; 5]) };
+        unsafe { raw::call(Hypercall::XenVersion as u64, [0; 5]) };
     });
 }
 
@@ -55,7 +56,7 @@ const CALLS: u32 = 1000;
 const AROUND: u64 = 3;
 
 /// A system call from user mode and its return: a program that makes a thousand.
-pub(crate) fn system_call(meter: &Meter, lab: &mut Lab) {
+pub(crate) fn system_call(meter: &Meter, lab: &mut TableFixture) {
     let saved = lab.save();
     let top = STACK.0.get() as u64 + size_of::<Stack>() as u64;
     // SAFETY: the stack is this function's only.

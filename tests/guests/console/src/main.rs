@@ -7,8 +7,8 @@ mod ring;
 
 use pinfold_abi::event::VIRQ_DEBUG;
 use pinfold_guest::entry::{Boot, event};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::guest_main;
-use pinfold_guest::hostile::Check;
 use pinfold_guest::hypercall::event::bind_virq;
 use pinfold_guest::hypercall::sched::Exit;
 use ring::Ring;

@@ -4,7 +4,7 @@ use crate::kinds::Kind;
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::{Native, alias, time::tsc};
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Space, Tree};
+use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu, UnpinnedTables};
 use pinfold_guest::println;
 
 /// Frames that have the outstanding mappings; several each, when there are many.
@@ -63,7 +63,7 @@ impl<'a> Bench<'a> {
         for _ in 0..PINS {
             let (tree, cost) = timed(|| bench.build())?;
             bench.build = bench.build.min(cost);
-            bench.mmu.free_tree(tree);
+            bench.mmu.free_tables(tree);
         }
         Ok(bench)
     }
@@ -97,7 +97,7 @@ impl<'a> Bench<'a> {
             if number >= measured {
                 sum.pinning += cost;
             }
-            self.mmu.free_tree(tree);
+            self.mmu.free_tables(tree);
         }
         self.mmu.purge_vmap()?;
         let aliases = if with_aliases { TABLES } else { 0 };
@@ -118,7 +118,7 @@ impl<'a> Bench<'a> {
         kind: Kind,
         outstanding: u64,
         with_aliases: bool,
-        spaces: &mut Vec<Space>,
+        spaces: &mut Vec<AddressSpace>,
     ) -> Result<Sum, Error> {
         let mut sum = Sum::default();
         while sum.pins < PINS && (sum.pins < 2 || sum.let_go < MADE) {
@@ -137,7 +137,7 @@ impl<'a> Bench<'a> {
             spaces.push(space);
             let done = self.mmu.stats() - before;
             sum.flushes += done.flushes;
-            sum.cleared += done.cleared + done.healed;
+            sum.cleared += done.cleared + done.cleared_by_upcall;
             sum.refused += done.refused;
             sum.pins += 1;
         }
@@ -179,13 +179,13 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn build(&mut self) -> Result<Tree, Error> {
-        let mut tree = self.mmu.alloc_tree(4)?;
+    fn build(&mut self) -> Result<UnpinnedTables, Error> {
+        let mut tree = self.mmu.alloc_tables(4)?;
         self.mmu.map_in(&mut tree, VA, Leaf::kernel(self.page))?;
         Ok(tree)
     }
 
-    fn pin(&mut self, kind: Kind, tree: Tree) -> Result<Space, Error> {
+    fn pin(&mut self, kind: Kind, tree: UnpinnedTables) -> Result<AddressSpace, Error> {
         let pinned = match kind.upcall {
             true => self.mmu.pin_without_before_pin(tree),
             false => self.mmu.pin(tree),

@@ -5,8 +5,9 @@ use pinfold_abi::event as evtchn;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
 use pinfold_abi::{sched, vcpu};
-use pinfold_guest::hostile::{self, Check, Differs};
+use pinfold_guest::fixtures::{Check, Differs};
 use pinfold_guest::hypercall::Errno;
+use pinfold_guest::raw;
 
 const NOWHERE: [u64; 7] = [
     0,
@@ -20,7 +21,7 @@ const NOWHERE: [u64; 7] = [
 
 fn call(op: Hypercall, args: [u64; 5]) -> Result<u64, Errno> {
     // SAFETY: everything that this file asks for is refused, or has no effect.
-    hostile::result(unsafe { hostile::call(op as u64, args) })
+    raw::result(unsafe { raw::call(op as u64, args) })
 }
 
 pub(crate) fn run(check: &mut Check) {

@@ -8,9 +8,10 @@ use pinfold_abi::trap::{
     CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_SYSENTER,
 };
 use pinfold_guest::entry::{event, percpu, trap};
-use pinfold_guest::hostile::{self, Check};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::Errno;
 use pinfold_guest::hypercall::event::send;
+use pinfold_guest::raw;
 
 const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
 
@@ -19,7 +20,7 @@ fn callback(command: u64, kind: u16, address: u64) -> Result<u64, Errno> {
     let argument = [u64::from(kind), address];
     let args = [command, argument.as_ptr() as u64, 0, 0, 0];
     // SAFETY: the addresses are code for the purpose, or of callbacks that nobody calls.
-    hostile::result(unsafe { hostile::call(Hypercall::CallbackOp as u64, args) })
+    raw::result(unsafe { raw::call(Hypercall::CallbackOp as u64, args) })
 }
 
 core::arch::global_asm!(

@@ -1,7 +1,7 @@
 //! The clock: it runs, never back, and as fast as it says.
 
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
 use pinfold_guest::shared::SharedPage;
 use pinfold_guest::shared::clock::wall_clock;

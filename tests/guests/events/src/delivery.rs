@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::entry::trap::{TrapFrame, set_handler};
 use pinfold_guest::entry::{event, percpu};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::{Port, send, unmask};
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::shared::{SharedPage, ports};

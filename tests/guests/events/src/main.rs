@@ -21,7 +21,7 @@ mod watchdogs;
 
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, event};
-use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::{guest_main, println};
 
@@ -36,7 +36,7 @@ fn main(boot: &Boot) -> Exit {
             return Exit::Crash;
         }
     };
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     arguments::run(&mut check);
     ports::run(&mut check);
     virqs::run(&mut check);

@@ -4,7 +4,7 @@ use crate::signal::{self, bell, drop_bell};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_guest::entry::{event, time};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::{Port, alloc_unbound, close, send};
 use pinfold_guest::hypercall::sched::{MAX_POLL, poll};
 

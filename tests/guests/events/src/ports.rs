@@ -9,12 +9,13 @@ use pinfold_abi::event::{
 };
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_guest::entry::event;
-use pinfold_guest::hostile::{self, Check, Differs};
+use pinfold_guest::fixtures::{Check, Differs};
 use pinfold_guest::hypercall::Errno;
 use pinfold_guest::hypercall::event::{
     Kind, Port, Status, alloc_unbound, bind_interdomain, bind_ipi, bind_vcpu, bind_virq, close,
     reset, send, status, unmask,
 };
+use pinfold_guest::raw;
 use pinfold_guest::shared::ports;
 
 /// No domain has this number.
@@ -24,7 +25,7 @@ const NOBODY: u16 = 77;
 pub(crate) fn raw<T>(command: u64, argument: &mut T) -> Result<u64, Errno> {
     let args = [command, core::ptr::from_mut(argument) as u64, 0, 0, 0];
     // SAFETY: the calls of this guest are answered in their argument only.
-    hostile::result(unsafe { hostile::call(Hypercall::EventChannelOp as u64, args) })
+    raw::result(unsafe { raw::call(Hypercall::EventChannelOp as u64, args) })
 }
 
 pub(crate) fn run(check: &mut Check) {

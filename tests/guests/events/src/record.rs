@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EINVAL, ENXIO};
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, catch, event, time};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::send;
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::shared::SharedPage;

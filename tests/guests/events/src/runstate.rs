@@ -6,8 +6,9 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::HYPERVISOR_START;
 use pinfold_abi::vcpu::{RUNSTATE_RUNNING, RunstateInfo, VCPUOP_REGISTER_RUNSTATE_AREA};
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::{self, Check};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::vcpu;
+use pinfold_guest::raw;
 
 const MS: u64 = 1_000_000;
 
@@ -63,7 +64,7 @@ pub(crate) fn run(check: &mut Check) {
     let place = |area: &mut u64| {
         let args = [VCPUOP_REGISTER_RUNSTATE_AREA, 0, core::ptr::from_mut(area) as u64, 0, 0];
         // SAFETY: nothing is at these addresses.
-        hostile::result(unsafe { hostile::call(Hypercall::VcpuOp as u64, args) })
+        raw::result(unsafe { raw::call(Hypercall::VcpuOp as u64, args) })
     };
     check.ok("an area where nothing is", place(&mut nowhere));
     check.ok("sleep", time::sleep(2 * MS));

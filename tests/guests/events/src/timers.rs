@@ -4,7 +4,7 @@ use crate::signal::Counter;
 use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_abi::vcpu::SINGLESHOT_FUTURE;
 use pinfold_guest::entry::{event, time};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::{Port, close};
 use pinfold_guest::hypercall::{sched, vcpu};
 use pinfold_guest::println;

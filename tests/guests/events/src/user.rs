@@ -2,7 +2,7 @@
 
 use crate::signal::Counter;
 use pinfold_guest::entry::{event, percpu, time, user};
-use pinfold_guest::hostile::{Check, Lab, UserProgram};
+use pinfold_guest::fixtures::{Check, TableFixture, UserProgram};
 use pinfold_guest::hypercall::event::{Port, close};
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
@@ -69,7 +69,7 @@ fn code() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, end.offset_from_unsigned(start)) }
 }
 
-pub(crate) fn run(lab: &mut Lab, check: &mut Check) {
+pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
     let program = match UserProgram::new(lab, code()) {
         Ok(program) => program,
         Err(errno) => {

@@ -3,7 +3,7 @@
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EEXIST, EINVAL, ENOENT};
 use pinfold_abi::event::{NR_VIRQS, VIRQ_CONSOLE, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENPMU};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::{
     Kind, Status, bind_interdomain, bind_vcpu, bind_virq, close, send, status,
 };

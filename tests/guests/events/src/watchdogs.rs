@@ -4,14 +4,15 @@ use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSPC};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::sched::{SCHEDOP_SHUTDOWN_CODE, SCHEDOP_WATCHDOG, Watchdog};
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::{self, Check, Differs};
+use pinfold_guest::fixtures::{Check, Differs};
 use pinfold_guest::hypercall::Errno;
+use pinfold_guest::raw;
 
 fn watchdog(id: u32, timeout: u32) -> Result<u64, Errno> {
     let argument = Watchdog { id, timeout };
     let args = [SCHEDOP_WATCHDOG, &raw const argument as u64, 0, 0, 0];
     // SAFETY: the call reads its argument.
-    hostile::result(unsafe { hostile::call(Hypercall::SchedOp as u64, args) })
+    raw::result(unsafe { raw::call(Hypercall::SchedOp as u64, args) })
 }
 
 pub(crate) fn run(check: &mut Check) {
@@ -42,8 +43,7 @@ pub(crate) fn run(check: &mut Check) {
     check.equal("stop", watchdog(2, 0), Ok(0));
     for command in [SCHEDOP_WATCHDOG, SCHEDOP_SHUTDOWN_CODE] {
         // SAFETY: refused.
-        let nowhere =
-            unsafe { hostile::call(Hypercall::SchedOp as u64, [command, 0x1000, 0, 0, 0]) };
-        check.refused("an argument nowhere", hostile::result(nowhere), EFAULT);
+        let nowhere = unsafe { raw::call(Hypercall::SchedOp as u64, [command, 0x1000, 0, 0, 0]) };
+        check.refused("an argument nowhere", raw::result(nowhere), EFAULT);
     }
 }

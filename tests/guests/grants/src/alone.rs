@@ -9,8 +9,8 @@ use pinfold_abi::grant::{
 };
 use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::hostile::grants::{self as calls, Map, map, unmap};
-use pinfold_guest::hostile::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW};
+use pinfold_guest::raw::grants::{self as calls, Map, map, unmap};
 
 const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;
 const MARKS: EntryFlags = EntryFlags::READING.union(EntryFlags::WRITING);

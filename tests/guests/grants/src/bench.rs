@@ -8,8 +8,9 @@ use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::catch;
 use pinfold_guest::entry::memory::Frames;
-use pinfold_guest::hostile::grants as calls;
-use pinfold_guest::hostile::{self, Check, Lab, RW, reservation};
+use pinfold_guest::fixtures::{Check, RW, TableFixture};
+use pinfold_guest::raw::grants as calls;
+use pinfold_guest::raw::{self, reservation};
 
 /// First reference that is the guest's to give.
 pub(crate) const FIRST: u32 = 8;
@@ -17,7 +18,7 @@ pub(crate) const FIRST: u32 = 8;
 /// Everything that the tests work on.
 pub(crate) struct Bench {
     /// Free frames at their places.
-    pub(crate) lab: Lab,
+    pub(crate) lab: TableFixture,
     /// The domain's own number.
     pub(crate) own: u16,
     /// Machine frame of the shared page.
@@ -30,7 +31,7 @@ impl Bench {
     pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Bench> {
         let own = calls::own_number();
         check.holds("the domain has a number", own.is_some());
-        let mut lab = Lab::new(Frames::new(boot));
+        let mut lab = TableFixture::new(Frames::new(boot));
         let frames = calls::setup::<1>(domid::SELF);
         check.equal("setup_table", frames.map(drop), Ok(()));
         let (own, [frame]) = (own?, frames.ok()?);
@@ -90,7 +91,7 @@ impl Bench {
 /// Writes the entry that maps an address.
 pub(crate) fn map_at(va: Vaddr, entry: u64) -> i64 {
     // SAFETY: places of the bench hold nothing of Rust's.
-    unsafe { hostile::update_va_mapping(va, entry, UVMF_INVLPG) }
+    unsafe { raw::update_va_mapping(va, entry, UVMF_INVLPG) }
 }
 
 /// Gives a frame back to the hypervisor: how many went. One that is mapped stays.

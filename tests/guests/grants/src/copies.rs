@@ -6,8 +6,8 @@ use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
 use pinfold_guest::addr::Pfn;
-use pinfold_guest::hostile::grants::{copy, transfer};
-use pinfold_guest::hostile::{Check, RW};
+use pinfold_guest::fixtures::{Check, RW};
+use pinfold_guest::raw::grants::{copy, transfer};
 
 const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;
 const MARK: u64 = 0x0102_0304_0506_0708;

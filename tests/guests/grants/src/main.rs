@@ -13,8 +13,8 @@ mod pair;
 
 use bench::Bench;
 use pinfold_guest::entry::{Boot, event};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::guest_main;
-use pinfold_guest::hostile::Check;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::hypercall::sched::Exit;
 

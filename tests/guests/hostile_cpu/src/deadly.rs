@@ -9,11 +9,12 @@ use pinfold_abi::vcpu::VcpuGuestContext;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::percpu::PerCpu;
 use pinfold_guest::entry::{Boot, event, smp, time, user};
-use pinfold_guest::hostile::{self, Lab, UserProgram};
+use pinfold_guest::fixtures::{TableFixture, UserProgram};
 use pinfold_guest::hypercall::vcpu;
+use pinfold_guest::raw;
 
 /// Does the thing of this name; returns if there is none, or if it was survived.
-pub(crate) fn run(name: &str, boot: &Boot, lab: &mut Lab) {
+pub(crate) fn run(name: &str, boot: &Boot, lab: &mut TableFixture) {
     match name {
         "rsp-low" => trap_on(0x1000),
         "rsp-zero" => trap_on(0),
@@ -45,7 +46,7 @@ pub(crate) fn run(name: &str, boot: &Boot, lab: &mut Lab) {
         }
         "no-trap-table" => {
             // SAFETY: no trap is expected but the last.
-            unsafe { hostile::call(Hypercall::SetTrapTable as u64, [0; 5]) };
+            unsafe { raw::call(Hypercall::SetTrapTable as u64, [0; 5]) };
             trap_here();
         }
         "trap-handler-unmapped" => handlers_at(0x1000),
@@ -111,12 +112,12 @@ fn handlers_at(address: u64) {
             address: if vector < 32 { address } else { 0 },
         });
     // SAFETY: no trap is expected but the last.
-    unsafe { hostile::call(Hypercall::SetTrapTable as u64, [table.as_ptr() as u64, 0, 0, 0, 0]) };
+    unsafe { raw::call(Hypercall::SetTrapTable as u64, [table.as_ptr() as u64, 0, 0, 0, 0]) };
     trap_here();
 }
 
 /// A system call of user code, with this kernel stack.
-fn from_user(lab: &mut Lab, stack: u64) {
+fn from_user(lab: &mut TableFixture, stack: u64) {
     // mov eax, 1; syscall
     let Ok(program) = UserProgram::new(lab, &[0xb8, 1, 0, 0, 0, 0x0f, 0x05]) else { return };
     // SAFETY: nothing runs behind it.

@@ -7,9 +7,10 @@ use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::catch::{Trap, catch};
 use pinfold_guest::entry::trap;
-use pinfold_guest::hostile::{self, Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
+use pinfold_guest::raw;
 
 /// Code, 64 bit, DPL 3.
 pub(crate) const CODE: u64 = 0x00af_fb00_0000_ffff;
@@ -18,20 +19,20 @@ pub(crate) const DATA: u64 = 0x00cf_f300_0000_ffff;
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
     // SAFETY: descriptors of bench frames.
-    unsafe { hostile::call(op as u64, args) }
+    unsafe { raw::call(op as u64, args) }
 }
 
-fn set_gdt(lab: &Lab, table: Pfn, entries: u64) -> i64 {
+fn set_gdt(lab: &TableFixture, table: Pfn, entries: u64) -> i64 {
     let frames = [lab.mfn(table)];
     call(Hypercall::SetGdt, [frames.as_ptr() as u64, entries, 0, 0, 0])
 }
 
 pub(crate) fn set_ldt(base: u64, entries: u64) -> i64 {
     // SAFETY: no selector of it is in use by Rust code.
-    unsafe { hostile::mmuext(MmuextCmd::SetLdt as u32, base, entries) }
+    unsafe { raw::mmuext(MmuextCmd::SetLdt as u32, base, entries) }
 }
 
-pub(crate) fn run(lab: &mut Lab, check: &mut Check) {
+pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     garbage(lab, check);
     under_use(lab, check);
@@ -40,7 +41,7 @@ pub(crate) fn run(lab: &mut Lab, check: &mut Check) {
 }
 
 /// Random descriptors, of which whatever is taken is then loaded everywhere.
-fn garbage(lab: &mut Lab, check: &mut Check) {
+fn garbage(lab: &mut TableFixture, check: &mut Check) {
     let table = lab.frame();
     lab.seal(table);
     check.equal("set_gdt of an empty table", set_gdt(lab, table, 512), 0);
@@ -90,7 +91,7 @@ fn far_call(selector: u32) -> Result<(), Trap> {
 }
 
 /// Tables taken away while their selectors are loaded: at the next switch they cannot be loaded.
-fn under_use(lab: &mut Lab, check: &mut Check) {
+fn under_use(lab: &mut TableFixture, check: &mut Check) {
     let table = lab.frame();
     lab.set(table, 1, CODE);
     lab.set(table, 2, DATA);
@@ -123,7 +124,7 @@ fn under_use(lab: &mut Lab, check: &mut Check) {
 }
 
 /// The local table: where nothing is, where something writable is, and where a table is.
-fn local(lab: &mut Lab, check: &mut Check) {
+fn local(lab: &mut TableFixture, check: &mut Check) {
     let (table, data) = (lab.frame(), lab.frame());
     lab.set(table, 0, CODE);
     lab.set(table, 1, DATA);

@@ -9,7 +9,7 @@ use pinfold_abi::layout::{
 };
 use pinfold_abi::trap::{IretFrame, VGCF_IN_SYSCALL};
 use pinfold_guest::entry::catch::{Trap, catch};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 
 const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
 

@@ -9,8 +9,9 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::{IretFrame, SEGBASE_GS_USER_SEL};
 use pinfold_guest::entry::catch::{Trap, catch};
 use pinfold_guest::entry::{time, trap};
-use pinfold_guest::hostile::{self, Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
+use pinfold_guest::raw;
 
 /// Selectors of the table's first two entries, as the guest kernel has them.
 const CODE_SELECTOR: u64 = 0x4;
@@ -18,7 +19,7 @@ const DATA_SELECTOR: u64 = 0xf;
 /// Where nothing is mapped.
 const NOWHERE: u64 = 0x1000;
 
-pub(crate) fn run(lab: &mut Lab, check: &mut Check) {
+pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
     let (table, data) = (lab.frame(), lab.frame());
     for frame in [table, data] {
         lab.set(frame, 0, CODE);
@@ -112,7 +113,7 @@ fn selectors(check: &mut Check, place: &str, base: u64, entries: u64) {
     let set = |selector| {
         let args = [SEGBASE_GS_USER_SEL, selector, 0, 0, 0];
         // SAFETY: no user code runs with it.
-        unsafe { hostile::call(Hypercall::SetSegmentBase as u64, args) }
+        unsafe { raw::call(Hypercall::SetSegmentBase as u64, args) }
     };
     println!("CPU user gs in {place}: {}", set(DATA_SELECTOR));
     // Xen doesn't load it anew after a sleep in which nobody else ran; Pinfold does.

@@ -17,7 +17,7 @@ mod user;
 
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, event};
-use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::{guest_main, println};
 
@@ -28,7 +28,7 @@ fn main(boot: &Boot) -> Exit {
         println!("VERDICT fail guest=hostile_cpu shared page: {errno}");
         return Exit::Crash;
     }
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     if let Some(name) = boot.option("do") {
         println!("hostile_cpu: {name}");
         deadly::run(name, boot, &mut lab);

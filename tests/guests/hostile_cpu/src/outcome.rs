@@ -1,7 +1,7 @@
 //! How something ended, in a line.
 
 use pinfold_guest::entry::catch::Trap;
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
 
 /// Prints how something ended; `value` is what it gave if it was not stopped.

@@ -2,7 +2,7 @@
 
 use pinfold_guest::entry::percpu::PerCpu;
 use pinfold_guest::entry::{smp, time};
-use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
 
@@ -10,7 +10,7 @@ fn never(_own: &'static PerCpu) {}
 
 /// Random words all over the state, again and again: nothing but a refusal, for what is random is
 /// never a state in every part.
-pub(crate) fn run(_lab: &mut Lab, check: &mut Check) {
+pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
     if smp::count() < 2 {
         return;
     }

@@ -6,7 +6,7 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::SEGBASE_GS_KERNEL;
 use pinfold_guest::entry::catch::catch;
 use pinfold_guest::entry::{percpu, time};
-use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
 
@@ -32,7 +32,7 @@ fn sweep(mut load: impl FnMut(u16) -> bool) -> Taken {
     taken
 }
 
-pub(crate) fn run(_lab: &mut Lab, check: &mut Check) {
+pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
     // SAFETY (all of these): in 64-bit mode the bases and limits of DS and ES are not used.
     let ds = sweep(|selector| {
         // SAFETY: as above.

@@ -3,7 +3,7 @@
 use crate::outcome::say;
 use pinfold_guest::entry::catch::catch;
 use pinfold_guest::entry::user;
-use pinfold_guest::hostile::{Check, Lab, UserProgram};
+use pinfold_guest::fixtures::{Check, TableFixture, UserProgram};
 
 /// Programs, each copied to where it runs. One that gets through leaves with 99.
 macro_rules! programs {
@@ -117,7 +117,7 @@ programs! {
     int_ff_loop: "mov ecx, 1000", "2:", "xor eax, eax", "push rcx", "syscall", "pop rcx", "loop 2b";
 }
 
-pub(crate) fn run(lab: &mut Lab, check: &mut Check) {
+pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
     let stack = lab.frame();
     let top = lab.va(stack).page(1).0;
     // SAFETY: a bench frame.

@@ -11,14 +11,15 @@ use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
 use pinfold_abi::pinfold::{
     Command, FindAliases, MAX_FIND_FRAMES, Mapping, Range, Shootdown, VERSION,
 };
-use pinfold_guest::hostile::{Check, Lab, RW, mmuext_ops, multicall};
+use pinfold_guest::fixtures::{Check, RW, TableFixture};
+use pinfold_guest::raw::{mmuext_ops, multicall};
 
 /// Calls of a multicall: more than an old hypervisor makes between two looks at the clock.
 const CALLS: usize = 34;
 
 /// A list of pins and unpins of a tree of 8192 entries, which is what one element may do without
 /// being preempted.
-pub(crate) fn churn(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn churn(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     const LEAVES: usize = 15;
     const TURNS: usize = 60;
     let saved = lab.save();
@@ -48,7 +49,7 @@ fn many(call: Hypercall, args: [u64; 6]) -> (i64, Vec<i64>) {
 }
 
 /// Searches for the mappings of one frame many times over, with the tree pinned.
-pub(crate) fn find(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn find(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     const ROOM: usize = MAX_FIND_FRAMES as usize;
     check.equal("pin of the tree", lab.pin(tree.root, 4), 0);
     let frames = alloc::vec![lab.mfn(tree.l3); MAX_FIND_FRAMES as usize];
@@ -69,7 +70,7 @@ pub(crate) fn find(lab: &mut Lab, tree: &Tree, check: &mut Check) {
 }
 
 /// Pins a frame that is mapped writable in many places, again and again.
-pub(crate) fn refuse(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn refuse(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     check.equal("pin of the tree", lab.pin(tree.root, 4), 0);
     let op =
         MmuextOp { cmd: MmuextCmd::PinL1Table as u32, pad: 0, arg1: lab.mfn(tree.shared), arg2: 0 };
@@ -81,7 +82,7 @@ pub(crate) fn refuse(lab: &mut Lab, tree: &Tree, check: &mut Check) {
 }
 
 /// Shoots down 64 GiB where nothing is, page by page: as many ranges and pages as one call takes.
-pub(crate) fn shootdown(_lab: &mut Lab, _tree: &Tree, check: &mut Check) {
+pub(crate) fn shootdown(_lab: &mut TableFixture, _tree: &Tree, check: &mut Check) {
     const RANGES: u32 = 4096;
     let pages = (1 << 24) / u64::from(RANGES);
     // A part of the kernel's own half where the boot tables end at the second level.

@@ -25,14 +25,15 @@ mod tree;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES};
 use pinfold_guest::entry::{Boot, event, memory::Frames};
-use pinfold_guest::hostile::{self, Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::{pinfold, sched::Exit};
+use pinfold_guest::raw;
 use pinfold_guest::{guest_main, println};
 use tree::Tree;
 
 guest_main!(main);
 
-type Step = fn(&mut Lab, &Tree, &mut Check);
+type Step = fn(&mut TableFixture, &Tree, &mut Check);
 
 /// What can be done, in order.
 const STEPS: [(&str, Step); 8] = [
@@ -49,10 +50,10 @@ const STEPS: [(&str, Step); 8] = [
 fn main(boot: &Boot) -> Exit {
     let mut check = Check::new("long_calls", boot);
     let wish = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: switches emulation on, nothing else.
-    check.equal("vm_assist", unsafe { hostile::call(Hypercall::VmAssist as u64, assist) }, 0);
+    check.equal("vm_assist", unsafe { raw::call(Hypercall::VmAssist as u64, assist) }, 0);
     check.holds("events", event::init(boot).is_ok());
     let tree = Tree::build(&mut lab);
     tell("start");

@@ -7,19 +7,20 @@ use pinfold_abi::mmu::{EntryFlags, MmuextCmd};
 use pinfold_guest::addr::{Mfn, Pfn};
 use pinfold_guest::entry::percpu::PerCpu;
 use pinfold_guest::entry::smp;
-use pinfold_guest::hostile::{Check, Lab, RO, RW, mmuext};
+use pinfold_guest::fixtures::{Check, RO, RW, TableFixture};
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
+use pinfold_guest::raw::mmuext;
 
 /// Pins the tree and unpins it: what one call doesn't get to of taking it apart is left for the
 /// next operation.
-fn leave_work(lab: &Lab, tree: &Tree, check: &mut Check) {
+fn leave_work(lab: &TableFixture, tree: &Tree, check: &mut Check) {
     check.equal("pin of the tree", lab.pin(tree.root, 4), 0);
     check.equal("unpin of the tree", lab.unpin(tree.root), 0);
 }
 
 /// The next operation is an emulated store.
-pub(crate) fn store(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn store(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let saved = lab.save();
     let table = lab.frame();
     lab.seal(table);
@@ -35,7 +36,7 @@ pub(crate) fn store(lab: &mut Lab, tree: &Tree, check: &mut Check) {
 }
 
 /// The next operation clears the root itself, which is half taken apart.
-pub(crate) fn clear(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn clear(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     leave_work(lab, tree, check);
     let saved = lab.save();
     // SAFETY: the frame is the bench's, and no root that is loaded.
@@ -50,7 +51,7 @@ pub(crate) fn clear(lab: &mut Lab, tree: &Tree, check: &mut Check) {
 }
 
 /// A root for the kernel itself, with the tree in one of its slots.
-fn kernel_root(lab: &mut Lab, tree: &Tree) -> Pfn {
+fn kernel_root(lab: &mut TableFixture, tree: &Tree) -> Pfn {
     const SLOT: usize = 1;
     let root = lab.frame();
     let boot = lab.frames().boot_root();
@@ -68,7 +69,7 @@ fn load_cr3(root: Mfn) {
 }
 
 /// `mov cr3` to a root that nobody validated yet, and back: the other is taken apart then.
-pub(crate) fn load(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn load(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let saved = lab.save();
     let root = kernel_root(lab, tree);
     let boot = lab.frames().boot_root();
@@ -86,7 +87,7 @@ pub(crate) fn load(lab: &mut Lab, tree: &Tree, check: &mut Check) {
 fn never(_own: &'static PerCpu) {}
 
 /// A first state of another vCPU, with a root that nobody validated yet. It never runs.
-pub(crate) fn initialise(lab: &mut Lab, tree: &Tree, check: &mut Check) {
+pub(crate) fn initialise(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     if smp::count() < 2 {
         println!("long_calls: one vCPU only");
         return;

@@ -2,7 +2,8 @@
 
 use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::addr::Pfn;
-use pinfold_guest::hostile::{Lab, RO, RW, mmuext};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw::mmuext;
 
 /// L1 tables of the tree, each of 512 present entries: 131,072 entries.
 pub(crate) const LEAVES: usize = 256;
@@ -21,7 +22,7 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn build(lab: &mut Lab) -> Tree {
+    pub(crate) fn build(lab: &mut TableFixture) -> Tree {
         let [root, l3, l2, page, shared] = core::array::from_fn(|_| lab.frame());
         let model = full_table(lab, page);
         lab.set(model, 0, lab.entry(shared, RW));
@@ -45,7 +46,7 @@ impl Tree {
 }
 
 /// A frame whose words all map a page, read-only.
-pub(crate) fn full_table(lab: &mut Lab, page: Pfn) -> Pfn {
+pub(crate) fn full_table(lab: &mut TableFixture, page: Pfn) -> Pfn {
     let table = lab.frame();
     for index in 0..ENTRIES {
         lab.set(table, index, lab.entry(page, RO));

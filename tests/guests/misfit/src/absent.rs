@@ -5,8 +5,9 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES};
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, catch::catch};
-use pinfold_guest::hostile::{self, Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::sched::Exit;
+use pinfold_guest::raw;
 
 const EINVAL: i64 = -22;
 /// Present, writable, user.
@@ -15,10 +16,10 @@ const PRESENT: u64 = 0x7;
 /// Makes them in every way there is; `refused`: whether the processor has the flaw.
 pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
     let mut check = Check::new("misfit", boot);
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: stores to tables are carried out from now on.
-    let assisted = unsafe { hostile::call(Hypercall::VmAssist as u64, assist) };
+    let assisted = unsafe { raw::call(Hypercall::VmAssist as u64, assist) };
     check.equal("vm_assist", assisted, 0);
     let (table, page) = (lab.frame(), lab.frame());
     let named = lab.entry(page, 0) & ENTRY_ADDRESS;
@@ -50,7 +51,7 @@ pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
         lab.seal(table);
         check.equal("pin", lab.pin(table, 1), 0);
         // SAFETY: the table isn't in use.
-        let update = unsafe { hostile::mmu_update(lab.entry_addr(table, 7), value) };
+        let update = unsafe { raw::mmu_update(lab.entry_addr(table, 7), value) };
         check.equal(what, update, answer);
         let place = lab.va(table).0 + 8 * 8;
         // SAFETY: the table isn't in use; a store that is refused is a fault, which is caught.
@@ -61,7 +62,7 @@ pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
         check.equal("unpin", lab.unpin(table), 0);
         lab.unseal(table);
         // SAFETY: nothing else uses the page.
-        let mapping = unsafe { hostile::update_va_mapping(lab.va(page), value, 0) };
+        let mapping = unsafe { raw::update_va_mapping(lab.va(page), value, 0) };
         check.equal(what, mapping, answer);
         check.equal("mapped again", lab.map(page, PRESENT), 0);
     }

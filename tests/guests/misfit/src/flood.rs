@@ -3,7 +3,7 @@
 use pinfold_abi::errno::Errno;
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, event, time};
-use pinfold_guest::hostile::{Lab, RW};
+use pinfold_guest::fixtures::{RW, TableFixture};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::println;
 
@@ -33,7 +33,7 @@ pub(crate) fn run(boot: &Boot) -> Exit {
         println!("VERDICT fail guest=misfit reason=no-clock");
         return Exit::Crash;
     }
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     let (aliases, page) = (lab.frame(), lab.frame());
     for index in 0..MAPPINGS {
         lab.set(aliases, index, lab.entry(page, RW));
@@ -73,7 +73,7 @@ pub(crate) fn measure(boot: &Boot) -> Exit {
         println!("VERDICT fail guest=misfit reason=no-clock");
         return Exit::Crash;
     }
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     let page = lab.frame();
     let begin = time::raw();
     let end = begin.saturating_add(duration_ns(boot));

@@ -21,8 +21,8 @@ use core::arch::asm;
 use pinfold_abi::errno::Errno::EPERM;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::sched::{SCHEDOP_WATCHDOG, Watchdog};
-use pinfold_guest::hostile;
 use pinfold_guest::hypercall::{Errno, pinfold, sched::Exit};
+use pinfold_guest::raw;
 use pinfold_guest::{entry::Boot, guest_main, println};
 
 guest_main!(main);
@@ -64,7 +64,7 @@ fn doze() -> Exit {
     let argument = Watchdog { id: 0, timeout: 1 };
     let args = [SCHEDOP_WATCHDOG, &raw const argument as u64, 0, 0, 0];
     // SAFETY: the call reads its argument.
-    let started = unsafe { hostile::call(Hypercall::SchedOp as u64, args) };
+    let started = unsafe { raw::call(Hypercall::SchedOp as u64, args) };
     println!("misfit: watchdog {started}");
     loop {
         core::hint::spin_loop();

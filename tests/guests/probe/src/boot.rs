@@ -6,7 +6,8 @@ use pinfold_abi::mmu::ENTRY_ADDRESS;
 use pinfold_abi::shared_info::SharedInfo;
 use pinfold_guest::addr::{PAGE_SIZE, Pfn, Vaddr};
 use pinfold_guest::entry::{Boot, VIRT_BASE, catch, entry_registers};
-use pinfold_guest::hostile::{Lab, RW, update_va_mapping};
+use pinfold_guest::fixtures::{RW, TableFixture};
+use pinfold_guest::raw::update_va_mapping;
 
 struct Hex(u64);
 
@@ -39,7 +40,7 @@ pub(crate) fn registers(report: &mut Report) {
 }
 
 /// What the builder made.
-pub(crate) fn memory(boot: &Boot, lab: &mut Lab, report: &mut Report) {
+pub(crate) fn memory(boot: &Boot, lab: &mut TableFixture, report: &mut Report) {
     let info = boot.start_info();
     let frames = *lab.frames();
     let page = |va: u64| (va - VIRT_BASE) / PAGE_SIZE;
@@ -86,7 +87,7 @@ pub(crate) fn memory(boot: &Boot, lab: &mut Lab, report: &mut Report) {
 }
 
 /// The shared page, mapped in place of a bench frame for a while.
-pub(crate) fn shared_info(boot: &Boot, lab: &mut Lab, report: &mut Report) {
+pub(crate) fn shared_info(boot: &Boot, lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let spare = lab.frame();
     let va = lab.va(spare);

@@ -8,7 +8,7 @@ use pinfold_abi::memory::{self, MemoryMap, Reservation};
 use pinfold_abi::sched::{self, Poll};
 use pinfold_abi::trap::TrapInfo;
 use pinfold_abi::{domid, version};
-use pinfold_guest::hostile;
+use pinfold_guest::raw;
 
 fn address<T>(thing: &mut T) -> u64 {
     core::ptr::from_mut(thing) as u64
@@ -20,7 +20,7 @@ fn call(op: Hypercall, args: [u64; 5]) -> i64 {
 
 fn number(op: u64, args: [u64; 5]) -> i64 {
     // SAFETY: every call of this file either is refused or writes to a local that it was given.
-    unsafe { hostile::call(op, args) }
+    unsafe { raw::call(op, args) }
 }
 
 /// `xen_version`.
@@ -346,7 +346,7 @@ pub(crate) fn pointers(report: &mut Report) {
     list[2].op = Hypercall::Multicall as u64;
     list[3].op = Hypercall::XenVersion as u64;
     // SAFETY: the entries ask for the version, for nothing, and for an empty multicall.
-    let result = unsafe { hostile::multicall(&mut list) };
+    let result = unsafe { raw::multicall(&mut list) };
     report.call("multicall", result);
     report.call("multicall.0_version", list[0].result);
     report.call("multicall.1_unknown", list[1].result);

@@ -2,7 +2,8 @@
 
 use crate::report::Report;
 use pinfold_abi::hypercall::Hypercall;
-use pinfold_guest::hostile::{self, Lab, RO};
+use pinfold_guest::fixtures::{RO, TableFixture};
+use pinfold_guest::raw;
 
 /// A descriptor with this type field (bits 40-44, the S bit being the highest of them), privilege
 /// and otherwise flat.
@@ -11,18 +12,18 @@ fn descriptor(kind: u64, dpl: u64, present: bool) -> u64 {
 }
 
 /// `set_gdt` and `update_descriptor`.
-pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let gdt = lab.frame();
-    let set_gdt = |lab: &Lab, entries: u64| {
+    let set_gdt = |lab: &TableFixture, entries: u64| {
         let frames = [lab.mfn(gdt)];
         let args = [frames.as_ptr() as u64, entries, 0, 0, 0];
         // SAFETY: the GDT is of bench frames, and no selector of it is loaded.
-        unsafe { hostile::call(Hypercall::SetGdt as u64, args) }
+        unsafe { raw::call(Hypercall::SetGdt as u64, args) }
     };
     // SAFETY: as above.
     let update = |address: u64, value: u64| unsafe {
-        hostile::call(Hypercall::UpdateDescriptor as u64, [address, value, 0, 0, 0])
+        raw::call(Hypercall::UpdateDescriptor as u64, [address, value, 0, 0, 0])
     };
     report.call("gdt.writable_frame", set_gdt(lab, 16));
     lab.seal(gdt);
@@ -32,10 +33,10 @@ pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
     report.call("gdt.7169_entries", set_gdt(lab, 7169));
     report.call("gdt.mmu_update_of_it", {
         // SAFETY: a bench frame.
-        unsafe { hostile::mmu_update(lab.entry_addr(gdt, 3), 0) }
+        unsafe { raw::mmu_update(lab.entry_addr(gdt, 3), 0) }
     });
 
-    let at = |lab: &Lab, index: usize| lab.entry_addr(gdt, index);
+    let at = |lab: &TableFixture, index: usize| lab.entry_addr(gdt, index);
     let mut refused = [0u32; 4];
     for dpl in 0..4u64 {
         for kind in 0..32u64 {
@@ -111,12 +112,11 @@ pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
     report.call("gdt.unload_2", set_gdt(lab, 0));
     let frame_list = [u64::MAX >> 12];
     // SAFETY: a frame that is nobody's.
-    let bad = unsafe {
-        hostile::call(Hypercall::SetGdt as u64, [frame_list.as_ptr() as u64, 8, 0, 0, 0])
-    };
+    let bad =
+        unsafe { raw::call(Hypercall::SetGdt as u64, [frame_list.as_ptr() as u64, 8, 0, 0, 0]) };
     report.call("gdt.bad_frame", bad);
     // SAFETY: a pointer to nothing.
-    let bad = unsafe { hostile::call(Hypercall::SetGdt as u64, [0x1000, 8, 0, 0, 0]) };
+    let bad = unsafe { raw::call(Hypercall::SetGdt as u64, [0x1000, 8, 0, 0, 0]) };
     report.call("gdt.bad_pointer", bad);
     report.call("gdt.map_ro_after", lab.map(gdt, RO));
     lab.restore(saved);

@@ -3,7 +3,8 @@
 
 use crate::report::{Answer, Report};
 use pinfold_guest::addr::Pfn;
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 /// Flag and software bits; presence itself is left out.
 const FLAGS: u64 = 0xfff0_0000_0000_0ffe;
@@ -95,7 +96,7 @@ impl core::fmt::Display for Errnos {
 }
 
 /// A fine entry for a table of this level.
-fn base(lab: &mut Lab, level: u8) -> u64 {
+fn base(lab: &mut TableFixture, level: u8) -> u64 {
     let leaf = lab.frame();
     if level == 1 {
         return lab.entry(leaf, RO);
@@ -105,7 +106,7 @@ fn base(lab: &mut Lab, level: u8) -> u64 {
 }
 
 /// All levels.
-pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
     for level in 1..=4u8 {
         let saved = lab.save();
         let good = base(lab, level);
@@ -131,7 +132,7 @@ pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
         lab.pin(table, level);
         let at = lab.entry_addr(table, 5);
         // SAFETY: bench frames only.
-        let update = |val: u64| unsafe { hostile::mmu_update(at, val) };
+        let update = |val: u64| unsafe { raw::mmu_update(at, val) };
         for (kind, bits) in [FLAGS, ADDRESS].into_iter().enumerate() {
             let (mask, errnos) = refused(bits, |bit| {
                 update(0);
@@ -155,7 +156,7 @@ pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
 }
 
 /// What is added to leaf entries of user pages, global or not.
-fn leaves(lab: &Lab, report: &mut Report, table: Pfn, good: u64) {
+fn leaves(lab: &TableFixture, report: &mut Report, table: Pfn, good: u64) {
     let at = lab.entry_addr(table, 6);
     for (key, flags) in [
         ("entry.l1.user_added", 4u64),
@@ -165,7 +166,7 @@ fn leaves(lab: &Lab, report: &mut Report, table: Pfn, good: u64) {
         ("entry.l1.software_added", 7 << 9 | 0x7ff << 52),
     ] {
         // SAFETY: bench frames only.
-        let result = unsafe { hostile::mmu_update(at, good | flags) };
+        let result = unsafe { raw::mmu_update(at, good | flags) };
         if result == 0 {
             report.say(key, format_args!("{:#x}", lab.get(table, 6) ^ (good | flags)));
         } else {

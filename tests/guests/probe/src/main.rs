@@ -19,7 +19,7 @@ mod user;
 
 use pinfold_guest::entry::{Boot, memory::Frames};
 use pinfold_guest::hypercall::sched::Exit;
-use pinfold_guest::{guest_main, hostile::Lab, println};
+use pinfold_guest::{fixtures::TableFixture, guest_main, println};
 use report::{Referee, Report};
 
 guest_main!(main);
@@ -27,7 +27,7 @@ guest_main!(main);
 fn main(boot: &Boot) -> Exit {
     let referee = if boot.is_first_domain() { Referee::Xen } else { Referee::Pinfold };
     let mut report = Report::new(referee, boot.has_word("table"));
-    let mut lab = Lab::new(Frames::new(boot));
+    let mut lab = TableFixture::new(Frames::new(boot));
     println!("probe: referee {referee:?}, {} frames on the bench", lab.left());
 
     boot::registers(&mut report);

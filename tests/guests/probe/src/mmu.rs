@@ -10,7 +10,8 @@ use pinfold_abi::mmu::{
     MmuextCmd, MmuextOp,
 };
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 /// A machine frame of the hypervisor's own: the first of the machine-to-physical table.
 fn hypervisor_frame() -> u64 {
@@ -24,7 +25,7 @@ fn hypervisor_frame() -> u64 {
     };
     let args = [MACHPHYS_MFN_LIST, core::ptr::from_mut(&mut list) as u64, 0, 0, 0];
     // SAFETY: the call writes one word to `mfn`.
-    let result = unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    let result = unsafe { raw::call(Hypercall::MemoryOp as u64, args) };
     // SAFETY: written behind the compiler's back.
     if result == 0 { unsafe { (&raw const mfn).read_volatile() } } else { 0 }
 }
@@ -35,23 +36,22 @@ const GARBAGE: u64 = 0xdead_beef_0000_0fff;
 /// A frame number behind the end of memory.
 fn beyond_memory() -> u64 {
     // SAFETY: the call takes nothing.
-    let highest =
-        unsafe { hostile::call(Hypercall::MemoryOp as u64, [MAXIMUM_RAM_PAGE, 0, 0, 0, 0]) };
+    let highest = unsafe { raw::call(Hypercall::MemoryOp as u64, [MAXIMUM_RAM_PAGE, 0, 0, 0, 0]) };
     highest as u64 + 0x1000
 }
 
 fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
     // SAFETY: what this file asks for concerns bench frames, or is refused.
-    unsafe { hostile::mmuext(cmd as u32, arg1, arg2) }
+    unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
 fn update(ptr: u64, val: u64) -> i64 {
     // SAFETY: as above.
-    unsafe { hostile::mmu_update(ptr, val) }
+    unsafe { raw::mmu_update(ptr, val) }
 }
 
 /// Pins and unpins.
-pub(crate) fn pins(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn pins(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     for (level, writable, empty, again, unpin, twice) in [
         (
@@ -92,7 +92,7 @@ pub(crate) fn pins(lab: &mut Lab, report: &mut Report) {
     report.call("unpin.frame_all_ones", ext(MmuextCmd::UnpinTable, u64::MAX, 0));
 
     // Entries that a table can't be pinned with.
-    let mut with = |key: &str, level: u8, entry: &dyn Fn(&mut Lab, Pfn) -> u64| {
+    let mut with = |key: &str, level: u8, entry: &dyn Fn(&mut TableFixture, Pfn) -> u64| {
         let inner = lab.save();
         let table = lab.frame();
         let word = entry(lab, table);
@@ -182,7 +182,7 @@ pub(crate) fn pins(lab: &mut Lab, report: &mut Report) {
 }
 
 /// Roots loaded and dropped.
-pub(crate) fn roots(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn roots(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let plain = lab.frame();
     report.call("root.kernel.writable_frame", ext(MmuextCmd::NewBaseptr, lab.mfn(plain), 0));
@@ -220,7 +220,7 @@ pub(crate) fn roots(lab: &mut Lab, report: &mut Report) {
 }
 
 /// `mmu_update`.
-pub(crate) fn updates(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn updates(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let (leaf, other, plain, sealed) = (lab.frame(), lab.frame(), lab.frame(), lab.frame());
     let chain = lab.chain(2, leaf);
@@ -278,12 +278,12 @@ pub(crate) fn updates(lab: &mut Lab, report: &mut Report) {
         MmuUpdate { ptr: entry(l1, 4), val: lab.entry(leaf, RO) },
     ];
     // SAFETY: bench frames.
-    let (result, done) = unsafe { hostile::mmu_updates(&list, domid::SELF.into()) };
+    let (result, done) = unsafe { raw::mmu_updates(&list, domid::SELF.into()) };
     report.call("update.list_with_bad_second", result);
     report.say("update.list_with_bad_second_done", done);
     report.say("update.list_third_untouched", lab.get(l1, 4) == 0);
     // SAFETY: bench frames.
-    let foreign = |domain: u64| unsafe { hostile::mmu_updates(&list[..1], domain).0 };
+    let foreign = |domain: u64| unsafe { raw::mmu_updates(&list[..1], domain).0 };
     report.call("update.foreign_nobody", foreign(77));
     report.call("update.foreign_own_number_0_tables_0", foreign(u64::from(domid::SELF) | 1 << 16));
     report.call("update.foreign_tables_nobody", foreign(u64::from(domid::SELF) | 78 << 16));
@@ -315,18 +315,16 @@ pub(crate) fn updates(lab: &mut Lab, report: &mut Report) {
 
 fn call_update(list: u64, count: u64, done: u64) -> i64 {
     // SAFETY: every list that is passed here is refused, empty or harmless.
-    unsafe {
-        hostile::call(Hypercall::MmuUpdate as u64, [list, count, done, domid::SELF.into(), 0])
-    }
+    unsafe { raw::call(Hypercall::MmuUpdate as u64, [list, count, done, domid::SELF.into(), 0]) }
 }
 
 /// `update_va_mapping`.
-pub(crate) fn va_mappings(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn va_mappings(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let (frame, table) = (lab.frame(), lab.frame());
     let set = |va: u64, val: u64, flags: u64| {
         // SAFETY: bench frames and addresses that nothing is at.
-        unsafe { hostile::update_va_mapping(Vaddr(va), val, flags) }
+        unsafe { raw::update_va_mapping(Vaddr(va), val, flags) }
     };
     let va = lab.va(frame).0;
     let plain = lab.entry(frame, RW);
@@ -361,7 +359,7 @@ pub(crate) fn va_mappings(lab: &mut Lab, report: &mut Report) {
     set(va, plain, 2);
     // SAFETY: as above.
     let other = |domain: u64| unsafe {
-        hostile::call(Hypercall::UpdateVaMappingOtherdomain as u64, [va, plain, 2, domain, 0])
+        raw::call(Hypercall::UpdateVaMappingOtherdomain as u64, [va, plain, 2, domain, 0])
     };
     report.call("va_mapping_other.self", other(domid::SELF.into()));
     report.call("va_mapping_other.nobody", other(77));
@@ -369,13 +367,13 @@ pub(crate) fn va_mappings(lab: &mut Lab, report: &mut Report) {
 }
 
 /// The rest of `mmuext_op`.
-pub(crate) fn extended(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn extended(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let (a, b, table) = (lab.frame(), lab.frame(), lab.frame());
     // SAFETY: numbers that mean nothing.
-    report.call("mmuext.unknown_14", unsafe { hostile::mmuext(14, 0, 0) });
+    report.call("mmuext.unknown_14", unsafe { raw::mmuext(14, 0, 0) });
     // SAFETY: as above.
-    report.call("mmuext.unknown_99", unsafe { hostile::mmuext(99, 0, 0) });
+    report.call("mmuext.unknown_99", unsafe { raw::mmuext(99, 0, 0) });
     report.call("mmuext.mark_super", ext(MmuextCmd::MarkSuper, lab.mfn(a), 0));
     report.call("mmuext.unmark_super", ext(MmuextCmd::UnmarkSuper, lab.mfn(a), 0));
     report.call("mmuext.flush_local", ext(MmuextCmd::TlbFlushLocal, 0, 0));
@@ -429,16 +427,16 @@ pub(crate) fn extended(lab: &mut Lab, report: &mut Report) {
         MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1: lab.mfn(table), arg2: 0 },
     ];
     // SAFETY: bench frames.
-    let (result, done) = unsafe { hostile::mmuext_ops(&ops, domid::SELF.into()) };
+    let (result, done) = unsafe { raw::mmuext_ops(&ops, domid::SELF.into()) };
     report.call("mmuext.list_with_bad_second", result);
     report.say("mmuext.list_with_bad_second_done", done);
     // SAFETY: bench frames.
-    let foreign = |domain: u64| unsafe { hostile::mmuext_ops(&ops[..1], domain).0 };
+    let foreign = |domain: u64| unsafe { raw::mmuext_ops(&ops[..1], domain).0 };
     report.call("mmuext.foreign_nobody", foreign(77));
     report.call("mmuext.foreign_io", foreign(domid::IO.into()));
     // SAFETY: bad pointers.
     let raw = |list: u64, count: u64| unsafe {
-        hostile::call(Hypercall::MmuextOp as u64, [list, count, 0, domid::SELF.into(), 0])
+        raw::call(Hypercall::MmuextOp as u64, [list, count, 0, domid::SELF.into(), 0])
     };
     report.call("mmuext.bad_pointer", raw(0x1000, 1));
     report.call("mmuext.empty_list", raw(0x1000, 0));

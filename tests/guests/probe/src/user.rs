@@ -4,7 +4,7 @@ use crate::report::{Report, Trapped};
 use core::fmt;
 use pinfold_abi::layout::M2P_START;
 use pinfold_guest::entry::{catch, user};
-use pinfold_guest::hostile::{Lab, UserProgram};
+use pinfold_guest::fixtures::{TableFixture, UserProgram};
 
 /// Kernel stack for entries from user mode.
 #[repr(align(16))]
@@ -27,7 +27,7 @@ impl fmt::Display for Ended {
 }
 
 /// Runs programs of a few bytes.
-pub(crate) fn probe(lab: &mut Lab, report: &mut Report) {
+pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
     let saved = lab.save();
     let top = STACK.0.get() as u64 + size_of::<Stack>() as u64;
     // SAFETY: the stack is this function's only.

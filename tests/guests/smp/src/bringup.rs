@@ -1,6 +1,6 @@
 //! `vcpu_op`: starting vCPUs, and the states that none can start in.
 
-use crate::team::{MOST, Team};
+use crate::team::{MOST, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EEXIST, EINVAL, ENOENT};
@@ -8,7 +8,7 @@ use pinfold_abi::vcpu::{RUNSTATE_OFFLINE, SINGLESHOT_FUTURE, VcpuGuestContext};
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::percpu::{PerCpu, this};
 use pinfold_guest::entry::{smp, time};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
 
@@ -83,10 +83,10 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
 }
 
 /// Starts all of them.
-pub(crate) fn run(count: u32, check: &mut Check) -> Option<Team> {
+pub(crate) fn run(count: u32, check: &mut Check) -> Option<VcpuPool> {
     static SEEN: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
     let start = time::raw();
-    let team = check.ok("start", Team::start("smp", count))?;
+    let team = check.ok("start", VcpuPool::start("smp", count))?;
     team.run(&|id| {
         let here: u64 = 0;
         SEEN[id as usize].store(&raw const here as u64, SeqCst);

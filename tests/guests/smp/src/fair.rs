@@ -1,16 +1,16 @@
 //! vCPUs that spin, and one that wants to work: nobody starves.
 
-use crate::team::{Flag, Team};
+use crate::team::{Flag, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::entry::{event, time};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
 
 const MS: u64 = 1_000_000;
 
-pub(crate) fn run(team: &Team, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, check: &mut Check) {
     for masked in [false, true] {
         let over = Flag::new();
         let spun = AtomicU64::new(0);
@@ -45,7 +45,7 @@ pub(crate) fn run(team: &Team, check: &mut Check) {
 }
 
 /// Each gets a share.
-fn shares(team: &Team, check: &mut Check) {
+fn shares(team: &VcpuPool, check: &mut Check) {
     let counts: [AtomicU64; crate::team::MOST] = [const { AtomicU64::new(0) }; crate::team::MOST];
     let end = time::now() + 600 * MS;
     team.run(&|id| {

@@ -1,12 +1,12 @@
 //! Events between vCPUs, both ways.
 
 use crate::Plan;
-use crate::team::{self, Flag, Team, until};
+use crate::team::{self, Flag, VcpuPool, until};
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use pinfold_guest::entry::percpu::{PerCpu, this};
 use pinfold_guest::entry::{event, smp, time};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::{
     Port, bind_interdomain, bind_ipi, bind_vcpu, close, send, status,
 };
@@ -42,7 +42,7 @@ fn pong(_port: Port) {
     }
 }
 
-pub(crate) fn run(team: &Team, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, plan: &Plan, check: &mut Check) {
     for id in 1..team.count() {
         let Some(cpu) = smp::cpu(id) else { continue };
         round_trips(team, id, cpu, plan, check);
@@ -53,7 +53,7 @@ pub(crate) fn run(team: &Team, plan: &Plan, check: &mut Check) {
 }
 
 /// Event there, event back, with the other vCPU asleep, then spinning.
-fn round_trips(team: &Team, id: u32, cpu: &'static PerCpu, plan: &Plan, check: &mut Check) {
+fn round_trips(team: &VcpuPool, id: u32, cpu: &'static PerCpu, plan: &Plan, check: &mut Check) {
     for spinning in [false, true] {
         PING.store(0, SeqCst);
         PONG.store(0, SeqCst);
@@ -105,7 +105,7 @@ fn round_trips(team: &Team, id: u32, cpu: &'static PerCpu, plan: &Plan, check: &
 static STORM: AtomicU64 = AtomicU64::new(0);
 
 /// Everybody rings everybody: nothing is lost that was not pending already, nobody hangs.
-fn storm(team: &Team, plan: &Plan, check: &mut Check) {
+fn storm(team: &VcpuPool, plan: &Plan, check: &mut Check) {
     fn count(_port: Port) {
         STORM.fetch_add(1, SeqCst);
     }
@@ -135,7 +135,7 @@ fn storm(team: &Team, plan: &Plan, check: &mut Check) {
 static WHERE: AtomicU32 = AtomicU32::new(u32::MAX);
 
 /// A connected port goes from vCPU to vCPU.
-fn moving(team: &Team, check: &mut Check) {
+fn moving(team: &VcpuPool, check: &mut Check) {
     fn note(_port: Port) {
         WHERE.store(this().id(), SeqCst);
     }
@@ -160,7 +160,7 @@ fn moving(team: &Team, check: &mut Check) {
 }
 
 /// Ports bound for every vCPU by one, and rung by another.
-fn spread(team: &Team, check: &mut Check) {
+fn spread(team: &VcpuPool, check: &mut Check) {
     fn note(_port: Port) {
         this().scratch[0].fetch_add(1, SeqCst);
     }

@@ -25,11 +25,11 @@ mod updown;
 use pages::Pages;
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, event, smp};
-use pinfold_guest::hostile::{Check, Lab};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::hypercall::sched::{self, Exit};
 use pinfold_guest::{guest_main, println};
-use team::Team;
+use team::VcpuPool;
 
 guest_main!(main);
 
@@ -57,7 +57,7 @@ fn main(boot: &Boot) -> Exit {
         stale: boot.has_word("stale"),
     };
     let frames = Frames::new(boot);
-    let mut lab = Lab::new(frames);
+    let mut lab = TableFixture::new(frames);
     bringup::refused(&frames, &mut check);
     let Some(team) = bringup::run(count, &mut check) else { return check.verdict() };
     for phase in boot.option("phases").unwrap_or("iuftprsm").chars() {
@@ -85,7 +85,7 @@ fn main(boot: &Boot) -> Exit {
 }
 
 /// The last vCPU ends the domain while the others spin.
-fn end(team: &Team, check: &Check) -> Exit {
+fn end(team: &VcpuPool, check: &Check) -> Exit {
     let exit = check.verdict();
     let last = team.count() - 1;
     team.run(&|id| {

@@ -5,7 +5,8 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::addr::{Mfn, Pfn, Vaddr};
 use pinfold_guest::entry::catch::{self, Trap};
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 /// A frame, and its place in the address space.
 #[derive(Clone, Copy, Debug)]
@@ -21,13 +22,13 @@ pub(crate) struct Pages(pub(crate) Vec<Page>);
 
 impl Pages {
     /// Takes so many from the bench.
-    pub(crate) fn new(lab: &mut Lab, count: usize) -> Pages {
+    pub(crate) fn new(lab: &mut TableFixture, count: usize) -> Pages {
         Pages((0..count).map(|_| Page::new(lab)).collect())
     }
 }
 
 impl Page {
-    fn new(lab: &mut Lab) -> Page {
+    fn new(lab: &mut TableFixture) -> Page {
         let pfn: Pfn = lab.frame();
         let va = lab.va(pfn);
         let frames = lab.frames();
@@ -76,7 +77,7 @@ impl Page {
     /// Maps this at its place, with these flags for `update_va_mapping`.
     pub(crate) fn put(self, entry: u64, flush: u64) -> i64 {
         // SAFETY: a bench frame's place.
-        unsafe { hostile::update_va_mapping(self.va, entry, flush) }
+        unsafe { raw::update_va_mapping(self.va, entry, flush) }
     }
 
     /// Makes it read-only at its place, and nobody is told.
@@ -93,13 +94,13 @@ impl Page {
     pub(crate) fn pin(self, level: u8) -> i64 {
         let cmd = MmuextCmd::PinL1Table as u32 + u32::from(level) - 1;
         // SAFETY: changes no mapping.
-        unsafe { hostile::mmuext(cmd, self.mfn, 0) }
+        unsafe { raw::mmuext(cmd, self.mfn, 0) }
     }
 
     /// Unpins it.
     pub(crate) fn unpin(self) -> i64 {
         // SAFETY: bench tables are loaded by nobody.
-        unsafe { hostile::mmuext(MmuextCmd::UnpinTable as u32, self.mfn, 0) }
+        unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, self.mfn, 0) }
     }
 }
 
@@ -109,17 +110,17 @@ pub(crate) const FLUSH_ALL: u64 = pinfold_abi::mmu::UVMF_INVLPG | pinfold_abi::m
 /// `mmu_update` of one entry.
 pub(crate) fn update(ptr: u64, val: u64) -> i64 {
     // SAFETY: entries of bench tables, or of bench frames' places.
-    unsafe { hostile::mmu_update(ptr, val) }
+    unsafe { raw::mmu_update(ptr, val) }
 }
 
 /// `mmuext_op` of one element.
 pub(crate) fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
     // SAFETY: flushes, and bench frames.
-    unsafe { hostile::mmuext(cmd as u32, arg1, arg2) }
+    unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
 /// Any call.
 pub(crate) fn call(op: Hypercall, args: [u64; 5]) -> i64 {
     // SAFETY: bench frames, or calls that are refused.
-    unsafe { hostile::call(op as u64, args) }
+    unsafe { raw::call(op as u64, args) }
 }

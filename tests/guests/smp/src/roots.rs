@@ -6,7 +6,7 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{Flag, Team, until};
+use crate::team::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_NONE};
@@ -14,7 +14,7 @@ use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::catch;
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::println;
 
 /// The root's entry, which is nobody else's.
@@ -65,7 +65,7 @@ fn write(index: u64, word: u64) -> bool {
     unsafe { catch::write(WINDOW + index * 8, word) }.is_ok()
 }
 
-pub(crate) fn run(frames: &Frames, team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(frames: &Frames, team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[a3, a2, a1, b3, b2, b1, frame, other, live, ..] = pages.0.as_slice() else { return };
     let chain = Chain::new(frames, [a3, a2, a1], frame, check);
     let second = Chain::new(frames, [b3, b2, b1], other, check);
@@ -116,7 +116,7 @@ struct Found {
 }
 
 /// One vCPU adds and removes the entry, another looks each time.
-fn come_and_go(team: &Team, chain: &Chain, rounds: u64) -> Found {
+fn come_and_go(team: &VcpuPool, chain: &Chain, rounds: u64) -> Found {
     // Twice the round's number, and one more when the entry is there.
     let [asked, answered, odd, missing, late] = [const { AtomicU64::new(0) }; 5];
     team.run(&|id| match id {
@@ -159,7 +159,7 @@ fn come_and_go(team: &Team, chain: &Chain, rounds: u64) -> Found {
 
 /// A frame becomes a table after the root's entry above its only writable mapping went, without a
 /// flush, while another vCPU writes through it.
-fn becomes_table(team: &Team, chain: &Chain, frame: Page, live: Page, rounds: u64) -> Found {
+fn becomes_table(team: &VcpuPool, chain: &Chain, frame: Page, live: Page, rounds: u64) -> Found {
     let over = Flag::new();
     let [made, odd, late, writes] = [const { AtomicU64::new(0) }; 4];
     let evil = live.entry(RW);

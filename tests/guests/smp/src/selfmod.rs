@@ -3,17 +3,17 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, call, update};
-use crate::team::{self, Random, Team};
+use crate::team::{self, Random, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{
     ENTRY_ADDRESS, VMASST_CMD_DISABLE, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES,
 };
-use pinfold_guest::hostile::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::println;
 
-pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[table, first, second, other, ..] = pages.0.as_slice() else { return };
     let assist =
         |command| call(Hypercall::VmAssist, [command, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0]);
@@ -32,7 +32,7 @@ pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
 }
 
 /// Everybody changes the same entries of the table.
-fn entries(team: &Team, pages: [Page; 4], plan: &Plan, check: &mut Check) {
+fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     let [table, first, second, other] = pages;
     let values = [
         0,
@@ -87,7 +87,7 @@ fn entries(team: &Team, pages: [Page; 4], plan: &Plan, check: &mut Check) {
 }
 
 /// Everybody changes the same place of the address space that all run on.
-fn places(team: &Team, pages: [Page; 4], plan: &Plan, check: &mut Check) {
+fn places(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     let [table, first, second, other] = pages;
     let errors = AtomicU64::new(0);
     team.run(&|id| {

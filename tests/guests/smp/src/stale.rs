@@ -7,12 +7,12 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{Flag, Team, until};
+use crate::team::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_NONE};
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::println;
 
 /// The entry that is written.
@@ -29,7 +29,7 @@ enum Becoming {
     Loaded,
 }
 
-pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[window, frame, live, above, ..] = pages.0.as_slice() else { return };
     check.equal("seal", live.put(live.entry(RO), FLUSH_ALL), 0);
     check.equal("a live table", live.pin(1), 0);
@@ -80,7 +80,7 @@ impl Becoming {
     }
 }
 
-fn race(team: &Team, pages: [Page; 4], becoming: Becoming, rounds: u64) -> Found {
+fn race(team: &VcpuPool, pages: [Page; 4], becoming: Becoming, rounds: u64) -> Found {
     let [window, frame, live, above] = pages;
     let over = Flag::new();
     let [made, refused, late, odd, writes] = [const { AtomicU64::new(0) }; 5];

@@ -7,19 +7,19 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{self, Random, Team};
+use crate::team::{self, Random, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::hostile::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
 
 /// Kinds of things that are done.
 const KINDS: usize = 12;
 
-pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let done: [[AtomicU64; 2]; KINDS] = core::array::from_fn(|_| [const { AtomicU64::new(0) }; 2]);
     let pages = pages.0.as_slice();
     // First everybody at all of them, then at two only.

@@ -2,8 +2,8 @@
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::SeqCst;
-pub(crate) use pinfold_guest::entry::team::{MOST, Team, at};
 use pinfold_guest::entry::time;
+pub(crate) use pinfold_guest::entry::vcpu_pool::{MOST, VcpuPool, at};
 use pinfold_guest::hypercall::sched;
 
 /// How long one waits for another, in ns.

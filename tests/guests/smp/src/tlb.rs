@@ -3,14 +3,14 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{Flag, Team, until};
+use crate::team::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG, UVMF_NONE, UVMF_TLB_FLUSH};
 use pinfold_abi::pinfold::{Command, Range, Shootdown, VERSION};
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::{Check, RW};
+use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::println;
 
 /// What is in the frame when it is somebody else's.
@@ -51,7 +51,7 @@ fn shootdown(window: Page) -> i64 {
     crate::pages::call(Hypercall::PinfoldOp, args)
 }
 
-pub(crate) fn run(team: &Team, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[window, frame, ..] = pages.0.as_slice() else { return };
     for (name, way) in WAYS {
         if name == "shootdown" && check.on_xen() {
@@ -86,7 +86,7 @@ struct Found {
 }
 
 /// All but one vCPU write through the window; that one takes it away.
-fn race(team: &Team, window: Page, frame: Page, take: Taking, rounds: u64) -> Found {
+fn race(team: &VcpuPool, window: Page, frame: Page, take: Taking, rounds: u64) -> Found {
     let over = Flag::new();
     let [used, refused, late, faults] = [const { AtomicU64::new(0) }; 4];
     let everybody = [u64::MAX >> (64 - team.count())];

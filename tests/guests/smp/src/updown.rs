@@ -1,17 +1,17 @@
 //! Stopping vCPUs and letting them run again: by themselves, and by others in the middle of work.
 
-use crate::team::{Flag, Team, until};
+use crate::team::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::vcpu::RUNSTATE_OFFLINE;
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::send;
 use pinfold_guest::hypercall::vcpu;
 
 const MS: u64 = 1_000_000;
 
-pub(crate) fn run(team: &Team, check: &mut Check) {
+pub(crate) fn run(team: &VcpuPool, check: &mut Check) {
     by_itself(team, check);
     by_another(team, check);
     asleep(team, check);
@@ -19,7 +19,7 @@ pub(crate) fn run(team: &Team, check: &mut Check) {
 }
 
 /// A vCPU stops itself, and goes on where it was when another lets it.
-fn by_itself(team: &Team, check: &mut Check) {
+fn by_itself(team: &VcpuPool, check: &mut Check) {
     let rounds = AtomicU64::new(0);
     let errors = AtomicU64::new(0);
     let seen = AtomicU64::new(0);
@@ -57,7 +57,7 @@ fn by_itself(team: &Team, check: &mut Check) {
 }
 
 /// A vCPU is stopped by another while it counts.
-fn by_another(team: &Team, check: &mut Check) {
+fn by_another(team: &VcpuPool, check: &mut Check) {
     let count = AtomicU64::new(0);
     let over = Flag::new();
     let [ran_on, stood, errors] = [const { AtomicU64::new(0) }; 3];
@@ -89,7 +89,7 @@ fn by_another(team: &Team, check: &mut Check) {
 }
 
 /// A blocked vCPU is stopped and let run: it is blocked as before, and wakes by its event.
-fn asleep(team: &Team, check: &mut Check) {
+fn asleep(team: &VcpuPool, check: &mut Check) {
     let last = team.count() - 1;
     check.ok("down of a blocked one", vcpu::down(last));
     check.equal("is_up", vcpu::is_up(last), Ok(false));
@@ -105,7 +105,7 @@ fn asleep(team: &Team, check: &mut Check) {
 }
 
 /// Down and up at once, hundreds of times, while it works.
-fn quickly(team: &Team, check: &mut Check) {
+fn quickly(team: &VcpuPool, check: &mut Check) {
     let over = Flag::new();
     let errors = AtomicU64::new(0);
     let count = AtomicU64::new(0);

@@ -9,8 +9,9 @@ use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::memory::Frames;
-use pinfold_guest::hostile::{self, Check, Lab, grants, reservation};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
+use pinfold_guest::raw::{self, grants, reservation};
 
 /// Frames that are given back for good: so many may be taken.
 const ROOM: u64 = 2048;
@@ -39,7 +40,7 @@ pub(crate) struct Tally {
 /// An attacker's things.
 #[derive(Debug)]
 pub(crate) struct Field {
-    pub(crate) lab: Lab,
+    pub(crate) lab: TableFixture,
     pub(crate) windows: Windows,
     /// The domain's own number.
     pub(crate) own: u16,
@@ -53,7 +54,7 @@ impl Field {
     /// Makes the windows, and room to take frames.
     pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Field> {
         let frames = Frames::new(boot);
-        let mut lab = Lab::new(frames);
+        let mut lab = TableFixture::new(frames);
         let own = grants::own_number();
         check.holds("the domain has a number", own.is_some());
         let windows = Windows::new(&mut lab, 1);
@@ -76,7 +77,7 @@ impl Field {
                 writer.wait_for_a_pass();
             }
             // SAFETY: a flush.
-            unsafe { hostile::mmuext(MmuextCmd::TlbFlushAll as u32, 0, 0) };
+            unsafe { raw::mmuext(MmuextCmd::TlbFlushAll as u32, 0, 0) };
             self.next = 0;
         }
         let first = self.next;

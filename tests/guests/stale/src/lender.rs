@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use pinfold_abi::grant::{MAP_GRANT_REF, MapFlags, MapGrantRef, RESERVED_ENTRIES};
 use pinfold_abi::mmu::UVMF_INVLPG;
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::hostile::{self, Lab, grants};
+use pinfold_guest::fixtures::TableFixture;
+use pinfold_guest::raw::{self, grants};
 
 /// The entry of the grant.
 pub(crate) const REFERENCE: u32 = RESERVED_ENTRIES;
@@ -22,7 +23,7 @@ pub(crate) struct Lender {
 
 impl Lender {
     /// Lends a frame of the bench. `None` if its place can't be had.
-    pub(crate) fn new(lab: &mut Lab, table: &GrantTable, dom: u16) -> Option<Lender> {
+    pub(crate) fn new(lab: &mut TableFixture, table: &GrantTable, dom: u16) -> Option<Lender> {
         let (page, place) = (lab.lose(), lab.lose());
         let lender = Lender { dom, place: lab.va(place) };
         table.set(REFERENCE, Forgery::entries(dom, lab.mfn(page)).even);
@@ -32,7 +33,7 @@ impl Lender {
     /// Empties the place. The mappings that were there can't be ended any more.
     pub(crate) fn clear(&self) -> bool {
         // SAFETY: a place of the bench, which holds nothing of Rust's.
-        unsafe { hostile::update_va_mapping(self.place, 0, UVMF_INVLPG) == 0 }
+        unsafe { raw::update_va_mapping(self.place, 0, UVMF_INVLPG) == 0 }
     }
 
     /// Maps so often: the last handle.

@@ -37,8 +37,8 @@ mod writer;
 
 use alloc::vec::Vec;
 use pinfold_guest::entry::{Boot, event};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::guest_main;
-use pinfold_guest::hostile::Check;
 use pinfold_guest::hypercall::sched::Exit;
 
 guest_main!(main);

@@ -5,7 +5,7 @@ use crate::windows::{WORDS, Windows};
 use alloc::vec::Vec;
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, SWAP_GRANT_REF, SwapGrantRef};
-use pinfold_guest::hostile::grants;
+use pinfold_guest::raw::grants;
 
 /// Frames that the table can have, on both hypervisors.
 pub(crate) const MOST_FRAMES: usize = 64;

@@ -6,7 +6,8 @@ use pinfold_abi::mmu::{UVMF_ALL, UVMF_INVLPG, UVMF_NONE, UVMF_TLB_FLUSH};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::VIRT_BASE;
 use pinfold_guest::entry::catch;
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 use crate::forgery::Forgery;
 
@@ -25,7 +26,7 @@ pub(crate) struct Windows {
 impl Windows {
     /// Makes so many tables of windows with frames of the bench, in the last free slots of the boot
     /// address space. `None` if there is no room, or the hypervisor refuses.
-    pub(crate) fn new(lab: &mut Lab, tables: usize) -> Option<Windows> {
+    pub(crate) fn new(lab: &mut TableFixture, tables: usize) -> Option<Windows> {
         let frames = *lab.frames();
         let slot = |index: usize| Vaddr(VIRT_BASE).page((index * A_TABLE) as u64);
         let entry = |index| frames.walk(frames.boot_root(), slot(index), 2);
@@ -36,8 +37,7 @@ impl Windows {
             let table: Pfn = lab.lose();
             lab.seal(table);
             // SAFETY: an empty table at a slot that nothing is behind.
-            let linked =
-                unsafe { hostile::mmu_update(above.entry_addr(index), lab.entry(table, RW)) };
+            let linked = unsafe { raw::mmu_update(above.entry_addr(index), lab.entry(table, RW)) };
             if free != 0 || linked != 0 {
                 return None;
             }
@@ -58,7 +58,7 @@ impl Windows {
 
     fn set(&self, window: usize, entry: u64, flags: u64) -> i64 {
         // SAFETY: windows hold nothing of Rust's.
-        unsafe { hostile::update_va_mapping(self.va(window), entry, flags) }
+        unsafe { raw::update_va_mapping(self.va(window), entry, flags) }
     }
 
     /// Maps a frame. Nobody is flushed: the window must have no translation of anything else.

@@ -8,7 +8,7 @@
 use crate::client::{Client, kind};
 use alloc::format;
 use alloc::vec::Vec;
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 
 /// Sizes of values, in the order in which the store is filled with them.
 const SIZES: [usize; 7] = [0, 24, 60, 150, 400, 1000, 2048];

@@ -15,7 +15,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use client::{Client, kind};
 use pinfold_guest::entry::{Boot, event};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::{guest_main, println};
 use ring::Ring;

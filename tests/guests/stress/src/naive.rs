@@ -9,7 +9,7 @@ use core::fmt::Write;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
 use pinfold_guest::hypercall::pinfold;
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Tree};
+use pinfold_guest::mmu::{Error, Leaf, Mmu, UnpinnedTables};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Policy};
 
@@ -68,7 +68,7 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
     // draw one further down.
     mmu.free_frame(frame);
     let aside = if level > 1 && random.below(2) == 0 { Some(mmu.alloc_frame()?) } else { None };
-    let mut tree = mmu.alloc_tree(level)?;
+    let mut tree = mmu.alloc_tables(level)?;
     if let Some(frame) = aside {
         mmu.free_frame(frame);
     }
@@ -77,7 +77,7 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
     mmu.map_in(&mut tree, Vaddr(random.next() & 0x7fff_ffff_f000), leaf)?;
     if !tree.frames().contains(&frame) {
         // Only when the tree is so low that it never took the page that was put aside.
-        mmu.free_tree(tree);
+        mmu.free_tables(tree);
         return Err(Wrong::Shim(Error::NoFrame));
     }
     let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
@@ -89,17 +89,17 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
     };
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(named)
 }
 
 /// Of a page that is in use the shim knows; then the use ends.
 fn refused_by_the_shim(
     mmu: &mut Mmu<Native>,
-    tree: Tree,
+    tree: UnpinnedTables,
     area: Area,
     left: Vaddr,
-) -> Result<Tree, Wrong> {
+) -> Result<UnpinnedTables, Wrong> {
     let tree = match mmu.pin(tree) {
         Err((tree, Error::InUse(va))) if va == left => tree,
         Err((_, error)) => return Err(Wrong::Otherwise(error)),

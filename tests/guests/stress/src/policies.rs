@@ -7,7 +7,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse, Space};
+use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu, Reuse};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Policy};
 
@@ -56,7 +56,7 @@ impl core::fmt::Display for Wrong {
 
 /// An address space, and what is in it.
 struct Process {
-    space: Space,
+    space: AddressSpace,
     pages: Vec<(Vaddr, Pfn, u64)>,
 }
 
@@ -145,7 +145,7 @@ fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
     for (area, frames, stamp) in open {
         for (page, &frame) in (0..).zip(&frames) {
             check(mmu, area.start().page(page), stamp ^ frame.0)?;
-            check(mmu, mmu.home(frame), stamp ^ frame.0)?;
+            check(mmu, mmu.direct_map_va(frame), stamp ^ frame.0)?;
         }
         mmu.vunmap(area)?;
         for frame in frames {
@@ -195,7 +195,7 @@ fn build(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<Process, Wrong> {
     let space = match mmu.pin(tree) {
         Ok(space) => space,
         Err((tree, error)) => {
-            mmu.free_tree(tree);
+            mmu.free_tables(tree);
             return Err(error.into());
         }
     };
@@ -224,7 +224,7 @@ fn run_on(mmu: &mut Mmu<Native>, process: &mut Process, random: &mut Random) -> 
 fn end(mmu: &mut Mmu<Native>, random: &mut Random, mut process: Process) -> Result<(), Wrong> {
     run_on(mmu, &mut process, random)?;
     for &(va, frame, stamp) in &process.pages {
-        let home = mmu.home(frame);
+        let home = mmu.direct_map_va(frame);
         check(mmu, Vaddr(home.0 + 7 * 8), stamp)?;
         if random.below(3) == 0 {
             mmu.set_leaf(&process.space, va, None)?;
@@ -232,7 +232,7 @@ fn end(mmu: &mut Mmu<Native>, random: &mut Random, mut process: Process) -> Resu
         }
     }
     let tree = mmu.unpin(process.space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     for (_, frame, _) in process.pages {
         mmu.free_frame(frame);
     }

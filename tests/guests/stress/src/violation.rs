@@ -6,7 +6,7 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
-use pinfold_guest::mmu::{Error, Mmu, Space, Tree};
+use pinfold_guest::mmu::{AddressSpace, Error, Mmu, UnpinnedTables};
 use pinfold_guest::{buffer, pageable};
 
 /// What went wrong in a round.
@@ -79,12 +79,12 @@ impl fmt::Display for Wrong {
 /// Has the hypervisor refuse a tree, through the shim or behind its back.
 pub(crate) fn refuse(
     mmu: &mut Mmu<Native>,
-    tree: Tree,
-    pin: impl FnOnce(&mut Mmu<Native>, Tree) -> Result<Space, (Tree, Error)>,
-) -> Result<Tree, Wrong> {
+    tree: UnpinnedTables,
+    pin: impl FnOnce(&mut Mmu<Native>, UnpinnedTables) -> Result<AddressSpace, (UnpinnedTables, Error)>,
+) -> Result<UnpinnedTables, Wrong> {
     match pin(mmu, tree) {
         Ok(space) => {
-            let _ = mmu.unpin(space).map(|tree| mmu.free_tree(tree));
+            let _ = mmu.unpin(space).map(|tree| mmu.free_tables(tree));
             Err(Wrong::Accepted)
         }
         Err((tree, Error::Refused(errno))) if errno == Errno::EINVAL => Ok(tree),
@@ -100,7 +100,7 @@ pub(crate) fn named(mmu: &mut Mmu<Native>, frame: Pfn, left: &[Vaddr]) -> Result
         Err(errno) if errno == Errno::ENOSYS => return Ok(0),
         Err(errno) => return Err(Error::Refused(errno).into()),
     };
-    let home = mmu.home(frame);
+    let home = mmu.direct_map_va(frame);
     let wanted = MAPPING_WRITABLE | MAPPING_ATTACHED;
     let writable = mappings.iter().filter(|mapping| mapping.flags & wanted == wanted);
     // At its home it is writable again since the pin was refused.

@@ -8,9 +8,10 @@ use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
 use pinfold_abi::grant::{COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, MapFlags, Status};
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::event as events;
-use pinfold_guest::hostile::grants::{Map, copy, map, query, unmap};
-use pinfold_guest::hostile::{self, Check, RW};
+use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::event::{self, Port};
+use pinfold_guest::raw;
+use pinfold_guest::raw::grants::{Map, copy, map, query, unmap};
 
 /// Borrows from `peer`; `last`: the peer ends first.
 pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
@@ -75,12 +76,12 @@ fn not_mine(bench: &mut Bench, window: Vaddr, check: &mut Check) {
     let other = bench.window();
     check.holds("map it a second time by itself", map_at(other, entry) < 0);
     // SAFETY: a place of the bench.
-    let made = unsafe { hostile::mmu_update(entry_addr, entry & !2) };
+    let made = unsafe { raw::mmu_update(entry_addr, entry & !2) };
     check.holds("change how it is mapped", made < 0);
     let mfn = entry >> 12 & 0xff_ffff_ffff;
     for cmd in 0..4 {
         // SAFETY: refused, or this test has failed.
-        let pinned = unsafe { hostile::mmuext(cmd, mfn, 0) };
+        let pinned = unsafe { raw::mmuext(cmd, mfn, 0) };
         check.equal("make it a table", pinned, EINVAL.as_result());
     }
     let gone = give_back(mfn);
@@ -129,7 +130,7 @@ fn given(bench: &mut Bench, check: &mut Check) {
     check.holds("and write it", write(window, 1, 0));
     check.equal("unmap it", map_at(window, 0), 0);
     // SAFETY: a frame of nobody's.
-    let pinned = unsafe { hostile::mmuext(0, mfn, 0) };
+    let pinned = unsafe { raw::mmuext(0, mfn, 0) };
     check.holds("no table with that in it", pinned < 0);
     check.equal("empty it first", map_at(window, mfn << 12 | RW), 0);
     for index in 0..512 {
@@ -137,10 +138,10 @@ fn given(bench: &mut Bench, check: &mut Check) {
     }
     check.equal("unmap it again", map_at(window, 0), 0);
     // SAFETY: as above.
-    let pinned = unsafe { hostile::mmuext(0, mfn, 0) };
+    let pinned = unsafe { raw::mmuext(0, mfn, 0) };
     check.equal("a table", pinned, 0);
     // SAFETY: as above: pin L1 is 0, unpin 4.
-    check.equal("and none", unsafe { hostile::mmuext(4, mfn, 0) }, 0);
+    check.equal("and none", unsafe { raw::mmuext(4, mfn, 0) }, 0);
 }
 
 /// A page of a domain that is no more.

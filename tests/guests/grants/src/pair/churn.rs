@@ -10,9 +10,9 @@ use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::hostile::grants::{Map, copy, map, query, unmap};
-use pinfold_guest::hostile::{Check, RW};
+use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::{pinfold, sched};
+use pinfold_guest::raw::grants::{Map, copy, map, query, unmap};
 
 /// Pages that each lends, and windows for the other's.
 const PAGES: usize = 8;

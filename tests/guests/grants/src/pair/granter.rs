@@ -7,9 +7,9 @@ use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_abi::grant::{EntryFlags, Status};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::event as events;
-use pinfold_guest::hostile::grants as calls;
-use pinfold_guest::hostile::{Check, RW};
+use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::event;
+use pinfold_guest::raw::grants as calls;
 
 /// Lends to `peer`; `last`: the peer ends first.
 pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {

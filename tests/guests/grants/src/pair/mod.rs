@@ -20,7 +20,7 @@ pub(crate) mod granter;
 use crate::bench::shared;
 use core::sync::atomic::Ordering;
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::Port;
 use pinfold_guest::hypercall::sched;
 

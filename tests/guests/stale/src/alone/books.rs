@@ -4,7 +4,7 @@ use super::{BATCH, Bench, SHARE};
 use crate::forgery::Forgery;
 use crate::lender::{Lender, REFERENCE};
 use crate::table::{Foreign, MOST_FRAMES};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
 
 /// Frames of handles that are wanted, at most: Xen's first domain has room for so many.

@@ -5,8 +5,9 @@ use super::{BATCH, Bench, SHARE};
 use crate::field::zeros;
 use crate::forgery::Forgery;
 use core::ops::Range;
-use pinfold_guest::hostile::{Check, reservation};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
+use pinfold_guest::raw::reservation;
 
 /// What was wrong with frames that came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,9 +5,10 @@ use crate::field::zeros;
 use crate::forgery::Forgery;
 use crate::table::{Foreign, MOST_FRAMES};
 use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::hostile::{self, Check, RW, reservation};
+use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
+use pinfold_guest::raw::{self, reservation};
 
 /// Audits and dumps take the whole machine's time: at most so many.
 const AUDITS: u64 = 6;
@@ -121,13 +122,13 @@ fn pin(bench: &mut Bench<'_>, done: &mut Done) {
         }
         let cmd = MmuextCmd::PinL1Table as u32 + bench.random.below(4) as u32;
         // SAFETY: a frame that holds nothing of Rust's.
-        let pinned = unsafe { hostile::mmuext(cmd, frame, 0) } == 0;
+        let pinned = unsafe { raw::mmuext(cmd, frame, 0) } == 0;
         if pinned {
             done.pinned += 1;
             bench.field.strike(window..window + 1, Forgery { even: evil, odd: evil });
             done.wrong += u64::from(bench.field.has(frame, evil));
             // SAFETY: as above.
-            let unpinned = unsafe { hostile::mmuext(MmuextCmd::UnpinTable as u32, frame, 0) };
+            let unpinned = unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, frame, 0) };
             done.wrong += u64::from(unpinned != 0);
         } else {
             done.not_pinned += 1;

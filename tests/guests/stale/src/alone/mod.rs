@@ -10,9 +10,9 @@ use crate::random::Random;
 use crate::table::GrantTable;
 use crate::writer::Writer;
 use pinfold_guest::entry::lock::Mutex;
-use pinfold_guest::entry::team::Team;
+use pinfold_guest::entry::vcpu_pool::VcpuPool;
 use pinfold_guest::entry::{Boot, smp};
-use pinfold_guest::hostile::Check;
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(boot: &Boot, plan: &Plan, check: &mut Check) {
         bench.run(check);
         return;
     }
-    let Some(team) = check.ok("start", Team::start("stale", smp::count())) else { return };
+    let Some(team) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
     let writer = Writer::new();
     bench.writer = Some(&writer);
     let state = Mutex::new((bench, &mut *check));

@@ -5,9 +5,10 @@ use crate::forgery::Forgery;
 use crate::random::Random;
 use crate::table::MOST_FRAMES;
 use pinfold_guest::entry::time;
-use pinfold_guest::hostile::{Check, grants, reservation};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
+use pinfold_guest::raw::{grants, reservation};
 
 /// Frames that are given back at once, at most.
 const MOST: usize = 16;

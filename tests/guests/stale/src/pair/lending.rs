@@ -7,8 +7,9 @@ use crate::table::{GrantTable, MOST_FRAMES};
 use alloc::vec::Vec;
 use core::ops::Range;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, MapFlags, RESERVED_ENTRIES};
-use pinfold_guest::hostile::{Check, grants, reservation};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
+use pinfold_guest::raw::{grants, reservation};
 
 /// Frames that are lent at once.
 const BATCH: usize = 8;

@@ -26,11 +26,12 @@ use pinfold_abi::grant::{
     ENTRIES_PER_FRAME, MAP_GRANT_REF, MapFlags, MapGrantRef, RESERVED_ENTRIES, Status,
 };
 use pinfold_guest::entry::lock::Mutex;
-use pinfold_guest::entry::team::Team;
 use pinfold_guest::entry::time;
+use pinfold_guest::entry::vcpu_pool::VcpuPool;
 use pinfold_guest::entry::{Boot, smp};
-use pinfold_guest::hostile::{Check, grants, reservation};
+use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::sched;
+use pinfold_guest::raw::{grants, reservation};
 
 /// First of the entries by which the victim accepts a frame: one for each peer, in their order.
 const ACCEPT: u32 = RESERVED_ENTRIES + 8;
@@ -62,7 +63,7 @@ pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
         attacker.finish(check);
         return;
     }
-    let Some(team) = check.ok("start", Team::start("stale", smp::count())) else { return };
+    let Some(team) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
     let writer = Writer::new();
     let windows = attacker.field.windows;
     attacker.writer = Some(&writer);

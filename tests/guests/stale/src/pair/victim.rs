@@ -14,8 +14,9 @@ use pinfold_abi::grant::EntryFlags;
 use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::memory::Frames;
-use pinfold_guest::hostile::{self, Check, Lab, grants, reservation};
+use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
+use pinfold_guest::raw::{self, grants, reservation};
 
 /// Tables of windows, each full of pages that are checked.
 const TABLES: usize = 2;
@@ -119,7 +120,7 @@ impl Victim {
         // Before places are emptied, which would look like the end of what is mapped.
         let given = spare(&frames, u64::MAX);
         check.equal("room for frames", reservation::give_back(&given), given.len());
-        let mut lab = Lab::new(frames);
+        let mut lab = TableFixture::new(frames);
         let own = grants::own_number()?;
         let side = Windows::new(&mut lab, 1)?;
         let windows = Windows::new(&mut lab, TABLES)?;
@@ -248,11 +249,11 @@ impl Victim {
         check.holds("a page goes", self.windows.close_and_flush(index));
         let cmd = MmuextCmd::PinL1Table as u32 + self.random.below(3) as u32;
         // SAFETY: an empty page that nothing of Rust's is in.
-        let pinned = unsafe { hostile::mmuext(cmd, page.mfn, 0) };
+        let pinned = unsafe { raw::mmuext(cmd, page.mfn, 0) };
         check.equal("it is a table", pinned, 0);
         self.look_at_empty(page.mfn);
         // SAFETY: as above.
-        let unpinned = unsafe { hostile::mmuext(MmuextCmd::UnpinTable as u32, page.mfn, 0) };
+        let unpinned = unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, page.mfn, 0) };
         check.equal("and none", unpinned, 0);
         self.done.pins += 1;
         check.holds("it comes back", self.windows.open(index, page.mfn));

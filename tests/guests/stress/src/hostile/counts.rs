@@ -7,7 +7,8 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
 use pinfold_abi::mmu::{MmuUpdate, UVMF_INVLPG};
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::hostile::{self, Lab, RW};
+use pinfold_guest::fixtures::{RW, TableFixture};
+use pinfold_guest::raw;
 
 const FAULT: Expect = Expect::Refused(EFAULT);
 
@@ -26,10 +27,10 @@ const NOWHERE: [u64; 8] = [
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
     // SAFETY: what this file asks for is refused, or concerns bench frames.
-    unsafe { hostile::call(op as u64, args) }
+    unsafe { raw::call(op as u64, args) }
 }
 
-pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     let own = u64::from(domid::SELF);
     for at in NOWHERE {
         check.call("mmu_update list", call(Hypercall::MmuUpdate, [at, 1, 0, own, 0]), FAULT);
@@ -55,7 +56,7 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
 }
 
 /// Lists of which the first part is there: it is done, the rest is not.
-fn lists_that_run_out(lab: &mut Lab, check: &mut Check) {
+fn lists_that_run_out(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let leaf = lab.frame();
     let live = lab.chain(2, leaf);
@@ -69,7 +70,7 @@ fn lists_that_run_out(lab: &mut Lab, check: &mut Check) {
     lab.set(list, 510, lab.entry_addr(live[1], 5));
     lab.set(list, 511, lab.entry(leaf, RW));
     // SAFETY: a bench frame's place.
-    let gone = unsafe { hostile::update_va_mapping(lab.va(hole), 0, UVMF_INVLPG) };
+    let gone = unsafe { raw::update_va_mapping(lab.va(hole), 0, UVMF_INVLPG) };
     check.call("a place taken away", gone, Expect::Done);
     let mut done = 0u32;
     let at = lab.va(list).0 + 510 * 8;
@@ -82,25 +83,25 @@ fn lists_that_run_out(lab: &mut Lab, check: &mut Check) {
 }
 
 /// `update_va_mapping` at addresses that are not the guest's.
-fn addresses(lab: &mut Lab, check: &mut Check) {
+fn addresses(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let frame = lab.frame();
     let entry = lab.entry(frame, RW);
     for at in NOWHERE {
         for val in [0, entry] {
             // SAFETY: refused.
-            let result = unsafe { hostile::update_va_mapping(Vaddr(at), val, UVMF_INVLPG) };
+            let result = unsafe { raw::update_va_mapping(Vaddr(at), val, UVMF_INVLPG) };
             check.call("update_va_mapping nowhere", result, Expect::Refused(EINVAL));
         }
     }
     // SAFETY: a bench frame, mapped as it is; the mask of CPUs is nowhere.
-    let mask = unsafe { hostile::update_va_mapping(lab.va(frame), entry, 0x1000 | UVMF_INVLPG) };
+    let mask = unsafe { raw::update_va_mapping(lab.va(frame), entry, 0x1000 | UVMF_INVLPG) };
     check.call("flush mask nowhere", mask, FAULT);
     lab.restore(saved);
 }
 
 /// `mmu_update` with odd pointers.
-fn updates(lab: &mut Lab, check: &mut Check) {
+fn updates(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let leaf = lab.frame();
     let live = lab.chain(2, leaf);
@@ -109,13 +110,13 @@ fn updates(lab: &mut Lab, check: &mut Check) {
     for low in 4..8 {
         let request = [MmuUpdate { ptr: at | low, val: 0 }];
         // SAFETY: refused.
-        let (result, done) = unsafe { hostile::mmu_updates(&request, domid::SELF.into()) };
+        let (result, done) = unsafe { raw::mmu_updates(&request, domid::SELF.into()) };
         check.call("a misaligned entry", result, Expect::Refused(ENOSYS));
         check.holds("nothing is done", done == 0);
     }
     let none: [MmuUpdate; 0] = [];
     // SAFETY: an empty list.
-    let (result, done) = unsafe { hostile::mmu_updates(&none, domid::SELF.into()) };
+    let (result, done) = unsafe { raw::mmu_updates(&none, domid::SELF.into()) };
     check.call("an empty list", result, Expect::Done);
     check.holds("nothing of it is done", done == 0);
     lab.restore(saved);

@@ -11,22 +11,23 @@ use pinfold_abi::pinfold::{
     Audit, Command, FindAliases, FreedMap, LazyRegion, MAX_FIND_FRAMES, MAX_MARK,
     MAX_SHOOTDOWN_RANGES, Mark, Range, STATS_VERSION, Shootdown, Stats, VERSION,
 };
-use pinfold_guest::hostile::{self, Lab};
+use pinfold_guest::fixtures::TableFixture;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
+use pinfold_guest::raw;
 
 fn op<T>(command: Command, argument: &mut T) -> i64 {
     let args = [command as u64, core::ptr::from_mut(argument) as u64, 0, 0, 0];
     // SAFETY: the argument is the command's structure; what it points to is valid for what the
     // command does, or the command is refused.
-    unsafe { hostile::call(Hypercall::PinfoldOp as u64, args) }
+    unsafe { raw::call(Hypercall::PinfoldOp as u64, args) }
 }
 
-pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     let mut nothing = 0u64;
     // SAFETY: there is no such command.
     let unknown = unsafe {
-        hostile::call(Hypercall::PinfoldOp as u64, [0xffff, &raw mut nothing as u64, 0, 0, 0])
+        raw::call(Hypercall::PinfoldOp as u64, [0xffff, &raw mut nothing as u64, 0, 0, 0])
     };
     check.call("an unknown command", unknown, Expect::Refused(ENOSYS));
     let mut mark = Mark { version: VERSION, len: 7, text: b"hostile".as_ptr() as u64 };
@@ -117,9 +118,8 @@ fn pointers(check: &mut Check) {
     ] {
         for at in [0, 0x1000, HYPERVISOR_START, u64::MAX - 7] {
             // SAFETY: refused.
-            let result = unsafe {
-                hostile::call(Hypercall::PinfoldOp as u64, [command as u64, at, 0, 0, 0])
-            };
+            let result =
+                unsafe { raw::call(Hypercall::PinfoldOp as u64, [command as u64, at, 0, 0, 0]) };
             check.call("an argument nowhere", result, Expect::Refused(EFAULT));
         }
     }
@@ -135,7 +135,7 @@ fn pointers(check: &mut Check) {
 }
 
 /// Ranges that are not the guest's to clear.
-fn shootdowns(lab: &Lab, check: &mut Check) {
+fn shootdowns(lab: &TableFixture, check: &mut Check) {
     let shoot = |start: u64, pages: u64| {
         let ranges = [Range { start, pages }];
         let mut shot = Shootdown {

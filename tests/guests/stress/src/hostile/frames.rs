@@ -7,18 +7,19 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::memory::{MACHPHYS_MFN_LIST, MAXIMUM_RAM_PAGE, MachphysMfnList};
 use pinfold_abi::mmu::{MMU_MACHPHYS_UPDATE, MmuUpdate, MmuextCmd, MmuextOp};
 use pinfold_guest::addr::Pfn;
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 const INVALID: Expect = Expect::Refused(EINVAL);
 
 fn update(ptr: u64, val: u64) -> i64 {
     // SAFETY: what this file asks for is refused.
-    unsafe { hostile::mmu_update(ptr, val) }
+    unsafe { raw::mmu_update(ptr, val) }
 }
 
 fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
     // SAFETY: as above.
-    unsafe { hostile::mmuext(cmd as u32, arg1, arg2) }
+    unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
 /// A machine frame of the hypervisor's own: the first of the machine-to-physical table.
@@ -31,7 +32,7 @@ fn hypervisor_frame() -> u64 {
     };
     let args = [MACHPHYS_MFN_LIST, &raw mut list as u64, 0, 0, 0];
     // SAFETY: the call writes one word to `mfn`.
-    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) };
+    unsafe { raw::call(Hypercall::MemoryOp as u64, args) };
     // SAFETY: written behind the compiler's back.
     unsafe { (&raw const mfn).read_volatile() }
 }
@@ -39,10 +40,10 @@ fn hypervisor_frame() -> u64 {
 fn beyond_memory() -> u64 {
     let args = [MAXIMUM_RAM_PAGE, 0, 0, 0, 0];
     // SAFETY: the call takes nothing.
-    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) as u64 + 0x1000 }
+    unsafe { raw::call(Hypercall::MemoryOp as u64, args) as u64 + 0x1000 }
 }
 
-pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let (theirs, nobodys) = (hypervisor_frame(), beyond_memory());
     check.holds("the hypervisor has a frame", theirs != 0);
@@ -59,7 +60,7 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
         };
         check.call("map nobody's", update(l1, nobodys << 12 | flags), nothing);
         // SAFETY: a bench frame's place.
-        let va = unsafe { hostile::update_va_mapping(lab.va(leaf), theirs << 12 | flags, 2) };
+        let va = unsafe { raw::update_va_mapping(lab.va(leaf), theirs << 12 | flags, 2) };
         check.call("map theirs by address", va, Expect::Refused(EBUSY));
     }
     for &table in live.iter().take(3) {
@@ -87,12 +88,12 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
         check.call("its pseudo-physical number", m2p, INVALID);
         // SAFETY: refused.
         let descriptor =
-            unsafe { hostile::call(Hypercall::UpdateDescriptor as u64, [frame << 12, 0, 0, 0, 0]) };
+            unsafe { raw::call(Hypercall::UpdateDescriptor as u64, [frame << 12, 0, 0, 0, 0]) };
         check.call("a descriptor in it", descriptor, INVALID);
         let frames = [frame];
         let args = [frames.as_ptr() as u64, 16, 0, 0, 0];
         // SAFETY: refused.
-        let gdt = unsafe { hostile::call(Hypercall::SetGdt as u64, args) };
+        let gdt = unsafe { raw::call(Hypercall::SetGdt as u64, args) };
         check.call("a GDT in it", gdt, INVALID);
     }
     foreign_domains(lab, check, l1);
@@ -100,20 +101,20 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
 }
 
 /// Domains that do not exist, or are none.
-fn foreign_domains(lab: &Lab, check: &mut Check, l1: u64) {
+fn foreign_domains(lab: &TableFixture, check: &mut Check, l1: u64) {
     let request = [MmuUpdate { ptr: l1, val: 0 }];
     let arg1 = lab.mfn(Pfn(0));
     let op = [MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1, arg2: 0 }];
     for domain in [77u16, domid::INVALID, domid::IDLE] {
         // SAFETY: refused.
-        let (result, _) = unsafe { hostile::mmu_updates(&request, domain.into()) };
+        let (result, _) = unsafe { raw::mmu_updates(&request, domain.into()) };
         check.call("update for nobody", result, Expect::Refused(ESRCH));
         // SAFETY: refused.
-        let (result, _) = unsafe { hostile::mmuext_ops(&op, domain.into()) };
+        let (result, _) = unsafe { raw::mmuext_ops(&op, domain.into()) };
         check.call("mmuext for nobody", result, Expect::Refused(ESRCH));
     }
     let tables_of = u64::from(domid::SELF) | 78 << 16;
     // SAFETY: refused.
-    let (result, _) = unsafe { hostile::mmu_updates(&request, tables_of) };
+    let (result, _) = unsafe { raw::mmu_updates(&request, tables_of) };
     check.call("update of nobody's tables", result, Expect::Refused(ESRCH));
 }

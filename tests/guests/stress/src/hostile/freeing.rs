@@ -7,10 +7,11 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::memory::{DECREASE_RESERVATION, Reservation};
 use pinfold_abi::mmu::UVMF_INVLPG;
 use pinfold_guest::addr::Pfn;
-use pinfold_guest::hostile::{self, Lab};
+use pinfold_guest::fixtures::TableFixture;
+use pinfold_guest::raw;
 
 /// The number of frames given back, out of one.
-fn give_back(lab: &Lab, pfn: Pfn) -> i64 {
+fn give_back(lab: &TableFixture, pfn: Pfn) -> i64 {
     let frames = [lab.mfn(pfn)];
     let mut reservation = Reservation {
         extent_start: frames.as_ptr() as u64,
@@ -20,11 +21,11 @@ fn give_back(lab: &Lab, pfn: Pfn) -> i64 {
     };
     let args = [DECREASE_RESERVATION, &raw mut reservation as u64, 0, 0, 0];
     // SAFETY: the frame is the bench's, and nobody uses it afterwards.
-    unsafe { hostile::call(Hypercall::MemoryOp as u64, args) }
+    unsafe { raw::call(Hypercall::MemoryOp as u64, args) }
 }
 
 /// The bench does not get back what is tried on here.
-pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     let in_use = Expect::Differs {
         xen: 1,
         pinfold: 0,
@@ -42,7 +43,7 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
     check.holds("it is still there", lab.get(mapped, 7) == 0x5a5a);
 
     // SAFETY: a bench frame's place.
-    let unmapped = unsafe { hostile::update_va_mapping(lab.va(free), 0, UVMF_INVLPG) };
+    let unmapped = unsafe { raw::update_va_mapping(lab.va(free), 0, UVMF_INVLPG) };
     check.call("a frame unmapped", unmapped, Expect::Done);
     check.holds("it can be given back", give_back(lab, free) == 1);
     check.call("and is not the guest's any more", lab.unseal(free), Expect::Refused(EBUSY));

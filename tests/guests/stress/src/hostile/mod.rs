@@ -16,7 +16,7 @@ use check::Check;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, Native};
-use pinfold_guest::hostile::Lab;
+use pinfold_guest::fixtures::TableFixture;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 
@@ -40,7 +40,7 @@ pub(crate) fn on_bench(
     mmu: &mut Mmu<Native>,
     boot: &Boot,
     what: &str,
-    trials: impl FnOnce(&mut Mmu<Native>, &mut Lab, &mut Check),
+    trials: impl FnOnce(&mut Mmu<Native>, &mut TableFixture, &mut Check),
 ) -> Result<(), Failed> {
     let pool: Result<Vec<Pfn>, _> = (0..BENCH).map(|_| mmu.alloc_frame()).collect();
     let Ok(mut pool) = pool else {
@@ -52,7 +52,7 @@ pub(crate) fn on_bench(
         println!("hostile: dead mappings could not be cleared");
         return Err(Failed);
     }
-    let mut lab = Lab::with(Frames::new(boot), pool);
+    let mut lab = TableFixture::with(Frames::new(boot), pool);
     let mut check = Check::new(boot);
     trials(mmu, &mut lab, &mut check);
     for pfn in lab.into_frames() {

@@ -11,22 +11,23 @@ use pinfold_abi::mmu::{
 use pinfold_abi::{domid, version};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::catch;
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 const BUSY: Expect = Expect::Refused(EBUSY);
 const INVALID: Expect = Expect::Refused(EINVAL);
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
     // SAFETY: what this file asks for concerns bench frames, and is refused.
-    unsafe { hostile::call(op as u64, args) }
+    unsafe { raw::call(op as u64, args) }
 }
 
 fn update(ptr: u64, val: u64) -> i64 {
     // SAFETY: as above.
-    unsafe { hostile::mmu_update(ptr, val) }
+    unsafe { raw::mmu_update(ptr, val) }
 }
 
-pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let leaf = lab.frame();
     let live = lab.chain(4, leaf);
@@ -42,14 +43,13 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
 }
 
 /// By an entry of a live L1.
-fn mappings(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
+fn mappings(lab: &mut TableFixture, check: &mut Check, table: Pfn, level: &str) {
     let inner = lab.save();
     let rw = lab.entry(table, RW);
     check.call(level, lab.unseal(table), BUSY);
     let spare = lab.frame();
     // SAFETY: a bench frame's place.
-    let elsewhere =
-        |val: u64| unsafe { hostile::update_va_mapping(lab.va(spare), val, UVMF_INVLPG) };
+    let elsewhere = |val: u64| unsafe { raw::update_va_mapping(lab.va(spare), val, UVMF_INVLPG) };
     check.call(level, elsewhere(rw), BUSY);
     check.call("read-only is allowed", elsewhere(lab.entry(table, RO)), Expect::Done);
     check.call("then writable is not", elsewhere(rw), BUSY);
@@ -60,7 +60,7 @@ fn mappings(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
         args: [lab.va(spare).0, rw, UVMF_INVLPG, 0, 0, 0],
     }];
     // SAFETY: as above.
-    check.call("multicall", unsafe { hostile::multicall(&mut list) }, Expect::Done);
+    check.call("multicall", unsafe { raw::multicall(&mut list) }, Expect::Done);
     check.call("in a multicall", list[0].result, BUSY);
     let other = call(
         Hypercall::UpdateVaMappingOtherdomain,
@@ -84,7 +84,7 @@ fn mappings(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
 }
 
 /// By tables that are made live with the mapping in them.
-fn tables(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
+fn tables(lab: &mut TableFixture, check: &mut Check, table: Pfn, level: &str) {
     let inner = lab.save();
     let rw = lab.entry(table, RW);
     let bad = lab.frame();
@@ -116,11 +116,11 @@ fn tables(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
 }
 
 /// By calls that write to frames or to addresses.
-fn calls(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
+fn calls(lab: &mut TableFixture, check: &mut Check, table: Pfn, level: &str) {
     let before = [lab.get(table, 0), lab.get(table, 100)];
     let ext = |cmd: MmuextCmd, arg1: u64, arg2: u64| {
         // SAFETY: bench frames.
-        unsafe { hostile::mmuext(cmd as u32, arg1, arg2) }
+        unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
     };
     check.call(level, ext(MmuextCmd::ClearPage, lab.mfn(table), 0), INVALID);
     let inner = lab.save();
@@ -147,7 +147,7 @@ fn calls(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
     // SAFETY: an empty list, with a place for the count that must not be written.
     let counted = unsafe {
         let list = [0u64; 2];
-        hostile::call(
+        raw::call(
             Hypercall::MmuUpdate as u64,
             [list.as_ptr() as u64, 1, home + 800, domid::SELF.into(), 0],
         )
@@ -158,7 +158,7 @@ fn calls(lab: &mut Lab, check: &mut Check, table: Pfn, level: &str) {
 }
 
 /// By plain stores, which are emulated where they are right.
-fn stores(lab: &mut Lab, check: &mut Check, l1: Pfn) {
+fn stores(lab: &mut TableFixture, check: &mut Check, l1: Pfn) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     check.call("vm_assist", call(Hypercall::VmAssist, assist), Expect::Done);
     let inner = lab.save();

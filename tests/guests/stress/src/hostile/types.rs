@@ -4,17 +4,18 @@ use super::check::{Check, Expect};
 use pinfold_abi::errno::Errno::{EBUSY, EINVAL};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::raw;
 
 const INVALID: Expect = Expect::Refused(EINVAL);
 const BUSY: Expect = Expect::Refused(EBUSY);
 
 fn update(ptr: u64, val: u64) -> i64 {
     // SAFETY: what this file asks for concerns bench frames.
-    unsafe { hostile::mmu_update(ptr, val) }
+    unsafe { raw::mmu_update(ptr, val) }
 }
 
-pub(super) fn run(lab: &mut Lab, check: &mut Check) {
+pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     levels(lab, check);
     reserved(lab, check);
     pins(lab, check);
@@ -22,7 +23,7 @@ pub(super) fn run(lab: &mut Lab, check: &mut Check) {
 }
 
 /// Each level where another is wanted.
-fn levels(lab: &mut Lab, check: &mut Check) {
+fn levels(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let tables: alloc::vec::Vec<_> = (1..=4u8)
         .map(|level| {
@@ -53,7 +54,7 @@ fn levels(lab: &mut Lab, check: &mut Check) {
 }
 
 /// The hypervisor's slots, and bits that no table may have.
-fn reserved(lab: &mut Lab, check: &mut Check) {
+fn reserved(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let leaf = lab.frame();
     let live = lab.chain(4, leaf);
@@ -81,7 +82,7 @@ fn reserved(lab: &mut Lab, check: &mut Check) {
 }
 
 /// Pins dropped twice, too early, or in use.
-fn pins(lab: &mut Lab, check: &mut Check) {
+fn pins(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let leaf = lab.frame();
     let live = lab.chain(4, leaf);
@@ -103,11 +104,11 @@ fn pins(lab: &mut Lab, check: &mut Check) {
 }
 
 /// Roots that are none, or are taken away while they are loaded.
-fn roots(lab: &mut Lab, check: &mut Check) {
+fn roots(lab: &mut TableFixture, check: &mut Check) {
     let saved = lab.save();
     let load = |cmd: MmuextCmd, mfn: u64| {
         // SAFETY: a root that is no root is refused; the user root is nobody's.
-        unsafe { hostile::mmuext(cmd as u32, mfn, 0) }
+        unsafe { raw::mmuext(cmd as u32, mfn, 0) }
     };
     let table = lab.frame();
     lab.seal(table);

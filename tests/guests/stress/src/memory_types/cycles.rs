@@ -100,7 +100,7 @@ fn forget(
 ) -> Result<bool, Wrong> {
     let frame = mmu.alloc_frame()?;
     let left = leave(mmu, frame, way)?;
-    let (home, plain) = (mmu.home(frame), mmu.mfn(frame).addr() | HOME);
+    let (home, plain) = (mmu.direct_map_va(frame), mmu.mfn(frame).addr() | HOME);
     let wanted = plain | other_type(random).flags().bits();
     set_home(mmu, home, 0)?;
     let refused = match (set_home(mmu, home, wanted), mixing) {
@@ -147,10 +147,10 @@ pub(super) fn cured(stage: &Stage<'_>) -> Result<(), Failed> {
     }
     let done = stage.mmu().stats() - before;
     println!(
-        "MEMORY form=cured rounds={rounds} refused=0 vcpus={} retyped={} rescued={} cleared={} flushes={}",
+        "MEMORY form=cured rounds={rounds} refused=0 vcpus={} retyped={} retypes_after_clear={} cleared={} flushes={}",
         stage.count(),
         done.retyped,
-        done.retypes_rescued,
+        done.retypes_after_clear,
         done.cleared,
         done.flushes
     );
@@ -176,10 +176,10 @@ fn cycle(stage: &Stage<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong
         mmu.free_frame(frame);
     }
     // The frame that was freed last is the table.
-    let tree = mmu.alloc_tree(1)?;
+    let tree = mmu.alloc_tables(1)?;
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(())
 }
 

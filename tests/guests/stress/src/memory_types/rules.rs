@@ -11,14 +11,15 @@ use pinfold_abi::mmu::{
 use pinfold_abi::pinfold::Mapping;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::{Native, catch};
-use pinfold_guest::hostile::{self, Lab, RO, RW};
+use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::mmu::Mmu;
+use pinfold_guest::raw;
 
 const INVALID: Expect = Expect::Refused(EINVAL);
 
 fn update(ptr: u64, val: u64) -> i64 {
     // SAFETY: what this file asks for concerns bench frames.
-    unsafe { hostile::mmu_update(ptr, val) }
+    unsafe { raw::mmu_update(ptr, val) }
 }
 
 /// What mixing ends in.
@@ -29,7 +30,12 @@ fn mixing(policy: Policy) -> Expect {
     }
 }
 
-pub(super) fn run(mmu: &mut Mmu<Native>, lab: &mut Lab, check: &mut Check, policy: Policy) {
+pub(super) fn run(
+    mmu: &mut Mmu<Native>,
+    lab: &mut TableFixture,
+    check: &mut Check,
+    policy: Policy,
+) {
     for first in MemoryType::ALL {
         for second in MemoryType::ALL.into_iter().filter(|&second| second != first) {
             pair(mmu, lab, check, policy, [first, second]);
@@ -45,7 +51,7 @@ pub(super) fn run(mmu: &mut Mmu<Native>, lab: &mut Lab, check: &mut Check, polic
 }
 
 /// An L1 table, pinned, and a frame that is mapped nowhere.
-fn bare(lab: &mut Lab, check: &mut Check) -> (Pfn, Pfn) {
+fn bare(lab: &mut TableFixture, check: &mut Check) -> (Pfn, Pfn) {
     let (table, frame) = (lab.frame(), lab.frame());
     lab.seal(table);
     check.call("pin of an empty table", lab.pin(table, 1), Expect::Done);
@@ -60,7 +66,7 @@ fn flags(memory: MemoryType) -> u64 {
 /// Two types meet in all three entries of a table: the first one twice, then the second.
 fn pair(
     mmu: &mut Mmu<Native>,
-    lab: &mut Lab,
+    lab: &mut TableFixture,
     check: &mut Check,
     policy: Policy,
     types: [MemoryType; 2],
@@ -102,7 +108,7 @@ fn found(mmu: &mut Mmu<Native>, frame: Pfn, table: Pfn) -> Vec<u64> {
 }
 
 /// The only mapping of a frame can't change its type by itself: until it is gone it is one.
-fn own_entry(lab: &mut Lab, check: &mut Check, policy: Policy) {
+fn own_entry(lab: &mut TableFixture, check: &mut Check, policy: Policy) {
     let saved = lab.save();
     let frame = lab.frame();
     lab.set(frame, 7, 0x1234);
@@ -119,7 +125,7 @@ fn own_entry(lab: &mut Lab, check: &mut Check, policy: Policy) {
 }
 
 /// A table that disagrees with itself, or with what is mapped already.
-fn inside_a_table(lab: &mut Lab, check: &mut Check, policy: Policy) {
+fn inside_a_table(lab: &mut TableFixture, check: &mut Check, policy: Policy) {
     let saved = lab.save();
     let frame = lab.frame();
     let combining = flags(MemoryType::WriteCombining);
@@ -144,10 +150,10 @@ fn inside_a_table(lab: &mut Lab, check: &mut Check, policy: Policy) {
 }
 
 /// By stores to a live table, which the hypervisor carries out.
-fn stores(lab: &mut Lab, check: &mut Check, policy: Policy) {
+fn stores(lab: &mut TableFixture, check: &mut Check, policy: Policy) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: concerns stores to tables only.
-    let assisted = unsafe { hostile::call(Hypercall::VmAssist as u64, assist) };
+    let assisted = unsafe { raw::call(Hypercall::VmAssist as u64, assist) };
     check.call("vm_assist", assisted, Expect::Done);
     let saved = lab.save();
     let (table, frame) = bare(lab, check);
@@ -175,7 +181,7 @@ fn stores(lab: &mut Lab, check: &mut Check, policy: Policy) {
 }
 
 /// What the processor walks, or the hypervisor reads, is write-back: whatever the policy.
-fn uses_of_tables(lab: &mut Lab, check: &mut Check, memory: MemoryType) {
+fn uses_of_tables(lab: &mut TableFixture, check: &mut Check, memory: MemoryType) {
     let saved = lab.save();
     let leaf = lab.frame();
     let live = lab.chain(4, leaf);
@@ -186,7 +192,7 @@ fn uses_of_tables(lab: &mut Lab, check: &mut Check, memory: MemoryType) {
         check.call("a table at its place", lab.map(table, RO | flags(memory)), INVALID);
         check.call("in an L1", update(lab.entry_addr(live[3], 77), entry), INVALID);
         // SAFETY: a bench frame's place.
-        let at = unsafe { hostile::update_va_mapping(lab.va(window), entry, 0) };
+        let at = unsafe { raw::update_va_mapping(lab.va(window), entry, 0) };
         check.call("at another's place", at, INVALID);
     }
     for &table in &live[..3] {
@@ -201,7 +207,7 @@ fn uses_of_tables(lab: &mut Lab, check: &mut Check, memory: MemoryType) {
 }
 
 /// What is mapped past the caches is no table, however often it is asked for.
-fn uses_of_data(lab: &mut Lab, check: &mut Check, memory: MemoryType) {
+fn uses_of_data(lab: &mut TableFixture, check: &mut Check, memory: MemoryType) {
     let saved = lab.save();
     let (table, frame) = bare(lab, check);
     let leaf = lab.frame();
@@ -219,9 +225,8 @@ fn uses_of_data(lab: &mut Lab, check: &mut Check, memory: MemoryType) {
         }
         let frames = [lab.mfn(frame)];
         // SAFETY: it is refused.
-        let gdt = unsafe {
-            hostile::call(Hypercall::SetGdt as u64, [frames.as_ptr() as u64, 16, 0, 0, 0])
-        };
+        let gdt =
+            unsafe { raw::call(Hypercall::SetGdt as u64, [frames.as_ptr() as u64, 16, 0, 0, 0]) };
         check.call("set_gdt", gdt, INVALID);
         let plain = update(lab.entry_addr(frame, 3), 0);
         // The hypervisor would write through its own view, and mixes nothing on its own account.

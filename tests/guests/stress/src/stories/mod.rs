@@ -135,14 +135,14 @@ fn cured(stage: &Stage<'_>, story: &Story) -> Result<(), Failed> {
     let result = (story.cured)(stage);
     let done = stage.mmu().stats() - before;
     println!(
-        "STORY {} form=cured rounds={} refused={} cleared={} flushes={} pins={} rescued={}",
+        "STORY {} form=cured rounds={} refused={} cleared={} flushes={} pins={} pins_after_clear={}",
         stage.story(),
         stage.rounds(),
         done.refused,
         done.cleared,
         done.flushes,
         done.pins,
-        done.rescued,
+        done.pins_after_clear,
     );
     result?;
     if done.refused != 0 {

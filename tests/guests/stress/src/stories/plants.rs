@@ -4,7 +4,7 @@ use crate::violation::Wrong;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::addr::Pfn;
-use pinfold_guest::mmu::Tree;
+use pinfold_guest::mmu::UnpinnedTables;
 
 /// What a naive form did: all three must be the same.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +28,11 @@ pub(crate) struct Plants {
 impl Plants {
     /// Counts a table that is about to be made of a frame with a mapping left behind; of this
     /// frame, if it is known.
-    pub(crate) fn table(&self, tree: Tree, frame: Option<Pfn>) -> Result<Tree, Wrong> {
+    pub(crate) fn table(
+        &self,
+        tree: UnpinnedTables,
+        frame: Option<Pfn>,
+    ) -> Result<UnpinnedTables, Wrong> {
         if frame.is_some_and(|frame| !tree.frames().contains(&frame)) {
             return Err(Wrong::Told("another frame than the one freed last was given out"));
         }

@@ -8,7 +8,7 @@ use core::fmt::Write;
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 use pinfold_guest::entry::lock::{Mutex, MutexGuard};
-use pinfold_guest::entry::team::{Team, at};
+use pinfold_guest::entry::vcpu_pool::{VcpuPool, at};
 use pinfold_guest::entry::{Boot, Native, smp};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::Mmu;
@@ -20,7 +20,7 @@ pub(crate) type Owner<'a> = MutexGuard<'a, Mmu<Native>>;
 
 /// All that a story works with.
 pub(crate) struct Stage<'a> {
-    team: Team,
+    team: VcpuPool,
     mmu: &'a Mutex<Mmu<Native>>,
     rounds: u64,
     seed: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// Starts the vCPUs.
     pub(super) fn open(mmu: &'a Mutex<Mmu<Native>>, boot: &Boot) -> Result<Stage<'a>, Failed> {
-        let team = Team::start("stress", smp::count().max(1)).map_err(|errno| {
+        let team = VcpuPool::start("stress", smp::count().max(1)).map_err(|errno| {
             println!("stress: the vCPUs can't be started: {errno}");
             Failed
         })?;

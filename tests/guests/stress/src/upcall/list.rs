@@ -9,9 +9,10 @@ use pinfold_abi::errno::Errno as Known;
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp, UVMF_ALL, UVMF_INVLPG};
 use pinfold_guest::entry::{Native, alias};
-use pinfold_guest::hostile::{self, RO, RW};
-use pinfold_guest::mmu::{Error, Mmu, Tree};
+use pinfold_guest::fixtures::{RO, RW};
+use pinfold_guest::mmu::{Error, Mmu, UnpinnedTables};
 use pinfold_guest::platform::Platform;
+use pinfold_guest::raw;
 
 /// Trees of one list: those in the middle are stray.
 const TREES: usize = 5;
@@ -27,7 +28,7 @@ pub(super) fn run(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
 }
 
 /// Trees of one table, read-only at their homes.
-fn trees(mmu: &mut Mmu<Native>) -> Result<Vec<Tree>, Wrong> {
+fn trees(mmu: &mut Mmu<Native>) -> Result<Vec<UnpinnedTables>, Wrong> {
     let mut trees = Vec::new();
     for number in 0..TREES {
         let is_stray = number % 2 == 1;
@@ -38,31 +39,31 @@ fn trees(mmu: &mut Mmu<Native>) -> Result<Vec<Tree>, Wrong> {
     Ok(trees)
 }
 
-fn set_home(mmu: &mut Mmu<Native>, tree: &Tree, flags: u64) -> Result<(), Wrong> {
+fn set_home(mmu: &mut Mmu<Native>, tree: &UnpinnedTables, flags: u64) -> Result<(), Wrong> {
     let frame = tree.frames()[0];
-    let entry = (mmu.home(frame), mmu.mfn(frame).addr() | flags);
+    let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).addr() | flags);
     let platform = mmu.platform();
     platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;
     Ok(())
 }
 
-fn ops(mmu: &Mmu<Native>, trees: &[Tree], cmd: MmuextCmd) -> Vec<MmuextOp> {
+fn ops(mmu: &Mmu<Native>, trees: &[UnpinnedTables], cmd: MmuextCmd) -> Vec<MmuextOp> {
     let mfns = trees.iter().map(|tree| mmu.mfn(tree.frames()[0]).0);
     mfns.map(|arg1| MmuextOp { cmd: cmd as u32, pad: 0, arg1, arg2: 0 }).collect()
 }
 
 /// Undoes the pins, which must all be there.
-fn undo(mmu: &mut Mmu<Native>, trees: Vec<Tree>) -> Result<(), Wrong> {
+fn undo(mmu: &mut Mmu<Native>, trees: Vec<UnpinnedTables>) -> Result<(), Wrong> {
     // Nobody pins but by the shim: it has heard of none of this.
     let cleared = mmu.platform().take_cleared().len();
     equal("mappings cleared", cleared, TREES / 2)?;
     let unpins = ops(mmu, &trees, MmuextCmd::UnpinTable);
     // SAFETY: nobody has these tables loaded.
-    let (result, done) = unsafe { hostile::mmuext_ops(&unpins, domid::SELF.into()) };
+    let (result, done) = unsafe { raw::mmuext_ops(&unpins, domid::SELF.into()) };
     equal("unpinned", (result, done), (0, TREES as u32))?;
     for tree in trees {
         set_home(mmu, &tree, RW)?;
-        mmu.free_tree(tree);
+        mmu.free_tables(tree);
     }
     Ok(())
 }
@@ -72,7 +73,7 @@ fn one_call(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
     let pins = ops(mmu, &trees, MmuextCmd::PinL1Table);
     let before = Counts::now()?;
     // SAFETY: pins change no mapping.
-    let (result, done) = unsafe { hostile::mmuext_ops(&pins, domid::SELF.into()) };
+    let (result, done) = unsafe { raw::mmuext_ops(&pins, domid::SELF.into()) };
     equal("a list of pins", (result, done), (0, TREES as u32))?;
     before.grew("a list of pins", [2, 2, 0, 2])?;
     undo(mmu, trees)
@@ -87,7 +88,7 @@ fn nowhere(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
     let before = Counts::now()?;
     let args = [pin.as_ptr() as u64, 1, NOWHERE, domid::SELF.into(), 0];
     // SAFETY: as above; nothing is mapped where the count would go.
-    let result = unsafe { hostile::call(Hypercall::MmuextOp as u64, args) };
+    let result = unsafe { raw::call(Hypercall::MmuextOp as u64, args) };
     equal("no place for the count", result, Known::EFAULT.as_result())?;
     before.grew("no place for the count", [0, 0, 0, 1])?;
     set_home(mmu, &tree, RW)?;
@@ -107,7 +108,7 @@ fn many_calls(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
         .collect();
     let before = Counts::now()?;
     // SAFETY: as above.
-    let result = unsafe { hostile::multicall(&mut calls) };
+    let result = unsafe { raw::multicall(&mut calls) };
     equal("a list of calls", result, 0)?;
     equal("each call", calls.iter().all(|call| call.result == 0), true)?;
     before.grew("a list of calls", [2, 2, 0, 2])?;

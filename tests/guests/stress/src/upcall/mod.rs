@@ -19,7 +19,7 @@ use pinfold_abi::pinfold::{Range, Stats};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::{Native, alias};
 use pinfold_guest::hypercall::pinfold;
-use pinfold_guest::mmu::{Error, Leaf, Mmu, Space, Tree};
+use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu, UnpinnedTables};
 use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
@@ -31,7 +31,7 @@ const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
 
 /// A tree with dead mappings that nobody knows of.
 struct Stray {
-    tree: Tree,
+    tree: UnpinnedTables,
     /// Where the mappings are.
     left: Vec<Vaddr>,
 }
@@ -95,7 +95,7 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
     let counts = Counts::now().map_err(|_| Failed)?;
     println!(
         "UPCALL rounds={rounds} upcalls={} healed={} by_shim={}",
-        counts.upcalls, counts.healed, done.healed
+        counts.upcalls, counts.healed, done.cleared_by_upcall
     );
     let mut mmu = stage.mmu();
     if mmu.set_policy(Policy::Lazy).is_err() || mmu.free_frames() != free {
@@ -142,7 +142,7 @@ fn stray(mmu: &mut Mmu<Native>, level: u8, count: usize) -> Result<Stray, Wrong>
     for &frame in frames.iter().rev() {
         mmu.free_frame(frame);
     }
-    let mut tree = mmu.alloc_tree(level)?;
+    let mut tree = mmu.alloc_tables(level)?;
     // Read-only: no alias.
     let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
     mmu.map_in(&mut tree, VA, leaf)?;
@@ -151,16 +151,16 @@ fn stray(mmu: &mut Mmu<Native>, level: u8, count: usize) -> Result<Stray, Wrong>
 }
 
 /// Clears what is left of a tree that was refused, and frees it.
-fn give_up(mmu: &mut Mmu<Native>, tree: Tree, left: &[Vaddr]) -> Result<(), Wrong> {
+fn give_up(mmu: &mut Mmu<Native>, tree: UnpinnedTables, left: &[Vaddr]) -> Result<(), Wrong> {
     let ranges: Vec<Range> = left.iter().map(|va| Range { start: va.0, pages: 1 }).collect();
     mmu.platform().shootdown(&ranges).map_err(Error::Refused)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(())
 }
 
-fn end(mmu: &mut Mmu<Native>, space: Space) -> Result<(), Wrong> {
+fn end(mmu: &mut Mmu<Native>, space: AddressSpace) -> Result<(), Wrong> {
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(())
 }
 
@@ -182,7 +182,7 @@ fn healed(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Wrong> {
         let space = mmu.pin(tree).map_err(|(_, error)| error)?;
         let count = u64::from(count);
         before.grew("healed", [count, 1, 0, count])?;
-        equal("the shim was told", (mmu.stats() - stats).healed, count)?;
+        equal("the shim was told", (mmu.stats() - stats).cleared_by_upcall, count)?;
         for (frame, va) in frames.into_iter().zip(left) {
             let found = mmu.find_aliases(&[frame]).map_err(Error::Refused)?;
             equal("nothing is left there", found.iter().any(|found| found.va == va.0), false)?;

@@ -14,9 +14,9 @@ use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
 use pinfold_abi::pinfold::{MAX_UPCALL_MAPPINGS, Mapping};
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::{Native, alias, trap};
-use pinfold_guest::hostile;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Mmu};
+use pinfold_guest::raw;
 
 /// The marks of a list whose first element is tried again.
 const FORGED: u64 = 1 << 31 | 1 << 30;
@@ -68,7 +68,7 @@ fn pin_raw(mfn: u64, marks: u64) -> i64 {
     let op = MmuextOp { cmd: MmuextCmd::PinL1Table as u32, pad: 0, arg1: mfn, arg2: 0 };
     let args = [(&raw const op) as u64, 1 | marks, 0, domid::SELF.into(), 0];
     // SAFETY: a pin changes no mapping.
-    unsafe { hostile::call(Hypercall::MmuextOp as u64, args) }
+    unsafe { raw::call(Hypercall::MmuextOp as u64, args) }
 }
 
 fn pins(found: &[Mapping]) {
@@ -125,7 +125,7 @@ fn nested(mmu: &mut Mmu<Native>, marks: u64) -> Result<(), Wrong> {
 
 /// A mapping that is used is left alone, and the pin refused.
 fn live(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
-    let tree = mmu.alloc_tree(1)?;
+    let tree = mmu.alloc_tables(1)?;
     let area = mmu.vmap(tree.frames())?;
     let before = Counts::now()?;
     let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
@@ -138,13 +138,13 @@ fn live(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
 
 /// What is in the way is in no named range: the guest is not told.
 fn unnamed(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
-    let tree = mmu.alloc_tree(1)?;
+    let tree = mmu.alloc_tables(1)?;
     let before = Counts::now()?;
     // Writable at its home.
     let result = pin_raw(mmu.mfn(tree.frames()[0]).0, 0);
     equal("writable at home", result, Known::EINVAL.as_result())?;
     before.grew("writable at home", [0, 0, 1, 1])?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(())
 }
 
@@ -160,10 +160,10 @@ fn forged(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
 
 /// The pin is refused as if there were no upcall.
 fn buffers(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
-    let table = mmu.alloc_tree(1)?;
+    let table = mmu.alloc_tables(1)?;
     let space = mmu.pin(table).map_err(|(_, error)| error)?;
     // Read-only while it is a table, and the last words of a page that is mapped.
-    let Vaddr(sealed) = mmu.home(space.root());
+    let Vaddr(sealed) = mmu.direct_map_va(space.root());
     let code = trap::event_callback();
     for buffer in [NOWHERE, sealed, NOWHERE - 8, 0] {
         // SAFETY: nothing can be written there, so that nothing is entered.

@@ -7,10 +7,11 @@ use crate::violation::Wrong;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::{Native, alias};
-use pinfold_guest::hostile::{self, RO, RW};
+use pinfold_guest::fixtures::{RO, RW};
 use pinfold_guest::mmu::{Error, Mmu};
 use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
+use pinfold_guest::raw;
 
 /// Rounds at most: the shim must not clear what is dead in the middle of another vCPU's round.
 const MOST: u64 = 500;
@@ -39,19 +40,19 @@ fn one(stage: &Stage<'_>) -> Result<(), Wrong> {
     let mfn = owner.mfn(frame).0;
     drop(owner);
     // SAFETY: a pin changes no mapping, and the table is of no use to anybody else.
-    let pinned = unsafe { hostile::mmuext(MmuextCmd::PinL1Table as u32, mfn, 0) };
+    let pinned = unsafe { raw::mmuext(MmuextCmd::PinL1Table as u32, mfn, 0) };
     equal("a pin beside others", pinned, 0)?;
     // SAFETY: nobody has the table loaded.
-    let unpinned = unsafe { hostile::mmuext(MmuextCmd::UnpinTable as u32, mfn, 0) };
+    let unpinned = unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, mfn, 0) };
     equal("unpinned", unpinned, 0)?;
     let mut owner = stage.mmu();
     set_home(&mut owner, frame, RW)?;
-    owner.free_tree(tree);
+    owner.free_tables(tree);
     Ok(())
 }
 
 fn set_home(mmu: &mut Mmu<Native>, frame: Pfn, flags: u64) -> Result<(), Wrong> {
-    let entry = (mmu.home(frame), mmu.mfn(frame).addr() | flags);
+    let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).addr() | flags);
     let platform = mmu.platform();
     platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;
     Ok(())

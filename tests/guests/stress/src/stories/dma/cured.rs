@@ -49,8 +49,8 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
         stage.all(share, |_, _, random| devices.round(random))?;
         let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
         println!(
-            "COST story=3 policy={policy} pool={pool} rounds={share} pins={} rescued={} areas={} cleared={} flushes={} ticks={ticks}",
-            done.pins, done.rescued, done.areas, done.cleared, done.flushes,
+            "COST story=3 policy={policy} pool={pool} rounds={share} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
+            done.pins, done.pins_after_clear, done.areas, done.cleared, done.flushes,
         );
     }
     stage.once(|| {
@@ -162,7 +162,7 @@ impl Devices<'_> {
         let device = self.devices[random.below(2) as usize];
         let mut owner = self.stage.mmu();
         let mmu: &mut Owner<'_> = &mut owner;
-        let tree = mmu.alloc_tree(1)?;
+        let tree = mmu.alloc_tables(1)?;
         let wanted = tree.frames()[0];
         let io = device.begin(&mut **mmu, tree.frames())?;
         match mmu.pin(tree) {

@@ -17,7 +17,7 @@ use crate::random::Random;
 use crate::violation::Wrong;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::dma::{Device, Object, RUN_PAGES};
-use pinfold_guest::mmu::Space;
+use pinfold_guest::mmu::AddressSpace;
 use pinfold_guest::println;
 
 /// Where objects are mapped.
@@ -45,9 +45,9 @@ fn pages(random: &mut Random) -> u64 {
 }
 
 /// An address space with an object in it.
-fn mapped(mmu: &mut Owner<'_>, pages: u64) -> Result<(Space, Object), Wrong> {
+fn mapped(mmu: &mut Owner<'_>, pages: u64) -> Result<(AddressSpace, Object), Wrong> {
     let mut tree = mmu.alloc_root()?;
-    mmu.lead_to(&mut tree, AT)?;
+    mmu.alloc_intermediate_tables(&mut tree, AT)?;
     let mut space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let mut object = Object::new(&mut **mmu, pages)?;
     object.map(&mut **mmu, &mut space, AT)?;
@@ -55,10 +55,10 @@ fn mapped(mmu: &mut Owner<'_>, pages: u64) -> Result<(Space, Object), Wrong> {
 }
 
 /// The mapping goes, and the address space.
-fn unmapped(mmu: &mut Owner<'_>, space: Space, object: &mut Object) -> Result<(), Wrong> {
+fn unmapped(mmu: &mut Owner<'_>, space: AddressSpace, object: &mut Object) -> Result<(), Wrong> {
     let mut space = space;
     object.unmap(&mut **mmu, &mut space)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(())
 }

@@ -44,7 +44,7 @@ fn one(
     stage.mark(round, io.holder());
     object.free(&mut owner);
     let mmu = &mut *owner;
-    let tree = plants.table(mmu.alloc_tree(1)?, frames.last().copied())?;
+    let tree = plants.table(mmu.alloc_tables(1)?, frames.last().copied())?;
     let frame = tree.frames()[0];
     // The device is not through.
     words::store(last, random.next() << 1);

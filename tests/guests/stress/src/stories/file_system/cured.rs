@@ -45,8 +45,8 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
         stage.all(share, |cpu, _, random| files.round(stage, cpu, random))?;
         let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
         println!(
-            "COST story=1 policy={policy} pool={pool} rounds={share} pins={} rescued={} areas={} cleared={} flushes={} ticks={ticks}",
-            done.pins, done.rescued, done.areas, done.cleared, done.flushes,
+            "COST story=1 policy={policy} pool={pool} rounds={share} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
+            done.pins, done.pins_after_clear, done.areas, done.cleared, done.flushes,
         );
     }
     let mut cache = files.cache.lock();

@@ -53,7 +53,7 @@ impl Here<'_> {
         // Nothing else is dead, so that the batch is not full with this one.
         mmu.purge_vmap()?;
         cache.clear(&mut mmu).map_err(wrong)?;
-        let tree = plants.table(mmu.alloc_tree(1)?, None)?;
+        let tree = plants.table(mmu.alloc_tables(1)?, None)?;
         let frame = tree.frames()[0];
         let tree = refuse(&mut mmu, tree, Mmu::pin_without_before_pin)?;
         plants.refused(named(&mut mmu, frame, &[last])?);
@@ -79,7 +79,7 @@ impl Here<'_> {
         }
         let mut mmu = stage.mmu();
         stage.mark(round, "block");
-        mmu.lose_blocks(cpu, true);
+        mmu.leak_blocks(cpu, true);
         // The batch is not full before the block is lost.
         mmu.purge_vmap()?;
         mmu.set_policy(Policy::Lazy)?;
@@ -88,10 +88,10 @@ impl Here<'_> {
             lost.extend((0..).zip(&frames).map(|(page, &frame)| (area.start().page(page), frame)));
             mmu.vunmap(area)?;
         }
-        mmu.lose_blocks(cpu, false);
+        mmu.leak_blocks(cpu, false);
         mmu.set_policy(Policy::Batch(64))?;
         let (kept, lost): (Vec<_>, Vec<_>) =
-            lost.into_iter().partition(|&(va, _)| !mmu.is_lost(va));
+            lost.into_iter().partition(|&(va, _)| !mmu.is_leaked(va));
         let Some(&(va, frame)) = lost.get(random.below(lost.len().max(1) as u64) as usize) else {
             return Err(Wrong::Told("no block was lost"));
         };
@@ -101,10 +101,10 @@ impl Here<'_> {
             }
         }
         mmu.free_frame(frame);
-        let tree = plants.table(mmu.alloc_tree(1)?, Some(frame))?;
+        let tree = plants.table(mmu.alloc_tables(1)?, Some(frame))?;
         let tree = refuse(&mut mmu, tree, Mmu::pin)?;
         plants.refused(named(&mut mmu, frame, &[va])?);
-        mmu.find_lost_blocks()?;
+        mmu.reclaim_leaked_blocks()?;
         healed(&mut mmu, tree)
     }
 }

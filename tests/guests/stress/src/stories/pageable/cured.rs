@@ -52,12 +52,12 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
         let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
         let now = memory.pager.lock().stats();
         println!(
-            "COST story=5 policy={policy} pool={pool} rounds={share} paged_out={} paged_in={} dropped={} pins={} rescued={} areas={} cleared={} flushes={} ticks={ticks}",
+            "COST story=5 policy={policy} pool={pool} rounds={share} paged_out={} paged_in={} dropped={} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
             now.paged_out - paged.paged_out,
             now.paged_in - paged.paged_in,
             now.dropped - paged.dropped,
             done.pins,
-            done.rescued,
+            done.pins_after_clear,
             done.areas,
             done.cleared,
             done.flushes,

@@ -53,7 +53,7 @@ fn one(
     if pager.shrink(mmu, pages as usize)? as u64 != pages {
         return Err(Wrong::Told("not all pages were paged out"));
     }
-    let tree = plants.table(mmu.alloc_tree(1)?, Some(frame))?;
+    let tree = plants.table(mmu.alloc_tables(1)?, Some(frame))?;
     let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
     plants.refused(named(mmu, frame, &[last])?);
     healed(&mut owner, tree)?;

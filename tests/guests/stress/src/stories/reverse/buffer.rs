@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::kmap::Mapped;
-use pinfold_guest::mmu::{Error, Leaf, Space};
+use pinfold_guest::mmu::{AddressSpace, Error, Leaf};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Region};
 
@@ -18,7 +18,7 @@ pub(super) struct Buffer {
     /// Of the kernel, the first page.
     pub(super) slot: Mapped,
     /// Of user mode, each from its address on, all pages.
-    pub(super) spaces: Vec<(Vaddr, Space)>,
+    pub(super) spaces: Vec<(Vaddr, AddressSpace)>,
 }
 
 impl Buffer {
@@ -56,7 +56,7 @@ impl Buffer {
     pub(super) fn end(self, mmu: &mut Owner<'_>) -> Result<(), Wrong> {
         for (_, space) in self.spaces {
             let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-            mmu.free_tree(tree);
+            mmu.free_tables(tree);
         }
         mmu.kunmap(self.slot);
         mmu.vunmap(self.area)?;
@@ -70,7 +70,7 @@ impl Buffer {
 /// Runs something on a space.
 pub(super) fn on<T>(
     mmu: &mut Owner<'_>,
-    space: &Space,
+    space: &AddressSpace,
     work: impl FnOnce(&mut Owner<'_>) -> T,
 ) -> Result<T, Wrong> {
     // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's part.
@@ -84,8 +84,8 @@ pub(super) fn on<T>(
 /// Asks the hypervisor where it disagrees with the reverse map about frames, and prints that. How
 /// many entries it are; none where it can't be asked.
 pub(super) fn differences(mmu: &mut Owner<'_>, frames: &[Pfn]) -> Result<Vec<Vaddr>, Wrong> {
-    use pinfold_guest::reverse::Difference::{Missing, Surplus};
-    let found = match mmu.check_reverse(frames) {
+    use pinfold_guest::rmap::Difference::{Missing, Surplus};
+    let found = match mmu.check_rmap(frames) {
         Ok(found) => found,
         Err(errno) if errno == Errno::ENOSYS => Vec::new(),
         Err(errno) => return Err(Error::Refused(errno).into()),

@@ -140,13 +140,13 @@ fn table(mmu: &mut Owner<'_>, old: &[Pfn], random: &mut Random) -> Result<(), Wr
     for &frame in old {
         mmu.free_frame(frame);
     }
-    let tree = mmu.alloc_tree(1 + random.below(4) as u8)?;
+    let tree = mmu.alloc_tables(1 + random.below(4) as u8)?;
     if !old.contains(&tree.frames()[0]) {
         return Err(Wrong::Told("another frame than the one freed last was given out"));
     }
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     Ok(())
 }
 

@@ -22,8 +22,8 @@ fn with_map<T>(
     form: impl FnOnce() -> Result<T, Failed>,
 ) -> Result<T, Failed> {
     stage.set_policy(policy)?;
-    stage.once(|| Ok(stage.mmu().keep_reverse()?))?;
+    stage.once(|| Ok(stage.mmu().enable_rmap()?))?;
     let result = form();
-    stage.mmu().drop_reverse();
+    stage.mmu().disable_rmap();
     result
 }

@@ -79,7 +79,7 @@ fn one(
         mmu.free_frame(other);
     }
     mmu.free_frame(frame);
-    let tree = plants.table(mmu.alloc_tree(1)?, Some(frame))?;
+    let tree = plants.table(mmu.alloc_tables(1)?, Some(frame))?;
     // Areas and slots the shim would find by itself: it looks who uses them.
     let tree = match kind {
         Kind::Space(_) => refuse(&mut mmu, tree, Mmu::pin)?,
@@ -95,7 +95,7 @@ fn one(
     }
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
-    mmu.free_tree(tree);
+    mmu.free_tables(tree);
     buffer.end(&mut mmu)
 }
 

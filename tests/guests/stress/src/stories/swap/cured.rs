@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::buffer::{BufferId, BufferStats, Buffers, Hands, Slots};
+use pinfold_guest::buffer::{BufferId, BufferStats, Buffers, CpuContext, Slots};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
 use pinfold_guest::pageable::{InMemory, Pager};
@@ -55,8 +55,8 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
         let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
         let [out, back, checked] = end(stage, &storage, owns)?;
         println!(
-            "COST story=2 slots={slots:?} rounds={share} out={out} back={back} checked={checked} pins={} rescued={} kmaps={} kmaps_cleared={} flushes={} ticks={ticks}",
-            done.pins, done.rescued, done.kmaps, done.kmaps_cleared, done.flushes,
+            "COST story=2 slots={slots:?} rounds={share} out={out} back={back} checked={checked} pins={} pins_after_clear={} kmaps={} kmaps_cleared={} flushes={} ticks={ticks}",
+            done.pins, done.pins_after_clear, done.kmaps, done.kmaps_cleared, done.flushes,
         );
     }
     println!("STALE-WRITES story=2 faults={}", faults.into_inner());
@@ -85,7 +85,7 @@ fn out_again(hands: &Free<'_>, own: &mut Own) -> Result<[Vaddr; 2], Wrong> {
         own.buffers.swap_in(hands, id)?;
         own.buffers.swap_out(hands, id)?;
     }
-    Ok(hands.take(|mmu, _| mmu.kmap_pair(hands.cpu())))
+    Ok(hands.with_mmu(|mmu, _| mmu.kmap_pair(hands.cpu_id())))
 }
 
 /// Everything is looked at once more, and freed: pages that went out, that came back, and that

@@ -4,7 +4,7 @@ use super::super::stage::{Owner, Stage};
 use crate::words;
 use core::cell::RefCell;
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::buffer::Hands;
+use pinfold_guest::buffer::CpuContext;
 use pinfold_guest::entry::Native;
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::mmu::Mmu;
@@ -17,15 +17,15 @@ pub(super) struct Free<'a> {
     pub(super) cpu: usize,
 }
 
-impl Hands for Free<'_> {
+impl CpuContext for Free<'_> {
     type Platform = Native;
     type Store = InMemory;
 
-    fn cpu(&self) -> usize {
+    fn cpu_id(&self) -> usize {
         self.cpu
     }
 
-    fn take<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
+    fn with_mmu<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
         let mut mmu = self.stage.mmu();
         work(&mut mmu, &mut self.storage.lock())
     }
@@ -45,15 +45,15 @@ pub(super) struct Full<'a> {
     pub(super) cpu: usize,
 }
 
-impl Hands for Full<'_> {
+impl CpuContext for Full<'_> {
     type Platform = Native;
     type Store = InMemory;
 
-    fn cpu(&self) -> usize {
+    fn cpu_id(&self) -> usize {
         self.cpu
     }
 
-    fn take<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
+    fn with_mmu<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
         let (mmu, storage) = &mut *self.owner.borrow_mut();
         work(mmu, storage)
     }

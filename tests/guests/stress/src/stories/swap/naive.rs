@@ -19,7 +19,7 @@ use core::cell::RefCell;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::addr::Vaddr;
-use pinfold_guest::buffer::{Buffers, Corrupt, Error, Hands, Slots};
+use pinfold_guest::buffer::{Buffers, Corrupt, CpuContext, Error, Slots};
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
@@ -60,13 +60,13 @@ fn slot(hands: &Full<'_>, random: &mut Random, plants: &Plants) -> Result<(), Wr
     let id = buffers.create(hands, 1 + random.below(4) as usize, random.next())?;
     let last = buffers.frames(id).last().copied().flatten();
     // It was filled through other slots, which are no part of this.
-    hands.take(|mmu, _| mmu.purge_kmap())?;
+    hands.with_mmu(|mmu, _| mmu.purge_kmap())?;
     buffers.swap_out(hands, id)?;
     let tree = {
         let (mmu, _) = &mut *hands.owner.borrow_mut();
-        let tree = plants.table(mmu.alloc_tree(1)?, last)?;
+        let tree = plants.table(mmu.alloc_tables(1)?, last)?;
         let frame = tree.frames()[0];
-        let [from, _] = mmu.kmap_pair(hands.cpu());
+        let [from, _] = mmu.kmap_pair(hands.cpu_id());
         let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
         plants.refused(named(mmu, frame, &[from])?);
         tree
@@ -81,7 +81,7 @@ fn write(hands: &Full<'_>, random: &mut Random, writes: &Writes) -> Result<(), W
     let mut buffers = Buffers::new(64, Slots::Kept);
     let old = buffers.create(hands, 1, random.next())?;
     buffers.swap_out(hands, old)?;
-    let [stale, _] = hands.take(|mmu, _| mmu.kmap_pair(hands.cpu()));
+    let [stale, _] = hands.with_mmu(|mmu, _| mmu.kmap_pair(hands.cpu_id()));
     let new = buffers.create(hands, 1, random.next())?;
     let Some(frame) = buffers.frames(new)[0] else {
         return Err(Wrong::Told("a new buffer is not in memory"));

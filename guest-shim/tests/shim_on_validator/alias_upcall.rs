@@ -1,0 +1,86 @@
+//! Mappings that are cleared in the middle of a pin, by a handler that touches nothing of the shim's.
+
+use crate::guest::{leave_behind, with_guest};
+use crate::machine::Machine;
+use pinfold_guest::mmu::{AddressSpace, Mmu, UnpinnedTables};
+use pinfold_guest::vmap::Policy;
+
+/// Pins without looking first.
+fn pin(mmu: &mut Mmu<Machine<'_>>, tree: UnpinnedTables) -> AddressSpace {
+    mmu.pin_without_before_pin(tree).unwrap_or_else(|(_, error)| panic!("{error}"))
+}
+
+fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) -> UnpinnedTables {
+    mmu.unpin(space).unwrap()
+}
+
+#[test]
+fn the_index_is_corrected() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        mmu.platform().heals = true;
+        let others = [mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap()];
+        let tree = mmu.alloc_tables(1).unwrap();
+        let frame = tree.frames()[0];
+        leave_behind(mmu, &[others[0], frame, others[1]]);
+        leave_behind(mmu, &[frame]);
+        let space = pin(mmu, tree);
+        assert_eq!((mmu.stats().cleared_by_upcall, mmu.lazy_mappings()), (2, 2));
+        let tree = end(mmu, space);
+        // Nothing is left to look for: one call for the home, one for the pin.
+        let before = mmu.platform().calls;
+        let space = mmu.pin(tree).unwrap();
+        assert_eq!(mmu.platform().calls - before, 2);
+        let tree = end(mmu, space);
+        mmu.free_tables(tree);
+        assert_eq!(mmu.purge_vmap(), Ok(2));
+    });
+}
+
+#[test]
+fn a_mapping_that_the_index_never_knew_is_cleared() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        mmu.platform().heals = true;
+        let tree = mmu.alloc_tables(1).unwrap();
+        leave_behind(mmu, tree.frames());
+        mmu.lose_lazy(tree.frames()[0]);
+        let space = mmu.pin(tree).unwrap();
+        assert_eq!((mmu.stats().cleared_by_upcall, mmu.stats().pins_after_clear), (1, 0));
+        let tree = end(mmu, space);
+        mmu.free_tables(tree);
+    });
+}
+
+#[test]
+fn a_slot_that_was_cleared_is_free() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        mmu.platform().heals = true;
+        let tree = mmu.alloc_tables(1).unwrap();
+        let frame = tree.frames()[0];
+        let mapped = mmu.kmap(frame).unwrap();
+        let va = mapped.va();
+        mmu.kunmap(mapped);
+        let space = pin(mmu, tree);
+        let tree = end(mmu, space);
+        mmu.free_tables(tree);
+        // Found mapped still, it would be written through a mapping that is gone.
+        let mapped = mmu.kmap(frame).unwrap();
+        mmu.store(mapped.va(), 7);
+        assert_eq!(mmu.read(frame, 0), 7);
+        assert_ne!(mapped.va(), va, "the search goes on behind");
+        mmu.kunmap(mapped);
+    });
+}
+
+#[test]
+fn a_held_frame_is_free_when_its_last_mapping_was_cleared() {
+    with_guest(Policy::HoldRefs, true, |mmu| {
+        mmu.platform().heals = true;
+        let tree = mmu.alloc_tables(1).unwrap();
+        leave_behind(mmu, tree.frames());
+        let space = pin(mmu, tree);
+        let tree = end(mmu, space);
+        let free = mmu.free_frames();
+        mmu.free_tables(tree);
+        assert_eq!(mmu.free_frames(), free + 1, "nothing holds it");
+    });
+}

@@ -1,0 +1,374 @@
+//! Transfers that outlive what they were begun for.
+
+use crate::guest::{POLICIES, with_guest};
+use crate::machine::Machine;
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::dma::{Device, Io, Object, RUN_PAGES};
+use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu};
+use pinfold_guest::vmap::Policy;
+use pinfold_validator::Cause;
+use proptest::prelude::*;
+
+/// Where runs are mapped.
+const AT: Vaddr = Vaddr(0x0000_1234_4000_0000);
+const DISK: &str = "dma:disk0";
+
+/// A space with room for runs at [`AT`].
+fn space(mmu: &mut Mmu<Machine<'_>>) -> AddressSpace {
+    let mut tree = mmu.alloc_root().unwrap();
+    mmu.alloc_intermediate_tables(&mut tree, AT).unwrap();
+    mmu.pin(tree).unwrap()
+}
+
+fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) {
+    let tree = mmu.unpin(space).unwrap();
+    mmu.free_tables(tree);
+}
+
+fn disk(mmu: &mut Mmu<Machine<'_>>) -> Device {
+    Device::new(mmu, DISK, 64).unwrap()
+}
+
+#[test]
+fn a_page_that_is_freed_in_a_transfer_is_free_when_the_transfer_ends() {
+    for policy in POLICIES {
+        with_guest(policy, true, |mmu| {
+            let disk = disk(mmu);
+            let mut space = space(mmu);
+            let free = mmu.free_frames();
+            let mut object = Object::new(mmu, 20).unwrap();
+            object.map(mmu, &mut space, AT).unwrap();
+            let frames = object.frames()[3..6].to_vec();
+            let io = disk.get_user_pages(mmu, &space, AT.page(3), 3).unwrap();
+            assert_eq!(io.frames(), frames);
+            // The kernel's half is mapped in this space, too.
+            let home = mmu.direct_map_va(frames[0]);
+            let refused = disk.get_user_pages(mmu, &space, home, 1).unwrap_err();
+            assert_eq!(refused, Error::NotMapped(home));
+            assert_eq!(mmu.holders(frames[0]), [DISK]);
+            object.unmap(mmu, &mut space).unwrap();
+            object.free(mmu);
+            assert_eq!(mmu.frames_in_io(), 3);
+            // Whoever takes all there is, for tables and for data, doesn't get them.
+            let mut taken = Vec::new();
+            while let Ok(tree) = mmu.alloc_tables(1) {
+                assert!(!frames.contains(&tree.frames()[0]), "{policy}");
+                taken.push(tree);
+            }
+            for (page, frame) in (0..).zip(&frames) {
+                mmu.store(io.start().page(page), frame.0);
+                assert_eq!(mmu.read(*frame, 0), frame.0);
+            }
+            for tree in taken {
+                mmu.free_tables(tree);
+            }
+            disk.end(mmu, io).unwrap();
+            assert!(mmu.holders(frames[0]).is_empty());
+            mmu.purge_vmap().unwrap();
+            assert_eq!((mmu.free_frames(), mmu.frames_in_io()), (free, 0), "{policy}");
+            end(mmu, space);
+        });
+    }
+}
+
+#[test]
+fn a_page_that_somebody_holds_becomes_no_table_and_he_is_named() {
+    for pool in [0, 4] {
+        with_guest(Policy::Lazy, true, |mmu| {
+            mmu.set_table_pool(pool);
+            let [disk, net] = [DISK, "dma:net0"].map(|name| Device::new(mmu, name, 64).unwrap());
+            let tree = mmu.alloc_tables(1).unwrap();
+            let frame = tree.frames()[0];
+            let first = disk.begin(mmu, &[frame]).unwrap();
+            let second = net.begin(mmu, &[frame]).unwrap();
+            let (tree, error) = mmu.pin(tree).expect_err("two hold it");
+            assert_eq!(error, Error::InIo { frame, holder: DISK });
+            disk.end(mmu, first).unwrap();
+            let (tree, error) = mmu.pin(tree).expect_err("one does");
+            assert_eq!(error, Error::InIo { frame, holder: "dma:net0" });
+            assert_eq!(std::format!("{error}"), std::format!("dma:net0 holds frame {frame}"));
+            // A table of the pool goes back there; this one doesn't.
+            mmu.free_tables(tree);
+            assert_eq!(mmu.frames_in_io(), 1);
+            net.end(mmu, second).unwrap();
+            assert_eq!(mmu.frames_in_io(), 0);
+            assert_eq!(mmu.stats().refused, 0, "the hypervisor never had to refuse");
+        });
+    }
+}
+
+#[test]
+fn without_references_the_hypervisor_has_to_refuse() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        let disk = disk(mmu);
+        let frame = mmu.alloc_frame().unwrap();
+        let io = disk.begin_without_references(mmu, &[frame]).unwrap();
+        mmu.free_frame(frame);
+        let tree = mmu.alloc_tables(1).unwrap();
+        assert_eq!(tree.frames(), [frame], "freed last, used first");
+        let tree = mmu.pin_without_before_pin(tree).expect_err("the device can write to it").0;
+        assert!(matches!(mmu.platform().last_refusal, Some(Cause::WritableAlias)));
+        let (tree, error) = mmu.pin(tree).expect_err("the shim sees the mapping");
+        assert_eq!(error, Error::InUse(io.start()));
+        disk.end(mmu, io).unwrap();
+        let space = mmu.pin(tree).unwrap();
+        end(mmu, space);
+    });
+}
+
+#[test]
+fn only_what_may_be_written_to_is_had() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        let disk = disk(mmu);
+        let mut tree = mmu.alloc_root().unwrap();
+        let frames: Vec<Pfn> = (0..2).map(|_| mmu.alloc_frame().unwrap()).collect();
+        for (page, (&frame, writable)) in (0..).zip(frames.iter().zip([true, false])) {
+            mmu.map_in(&mut tree, AT.page(page), Leaf { frame, writable, user: true }).unwrap();
+        }
+        let space = mmu.pin(tree).unwrap();
+        let io = disk.get_user_pages(mmu, &space, AT, 1).unwrap();
+        for page in 1..5 {
+            let refused = disk.get_user_pages(mmu, &space, AT, page + 1).unwrap_err();
+            assert_eq!(refused, Error::NotMapped(AT.page(1)));
+            let va = AT.page(page);
+            let refused = disk.get_user_pages(mmu, &space, va, 1).unwrap_err();
+            assert_eq!(refused, Error::NotMapped(va));
+        }
+        assert_eq!(mmu.holders(frames[0]), [DISK], "what was refused holds nothing");
+        disk.end(mmu, io).unwrap();
+        end(mmu, space);
+        for frame in frames {
+            mmu.free_frame(frame);
+        }
+    });
+}
+
+#[test]
+fn runs_come_and_go_by_one_call_each() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        let at_first = mmu.free_frames();
+        let mut space = space(mmu);
+        let free = mmu.free_frames();
+        // More than one run would not leave the tables a frame on this machine.
+        let pages = if cfg!(miri) { 20 } else { RUN_PAGES };
+        let mut object = Object::new(mmu, pages).unwrap();
+        for (at, place) in [(AT.page(1), "the middle"), (Vaddr(0x1000_0000), "nowhere")] {
+            assert_eq!(object.map(mmu, &mut space, at), Err(Error::NoRoom), "{place}");
+        }
+        let before = mmu.platform().calls;
+        object.map(mmu, &mut space, AT).unwrap();
+        assert!(mmu.platform().calls - before <= 2, "the table's home, and the entry");
+        let mut other = Object::new(mmu, 1).unwrap();
+        assert_eq!(other.map(mmu, &mut space, AT), Err(Error::NoRoom), "something is there");
+        other.free(mmu);
+        // SAFETY: the root is of `alloc_root`.
+        let root = unsafe { mmu.activate(space.root()) }.unwrap();
+        for (page, frame) in (0..).zip(object.frames()) {
+            mmu.store(AT.page(page), frame.0 + 7);
+        }
+        for frame in object.frames() {
+            assert_eq!(mmu.read(*frame, 0), frame.0 + 7);
+        }
+        let forced = mmu.platform().forced_flushes();
+        object.unmap(mmu, &mut space).unwrap();
+        assert_eq!(mmu.platform().forced_flushes(), forced, "the shim flushed by itself");
+        assert_eq!(mmu.platform().peek(AT), None, "nothing remembers it");
+        // SAFETY: it was loaded until now.
+        unsafe { mmu.activate(root) }.unwrap();
+        object.free(mmu);
+        assert_eq!(mmu.free_frames(), free);
+        assert!(matches!(mmu.unlink_leaf_table(&mut space, AT), Err(Error::NotMapped(AT))));
+        end(mmu, space);
+        assert_eq!(mmu.free_frames(), at_first, "each table once");
+    });
+}
+
+#[test]
+fn a_grafted_run_deals_with_lazy_mappings_as_a_pin_does() {
+    for policy in POLICIES {
+        with_guest(policy, true, |mmu| {
+            let mut space = space(mmu);
+            let frame = mmu.alloc_frame().unwrap();
+            let area = mmu.vmap(&[frame]).unwrap();
+            mmu.vunmap(area).unwrap();
+            let data = mmu.alloc_frame().unwrap();
+            mmu.free_frame(frame);
+            let mut run = mmu.alloc_tables(1).unwrap();
+            mmu.map_in(&mut run, AT, Leaf::kernel(data)).unwrap();
+            mmu.link_subtree_at(&mut space, AT, run).unwrap();
+            let run = mmu.unlink_leaf_table(&mut space, AT).unwrap();
+            mmu.free_tables(run);
+            mmu.free_frame(data);
+            end(mmu, space);
+        });
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Object(u64),
+    Map(usize),
+    Unmap(usize),
+    Free(usize),
+    Begin(usize, u64, u64),
+    Write(usize),
+    End(usize),
+    Table,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let any = any::<usize>;
+    prop_oneof![
+        3 => (1..9u64).prop_map(Step::Object),
+        3 => any().prop_map(Step::Map),
+        2 => any().prop_map(Step::Unmap),
+        2 => any().prop_map(Step::Free),
+        5 => (any(), 0..8u64, 1..4u64).prop_map(|(which, page, n)| Step::Begin(which, page, n)),
+        4 => any().prop_map(Step::Write),
+        3 => any().prop_map(Step::End),
+        4 => Just(Step::Table),
+    ]
+}
+
+/// What the guest has: objects with where they are mapped, and transfers with what each wrote last.
+#[derive(Default)]
+struct Guest {
+    objects: Vec<(Object, Option<Vaddr>)>,
+    running: Vec<(Io, u64)>,
+    stamp: u64,
+}
+
+impl Guest {
+    fn step(
+        &mut self,
+        mmu: &mut Mmu<Machine<'_>>,
+        disk: Device,
+        space: &mut AddressSpace,
+        step: Step,
+    ) {
+        let pick = |which: usize| which.checked_rem(self.objects.len());
+        match step {
+            Step::Object(pages) => {
+                // Frames that are in a transfer are nobody else's, so that all of these are new.
+                let object = Object::new(mmu, pages).unwrap();
+                let mut held = self.running.iter().filter(|(io, _)| {
+                    io.frames().iter().any(|frame| object.frames().contains(frame))
+                });
+                assert!(held.next().is_none(), "a frame was given out that a device writes to");
+                self.objects.push((object, None));
+            }
+            Step::Map(which) => {
+                let Some(which) = pick(which) else { return };
+                // Sixteen places, each for one.
+                let at = AT.page(which as u64 % 16 * RUN_PAGES);
+                let taken = self.objects.iter().any(|(_, place)| *place == Some(at));
+                let (object, place) = &mut self.objects[which];
+                if place.is_none() && !taken {
+                    object.map(mmu, space, at).unwrap();
+                    *place = Some(at);
+                }
+            }
+            Step::Unmap(which) => {
+                let Some(which) = pick(which) else { return };
+                let (object, place) = &mut self.objects[which];
+                if place.take().is_some() {
+                    object.unmap(mmu, space).unwrap();
+                }
+            }
+            Step::Free(which) => {
+                let Some(which) = pick(which) else { return };
+                if self.objects[which].1.is_none() {
+                    self.objects.swap_remove(which).0.free(mmu);
+                }
+            }
+            Step::Begin(which, page, pages) => {
+                let Some(which) = pick(which) else { return };
+                let (object, Some(at)) = &self.objects[which] else { return };
+                let end = page + pages;
+                match disk.get_user_pages(mmu, space, at.page(page), pages) {
+                    Ok(io) => {
+                        let range = page as usize..end as usize;
+                        assert_eq!(Some(io.frames()), object.frames().get(range));
+                        self.running.push((io, 0));
+                    }
+                    Err(Error::NotMapped(_)) => assert!(end > object.frames().len() as u64),
+                    Err(error) => assert_eq!(error, Error::NoRoom),
+                }
+            }
+            Step::Write(which) => {
+                let Some(which) = which.checked_rem(self.running.len()) else { return };
+                self.stamp += 1;
+                let mine: Vec<Pfn> = self.running[which].0.frames().to_vec();
+                for (io, last) in &mut self.running {
+                    // Two transfers may have the same page: what was written last counts.
+                    if io.frames().iter().any(|frame| mine.contains(frame)) {
+                        *last = 0;
+                    }
+                }
+                let (io, last) = &mut self.running[which];
+                *last = self.stamp;
+                for page in 0..mine.len() as u64 {
+                    mmu.store(io.start().page(page), self.stamp << 1);
+                }
+            }
+            Step::End(which) => {
+                let Some(which) = which.checked_rem(self.running.len()) else { return };
+                let (io, last) = self.running.swap_remove(which);
+                for (page, frame) in (0..).zip(io.frames()) {
+                    let word = mmu.load(io.start().page(page));
+                    assert!(last == 0 || word == last << 1, "somebody else wrote to {frame}");
+                }
+                disk.end(mmu, io).unwrap();
+            }
+            Step::Table => {
+                let tree = mmu.alloc_tables(1).unwrap();
+                let pinned = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("refused: {error}"));
+                let tree = mmu.unpin(pinned).unwrap();
+                mmu.free_tables(tree);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 1 } else { 96 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn what_a_device_writes_to_is_nobody_elses(
+        steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 100 }),
+        policy in 0..POLICIES.len(),
+        pool in 0..5usize,
+    ) {
+        with_guest(POLICIES[policy], true, |mmu| {
+            mmu.set_table_pool(pool);
+            let disk = Device::new(mmu, DISK, 128).unwrap();
+            let mut space = space(mmu);
+            mmu.purge_vmap().unwrap();
+            let free = mmu.free_frames();
+            let mut guest = Guest::default();
+            for (number, step) in steps.into_iter().enumerate() {
+                guest.step(mmu, disk, &mut space, step);
+                if number % 16 == 0 {
+                    mmu.platform().audit();
+                }
+            }
+            for (mut object, place) in guest.objects {
+                if place.is_some() {
+                    object.unmap(mmu, &mut space).unwrap();
+                }
+                object.free(mmu);
+            }
+            for (io, _) in guest.running {
+                disk.end(mmu, io).unwrap();
+            }
+            mmu.purge_vmap().unwrap();
+            assert_eq!((mmu.free_frames(), mmu.frames_in_io()), (free, 0));
+            assert_eq!(mmu.stats().refused, 0);
+            end(mmu, space);
+        });
+    }
+}

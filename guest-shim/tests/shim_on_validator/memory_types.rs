@@ -1,0 +1,130 @@
+//! Memory types: the naive change is refused, the shim's is not, and nothing is lost.
+
+use crate::guest::{POLICIES, leave_behind, with_guest};
+use crate::machine::Machine;
+use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::mmu::{Error, Leaf, MemoryType, Mmu};
+use pinfold_guest::platform::Platform;
+use pinfold_guest::vmap::Policy;
+use pinfold_validator::{Caching, Cause, Mfn};
+
+/// How the hypervisor has a frame.
+fn caching(mmu: &mut Mmu<Machine<'_>>, pfn: Pfn) -> Caching {
+    let mfn = Mfn::new(mmu.mfn(pfn).0);
+    mmu.platform().info(mfn).caching()
+}
+
+fn frames(mmu: &mut Mmu<Machine<'_>>, count: usize) -> Vec<Pfn> {
+    (0..count).map(|_| mmu.alloc_frame().unwrap()).collect()
+}
+
+#[test]
+fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
+    for policy in POLICIES {
+        for extra in [false, true] {
+            with_guest(policy, extra, |mmu| {
+                let pages = frames(mmu, 3);
+                leave_behind(mmu, &pages);
+                // Naive: the home is unmapped and mapped anew.
+                let home = mmu.direct_map_va(pages[1]);
+                let flags = MemoryType::WriteCombining.flags().bits() | 3;
+                let entry = mmu.mfn(pages[1]).addr() | flags;
+                let machine = mmu.platform();
+                machine.update_va_mappings(&[(home, 0)], 0).unwrap();
+                let changed = machine.update_va_mappings(&[(home, entry)], 0);
+                assert_eq!(changed.is_err(), policy != Policy::Eager, "{policy}");
+                if changed.is_err() {
+                    let present = Caching::As(MemoryType::WriteBack);
+                    let cause = Cause::CacheAlias { wanted: MemoryType::WriteCombining, present };
+                    assert_eq!(machine.last_refusal, Some(cause));
+                }
+                let entry = entry & !MemoryType::FLAGS.bits();
+                machine.update_va_mappings(&[(home, 0)], 0).unwrap();
+                machine.update_va_mappings(&[(home, entry)], 0).unwrap();
+                machine.last_refusal = None;
+                // Cured.
+                mmu.set_memory_type(&pages, MemoryType::WriteCombining).unwrap();
+                for &pfn in &pages {
+                    assert_eq!(caching(mmu, pfn), Caching::As(MemoryType::WriteCombining));
+                    assert_eq!(mmu.memory_type(pfn), MemoryType::WriteCombining);
+                    assert_eq!(mmu.read(pfn, 0), pfn.0 << 1, "contents stay");
+                }
+                assert_eq!(mmu.platform().last_refusal, None);
+                let pins_after_clear = u64::from(policy != Policy::Eager);
+                assert_eq!(
+                    (mmu.stats().retyped, mmu.stats().retypes_after_clear),
+                    (3, pins_after_clear)
+                );
+                // New mappings are of the type, and their strays are cleared too.
+                leave_behind(mmu, &pages);
+                let mapped = mmu.kmap(pages[0]).unwrap();
+                mmu.kunmap(mapped);
+                mmu.copy_frame(0, pages[1], pages[2]).unwrap();
+                assert_eq!(mmu.read(pages[2], 0), pages[1].0 << 1);
+                mmu.set_memory_type(&pages, MemoryType::WriteBack).unwrap();
+                for pfn in pages {
+                    assert!(caching(mmu, pfn).is_write_back());
+                    mmu.free_frame(pfn);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_frame_in_use_keeps_its_type() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        let pages = frames(mmu, 2);
+        let area = mmu.vmap(&pages[1..]).unwrap();
+        let refused = mmu.set_memory_type(&pages, MemoryType::Uncached);
+        assert_eq!(refused, Err(Error::InUse(area.start())));
+        mmu.vunmap(area).unwrap();
+        // What a space maps is not the shim's to know, but the hypervisor's.
+        let va = Vaddr(0x4000_0000);
+        let mut tree = mmu.alloc_root().unwrap();
+        mmu.map_in(&mut tree, va, Leaf::kernel(pages[1])).unwrap();
+        let space = mmu.pin(tree).unwrap();
+        let refused = mmu.set_memory_type(&pages, MemoryType::Uncached);
+        assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+        for &pfn in &pages {
+            assert!(caching(mmu, pfn).is_write_back());
+            assert_eq!(mmu.memory_type(pfn), MemoryType::WriteBack);
+            mmu.write(pfn, 3, 9);
+        }
+        mmu.set_leaf(&space, va, None).unwrap();
+        mmu.set_memory_type(&pages, MemoryType::Uncached).unwrap();
+        // Mapped there now it is what it is.
+        mmu.set_leaf(&space, va, Some(Leaf::kernel(pages[1]))).unwrap();
+        let entry = mmu.leaf(&space, va).unwrap();
+        assert_eq!(entry & MemoryType::FLAGS.bits(), MemoryType::Uncached.flags().bits());
+        let tree = mmu.unpin(space).unwrap();
+        mmu.free_tables(tree);
+        mmu.set_memory_type(&pages, MemoryType::WriteBack).unwrap();
+    });
+}
+
+#[test]
+fn what_has_the_type_already_costs_nothing() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        let pages = frames(mmu, 4);
+        mmu.set_memory_type(&pages[..2], MemoryType::WriteThrough).unwrap();
+        let calls = mmu.platform().calls;
+        mmu.set_memory_type(&pages[..2], MemoryType::WriteThrough).unwrap();
+        mmu.set_memory_type(&pages[2..], MemoryType::WriteBack).unwrap();
+        assert_eq!(mmu.platform().calls, calls);
+        // One that is named twice is one.
+        mmu.set_memory_type(&[pages[0], pages[2], pages[0]], MemoryType::Uncached).unwrap();
+        assert_eq!(mmu.stats().retyped, 4);
+        mmu.set_memory_type(&pages, MemoryType::WriteBack).unwrap();
+    });
+}
+
+#[test]
+#[should_panic(expected = "is freed as uc-")]
+fn a_frame_is_write_back_when_it_is_freed() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        let frame = mmu.alloc_frame().unwrap();
+        mmu.set_memory_type(&[frame], MemoryType::UncachedMinus).unwrap();
+        mmu.free_frame(frame);
+    });
+}

@@ -1,0 +1,156 @@
+//! Frames that are cleaned before anybody wants them as tables.
+
+use crate::guest::{POLICIES, leave_behind, with_guest};
+use crate::machine::Machine;
+use pinfold_guest::addr::Pfn;
+use pinfold_guest::mmu::{AddressSpace, Mmu, Reuse};
+use pinfold_guest::vmap::Policy;
+
+/// Frames cleaned at a time.
+const SIZE: usize = 8;
+
+/// Leaves dead mappings of so many frames behind, which are free then and used next.
+fn free_with_mappings(mmu: &mut Mmu<Machine<'_>>, count: usize) -> Vec<Pfn> {
+    let frames: Vec<_> = (0..count).map(|_| mmu.alloc_frame().unwrap()).collect();
+    for &frame in &frames {
+        leave_behind(mmu, &[frame]);
+    }
+    for &frame in &frames {
+        mmu.free_frame(frame);
+    }
+    frames
+}
+
+fn pin(mmu: &mut Mmu<Machine<'_>>, level: u8) -> AddressSpace {
+    let tree = mmu.alloc_tables(level).unwrap();
+    mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("{error}"))
+}
+
+fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) {
+    let tree = mmu.unpin(space).unwrap();
+    mmu.free_tables(tree);
+}
+
+#[test]
+fn many_pins_share_one_shootdown_of_what_their_frames_have() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        let bystander = mmu.alloc_frame().unwrap();
+        leave_behind(mmu, &[bystander]);
+        let dead = free_with_mappings(mmu, SIZE);
+        mmu.set_table_pool(SIZE);
+        let before = mmu.stats();
+        let spaces: Vec<_> = (0..SIZE).map(|_| pin(mmu, 1)).collect();
+        let done = mmu.stats() - before;
+        assert_eq!((done.refills, done.pooled, done.clean_pins), (1, 8, 8));
+        assert_eq!((done.shootdowns, done.flushes, done.cleared), (1, 1, 8));
+        assert_eq!((done.pins_after_clear, done.refused), (0, 0));
+        for space in spaces {
+            assert!(dead.contains(&space.root()), "the pool took what was freed last");
+            end(mmu, space);
+        }
+        // As clean as they were: no more is to be done, ever.
+        let spaces: Vec<_> = (0..SIZE).map(|_| pin(mmu, 1)).collect();
+        assert_eq!((mmu.stats() - before).shootdowns, 1);
+        for space in spaces {
+            end(mmu, space);
+        }
+    });
+}
+
+#[test]
+fn slots_and_areas_are_cleared_by_the_same_call() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        let (from, to) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
+        leave_behind(mmu, &[from]);
+        let mapped = mmu.kmap(to).unwrap();
+        mmu.kunmap(mapped);
+        mmu.copy_frame(0, from, to).unwrap();
+        mmu.free_frame(from);
+        mmu.free_frame(to);
+        mmu.set_table_pool(SIZE);
+        let (calls, before) = (mmu.platform().calls, mmu.stats());
+        let tree = mmu.alloc_tables(1).unwrap();
+        assert_eq!(mmu.platform().calls - calls, 1);
+        let done = mmu.stats() - before;
+        assert_eq!((done.cleared, done.kmaps_cleared, done.flushes), (1, 3, 1));
+        mmu.free_tables(tree);
+    });
+}
+
+#[test]
+fn a_frame_that_is_mapped_is_clean_no_more() {
+    for policy in POLICIES {
+        for extra in [false, true] {
+            with_guest(policy, extra, |mmu| {
+                mmu.set_table_pool(SIZE);
+                let trees = [(); 3].map(|()| mmu.alloc_tables(1).unwrap());
+                let frames = trees.each_ref().map(|tree| tree.frames()[0]);
+                // By an area, by a cached slot, by an atomic slot.
+                leave_behind(mmu, &frames[..1]);
+                let mapped = mmu.kmap(frames[1]).unwrap();
+                mmu.kunmap(mapped);
+                mmu.copy_frame(0, frames[1], frames[2]).unwrap();
+                let before = mmu.stats();
+                for tree in trees {
+                    let space = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("{error}"));
+                    end(mmu, space);
+                }
+                let done = mmu.stats() - before;
+                assert_eq!((done.refused, done.clean_pins), (0, 0), "{policy}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_frame_of_the_pool_that_somebody_still_maps_is_looked_at() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        mmu.set_table_pool(SIZE);
+        let tree = mmu.alloc_tables(1).unwrap();
+        let stale = tree.frames()[0];
+        mmu.set_reuse(Reuse::Oldest);
+        mmu.free_tables(tree);
+        // It is in the pool, and its former owner does not know.
+        leave_behind(mmu, &[stale]);
+        let spaces: Vec<_> = (0..SIZE).map(|_| pin(mmu, 1)).collect();
+        assert!(spaces.iter().any(|space| space.root() == stale));
+        assert_eq!(mmu.stats().refused, 0);
+        for space in spaces {
+            end(mmu, space);
+        }
+    });
+}
+
+#[test]
+fn a_frame_that_was_freed_while_mapped_is_not_taken() {
+    with_guest(Policy::Targeted, true, |mmu| {
+        let frame = mmu.alloc_frame().unwrap();
+        let area = mmu.vmap(&[frame]).unwrap();
+        mmu.free_frame(frame);
+        mmu.set_table_pool(SIZE);
+        let spaces: Vec<_> = (0..SIZE - 1).map(|_| pin(mmu, 1)).collect();
+        assert!(spaces.iter().all(|space| space.root() != frame));
+        mmu.vunmap(area).unwrap();
+        for space in spaces {
+            end(mmu, space);
+        }
+    });
+}
+
+#[test]
+fn the_last_frames_are_had_from_the_pool() {
+    with_guest(Policy::Lazy, true, |mmu| {
+        mmu.set_table_pool(SIZE);
+        let tree = mmu.alloc_tables(1).unwrap();
+        let free = mmu.free_frames();
+        let taken: Vec<_> = std::iter::from_fn(|| mmu.alloc_frame().ok()).collect();
+        assert_eq!(taken.len(), free);
+        for frame in taken {
+            mmu.free_frame(frame);
+        }
+        mmu.free_tables(tree);
+        let free = mmu.free_frames();
+        mmu.set_table_pool(0);
+        assert_eq!(mmu.free_frames(), free);
+    });
+}
