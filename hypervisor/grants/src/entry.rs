@@ -1,36 +1,28 @@
-//! An entry of a grant table as one word: flags in bits 0..16, domain in 16..32, frame above.
+//! A grant-table entry as the one 64-bit word that is compared and exchanged.
 
-use pinfold_abi::grant::EntryFlags;
+use pinfold_abi::grant::{EntryFlags, EntryV1};
 
-/// A copy of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry(pub(crate) u64);
+/// Reads an entry out of its word.
+pub(crate) const fn from_word(word: u64) -> EntryV1 {
+    zerocopy::transmute!(word)
+}
 
-impl Entry {
-    #[cfg(test)]
-    pub(crate) const fn new(flags: u16, domain: u16, frame: u32) -> Entry {
-        Entry(flags as u64 | (domain as u64) << 16 | (frame as u64) << 32)
-    }
+/// The word of an entry.
+pub(crate) const fn to_word(entry: EntryV1) -> u64 {
+    zerocopy::transmute!(entry)
+}
 
-    pub(crate) const fn flags(self) -> EntryFlags {
-        EntryFlags::from_bits_retain(self.0 as u16)
-    }
+/// The flags of an entry.
+pub(crate) const fn flags(entry: EntryV1) -> EntryFlags {
+    EntryFlags::from_bits_retain(entry.flags)
+}
 
-    /// The type: one of the two flags that are types, or another number.
-    pub(crate) const fn kind(self) -> EntryFlags {
-        EntryFlags::from_bits_retain(self.0 as u16 & EntryFlags::TYPE)
-    }
+/// The type bits of an entry: one of the two types, or a number that is none.
+pub(crate) const fn type_of(entry: EntryV1) -> EntryFlags {
+    EntryFlags::from_bits_retain(entry.flags & EntryFlags::TYPE)
+}
 
-    pub(crate) const fn domain(self) -> u16 {
-        (self.0 >> 16) as u16
-    }
-
-    pub(crate) const fn frame(self) -> u64 {
-        self.0 >> 32
-    }
-
-    /// The same with more flags.
-    pub(crate) const fn with(self, flags: EntryFlags) -> Entry {
-        Entry(self.0 | flags.bits() as u64)
-    }
+/// The entry with more flags set.
+pub(crate) const fn with_flags(entry: EntryV1, flags: EntryFlags) -> EntryV1 {
+    EntryV1 { flags: entry.flags | flags.bits(), ..entry }
 }

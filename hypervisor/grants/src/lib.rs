@@ -1,23 +1,43 @@
-//! Bookkeeping of lent frames, with no hardware in it.
+//! Bookkeeping of granted frames: what a domain grants, who uses it, and by which handle.
 //!
-//! A domain grants by writing an entry of its table, which lies in frames that it shares with the
-//! hypervisor; it may write anything there at any moment. Who uses a grant is kept where no guest
-//! reaches, in words that the caller provides ([`Words`]).
+//! A domain grants a frame by writing an entry of its grant table. The table lies in frames that
+//! the domain shares with the hypervisor, so the domain may write anything there at any moment.
+//! How often each grant is used is counted where no guest can write: in storage that the caller
+//! provides ([`WordArray`]).
 //!
-//! **The promise.** A grant is used only by the domain that the entry named, only for writing if
-//! the entry allowed it, and as one frame from its first use to its last, whatever the guest
-//! writes meanwhile. Each use is ended once. Entries in use are marked so, until the last use
-//! ends.
+//! **The promise.** A grant is used only by the domain that its entry named, for writing only if
+//! the entry allowed it, and always as the same frame from the first of overlapping uses to the
+//! last, whatever the guest writes meanwhile. While an entry is in use its `GTF_reading` and
+//! `GTF_writing` flags are set (`public/grant_table.h`).
 //!
-//! | file      | about                                                          |
-//! |-----------|----------------------------------------------------------------|
-//! | `entry`   | an entry of the table as one word                              |
-//! | `table`   | [`Table`]: a granter's entries and their uses                  |
-//! | `handles` | [`Handles`]: a borrower's mappings, by the numbers it knows    |
-//! | `words`   | where words are                                                |
+//! | file         | about                                                          |
+//! |--------------|----------------------------------------------------------------|
+//! | `entry`      | an entry of the table as one word                              |
+//! | `table`      | [`GrantTable`]: a granter's entries and their use counts       |
+//! | `maptrack`   | [`Maptrack`]: a mapping domain's handles                       |
+//! | `word_array` | [`WordArray`]: storage                                         |
 //!
-//! What it leaves to its neighbours: whose a frame is and whether it may be had (the validator's
-//! say), mapping, flushing, locks. Methods that change anything take `&mut self`: one at a time.
+//! Left to the callers: who owns a frame and whether it may be mapped (the validator decides),
+//! mapping, flushing TLBs, and locks. Methods that change anything take `&mut self`.
+//!
+//! ```
+//! use core::sync::atomic::{AtomicU64, Ordering};
+//! use pinfold_abi::grant::Status;
+//! use pinfold_grants::GrantTable;
+//!
+//! // Four entries, and two words of use counts for each.
+//! let entries = [const { AtomicU64::new(0) }; 4];
+//! let use_counts = [const { AtomicU64::new(0) }; 8];
+//! let mut table = GrantTable::new(entries, use_counts);
+//!
+//! // The guest grants frame 0x77 to domain 2: type "permit access", read-only.
+//! table.entries()[1].store(0x77 << 32 | 2 << 16 | 1 << 2 | 1, Ordering::Relaxed);
+//!
+//! assert_eq!(table.acquire(1, 2, false), Ok(0x77));
+//! assert_eq!(table.acquire(1, 2, true), Err(Status::GeneralError), "read-only");
+//! assert_eq!(table.acquire(1, 3, false), Err(Status::GeneralError), "granted to domain 2");
+//! table.release(1, false);
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -25,12 +45,12 @@
 extern crate std;
 
 mod entry;
-mod handles;
+mod maptrack;
 mod table;
 #[cfg(test)]
 mod tests;
-mod words;
+mod word_array;
 
-pub use handles::{Handles, Mapping};
-pub use table::{Table, WORDS_PER_ENTRY};
-pub use words::Words;
+pub use maptrack::{Maptrack, MaptrackEntry};
+pub use table::{GrantTable, WORDS_PER_ENTRY};
+pub use word_array::WordArray;

@@ -1,227 +1,244 @@
-//! What a domain grants, and who uses it.
+//! A granter's table: entries that the guest writes, and use counts that it can't.
 //!
-//! Beside each entry, where the guest can't write, two words say how it is used:
+//! Two words of use counts for each entry:
 //!
-//! | word | bits   | meaning                                            |
-//! |------|--------|----------------------------------------------------|
-//! | 0    | 0..40  | the frame, as read when the first use began        |
-//! | 0    | 48..64 | the domain that uses it                            |
-//! | 1    | 0..32  | uses that read only                                |
-//! | 1    | 32..64 | uses that may write                                |
+//! | word | bits   | meaning                                                 |
+//! |------|--------|---------------------------------------------------------|
+//! | 0    | 0..40  | machine frame, as read when the first current use began |
+//! | 0    | 48..64 | the domain that uses it                                 |
+//! | 1    | 0..32  | current read-only uses                                  |
+//! | 1    | 32..64 | current writable uses                                   |
 //!
-//! While the second word is zero the first means nothing.
+//! Word 0 is meaningless while word 1 is zero.
 
-use crate::entry::Entry;
-use crate::words::Words;
+use crate::entry::{flags, from_word, to_word, type_of, with_flags};
+use crate::word_array::WordArray;
 use core::sync::atomic::{AtomicU64, Ordering};
-use pinfold_abi::grant::{EntryFlags, Status};
+use pinfold_abi::grant::{EntryFlags, EntryV1, Status};
 
-/// Words about each entry.
+/// Words of use counts for each entry.
 pub const WORDS_PER_ENTRY: usize = 2;
 
-/// How often an entry is looked at again when the guest keeps changing it.
-const TRIES: usize = 8;
+/// Attempts to change an entry that the guest keeps changing.
+const MAX_ATTEMPTS: usize = 8;
 
 const FRAME: u64 = (1 << 40) - 1;
 const DOMAIN_SHIFT: u32 = 48;
 const ONE_READER: u64 = 1;
-const ONE_WRITER: u64 = 1 << 32;
+const WRITERS_SHIFT: u32 = 32;
+const ONE_WRITER: u64 = 1 << WRITERS_SHIFT;
 const READERS: u64 = u32::MAX as u64;
 
-/// A domain's grants: entries that it writes, and what is known of their use.
+/// A domain's grant table: its entries and how they are used.
 #[derive(Debug)]
-pub struct Table<E, U> {
+pub struct GrantTable<E, U> {
     entries: E,
-    uses: U,
+    use_counts: U,
     closed: bool,
 }
 
-impl<E: Words, U: Words> Table<E, U> {
-    /// A table over entries and [`WORDS_PER_ENTRY`] words for each. Words about an entry must be
-    /// zero when it comes into being.
-    pub const fn new(entries: E, uses: U) -> Table<E, U> {
-        Table { entries, uses, closed: false }
+/// The words of one entry.
+struct EntryWords<'a> {
+    entry: &'a AtomicU64,
+    user: &'a AtomicU64,
+    counts: &'a AtomicU64,
+}
+
+impl<E: WordArray, U: WordArray> GrantTable<E, U> {
+    /// A table over entries and [`WORDS_PER_ENTRY`] words of use counts for each. The counts of an
+    /// entry must be zero when the entry is added.
+    pub const fn new(entries: E, use_counts: U) -> GrantTable<E, U> {
+        GrantTable { entries, use_counts, closed: false }
     }
 
-    /// The entries.
+    /// The storage of the entries.
     pub fn entries(&self) -> &E {
         &self.entries
     }
 
-    /// The entries and what is about them, so that they can grow; nothing may shrink.
-    pub fn parts(&mut self) -> (&mut E, &mut U) {
-        (&mut self.entries, &mut self.uses)
+    /// The storage of entries and use counts, so that the caller can make them grow. They must not
+    /// shrink before [`GrantTable::close`].
+    pub fn storage_mut(&mut self) -> (&mut E, &mut U) {
+        (&mut self.entries, &mut self.use_counts)
     }
 
-    /// The domain ends: nothing is granted from now on, and no entry is written again.
+    /// Closes the table because its domain is being destroyed: no grant can be acquired from now
+    /// on, and no entry is written again.
     pub fn close(&mut self) {
         self.closed = true;
     }
 
-    /// Whether the domain has ended.
+    /// Whether [`GrantTable::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
 
-    fn parts_of(&self, reference: u32) -> Option<(&AtomicU64, &AtomicU64, &AtomicU64)> {
+    fn words_of(&self, reference: u32) -> Option<EntryWords<'_>> {
         let index = usize::try_from(reference).ok()?;
         let first = index.checked_mul(WORDS_PER_ENTRY)?;
-        Some((
-            self.entries.word(index)?,
-            self.uses.word(first)?,
-            self.uses.word(first.checked_add(1)?)?,
-        ))
+        Some(EntryWords {
+            entry: self.entries.word(index)?,
+            user: self.use_counts.word(first)?,
+            counts: self.use_counts.word(first.checked_add(1)?)?,
+        })
     }
 
-    /// Begins a use of a grant by a domain. Returns the frame, which is what it was when the first
-    /// of the uses that go on began.
+    /// Begins a use of a grant by `domain`. Returns the machine frame number; if the grant is in
+    /// use already, the same one that those uses got.
     ///
     /// # Errors
-    /// [`Status::BadReference`]: there is no such entry. [`Status::GeneralError`]: it doesn't grant
-    /// this, or the guest keeps changing it. [`Status::BadDomain`]: the domain has ended.
-    pub fn begin(&mut self, reference: u32, domain: u16, write: bool) -> Result<u64, Status> {
+    /// * [`Status::BadReference`]: no such entry.
+    /// * [`Status::GeneralError`]: the entry doesn't grant this, there are 2^32 - 1 uses of the same
+    ///   kind already, or the guest keeps changing the entry.
+    /// * [`Status::BadDomain`]: the table is closed.
+    pub fn acquire(&mut self, reference: u32, domain: u16, write: bool) -> Result<u64, Status> {
         if self.closed {
             return Err(Status::BadDomain);
         }
-        let (entry, who, uses) = self.parts_of(reference).ok_or(Status::BadReference)?;
-        let (known, count) = (who.load(Ordering::Relaxed), uses.load(Ordering::Relaxed));
-        if count != 0 && known >> DOMAIN_SHIFT != u64::from(domain) {
+        let words = self.words_of(reference).ok_or(Status::BadReference)?;
+        let user = words.user.load(Ordering::Relaxed);
+        let counts = words.counts.load(Ordering::Relaxed);
+        if counts != 0 && user >> DOMAIN_SHIFT != u64::from(domain) {
             return Err(Status::GeneralError);
         }
-        // One more must fit; guests drive this count.
-        let (readers, writers) = (count & READERS, count >> 32);
+        // Guests can make these counts grow; they must not overflow.
+        let (readers, writers) = (counts & READERS, counts >> WRITERS_SHIFT);
         if (if write { writers } else { readers }) == READERS {
             return Err(Status::GeneralError);
         }
-        // What is marked already needs no look: the entry allowed it once.
-        let marked = if write { writers != 0 } else { count != 0 };
-        let frame = if marked {
-            known & FRAME
+        // A current use of the same kind has checked the entry and set its flags.
+        let already_set = if write { writers != 0 } else { counts != 0 };
+        let frame = if already_set {
+            user & FRAME
         } else {
-            let seen = mark(entry, domain, write)?;
-            if count == 0 { seen.frame() } else { known & FRAME }
+            let seen = set_in_use(words.entry, domain, write)?;
+            if counts == 0 { seen.frame.into() } else { user & FRAME }
         };
-        who.store(u64::from(domain) << DOMAIN_SHIFT | frame, Ordering::Relaxed);
-        uses.store(count + if write { ONE_WRITER } else { ONE_READER }, Ordering::Relaxed);
+        words.user.store(u64::from(domain) << DOMAIN_SHIFT | frame, Ordering::Relaxed);
+        words.counts.store(counts + if write { ONE_WRITER } else { ONE_READER }, Ordering::Relaxed);
         Ok(frame)
     }
 
-    /// Ends a use that [`Table::begin`] began with the same arguments; marks that nothing stands
-    /// for any more are taken off the entry. The domain must be unable to use the frame by now.
+    /// Ends a use that [`GrantTable::acquire`] began with the same reference and `write`, and
+    /// clears the flags of the entry that no use needs any more. The domain that used the frame
+    /// must not be able to access it any more, stale TLB entries included.
     ///
-    /// Does nothing for a domain that has ended.
-    pub fn end(&mut self, reference: u32, write: bool) {
+    /// Does nothing once the table is closed.
+    pub fn release(&mut self, reference: u32, write: bool) {
         if self.closed {
             return;
         }
-        let Some((entry, _, uses)) = self.parts_of(reference) else {
-            debug_assert!(false, "a use of no entry ends");
+        let Some(words) = self.words_of(reference) else {
+            debug_assert!(false, "released a reference that doesn't exist");
             return;
         };
         let one = if write { ONE_WRITER } else { ONE_READER };
-        let field = if write { READERS << 32 } else { READERS };
-        let count = uses.load(Ordering::Relaxed);
-        if count & field == 0 {
-            debug_assert!(false, "a use ends that never began");
+        let field = if write { READERS << WRITERS_SHIFT } else { READERS };
+        let counts = words.counts.load(Ordering::Relaxed);
+        if counts & field == 0 {
+            debug_assert!(false, "released a reference that isn't in use");
             return;
         }
-        let left = count - one;
-        uses.store(left, Ordering::Relaxed);
-        let mut over = EntryFlags::empty();
-        over.set(EntryFlags::WRITING, left >> 32 == 0);
-        over.set(EntryFlags::READING, left == 0);
-        // Release: what the user did with the frame is done when the guest sees the mark gone.
-        entry.fetch_and(!u64::from(over.bits()), Ordering::Release);
+        let left = counts - one;
+        words.counts.store(left, Ordering::Relaxed);
+        let mut unneeded = EntryFlags::empty();
+        unneeded.set(EntryFlags::WRITING, left >> WRITERS_SHIFT == 0);
+        unneeded.set(EntryFlags::READING, left == 0);
+        // Release: a guest that sees the flag cleared also sees all stores to the frame.
+        words.entry.fetch_and(!u64::from(unneeded.bits()), Ordering::Release);
     }
 
-    /// Changes the places of two entries, neither of which may be in use.
+    /// Exchanges two entries, neither of which may be in use (`GNTTABOP_swap_grant_ref`).
     ///
     /// # Errors
-    /// [`Status::BadReference`], [`Status::Again`] if one is in use.
+    /// [`Status::BadReference`]: no such entry. [`Status::Again`]: one of them is in use.
     pub fn swap(&mut self, first: u32, second: u32) -> Result<(), Status> {
-        let (a, _, uses_a) = self.parts_of(first).ok_or(Status::BadReference)?;
-        let (b, _, uses_b) = self.parts_of(second).ok_or(Status::BadReference)?;
-        if uses_a.load(Ordering::Relaxed) != 0 || uses_b.load(Ordering::Relaxed) != 0 {
+        let a = self.words_of(first).ok_or(Status::BadReference)?;
+        let b = self.words_of(second).ok_or(Status::BadReference)?;
+        if a.counts.load(Ordering::Relaxed) != 0 || b.counts.load(Ordering::Relaxed) != 0 {
             return Err(Status::Again);
         }
         if first != second {
-            // The guest that writes to them meanwhile loses what it wrote.
-            let entry = a.load(Ordering::Acquire);
-            let entry = b.swap(entry, Ordering::AcqRel);
-            a.store(entry, Ordering::Release);
+            // Not atomic as a whole: a guest that writes to the entries meanwhile loses what it wrote.
+            let entry = a.entry.load(Ordering::Acquire);
+            let entry = b.entry.swap(entry, Ordering::AcqRel);
+            a.entry.store(entry, Ordering::Release);
         }
         Ok(())
     }
 
-    /// Commits an entry that accepts a frame from a domain to the one that is about to come.
+    /// Commits an entry that accepts a transfer from domain `from`: sets `GTF_transfer_committed`.
+    /// The caller then moves the frame, and calls [`GrantTable::complete_transfer`] or
+    /// [`GrantTable::abort_transfer`].
     ///
     /// # Errors
-    /// [`Status::BadReference`]; [`Status::GeneralError`]: it doesn't accept that;
-    /// [`Status::BadDomain`]: the domain has ended.
-    pub fn begin_transfer(&mut self, reference: u32, from: u16) -> Result<(), Status> {
+    /// * [`Status::BadReference`]: no such entry.
+    /// * [`Status::GeneralError`]: the entry doesn't accept a transfer from this domain, or has
+    ///   accepted one already.
+    /// * [`Status::BadDomain`]: the table is closed.
+    pub fn commit_transfer(&mut self, reference: u32, from: u16) -> Result<(), Status> {
         if self.closed {
             return Err(Status::BadDomain);
         }
-        let (entry, ..) = self.parts_of(reference).ok_or(Status::BadReference)?;
-        let mut seen = Entry(entry.load(Ordering::Acquire));
-        for _ in 0..TRIES {
-            // Exactly the type: neither committed nor completed already.
-            if seen.flags() != EntryFlags::ACCEPT_TRANSFER || seen.domain() != from {
-                return Err(Status::GeneralError);
-            }
-            let next = seen.with(EntryFlags::TRANSFER_COMMITTED);
-            match entry.compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(()),
-                Err(now) => seen = Entry(now),
-            }
-        }
-        Err(Status::GeneralError)
+        let entry = self.words_of(reference).ok_or(Status::BadReference)?.entry;
+        update(entry, |seen| {
+            // No other flag may be set: neither committed nor completed already.
+            let accepts = flags(seen) == EntryFlags::ACCEPT_TRANSFER && seen.domid == from;
+            accepts.then(|| with_flags(seen, EntryFlags::TRANSFER_COMMITTED))
+        })
+        .map(|_| ())
     }
 
-    /// Takes [`Table::begin_transfer`] back: no frame comes.
+    /// Reverts [`GrantTable::commit_transfer`]: no frame was transferred.
     pub fn abort_transfer(&mut self, reference: u32) {
-        if let Some((entry, ..)) = self.parts_of(reference) {
+        if let Some(words) = self.words_of(reference) {
             let committed = u64::from(EntryFlags::TRANSFER_COMMITTED.bits());
-            entry.fetch_and(!committed, Ordering::Release);
+            words.entry.fetch_and(!committed, Ordering::Release);
         }
     }
 
-    /// Ends [`Table::begin_transfer`]: the frame is the domain's.
-    pub fn end_transfer(&mut self, reference: u32, frame: u64) {
-        if let Some((entry, ..)) = self.parts_of(reference) {
-            let mut seen = entry.load(Ordering::Relaxed);
-            loop {
-                let flags = Entry(seen).with(EntryFlags::TRANSFER_COMPLETED).0 & 0xffff_ffff;
-                let next = flags | frame << 32;
-                // Release: who sees it completed sees the frame's number, and the frame.
-                match entry.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => return,
-                    Err(now) => seen = now,
-                }
-            }
-        }
+    /// Completes a transfer after [`GrantTable::commit_transfer`]: `frame` belongs to the domain
+    /// now. Writes its number into the entry and sets `GTF_transfer_completed`.
+    pub fn complete_transfer(&mut self, reference: u32, frame: u64) {
+        let Some(words) = self.words_of(reference) else { return };
+        // Release: a guest that sees the flag also sees the frame number, and the frame's contents.
+        let _ = words.entry.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            let entry = with_flags(from_word(word), EntryFlags::TRANSFER_COMPLETED);
+            Some(to_word(EntryV1 { frame: frame as u32, ..entry }))
+        });
     }
 }
 
-/// Marks an entry as in use, if it grants that. Returns it as it was when it was marked.
+/// Sets the in-use flags of an entry if it grants this access. Returns the entry as it was.
+fn set_in_use(entry: &AtomicU64, domain: u16, write: bool) -> Result<EntryV1, Status> {
+    let mut in_use = EntryFlags::READING;
+    in_use.set(EntryFlags::WRITING, write);
+    update(entry, |seen| {
+        let granted = type_of(seen) == EntryFlags::PERMIT_ACCESS
+            && seen.domid == domain
+            && !(write && flags(seen).contains(EntryFlags::READ_ONLY));
+        granted.then(|| with_flags(seen, in_use))
+    })
+}
+
+/// Replaces an entry by what `change` makes of it. Returns the entry as it was.
 ///
-/// Acquire and release: what the guest wrote to the frame before it granted it is seen by who uses
-/// it; and who takes a grant back, and finds it unmarked, has taken it back.
-fn mark(entry: &AtomicU64, domain: u16, write: bool) -> Result<Entry, Status> {
-    let mut seen = Entry(entry.load(Ordering::Acquire));
-    for _ in 0..TRIES {
-        let granted = seen.kind() == EntryFlags::PERMIT_ACCESS
-            && seen.domain() == domain
-            && !(write && seen.flags().contains(EntryFlags::READ_ONLY));
-        if !granted {
-            return Err(Status::GeneralError);
-        }
-        let mut marks = EntryFlags::READING;
-        marks.set(EntryFlags::WRITING, write);
-        let next = seen.with(marks);
-        match entry.compare_exchange(seen.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => return Ok(seen),
-            Err(now) => seen = Entry(now),
+/// Acquire: the user of a grant sees what the guest wrote to the frame before it granted it.
+/// Release: a guest that revokes a grant with a compare-exchange, and finds it not in use, knows
+/// that it can't be acquired any more.
+///
+/// # Errors
+/// [`Status::GeneralError`]: `change` refuses the entry, or the guest changed it too often.
+fn update(
+    entry: &AtomicU64,
+    change: impl Fn(EntryV1) -> Option<EntryV1>,
+) -> Result<EntryV1, Status> {
+    let mut seen = entry.load(Ordering::Acquire);
+    for _ in 0..MAX_ATTEMPTS {
+        let new = to_word(change(from_word(seen)).ok_or(Status::GeneralError)?);
+        match entry.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Ok(from_word(seen)),
+            Err(now) => seen = now,
         }
     }
     Err(Status::GeneralError)

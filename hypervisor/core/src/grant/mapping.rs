@@ -6,7 +6,7 @@ use crate::frames::FrameAllocator;
 use arrayvec::ArrayVec;
 use pinfold_abi::grant::{MapFlags, Status};
 use pinfold_abi::mmu::EntryFlags;
-use pinfold_grants::Mapping;
+use pinfold_grants::MaptrackEntry;
 use pinfold_validator::{
     Budget, DomId, FlushDebt, GrantMapping, GrantUnmapping, Index, Leaf, Mfn, Platform, Refusal,
     Stop, Swap, Vaddr,
@@ -82,33 +82,43 @@ where
         }
         let handle = self.grants.reserve_handle(self.allocator).ok_or(Status::NoSpace)?;
         let begun = self.domains.with_grants(granter, |grants| {
-            grants.table.lock().begin(reference, self.dom.get(), writable)
+            grants.table.lock().acquire(reference, self.dom.get(), writable)
         });
         let frame = match begun.unwrap_or(Err(Status::BadDomain)) {
             Ok(frame) => Mfn::new(frame),
             Err(status) => {
-                self.grants.handles.lock().release(handle);
+                self.grants.handles.lock().free(handle);
                 return Err(status.into());
             }
         };
-        let by_entry = flags.contains(MapFlags::CONTAINS_PTE);
-        let mapping =
-            Mapping { granter: granter.get(), reference, frame: frame.get(), writable, by_entry };
+        let contains_pte = flags.contains(MapFlags::CONTAINS_PTE);
+        let mapping = MaptrackEntry {
+            granter: granter.get(),
+            reference,
+            frame: frame.get(),
+            writable,
+            contains_pte,
+        };
         match self.map_frame(&mapping, address, entry_flags(flags)) {
             Ok(()) => {
-                self.grants.handles.lock().fill(handle, mapping);
+                self.grants.handles.lock().set_mapped(handle, mapping);
                 Ok((handle, frame))
             }
             Err(failure) => {
                 end_use(self.allocator, self.domains, &mapping);
-                self.grants.handles.lock().release(handle);
+                self.grants.handles.lock().free(handle);
                 Err(failure)
             }
         }
     }
 
-    fn map_frame(&self, mapping: &Mapping, address: u64, flags: EntryFlags) -> Result<(), Failure> {
-        let (table, index) = self.locate(address, mapping.by_entry)?;
+    fn map_frame(
+        &self,
+        mapping: &MaptrackEntry,
+        address: u64,
+        flags: EntryFlags,
+    ) -> Result<(), Failure> {
+        let (table, index) = self.locate(address, mapping.contains_pte)?;
         let frame = Mfn::new(mapping.frame);
         let owner = DomId::new(mapping.granter);
         let entry = GrantMapping { dom: self.dom, table, index, owner, frame, flags };
@@ -121,8 +131,8 @@ where
 
     /// Where a guest wants something mapped: an L1 table of its, and a slot. For the validator to
     /// check.
-    fn locate(&self, address: u64, by_entry: bool) -> Result<(Mfn, Index), Status> {
-        if by_entry {
+    fn locate(&self, address: u64, contains_pte: bool) -> Result<(Mfn, Index), Status> {
+        if contains_pte {
             // XSA-227: an entry, not a piece of two.
             if !address.is_multiple_of(8) {
                 return Err(Status::GeneralError);
@@ -142,15 +152,15 @@ where
     fn unmap_frame(
         &self,
         debt: &mut FlushDebt,
-        mapping: &Mapping,
+        mapping: &MaptrackEntry,
         address: u64,
         replace_with: Option<u64>,
     ) -> Result<(), Failure> {
-        let (table, index) = self.locate(address, mapping.by_entry)?;
+        let (table, index) = self.locate(address, mapping.contains_pte)?;
         let moved = match replace_with {
             None => None,
             // Nobody needs it for an address that is an entry's.
-            Some(_) if mapping.by_entry => return Err(Status::GeneralError.into()),
+            Some(_) if mapping.contains_pte => return Err(Status::GeneralError.into()),
             Some(address) => Some(self.leaf(address)?),
         };
         let (dom, validator) = (self.dom, self.allocator.validator());
@@ -203,7 +213,7 @@ const BATCH: usize = 32;
 #[derive(Debug, Default)]
 #[must_use = "the granters wait to be told"]
 pub struct Unmapped {
-    done: ArrayVec<(u32, Mapping), BATCH>,
+    done: ArrayVec<(u32, MaptrackEntry), BATCH>,
     debt: FlushDebt,
 }
 
@@ -242,7 +252,7 @@ impl Unmapped {
                 Ok(())
             }
             other => {
-                handles.lock().fill(handle, mapping);
+                handles.lock().set_mapped(handle, mapping);
                 other.map(|_| ())
             }
         }
@@ -259,7 +269,7 @@ impl Unmapped {
         core::mem::take(&mut self.debt).pay(borrower.allocator.validator().platform());
         for (handle, mapping) in self.done.drain(..) {
             end_use(borrower.allocator, borrower.domains, &mapping);
-            borrower.grants.handles.lock().release(handle);
+            borrower.grants.handles.lock().free(handle);
         }
     }
 }

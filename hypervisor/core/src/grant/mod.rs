@@ -34,7 +34,7 @@ use crate::frames::FrameAllocator;
 use core::sync::atomic::{AtomicU32, Ordering};
 use pages::{FrameWords, Pages, WORDS_PER_FRAME};
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, Status};
-use pinfold_grants::{Handles, Mapping, Table, WORDS_PER_ENTRY};
+use pinfold_grants::{GrantTable, Maptrack, MaptrackEntry, WORDS_PER_ENTRY};
 use pinfold_validator::{DomId, HypervisorFrames, Mfn, Platform, Purpose};
 use spin::RelaxStrategy;
 use spin::mutex::Mutex;
@@ -55,8 +55,8 @@ type Uses<M> = Pages<M, HypervisorFrames, MAX_USE_FRAMES>;
 /// lock.
 #[derive(Debug)]
 pub struct GrantState<M, R> {
-    table: Mutex<Table<Entries<M>, Uses<M>>, R>,
-    handles: Mutex<Handles<Pages<M, HypervisorFrames, MAX_HANDLE_FRAMES>>, R>,
+    table: Mutex<GrantTable<Entries<M>, Uses<M>>, R>,
+    handles: Mutex<Maptrack<Pages<M, HypervisorFrames, MAX_HANDLE_FRAMES>>, R>,
     /// Copies from and to granted frames that go on. Counted up with the table locked.
     copies: AtomicU32,
 }
@@ -76,8 +76,8 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         let entries = Pages::new(memory.clone());
         let uses = Pages::new(memory.clone());
         GrantState {
-            table: Mutex::new(Table::new(entries, uses)),
-            handles: Mutex::new(Handles::new(Pages::new(memory))),
+            table: Mutex::new(GrantTable::new(entries, uses)),
+            handles: Mutex::new(Maptrack::new(Pages::new(memory))),
             copies: AtomicU32::new(0),
         }
     }
@@ -109,7 +109,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         if table.is_closed() {
             return Err(Status::GeneralError);
         }
-        let (entries, uses) = table.parts();
+        let (entries, uses) = table.storage_mut();
         while entries.frames().len() < count {
             // What is about entries first: an entry without it can't be used.
             while uses.frames().len() < (entries.frames().len() + 1) * WORDS_PER_ENTRY {
@@ -125,7 +125,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     /// Changes the places of two entries.
     ///
     /// # Errors
-    /// As [`Table::swap`].
+    /// As [`GrantTable::swap`].
     pub fn swap(&self, first: u32, second: u32) -> Result<(), Status> {
         self.table.lock().swap(first, second)
     }
@@ -133,17 +133,17 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     /// Begins a copy from or to a frame that an entry grants to `borrower`. Returns the frame.
     ///
     /// # Errors
-    /// As [`Table::begin`].
+    /// As [`GrantTable::acquire`].
     pub fn begin_copy(&self, reference: u32, borrower: DomId, write: bool) -> Result<Mfn, Status> {
         let mut table = self.table.lock();
-        let frame = table.begin(reference, borrower.get(), write)?;
+        let frame = table.acquire(reference, borrower.get(), write)?;
         self.copies.fetch_add(1, Ordering::Relaxed);
         Ok(Mfn::new(frame))
     }
 
     /// Ends [`GrantState::begin_copy`].
     pub fn end_copy(&self, reference: u32, write: bool) {
-        self.table.lock().end(reference, write);
+        self.table.lock().release(reference, write);
         // Release: pairs with the domain's end, which waits for it.
         self.copies.fetch_sub(1, Ordering::Release);
     }
@@ -151,21 +151,21 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     /// Takes a handle that nobody has.
     fn reserve_handle<P: Platform>(&self, allocator: &FrameAllocator<'_, P, R>) -> Option<u32> {
         let mut handles = self.handles.lock();
-        if let Some(handle) = handles.reserve() {
+        if let Some(handle) = handles.alloc() {
             return Some(handle);
         }
-        if handles.words().frames().len() == MAX_HANDLE_FRAMES {
+        if handles.storage_mut().frames().len() == MAX_HANDLE_FRAMES {
             return None;
         }
         let frame = allocator.alloc_hypervisor_frames(0, Purpose::GrantHandles)?;
-        handles.words().push(frame);
-        handles.reserve()
+        handles.storage_mut().push(frame);
+        handles.alloc()
     }
 
     /// Ends one use of a frame whose mapping is gone, flushes included.
-    fn end_use(&self, mapping: &Mapping) -> Ended {
+    fn end_use(&self, mapping: &MaptrackEntry) -> Ended {
         let mut table = self.table.lock();
-        table.end(mapping.reference, mapping.writable);
+        table.release(mapping.reference, mapping.writable);
         if table.is_closed() { Ended::GranterEnded } else { Ended::GranterLives }
     }
 
@@ -173,7 +173,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     /// it, between the entry's commitment and its completion.
     ///
     /// # Errors
-    /// As [`Table::begin_transfer`], or what `pass` says.
+    /// As [`GrantTable::commit_transfer`], or what `pass` says.
     pub fn transfer(
         &self,
         reference: u32,
@@ -182,10 +182,10 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     ) -> Result<(), Status> {
         // Held throughout: the domain can't end in between, and miss the frame.
         let mut table = self.table.lock();
-        table.begin_transfer(reference, from.get())?;
+        table.commit_transfer(reference, from.get())?;
         match pass() {
             Ok(frame) => {
-                table.end_transfer(reference, frame.get());
+                table.complete_transfer(reference, frame.get());
                 Ok(())
             }
             Err(status) => {
@@ -200,7 +200,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     pub fn close<P: Platform>(&self, allocator: &FrameAllocator<'_, P, R>) {
         let mut table = self.table.lock();
         table.close();
-        let (entries, uses) = table.parts();
+        let (entries, uses) = table.storage_mut();
         entries.clear(|_| {});
         uses.clear(|frame| allocator.free_hypervisor_frames(frame));
     }
@@ -223,10 +223,10 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         limit: usize,
     ) -> Option<u32> {
         for _ in 0..limit {
-            let taken = self.handles.lock().take_any(from);
+            let taken = self.handles.lock().take_next(from);
             let Some((handle, mapping)) = taken else {
                 let mut handles = self.handles.lock();
-                handles.words().clear(|frame| allocator.free_hypervisor_frames(frame));
+                handles.storage_mut().clear(|frame| allocator.free_hypervisor_frames(frame));
                 return None;
             };
             // What it granted itself is freed with the rest.
@@ -250,7 +250,7 @@ pub trait Domains<M, R> {
 fn end_use<P: Platform, M: FrameWords + Clone, R: RelaxStrategy>(
     allocator: &FrameAllocator<'_, P, R>,
     domains: &impl Domains<M, R>,
-    mapping: &Mapping,
+    mapping: &MaptrackEntry,
 ) {
     let granter = DomId::new(mapping.granter);
     let ended = domains.with_grants(granter, |grants| grants.end_use(mapping));

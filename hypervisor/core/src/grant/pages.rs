@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 use core::sync::atomic::AtomicU64;
-use pinfold_grants::Words;
+use pinfold_grants::WordArray;
 use pinfold_validator::{HypervisorFrames, Index, Mfn};
 
 /// Words in a frame.
@@ -72,7 +72,7 @@ impl<M, F, const N: usize> Pages<M, F, N> {
     }
 }
 
-impl<M: FrameWords, F: WordFrame, const N: usize> Words for Pages<M, F, N> {
+impl<M: FrameWords, F: WordFrame, const N: usize> WordArray for Pages<M, F, N> {
     fn word(&self, index: usize) -> Option<&AtomicU64> {
         let frame = self.frames.get(index / WORDS_PER_FRAME)?.mfn();
         Some(self.memory.word(frame, Index::new(index % WORDS_PER_FRAME)))
