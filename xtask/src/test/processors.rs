@@ -59,9 +59,9 @@ pub(super) fn all() -> Vec<Case> {
         Case {
             cpu: Some(SKYLAKE),
             says: vec!["op=pin_l1", "op=update", "op=store", "cause=absent_names_memory"],
-            ..Case::new("absent-l1tf", vec![Spec::new("misfit").told("do=absent-l1tf")])
+            ..Case::new("absent-l1tf", vec![Spec::new("misbehave").told("do=absent-l1tf")])
         },
-        Case::new("absent", vec![Spec::new("misfit").told("do=absent")]),
+        Case::new("absent", vec![Spec::new("misbehave").told("do=absent")]),
         // Linux stores addresses in absent entries inverted, so none is refused.
         Case {
             cpu: Some(HASWELL),

@@ -186,8 +186,8 @@ fn churn(seed: u32, rounds: u32) -> Case {
     }
 }
 
-fn misfit(wish: &str) -> Spec {
-    Spec::new("misfit").named(wish).told(&format!("do={wish}"))
+fn misbehave(wish: &str) -> Spec {
+    Spec::new("misbehave").named(wish).told(&format!("do={wish}"))
 }
 
 /// Calls and traps that ask for as much work as they can. Under `--icount` the processor's counter
@@ -298,8 +298,8 @@ fn stress() -> Vec<Case> {
             vec![
                 told("seed=9 rounds=100"),
                 Spec::new("probe"),
-                misfit("crash").ends(End::Crash),
-                misfit("spin"),
+                misbehave("crash").ends(End::Crash),
+                misbehave("spin"),
                 told("seed=10 rounds=100").named("stress-2"),
             ],
         )
@@ -417,21 +417,21 @@ fn neighbours() -> Vec<Case> {
             (1..=12).map(|n| hello().named(&format!("n{n}")).with_memory(Size(8 << 20))).collect(),
         ),
         Case { smp: 2, ..Case::new("two-processors", vec![hello(), hello().named("other")]) },
-        Case::new("crash-beside-healthy", vec![misfit("crash").ends(End::Crash), hello()]),
-        Case::new("healthy-beside-crash", vec![hello(), misfit("crash").ends(End::Crash)]),
-        Case::new("failure-is-reported", vec![misfit("fail").ends(End::Fail), hello()]),
-        Case::new("panic-is-reported", vec![misfit("panic").ends(End::Fail), hello()]),
-        Case::new("watchdog", vec![misfit("doze").ends(End::Watchdog), hello()]),
-        Case::new("pry", vec![Spec { discreet: true, ..misfit("pry").ends(End::Pass) }]),
+        Case::new("crash-beside-healthy", vec![misbehave("crash").ends(End::Crash), hello()]),
+        Case::new("healthy-beside-crash", vec![hello(), misbehave("crash").ends(End::Crash)]),
+        Case::new("failure-is-reported", vec![misbehave("fail").ends(End::Fail), hello()]),
+        Case::new("panic-is-reported", vec![misbehave("panic").ends(End::Fail), hello()]),
+        Case::new("watchdog", vec![misbehave("doze").ends(End::Watchdog), hello()]),
+        Case::new("pry", vec![Spec { discreet: true, ..misbehave("pry").ends(End::Pass) }]),
         // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
         Case {
             order: Some(("hello", "spin")),
             limit: 240,
-            ..Case::new("spinning-cannot-starve", vec![misfit("spin"), hello()])
+            ..Case::new("spinning-cannot-starve", vec![misbehave("spin"), hello()])
         },
         // The same ends on Xen, so that they mean the same.
-        Case::new("crash", vec![misfit("crash").ends(End::Crash)]).on_xen(),
-        Case::new("fail", vec![misfit("fail").ends(End::Fail)]).on_xen(),
+        Case::new("crash", vec![misbehave("crash").ends(End::Crash)]).on_xen(),
+        Case::new("fail", vec![misbehave("fail").ends(End::Fail)]).on_xen(),
     ]
 }
 
@@ -446,13 +446,13 @@ fn slow_port() -> Vec<Case> {
         says: vec![
             " cause=buffer_full of=reports",
             "d2v0 ALIAS id=",
-            "d2 | misfit: in the middle",
+            "d2 | misbehave: in the middle",
             "d1v0 MAPPING id=1 end=yes found=64",
         ],
-        ..Case::new(&format!("slow-port-{smp}"), vec![misfit("flood"), misfit("beat")])
+        ..Case::new(&format!("slow-port-{smp}"), vec![misbehave("flood"), misbehave("beat")])
     };
     // Guests that print wait for room and lose nothing, by hypercall or through their ring.
-    let talk = |name: &str| misfit("talk").named(name);
+    let talk = |name: &str| misbehave("talk").named(name);
     let console = Case {
         serial_rate: NonZeroU32::new(11_520),
         limit: 240,
@@ -461,9 +461,9 @@ fn slow_port() -> Vec<Case> {
             "d1 | line 0 of 200",
             "d1 | line 100 of 200",
             "d1 | line 199 of 200",
-            "d2 | misfit: line 1,",
-            "d2 | misfit: line 200,",
-            "d2 | misfit: line 400,",
+            "d2 | misbehave: line 1,",
+            "d2 | misbehave: line 200,",
+            "d2 | misbehave: line 400,",
         ],
         never: vec!["DROPPED"],
         ..Case::new("slow-console", vec![Spec::new("console").told("alpha"), talk("talk")])

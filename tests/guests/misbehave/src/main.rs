@@ -32,16 +32,16 @@ const TURNS: u64 = 2_000_000_000;
 
 fn main(boot: &Boot) -> Exit {
     let wish = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
-    println!("misfit: {}", wish.unwrap_or("nothing to do"));
+    println!("misbehave: {}", wish.unwrap_or("nothing to do"));
     match wish {
         Some("crash") => crash(),
         Some("fail") => {
-            println!("VERDICT fail guest=misfit");
+            println!("VERDICT fail guest=misbehave");
             Exit::Crash
         }
         Some("spin") => {
             spin();
-            println!("VERDICT pass guest=misfit turns={TURNS}");
+            println!("VERDICT pass guest=misbehave turns={TURNS}");
             Exit::PowerOff
         }
         Some("panic") => panic!("as told"),
@@ -53,7 +53,7 @@ fn main(boot: &Boot) -> Exit {
         Some("talk") => flood::talk(boot),
         Some("beat") => flood::measure(boot),
         _ => {
-            println!("VERDICT fail guest=misfit reason=unknown-wish");
+            println!("VERDICT fail guest=misbehave reason=unknown-wish");
             Exit::Crash
         }
     }
@@ -65,7 +65,7 @@ fn doze() -> Exit {
     let args = [SCHEDOP_WATCHDOG, &raw const argument as u64, 0, 0, 0];
     // SAFETY: the call reads its argument.
     let started = unsafe { raw::call(Hypercall::SchedOp as u64, args) };
-    println!("misfit: watchdog {started}");
+    println!("misbehave: watchdog {started}");
     loop {
         core::hint::spin_loop();
     }
@@ -76,10 +76,10 @@ fn pry() -> Exit {
     let refused = (pinfold::audit().err(), pinfold::dump_frames().err());
     let wanted = Some(Errno::from(EPERM));
     if refused == (wanted, wanted) {
-        println!("VERDICT pass guest=misfit");
+        println!("VERDICT pass guest=misbehave");
         return Exit::PowerOff;
     }
-    println!("VERDICT fail guest=misfit answers={refused:?}");
+    println!("VERDICT fail guest=misbehave answers={refused:?}");
     Exit::Crash
 }
 

@@ -15,7 +15,7 @@ const PRESENT: u64 = 0x7;
 
 /// Makes them in every way there is; `refused`: whether the processor has the flaw.
 pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
-    let mut check = Check::new("misfit", boot);
+    let mut check = Check::new("misbehave", boot);
     let mut lab = TableFixture::new(Frames::new(boot));
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: stores to tables are carried out from now on.

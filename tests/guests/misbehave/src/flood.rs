@@ -30,7 +30,7 @@ fn duration_ns(boot: &Boot) -> u64 {
 /// hypervisor refuses, and writes about 10 KB into its log.
 pub(crate) fn run(boot: &Boot) -> Exit {
     if event::init(boot).is_err() {
-        println!("VERDICT fail guest=misfit reason=no-clock");
+        println!("VERDICT fail guest=misbehave reason=no-clock");
         return Exit::Crash;
     }
     let mut lab = TableFixture::new(Frames::new(boot));
@@ -49,10 +49,10 @@ pub(crate) fn run(boot: &Boot) -> Exit {
         }
     }
     if pinned == 0 && refused > 0 && other == 0 {
-        println!("VERDICT pass guest=misfit refused={refused}");
+        println!("VERDICT pass guest=misbehave refused={refused}");
         return Exit::PowerOff;
     }
-    println!("VERDICT fail guest=misfit pinned={pinned} refused={refused} other={other}");
+    println!("VERDICT fail guest=misbehave pinned={pinned} refused={refused} other={other}");
     Exit::Crash
 }
 
@@ -60,9 +60,9 @@ pub(crate) fn run(boot: &Boot) -> Exit {
 /// must wait for room.
 pub(crate) fn talk(boot: &Boot) -> Exit {
     for line in 1..=boot.number("lines", LINES) {
-        println!("misfit: line {line}, which is as long as lines of a kernel usually are");
+        println!("misbehave: line {line}, which is as long as lines of a kernel usually are");
     }
-    println!("VERDICT pass guest=misfit");
+    println!("VERDICT pass guest=misbehave");
     Exit::PowerOff
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn talk(boot: &Boot) -> Exit {
 /// neighbour on the same processor, but in slices, each far shorter than a stall.
 pub(crate) fn measure(boot: &Boot) -> Exit {
     if event::init(boot).is_err() {
-        println!("VERDICT fail guest=misfit reason=no-clock");
+        println!("VERDICT fail guest=misbehave reason=no-clock");
         return Exit::Crash;
     }
     let mut lab = TableFixture::new(Frames::new(boot));
@@ -83,13 +83,13 @@ pub(crate) fn measure(boot: &Boot) -> Exit {
     while last < end {
         // It prints as well, so that it wants what the neighbour keeps busy.
         if last >= next_line {
-            println!("misfit: at {} ms", (last - begin) / 1_000_000);
+            println!("misbehave: at {} ms", (last - begin) / 1_000_000);
             next_line = last + LINE_NS;
         }
         if !reported && last > begin + duration_ns(boot) / 2 {
             // A report of its own, in the middle of the neighbour's flood.
             lab.pin(page, 1);
-            println!("misfit: in the middle");
+            println!("misbehave: in the middle");
             reported = true;
         }
         let now = time::raw();
@@ -104,7 +104,7 @@ pub(crate) fn measure(boot: &Boot) -> Exit {
     let total = last.saturating_sub(begin).max(1);
     let verdict = if stalled > total / 2 { "fail" } else { "pass" };
     println!(
-        "VERDICT {verdict} guest=misfit total_ms={} stalled_ms={} stalls={stalls} longest_ms={}",
+        "VERDICT {verdict} guest=misbehave total_ms={} stalled_ms={} stalls={stalls} longest_ms={}",
         total / 1_000_000,
         stalled / 1_000_000,
         longest / 1_000_000
