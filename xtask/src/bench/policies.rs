@@ -1,6 +1,6 @@
 //! `bench --policies`: what a pin costs under each policy, as lazy mappings grow in number.
 //!
-//! The guest `curves` prints `CURVE policy=... outstanding=... instructions_per_pin=...`, one line
+//! The guest `pin_cost` prints `CURVE policy=... outstanding=... instructions_per_pin=...`, one line
 //! a point; the log stays for `report`, which draws them.
 
 use super::{BenchArgs, GuestArgs, MEMORY, text};
@@ -17,7 +17,7 @@ use pinfold_image::manifest::LogLevel;
 use std::time::Duration;
 
 /// The guest that measures.
-const GUEST: &str = "curves";
+const GUEST: &str = "pin_cost";
 
 /// A point: what it is of, and its figures.
 #[derive(Clone, Debug, PartialEq, Eq)]

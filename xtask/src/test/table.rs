@@ -73,7 +73,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("two-probes", probes.into_iter().chain([Spec::new("hello")]).collect()));
     // What it measures means nothing without --icount; that it works does.
     cases.push(Case::new("bench", vec![Spec::new("bench")]));
-    cases.push(curves());
+    cases.push(pin_cost());
     cases.extend(long_calls());
     cases.extend(upcalls());
     cases.extend(stress());
@@ -219,13 +219,13 @@ fn long_calls() -> Vec<Case> {
 
 /// Costs are counted, not judged, but for what no count may be: a pin that is refused, which ends
 /// the guest. Few mappings: the figures themselves are `bench --policies`.
-fn curves() -> Case {
+fn pin_cost() -> Case {
     Case {
         says: vec![
             "CURVE policy=targeted+pool aliases=4 outstanding=1000",
             "CURVE policy=upcall aliases=4 outstanding=1000",
         ],
-        ..Case::new("curves", vec![Spec::new("curves").told("most=1000")])
+        ..Case::new("pin-cost", vec![Spec::new("pin_cost").told("most=1000")])
     }
 }
 

@@ -58,11 +58,11 @@ fn main(boot: &Boot) -> Exit {
     let mmu = unsafe { kernel::start(boot, u64::MAX, &config) };
     match mmu.and_then(|mut mmu| run(&mut mmu, boot.number("most", u64::MAX))) {
         Ok(()) => {
-            println!("VERDICT pass guest=curves");
+            println!("VERDICT pass guest=pin_cost");
             Exit::PowerOff
         }
         Err(error) => {
-            println!("VERDICT fail guest=curves {error}");
+            println!("VERDICT fail guest=pin_cost {error}");
             Exit::Crash
         }
     }
