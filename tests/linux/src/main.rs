@@ -1,4 +1,4 @@
-//! `workout`: what a Linux guest does in its test besides the shell's work and XFS.
+//! `linux-selftest`: what a Linux guest does in its test besides the shell's work and XFS.
 //!
 //! A kernel under a hypervisor that gets something wrong boots for a long time before it shows.
 //! Each exercise makes the kernel do one kind of thing very often and holds every result against
@@ -14,8 +14,8 @@
 //! | `clocks` | time that never goes back, sleeps that last |
 //! | `corners` | instructions and entries into the kernel that PV treats specially |
 //!
-//! `workout NAME [ROUNDS]` does one and ends with a line `EXERCISE NAME ok ...` and status 0, or
-//! `EXERCISE NAME failed: ...` and status 1. `ROUNDS` (10 if not given) is how long.
+//! `linux-selftest NAME [ROUNDS]` does one and ends with a line `EXERCISE NAME ok ...` and status
+//! 0, or `EXERCISE NAME failed: ...` and status 1. `ROUNDS` (10 if not given) is how long.
 
 mod clocks;
 mod corners;
@@ -43,7 +43,7 @@ pub(crate) use must;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some(name) = args.first() else {
-        eprintln!("usage: workout NAME [ROUNDS]");
+        eprintln!("usage: linux-selftest NAME [ROUNDS]");
         return ExitCode::from(2);
     };
     let rounds = args.get(1).and_then(|text| text.parse().ok()).unwrap_or(10);

@@ -17,12 +17,12 @@ const PROGRAMS: &[&str] = &["sbin/mkfs.xfs", "sbin/xfs_repair"];
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 /// The dynamic loader, where every program looks for it.
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
-/// The test's own program.
-const WORKOUT: &str = "workout";
+/// The test program: the package in `tests/linux`.
+const SELFTEST: &str = "linux-selftest";
 
 /// Builds it. `kernel` is the unpacked kernel package.
 pub(super) fn build(kernel: &Path, debian: &fetch::linux::Userland) -> Result<Vec<u8>> {
-    cargo::build_for(cargo::MUSL, &[WORKOUT])?;
+    cargo::build_for(cargo::MUSL, &[SELFTEST])?;
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "etc", "lib", LIBRARIES, "lib64", "lib/modules", "mnt"] {
         archive.folder(folder);
@@ -39,7 +39,11 @@ pub(super) fn build(kernel: &Path, debian: &fetch::linux::Userland) -> Result<Ve
         let name = program.rsplit('/').next().unwrap_or(program);
         archive.file(&format!("bin/{name}"), true, &read(&debian.xfsprogs.join(program))?);
     }
-    archive.file("bin/workout", true, &read(&cargo::built_for(cargo::MUSL, WORKOUT))?);
+    archive.file(
+        &format!("bin/{SELFTEST}"),
+        true,
+        &read(&cargo::built_for(cargo::MUSL, SELFTEST))?,
+    );
     for (package, name) in &debian.libraries {
         archive.file(&format!("{LIBRARIES}/{name}"), true, &library(package, name)?);
     }
