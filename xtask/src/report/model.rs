@@ -93,8 +93,8 @@ pub(super) struct Report {
     pub(super) violations: Vec<Violation>,
     /// Other refusals: by operation and cause, most frequent first.
     pub(super) refusals: Vec<Refusals>,
-    /// What guests said of their stories (`STORY` lines).
-    pub(super) stories: Vec<Story>,
+    /// What guests said of their scenarios (`SCENARIO` lines).
+    pub(super) scenarios: Vec<Scenario>,
     /// What guests measured of their policies (`CURVE` lines).
     pub(super) curves: Vec<Point>,
     /// What the domains' frames were when they ended.
@@ -277,14 +277,14 @@ pub(super) struct Refusals {
     pub(super) first: String,
 }
 
-/// A line of a guest about one of its stories of stray mappings.
+/// A line of a guest about one of its scenarios of stray mappings.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Story {
+pub(super) struct Scenario {
     /// The domain's number.
     pub(super) domain: u16,
-    /// The story's number or name.
-    pub(super) story: String,
-    /// `naive` or `cured`.
+    /// The scenario's number or name.
+    pub(super) scenario: String,
+    /// `broken` or `fixed`.
     pub(super) form: String,
     /// The other fields.
     pub(super) fields: Fields,

@@ -208,11 +208,11 @@ impl Report {
         let line = record.body.trim();
         if let Some(verdict) = line.strip_prefix("VERDICT ") {
             self.domain(domain).verdict = Some(verdict.into());
-        } else if let Some(rest) = line.strip_prefix("STORY ") {
-            let story = rest.split(' ').next().unwrap_or_default().to_owned();
+        } else if let Some(rest) = line.strip_prefix("SCENARIO ") {
+            let scenario = rest.split(' ').next().unwrap_or_default().to_owned();
             let mut fields = fields(record);
             let form = fields.take("form").unwrap_or_default();
-            self.stories.push(Story { domain, story, form, fields });
+            self.scenarios.push(Scenario { domain, scenario, form, fields });
         } else if line.starts_with("CURVE ") {
             let mut fields = fields(record);
             let policy = fields.take("policy").unwrap_or_default();

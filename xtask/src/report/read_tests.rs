@@ -6,7 +6,7 @@ const LOG: &str = "\
 BdsDxe: starting
 [   0.100000] hv INFO up
 [   0.200000] d1 START name=\"stress\" pages=16384
-[   0.300000] d1v0 MARK text=\"naive round 1\"
+[   0.300000] d1v0 MARK text=\"stray round=1\"
 [   0.400000] d1v0 ALIAS id=7 op=pin_l1 frame=0x1a2b rip=0xffffffff80101234
 [   0.400001] d1v0 MAPPING id=7 va=0xffff888000000000 table=0x77 index=3
 [   0.400002] d1v0 MAPPING id=7 va=0xffff888000001000 table=0x77 index=4
@@ -29,7 +29,7 @@ fn records_find_their_heads() {
     assert_eq!(violation.mappings[1].table.as_deref(), Some("0x77"));
     assert_eq!(violation.mappings[1].index, Some(4));
     assert_eq!(violation.search.get("found"), Some("2"));
-    assert_eq!(violation.mark.as_deref(), Some("naive round 1"));
+    assert_eq!(violation.mark.as_deref(), Some("stray round=1"));
     assert_eq!(report.crashes[0].dump, ["rax=0x0"]);
     assert_eq!(report.skipped.before, 1);
     assert_eq!((report.skipped.garbled, report.skipped.orphans), (0, 0));
@@ -149,9 +149,12 @@ fn a_guest_cannot_forge_records() {
 #[test]
 fn what_guests_say_of_themselves_is_read() {
     let report = Report::read(super::super::SAMPLE);
-    assert_eq!(report.stories.len(), 4);
-    assert_eq!((report.stories[0].story.as_str(), report.stories[0].form.as_str()), ("1", "naive"));
-    assert_eq!(report.stories[1].fields.number("cleared"), Some(4812));
+    assert_eq!(report.scenarios.len(), 4);
+    assert_eq!(
+        (report.scenarios[0].scenario.as_str(), report.scenarios[0].form.as_str()),
+        ("1", "broken")
+    );
+    assert_eq!(report.scenarios[1].fields.number("cleared"), Some(4812));
     assert_eq!(report.curves.len(), 36);
     assert_eq!(report.curves[5].values["instructions_per_pin"], 9100.0);
     assert_eq!(report.frame_maps[0].runs.iter().map(|run| run.frames).sum::<u64>(), 4096 + 3072);
@@ -163,9 +166,9 @@ fn what_guests_say_of_themselves_is_read() {
 fn places_are_shown_short_and_long() {
     let call = |file: &str, line| Call { function: "f".into(), file: file.into(), line };
     let shown = |call: Call| (call.brief(), call.to_string());
-    let own = call("tests/guests/x/src/naive.rs", Some(7));
-    assert_eq!(shown(own), ("f, naive.rs:7".into(), "f at tests/guests/x/src/naive.rs:7".into()));
-    assert_eq!(call("a/src/stories/dma.rs", None).brief(), "f, stories/dma.rs");
+    let own = call("tests/guests/x/src/broken.rs", Some(7));
+    assert_eq!(shown(own), ("f, broken.rs:7".into(), "f at tests/guests/x/src/broken.rs:7".into()));
+    assert_eq!(call("a/src/scenarios/dma.rs", None).brief(), "f, scenarios/dma.rs");
     assert_eq!(shown(call("", None)), ("f".into(), "f".into()));
 }
 

@@ -23,7 +23,7 @@ fn write_all(out: &mut String, report: &Report, full: bool) -> Result {
     writeln!(out, "{}", report.headline())?;
     summary(out, report)?;
     domains(out, report)?;
-    stories(out, report)?;
+    scenarios(out, report)?;
     curves(out, report)?;
     report.frame_maps.iter().try_for_each(|map| frame_map(out, map))?;
     violations(out, report, full)?;
@@ -106,19 +106,19 @@ fn domains(out: &mut String, report: &Report) -> Result {
     Ok(())
 }
 
-fn stories(out: &mut String, report: &Report) -> Result {
-    if report.stories.is_empty() {
+fn scenarios(out: &mut String, report: &Report) -> Result {
+    if report.scenarios.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\nStories")?;
-    for story in &report.stories {
+    writeln!(out, "\nScenarios")?;
+    for scenario in &report.scenarios {
         writeln!(
             out,
             "{:>5}  {:12}  {:6}  {}",
-            format!("d{}", story.domain),
-            story.story,
-            story.form,
-            story.fields.joined()
+            format!("d{}", scenario.domain),
+            scenario.scenario,
+            scenario.form,
+            scenario.fields.joined()
         )?;
     }
     Ok(())

@@ -16,8 +16,8 @@ mod host;
 mod isolation;
 mod page;
 mod processors;
+mod scenarios;
 mod stale;
-mod stories;
 mod table;
 mod vcpus;
 

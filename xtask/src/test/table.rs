@@ -77,7 +77,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(long_calls());
     cases.extend(upcalls());
     cases.extend(stress());
-    cases.extend(super::stories::all());
+    cases.extend(super::scenarios::all());
     cases.extend(neighbours());
     cases.extend(slow_port());
     cases.push(bad_images());
@@ -267,9 +267,9 @@ fn stress() -> Vec<Case> {
     });
     cases.push(Case {
         agree: Some(Agree {
-            lines: &["NAIVE", "POLICY", "HOSTILE"],
+            lines: &["STRAY", "POLICY", "HOSTILE"],
             but: &[
-                ("NAIVE", "named", "Xen does not say which mapping is in the way"),
+                ("STRAY", "named", "Xen does not say which mapping is in the way"),
                 ("HOSTILE", "tried", "pinfold_op is only tried where there is one"),
             ],
             no_more: None,
@@ -307,15 +307,15 @@ fn stress() -> Vec<Case> {
     cases
 }
 
-/// Memory types: what mixing them leads to under each policy, and that the cure mixes none.
+/// Memory types: what mixing them leads to under each policy, and that the fixed form mixes none.
 fn memory_types() -> Vec<Case> {
     let told = |words: &str| Spec::new("stress").told(words);
-    let cured = |name: &str, vcpus| Case {
+    let fixed = |name: &str, vcpus| Case {
         limit: 300,
         deny_aliases: true,
         deny_refusals: true,
-        says: vec!["MEMORY form=cured rounds=10000 refused=0"],
-        ..Case::new(name, vec![Spec { vcpus, ..told("phases=m form=cured seed=13 rounds=10000") }])
+        says: vec!["MEMORY form=fixed rounds=10000 refused=0"],
+        ..Case::new(name, vec![Spec { vcpus, ..told("phases=m form=fixed seed=13 rounds=10000") }])
     };
     vec![
         Case {
@@ -340,8 +340,8 @@ fn memory_types() -> Vec<Case> {
                 }],
             )
         },
-        cured("memory-types-cured", 1),
-        cured("memory-types-cured-2", 2),
+        fixed("memory-types-fixed", 1),
+        fixed("memory-types-fixed-2", 2),
     ]
 }
 

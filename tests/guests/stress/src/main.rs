@@ -3,21 +3,21 @@
 //!
 //! Phases, chosen by `phases=` on the command line (default `abc`):
 //!
-//! * **a**, naive: a page with a stray mapping is pinned as a page table, as a guest did that knew
+//! * **a**, stray mappings: a page with a stray mapping is pinned as a page table, as a guest did that knew
 //!   no better. Each time the hypervisor must refuse, and say which mapping was in the way.
 //! * **b**, the policies: address spaces are built from pages that were mapped a moment ago,
 //!   pinned, run on and taken apart. No pin may be refused, no content lost.
 //! * **c**, hostile: everything forbidden, each with its exact result.
 //! * **m**, memory types: what may be mapped in which way of caching, a change that forgets a lazy
 //!   mapping, and the shim's that does not; `cache=report` tells the guest that its domain has that
-//!   policy, and `form=cured` leaves out what causes records. See [`memory_types`].
-//! * **1** to **5**, the stories: subsystems that historically left mappings behind, on every vCPU
-//!   at once, in the form that leaves them and in the form that does not; `form=` picks `naive` or
-//!   `cured` (default `both`). See [`stories`].
+//!   policy, and `form=fixed` leaves out what causes records. See [`memory_types`].
+//! * **1** to **5**, the scenarios: subsystems that historically left mappings behind, on every vCPU
+//!   at once, in the form that leaves them and in the form that does not; `form=` picks `broken` or
+//!   `fixed` (default `both`). See [`scenarios`].
 //! * **u**, the upcall: pins that meet a mapping of which the shim lost track, and heal. See
 //!   [`upcall`].
 //!
-//! `rounds=N` sets the rounds of each policy and story (default 400), `seed=S` the random choices,
+//! `rounds=N` sets the rounds of each policy and scenario (default 400), `seed=S` the random choices,
 //! and `pages=N` the memory that is used. The last line is `VERDICT pass ...` or `VERDICT fail ...`.
 #![no_std]
 #![no_main]
@@ -26,10 +26,10 @@ extern crate alloc;
 
 mod hostile;
 mod memory_types;
-mod naive;
 mod policies;
 mod random;
-mod stories;
+mod scenarios;
+mod stray;
 mod upcall;
 mod violation;
 mod words;
@@ -73,17 +73,16 @@ fn main(boot: &Boot) -> Exit {
         mmu.lock().free_frames()
     );
     let mut random = Random::new(seed);
-    let mut stage = None;
+    let mut fixture = None;
     for phase in phases.chars() {
         let result = match phase {
-            'a' => naive::run(&mut mmu.lock(), &mut random, rounds),
+            'a' => stray::run(&mut mmu.lock(), &mut random, rounds),
             'b' => policies::run(&mut mmu.lock(), &mut random, rounds),
             'c' => hostile::run(&mut mmu.lock(), boot),
-            'm' => memory_types::run(&mut stage, &mmu, boot, &mut random),
-            '1'..='5' => stories::run(&mut stage, &mmu, boot, phase),
-            'u' => {
-                stories::stage(&mut stage, &mmu, boot).and_then(|stage| upcall::run(stage, rounds))
-            }
+            'm' => memory_types::run(&mut fixture, &mmu, boot, &mut random),
+            '1'..='5' => scenarios::run(&mut fixture, &mmu, boot, phase),
+            'u' => scenarios::fixture(&mut fixture, &mmu, boot)
+                .and_then(|fixture| upcall::run(fixture, rounds)),
             _ => {
                 println!("stress: there is no phase {phase}");
                 Err(Failed)

@@ -18,7 +18,7 @@ fn a_guest_cannot_put_markup_into_the_page() {
          [   0.220000] d1v0 MAPPING id=1 va=<b> table=<b> index=<b> entry=<b> region=\"{evil}\" state=<b> type=<b>\n\
          [   0.220000] d1v0 MAPPING id=1 va=<b> borrower=<b> more=<b>\n\
          [   0.220000] d1v0 CACHE id=2 op=<b> frame=<i> wanted=<b> present=<b>\n\
-         [   0.230000] d1 | STORY <b> form=<b> <i>=<b>\n\
+         [   0.230000] d1 | SCENARIO <b> form=<b> <i>=<b>\n\
          [   0.240000] d1 | CURVE policy=<b> outstanding=1 instructions_per_pin=1 <b>=2\n\
          [   0.250000] d1 FRAMES first=0x1 frames=2 map=\"<b> w\"\n\
          [   0.260000] d1 CRASH reason=<b> rip=<b>\n[   0.270000] d1 DUMP <b>\n\

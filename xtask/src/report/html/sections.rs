@@ -2,7 +2,7 @@
 
 use super::svg::escape;
 use super::{PICTURES, ROWS, curves, frame_map, timeline, tone, violation};
-use crate::report::model::{Fields, Report, Story, Violation, chain};
+use crate::report::model::{Fields, Report, Scenario, Violation, chain};
 use crate::report::summary::Group;
 use crate::report::text::{self, Row, cell, columns};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(super) fn all(out: &mut String, report: &Report, source: &str) -> Result {
         section(out, "when", "When")?;
         plate(out, &svg)?;
     }
-    stories(out, report)?;
+    scenarios(out, report)?;
     costs(out, report)?;
     for map in &report.frame_maps {
         if let Some(svg) = frame_map::picture(report, map) {
@@ -126,20 +126,20 @@ fn causes(out: &mut String, report: &Report) -> Result {
     Ok(())
 }
 
-/// The stories: what the naive form left behind, and what is left of it in the cured one.
-fn stories(out: &mut String, report: &Report) -> Result {
-    if report.stories.is_empty() {
+/// The scenarios: what the broken form left behind, and what is left of it in the fixed one.
+fn scenarios(out: &mut String, report: &Report) -> Result {
+    if report.scenarios.is_empty() {
         return Ok(());
     }
-    section(out, "stories", "Stories, naive and cured")?;
+    section(out, "scenarios", "Scenarios, broken and fixed")?;
     let rows: Vec<Row> = report
-        .stories
+        .scenarios
         .iter()
-        .map(|story| {
-            let Story { domain, story, form, fields } = story;
+        .map(|scenario| {
+            let Scenario { domain, scenario, form, fields } = scenario;
             let mut row: Row = vec![
                 ("domain".into(), format!("d{domain}")),
-                ("story".into(), story.clone()),
+                ("scenario".into(), scenario.clone()),
                 ("form".into(), form.clone()),
             ];
             row.extend(judged(form, fields));
@@ -150,15 +150,15 @@ fn stories(out: &mut String, report: &Report) -> Result {
     table(out, &rows)
 }
 
-/// Whether a story ended as it must: all that was planted was caught, or nothing was left.
+/// Whether a scenario ended as it must: all that was seeded was caught, or nothing was left.
 fn judged(form: &str, fields: &Fields) -> Option<(String, String)> {
     let number = |key| fields.number(key);
     let good = match form {
-        "naive" => {
-            let planted = number("planted")?;
-            number("refused")? == planted && number("named").is_none_or(|named| named == planted)
+        "broken" => {
+            let seeded = number("seeded")?;
+            number("refused")? == seeded && number("named").is_none_or(|named| named == seeded)
         }
-        "cured" => number("refused")? == 0,
+        "fixed" => number("refused")? == 0,
         _ => return None,
     };
     Some(("as it should".into(), if good { "yes" } else { "NO" }.into()))

@@ -3,7 +3,7 @@
 use super::Policy as Mixing;
 use crate::Failed;
 use crate::random::Random;
-use crate::stories::Stage;
+use crate::scenarios::Fixture;
 use crate::violation::Wrong;
 use crate::words;
 use alloc::vec::Vec;
@@ -37,22 +37,22 @@ fn other_type(random: &mut Random) -> MemoryType {
 
 /// Changes types as a guest does that knows of no lazy mapping: the home is unmapped, and mapped
 /// anew. Each time the hypervisor must refuse, or tell, and name the mapping that was forgotten.
-pub(super) fn naive(
+pub(super) fn broken(
     mmu: &mut Mmu<Native>,
     random: &mut Random,
     rounds: u64,
     mixing: Mixing,
 ) -> Result<(), Failed> {
     let told = |error: Wrong, round: u64| {
-        println!("memory: naive round {round}: {error}");
+        println!("memory: broken round {round}: {error}");
         Failed
     };
     mmu.set_policy(Policy::Lazy).map_err(|error| told(error.into(), 0))?;
-    let (mut planted, mut refused, mut named) = (0, 0, 0);
+    let (mut seeded, mut refused, mut named) = (0, 0, 0);
     for round in 0..rounds {
         for way in 0..WAYS {
             let _ = pinfold::mark("memory types: a change that forgets a lazy mapping");
-            planted += 1;
+            seeded += 1;
             let was_refused =
                 forget(mmu, random, way, mixing).map_err(|error| told(error, round))?;
             refused += u64::from(was_refused);
@@ -60,7 +60,7 @@ pub(super) fn naive(
             named += 1;
         }
     }
-    println!("MEMORY form=naive planted={planted} refused={refused} named={named}");
+    println!("MEMORY form=broken seeded={seeded} refused={refused} named={named}");
     Ok(())
 }
 
@@ -137,18 +137,18 @@ fn set_home(mmu: &mut Mmu<Native>, home: Vaddr, entry: u64) -> Result<(), Error>
 
 /// Changes types through the shim, with lazy mappings all over, on all vCPUs at once: nothing may be
 /// refused, told of or lost.
-pub(super) fn cured(stage: &Stage<'_>) -> Result<(), Failed> {
-    let before = stage.mmu().stats();
-    let (rounds, policies) = (stage.rounds(), POLICIES.len() as u64);
+pub(super) fn fixed(fixture: &Fixture<'_>) -> Result<(), Failed> {
+    let before = fixture.mmu().stats();
+    let (rounds, policies) = (fixture.rounds(), POLICIES.len() as u64);
     for (place, policy) in (0..policies).zip(POLICIES) {
-        stage.set_policy(policy)?;
+        fixture.set_policy(policy)?;
         let share = rounds / policies + u64::from(place < rounds % policies);
-        stage.all(share, |cpu, _, random| cycle(stage, cpu, random))?;
+        fixture.all(share, |cpu, _, random| cycle(fixture, cpu, random))?;
     }
-    let done = stage.mmu().stats() - before;
+    let done = fixture.mmu().stats() - before;
     println!(
-        "MEMORY form=cured rounds={rounds} refused=0 vcpus={} retyped={} retypes_after_clear={} cleared={} flushes={}",
-        stage.count(),
+        "MEMORY form=fixed rounds={rounds} refused=0 vcpus={} retyped={} retypes_after_clear={} cleared={} flushes={}",
+        fixture.count(),
         done.retyped,
         done.retypes_after_clear,
         done.cleared,
@@ -158,20 +158,20 @@ pub(super) fn cured(stage: &Stage<'_>) -> Result<(), Failed> {
 }
 
 /// Some frames are used lazily, become another type, are used as that, come back, and are tables.
-fn cycle(stage: &Stage<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+fn cycle(fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
     let frames: Vec<Pfn> = {
-        let mut mmu = stage.mmu();
+        let mut mmu = fixture.mmu();
         (0..=random.below(4)).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?
     };
-    use_lazily(stage, cpu, &frames, random)?;
+    use_lazily(fixture, cpu, &frames, random)?;
     // Now and then from one to another, without a stop between.
     for _ in 0..=random.below(2) {
-        stage.mmu().set_memory_type(&frames, other_type(random))?;
-        use_lazily(stage, cpu, &frames, random)?;
+        fixture.mmu().set_memory_type(&frames, other_type(random))?;
+        use_lazily(fixture, cpu, &frames, random)?;
     }
-    stage.mmu().set_memory_type(&frames, MemoryType::WriteBack)?;
-    use_lazily(stage, cpu, &frames, random)?;
-    let mut mmu = stage.mmu();
+    fixture.mmu().set_memory_type(&frames, MemoryType::WriteBack)?;
+    use_lazily(fixture, cpu, &frames, random)?;
+    let mut mmu = fixture.mmu();
     for frame in frames {
         mmu.free_frame(frame);
     }
@@ -186,25 +186,25 @@ fn cycle(stage: &Stage<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong
 /// Writes frames through each kind of lazy mapping while others change mappings, finds it at their
 /// homes, and lets go.
 fn use_lazily(
-    stage: &Stage<'_>,
+    fixture: &Fixture<'_>,
     cpu: usize,
     frames: &[Pfn],
     random: &mut Random,
 ) -> Result<(), Wrong> {
-    let area = stage.mmu().vmap(frames)?;
+    let area = fixture.mmu().vmap(frames)?;
     for (page, &frame) in (0..).zip(frames) {
         let (va, stamp) = (area.start().page(page), random.next());
         words::store(va, stamp);
-        if stage.mmu().read(frame, 0) != stamp {
+        if fixture.mmu().read(frame, 0) != stamp {
             return Err(Wrong::Told("what was written through an area is not there"));
         }
-        let mapped = stage.mmu().kmap(frame)?;
+        let mapped = fixture.mmu().kmap(frame)?;
         words::check(mapped.va(), stamp)?;
         words::store(mapped.va(), !stamp);
         words::check(va, !stamp)?;
-        stage.mmu().kunmap(mapped);
+        fixture.mmu().kunmap(mapped);
     }
-    let mut mmu = stage.mmu();
+    let mut mmu = fixture.mmu();
     if let [first, .., last] = *frames {
         mmu.copy_frame(cpu, first, last)?;
         if mmu.read(last, 0) != mmu.read(first, 0) {

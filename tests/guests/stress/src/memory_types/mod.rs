@@ -7,7 +7,7 @@ mod rules;
 use crate::Failed;
 use crate::hostile;
 use crate::random::Random;
-use crate::stories::{self, Stage};
+use crate::scenarios::{self, Fixture};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, Native};
 use pinfold_guest::mmu::Mmu;
@@ -20,21 +20,21 @@ enum Policy {
     Report,
 }
 
-/// All of it; with `form=cured` only what must not cause a record, on all vCPUs.
+/// All of it; with `form=fixed` only what must not cause a record, on all vCPUs.
 pub(crate) fn run<'a>(
-    stage: &mut Option<Stage<'a>>,
+    fixture: &mut Option<Fixture<'a>>,
     mmu: &'a Mutex<Mmu<Native>>,
     boot: &Boot,
     random: &mut Random,
 ) -> Result<(), Failed> {
     let report = boot.option("cache") == Some("report");
     let policy = if report { Policy::Report } else { Policy::Strict };
-    let stage = stories::stage(stage, mmu, boot)?;
-    if boot.option("form") != Some("cured") {
-        hostile::on_bench(&mut stage.mmu(), boot, "MEMORY rules", |mmu, lab, check| {
+    let fixture = scenarios::fixture(fixture, mmu, boot)?;
+    if boot.option("form") != Some("fixed") {
+        hostile::on_bench(&mut fixture.mmu(), boot, "MEMORY rules", |mmu, lab, check| {
             rules::run(mmu, lab, check, policy);
         })?;
-        cycles::naive(&mut stage.mmu(), random, stage.rounds().div_ceil(10), policy)?;
+        cycles::broken(&mut fixture.mmu(), random, fixture.rounds().div_ceil(10), policy)?;
     }
-    cycles::cured(stage)
+    cycles::fixed(fixture)
 }

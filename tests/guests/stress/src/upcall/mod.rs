@@ -9,7 +9,7 @@ mod list;
 mod refusals;
 mod together;
 
-use crate::stories::Stage;
+use crate::scenarios::Fixture;
 use crate::violation::{Wrong, refuse};
 use crate::{Failed, hostile};
 use alloc::vec::Vec;
@@ -74,7 +74,7 @@ fn equal<T: Debug + PartialEq>(what: &'static str, got: T, wanted: T) -> Result<
 }
 
 /// The phase; where there is no such call, it is over at once.
-pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
+pub(crate) fn run(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failed> {
     match alias::disable() {
         Err(errno) if errno == Known::ENOSYS => {
             println!("UPCALL skipped: there is no such call here");
@@ -82,22 +82,22 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
         }
         other => other.map_err(|errno| println!("upcall: {errno}")).map_err(|()| Failed)?,
     }
-    let free = stage.mmu().free_frames();
-    let before = stage.mmu().stats();
-    let result = parts(stage, rounds);
+    let free = fixture.mmu().free_frames();
+    let before = fixture.mmu().stats();
+    let result = parts(fixture, rounds);
     let _ = alias::disable();
-    let done = stage.mmu().stats() - before;
+    let done = fixture.mmu().stats() - before;
     if let Err(wrong) = result {
         println!("upcall: {wrong}");
         return Err(Failed);
     }
-    together::run(stage, rounds)?;
+    together::run(fixture, rounds)?;
     let counts = Counts::now().map_err(|_| Failed)?;
     println!(
         "UPCALL rounds={rounds} upcalls={} healed={} by_shim={}",
         counts.upcalls, counts.healed, done.cleared_by_upcall
     );
-    let mut mmu = stage.mmu();
+    let mut mmu = fixture.mmu();
     if mmu.set_policy(Policy::Lazy).is_err() || mmu.free_frames() != free {
         println!("upcall: {free} frames were free, now {}", mmu.free_frames());
         return Err(Failed);
@@ -106,8 +106,8 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
     hostile::audit().map(drop)
 }
 
-fn parts(stage: &Stage<'_>, rounds: u64) -> Result<(), Wrong> {
-    let mut mmu = stage.mmu();
+fn parts(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Wrong> {
+    let mut mmu = fixture.mmu();
     mmu.set_policy(Policy::Targeted)?;
     // Lists of pins pass the shim by: they would meet what earlier phases left in slots.
     mmu.purge_kmap()?;
@@ -115,14 +115,14 @@ fn parts(stage: &Stage<'_>, rounds: u64) -> Result<(), Wrong> {
         let level = (round % 4 + 1) as u8;
         // Not in the middle, where it would clear what is meant to be met.
         mmu.purge_vmap()?;
-        stage.mark(round, "upcall: off");
+        fixture.mark(round, "upcall: off");
         without(&mut mmu, level)?;
-        stage.mark(round, "upcall: on");
+        fixture.mark(round, "upcall: on");
         alias::enable(alias::clear).map_err(Error::Refused)?;
         healed(&mut mmu, level)?;
         alias::disable().map_err(Error::Refused)?;
     }
-    refusals::run(stage, &mut mmu)?;
+    refusals::run(fixture, &mut mmu)?;
     list::run(&mut mmu)?;
     mmu.purge_vmap()?;
     Ok(())

@@ -2,7 +2,7 @@
 //! upcall at most.
 
 use super::{Counts, NOWHERE, Stray, equal, give_up, stray};
-use crate::stories::Stage;
+use crate::scenarios::Fixture;
 use crate::violation::{Wrong, refuse};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
@@ -25,27 +25,27 @@ const FORGED: u64 = 1 << 31 | 1 << 30;
 static PIN: AtomicU64 = AtomicU64::new(0);
 static RESULT: AtomicU64 = AtomicU64::new(0);
 
-pub(super) fn run(stage: &Stage<'_>, mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
-    stage.mark(0, "upcall: bad addresses");
+pub(super) fn run(fixture: &Fixture<'_>, mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+    fixture.mark(0, "upcall: bad addresses");
     addresses()?;
-    stage.mark(0, "upcall: handlers that don't help");
+    fixture.mark(0, "upcall: handlers that don't help");
     for handler in [nothing as alias::Handler, enables_again, disables] {
         enable(handler)?;
         useless(mmu)?;
     }
-    stage.mark(0, "upcall: a pin in the handler");
+    fixture.mark(0, "upcall: a pin in the handler");
     for marks in [0, FORGED] {
         enable(if marks == 0 { pins } else { pins_forged })?;
         nested(mmu, marks)?;
     }
-    stage.mark(0, "upcall: a live mapping");
+    fixture.mark(0, "upcall: a live mapping");
     enable(alias::clear)?;
     live(mmu)?;
-    stage.mark(0, "upcall: a mapping that nobody named");
+    fixture.mark(0, "upcall: a mapping that nobody named");
     unnamed(mmu)?;
-    stage.mark(0, "upcall: forged marks");
+    fixture.mark(0, "upcall: forged marks");
     forged(mmu)?;
-    stage.mark(0, "upcall: buffers that can't be written");
+    fixture.mark(0, "upcall: buffers that can't be written");
     buffers(mmu)
 }
 

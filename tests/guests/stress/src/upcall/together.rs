@@ -2,7 +2,7 @@
 
 use super::{Counts, Stray, equal, stray};
 use crate::Failed;
-use crate::stories::Stage;
+use crate::scenarios::Fixture;
 use crate::violation::Wrong;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG};
 use pinfold_guest::addr::Pfn;
@@ -16,24 +16,24 @@ use pinfold_guest::raw;
 /// Rounds at most: the shim must not clear what is dead in the middle of another vCPU's round.
 const MOST: u64 = 500;
 
-pub(super) fn run(stage: &Stage<'_>, rounds: u64) -> Result<(), Failed> {
+pub(super) fn run(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failed> {
     let rounds = rounds.min(MOST);
     let before = Counts::now().map_err(|_| Failed)?;
-    stage.all(rounds, |_, _, _| one(stage))?;
-    stage.all(stage.count() as u64, |_, _, _| {
+    fixture.all(rounds, |_, _, _| one(fixture))?;
+    fixture.all(fixture.count() as u64, |_, _, _| {
         alias::disable().map_err(|errno| Error::Refused(errno).into())
     })?;
     // Told late or not: what is cleared is cleared.
-    stage.mmu().platform().take_cleared();
+    fixture.mmu().platform().take_cleared();
     before.grew("on all vCPUs", [rounds, rounds, 0, rounds]).map_err(|wrong| {
         println!("upcall: {wrong}");
         Failed
     })
 }
 
-fn one(stage: &Stage<'_>) -> Result<(), Wrong> {
+fn one(fixture: &Fixture<'_>) -> Result<(), Wrong> {
     alias::enable(alias::clear).map_err(Error::Refused)?;
-    let mut owner = stage.mmu();
+    let mut owner = fixture.mmu();
     let Stray { tree, .. } = stray(&mut owner, 1, 1)?;
     let frame = tree.frames()[0];
     set_home(&mut owner, frame, RO)?;
@@ -45,7 +45,7 @@ fn one(stage: &Stage<'_>) -> Result<(), Wrong> {
     // SAFETY: nobody has the table loaded.
     let unpinned = unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, mfn, 0) };
     equal("unpinned", unpinned, 0)?;
-    let mut owner = stage.mmu();
+    let mut owner = fixture.mmu();
     set_home(&mut owner, frame, RW)?;
     owner.free_tables(tree);
     Ok(())

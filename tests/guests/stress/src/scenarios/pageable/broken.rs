@@ -1,9 +1,9 @@
-//! The naive form: an object is written through a mapping, unmapped, unpinned and paged out, its
+//! The broken form: an object is written through a mapping, unmapped, unpinned and paged out, its
 //! last page becomes a page table, and nobody looks.
 
-use super::super::stage::Stage;
+use super::super::fixture::Fixture;
 use super::super::tables::healed;
-use super::super::{Plants, Tally};
+use super::super::{SeededAliases, Tally};
 use super::region;
 use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
@@ -12,28 +12,29 @@ use pinfold_guest::mmu::Mmu;
 use pinfold_guest::pageable::{Error, InMemory, Pager, Rule};
 use pinfold_guest::vmap::{Policy, Region};
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
-    let plants = Plants::default();
-    stage.set_policy(Policy::Lazy)?;
-    let region = region(stage)?;
-    stage.all(stage.rounds(), |_, round, random| one(stage, region, round, random, &plants))?;
-    Ok(plants.tally())
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
+    let seeded = SeededAliases::default();
+    fixture.set_policy(Policy::Lazy)?;
+    let region = region(fixture)?;
+    fixture
+        .all(fixture.rounds(), |_, round, random| one(fixture, region, round, random, &seeded))?;
+    Ok(seeded.tally())
 }
 
 fn one(
-    stage: &Stage<'_>,
+    fixture: &Fixture<'_>,
     region: Region,
     round: u64,
     random: &mut Random,
-    plants: &Plants,
+    seeded: &SeededAliases,
 ) -> Result<(), Wrong> {
     let pages = 1 + random.below(6);
     let stamp = random.next();
     let mut pager = Pager::new(InMemory::new(8), 8, region);
-    let mut owner = stage.mmu();
+    let mut owner = fixture.mmu();
     let mmu = &mut *owner;
     mmu.purge_vmap()?;
-    stage.mark(round, "view");
+    fixture.mark(round, "view");
     let id = pager.create(pages)?;
     pager.pin(mmu, id, 0..pages)?;
     let frame = pager.page(id, pages - 1)?;
@@ -53,9 +54,9 @@ fn one(
     if pager.shrink(mmu, pages as usize)? as u64 != pages {
         return Err(Wrong::Told("not all pages were paged out"));
     }
-    let tree = plants.table(mmu.alloc_tables(1)?, Some(frame))?;
+    let tree = seeded.table(mmu.alloc_tables(1)?, Some(frame))?;
     let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
-    plants.refused(named(mmu, frame, &[last])?);
+    seeded.refused(named(mmu, frame, &[last])?);
     healed(&mut owner, tree)?;
     // What was written is there still, in other frames.
     let mmu = &mut *owner;

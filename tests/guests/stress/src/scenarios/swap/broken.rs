@@ -1,4 +1,4 @@
-//! The naive form. Each round makes both of the mistakes that a slot which keeps its mapping
+//! The broken form. Each round makes both of the mistakes that a slot which keeps its mapping
 //! invites:
 //!
 //! * **slot**: the frame of a page that was copied out becomes a page table, and nobody looks. The
@@ -7,9 +7,9 @@
 //!   no hypervisor can tell that from an ordinary write, but the other buffer's checksum does, and
 //!   names the frame.
 
-use super::super::stage::Stage;
+use super::super::fixture::Fixture;
 use super::super::tables::healed;
-use super::super::{Plants, Tally};
+use super::super::{SeededAliases, Tally};
 use super::hands::Full;
 use super::storage;
 use crate::random::Random;
@@ -31,31 +31,31 @@ struct Writes {
     found: AtomicU64,
 }
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
-    let plants = Plants::default();
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
+    let seeded = SeededAliases::default();
     let writes = Writes::default();
-    stage.set_policy(Policy::Lazy)?;
+    fixture.set_policy(Policy::Lazy)?;
     // The shared memory of a round is the round's own, but for its addresses.
-    storage(stage)?;
-    stage.all(stage.rounds(), |cpu, round, random| {
-        let storage = storage(stage).map_err(|Failed| Wrong::Told("no shared memory"))?;
-        let hands = Full { owner: RefCell::new((stage.mmu(), storage)), cpu };
-        stage.mark(round, "slot");
-        slot(&hands, random, &plants)?;
-        stage.mark(round, "write");
+    storage(fixture)?;
+    fixture.all(fixture.rounds(), |cpu, round, random| {
+        let storage = storage(fixture).map_err(|Failed| Wrong::Told("no shared memory"))?;
+        let hands = Full { owner: RefCell::new((fixture.mmu(), storage)), cpu };
+        fixture.mark(round, "slot");
+        slot(&hands, random, &seeded)?;
+        fixture.mark(round, "write");
         write(&hands, random, &writes)
     })?;
     let [made, found] = [writes.made, writes.found].map(AtomicU64::into_inner);
-    println!("STALE-WRITES story=2 made={made} found={found}");
+    println!("STALE-WRITES scenario=2 made={made} found={found}");
     if made == 0 || found != made {
-        println!("story 2: a write through a stale slot went unnoticed");
+        println!("scenario 2: a write through a stale slot went unnoticed");
         return Err(Failed);
     }
-    Ok(plants.tally())
+    Ok(seeded.tally())
 }
 
 /// A buffer goes out, and its last page's frame becomes a page table.
-fn slot(hands: &Full<'_>, random: &mut Random, plants: &Plants) -> Result<(), Wrong> {
+fn slot(hands: &Full<'_>, random: &mut Random, seeded: &SeededAliases) -> Result<(), Wrong> {
     let mut buffers = Buffers::new(64, Slots::Kept);
     let id = buffers.create(hands, 1 + random.below(4) as usize, random.next())?;
     let last = buffers.frames(id).last().copied().flatten();
@@ -64,11 +64,11 @@ fn slot(hands: &Full<'_>, random: &mut Random, plants: &Plants) -> Result<(), Wr
     buffers.swap_out(hands, id)?;
     let tree = {
         let (mmu, _) = &mut *hands.owner.borrow_mut();
-        let tree = plants.table(mmu.alloc_tables(1)?, last)?;
+        let tree = seeded.table(mmu.alloc_tables(1)?, last)?;
         let frame = tree.frames()[0];
         let [from, _] = mmu.kmap_pair(hands.cpu_id());
         let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
-        plants.refused(named(mmu, frame, &[from])?);
+        seeded.refused(named(mmu, frame, &[from])?);
         tree
     };
     healed(&mut hands.owner.borrow_mut().0, tree)?;

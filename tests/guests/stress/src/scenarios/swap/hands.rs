@@ -1,6 +1,6 @@
 //! A vCPU's hands: with the locks taken for each step, or kept for all of a round.
 
-use super::super::stage::{Owner, Stage};
+use super::super::fixture::{Fixture, Owner};
 use crate::words;
 use core::cell::RefCell;
 use pinfold_guest::addr::Vaddr;
@@ -12,7 +12,7 @@ use pinfold_guest::pageable::{InMemory, Pager};
 
 /// Takes the locks when it needs them: contents are copied while others map and pin.
 pub(super) struct Free<'a> {
-    pub(super) stage: &'a Stage<'a>,
+    pub(super) fixture: &'a Fixture<'a>,
     pub(super) storage: &'a Mutex<Pager<InMemory>>,
     pub(super) cpu: usize,
 }
@@ -26,7 +26,7 @@ impl CpuContext for Free<'_> {
     }
 
     fn with_mmu<R>(&self, work: impl FnOnce(&mut Mmu<Native>, &mut Pager<InMemory>) -> R) -> R {
-        let mut mmu = self.stage.mmu();
+        let mut mmu = self.fixture.mmu();
         work(&mut mmu, &mut self.storage.lock())
     }
 

@@ -1,17 +1,17 @@
-//! Story 3: devices that write to pages whose owners have let them go.
+//! Scenario 3: devices that write to pages whose owners have let them go.
 //!
 //! An object is mapped for user mode in large aligned runs; a device is given some of its pages to
 //! write to; and before it is through, the mapping goes, the object goes, and its pages are used
 //! again. The device is another vCPU, or the same one later.
 
-mod cured;
-mod naive;
+mod broken;
+mod fixed;
 
-pub(super) use cured::run as cured;
-pub(super) use naive::run as naive;
+pub(super) use broken::run as broken;
+pub(super) use fixed::run as fixed;
 
-use super::Stage;
-use super::stage::Owner;
+use super::Fixture;
+use super::fixture::Owner;
 use crate::Failed;
 use crate::random::Random;
 use crate::violation::Wrong;
@@ -24,11 +24,11 @@ use pinfold_guest::println;
 const AT: Vaddr = Vaddr(0x0000_7654_4000_0000);
 
 /// The devices.
-fn devices(stage: &Stage<'_>) -> Result<[Device; 2], Failed> {
-    let mut mmu = stage.mmu();
+fn devices(fixture: &Fixture<'_>) -> Result<[Device; 2], Failed> {
+    let mut mmu = fixture.mmu();
     let mut device = |name| {
         Device::new(&mut *mmu, name, 512).map_err(|error| {
-            println!("story {}: no addresses for {name}: {error}", stage.story());
+            println!("scenario {}: no addresses for {name}: {error}", fixture.scenario());
             Failed
         })
     };

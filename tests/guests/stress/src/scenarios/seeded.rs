@@ -1,4 +1,4 @@
-//! Counting what a naive form leaves behind.
+//! Counting what a broken form leaves behind.
 
 use crate::violation::Wrong;
 use core::sync::atomic::AtomicU64;
@@ -6,11 +6,11 @@ use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::mmu::UnpinnedTables;
 
-/// What a naive form did: all three must be the same.
+/// What a broken form did: all three must be the same.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     /// Mappings left behind on purpose, each of a frame that a table was made of.
-    pub(crate) planted: u64,
+    pub(crate) seeded: u64,
     /// Tables that were refused because of one.
     pub(crate) refused: u64,
     /// Mappings that the hypervisor named, where it can be asked.
@@ -19,13 +19,13 @@ pub(crate) struct Tally {
 
 /// The counters behind a [`Tally`], for all vCPUs.
 #[derive(Debug, Default)]
-pub(crate) struct Plants {
-    planted: AtomicU64,
+pub(crate) struct SeededAliases {
+    seeded: AtomicU64,
     refused: AtomicU64,
     named: AtomicU64,
 }
 
-impl Plants {
+impl SeededAliases {
     /// Counts a table that is about to be made of a frame with a mapping left behind; of this
     /// frame, if it is known.
     pub(crate) fn table(
@@ -36,7 +36,7 @@ impl Plants {
         if frame.is_some_and(|frame| !tree.frames().contains(&frame)) {
             return Err(Wrong::Told("another frame than the one freed last was given out"));
         }
-        self.planted.fetch_add(1, SeqCst);
+        self.seeded.fetch_add(1, SeqCst);
         Ok(tree)
     }
 
@@ -48,8 +48,8 @@ impl Plants {
 
     /// The figures.
     pub(crate) fn tally(&self) -> Tally {
-        let [planted, refused, named] =
-            [&self.planted, &self.refused, &self.named].map(|count| count.load(SeqCst));
-        Tally { planted, refused, named }
+        let [seeded, refused, named] =
+            [&self.seeded, &self.refused, &self.named].map(|count| count.load(SeqCst));
+        Tally { seeded, refused, named }
     }
 }

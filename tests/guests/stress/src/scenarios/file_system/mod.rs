@@ -1,22 +1,22 @@
-//! Story 1: lazy vmap under a file system.
+//! Scenario 1: lazy vmap under a file system.
 //!
 //! Buffers of several pages come and go; unmapping them is left for later, their pages are free at
 //! once, and page tables are made of those.
 
-mod cured;
-mod naive;
+mod broken;
+mod fixed;
 
-pub(super) use cured::run as cured;
-pub(super) use naive::run as naive;
+pub(super) use broken::run as broken;
+pub(super) use fixed::run as fixed;
 
-use super::Stage;
+use super::Fixture;
 use crate::Failed;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::vmap::Region;
 
 /// Where buffers are mapped.
-fn region(stage: &Stage<'_>) -> Result<Region, Failed> {
-    stage.region("fs_buf", 2048)
+fn region(fixture: &Fixture<'_>) -> Result<Region, Failed> {
+    fixture.region("fs_buf", 2048)
 }
 
 /// Pages of a block of the disk.

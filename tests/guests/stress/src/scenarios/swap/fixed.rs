@@ -1,7 +1,7 @@
-//! The cured form: the same work, with slots that are kept and dealt with before a pin, and with
+//! The fixed form: the same work, with slots that are kept and dealt with before a pin, and with
 //! slots that are cleared at once; then a stale write is a fault and harms nobody.
 
-use super::super::stage::Stage;
+use super::super::fixture::Fixture;
 use super::super::tables;
 use super::hands::Free;
 use super::storage;
@@ -30,17 +30,17 @@ struct Own {
     ids: Vec<BufferId>,
 }
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
-    stage.set_policy(Policy::Targeted)?;
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
+    fixture.set_policy(Policy::Targeted)?;
     let faults = AtomicU64::new(0);
     for slots in [Slots::Kept, Slots::Cleared] {
-        let storage = Mutex::new(storage(stage)?);
+        let storage = Mutex::new(storage(fixture)?);
         let own = |_| Mutex::new(Own { buffers: Buffers::new(FRAMES, slots), ids: Vec::new() });
-        let owns: Vec<Mutex<Own>> = (0..stage.count()).map(own).collect();
-        let (before, began) = (stage.mmu().stats(), time::tsc());
-        let share = stage.rounds().div_ceil(2);
-        stage.all(share, |cpu, _, random| {
-            let hands = Free { stage, storage: &storage, cpu };
+        let owns: Vec<Mutex<Own>> = (0..fixture.count()).map(own).collect();
+        let (before, began) = (fixture.mmu().stats(), time::tsc());
+        let share = fixture.rounds().div_ceil(2);
+        fixture.all(share, |cpu, _, random| {
+            let hands = Free { fixture, storage: &storage, cpu };
             let mut own = owns[cpu].lock();
             round(&hands, &mut own, random)?;
             let stale = out_again(&hands, &mut own)?;
@@ -50,16 +50,16 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
                 }
                 faults.fetch_add(1, SeqCst);
             }
-            tables::make(&mut stage.mmu(), random)
+            tables::make(&mut fixture.mmu(), random)
         })?;
-        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
-        let [out, back, checked] = end(stage, &storage, owns)?;
+        let (done, ticks) = (fixture.mmu().stats() - before, time::tsc() - began);
+        let [out, back, checked] = end(fixture, &storage, owns)?;
         println!(
-            "COST story=2 slots={slots:?} rounds={share} out={out} back={back} checked={checked} pins={} pins_after_clear={} kmaps={} kmaps_cleared={} flushes={} ticks={ticks}",
+            "COST scenario=2 slots={slots:?} rounds={share} out={out} back={back} checked={checked} pins={} pins_after_clear={} kmaps={} kmaps_cleared={} flushes={} ticks={ticks}",
             done.pins, done.pins_after_clear, done.kmaps, done.kmaps_cleared, done.flushes,
         );
     }
-    println!("STALE-WRITES story=2 faults={}", faults.into_inner());
+    println!("STALE-WRITES scenario=2 faults={}", faults.into_inner());
     Ok(())
 }
 
@@ -91,15 +91,15 @@ fn out_again(hands: &Free<'_>, own: &mut Own) -> Result<[Vaddr; 2], Wrong> {
 /// Everything is looked at once more, and freed: pages that went out, that came back, and that
 /// were looked at.
 fn end(
-    stage: &Stage<'_>,
+    fixture: &Fixture<'_>,
     storage: &Mutex<Pager<InMemory>>,
     owns: Vec<Mutex<Own>>,
 ) -> Result<[u64; 3], Failed> {
     let mut sum = [0; 3];
-    stage.once(|| {
+    fixture.once(|| {
         for own in owns {
             let Own { mut buffers, ids } = own.into_inner();
-            let hands = Free { stage, storage, cpu: 0 };
+            let hands = Free { fixture, storage, cpu: 0 };
             for id in ids {
                 buffers.check(&hands, id)?;
                 buffers.free(&hands, id)?;

@@ -1,8 +1,8 @@
-//! The cured form: a transfer holds its pages. Whoever begins one lets the mapping and the object
+//! The fixed form: a transfer holds its pages. Whoever begins one lets the mapping and the object
 //! go at once; whichever vCPU comes by later is the device, writes, and looks whether what it
 //! wrote stays. What was freed meanwhile is nobody else's until then.
 
-use super::super::stage::{Owner, Stage};
+use super::super::fixture::{Fixture, Owner};
 use super::super::tables;
 use super::{AT, devices, mapped, pages, unmapped};
 use crate::policies::KINDS;
@@ -24,7 +24,7 @@ const QUEUE: usize = 4;
 
 /// What the devices have to do.
 struct Devices<'a> {
-    stage: &'a Stage<'a>,
+    fixture: &'a Fixture<'a>,
     devices: [Device; 2],
     queue: Mutex<VecDeque<(Io, Device)>>,
     /// Pages that were freed while a device wrote to them.
@@ -33,35 +33,35 @@ struct Devices<'a> {
     refused: AtomicU64,
 }
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
     let devices = Devices {
-        stage,
-        devices: devices(stage)?,
+        fixture,
+        devices: devices(fixture)?,
         queue: Mutex::new(VecDeque::new()),
         freed_early: AtomicU64::new(0),
         refused: AtomicU64::new(0),
     };
-    let share = stage.rounds().div_ceil(KINDS.len() as u64);
+    let share = fixture.rounds().div_ceil(KINDS.len() as u64);
     for (policy, pool) in KINDS {
-        stage.set_policy(policy)?;
-        stage.mmu().set_table_pool(pool);
-        let (before, began) = (stage.mmu().stats(), time::tsc());
-        stage.all(share, |_, _, random| devices.round(random))?;
-        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
+        fixture.set_policy(policy)?;
+        fixture.mmu().set_table_pool(pool);
+        let (before, began) = (fixture.mmu().stats(), time::tsc());
+        fixture.all(share, |_, _, random| devices.round(random))?;
+        let (done, ticks) = (fixture.mmu().stats() - before, time::tsc() - began);
         println!(
-            "COST story=3 policy={policy} pool={pool} rounds={share} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
+            "COST scenario=3 policy={policy} pool={pool} rounds={share} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
             done.pins, done.pins_after_clear, done.areas, done.cleared, done.flushes,
         );
     }
-    stage.once(|| {
+    fixture.once(|| {
         while !devices.queue.lock().is_empty() {
             devices.serve(&mut Random::new(1))?;
         }
         Ok(())
     })?;
     let [early, refused] = [devices.freed_early, devices.refused].map(AtomicU64::into_inner);
-    println!("DMA story=3 freed_early={early} refused_by_shim={refused}");
-    stage.once(|| match stage.mmu().frames_in_io() {
+    println!("DMA scenario=3 freed_early={early} refused_by_shim={refused}");
+    fixture.once(|| match fixture.mmu().frames_in_io() {
         0 if early > 0 && refused > 0 => Ok(()),
         0 => Err(Wrong::Told("no page was freed while a device wrote to it")),
         _ => Err(Wrong::Told("all transfers are over, and pages are held")),
@@ -71,7 +71,7 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
 impl Devices<'_> {
     fn round(&self, random: &mut Random) -> Result<(), Wrong> {
         self.begin(random)?;
-        let most = QUEUE * self.stage.count();
+        let most = QUEUE * self.fixture.count();
         for _ in 0..random.below(3) {
             if self.queue.lock().len() > random.below(most as u64) as usize {
                 self.serve(random)?;
@@ -83,14 +83,14 @@ impl Devices<'_> {
         if random.below(8) == 0 {
             self.refused(random)?;
         }
-        tables::make(&mut self.stage.mmu(), random)
+        tables::make(&mut self.fixture.mmu(), random)
     }
 
     /// A transfer to some pages of an object begins, and the object goes.
     fn begin(&self, random: &mut Random) -> Result<(), Wrong> {
         let device = self.devices[random.below(2) as usize];
         let (space, mut object, root) = {
-            let mut mmu = self.stage.mmu();
+            let mut mmu = self.fixture.mmu();
             let (space, object) = mapped(&mut mmu, pages(random))?;
             // SAFETY: the root has the kernel's part, and nobody changed it.
             let root = unsafe { mmu.activate(space.root()) }?;
@@ -100,7 +100,7 @@ impl Devices<'_> {
         let count = object.frames().len() as u64;
         let place = random.below(count);
         words::store(AT.page(place), random.next());
-        let mut mmu = self.stage.mmu();
+        let mut mmu = self.fixture.mmu();
         // SAFETY: the kernel ran on it until now.
         unsafe { mmu.activate(root) }?;
         let pages = 1 + random.below((count - place).min(6));
@@ -131,7 +131,7 @@ impl Devices<'_> {
         for va in pages.flat_map(page) {
             words::check(va, stamp ^ va.0)?;
         }
-        let mut mmu = self.stage.mmu();
+        let mut mmu = self.fixture.mmu();
         if io.frames().iter().any(|&frame| mmu.holders(frame) != [io.holder()]) {
             return Err(Wrong::Told("the reference of a page is not seen"));
         }
@@ -140,7 +140,7 @@ impl Devices<'_> {
 
     /// Frames are taken, written and given back.
     fn spoil(&self, io: &Io, random: &mut Random) -> Result<(), Wrong> {
-        let mut mmu = self.stage.mmu();
+        let mut mmu = self.fixture.mmu();
         let mut taken = alloc::vec::Vec::new();
         for _ in 0..random.below(6) {
             let frame = mmu.alloc_frame()?;
@@ -160,7 +160,7 @@ impl Devices<'_> {
     /// A page table of a page that a device writes to: the shim refuses, and says who it is.
     fn refused(&self, random: &mut Random) -> Result<(), Wrong> {
         let device = self.devices[random.below(2) as usize];
-        let mut owner = self.stage.mmu();
+        let mut owner = self.fixture.mmu();
         let mmu: &mut Owner<'_> = &mut owner;
         let tree = mmu.alloc_tables(1)?;
         let wanted = tree.frames()[0];

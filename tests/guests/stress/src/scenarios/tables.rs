@@ -1,6 +1,6 @@
 //! Page tables, out of frames that were something else a moment ago.
 
-use super::stage::Owner;
+use super::fixture::Owner;
 use crate::random::Random;
 use crate::violation::Wrong;
 use pinfold_guest::addr::Vaddr;

@@ -1,4 +1,4 @@
-//! What stories run on: all vCPUs, and the owner of the mappings behind a lock.
+//! What scenarios run on: all vCPUs, and the owner of the mappings behind a lock.
 
 use crate::Failed;
 use crate::random::Random;
@@ -18,43 +18,43 @@ use pinfold_guest::vmap::{Policy, Region};
 /// The owner of the mappings, for one vCPU at a time.
 pub(crate) type Owner<'a> = MutexGuard<'a, Mmu<Native>>;
 
-/// All that a story works with.
-pub(crate) struct Stage<'a> {
+/// All that a scenario works with.
+pub(crate) struct Fixture<'a> {
     team: VcpuPool,
     mmu: &'a Mutex<Mmu<Native>>,
     rounds: u64,
     seed: u64,
     on_xen: bool,
-    story: char,
+    scenario: char,
     /// Pieces of work so far: each has random numbers of its own.
     pieces: AtomicU64,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Fixture<'a> {
     /// Starts the vCPUs.
-    pub(super) fn open(mmu: &'a Mutex<Mmu<Native>>, boot: &Boot) -> Result<Stage<'a>, Failed> {
+    pub(super) fn open(mmu: &'a Mutex<Mmu<Native>>, boot: &Boot) -> Result<Fixture<'a>, Failed> {
         let team = VcpuPool::start("stress", smp::count().max(1)).map_err(|errno| {
             println!("stress: the vCPUs can't be started: {errno}");
             Failed
         })?;
-        Ok(Stage {
+        Ok(Fixture {
             team,
             mmu,
             rounds: boot.number("rounds", 400),
             seed: boot.number("seed", 1),
             on_xen: boot.is_first_domain(),
-            story: '-',
+            scenario: '-',
             pieces: AtomicU64::new(0),
         })
     }
 
-    pub(super) fn set_story(&mut self, story: char) {
-        self.story = story;
+    pub(super) fn set_scenario(&mut self, scenario: char) {
+        self.scenario = scenario;
     }
 
-    /// The story's digit.
-    pub(crate) fn story(&self) -> char {
-        self.story
+    /// The scenario's digit.
+    pub(crate) fn scenario(&self) -> char {
+        self.scenario
     }
 
     /// How many vCPUs there are.
@@ -81,7 +81,7 @@ impl<'a> Stage<'a> {
     pub(crate) fn mark(&self, round: u64, what: &str) {
         let mut text = ArrayString::<120>::new();
         // What doesn't fit is cut off; and where there are no marks there is nobody to read them.
-        let _ = write!(text, "story={} round={round} {what}", self.story);
+        let _ = write!(text, "scenario={} round={round} {what}", self.scenario);
         let _ = pinfold::mark(&text);
     }
 
@@ -93,7 +93,7 @@ impl<'a> Stage<'a> {
     /// A part of the vmap range with a name of its own, for reports.
     pub(crate) fn region(&self, name: &'static str, pages: u64) -> Result<Region, Failed> {
         self.mmu().open_region(name, pages).map_err(|error| {
-            println!("story {}: no addresses for {name}: {error}", self.story);
+            println!("scenario {}: no addresses for {name}: {error}", self.scenario);
             Failed
         })
     }
@@ -101,7 +101,7 @@ impl<'a> Stage<'a> {
     /// Does something on the running vCPU alone.
     pub(crate) fn once(&self, work: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Failed> {
         work().map_err(|wrong| {
-            println!("story {}: {wrong}", self.story);
+            println!("scenario {}: {wrong}", self.scenario);
             Failed
         })
     }
@@ -126,7 +126,7 @@ impl<'a> Stage<'a> {
                 at(round as u32);
                 if let Err(wrong) = work(id as usize, round, &mut random) {
                     failed.store(true, SeqCst);
-                    println!("story {}: vCPU {id}, round {round}: {wrong}", self.story);
+                    println!("scenario {}: vCPU {id}, round {round}: {wrong}", self.scenario);
                 }
             }
         });

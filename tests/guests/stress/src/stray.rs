@@ -34,7 +34,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
             for level in 1..=4 {
                 mark(round, stray, level);
                 let found = one(mmu, random, stray, level).map_err(|error| {
-                    println!("naive: round {round}, {stray:?}, level {level}: {error}");
+                    println!("stray: round {round}, {stray:?}, level {level}: {error}");
                     Failed
                 })?;
                 refused += 1;
@@ -42,7 +42,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
             }
         }
     }
-    println!("NAIVE refused={refused} named={named} {}", mmu.stats() - before);
+    println!("STRAY refused={refused} named={named} {}", mmu.stats() - before);
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
 fn mark(round: u64, stray: Stray, level: u8) {
     let mut text = ArrayString::<80>::new();
     // It fits; and where there are no marks there is nobody to read them.
-    let _ = write!(text, "naive round={round} stray={stray:?} level={level}");
+    let _ = write!(text, "stray round={round} kind={stray:?} level={level}");
     let _ = pinfold::mark(&text);
 }
 

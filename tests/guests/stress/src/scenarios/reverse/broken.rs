@@ -1,8 +1,8 @@
-//! The naive form: one mapping of the buffer is forgotten when it is moved. What is written
+//! The broken form: one mapping of the buffer is forgotten when it is moved. What is written
 //! through it is lost, and the frame behind it becomes a page table.
 
-use super::super::stage::{Owner, Stage};
-use super::super::{Plants, Tally};
+use super::super::fixture::{Fixture, Owner};
+use super::super::{SeededAliases, Tally};
 use super::buffer::{Buffer, differences, on};
 use super::with_map;
 use crate::Failed;
@@ -24,31 +24,31 @@ enum Kind {
     Space(usize),
 }
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
-    let (plants, lost) = (Plants::default(), AtomicU64::new(0));
-    let region = stage.region("moved_buf", 512)?;
-    with_map(stage, Policy::Targeted, || {
-        stage.all(stage.rounds(), |_, round, random| {
-            one(stage, region, round, random, &plants)?;
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
+    let (seeded, lost) = (SeededAliases::default(), AtomicU64::new(0));
+    let region = fixture.region("moved_buf", 512)?;
+    with_map(fixture, Policy::Targeted, || {
+        fixture.all(fixture.rounds(), |_, round, random| {
+            one(fixture, region, round, random, &seeded)?;
             lost.fetch_add(1, SeqCst);
             Ok(())
         })
     })?;
-    println!("LOST story=4 writes={}", lost.into_inner());
-    Ok(plants.tally())
+    println!("LOST scenario=4 writes={}", lost.into_inner());
+    Ok(seeded.tally())
 }
 
 /// Moves a buffer of its own, all but for one mapping. Fails unless the write is lost, the mapping
 /// is what the hypervisor finds to be missing from the map, and the table is refused because of
 /// it.
 fn one(
-    stage: &Stage<'_>,
+    fixture: &Fixture<'_>,
     region: Region,
     round: u64,
     random: &mut Random,
-    plants: &Plants,
+    seeded: &SeededAliases,
 ) -> Result<(), Wrong> {
-    let mut mmu = stage.mmu();
+    let mut mmu = fixture.mmu();
     let addresses = [0, 1].map(|_| Vaddr(random.next() & 0x3fff_ffff_0000 | 1 << 16));
     let mut buffer = Buffer::new(&mut mmu, region, 1 + random.below(4), &addresses)?;
     let kind = [Kind::Area, Kind::Slot, Kind::Space(0), Kind::Space(1)][random.below(4) as usize];
@@ -61,12 +61,12 @@ fn one(
         Kind::Slot => buffer.slot.va(),
         Kind::Space(which) => buffer.spaces[which].0.page(page),
     };
-    stage.mark(round, "forgotten");
+    fixture.mark(round, "forgotten");
     let old = buffer.frames.clone();
     let frame = old[page as usize];
     let forgotten = mmu.forget_mapping(frame, va).ok_or(Wrong::Told("nothing to forget"))?;
     let found = differences(&mut mmu, &old)?;
-    if found != [va] && !stage.on_xen() {
+    if found != [va] && !fixture.on_xen() {
         return Err(Wrong::Told("the hypervisor found other differences"));
     }
     moved(&mut mmu, &mut buffer)?;
@@ -79,13 +79,13 @@ fn one(
         mmu.free_frame(other);
     }
     mmu.free_frame(frame);
-    let tree = plants.table(mmu.alloc_tables(1)?, Some(frame))?;
+    let tree = seeded.table(mmu.alloc_tables(1)?, Some(frame))?;
     // Areas and slots the shim would find by itself: it looks who uses them.
     let tree = match kind {
         Kind::Space(_) => refuse(&mut mmu, tree, Mmu::pin)?,
         Kind::Area | Kind::Slot => refuse(&mut mmu, tree, Mmu::pin_without_before_pin)?,
     };
-    plants.refused(named(&mut mmu, frame, &[va])?);
+    seeded.refused(named(&mut mmu, frame, &[va])?);
     // Once it is known again, it is moved like the others.
     mmu.recall_mapping(forgotten);
     let to = buffer.frames[page as usize];

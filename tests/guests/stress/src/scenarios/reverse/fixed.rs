@@ -1,8 +1,8 @@
-//! The cured form: the buffer is moved again and again, while every other vCPU writes to it all the
+//! The fixed form: the buffer is moved again and again, while every other vCPU writes to it all the
 //! time, by each of its mappings in turn, and checks that nothing is lost. Who comes at the wrong
 //! moment faults, and waits.
 
-use super::super::stage::{Owner, Stage};
+use super::super::fixture::{Fixture, Owner};
 use super::buffer::{Buffer, differences};
 use super::with_map;
 use crate::random::Random;
@@ -24,36 +24,41 @@ const PLACES: [Vaddr; 2] = [Vaddr(0x0000_1234_5678_9000), Vaddr(0x0000_5e00_001f
 /// Exception vector of page faults.
 const PAGE_FAULT: u8 = 14;
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
-    let region = stage.region("moved_buf", 512)?;
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
+    let region = fixture.region("moved_buf", 512)?;
     let (waited, writes) = (moving::waits(), AtomicU64::new(0));
     trap::set_handler(PAGE_FAULT, Some(moving::handle));
-    let share = stage.rounds().div_ceil(2);
-    let result = [Policy::Batch(64), Policy::Targeted]
-        .into_iter()
-        .try_for_each(|policy| with_map(stage, policy, || moves(stage, region, share, &writes)));
+    let share = fixture.rounds().div_ceil(2);
+    let result = [Policy::Batch(64), Policy::Targeted].into_iter().try_for_each(|policy| {
+        with_map(fixture, policy, || moves(fixture, region, share, &writes))
+    });
     trap::set_handler(PAGE_FAULT, None);
     let (writes, waits) = (writes.into_inner(), moving::waits() - waited);
-    println!("MOVES story=4 writes={writes} waits={waits} vcpus={}", stage.count());
+    println!("MOVES scenario=4 writes={writes} waits={waits} vcpus={}", fixture.count());
     result
 }
 
-fn moves(stage: &Stage<'_>, region: Region, rounds: u64, writes: &AtomicU64) -> Result<(), Failed> {
+fn moves(
+    fixture: &Fixture<'_>,
+    region: Region,
+    rounds: u64,
+    writes: &AtomicU64,
+) -> Result<(), Failed> {
     let mut made = None;
-    stage.once(|| {
-        made = Some(Buffer::new(&mut stage.mmu(), region, PAGES, &PLACES)?);
+    fixture.once(|| {
+        made = Some(Buffer::new(&mut fixture.mmu(), region, PAGES, &PLACES)?);
         Ok(())
     })?;
     let Some(mut buffer) = made else { return Err(Failed) };
-    let users: Vec<User> = (0..stage.count()).map(|cpu| User::of(&buffer, cpu)).collect();
+    let users: Vec<User> = (0..fixture.count()).map(|cpu| User::of(&buffer, cpu)).collect();
     let over = AtomicBool::new(false);
     let shared = pinfold_guest::entry::lock::Mutex::new(&mut buffer);
-    let result = stage.all(stage.count() as u64, |cpu, _, random| {
+    let result = fixture.all(fixture.count() as u64, |cpu, _, random| {
         let user = &users[cpu];
         // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's part.
-        let before = unsafe { stage.mmu().activate(user.root) }?;
+        let before = unsafe { fixture.mmu().activate(user.root) }?;
         let result = if cpu == 0 {
-            let result = move_often(stage, &mut shared.lock(), user, rounds, random);
+            let result = move_often(fixture, &mut shared.lock(), user, rounds, random);
             over.store(true, SeqCst);
             result
         } else {
@@ -61,16 +66,16 @@ fn moves(stage: &Stage<'_>, region: Region, rounds: u64, writes: &AtomicU64) -> 
         };
         writes.fetch_add(user.count.load(SeqCst), SeqCst);
         // SAFETY: the kernel ran on it until now.
-        unsafe { stage.mmu().activate(before) }?;
+        unsafe { fixture.mmu().activate(before) }?;
         result
     });
-    stage.once(|| buffer.end(&mut stage.mmu()))?;
+    fixture.once(|| buffer.end(&mut fixture.mmu()))?;
     result
 }
 
 /// The mover's part: moves, and uses the buffer itself in between.
 fn move_often(
-    stage: &Stage<'_>,
+    fixture: &Fixture<'_>,
     buffer: &mut Buffer,
     user: &User,
     rounds: u64,
@@ -78,7 +83,7 @@ fn move_often(
 ) -> Result<(), Wrong> {
     for round in 0..rounds {
         user.write_all()?;
-        let mut mmu = stage.mmu();
+        let mut mmu = fixture.mmu();
         leave_dead(&mut mmu, buffer, random)?;
         let to: Result<Vec<Pfn>, _> = (0..PAGES).map(|_| mmu.alloc_frame()).collect();
         let old = core::mem::replace(&mut buffer.frames, to?);

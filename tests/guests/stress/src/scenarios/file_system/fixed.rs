@@ -1,9 +1,9 @@
-//! The cured form: the same work through the shim, under every policy. All vCPUs share one cache;
+//! The fixed form: the same work through the shim, under every policy. All vCPUs share one cache;
 //! who has a buffer uses it while the others map, unmap and pin.
 
-use super::super::stage::Stage;
+use super::super::fixture::Fixture;
 use super::super::tables;
-use super::naive::wrong;
+use super::broken::wrong;
 use super::{pages_of, region, words_of};
 use crate::policies::KINDS;
 use crate::random::Random;
@@ -31,55 +31,60 @@ struct FileSystem {
     now: AtomicU64,
 }
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
     let files = FileSystem {
-        cache: Mutex::new(BufferCache::new(MemoryDisk::default(), region(stage)?, PAGES)),
+        cache: Mutex::new(BufferCache::new(MemoryDisk::default(), region(fixture)?, PAGES)),
         stamps: [const { AtomicU64::new(0) }; BLOCKS as usize],
         now: AtomicU64::new(0),
     };
-    let share = stage.rounds().div_ceil(KINDS.len() as u64);
+    let share = fixture.rounds().div_ceil(KINDS.len() as u64);
     for (policy, pool) in KINDS {
-        stage.set_policy(policy)?;
-        stage.mmu().set_table_pool(pool);
-        let (before, began) = (stage.mmu().stats(), time::tsc());
-        stage.all(share, |cpu, _, random| files.round(stage, cpu, random))?;
-        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
+        fixture.set_policy(policy)?;
+        fixture.mmu().set_table_pool(pool);
+        let (before, began) = (fixture.mmu().stats(), time::tsc());
+        fixture.all(share, |cpu, _, random| files.round(fixture, cpu, random))?;
+        let (done, ticks) = (fixture.mmu().stats() - before, time::tsc() - began);
         println!(
-            "COST story=1 policy={policy} pool={pool} rounds={share} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
+            "COST scenario=1 policy={policy} pool={pool} rounds={share} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
             done.pins, done.pins_after_clear, done.areas, done.cleared, done.flushes,
         );
     }
     let mut cache = files.cache.lock();
     println!("FILES {:?}", cache.counts());
-    stage.once(|| cache.clear(&mut stage.mmu()).map_err(wrong))
+    fixture.once(|| cache.clear(&mut fixture.mmu()).map_err(wrong))
 }
 
 impl FileSystem {
-    fn round(&self, stage: &Stage<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+    fn round(&self, fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
         let now = self.now.fetch_add(1, SeqCst);
         for _ in 0..1 + random.below(3) {
             let block = random.below(BLOCKS);
             let got = {
                 let mut cache = self.cache.lock();
-                cache.get(&mut stage.mmu(), cpu, block, pages_of(block))
+                cache.get(&mut fixture.mmu(), cpu, block, pages_of(block))
             };
             match got {
-                Ok(handle) => self.used(stage, handle, random)?,
+                Ok(handle) => self.used(fixture, handle, random)?,
                 // Another vCPU has it.
                 Err(Error::Busy) => {}
                 Err(error) => return Err(wrong(error)),
             }
         }
         match random.below(40) {
-            0 => drop(self.cache.lock().shrink(&mut stage.mmu(), PAGES / 2).map_err(wrong)?),
-            1..=9 => self.cache.lock().tick(&mut stage.mmu(), now, AGE).map_err(wrong)?,
+            0 => drop(self.cache.lock().shrink(&mut fixture.mmu(), PAGES / 2).map_err(wrong)?),
+            1..=9 => self.cache.lock().tick(&mut fixture.mmu(), now, AGE).map_err(wrong)?,
             _ => {}
         }
-        tables::make(&mut stage.mmu(), random)
+        tables::make(&mut fixture.mmu(), random)
     }
 
     /// Reads a buffer and writes it, with nothing locked, and gives it back.
-    fn used(&self, stage: &Stage<'_>, handle: Handle, random: &mut Random) -> Result<(), Wrong> {
+    fn used(
+        &self,
+        fixture: &Fixture<'_>,
+        handle: Handle,
+        random: &mut Random,
+    ) -> Result<(), Wrong> {
         let stamp = &self.stamps[handle.block() as usize];
         let old = stamp.load(SeqCst);
         let dirty = random.below(3) > 0;
@@ -95,7 +100,7 @@ impl FileSystem {
             }
         }
         stamp.store(new, SeqCst);
-        self.cache.lock().put(&stage.mmu(), handle, dirty);
+        self.cache.lock().put(&fixture.mmu(), handle, dirty);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A buffer that is mapped in many places.
 
-use super::super::stage::Owner;
+use super::super::fixture::Owner;
 use crate::violation::Wrong;
 use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;

@@ -1,9 +1,9 @@
-//! The naive form: nobody takes a reference of the pages that the device writes to. They are freed
+//! The broken form: nobody takes a reference of the pages that the device writes to. They are freed
 //! with their object, and the last one becomes a page table while the device can still write to it.
 
-use super::super::stage::Stage;
+use super::super::fixture::Fixture;
 use super::super::tables::healed;
-use super::super::{Plants, Tally};
+use super::super::{SeededAliases, Tally};
 use super::{devices, mapped, pages, unmapped};
 use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
@@ -14,25 +14,25 @@ use pinfold_guest::dma::Device;
 use pinfold_guest::mmu::{Error, Mmu};
 use pinfold_guest::vmap::Policy;
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<Tally, Failed> {
-    let plants = Plants::default();
-    stage.set_policy(Policy::Lazy)?;
-    let devices = devices(stage)?;
-    stage.all(stage.rounds(), |_, round, random| {
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
+    let seeded = SeededAliases::default();
+    fixture.set_policy(Policy::Lazy)?;
+    let devices = devices(fixture)?;
+    fixture.all(fixture.rounds(), |_, round, random| {
         let device = devices[random.below(2) as usize];
-        one(stage, device, round, random, &plants)
+        one(fixture, device, round, random, &seeded)
     })?;
-    Ok(plants.tally())
+    Ok(seeded.tally())
 }
 
 fn one(
-    stage: &Stage<'_>,
+    fixture: &Fixture<'_>,
     device: Device,
     round: u64,
     random: &mut Random,
-    plants: &Plants,
+    seeded: &SeededAliases,
 ) -> Result<(), Wrong> {
-    let mut owner = stage.mmu();
+    let mut owner = fixture.mmu();
     owner.purge_vmap()?;
     let (space, mut object) = mapped(&mut owner, pages(random))?;
     // The last pages of it.
@@ -41,16 +41,16 @@ fn one(
     let io = device.begin_without_references(&mut owner, &frames)?;
     let last = io.start().page(count - 1);
     unmapped(&mut owner, space, &mut object)?;
-    stage.mark(round, io.holder());
+    fixture.mark(round, io.holder());
     object.free(&mut owner);
     let mmu = &mut *owner;
-    let tree = plants.table(mmu.alloc_tables(1)?, frames.last().copied())?;
+    let tree = seeded.table(mmu.alloc_tables(1)?, frames.last().copied())?;
     let frame = tree.frames()[0];
     // The device is not through.
     words::store(last, random.next() << 1);
     mmu.write(frame, 0, 0);
     let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
-    plants.refused(named(mmu, frame, &[last])?);
+    seeded.refused(named(mmu, frame, &[last])?);
     // The shim would have known: the mapping is in use.
     let tree = match mmu.pin(tree) {
         Err((tree, Error::InUse(va))) if va == last => tree,

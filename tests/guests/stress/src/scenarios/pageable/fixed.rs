@@ -1,8 +1,8 @@
-//! The cured form: the same through the shim, under every policy. All vCPUs share the objects'
+//! The fixed form: the same through the shim, under every policy. All vCPUs share the objects'
 //! memory and the store; each has objects of its own, which it reads and writes while the others
 //! page out, map and pin.
 
-use super::super::stage::Stage;
+use super::super::fixture::Fixture;
 use super::super::tables;
 use super::{region, words_of};
 use crate::policies::KINDS;
@@ -32,27 +32,27 @@ struct Object {
 }
 
 struct Memory<'a> {
-    stage: &'a Stage<'a>,
+    fixture: &'a Fixture<'a>,
     pager: Mutex<Pager<InMemory>>,
     /// By vCPU.
     objects: Vec<Mutex<Vec<Object>>>,
 }
 
-pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
-    let pager = Pager::new(InMemory::new(ROOM), RESIDENT, region(stage)?);
-    let objects = (0..stage.count()).map(|_| Mutex::new(Vec::new())).collect();
-    let memory = Memory { stage, pager: Mutex::new(pager), objects };
-    let share = stage.rounds().div_ceil(KINDS.len() as u64);
+pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
+    let pager = Pager::new(InMemory::new(ROOM), RESIDENT, region(fixture)?);
+    let objects = (0..fixture.count()).map(|_| Mutex::new(Vec::new())).collect();
+    let memory = Memory { fixture, pager: Mutex::new(pager), objects };
+    let share = fixture.rounds().div_ceil(KINDS.len() as u64);
     for (policy, pool) in KINDS {
-        stage.set_policy(policy)?;
-        stage.mmu().set_table_pool(pool);
-        let (before, began) = (stage.mmu().stats(), time::tsc());
+        fixture.set_policy(policy)?;
+        fixture.mmu().set_table_pool(pool);
+        let (before, began) = (fixture.mmu().stats(), time::tsc());
         let paged = memory.pager.lock().stats();
-        stage.all(share, |cpu, _, random| memory.round(cpu, random))?;
-        let (done, ticks) = (stage.mmu().stats() - before, time::tsc() - began);
+        fixture.all(share, |cpu, _, random| memory.round(cpu, random))?;
+        let (done, ticks) = (fixture.mmu().stats() - before, time::tsc() - began);
         let now = memory.pager.lock().stats();
         println!(
-            "COST story=5 policy={policy} pool={pool} rounds={share} paged_out={} paged_in={} dropped={} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
+            "COST scenario=5 policy={policy} pool={pool} rounds={share} paged_out={} paged_in={} dropped={} pins={} pins_after_clear={} areas={} cleared={} flushes={} ticks={ticks}",
             now.paged_out - paged.paged_out,
             now.paged_in - paged.paged_in,
             now.dropped - paged.dropped,
@@ -63,7 +63,7 @@ pub(in super::super) fn run(stage: &Stage<'_>) -> Result<(), Failed> {
             done.flushes,
         );
     }
-    stage.once(|| memory.end())
+    fixture.once(|| memory.end())
 }
 
 impl Memory<'_> {
@@ -79,16 +79,16 @@ impl Memory<'_> {
         match random.below(12) {
             0 => {
                 let object = objects.swap_remove(which);
-                let mut mmu = self.stage.mmu();
+                let mut mmu = self.fixture.mmu();
                 self.pager.lock().free(&mut mmu, object.id)?;
             }
             1 | 2 => {
-                let mut mmu = self.stage.mmu();
+                let mut mmu = self.fixture.mmu();
                 self.pager.lock().shrink(&mut mmu, 1 + random.below(8) as usize)?;
             }
             _ => {}
         }
-        tables::make(&mut self.stage.mmu(), random)
+        tables::make(&mut self.fixture.mmu(), random)
     }
 
     /// Part of an object is brought in, looked at and written, with nothing locked, and let go.
@@ -97,7 +97,7 @@ impl Memory<'_> {
         let start = random.below(pages);
         let range = start..start + 1 + random.below(pages - start);
         let view = {
-            let mut mmu = self.stage.mmu();
+            let mut mmu = self.fixture.mmu();
             let mut pager = self.pager.lock();
             pager.pin(&mut mmu, object.id, range.clone())?;
             pager.map(&mut mmu, object.id, range.clone())?
@@ -114,7 +114,7 @@ impl Memory<'_> {
                 words.into_iter().for_each(|va| words::store(va, *stamp));
             }
         }
-        let mut mmu = self.stage.mmu();
+        let mut mmu = self.fixture.mmu();
         let mut pager = self.pager.lock();
         if dirty {
             pager.mark_dirty(object.id, range.clone())?;
@@ -125,7 +125,7 @@ impl Memory<'_> {
 
     /// Everything is looked at once more, and freed.
     fn end(self) -> Result<(), Wrong> {
-        let mut mmu = self.stage.mmu();
+        let mut mmu = self.fixture.mmu();
         let mut pager = self.pager.into_inner();
         for object in self.objects.into_iter().flat_map(Mutex::into_inner) {
             for (number, stamp) in (0..).zip(object.stamps) {
