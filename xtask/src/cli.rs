@@ -38,6 +38,9 @@ pub(crate) enum Verb {
     /// Counts the instructions of each operation on Pinfold and on Xen.
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),
+    /// Checks that no import runs upward, and that no large circle of files import each other.
+    #[command(after_help = FLOORS_HELP)]
+    Floors(FloorsArgs),
     /// Says what is missing on this machine and how to get it.
     #[command(after_help = "Example:\n  cargo xtask doctor")]
     Doctor,
@@ -69,6 +72,7 @@ Examples:
   cargo xtask test             everything
   cargo xtask test bad-image   the whole-machine tests with `bad-image` in their name
   cargo xtask test host        the host tests only
+  cargo xtask test floors      the directions of imports only
   cargo xtask test page        the report's page, in headless Chromium
   cargo xtask test machine     the whole-machine tests only
 
@@ -103,6 +107,13 @@ Examples:
                                as on a processor with Meltdown
   cargo xtask bench --linux    and how long Linux's test takes, as a ratio to Xen
   cargo xtask bench --policies what a pin costs, the more lazy mappings there are";
+
+const FLOORS_HELP: &str = "\
+Examples:
+  cargo xtask floors             lists each import that is not allowed, with its line
+  cargo xtask floors --circles   the largest circle of each crate, with its imports
+
+The floors of a crate stand in floors.toml beside its Cargo.toml, from top to bottom.";
 
 /// Where guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -357,6 +368,14 @@ pub(crate) struct BenchArgs {
     /// Time limit in seconds for each run.
     #[arg(long, value_name = "SECS", default_value_t = 300)]
     pub(crate) timeout: u64,
+}
+
+/// `floors`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FloorsArgs {
+    /// Shows the largest circle of each crate instead, however small it is.
+    #[arg(long)]
+    pub(crate) circles: bool,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod cli;
 mod doctor;
 mod exit;
 mod fetch;
+mod floors;
 mod guests;
 mod image;
 mod linux;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         cli::Verb::Report(args) => report::verb(&args),
         cli::Verb::Explain(args) => report::explain(&args),
         cli::Verb::Bench(args) => bench::verb(&args),
+        cli::Verb::Floors(args) => floors::verb(&args),
         cli::Verb::Doctor => doctor::verb(),
     };
     match ended {

@@ -2,6 +2,7 @@
 //!
 //! | file | about |
 //! |---|---|
+//! | `floors` | the directions of imports, see [`crate::floors`] |
 //! | `host` | `cargo test`, counted |
 //! | `page` | the report's page in a browser |
 //! | `table` | the whole-machine cases: guests, and how each must end |
@@ -12,6 +13,7 @@
 
 mod broken;
 mod case;
+mod floors;
 mod host;
 mod isolation;
 mod page;
@@ -60,6 +62,9 @@ pub(crate) fn verb(args: &TestArgs) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let mut tally = Tally::default();
+    if wanted(floors::NAME) {
+        floors::run(&mut tally)?;
+    }
     if wanted(HOST) {
         host::run(&mut tally)?;
     }
