@@ -7,12 +7,12 @@
 //!
 //! To be run at quiescence: while another CPU is inside the validator, counts are in motion.
 
-use crate::cache::{Caching, type_of};
 use crate::entry::{PRESENT, Rules, WRITABLE};
 use crate::frame::{DomId, ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
+use crate::memtype::{Caching, type_of};
 use crate::platform::Platform;
-use crate::take::target;
+use crate::refs::target;
 use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 

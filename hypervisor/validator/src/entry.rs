@@ -4,8 +4,8 @@
 //! (user on, global off) is changed in the *effective* entry, which is what gets stored and what
 //! the guest reads back.
 
-use crate::cache::CACHING_FLAGS;
 use crate::frame::{Level, Mfn};
+use crate::memtype::CACHING_FLAGS;
 use crate::validator::Limits;
 use core::fmt;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};

@@ -13,15 +13,15 @@
 //! mapping is gone: after a flush of the mapper's CPUs ([`FlushDebt`]), not before.
 
 use crate::budget::Budget;
-use crate::cache::CACHING_FLAGS;
 use crate::entry::{Entry, PRESENT, Rules, WRITABLE};
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind};
+use crate::memtype::CACHING_FLAGS;
 use crate::operation::{Halt, Op};
 use crate::platform::Platform;
+use crate::refs::target;
 use crate::refusal::{Cause, Operation, Stop};
 use crate::shootdown::FlushDebt;
-use crate::take::target;
 use crate::update::{Swap, Updated};
 use crate::validator::Validator;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};

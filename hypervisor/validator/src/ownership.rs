@@ -13,9 +13,9 @@
 //! say; only what is cleared after the flush is sure to stay clear.
 
 use crate::budget::Budget;
-use crate::cache::CachePolicy;
 use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, Purpose, RefWord};
+use crate::memtype::CachePolicy;
 use crate::operation::{Halt, Op};
 use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal, Stop};

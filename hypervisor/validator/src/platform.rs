@@ -1,7 +1,7 @@
 //! What the validator needs of the machine.
 
-use crate::cache::CachePolicy;
 use crate::frame::{CpuSet, DomId, Index, Mfn};
+use crate::memtype::CachePolicy;
 use crate::refusal::Refusal;
 
 /// Entries that are looked at together: a line of the cache.

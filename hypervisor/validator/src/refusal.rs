@@ -1,9 +1,9 @@
 //! What was refused, and why: evidence first, the ABI's number derived from it.
 
-use crate::cache::Caching;
 use crate::entry::Entry;
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
+use crate::memtype::Caching;
 use core::fmt;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};

@@ -14,9 +14,9 @@
 //! Recursion goes one level down at each step, four deep at most (`INV-BOUND`): a table never
 //! holds a reference of its own level.
 
-mod orphans;
+mod deferred;
 
-pub(crate) use orphans::Orphans;
+pub(crate) use deferred::Orphans;
 
 use crate::entry::{PRESENT, Rules};
 use crate::frame::{ENTRIES, Index, Level, Mfn};

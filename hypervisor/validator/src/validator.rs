@@ -1,6 +1,5 @@
 //! The validator: a frame table, a machine, and the rules.
 
-use crate::census::Census;
 use crate::entry::{AbsentRules, Rules};
 use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, FrameInfo};
@@ -8,6 +7,7 @@ use crate::operation::{Halt, Op};
 use crate::platform::Platform;
 use crate::refusal::Cause;
 use crate::table::Orphans;
+use crate::table_map::Census;
 use crate::tlb::{FlushClock, FlushTicket};
 
 /// What the machine has.

@@ -89,21 +89,21 @@
 //! is seen by the one that takes it next. References taken on a frame that is already held order
 //! nothing, but are acquire as well, since they pair with the `publish` that made it usable.
 
-mod caching;
 mod kind;
+mod memtype;
 mod refs;
 mod types;
 mod word;
 
-pub(crate) use caching::Claimed;
 pub use kind::{Kind, Purpose, State};
+pub(crate) use memtype::Claimed;
 pub(crate) use refs::RefFailure;
 pub use refs::owned_pattern;
 pub(crate) use types::{Entered, Left, NotEntered};
 pub(crate) use word::{Progress, RefWord, STAMP_BITS, TypeWord};
 
-use crate::cache::Caching;
 use crate::frame::DomId;
+use crate::memtype::Caching;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What is known of one machine frame. Private: only the methods in this folder keep the

@@ -6,8 +6,8 @@ use super::word::{
     RefWord, SHARED,
 };
 use super::{FrameEntry, TypeWord};
-use crate::cache::Caching;
 use crate::frame::DomId;
+use crate::memtype::Caching;
 use crate::sync::Ordering;
 
 /// Why no reference was given.

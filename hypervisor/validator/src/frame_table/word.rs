@@ -30,8 +30,8 @@
 //! | 54     | live: the table was validated since its flush, so CPUs may have walked it   |
 
 use super::kind::{Kind, State};
-use crate::cache::Caching;
 use crate::frame::{DomId, ENTRIES};
+use crate::memtype::Caching;
 
 /// Lies below the count, so that what a fast path compares, all above it, is the same for a lent
 /// frame.

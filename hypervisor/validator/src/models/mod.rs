@@ -9,8 +9,8 @@
 //! flush clock needs a full barrier between the clearing of an entry and the reading of the clock;
 //! [`crate::Platform::compare_exchange_entry`] demands that, and `tlb.rs` says why.
 
-mod loom_caching;
-mod loom_lent;
+mod loom_foreign;
+mod loom_memtype;
 mod loom_ownership;
 mod loom_tlb;
 mod loom_types;

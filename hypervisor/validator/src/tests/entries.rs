@@ -1,7 +1,7 @@
 //! Which entries may be, at which level (`INV-ENTRY`).
 
 use super::*;
-use crate::take::target;
+use crate::refs::target;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 

@@ -1,12 +1,11 @@
 //! Tests, by subject. [`machine`] is the machine that they run on.
 
-mod alias;
-mod caching;
 mod descriptors;
 mod entries;
 mod flushes;
 mod granted;
 mod machine;
+mod memtype;
 mod numbers;
 mod oracle;
 mod ownership;
@@ -14,6 +13,7 @@ mod pins;
 mod preemption;
 mod random;
 mod refusals;
+mod search;
 mod shootdowns;
 mod stress;
 mod teardown;

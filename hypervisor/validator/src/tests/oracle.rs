@@ -2,9 +2,9 @@
 //! states and budgets.
 
 use super::*;
-use crate::cache::type_of;
 use crate::entry::{PRESENT, Rules, WRITABLE};
-use crate::take::target;
+use crate::memtype::type_of;
+use crate::refs::target;
 use pinfold_abi::mmu::MemoryType;
 use std::collections::BTreeMap;
 

@@ -8,9 +8,9 @@
 //!
 //! And where mixing is borne: of a mapping that mixes and a promotion, one sees the other.
 
-use crate::cache::Caching;
 use crate::frame::{CpuSet, DomId};
 use crate::frame_table::{Claimed, Entered, FrameEntry, Kind, State};
+use crate::memtype::Caching;
 use crate::tlb::FlushClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};

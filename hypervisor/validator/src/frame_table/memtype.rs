@@ -8,8 +8,8 @@ use super::FrameEntry;
 use super::kind::{Kind, State};
 use super::refs::RefFailure;
 use super::word::{CACHING, CACHING_SHIFT, ONE_REF, REF_COUNT, RefWord, SHARED, TypeWord};
-use crate::cache::Caching;
 use crate::frame::DomId;
+use crate::memtype::Caching;
 use crate::sync::Ordering;
 use pinfold_abi::mmu::MemoryType;
 

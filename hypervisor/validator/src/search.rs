@@ -1,7 +1,7 @@
 //! Given a frame: which entries map it, at which addresses.
 //!
 //! Searched, not kept: only refusals need it. A pass over those stretches of the frame table that
-//! have tables ([`crate::census`]) finds the domain's L1 tables, and in them the entries that name
+//! have tables ([`crate::table_map`]) finds the domain's L1 tables, and in them the entries that name
 //! the frame; from each, the tables above are searched for the ways that lead to it. Nothing is
 //! allocated, and the number of entries read is bounded.
 //!

@@ -3,12 +3,12 @@
 //! Each has a fast door, inlined and lean, for the case that is nearly all cases, and a slow one
 //! behind it that knows all of them.
 
-use crate::cache::{Caching, type_of};
 use crate::entry::{BadBits, Entry, PRESENT, WRITABLE};
 use crate::frame::{Index, Level, Mfn};
 use crate::frame_table::{
     Entered, FrameEntry, Kind, Left, NotEntered, Progress, RefFailure, State,
 };
+use crate::memtype::{Caching, type_of};
 use crate::operation::{Halt, Op};
 use crate::platform::Platform;
 use crate::refusal::{Cause, Place};
