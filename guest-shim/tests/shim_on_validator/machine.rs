@@ -98,7 +98,7 @@ impl val::Platform for Ram {
         self.words.borrow_mut()[frame.get() as usize].fill(0);
     }
 
-    fn forget_pfn(&self, _: val::Mfn) {}
+    fn invalidate_m2p(&self, _: val::Mfn) {}
 
     fn flush_cache(&self, _: val::Mfn) {
         self.cache_flushes.set(self.cache_flushes.get() + 1);
@@ -108,13 +108,13 @@ impl val::Platform for Ram {
         val::CachePolicy::Strict
     }
 
-    fn cache_alias(&self, would_be_refused: &val::Refusal) {
+    fn report_cache_alias(&self, would_be_refused: &val::Refusal) {
         panic!("nothing is borne: {would_be_refused}");
     }
 
-    fn install_reserved(&self, _: val::DomId, _: val::Mfn) {}
+    fn install_hypervisor_slots(&self, _: val::DomId, _: val::Mfn) {}
 
-    fn clear_reserved(&self, _: val::Mfn) {}
+    fn clear_hypervisor_slots(&self, _: val::Mfn) {}
 }
 
 pub(crate) type Judge<'a> = val::Validator<'a, &'a Ram>;
@@ -179,7 +179,7 @@ impl<'a> Machine<'a> {
         let ram: &'a Ram = judge.platform();
         for pfn in 0..frames {
             let mfn = to_val(mfn_of(Pfn(pfn)));
-            assert!(judge.give_ram(mfn));
+            assert!(judge.add_ram_frame(mfn));
             judge.assign(mfn, GUEST).expect("a free frame");
         }
         let leaf_tables = frames.div_ceil(512);
@@ -201,7 +201,7 @@ impl<'a> Machine<'a> {
         }
         let mut budget = val::Budget::new(u32::MAX);
         let root = to_val(mfn_of(Pfn(0)));
-        judge.take_root(GUEST, root, &mut budget).expect("the builder's tables are right");
+        judge.get_root_ref(GUEST, root, &mut budget).expect("the builder's tables are right");
         let machine = Machine {
             judge,
             ram,
@@ -224,10 +224,10 @@ impl<'a> Machine<'a> {
 
     /// Recounts every reference; panics if the validator's records are wrong.
     pub(crate) fn audit(&self) {
-        let mut scratch = vec![val::Cell::default(); self.judge.frame_count() as usize];
+        let mut scratch = vec![val::AuditCell::default(); self.judge.frame_count() as usize];
         let root = to_val(mfn_of(self.root));
-        let held = [val::External { frame: root, held: val::Held::Root }];
-        let mut report = |wrong: val::Wrong| panic!("audit: {wrong}");
+        let held = [val::ExternalRef { frame: root, held: val::RefKind::Root }];
+        let mut report = |wrong: val::Discrepancy| panic!("audit: {wrong}");
         let summary = self.judge.audit(&mut scratch, held, &mut report);
         assert!(summary.expect("room for the audit").tables > 0);
     }
@@ -240,13 +240,13 @@ impl<'a> Machine<'a> {
     /// Repeats an operation until it's through, with budgets so small that it is suspended.
     fn through<T>(
         &mut self,
-        mut operation: impl FnMut(&Judge<'a>, &mut val::Budget) -> Result<T, val::Stop>,
+        mut operation: impl FnMut(&Judge<'a>, &mut val::Budget) -> Result<T, val::Error>,
     ) -> Result<T, Errno> {
         loop {
             match operation(self.judge, &mut val::Budget::new(700)) {
                 Ok(done) => return Ok(done),
-                Err(val::Stop::Preempted) => {}
-                Err(val::Stop::Refused(refusal)) => {
+                Err(val::Error::Preempted) => {}
+                Err(val::Error::Refused(refusal)) => {
                     self.last_refusal = Some(refusal.cause);
                     self.refused_frame = refusal.frame;
                     return Err(Known::EINVAL.into());
@@ -267,20 +267,26 @@ impl<'a> Machine<'a> {
     /// Clears what maps the refused frame in the lazy ranges; whether anything did.
     fn heal(&mut self) -> bool {
         let mut ranges = Vec::new();
-        let which = val::Which::Writable;
+        let which = val::MappingFilter::Writable;
         let frame = self.refused_frame;
-        self.judge.find_mappings(frame, GUEST, which, val::Bounds::default(), &mut |mapping| {
-            let lazy = mapping.address.filter(|va| va.get() < DIRECT_MAP_RW);
-            ranges.extend(lazy.map(|va| Range { start: va.get(), pages: 1 }));
-            std::ops::ControlFlow::Continue(())
-        });
+        self.judge.find_mappings(
+            frame,
+            GUEST,
+            which,
+            val::SearchLimits::default(),
+            &mut |mapping| {
+                let lazy = mapping.address.filter(|va| va.get() < DIRECT_MAP_RW);
+                ranges.extend(lazy.map(|va| Range { start: va.get(), pages: 1 }));
+                std::ops::ControlFlow::Continue(())
+            },
+        );
         self.shootdown(&ranges).expect("what is mapped can be cleared");
         self.cleared.extend(ranges.iter().map(|range| Vaddr(range.start)));
         !ranges.is_empty()
     }
 
     fn flush_all(&self) {
-        self.judge.flushing(CPU, || self.ram.tlb.borrow_mut().clear());
+        self.judge.record_flush(CPU, || self.ram.tlb.borrow_mut().clear());
     }
 
     fn update(&mut self, table: u64, index: usize, value: u64, keep: bool) -> Result<(), Errno> {
@@ -397,10 +403,10 @@ impl Platform for Machine<'_> {
                 }
                 Some(MmuextCmd::NewBaseptr) => {
                     let old = to_val(mfn_of(self.root));
-                    self.through(|judge, budget| judge.take_root(GUEST, mfn, budget))?;
+                    self.through(|judge, budget| judge.get_root_ref(GUEST, mfn, budget))?;
                     self.flush_all();
                     self.through(|judge, budget| {
-                        judge.drop_root(GUEST, old, budget);
+                        judge.put_root_ref(GUEST, old, budget);
                         Ok(())
                     })?;
                 }
@@ -434,7 +440,7 @@ impl Platform for Machine<'_> {
         if !self.has_extra_call {
             return Err(Known::ENOSYS.into());
         }
-        let mut total = val::Shootdown::new();
+        let mut total = val::ShootdownProgress::new();
         let root = to_val(mfn_of(self.root));
         for range in ranges {
             let start = val::Vaddr::new(range.start);
@@ -474,7 +480,7 @@ impl Platform for Machine<'_> {
         }
         let mut found = Vec::new();
         for &Mfn(frame) in frames {
-            let mut out = |mapping: val::Mapping| {
+            let mut out = |mapping: val::FrameMapping| {
                 let attached = if mapping.address.is_some() { MAPPING_ATTACHED } else { 0 };
                 let writable = if mapping.entry.is_writable() { MAPPING_WRITABLE } else { 0 };
                 found.push(Mapping {
@@ -488,7 +494,7 @@ impl Platform for Machine<'_> {
                 });
                 ControlFlow::Continue(())
             };
-            let (which, bounds) = (val::Which::All, val::Bounds::default());
+            let (which, bounds) = (val::MappingFilter::All, val::SearchLimits::default());
             let end = self.judge.find_mappings(to_val(frame), GUEST, which, bounds, &mut out);
             assert!(!end.cut_short, "the search is long enough for this machine");
         }

@@ -6,12 +6,12 @@ use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::mmu::{Error, Leaf, MemoryType, Mmu};
 use pinfold_guest::platform::Platform;
 use pinfold_guest::vmap::Policy;
-use pinfold_validator::{Caching, Cause, Mfn};
+use pinfold_validator::{Cause, FrameMemType, Mfn};
 
 /// How the hypervisor has a frame.
-fn caching(mmu: &mut Mmu<Machine<'_>>, pfn: Pfn) -> Caching {
+fn memtype(mmu: &mut Mmu<Machine<'_>>, pfn: Pfn) -> FrameMemType {
     let mfn = Mfn::new(mmu.mfn(pfn).0);
-    mmu.platform().info(mfn).caching()
+    mmu.platform().info(mfn).memtype()
 }
 
 fn frames(mmu: &mut Mmu<Machine<'_>>, count: usize) -> Vec<Pfn> {
@@ -34,7 +34,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                 let changed = machine.update_va_mappings(&[(home, entry)], 0);
                 assert_eq!(changed.is_err(), policy != Policy::Eager, "{policy}");
                 if changed.is_err() {
-                    let present = Caching::As(MemoryType::WriteBack);
+                    let present = FrameMemType::Uniform(MemoryType::WriteBack);
                     let cause = Cause::CacheAlias { wanted: MemoryType::WriteCombining, present };
                     assert_eq!(machine.last_refusal, Some(cause));
                 }
@@ -45,7 +45,10 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                 // Cured.
                 mmu.set_memory_type(&pages, MemoryType::WriteCombining).unwrap();
                 for &pfn in &pages {
-                    assert_eq!(caching(mmu, pfn), Caching::As(MemoryType::WriteCombining));
+                    assert_eq!(
+                        memtype(mmu, pfn),
+                        FrameMemType::Uniform(MemoryType::WriteCombining)
+                    );
                     assert_eq!(mmu.memory_type(pfn), MemoryType::WriteCombining);
                     assert_eq!(mmu.read(pfn, 0), pfn.0 << 1, "contents stay");
                 }
@@ -63,7 +66,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                 assert_eq!(mmu.read(pages[2], 0), pages[1].0 << 1);
                 mmu.set_memory_type(&pages, MemoryType::WriteBack).unwrap();
                 for pfn in pages {
-                    assert!(caching(mmu, pfn).is_write_back());
+                    assert!(memtype(mmu, pfn).is_write_back());
                     mmu.free_frame(pfn);
                 }
             });
@@ -87,7 +90,7 @@ fn a_frame_in_use_keeps_its_type() {
         let refused = mmu.set_memory_type(&pages, MemoryType::Uncached);
         assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
         for &pfn in &pages {
-            assert!(caching(mmu, pfn).is_write_back());
+            assert!(memtype(mmu, pfn).is_write_back());
             assert_eq!(mmu.memory_type(pfn), MemoryType::WriteBack);
             mmu.write(pfn, 3, 9);
         }

@@ -2,7 +2,7 @@
 //! pattern, and looks at again and again. They are what its books in such frames would be: a guest
 //! that can still write to one through a stale translation shows, whatever it writes.
 //!
-//! For tests: the frames are of no use, and looking takes time. There are at most [`MOST`]; a new one
+//! For tests: the frames are of no use, and looking takes time. There are at most [`MAX_CANARIES`]; a new one
 //! takes the oldest one's place, which is looked at once more and freed.
 
 use crate::frames::FrameAllocator;
@@ -15,7 +15,7 @@ use spin::RelaxStrategy;
 use spin::mutex::Mutex;
 
 /// Canaries at most.
-pub const MOST: usize = 128;
+pub const MAX_CANARIES: usize = 128;
 /// One of so many frames that are given back becomes one. To take a frame is a flush, after which
 /// nothing that was given back before it can be written to: the others are left to be taken
 /// otherwise.
@@ -23,7 +23,7 @@ const PERIOD: u64 = 5;
 
 /// A canary that somebody wrote to, and the first word that is not what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenCanary {
     /// The frame.
     pub frame: Mfn,
     /// First byte of the word.
@@ -34,17 +34,17 @@ pub struct Broken {
     pub seen: u64,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenCanary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Broken { frame, offset, expected, seen } = self;
+        let BrokenCanary { frame, offset, expected, seen } = self;
         write!(f, "canary frame={frame} offset={offset:#x} expected={expected:#x} seen={seen:#x}")
     }
 }
 
-/// Those that there are, the oldest of which is at `next` when there are [`MOST`].
+/// Those that there are, the oldest of which is at `next` when there are [`MAX_CANARIES`].
 #[derive(Debug)]
 struct Ring {
-    frames: ArrayVec<HypervisorFrames, MOST>,
+    frames: ArrayVec<HypervisorFrames, MAX_CANARIES>,
     next: usize,
 }
 
@@ -85,7 +85,7 @@ impl<M: FrameWords, R: RelaxStrategy> Canaries<M, R> {
         &self,
         allocator: &FrameAllocator<'_, P, R>,
         frame: Mfn,
-        tell: &mut dyn FnMut(Broken),
+        tell: &mut dyn FnMut(BrokenCanary),
     ) {
         let turn = self.released.fetch_add(1, Ordering::Relaxed);
         self.check_next(tell);
@@ -106,7 +106,7 @@ impl<M: FrameWords, R: RelaxStrategy> Canaries<M, R> {
     }
 
     /// Looks at one of them: another one each time.
-    pub fn check_next(&self, tell: &mut dyn FnMut(Broken)) {
+    pub fn check_next(&self, tell: &mut dyn FnMut(BrokenCanary)) {
         let look = self.looks.fetch_add(1, Ordering::Relaxed);
         // Telling may take time, and is not for inside the lock either.
         let broken = {
@@ -118,7 +118,7 @@ impl<M: FrameWords, R: RelaxStrategy> Canaries<M, R> {
     }
 
     /// Looks at all of them, while nobody else can: for an audit.
-    pub fn check_all(&self, tell: &mut dyn FnMut(Broken)) {
+    pub fn check_all(&self, tell: &mut dyn FnMut(BrokenCanary)) {
         let ring = self.ring.lock();
         ring.frames.iter().filter_map(|canary| self.check(canary.first())).for_each(tell);
     }
@@ -139,14 +139,14 @@ impl<M: FrameWords, R: RelaxStrategy> Canaries<M, R> {
 
     /// Looks at a frame's words: the first that is wrong. All are mended, so that each write is told
     /// once. Relaxed: only a CPU that has no business there can be writing.
-    fn check(&self, frame: Mfn) -> Option<Broken> {
+    fn check(&self, frame: Mfn) -> Option<BrokenCanary> {
         let mut first = None;
         for index in 0..WORDS_PER_FRAME {
             let expected = pattern(frame, index);
             let word = self.word(frame, index);
             if word.load(Ordering::Relaxed) != expected {
                 let seen = word.swap(expected, Ordering::Relaxed);
-                first.get_or_insert(Broken { frame, offset: index * 8, expected, seen });
+                first.get_or_insert(BrokenCanary { frame, offset: index * 8, expected, seen });
             }
         }
         self.broken.fetch_add(u64::from(first.is_some()), Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Ring {
     fn push(&mut self, canary: HypervisorFrames) -> Option<HypervisorFrames> {
         if let Err(full) = self.frames.try_push(canary) {
             let place = self.next;
-            self.next = (place + 1) % MOST;
+            self.next = (place + 1) % MAX_CANARIES;
             return Some(core::mem::replace(&mut self.frames[place], full.element()));
         }
         None

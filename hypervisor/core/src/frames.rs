@@ -2,7 +2,7 @@
 //!
 //! The bitmap says which frames may be taken; what a frame *is* stands in the frame table, which
 //! the validator keeps. A frame leaves the bitmap first and is made clean after
-//! ([`Validator::take_clean`]), so that the lock is never held while other CPUs are asked to flush
+//! ([`Validator::clean_free_frames`]), so that the lock is never held while other CPUs are asked to flush
 //! their TLBs.
 
 use crate::bitmap::FrameBitmap;
@@ -27,7 +27,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
 
     /// Adds a frame of RAM at boot. `false` if there is no such frame or it was added before.
     pub fn add_free(&self, mfn: Mfn) -> bool {
-        let added = self.validator.give_ram(mfn);
+        let added = self.validator.add_ram_frame(mfn);
         if added {
             self.free.lock().add(mfn);
         }
@@ -58,8 +58,8 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
     /// Allocates a zeroed frame that stays the hypervisor's, and that the domain may map writable,
     /// but never use as a table.
     pub fn alloc_shared_frame(&self, dom: DomId) -> Option<Mfn> {
-        let frames = self.take_clean(0)?;
-        Some(self.validator.share_clean(frames, dom))
+        let frames = self.alloc_clean(0)?;
+        Some(self.validator.share_frames(frames, dom))
     }
 
     /// Allocates `1 << order` zeroed frames in one piece for the hypervisor alone.
@@ -68,8 +68,8 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         order: u32,
         purpose: Purpose,
     ) -> Option<HypervisorFrames> {
-        let frames = self.take_clean(order)?;
-        Some(self.validator.keep_clean(frames, purpose))
+        let frames = self.alloc_clean(order)?;
+        Some(self.validator.assign_to_hypervisor(frames, purpose))
     }
 
     /// Allocates a frame that was just freed, zeroed, for the hypervisor alone. `None` if it is not
@@ -78,7 +78,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         if !self.free.lock().take_this(mfn) {
             return None;
         }
-        Some(self.validator.keep_clean(self.make_clean(mfn, 0), purpose))
+        Some(self.validator.assign_to_hypervisor(self.make_clean(mfn, 0), purpose))
     }
 
     /// Frees frames of the hypervisor's own.
@@ -109,7 +109,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         Ok(())
     }
 
-    fn take_clean(&self, order: u32) -> Option<CleanFrames> {
+    fn alloc_clean(&self, order: u32) -> Option<CleanFrames> {
         let first = self.free.lock().take_aligned(order)?;
         Some(self.make_clean(first, order))
     }
@@ -117,7 +117,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
     /// Makes frames clean that were just taken out of the bitmap.
     fn make_clean(&self, first: Mfn, order: u32) -> CleanFrames {
         self.validator
-            .take_clean(first, 1 << order)
+            .clean_free_frames(first, 1 << order)
             .expect("a frame of the bitmap is free in the frame table")
     }
 }
@@ -138,7 +138,7 @@ impl<P: Platform, R: RelaxStrategy> ReservedFrames<'_, '_, P, R> {
         let validator = self.allocator.validator;
         // They aren't free any more.
         core::mem::forget(self);
-        validator.assign_clean(frames, dom)
+        validator.assign_frames(frames, dom)
     }
 }
 

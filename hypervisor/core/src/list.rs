@@ -13,11 +13,11 @@ const COUNT: u64 = 0xffff_ffff;
 
 /// Whether an element is tried for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Try {
+pub enum Attempt {
     /// It is.
     First,
     /// The guest was told what it met, or says so.
-    Again,
+    Retry,
 }
 
 /// The list lies across the end of the address space.
@@ -85,14 +85,14 @@ impl ListProgress {
     /// # Errors
     /// If the element's address is beyond the end of the address space. (Its last byte may be: that
     /// is for who reads it.)
-    pub fn next_element(&self) -> Result<Option<(u64, Try)>, OutOfAddressSpace> {
+    pub fn next_element(&self) -> Result<Option<(u64, Attempt)>, OutOfAddressSpace> {
         if self.index == self.count {
             return Ok(None);
         }
         let offset = self.index.checked_mul(self.size).ok_or(OutOfAddressSpace)?;
         let address = self.list.checked_add(offset).ok_or(OutOfAddressSpace)?;
         let attempt =
-            if self.upcall_delivered && self.index == 0 { Try::Again } else { Try::First };
+            if self.upcall_delivered && self.index == 0 { Attempt::Retry } else { Attempt::First };
         Ok(Some((address, attempt)))
     }
 
@@ -149,7 +149,7 @@ mod tests {
                     return (visited, again);
                 };
                 visited.push(address);
-                if attempt == Try::Again {
+                if attempt == Attempt::Retry {
                     again.push(address);
                 }
                 progress.advance();
@@ -173,8 +173,8 @@ mod tests {
             let (visited, again) = visit(list, count, size, &stops);
             let expected: Vec<u64> = (0..count).map(|index| list + index * size).collect();
             prop_assert_eq!(visited, expected);
-            let told = stops.iter().filter(|(_, tell)| *tell).count();
-            prop_assert!(again.len() <= told);
+            let reported = stops.iter().filter(|(_, tell)| *tell).count();
+            prop_assert!(again.len() <= reported);
         }
 
         /// Whatever a guest passes, the call ends: each element done brings it nearer to the end.
@@ -195,7 +195,7 @@ mod tests {
     fn a_list_may_end_where_the_address_space_does() {
         let list = u64::MAX - 31;
         let mut progress = ListProgress::plain(list, 3, 16);
-        assert_eq!(progress.next_element(), Ok(Some((list, Try::First))));
+        assert_eq!(progress.next_element(), Ok(Some((list, Attempt::First))));
         progress.advance();
         progress.advance();
         assert_eq!(progress.suspend_plainly(), (0, 1));
@@ -213,14 +213,14 @@ mod tests {
         assert_eq!(shorter.suspend_with_marks(false), Some((16, RESUMED | (UPCALL_DELIVERED - 1))));
         let resumed = ListProgress::with_marks(0, RESUMED | UPCALL_DELIVERED | 5, 16);
         assert_eq!((resumed.left(), resumed.is_resumed()), (5, true));
-        assert_eq!(resumed.next_element(), Ok(Some((0, Try::Again))));
+        assert_eq!(resumed.next_element(), Ok(Some((0, Attempt::Retry))));
     }
 
     #[test]
     fn a_try_that_ran_out_of_time_is_still_that_try() {
-        let told = ListProgress::with_marks(64, RESUMED | UPCALL_DELIVERED | 2, 16);
-        let (list, count) = told.suspend_with_marks(false).unwrap();
+        let reported = ListProgress::with_marks(64, RESUMED | UPCALL_DELIVERED | 2, 16);
+        let (list, count) = reported.suspend_with_marks(false).unwrap();
         let resumed = ListProgress::with_marks(list, count, 16);
-        assert_eq!(resumed.next_element(), Ok(Some((64, Try::Again))));
+        assert_eq!(resumed.next_element(), Ok(Some((64, Attempt::Retry))));
     }
 }

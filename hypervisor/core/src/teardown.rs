@@ -13,7 +13,7 @@
 use crate::frames::FrameAllocator;
 use crate::grant::pages::FrameWords;
 use crate::grant::{Domains, GrantState};
-use pinfold_validator::{Budget, DomId, Mfn, Platform, Refusal, Stop, Teardown};
+use pinfold_validator::{Budget, DomId, Error, Mfn, Platform, Refusal, RelinquishProgress};
 use spin::RelaxStrategy;
 
 /// Frames of the frame table that cost as much to pass over as one table entry costs to look at.
@@ -26,7 +26,7 @@ const ENTRIES_PER_HANDLE: u32 = 16;
 
 /// What became of the domain's frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct TeardownSummary {
     /// Freed.
     pub freed: u64,
     /// Still mapped by another domain, which frees them.
@@ -38,16 +38,16 @@ pub struct Summary {
 /// Whether a step was the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Step {
+pub enum TeardownStep {
     /// There is more to do.
     More,
     /// All is done.
-    Done(Summary),
+    Done(TeardownSummary),
 }
 
 #[derive(Debug)]
 enum Phase {
-    Tables(Teardown),
+    Tables(RelinquishProgress),
     Copies,
     Handles { from: u32 },
     Frames { next: u64 },
@@ -59,14 +59,14 @@ enum Phase {
 pub struct DomainTeardown {
     dom: DomId,
     phase: Phase,
-    summary: Summary,
+    summary: TeardownSummary,
 }
 
 impl DomainTeardown {
     /// Of a domain that no CPU runs or will run, and for which the hypervisor holds no frame.
     pub fn new(dom: DomId) -> DomainTeardown {
-        let phase = Phase::Tables(Teardown::new());
-        DomainTeardown { dom, phase, summary: Summary::default() }
+        let phase = Phase::Tables(RelinquishProgress::new());
+        DomainTeardown { dom, phase, summary: TeardownSummary::default() }
     }
 
     /// Does as much as looking at `entries` table entries costs, about. `report` hears of what went
@@ -78,7 +78,7 @@ impl DomainTeardown {
         domains: &impl Domains<M, R>,
         entries: u32,
         report: &mut dyn FnMut(&Refusal),
-    ) -> Step
+    ) -> TeardownStep
     where
         P: Platform,
         M: FrameWords + Clone,
@@ -88,9 +88,9 @@ impl DomainTeardown {
         match &mut self.phase {
             Phase::Tables(progress) => {
                 match validator.relinquish(self.dom, progress, &mut Budget::new(entries)) {
-                    Err(Stop::Preempted) => return Step::More,
+                    Err(Error::Preempted) => return TeardownStep::More,
                     // It drops only what is held. The audit names the frame.
-                    Err(Stop::Refused(refusal)) => report(&refusal),
+                    Err(Error::Refused(refusal)) => report(&refusal),
                     Ok(()) => {}
                 }
                 grants.close(allocator);
@@ -98,16 +98,17 @@ impl DomainTeardown {
             }
             // They wait for nobody but flushes.
             Phase::Copies => {
-                if !grants.copies_go_on() {
+                if !grants.has_copies_in_flight() {
                     self.phase = Phase::Handles { from: 0 };
                 }
             }
             Phase::Handles { from } => {
                 let limit = (entries / ENTRIES_PER_HANDLE).max(1) as usize;
-                self.phase = match grants.end_handles(allocator, self.dom, domains, *from, limit) {
-                    Some(from) => Phase::Handles { from },
-                    None => Phase::Frames { next: 0 },
-                };
+                self.phase =
+                    match grants.release_handles(allocator, self.dom, domains, *from, limit) {
+                        Some(from) => Phase::Handles { from },
+                        None => Phase::Frames { next: 0 },
+                    };
             }
             Phase::Frames { next } => {
                 let next =
@@ -117,9 +118,9 @@ impl DomainTeardown {
                     None => Phase::Done,
                 };
             }
-            Phase::Done => return Step::Done(self.summary),
+            Phase::Done => return TeardownStep::Done(self.summary),
         }
-        Step::More
+        TeardownStep::More
     }
 }
 
@@ -130,7 +131,7 @@ fn free_some<P: Platform, R: RelaxStrategy>(
     dom: DomId,
     mut next: u64,
     entries: u32,
-    summary: &mut Summary,
+    summary: &mut TeardownSummary,
     report: &mut dyn FnMut(&Refusal),
 ) -> Option<u64> {
     let validator = allocator.validator();
@@ -151,7 +152,7 @@ fn free_some<P: Platform, R: RelaxStrategy>(
             // Another domain has it mapped, and frees it, or did so just now.
             Err(_)
                 if validator.owner(mfn) != Some(dom)
-                    || validator.info(mfn).is_some_and(|info| info.is_lent()) =>
+                    || validator.info(mfn).is_some_and(|info| info.is_foreign_mapped()) =>
             {
                 summary.kept += 1;
             }

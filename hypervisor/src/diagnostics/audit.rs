@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
 use pinfold_abi::record::{Who, kind};
 use pinfold_log::Source;
-use pinfold_validator::{Cell, DomId, External, Held, Mfn, Purpose, Summary};
+use pinfold_validator::{AuditCell, AuditSummary, DomId, ExternalRef, Mfn, Purpose, RefKind};
 
 /// Frames told of in the log, at most.
 const MOST_TOLD: u64 = 32;
@@ -19,13 +19,13 @@ const MOST_TOLD: u64 = 32;
 const MOST_HELD: usize = 4 + FIRST_RESERVED_GDT_PAGE + LDT_PAGES + 1;
 
 /// What a vCPU holds: roots and descriptor pages.
-fn held_by(vcpu: &Vcpu) -> ArrayVec<External, MOST_HELD> {
+fn held_by(vcpu: &Vcpu) -> ArrayVec<ExternalRef, MOST_HELD> {
     let roots = [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten();
     let roots = roots.chain(vcpu.held_roots.iter().copied());
     let descriptors = vcpu.gdt.iter().copied().chain(vcpu.ldt_pages.iter().flatten().copied());
     roots
-        .map(|frame| External { frame, held: Held::Root })
-        .chain(descriptors.map(|frame| External { frame, held: Held::Descriptors }))
+        .map(|frame| ExternalRef { frame, held: RefKind::Root })
+        .chain(descriptors.map(|frame| ExternalRef { frame, held: RefKind::Descriptors }))
         .collect()
 }
 
@@ -34,20 +34,20 @@ fn held_by_slot(
     slot: &VcpuSlot,
     domain: &Domain,
     caller: Option<&Vcpu>,
-) -> ArrayVec<External, MOST_HELD> {
+) -> ArrayVec<ExternalRef, MOST_HELD> {
     let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == slot.id;
     let mut held = match caller.filter(is_caller) {
         Some(vcpu) => held_by(vcpu),
         // SAFETY: the others pause, and this isn't the caller's own.
         None => unsafe { slot.with_vcpu(held_by) }.unwrap_or_default(),
     };
-    held.extend(slot.info_frame().map(|frame| External { frame, held: Held::Writable }));
+    held.extend(slot.info_frame().map(|frame| ExternalRef { frame, held: RefKind::Writable }));
     held
 }
 
 /// What all domains hold but by their tables, found while it is asked for. `caller`: the vCPU that
 /// asks, if one does.
-fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = External> {
+fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = ExternalRef> {
     domain::all().flat_map(move |domain| {
         let console = domain.console.lock().held();
         let store = domain.store.held();
@@ -59,19 +59,19 @@ fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = External> {
 
 /// Recounts everything, while all other processors pause. `caller` is the vCPU that asks, if one
 /// does. `None` if there is no room for the scratch space.
-pub fn run(caller: Option<&Vcpu>) -> Option<Summary> {
+pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
     let cells = validator().frame_count();
-    let order = (cells * size_of::<Cell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
+    let order = (cells * size_of::<AuditCell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
     let scratch = frames::alloc_hypervisor_frames(order, Purpose::AuditScratch)?;
     let held = held_by_all(caller);
-    let first = direct_map::frame(scratch.first()).cast::<MaybeUninit<Cell>>();
+    let first = direct_map::frame(scratch.first()).cast::<MaybeUninit<AuditCell>>();
     for index in 0..cells as usize {
         // SAFETY: the run has room for so many cells, and is ours alone.
-        unsafe { (*first.add(index)).write(Cell::default()) };
+        unsafe { (*first.add(index)).write(AuditCell::default()) };
     }
     // SAFETY: all cells were written; the run is given back only after the last use.
     let scratch_cells =
-        unsafe { core::slice::from_raw_parts_mut(first.cast::<Cell>(), cells as usize) };
+        unsafe { core::slice::from_raw_parts_mut(first.cast::<AuditCell>(), cells as usize) };
     let mut told = 0;
     let summary = validator().audit(scratch_cells, held, &mut |wrong| {
         if told < MOST_TOLD {

@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicBool, Ordering};
 use pinfold_abi::record::Who;
-use pinfold_validator::{Bounds, Budget, Mapping, Mfn, Search, Which};
+use pinfold_validator::{Budget, FrameMapping, MappingFilter, Mfn, Search, SearchLimits};
 
 /// Mappings that a report lists.
 const MAPPINGS: u32 = 64;
@@ -45,17 +45,17 @@ impl Listing {
         domain: &Domain,
         id: Option<u64>,
         frame: Mfn,
-        which: Which,
+        which: MappingFilter,
         most: u32,
     ) -> Listing {
-        let bounds = Bounds { mappings: MAPPINGS.max(most), ..Bounds::default() };
+        let bounds = SearchLimits { mappings: MAPPINGS.max(most), ..SearchLimits::default() };
         let search = validator().begin_search(frame, domain.id, which, bounds);
         Listing { who, id, search, listed: 0, begun_ns: clock::now_ns() }
     }
 
     /// Goes on for a bounded number of entries; `hear` is told of each mapping. At the end, whether
     /// there may be more mappings.
-    pub fn step(&mut self, domain: &Domain, hear: &mut dyn FnMut(&Mapping)) -> Option<bool> {
+    pub fn step(&mut self, domain: &Domain, hear: &mut dyn FnMut(&FrameMapping)) -> Option<bool> {
         let Listing { who, id, search, listed, begun_ns } = self;
         let budget = &mut Budget::new(ENTRIES);
         let end = validator().search(search, budget, &mut |mapping| {

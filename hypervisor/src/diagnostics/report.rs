@@ -15,7 +15,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::mmu::MemoryType;
 use pinfold_abi::record::{Quoted, Who};
-use pinfold_validator::{Mapping, Pfn, Refusal, Stop, Vaddr, Which};
+use pinfold_validator::{Error, FrameMapping, MappingFilter, Pfn, Refusal, Vaddr};
 
 /// Records that a domain may cause in a second.
 const RECORDS_A_SECOND: u64 = 1000;
@@ -66,8 +66,8 @@ impl RateLimit {
 }
 
 /// Tells of an operation that stopped: only a refusal is news.
-pub fn stopped(vcpu: &Vcpu, stop: &Stop) {
-    if let Stop::Refused(refusal) = stop {
+pub fn stopped(vcpu: &Vcpu, stop: &Error) {
+    if let Error::Refused(refusal) = stop {
         refused(vcpu, refusal);
     }
 }
@@ -90,11 +90,11 @@ pub fn begin_refused(vcpu: &Vcpu, refusal: &Refusal, most: u32) -> (Listing, Opt
     vcpu.work.charge(cost::RECORD);
     let id = begin(vcpu, refusal).map(|(id, _)| id);
     let (who, domain) = (vcpu.who(), &vcpu.domain);
-    (Listing::begin(who, domain, id, refusal.frame, Which::Writable, most), id)
+    (Listing::begin(who, domain, id, refusal.frame, MappingFilter::Writable, most), id)
 }
 
 /// Writes the head of a report: its number, and which mappings are in the way.
-fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<Which>)> {
+fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<MappingFilter>)> {
     let domain = &vcpu.domain;
     if refusal.is_alias() {
         domain.stats.aliases.bump();
@@ -114,7 +114,7 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<Which>)> {
             ALIAS,
             "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\""
         );
-        (Some(Which::Writable), written)
+        (Some(MappingFilter::Writable), written)
     } else if refusal.is_cache_alias() {
         let callers = callers();
         let written = try_record!(
@@ -122,7 +122,7 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<Which>)> {
             CACHE,
             "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\""
         );
-        (Some(Which::All), written)
+        (Some(MappingFilter::All), written)
     } else {
         let written =
             try_record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
@@ -154,7 +154,7 @@ pub fn mixed(would_be_refused: &Refusal) {
     {
         return;
     }
-    let listing = Listing::begin(who, &domain, Some(id), refusal.frame, Which::All, 0);
+    let listing = Listing::begin(who, &domain, Some(id), refusal.frame, MappingFilter::All, 0);
     match running {
         Some(slot) => slot.reports.add(listing),
         // Nobody's turn to go on with it.
@@ -163,9 +163,9 @@ pub fn mixed(would_be_refused: &Refusal) {
 }
 
 /// Writes what is known of a mapping.
-pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &Mapping) {
+pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &FrameMapping) {
     let va = Shown(mapping.address.map(Vaddr::get));
-    let Mapping { table, index, entry, .. } = mapping;
+    let FrameMapping { table, index, entry, .. } = mapping;
     let memory = Memory(MemoryType::of(entry.flags()));
     let owner = memory::validator().owner(*table);
     if let Some(borrower) = owner.filter(|owner| *owner != domain.id) {

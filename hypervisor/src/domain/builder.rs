@@ -36,7 +36,7 @@ use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo, VcpuTimeInfo}
 use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_image::start::Facts;
 use pinfold_image::{Caching, DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
-use pinfold_validator::{Budget, CachePolicy, DomId, Index, Level, Mfn, Pfn, Refusal, Stop};
+use pinfold_validator::{Budget, CachePolicy, DomId, Error, Index, Level, Mfn, Pfn, Refusal};
 use spin::Once;
 use zerocopy::IntoBytes;
 
@@ -301,18 +301,18 @@ fn fill(
     }
     let root = memory.mfn(plan.tables.first);
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
-    to_the_end(|budget| validator().take_root(id, root, budget))?;
+    to_the_end(|budget| validator().get_root_ref(id, root, budget))?;
     platform::set_m2p_visible(root, true);
     let state = domain.slots[0].claim().expect("no vCPU runs that could have claimed it");
     Ok(first_vcpu(state, domain, plan, root))
 }
 
-fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Stop>) -> Result<(), BuildError> {
+fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Error>) -> Result<(), BuildError> {
     loop {
         match step(&mut Budget::new(65_536)) {
             Ok(()) => return Ok(()),
-            Err(Stop::Preempted) => {}
-            Err(Stop::Refused(refusal)) => return Err(BuildError::Tables(refusal)),
+            Err(Error::Preempted) => {}
+            Err(Error::Refused(refusal)) => return Err(BuildError::Tables(refusal)),
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn forget(vcpu: &mut Vcpu) {
     for page in 0..vcpu.ldt_pages.len() {
         if let Some(frame) = vcpu.ldt_pages[page].take() {
             vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, None);
-            memory::validator().drop_descriptors(vcpu.domain.id, frame);
+            memory::validator().put_descriptor_ref(vcpu.domain.id, frame);
         }
     }
     vcpu.ldt = (0, 0);

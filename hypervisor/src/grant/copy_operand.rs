@@ -77,9 +77,9 @@ fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), NotHeld> {
 impl Drop for CopyOperand {
     fn drop(&mut self) {
         if self.write {
-            validator().drop_writable(self.owner.id, self.frame);
+            validator().put_writable_ref(self.owner.id, self.frame);
         } else {
-            validator().drop_readable(self.owner.id, self.frame);
+            validator().put_readable_ref(self.owner.id, self.frame);
         }
         if let Some(reference) = self.reference {
             self.owner.grants.end_copy(reference, self.write);

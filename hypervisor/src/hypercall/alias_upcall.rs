@@ -11,7 +11,7 @@
 //! of no other. The mark is the guest's to forge, which costs it its upcalls: a marked pin of which
 //! nothing is known is refused like any other.
 
-use super::continuation::Try;
+use super::continuation::Attempt;
 use crate::arch::{apic, ipi};
 use crate::console::log::record;
 use crate::diagnostics::listing::Listing;
@@ -28,7 +28,7 @@ use pinfold_abi::pinfold::{
     self, AliasUpcall, AliasesFound, FIND_TRUNCATED, MAPPING_ATTACHED, MAPPING_FREED,
     MAPPING_NAMED, MAPPING_WRITABLE, MAX_UPCALL_MAPPINGS,
 };
-use pinfold_validator::{Mapping, Mfn, Refusal, Vaddr};
+use pinfold_validator::{FrameMapping, Mfn, Refusal, Vaddr};
 
 /// How often the guest is told of one pin: of aliases of so many of its tables.
 const MAX_UPCALLS_PER_PIN: usize = 8;
@@ -103,7 +103,7 @@ struct Searching {
 }
 
 /// A pin was refused, which is reported; perhaps the guest is told of the aliases that it met.
-pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> PinRefusal {
+pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Attempt, refusal: &Refusal) -> PinRefusal {
     let goes_on = vcpu.upcall.searching.take();
     let goes_on = goes_on.filter(|one| one.told.pin == pin && one.frame == refusal.frame);
     let mut searching = match goes_on {
@@ -146,16 +146,16 @@ pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Try, refusal: &Refusal) -> Pi
 fn wanted(
     vcpu: &mut Vcpu,
     pin: Mfn,
-    attempt: Try,
+    attempt: Attempt,
     refusal: &Refusal,
 ) -> Option<(AliasUpcall, PendingUpcall)> {
     let upcall = &mut vcpu.upcall;
     let told = match attempt {
         // Another pin, in the handler.
-        Try::First if upcall.told.is_some() => return None,
-        Try::First => PendingUpcall { pin, met: ArrayVec::new() },
+        Attempt::First if upcall.told.is_some() => return None,
+        Attempt::First => PendingUpcall { pin, met: ArrayVec::new() },
         // Whatever comes of it, the pin that the guest was told of has been tried again.
-        Try::Again => upcall.told.take()?,
+        Attempt::Retry => upcall.told.take()?,
     };
     let asked = upcall.asked.filter(|_| refusal.is_alias())?;
     let got_further = told.met.last().is_none_or(|&(frame, _)| frame != refusal.frame);
@@ -187,7 +187,7 @@ impl UpcallBuffer {
         }
     }
 
-    fn add(&mut self, vcpu: &Vcpu, mapping: &Mapping) {
+    fn add(&mut self, vcpu: &Vcpu, mapping: &FrameMapping) {
         // Who borrowed the frame keeps to himself where he maps it.
         if validator().owner(mapping.table) != Some(vcpu.domain.id) {
             return;
@@ -214,7 +214,7 @@ impl UpcallBuffer {
 }
 
 /// A mapping as a guest is told of it.
-pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &Mapping) -> pinfold::Mapping {
+pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &FrameMapping) -> pinfold::Mapping {
     let mut flags = 0;
     if mapping.entry.is_writable() {
         flags |= MAPPING_WRITABLE;
@@ -243,8 +243,8 @@ pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &Mapping) -> pinfold::Mapping {
 /// A pin went through: what a suspended one looked for is of no interest any more, unless the guest
 /// was told of that very pin ([`pinned`]).
 #[inline]
-pub fn forget_search(vcpu: &mut Vcpu, attempt: Try) {
-    if attempt == Try::First && vcpu.upcall.searching.is_some() {
+pub fn forget_search(vcpu: &mut Vcpu, attempt: Attempt) {
+    if attempt == Attempt::First && vcpu.upcall.searching.is_some() {
         vcpu.upcall.searching = None;
     }
 }

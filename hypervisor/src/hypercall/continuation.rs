@@ -10,9 +10,9 @@ use crate::domain::vcpu::Vcpu;
 use crate::domain::work::{ENTRIES, LOOK_AFTER};
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
-pub use pinfold_core::list::Try;
+pub use pinfold_core::list::Attempt;
 use pinfold_core::list::{ListProgress, OutOfAddressSpace};
-use pinfold_validator::{Budget, Refusal, Stop};
+use pinfold_validator::{Budget, Error, Refusal};
 
 /// Why an element ended the list.
 pub enum ElementStop {
@@ -36,11 +36,11 @@ impl From<Refusal> for ElementStop {
     }
 }
 
-impl From<Stop> for ElementStop {
-    fn from(stop: Stop) -> ElementStop {
+impl From<Error> for ElementStop {
+    fn from(stop: Error) -> ElementStop {
         match stop {
-            Stop::Refused(refusal) => refusal.into(),
-            Stop::Preempted => ElementStop::Preempted,
+            Error::Refused(refusal) => refusal.into(),
+            Error::Preempted => ElementStop::Preempted,
         }
     }
 }
@@ -75,7 +75,7 @@ pub fn run_list(
     vcpu: &mut Vcpu,
     args: &Args,
     size: u64,
-    mut element: impl FnMut(&mut Vcpu, u64, Try, &mut Budget) -> Result<(), ElementStop>,
+    mut element: impl FnMut(&mut Vcpu, u64, Attempt, &mut Budget) -> Result<(), ElementStop>,
 ) -> Outcome {
     let [list, count, done_ptr, foreign, last] = *args;
     let done_ptr = GuestPtr::<u32>::new(done_ptr);

@@ -51,7 +51,7 @@ pub fn install_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), 
     for (taken, &frame) in new.iter().enumerate() {
         if let Err(refusal) = get_descriptor_ref(id, frame) {
             for &frame in &new[..taken] {
-                validator.drop_descriptors(id, frame);
+                validator.put_descriptor_ref(id, frame);
             }
             return Err(ElementStop::refused(vcpu, &refusal));
         }
@@ -64,7 +64,7 @@ pub fn install_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), 
     let old = core::mem::replace(&mut vcpu.gdt, new);
     vcpu.gdt_entries = entries as u32;
     for frame in old {
-        validator.drop_descriptors(id, frame);
+        validator.put_descriptor_ref(id, frame);
     }
     Ok(())
 }
@@ -108,6 +108,6 @@ pub fn drop_all(vcpu: &mut Vcpu) {
     let window = &vcpu.domain.per_domain;
     for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
         window.set_gdt_page(vcpu.id, page, None, zeros());
-        memory::validator().drop_descriptors(vcpu.domain.id, frame);
+        memory::validator().put_descriptor_ref(vcpu.domain.id, frame);
     }
 }

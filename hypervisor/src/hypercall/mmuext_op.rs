@@ -1,7 +1,7 @@
 //! mmuext_op: pins, roots, flushes, the LDT, clearing and copying pages.
 
 use super::alias_upcall::{self, PinRefusal};
-use super::continuation::{ElementStop, Try, run_list};
+use super::continuation::{Attempt, ElementStop, run_list};
 use super::flush::{self, Target};
 use super::{Args, Outcome, descriptors};
 use crate::diagnostics::report;
@@ -14,7 +14,7 @@ use crate::memory::{self, direct_map, platform};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
-use pinfold_validator::{Level, Mfn, Stop};
+use pinfold_validator::{Error, Level, Mfn};
 
 /// `mmuext_op(ops, count, done*, foreigndom)`.
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
@@ -34,7 +34,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     })
 }
 
-fn one(vcpu: &mut Vcpu, address: u64, attempt: Try) -> Result<(), ElementStop> {
+fn one(vcpu: &mut Vcpu, address: u64, attempt: Attempt) -> Result<(), ElementStop> {
     let op = GuestPtr::<MmuextOp>::new(address).read()?;
     let mfn = Mfn::new(op.arg1);
     let command = MmuextCmd::from_number(op.cmd).ok_or(Errno::ENOSYS)?;
@@ -72,19 +72,19 @@ fn bad_mask(_: Errno) -> Errno {
     Errno::EINVAL
 }
 
-fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Try) -> Result<(), ElementStop> {
+fn pin(vcpu: &mut Vcpu, level: Level, mfn: Mfn, attempt: Attempt) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
     match vcpu.work.attempt(|budget| validator.pin(id, level, mfn, budget)) {
         Ok(()) => {
             vcpu.domain.stats.pins.bump();
             alias_upcall::forget_search(vcpu, attempt);
-            if attempt == Try::Again {
+            if attempt == Attempt::Retry {
                 alias_upcall::pinned(vcpu, mfn);
             }
             Ok(())
         }
-        Err(Stop::Preempted) => Err(ElementStop::Preempted),
-        Err(Stop::Refused(refusal)) => {
+        Err(Error::Preempted) => Err(ElementStop::Preempted),
+        Err(Error::Refused(refusal)) => {
             match alias_upcall::refused(vcpu, mfn, attempt, &refusal) {
                 PinRefusal::Upcall => return Err(ElementStop::Upcall),
                 PinRefusal::Preempted => return Err(ElementStop::Preempted),
@@ -108,9 +108,9 @@ fn unpin(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 }
 
 /// Takes a reference on a root, for a vCPU that is to load it.
-pub fn take_root(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
+pub fn get_root_ref(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    let taken = vcpu.work.attempt(|budget| validator.take_root(id, mfn, budget));
+    let taken = vcpu.work.attempt(|budget| validator.get_root_ref(id, mfn, budget));
     taken.map_err(|stop| {
         report::stopped(vcpu, &stop);
         ElementStop::from(stop)
@@ -119,9 +119,9 @@ pub fn take_root(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 
 /// Drops the reference on a root that isn't loaded any more. What one attempt doesn't reach of
 /// taking it apart is left to the domain's next operation.
-pub fn drop_root(vcpu: &Vcpu, mfn: Mfn) {
+pub fn put_root_ref(vcpu: &Vcpu, mfn: Mfn) {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    vcpu.work.attempt(|budget| validator.drop_root(id, mfn, budget));
+    vcpu.work.attempt(|budget| validator.put_root_ref(id, mfn, budget));
 }
 
 /// Loads a root, as `mov cr3` does.
@@ -134,11 +134,11 @@ pub fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
         memory::tlb::flush_local();
         return Ok(());
     }
-    take_root(vcpu, mfn)?;
+    get_root_ref(vcpu, mfn)?;
     platform::set_m2p_visible(mfn, true);
     let old = core::mem::replace(&mut vcpu.kernel_root, mfn);
     context::reload_root(vcpu);
-    drop_root(vcpu, old);
+    put_root_ref(vcpu, old);
     Ok(())
 }
 
@@ -148,14 +148,14 @@ fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
         return Ok(());
     }
     if let Some(mfn) = new {
-        take_root(vcpu, mfn)?;
+        get_root_ref(vcpu, mfn)?;
         // A root for both modes keeps what the kernel needs.
         if mfn != vcpu.kernel_root {
             platform::set_m2p_visible(mfn, false);
         }
     }
     if let Some(old) = core::mem::replace(&mut vcpu.user_root, new) {
-        drop_root(vcpu, old);
+        put_root_ref(vcpu, old);
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
     get_writable_ref(id, mfn).map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
     direct_map::clear(mfn);
-    validator.drop_writable(id, mfn);
+    validator.put_writable_ref(id, mfn);
     vcpu.work.charge(cost::PAGE);
     vcpu.work.succeeded();
     Ok(())
@@ -172,16 +172,16 @@ fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 
 fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    // Held meanwhile: another vCPU could give it back, and somebody else get it.
+    // RefKind meanwhile: another vCPU could give it back, and somebody else get it.
     get_readable_ref(id, from).map_err(|refusal| {
         let again = vcpu.work.may_retry(&refusal);
         if again { ElementStop::Preempted } else { Errno::EINVAL.into() }
     })?;
     let copied = get_writable_ref(id, to).map(|()| {
         direct_map::copy(to, from);
-        validator.drop_writable(id, to);
+        validator.put_writable_ref(id, to);
     });
-    validator.drop_readable(id, from);
+    validator.put_readable_ref(id, from);
     copied.map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
     vcpu.work.charge(cost::PAGE);
     vcpu.work.succeeded();

@@ -7,7 +7,7 @@ use crate::domain::work::ENTRIES;
 use crate::memory;
 use crate::memory::guest::is_guest_address;
 use pinfold_abi::errno::Errno;
-use pinfold_validator::{Budget, Stop, Update, Vaddr};
+use pinfold_validator::{Budget, Error, Update, Vaddr};
 
 /// `update_va_mapping(va, value, flags)`.
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
@@ -35,8 +35,8 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     vcpu.work.charge_used(budget);
     match updated {
         Ok(_) => flush::by_flags(vcpu, flags, va).into(),
-        Err(Stop::Preempted) => create_continuation(vcpu, *args),
-        Err(stop @ Stop::Refused(refusal)) => {
+        Err(Error::Preempted) => create_continuation(vcpu, *args),
+        Err(stop @ Error::Refused(refusal)) => {
             report::stopped(vcpu, &stop);
             Outcome::Done(refusal.errno().as_result())
         }

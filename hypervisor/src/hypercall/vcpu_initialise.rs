@@ -2,7 +2,7 @@
 //! before any of it counts.
 
 use super::continuation::{ElementStop, end_or_restart};
-use super::mmuext_op::{drop_root, take_root};
+use super::mmuext_op::{get_root_ref, put_root_ref};
 use super::{Args, Outcome, descriptors};
 use crate::arch::fpu::FpuState;
 use crate::domain::VcpuSlot;
@@ -35,7 +35,7 @@ pub fn run(caller: &mut Vcpu, slot: &VcpuSlot, args: &Args) -> Outcome {
 /// Drops what a suspended call holds that is not made again.
 pub fn drop_held_roots(caller: &mut Vcpu) {
     for root in core::mem::take(&mut caller.held_roots) {
-        drop_root(caller, root);
+        put_root_ref(caller, root);
     }
 }
 
@@ -115,7 +115,7 @@ fn build(
             // A descriptor page is busy: the call is made again, and finds them.
             caller.held_roots.extend(roots);
         } else {
-            roots.for_each(|root| drop_root(caller, root));
+            roots.for_each(|root| put_root_ref(caller, root));
         }
         return Err((stop, VcpuMemory::recycle(vcpu)));
     }
@@ -137,7 +137,7 @@ fn hold_roots(
                 before.remove(place);
                 caller.held_roots.push(root);
             }
-            None => match take_root(caller, root) {
+            None => match get_root_ref(caller, root) {
                 Ok(()) => caller.held_roots.push(root),
                 Err(stop) => {
                     result = Err(stop);
@@ -147,7 +147,7 @@ fn hold_roots(
         }
     }
     for root in before {
-        drop_root(caller, root);
+        put_root_ref(caller, root);
     }
     result.map_err(|stop| match stop {
         // Whatever is wrong with a root, the context is (as on the reference).

@@ -116,7 +116,7 @@ fn register_info(vcpu: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), 
     } else {
         Ok(())
     };
-    registered.inspect_err(|_| validator().drop_writable(id, frame))?;
+    registered.inspect_err(|_| validator().put_writable_ref(id, frame))?;
     if slot.id == vcpu.id {
         vcpu.info = slot.info();
     } else {

@@ -6,7 +6,7 @@ use crate::console::log::record;
 use crate::sync::ServiceIpis;
 use core::sync::atomic::{AtomicBool, Ordering};
 use pinfold_abi::record::Who;
-use pinfold_core::canaries::{Broken, Canaries};
+use pinfold_core::canaries::{BrokenCanary, Canaries};
 use pinfold_validator::Mfn;
 
 static CANARIES: Canaries<MachinePlatform, ServiceIpis> = Canaries::new(MachinePlatform);
@@ -23,7 +23,7 @@ fn wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
 
-fn tell(broken: Broken) {
+fn tell(broken: BrokenCanary) {
     record!(Who::Hypervisor, AUDIT, "{broken}");
 }
 

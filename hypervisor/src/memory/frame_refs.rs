@@ -36,27 +36,27 @@ pub fn retry_while_busy(mut step: impl FnMut() -> Result<(), Refusal>) -> Result
     step()
 }
 
-/// Takes a writable reference: see [`pinfold_validator::Validator::take_writable`].
+/// Takes a writable reference: see [`pinfold_validator::Validator::get_writable_ref`].
 ///
 /// # Errors
 /// As there.
 pub fn get_writable_ref(domain: DomId, mfn: Mfn) -> Result<(), Refusal> {
-    retry_while_busy(|| validator().take_writable(domain, mfn))
+    retry_while_busy(|| validator().get_writable_ref(domain, mfn))
 }
 
-/// Takes a general reference, for reading: see [`pinfold_validator::Validator::take_readable`].
+/// Takes a general reference, for reading: see [`pinfold_validator::Validator::get_readable_ref`].
 ///
 /// # Errors
 /// As there.
 pub fn get_readable_ref(domain: DomId, mfn: Mfn) -> Result<(), Refusal> {
-    retry_while_busy(|| validator().take_readable(domain, mfn))
+    retry_while_busy(|| validator().get_readable_ref(domain, mfn))
 }
 
 /// Takes a reference of a descriptor page: see
-/// [`pinfold_validator::Validator::take_descriptors`].
+/// [`pinfold_validator::Validator::get_descriptor_ref`].
 ///
 /// # Errors
 /// As there.
 pub fn get_descriptor_ref(domain: DomId, mfn: Mfn) -> Result<(), Refusal> {
-    retry_while_busy(|| validator().take_descriptors(domain, mfn))
+    retry_while_busy(|| validator().get_descriptor_ref(domain, mfn))
 }

@@ -73,7 +73,7 @@ pub fn write_by_root(domain: DomId, root: Mfn, to: u64, from: &[u8]) -> Result<(
         // domain's and plain memory while we write.
         get_writable_ref(domain, frame).map_err(|_| Errno::EFAULT)?;
         direct_map::write_bytes(frame, offset, now);
-        validator().drop_writable(domain, frame);
+        validator().put_writable_ref(domain, frame);
         at = at.wrapping_add(now.len() as u64);
         rest = later;
     }

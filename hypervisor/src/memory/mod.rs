@@ -104,7 +104,7 @@ pub fn start(boot: &Machine) {
             match region.kind {
                 RegionKind::Usable if free => frames::allocator().add_free(Mfn::new(mfn)),
                 RegionKind::Usable | RegionKind::Loader => {
-                    validator.claim_boot_memory(Mfn::new(mfn))
+                    validator.reserve_boot_frame(Mfn::new(mfn))
                 }
                 RegionKind::Other => break,
             };

@@ -87,13 +87,13 @@ impl Platform for MachinePlatform {
     }
 
     #[inline]
-    fn are_zero(&self, table: Mfn, first: Index) -> bool {
+    fn group_is_zero(&self, table: Mfn, first: Index) -> bool {
         // Acquire, as every read of an entry. The first one decides for most groups that aren't.
         direct_map::group(table, first).iter().all(|entry| entry.load(Ordering::Acquire) == 0)
     }
 
     #[inline]
-    fn any_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
+    fn group_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
         let group = direct_map::group(table, first);
         group.iter().any(|entry| entry.load(Ordering::Acquire) & mask == wanted)
     }
@@ -134,7 +134,7 @@ impl Platform for MachinePlatform {
         direct_map::clear(frame);
     }
 
-    fn forget_pfn(&self, frame: Mfn) {
+    fn invalidate_m2p(&self, frame: Mfn) {
         m2p::set(frame, None);
     }
 
@@ -149,11 +149,11 @@ impl Platform for MachinePlatform {
         }
     }
 
-    fn cache_alias(&self, would_be_refused: &Refusal) {
+    fn report_cache_alias(&self, would_be_refused: &Refusal) {
         report::mixed(would_be_refused);
     }
 
-    fn install_reserved(&self, domain: DomId, l4: Mfn) {
+    fn install_hypervisor_slots(&self, domain: DomId, l4: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             let entry = match slot {
                 // A root gets the M2P when it becomes a kernel root: see `set_m2p_visible`.
@@ -167,7 +167,7 @@ impl Platform for MachinePlatform {
         }
     }
 
-    fn clear_reserved(&self, l4: Mfn) {
+    fn clear_hypervisor_slots(&self, l4: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             self.write_entry(l4, Index::new(slot), 0);
         }

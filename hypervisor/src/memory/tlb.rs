@@ -43,7 +43,7 @@ fn write_cr3(physical: u64) {
 /// before the guest runs on, which is after the clock's tick was drawn.
 #[inline]
 fn flush_by(work: impl FnOnce()) {
-    memory::validator().flushing(cpu_number(), work);
+    memory::validator().record_flush(cpu_number(), work);
     percpu::mark_guest_root_stale();
 }
 

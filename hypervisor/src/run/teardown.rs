@@ -18,7 +18,7 @@ use crate::time::timers;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use pinfold_core::teardown::{DomainTeardown, Step, Summary};
+use pinfold_core::teardown::{DomainTeardown, TeardownStep, TeardownSummary};
 use pinfold_validator::Budget;
 
 /// Drops a vCPU that runs no more and isn't loaded, and all that it holds. What one attempt doesn't
@@ -33,7 +33,7 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     vcpu_initialise::drop_held_roots(&mut vcpu);
     let roots = [Some(vcpu.kernel_root), vcpu.user_root];
     for root in roots.into_iter().flatten() {
-        validator.drop_root(id, root, &mut Budget::new(ENTRIES));
+        validator.put_root_ref(id, root, &mut Budget::new(ENTRIES));
     }
     // The audit must not look at it any more.
     vcpu.slot().set_vcpu(None);
@@ -100,7 +100,7 @@ fn drop_own_refs(domain: &Domain) -> DomainTeardown {
     domain.store.close(id);
     for slot in &domain.slots {
         if let Some(frame) = slot.forget_info(domain.shared_page.0) {
-            validator().drop_writable(id, frame);
+            validator().put_writable_ref(id, frame);
         }
     }
     DomainTeardown::new(id)
@@ -124,8 +124,8 @@ pub fn step() -> bool {
             let grants = &dying.domain.grants;
             let report = &mut |refusal: &_| log::error!("teardown: {refusal}");
             match teardown.step(frames::allocator(), grants, &Listed, ENTRIES, report) {
-                Step::More => {}
-                Step::Done(summary) => {
+                TeardownStep::More => {}
+                TeardownStep::Done(summary) => {
                     finish(&dying.domain, summary);
                     COUNT.fetch_sub(1, Ordering::SeqCst);
                     ending::gone();
@@ -139,8 +139,8 @@ pub fn step() -> bool {
 }
 
 /// All frames are free, or another domain's to free.
-fn finish(domain: &Domain, summary: Summary) {
-    let Summary { freed, kept, stuck } = summary;
+fn finish(domain: &Domain, summary: TeardownSummary) {
+    let TeardownSummary { freed, kept, stuck } = summary;
     platform::set_window(domain.id, None);
     domain::unlist(domain.id);
     domain.per_domain.free();
@@ -158,7 +158,7 @@ pub fn release_unstarted(domain: &Domain) {
     let report = &mut |refusal: &_| log::error!("teardown: {refusal}");
     loop {
         let grants = &domain.grants;
-        if let Step::Done(summary) =
+        if let TeardownStep::Done(summary) =
             teardown.step(frames::allocator(), grants, &Listed, ENTRIES, report)
         {
             return finish(domain, summary);

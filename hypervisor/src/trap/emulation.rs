@@ -259,7 +259,7 @@ fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
     let mut page = [0; 4096];
     fill_hypercall_page(&mut page);
     direct_map::write_bytes(mfn, 0, &page);
-    validator().drop_writable(id, mfn);
+    validator().put_writable_ref(id, mfn);
     Ok(())
 }
 

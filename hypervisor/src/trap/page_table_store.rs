@@ -7,7 +7,7 @@ use crate::memory::{direct_map, validator};
 use core::sync::atomic::Ordering;
 use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
 use pinfold_emulate::store::PteStore;
-use pinfold_validator::{Index, Kind, Stop, Swap, Vaddr};
+use pinfold_validator::{Error, Index, Kind, Swap, Vaddr};
 
 /// Tries before a store that loses every race is left to the guest: it faults again.
 const TRIES: usize = 16;
@@ -69,8 +69,8 @@ pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
                 return Store::Done;
             }
             Ok(Swap::Differs(_)) => {}
-            Err(Stop::Preempted) => return Store::Preempted,
-            Err(stop @ Stop::Refused(_)) => {
+            Err(Error::Preempted) => return Store::Preempted,
+            Err(stop @ Error::Refused(_)) => {
                 report::stopped(vcpu, &stop);
                 return Store::NotOurs;
             }

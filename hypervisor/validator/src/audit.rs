@@ -7,10 +7,10 @@
 //!
 //! To be run at quiescence: while another CPU is inside the validator, counts are in motion.
 
-use crate::entry::{PRESENT, Rules, WRITABLE};
+use crate::entry::{EntryRules, PRESENT, WRITABLE};
 use crate::frame::{DomId, ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
-use crate::memtype::{Caching, type_of};
+use crate::memtype::{FrameMemType, memtype_of};
 use crate::platform::Platform;
 use crate::refs::target;
 use crate::validator::Validator;
@@ -18,7 +18,7 @@ use pinfold_abi::mmu::MemoryType;
 
 /// Scratch space for one frame: 16 bytes, any contents.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cell {
+pub struct AuditCell {
     general: u32,
     writable: u32,
     typed: u32,
@@ -28,44 +28,44 @@ pub struct Cell {
     cached: u8,
 }
 
-const _: () = assert!(size_of::<Cell>() == 16);
+const _: () = assert!(size_of::<AuditCell>() == 16);
 
 /// A reference that the caller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct External {
+pub struct ExternalRef {
     /// Of this frame.
     pub frame: Mfn,
     /// What it holds.
-    pub held: Held,
+    pub held: RefKind,
 }
 
 /// What a reference of the caller's is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// A root ([`Validator::take_root`]).
+pub enum RefKind {
+    /// A root ([`Validator::get_root_ref`]).
     Root,
-    /// A writable reference ([`Validator::take_writable`]).
+    /// A writable reference ([`Validator::get_writable_ref`]).
     Writable,
-    /// A descriptor page ([`Validator::take_descriptors`]).
+    /// A descriptor page ([`Validator::get_descriptor_ref`]).
     Descriptors,
-    /// A general reference ([`Validator::take_readable`]).
+    /// A general reference ([`Validator::get_readable_ref`]).
     Readable,
 }
 
 /// A frame whose record is not what was recounted, or whose entries are not what they may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct Discrepancy {
     /// The frame.
     pub frame: Mfn,
     /// What is wrong.
-    pub kind: WrongKind,
+    pub kind: DiscrepancyKind,
     /// What its record says.
     pub recorded: FrameInfo,
 }
 
 /// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WrongKind {
+pub enum DiscrepancyKind {
     /// So many general references were counted (`INV-COUNT`).
     References(u64),
     /// So many type references were counted (`INV-COUNT`).
@@ -75,7 +75,7 @@ pub enum WrongKind {
     /// A table or descriptor page is mapped writable (`INV-ALIAS`).
     MappedWritable,
     /// It is mapped or used as these memory types, bit n being the one of number n (`INV-CACHE`).
-    Cached(u8),
+    MemTypes(u8),
     /// It is referred to, but has no owner (`INV-OWNER`).
     Unowned,
     /// It is the hypervisor's own, and a guest refers to it (`INV-OWNER`).
@@ -90,29 +90,31 @@ pub enum WrongKind {
     BadEntry(Index, u64),
 }
 
-impl core::fmt::Display for Wrong {
+impl core::fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let info = &self.recorded;
         write!(f, "frame={} ", self.frame)?;
         match self.kind {
-            WrongKind::References(counted) => write!(f, "wrong=references counted={counted}")?,
-            WrongKind::TypeCount(counted) => write!(f, "wrong=type_count counted={counted}")?,
-            WrongKind::UsedAs(kind) => write!(f, "wrong=type used_as={}", kind.name())?,
-            WrongKind::MappedWritable => f.write_str("wrong=writable_table")?,
-            WrongKind::Cached(types) => {
+            DiscrepancyKind::References(counted) => {
+                write!(f, "wrong=references counted={counted}")?
+            }
+            DiscrepancyKind::TypeCount(counted) => write!(f, "wrong=type_count counted={counted}")?,
+            DiscrepancyKind::UsedAs(kind) => write!(f, "wrong=type used_as={}", kind.name())?,
+            DiscrepancyKind::MappedWritable => f.write_str("wrong=writable_table")?,
+            DiscrepancyKind::MemTypes(types) => {
                 f.write_str("wrong=cached as=")?;
                 for (number, kind) in MemoryType::ALL.into_iter().enumerate() {
                     if types & 1 << number != 0 {
                         write!(f, "{}.", kind.name())?;
                     }
                 }
-                write!(f, " present={}", info.caching())?
+                write!(f, " present={}", info.memtype())?
             }
-            WrongKind::Unowned => f.write_str("wrong=unowned")?,
-            WrongKind::HypervisorFrame => f.write_str("wrong=hypervisor_frame")?,
-            WrongKind::PinnedIdle => f.write_str("wrong=pinned_idle")?,
-            WrongKind::InTransit => f.write_str("wrong=in_transit")?,
-            WrongKind::BadEntry(index, entry) => {
+            DiscrepancyKind::Unowned => f.write_str("wrong=unowned")?,
+            DiscrepancyKind::HypervisorFrame => f.write_str("wrong=hypervisor_frame")?,
+            DiscrepancyKind::PinnedIdle => f.write_str("wrong=pinned_idle")?,
+            DiscrepancyKind::InTransit => f.write_str("wrong=in_transit")?,
+            DiscrepancyKind::BadEntry(index, entry) => {
                 write!(f, "wrong=entry index={index} entry={entry:#018x}")?
             }
         }
@@ -124,7 +126,7 @@ impl core::fmt::Display for Wrong {
 
 /// What an audit looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct AuditSummary {
     /// Frames of RAM.
     pub frames: u64,
     /// Those of them that are the hypervisor's own.
@@ -139,15 +141,15 @@ pub struct Summary {
 
 /// An audit under way.
 struct Audit<'s> {
-    cells: &'s mut [Cell],
-    summary: Summary,
-    report: &'s mut dyn FnMut(Wrong),
+    cells: &'s mut [AuditCell],
+    summary: AuditSummary,
+    report: &'s mut dyn FnMut(Discrepancy),
 }
 
 impl Audit<'_> {
-    fn wrong(&mut self, frame: Mfn, kind: WrongKind, recorded: FrameInfo) {
+    fn wrong(&mut self, frame: Mfn, kind: DiscrepancyKind, recorded: FrameInfo) {
         self.summary.wrong += 1;
-        (self.report)(Wrong { frame, kind, recorded });
+        (self.report)(Discrepancy { frame, kind, recorded });
     }
 
     fn count(&mut self, mfn: Mfn, reference: Option<Kind>, cached: MemoryType) {
@@ -174,19 +176,19 @@ impl<P: Platform> Validator<'_, P> {
     /// `None` if there is too little scratch space.
     pub fn audit(
         &self,
-        scratch: &mut [Cell],
-        externals: impl IntoIterator<Item = External>,
-        report: &mut dyn FnMut(Wrong),
-    ) -> Option<Summary> {
+        scratch: &mut [AuditCell],
+        externals: impl IntoIterator<Item = ExternalRef>,
+        report: &mut dyn FnMut(Discrepancy),
+    ) -> Option<AuditSummary> {
         let cells = scratch.get_mut(..self.frames.len())?;
-        cells.fill(Cell::default());
-        let mut audit = Audit { cells, summary: Summary::default(), report };
-        for External { frame, held } in externals {
+        cells.fill(AuditCell::default());
+        let mut audit = Audit { cells, summary: AuditSummary::default(), report };
+        for ExternalRef { frame, held } in externals {
             let kind = match held {
-                Held::Root => Some(Kind::L4),
-                Held::Writable => Some(Kind::Writable),
-                Held::Descriptors => Some(Kind::Descriptor),
-                Held::Readable => None,
+                RefKind::Root => Some(Kind::L4),
+                RefKind::Writable => Some(Kind::Writable),
+                RefKind::Descriptors => Some(Kind::Descriptor),
+                RefKind::Readable => None,
             };
             audit.count(frame, kind, MemoryType::WriteBack);
         }
@@ -225,29 +227,29 @@ impl<P: Platform> Validator<'_, P> {
             let raw = self.read(table, index);
             if raw & PRESENT == 0 {
                 if self.absent.memory(raw).is_some() {
-                    audit.wrong(table, WrongKind::BadEntry(index, raw), info);
+                    audit.wrong(table, DiscrepancyKind::BadEntry(index, raw), info);
                 }
                 continue;
             }
             audit.summary.entries += 1;
             let mfn = target(raw);
             let owner = self.owner(mfn);
-            // INV-LENT: a leaf may map what another domain lent.
+            // INV-FOREIGN: a leaf may map what another domain lent.
             let lent = level == Level::L1
-                && self.frame(mfn).is_some_and(|frame| frame.ref_word().is_lent());
+                && self.frame(mfn).is_some_and(|frame| frame.ref_word().is_foreign_mapped());
             if raw & self.rules.forbidden(level) != 0
-                || Rules::effective(level, raw) != raw
+                || EntryRules::effective(level, raw) != raw
                 || owner.is_none()
                 || owner != info.owner() && !lent
             {
-                audit.wrong(table, WrongKind::BadEntry(index, raw), info);
+                audit.wrong(table, DiscrepancyKind::BadEntry(index, raw), info);
             }
             match level.below() {
-                None if raw & WRITABLE == 0 => audit.count(mfn, None, type_of(raw)),
-                None => audit.count(mfn, Some(Kind::Writable), type_of(raw)),
+                None if raw & WRITABLE == 0 => audit.count(mfn, None, memtype_of(raw)),
+                None => audit.count(mfn, Some(Kind::Writable), memtype_of(raw)),
                 Some(_) if mfn == table => {
                     if raw & WRITABLE != 0 {
-                        audit.wrong(table, WrongKind::BadEntry(index, raw), info);
+                        audit.wrong(table, DiscrepancyKind::BadEntry(index, raw), info);
                     }
                 }
                 Some(below) => {
@@ -264,15 +266,15 @@ fn compare(audit: &mut Audit<'_>, number: usize, info: FrameInfo) {
     let cell = audit.cells[number];
     if !info.is_ram() {
         if cell.general != 0 || cell.typed != 0 {
-            audit.wrong(mfn, WrongKind::Unowned, info);
+            audit.wrong(mfn, DiscrepancyKind::Unowned, info);
         }
         return;
     }
     audit.summary.frames += 1;
     if info.owner().is_none() {
-        let clean = info.caching().is_write_back();
+        let clean = info.memtype().is_write_back();
         if cell.general != 0 || cell.typed != 0 || info.references() != 0 || !clean {
-            audit.wrong(mfn, WrongKind::Unowned, info);
+            audit.wrong(mfn, DiscrepancyKind::Unowned, info);
         }
         return;
     }
@@ -280,57 +282,57 @@ fn compare(audit: &mut Audit<'_>, number: usize, info: FrameInfo) {
         audit.summary.hypervisor += 1;
         let ours = info.kind() == Kind::Hypervisor && info.purpose().is_some();
         if cell.general != 0 || cell.typed != 0 || info.references() != 1 || !ours {
-            audit.wrong(mfn, WrongKind::HypervisorFrame, info);
+            audit.wrong(mfn, DiscrepancyKind::HypervisorFrame, info);
         }
         return;
     }
     let engaged = info.state() != State::Idle;
     let references = 1 + u64::from(cell.general) + u64::from(engaged);
     if references != info.references() {
-        audit.wrong(mfn, WrongKind::References(references), info);
+        audit.wrong(mfn, DiscrepancyKind::References(references), info);
     }
     let own = u64::from(info.is_pinned()) + u64::from(info.is_shared());
     let typed = u64::from(cell.typed) + own;
     if typed != u64::from(info.type_count()) {
-        audit.wrong(mfn, WrongKind::TypeCount(typed), info);
+        audit.wrong(mfn, DiscrepancyKind::TypeCount(typed), info);
     }
     for kind in [Kind::Writable, Kind::L1, Kind::L2, Kind::L3, Kind::L4, Kind::Descriptor] {
         let usable = info.state() == State::Validated && info.kind() == kind;
         if cell.kinds & 1 << kind as u8 != 0 && !usable {
-            audit.wrong(mfn, WrongKind::UsedAs(kind), info);
+            audit.wrong(mfn, DiscrepancyKind::UsedAs(kind), info);
         }
     }
     let table = !matches!(info.kind(), Kind::None | Kind::Writable);
     if table && engaged && cell.writable != 0 {
-        audit.wrong(mfn, WrongKind::MappedWritable, info);
+        audit.wrong(mfn, DiscrepancyKind::MappedWritable, info);
     }
-    compare_caching(audit, mfn, cell, info, table && engaged || info.is_shared());
+    compare_memtypes(audit, mfn, cell, info, table && engaged || info.is_shared());
     if info.is_pinned() && info.state() != State::Validated {
-        audit.wrong(mfn, WrongKind::PinnedIdle, info);
+        audit.wrong(mfn, DiscrepancyKind::PinnedIdle, info);
     }
     if matches!(info.state(), State::Validating | State::Devalidating) {
-        audit.wrong(mfn, WrongKind::InTransit, info);
+        audit.wrong(mfn, DiscrepancyKind::InTransit, info);
     }
 }
 
 /// Compares the memory types that were found for a frame with its record. `by_hypervisor`: the
 /// hypervisor reads or writes it through its own view.
-fn compare_caching(
+fn compare_memtypes(
     audit: &mut Audit<'_>,
     mfn: Mfn,
-    mut cell: Cell,
+    mut cell: AuditCell,
     info: FrameInfo,
     by_hypervisor: bool,
 ) {
     if by_hypervisor {
         cell.cached |= 1 << MemoryType::WriteBack as u8;
     }
-    let good = match info.caching() {
-        Caching::As(kind) => cell.cached & !(1 << kind as u8) == 0,
-        Caching::Mixed => !by_hypervisor,
-        Caching::Changing => false,
+    let good = match info.memtype() {
+        FrameMemType::Uniform(kind) => cell.cached & !(1 << kind as u8) == 0,
+        FrameMemType::Mixed => !by_hypervisor,
+        FrameMemType::Changing => false,
     };
     if !good {
-        audit.wrong(mfn, WrongKind::Cached(cell.cached), info);
+        audit.wrong(mfn, DiscrepancyKind::MemTypes(cell.cached), info);
     }
 }

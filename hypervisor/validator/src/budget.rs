@@ -1,7 +1,7 @@
 //! How much one call may do.
 
 /// Table entries that a call may still visit. Every loop that a guest can make long draws on it;
-/// when it is used up the call stops with [`Stop::Preempted`](crate::Stop::Preempted). A budget of
+/// when it is used up the call stops with [`Error::Preempted`](crate::Error::Preempted). A budget of
 /// at least one makes progress, so a caller that asks again gets to the end.
 #[derive(Debug)]
 pub struct Budget {

@@ -7,8 +7,8 @@
 
 use crate::frame::{DomId, ENTRIES, Index, Mfn};
 use crate::frame_table::{FrameEntry, Kind};
-use crate::operation::{Halt, Op};
-use crate::ownership::refusable;
+use crate::operation::{OpContext, OpError};
+use crate::ownership::run_unbudgeted;
 use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal};
 use crate::validator::Validator;
@@ -43,7 +43,7 @@ impl<P: Platform> Validator<'_, P> {
     /// # Errors
     /// [`Cause::BadDescriptor`].
     pub fn check_descriptor(&self, dom: DomId, raw: u64) -> Result<u64, Refusal> {
-        refusable(Operation::CheckDescriptor, dom, |op| {
+        run_unbudgeted(Operation::CheckDescriptor, dom, |op| {
             effective(raw).ok_or_else(|| bad(op, Mfn::new(0), raw))
         })
     }
@@ -61,24 +61,24 @@ impl<P: Platform> Validator<'_, P> {
         slot: usize,
         raw: u64,
     ) -> Result<(), Refusal> {
-        refusable(Operation::UpdateDescriptor, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
+        run_unbudgeted(Operation::UpdateDescriptor, dom, |op| {
+            let frame = self.require_frame(op, mfn)?;
             let Some(index) = Index::try_new(slot) else {
                 return Err(op.refuse(Cause::BadSlot(slot as u64), mfn, Some(frame), None));
             };
             let Some(value) = effective(raw) else {
                 let halt = bad(op, mfn, raw);
-                op.at(None, mfn, index, raw);
+                op.set_location(None, mfn, index, raw);
                 return Err(halt);
             };
-            if self.join(op, frame, Kind::Descriptor) {
+            if self.get_live_type_ref(op, frame, Kind::Descriptor) {
                 self.platform.write_entry(mfn, index, value);
-                self.drop_descriptors(dom, mfn);
+                self.put_descriptor_ref(dom, mfn);
                 return Ok(());
             }
-            self.take(op, mfn, frame, Kind::Writable)?;
+            self.get_type_ref(op, mfn, frame, Kind::Writable)?;
             self.platform.write_entry(mfn, index, value);
-            self.drop_unmapped_writable(frame);
+            self.put_unmapped_writable(frame);
             Ok(())
         })
     }
@@ -87,10 +87,10 @@ impl<P: Platform> Validator<'_, P> {
     /// not worth being resumable.
     pub(crate) fn promote_descriptors(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         for slot in 0..ENTRIES {
             let index = Index::new_truncate(slot as u64);
             let raw = self.read(mfn, index);
@@ -99,10 +99,10 @@ impl<P: Platform> Validator<'_, P> {
                 Some(value) => self.platform.write_entry(mfn, index, value),
                 None => {
                     let halt = bad(op, mfn, raw);
-                    op.at(None, mfn, index, raw);
+                    op.set_location(None, mfn, index, raw);
                     // It owes nothing from before: a page that was one is good until it is written
                     // to, and then it was something else.
-                    frame.settle(Kind::Descriptor, None);
+                    frame.finish(Kind::Descriptor, None);
                     frame.put();
                     return Err(halt);
                 }
@@ -114,6 +114,6 @@ impl<P: Platform> Validator<'_, P> {
 }
 
 #[cold]
-fn bad(op: &mut Op<'_>, mfn: Mfn, raw: u64) -> Halt {
+fn bad(op: &mut OpContext<'_>, mfn: Mfn, raw: u64) -> OpError {
     op.refuse(Cause::BadDescriptor(raw), mfn, None, Some(Kind::Descriptor))
 }

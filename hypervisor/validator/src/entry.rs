@@ -5,7 +5,7 @@
 //! the guest reads back.
 
 use crate::frame::{Level, Mfn};
-use crate::memtype::CACHING_FLAGS;
+use crate::memtype::MEMTYPE_FLAGS;
 use crate::validator::Limits;
 use core::fmt;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
@@ -149,20 +149,20 @@ const fn reserved_bits(physical_bits: u8) -> u64 {
 /// The bits that no present entry of a guest may have, for each level: worked out once, so that
 /// the check of an entry is one `and`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct EntryRules {
     leaf: u64,
     /// And those that a mapping which isn't write-back has.
     unusual_leaf: u64,
     upper: u64,
 }
 
-impl Rules {
+impl EntryRules {
     /// Rules for a CPU with so many physical address bits (32..=52), with or without NX.
-    pub(crate) const fn new(physical_bits: u8, nx: bool) -> Rules {
+    pub(crate) const fn new(physical_bits: u8, nx: bool) -> EntryRules {
         let always = reserved_bits(physical_bits) | if nx { 0 } else { NO_EXECUTE };
         // Above L1 the caching flags are about walking the table below: always write-back.
-        let upper = always | CACHING_FLAGS | GLOBAL;
-        Rules { leaf: always, unusual_leaf: always | CACHING_FLAGS, upper }
+        let upper = always | MEMTYPE_FLAGS | GLOBAL;
+        EntryRules { leaf: always, unusual_leaf: always | MEMTYPE_FLAGS, upper }
     }
 
     /// Bits that make a present entry of this level refusable.
@@ -199,9 +199,9 @@ impl Rules {
             BadBits::SuperPage
         } else if bad & !ENTRY_ADDRESS != 0 {
             BadBits::Forbidden(EntryFlags::from_bits_truncate(bad))
-        } else if raw & CACHING_FLAGS != 0 {
+        } else if raw & MEMTYPE_FLAGS != 0 {
             // How memory is cached can be chosen; there is none.
-            BadBits::Forbidden(EntryFlags::from_bits_truncate(raw & CACHING_FLAGS))
+            BadBits::Forbidden(EntryFlags::from_bits_truncate(raw & MEMTYPE_FLAGS))
         } else {
             BadBits::Reserved(bad)
         }

@@ -1,4 +1,4 @@
-//! Mapping frames that another domain granted (`INV-LENT`).
+//! Mapping frames that another domain granted (`INV-FOREIGN`).
 //!
 //! An entry that maps another domain's frame holds just what one of the owner's would: a reference
 //! of the frame, and if it is writable one of the writable type. So while it is there the frame can
@@ -13,14 +13,14 @@
 //! mapping is gone: after a flush of the mapper's CPUs ([`FlushDebt`]), not before.
 
 use crate::budget::Budget;
-use crate::entry::{Entry, PRESENT, Rules, WRITABLE};
+use crate::entry::{Entry, EntryRules, PRESENT, WRITABLE};
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind};
-use crate::memtype::CACHING_FLAGS;
-use crate::operation::{Halt, Op};
+use crate::memtype::MEMTYPE_FLAGS;
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
 use crate::refs::target;
-use crate::refusal::{Cause, Operation, Stop};
+use crate::refusal::{Cause, Error, Operation};
 use crate::shootdown::FlushDebt;
 use crate::update::{Swap, Updated};
 use crate::validator::Validator;
@@ -72,74 +72,86 @@ impl<P: Platform> Validator<'_, P> {
         &self,
         mapping: &GrantMapping,
         budget: &mut Budget,
-    ) -> Result<Updated, Stop> {
+    ) -> Result<Updated, Error> {
         let GrantMapping { dom, table, index, .. } = *mapping;
-        let mut op = Op::new(Operation::MapGranted, dom, budget);
-        let frame = self.join_leaf_table(&mut op, table).map_err(|halt| op.stop(halt))?;
+        let mut op = OpContext::new(Operation::MapGranted, dom, budget);
+        let frame = self.get_l1_table_ref(&mut op, table).map_err(|halt| op.to_error(halt))?;
         let raw = Entry::to(mapping.frame, mapping.flags).get();
-        let held = self.hold_granted(&mut op, mapping, raw).map(|()| {
-            let entry = Rules::effective(Level::L1, raw);
+        let held = self.get_granted(&mut op, mapping, raw).map(|()| {
+            let entry = EntryRules::effective(Level::L1, raw);
             let mut current = self.read(table, index);
             while let Err(now) = self.platform.compare_exchange_entry(table, index, current, entry)
             {
                 current = now;
             }
-            self.release_entry(&mut op, Level::L1, table, current);
+            self.put_entry(&mut op, Level::L1, table, current);
             Updated { previous: Entry::new(current), level: Some(Level::L1) }
         });
-        self.drop_table(&mut op, table, frame, Kind::L1);
+        self.put_table_ref(&mut op, table, frame, Kind::L1);
         held
     }
 
     /// Takes a reference of an L1 table of the operation's domain.
-    fn join_leaf_table(&self, op: &mut Op<'_>, table: Mfn) -> Result<&FrameEntry, Halt> {
-        self.settle_orphans(op)?;
-        let frame = self.named_frame(op, table)?;
-        if self.join(op, frame, Kind::L1) {
+    fn get_l1_table_ref(&self, op: &mut OpContext<'_>, table: Mfn) -> Result<&FrameEntry, OpError> {
+        self.run_deferred(op)?;
+        let frame = self.require_frame(op, table)?;
+        if self.get_live_type_ref(op, frame, Kind::L1) {
             return Ok(frame);
         }
         let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
         // Another CPU was faster, or is at it.
-        let soon = frame.type_word().kind() == Kind::L1 && op.met_a_live_table();
-        Err(if soon { Halt::Preempted } else { halt })
+        let soon = frame.type_word().kind() == Kind::L1 && op.lost_race_for_table();
+        Err(if soon { OpError::Preempted } else { halt })
     }
 
     /// Takes of the owner's frame what the entry is to hold, and marks it.
-    fn hold_granted(&self, op: &mut Op<'_>, mapping: &GrantMapping, raw: u64) -> Result<(), Stop> {
-        let mut owners = Op::new(Operation::MapGranted, mapping.owner, &mut *op.budget);
+    fn get_granted(
+        &self,
+        op: &mut OpContext<'_>,
+        mapping: &GrantMapping,
+        raw: u64,
+    ) -> Result<(), Error> {
+        let mut owners = OpContext::new(Operation::MapGranted, mapping.owner, &mut *op.budget);
         let op = &mut owners;
         let mut hold = || {
             self.check_bits(op, Level::L1, raw)?;
-            if raw & CACHING_FLAGS != 0 {
+            if raw & MEMTYPE_FLAGS != 0 {
                 // How a frame is cached is its owner's choice.
                 let flags = MemoryType::FLAGS.intersection(mapping.flags);
                 return Err(op.refuse(Cause::ForbiddenFlags(flags), mapping.frame, None, None));
             }
-            let frame = self.named_frame(op, mapping.frame)?;
+            let frame = self.require_frame(op, mapping.frame)?;
             // Whether it is shared does not change while it has this owner, which is looked at
             // again when it is held.
             if frame.ref_word().is_shared() {
                 return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
             }
             if raw & WRITABLE == 0 {
-                self.take_cached(op, mapping.frame, frame, None, MemoryType::WriteBack, None)?;
+                self.get_ref_with_memtype(
+                    op,
+                    mapping.frame,
+                    frame,
+                    None,
+                    MemoryType::WriteBack,
+                    None,
+                )?;
             } else {
-                self.take(op, mapping.frame, frame, Kind::Writable)?;
+                self.get_type_ref(op, mapping.frame, frame, Kind::Writable)?;
             }
             if frame.ref_word().is_shared() {
                 // It changed hands in between.
-                self.release_leaf(raw);
+                self.put_l1e(raw);
                 return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
             }
             if mapping.owner != mapping.dom {
-                frame.lend();
+                frame.mark_foreign_mapped();
             }
             Ok(())
         };
         let held = hold();
         held.map_err(|halt| {
-            owners.at(Some(Level::L1), mapping.table, mapping.index, raw);
-            owners.stop(halt)
+            owners.set_location(Some(Level::L1), mapping.table, mapping.index, raw);
+            owners.to_error(halt)
         })
     }
 
@@ -154,10 +166,10 @@ impl<P: Platform> Validator<'_, P> {
         unmapping: &GrantUnmapping,
         budget: &mut Budget,
         debt: &mut FlushDebt,
-    ) -> Result<Swap, Stop> {
+    ) -> Result<Swap, Error> {
         let GrantUnmapping { dom, table, index, frame, writable, replacement } = *unmapping;
-        let mut op = Op::new(Operation::UnmapGranted, dom, budget);
-        let held = self.join_leaf_table(&mut op, table).map_err(|halt| op.stop(halt))?;
+        let mut op = OpContext::new(Operation::UnmapGranted, dom, budget);
+        let held = self.get_l1_table_ref(&mut op, table).map_err(|halt| op.to_error(halt))?;
         let swapped = loop {
             let current = self.read(table, index);
             let as_mapped = current & PRESENT != 0
@@ -167,16 +179,16 @@ impl<P: Platform> Validator<'_, P> {
                 break Ok(Swap::Differs(Entry::new(current)));
             }
             // Differs only if another CPU changed it since; then it is looked at again.
-            match self.swap_held_leaf(&mut op, table, index, current, replacement) {
+            match self.exchange_l1e(&mut op, table, index, current, replacement) {
                 Ok(Swap::Differs(_)) => {}
                 other => break other,
             }
         };
-        self.drop_table(&mut op, table, held, Kind::L1);
+        self.put_table_ref(&mut op, table, held, Kind::L1);
         if swapped == Ok(Swap::Done) {
             // Read after the entry is gone: a CPU that enters later can't find it.
             debt.add(self.platform.dirty_cpus(dom));
         }
-        swapped.map_err(|halt| op.stop(halt))
+        swapped.map_err(|halt| op.to_error(halt))
     }
 }

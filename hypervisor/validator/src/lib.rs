@@ -16,7 +16,7 @@
 //!
 //! The crate knows no hardware: tables are read and written, and TLBs flushed, through
 //! [`Platform`]. It neither allocates nor waits: work that is too long for one call, or that meets
-//! another processor halfway through the same frame, stops with [`Stop::Preempted`] and goes on
+//! another processor halfway through the same frame, stops with [`Error::Preempted`] and goes on
 //! where it was when it is asked again. What it leaves to its neighbours: decoding hypercalls,
 //! mapping frames to find their bytes, loading roots, answering the guest.
 //!
@@ -57,20 +57,20 @@ mod update;
 mod validator;
 mod walk;
 
-pub use audit::{Cell, External, Held, Summary, Wrong, WrongKind};
+pub use audit::{AuditCell, AuditSummary, Discrepancy, DiscrepancyKind, ExternalRef, RefKind};
 pub use budget::Budget;
 pub use entry::Entry;
 pub use frame::{CpuSet, DomId, Index, Level, Mfn, Pfn, Vaddr};
 pub use frame_table::{FrameEntry, FrameInfo, Kind, Purpose, State};
 pub use granted::{GrantMapping, GrantUnmapping};
-pub use memtype::{CachePolicy, Caching};
+pub use memtype::{CachePolicy, FrameMemType};
 pub use ownership::{CleanFrames, HypervisorFrames};
 pub use platform::{GROUP, Platform};
-pub use refusal::{Cause, Operation, Place, Refusal, Stop};
-pub use search::{Bounds, Mapping, Search, SearchEnd, Which};
-pub use shootdown::{FlushDebt, PageRange, Shootdown};
-pub use teardown::Teardown;
+pub use refusal::{Cause, EntryLocation, Error, Operation, Refusal};
+pub use search::{FrameMapping, MappingFilter, Search, SearchEnd, SearchLimits};
+pub use shootdown::{FlushDebt, PageRange, ShootdownProgress};
+pub use teardown::RelinquishProgress;
 pub use tlb::FlushTicket;
 pub use update::{Swap, Update, Updated};
 pub use validator::{Limits, Policy, Validator};
-pub use walk::{Leaf, WalkEnd};
+pub use walk::{Leaf, WalkError};

@@ -15,75 +15,75 @@
 //! them, so that page tables are always walked write-back.
 
 use crate::frame::Mfn;
-use crate::frame_table::{Claimed, FrameEntry, Kind, RefFailure, RefWord};
-use crate::operation::{Halt, Op};
+use crate::frame_table::{FrameEntry, Kind, RefError, RefWord, Reservation};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Cause, Operation, Place, Refusal};
+use crate::refusal::{Cause, EntryLocation, Operation, Refusal};
 use crate::validator::Validator;
 use core::fmt;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};
 
 /// The flags of an L1 entry that choose a memory type.
-pub(crate) const CACHING_FLAGS: u64 = MemoryType::FLAGS.bits();
+pub(crate) const MEMTYPE_FLAGS: u64 = MemoryType::FLAGS.bits();
 
 /// Changes of memory types that one call makes: each is a flush of the domain's CPUs and of a page
 /// from the caches, tens of microseconds (`INV-BOUND`).
 const CHANGES: u8 = 32;
 
 /// The type of an L1 entry's mapping.
-pub(crate) const fn type_of(raw: u64) -> MemoryType {
+pub(crate) const fn memtype_of(raw: u64) -> MemoryType {
     MemoryType::of(EntryFlags::from_bits_truncate(raw))
 }
 
 /// How the mappings of a frame are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Caching {
+pub enum FrameMemType {
     /// All in this way.
-    As(MemoryType),
+    Uniform(MemoryType),
     /// In several: only where the policy bears that.
     Mixed,
     /// A CPU is changing it.
     Changing,
 }
 
-impl Caching {
+impl FrameMemType {
     pub(crate) const fn bits(self) -> u64 {
         match self {
-            Caching::As(kind) => kind as u64,
-            Caching::Mixed => 6,
-            Caching::Changing => 7,
+            FrameMemType::Uniform(kind) => kind as u64,
+            FrameMemType::Mixed => 6,
+            FrameMemType::Changing => 7,
         }
     }
 
-    pub(crate) const fn from_bits(bits: u64) -> Caching {
+    pub(crate) const fn from_bits(bits: u64) -> FrameMemType {
         match bits & 7 {
-            0 => Caching::As(MemoryType::WriteBack),
-            1 => Caching::As(MemoryType::WriteThrough),
-            2 => Caching::As(MemoryType::UncachedMinus),
-            3 => Caching::As(MemoryType::Uncached),
-            4 => Caching::As(MemoryType::WriteCombining),
-            5 => Caching::As(MemoryType::WriteProtected),
-            6 => Caching::Mixed,
-            _ => Caching::Changing,
+            0 => FrameMemType::Uniform(MemoryType::WriteBack),
+            1 => FrameMemType::Uniform(MemoryType::WriteThrough),
+            2 => FrameMemType::Uniform(MemoryType::UncachedMinus),
+            3 => FrameMemType::Uniform(MemoryType::Uncached),
+            4 => FrameMemType::Uniform(MemoryType::WriteCombining),
+            5 => FrameMemType::Uniform(MemoryType::WriteProtected),
+            6 => FrameMemType::Mixed,
+            _ => FrameMemType::Changing,
         }
     }
 
     /// Whether all is as it is by default.
     pub const fn is_write_back(self) -> bool {
-        matches!(self, Caching::As(MemoryType::WriteBack))
+        matches!(self, FrameMemType::Uniform(MemoryType::WriteBack))
     }
 
     /// Short name for the log.
     pub const fn name(self) -> &'static str {
         match self {
-            Caching::As(kind) => kind.name(),
-            Caching::Mixed => "mixed",
-            Caching::Changing => "changing",
+            FrameMemType::Uniform(kind) => kind.name(),
+            FrameMemType::Mixed => "mixed",
+            FrameMemType::Changing => "changing",
         }
     }
 }
 
-impl fmt::Display for Caching {
+impl fmt::Display for FrameMemType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -95,7 +95,7 @@ pub enum CachePolicy {
     /// It is refused.
     #[default]
     Strict,
-    /// It is told of ([`Platform::cache_alias`]), and done; unless the hypervisor uses the frame
+    /// It is told of ([`Platform::report_cache_alias`]), and done; unless the hypervisor uses the frame
     /// itself.
     Report,
 }
@@ -103,56 +103,56 @@ pub enum CachePolicy {
 impl<P: Platform> Validator<'_, P> {
     /// Takes a general reference of a frame, for a use that is cached in one way. `Some`: it is
     /// cached in others too, which the policy bears, if it is told of
-    /// ([`Validator::tell_of_mixing`]), for a guest's own entries: what the hypervisor holds on its
+    /// ([`Validator::report_conflict`]), for a guest's own entries: what the hypervisor holds on its
     /// own account is never one of several. `by_entry`: it is for an entry.
     #[inline]
-    pub(crate) fn claim(
+    pub(crate) fn reserve_memtype(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         wanted: MemoryType,
         kind: Option<Kind>,
         by_entry: bool,
-    ) -> Result<Option<Caching>, Halt> {
+    ) -> Result<Option<FrameMemType>, OpError> {
         if op.type_changes == CHANGES {
             // It goes on where it was when it is asked again.
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         }
-        match frame.get_as(op.dom, wanted) {
-            Ok(Claimed::AsWanted) => Ok(None),
-            Ok(Claimed::Changing) => {
+        match frame.get_with_memtype(op.dom, wanted) {
+            Ok(Reservation::AsWanted) => Ok(None),
+            Ok(Reservation::Changing) => {
                 op.type_changes += 1;
-                self.forget_caching(op, mfn, frame.ref_word());
-                frame.settle_caching(Caching::As(wanted));
+                self.flush_old_memtype(op, mfn, frame.ref_word());
+                frame.set_memtype(FrameMemType::Uniform(wanted));
                 Ok(None)
             }
-            Err(RefFailure::Differs(present)) if by_entry && self.bears_mixing(op, kind) => {
-                self.claim_mixed(op, mfn, frame, wanted, kind, present)
+            Err(RefError::OtherMemType(present)) if by_entry && self.allows_conflict(op, kind) => {
+                self.reserve_mixed(op, mfn, frame, wanted, kind, present)
             }
-            Err(failure) => Err(self.not_claimed(op, mfn, frame, wanted, kind, failure)),
+            Err(failure) => Err(self.reserve_error(op, mfn, frame, wanted, kind, failure)),
         }
     }
 
     /// Goes on where a frame is not cached as it is wanted, and the policy bears that.
     #[cold]
     #[inline(never)]
-    fn claim_mixed(
+    fn reserve_mixed(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         wanted: MemoryType,
         kind: Option<Kind>,
-        present: Caching,
-    ) -> Result<Option<Caching>, Halt> {
-        if op.has_told {
+        present: FrameMemType,
+    ) -> Result<Option<FrameMemType>, OpError> {
+        if op.has_reported {
             // One a call, since each costs a search: the next one when it is asked again.
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         }
         match frame.get_mixed(op.dom) {
             Ok(()) => Ok(Some(present)),
-            Err(failure) => Err(self.not_claimed(op, mfn, frame, wanted, kind, failure)),
+            Err(failure) => Err(self.reserve_error(op, mfn, frame, wanted, kind, failure)),
         }
     }
 
@@ -160,57 +160,57 @@ impl<P: Platform> Validator<'_, P> {
     /// the TLBs first and the caches after (`INV-CACHE`). Nobody can map it meanwhile.
     #[cold]
     #[inline(never)]
-    pub(crate) fn forget_caching(&self, op: &Op<'_>, mfn: Mfn, seen: RefWord) {
-        let cpus = if seen.is_lent() {
+    pub(crate) fn flush_old_memtype(&self, op: &OpContext<'_>, mfn: Mfn, seen: RefWord) {
+        let cpus = if seen.is_foreign_mapped() {
             self.platform.all_cpus()
         } else {
             self.platform.dirty_cpus(op.dom)
         };
         // Read-only mappings leave no stamp when they go, so it is as if the last one went now.
-        self.flush_behind(self.clock.now(), cpus);
+        self.flush_if_behind(self.clock.now(), cpus);
         self.platform.flush_cache(mfn);
     }
 
     /// Whether the frame may be mixed for this. What another domain lent may not: the policy of a
     /// domain is about its own memory.
-    fn bears_mixing(&self, op: &Op<'_>, kind: Option<Kind>) -> bool {
+    fn allows_conflict(&self, op: &OpContext<'_>, kind: Option<Kind>) -> bool {
         matches!(kind, None | Some(Kind::Writable))
             && op.operation != Operation::MapGranted
             && self.platform.cache_policy(op.dom) == CachePolicy::Report
     }
 
     #[cold]
-    fn not_claimed(
+    fn reserve_error(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         wanted: MemoryType,
         kind: Option<Kind>,
-        failure: RefFailure,
-    ) -> Halt {
+        failure: RefError,
+    ) -> OpError {
         let cause = match failure {
-            RefFailure::Contended => return Halt::Preempted,
-            RefFailure::Overflow => Cause::CountOverflow,
-            RefFailure::NotOwned => Cause::NotOwned,
-            RefFailure::Differs(present) => Cause::CacheAlias { wanted, present },
+            RefError::Contended => return OpError::Preempted,
+            RefError::Overflow => Cause::CountOverflow,
+            RefError::NotOwned => Cause::NotOwned,
+            RefError::OtherMemType(present) => Cause::CacheAlias { wanted, present },
         };
         op.refuse(cause, mfn, Some(frame), kind)
     }
 
     /// Tells of a use that was had although the frame is cached otherwise.
     #[cold]
-    pub(crate) fn tell_of_mixing(
+    pub(crate) fn report_conflict(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         cause: Cause,
         kind: Option<Kind>,
-        place: Option<Place>,
+        location: Option<EntryLocation>,
     ) {
-        op.has_told = true;
-        let refusal = Refusal { place, ..op.telling(cause, mfn, Some(frame), kind) };
-        self.platform.cache_alias(&refusal);
+        op.has_reported = true;
+        let refusal = Refusal { location, ..op.make_refusal(cause, mfn, Some(frame), kind) };
+        self.platform.report_cache_alias(&refusal);
     }
 }

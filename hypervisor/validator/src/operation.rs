@@ -1,23 +1,23 @@
 //! One operation under way: for whom, with what budget, and the evidence if it is refused.
 //!
-//! Inside, functions return the one-byte [`Halt`]; the evidence waits here and becomes a
+//! Inside, functions return the one-byte [`OpError`]; the evidence waits here and becomes a
 //! [`Refusal`] once, at the public door. So the paths that succeed move nothing big.
 
 use crate::budget::Budget;
 use crate::entry::Entry;
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind, owned_pattern};
-use crate::refusal::{Cause, Operation, Place, Refusal, Stop};
+use crate::refusal::{Cause, EntryLocation, Error, Operation, Refusal};
 
-/// Why an inner function stopped. Whoever says `Refused` has left the evidence in the [`Op`].
+/// Why an inner function stopped. Whoever says `Refused` has left the evidence in the [`OpContext`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Halt {
+pub(crate) enum OpError {
     Refused,
     Preempted,
 }
 
 /// An operation under way.
-pub(crate) struct Op<'b> {
+pub(crate) struct OpContext<'b> {
     pub(crate) operation: Operation,
     pub(crate) dom: DomId,
     /// [`owned_pattern`] of `dom`.
@@ -25,21 +25,21 @@ pub(crate) struct Op<'b> {
     pub(crate) budget: &'b mut Budget,
     /// Changes of memory types that it made.
     pub(crate) type_changes: u8,
-    /// A use was told of ([`Platform::cache_alias`](crate::Platform::cache_alias)).
-    pub(crate) has_told: bool,
+    /// A use was told of ([`Platform::report_cache_alias`](crate::Platform::report_cache_alias)).
+    pub(crate) has_reported: bool,
     evidence: Option<Refusal>,
 }
 
-impl<'b> Op<'b> {
+impl<'b> OpContext<'b> {
     #[inline]
-    pub(crate) fn new(operation: Operation, dom: DomId, budget: &'b mut Budget) -> Op<'b> {
-        Op {
+    pub(crate) fn new(operation: Operation, dom: DomId, budget: &'b mut Budget) -> OpContext<'b> {
+        OpContext {
             operation,
             dom,
             owned: owned_pattern(dom),
             budget,
             type_changes: 0,
-            has_told: false,
+            has_reported: false,
             evidence: None,
         }
     }
@@ -53,14 +53,14 @@ impl<'b> Op<'b> {
         mfn: Mfn,
         frame: Option<&FrameEntry>,
         wanted: Option<Kind>,
-    ) -> Halt {
-        self.evidence = Some(self.telling(cause, mfn, frame, wanted));
-        Halt::Refused
+    ) -> OpError {
+        self.evidence = Some(self.make_refusal(cause, mfn, frame, wanted));
+        OpError::Refused
     }
 
     /// The evidence as it is told.
     #[cold]
-    pub(crate) fn telling(
+    pub(crate) fn make_refusal(
         &self,
         cause: Cause,
         mfn: Mfn,
@@ -74,17 +74,23 @@ impl<'b> Op<'b> {
             frame: mfn,
             wanted,
             seen: frame.map(FrameEntry::info),
-            place: None,
+            location: None,
         }
     }
 
     /// Adds the entry that led to the refusal; the innermost stands.
     #[cold]
     #[inline(never)]
-    pub(crate) fn at(&mut self, level: Option<Level>, table: Mfn, index: Index, entry: u64) {
+    pub(crate) fn set_location(
+        &mut self,
+        level: Option<Level>,
+        table: Mfn,
+        index: Index,
+        entry: u64,
+    ) {
         if let Some(evidence) = &mut self.evidence {
             let entry = Entry::new(entry);
-            evidence.place.get_or_insert(Place { level, table, index, entry });
+            evidence.location.get_or_insert(EntryLocation { level, table, index, entry });
         }
     }
 
@@ -104,12 +110,12 @@ impl<'b> Op<'b> {
     /// What the caller of the public function gets.
     #[cold]
     #[inline(never)]
-    pub(crate) fn stop(&self, halt: Halt) -> Stop {
+    pub(crate) fn to_error(&self, halt: OpError) -> Error {
         match (halt, self.evidence) {
-            (Halt::Refused, Some(refusal)) => Stop::Refused(refusal),
+            (OpError::Refused, Some(refusal)) => Error::Refused(refusal),
             _ => {
-                debug_assert_eq!(halt, Halt::Preempted, "a refusal without evidence");
-                Stop::Preempted
+                debug_assert_eq!(halt, OpError::Preempted, "a refusal without evidence");
+                Error::Preempted
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Whose a frame is: giving frames out and taking them back (`INV-OWNER`, `INV-CLEAN`).
 //!
 //! ```text
-//!              begin_giving                 assign, share, keep
+//!              begin_alloc                 assign, share, keep
 //!        free ---------------> CleanFrames --------------------> a domain's, or the hypervisor's
 //!         ^    flush, clear                                                |
 //!         +-------- release, reclaim, free_hypervisor_frames --------------+
@@ -16,13 +16,13 @@ use crate::budget::Budget;
 use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, Purpose, RefWord};
 use crate::memtype::CachePolicy;
-use crate::operation::{Halt, Op};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Cause, Operation, Refusal, Stop};
+use crate::refusal::{Cause, Error, Operation, Refusal};
 use crate::validator::Validator;
 
 /// Frames in a row that nobody owns yet: no CPU remembers a translation of them, and they are all
-/// zeros. Made by [`Validator::take_clean`] alone, and given on by value, so that no frame can be
+/// zeros. Made by [`Validator::clean_free_frames`] alone, and given on by value, so that no frame can be
 /// handed out that isn't clean.
 #[derive(Debug)]
 #[must_use = "the frames are lost unless they are given to somebody"]
@@ -65,21 +65,21 @@ impl HypervisorFrames {
 }
 
 /// The last owner of a free frame that CPUs may remember whatever domain they ran: it was lent to
-/// others (`INV-LENT`), or it was the hypervisor's, and may have been a table that every CPU's page
+/// others (`INV-FOREIGN`), or it was the hypervisor's, and may have been a table that every CPU's page
 /// walks went through.
 const ANYBODY: DomId = DomId::HYPERVISOR;
 
 impl<'a, P: Platform> Validator<'a, P> {
     /// Makes a frame usable, and free: at boot, for each frame of RAM that isn't the hypervisor's.
     /// `false` if there is no such frame or it was given before.
-    pub fn give_ram(&self, mfn: Mfn) -> bool {
-        self.frame(mfn).is_some_and(FrameEntry::become_ram)
+    pub fn add_ram_frame(&self, mfn: Mfn) -> bool {
+        self.frame(mfn).is_some_and(FrameEntry::make_ram)
     }
 
     /// Makes a frame the hypervisor's for ever: at boot, for RAM that it uses already. `false` if
     /// there is no such frame or it was given before.
-    pub fn claim_boot_memory(&self, mfn: Mfn) -> bool {
-        self.frame(mfn).is_some_and(|frame| frame.become_boot_memory(Purpose::Boot))
+    pub fn reserve_boot_frame(&self, mfn: Mfn) -> bool {
+        self.frame(mfn).is_some_and(|frame| frame.make_boot_memory(Purpose::Boot))
     }
 
     /// Takes `count` free frames from `first` on, flushes every CPU that may remember a translation
@@ -87,7 +87,7 @@ impl<'a, P: Platform> Validator<'a, P> {
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`], with the frame; then all are as they were.
-    pub fn take_clean(&self, first: Mfn, count: u64) -> Result<CleanFrames, Refusal> {
+    pub fn clean_free_frames(&self, first: Mfn, count: u64) -> Result<CleanFrames, Refusal> {
         self.clean_for(Operation::Assign, DomId::HYPERVISOR, first, count)
     }
 
@@ -98,14 +98,14 @@ impl<'a, P: Platform> Validator<'a, P> {
         first: Mfn,
         count: u64,
     ) -> Result<CleanFrames, Refusal> {
-        refusable(operation, dom, |op| {
+        run_unbudgeted(operation, dom, |op| {
             for offset in 0..count {
-                let taken = self.begin_giving(op, first, offset);
+                let taken = self.begin_alloc(op, first, offset);
                 if taken.is_err() {
                     // Those before it are flushed, but hold whatever they held: no matter, since
                     // whoever takes them next clears them.
                     for frame in self.frames_in_row(first, offset) {
-                        frame.become_clean();
+                        frame.cancel_alloc();
                     }
                     taken?;
                 }
@@ -120,20 +120,20 @@ impl<'a, P: Platform> Validator<'a, P> {
 
     /// Reserves one of the frames from `first` on for giving it out, and flushes the CPUs that may
     /// remember it.
-    fn begin_giving(&self, op: &mut Op<'_>, first: Mfn, offset: u64) -> Result<(), Halt> {
+    fn begin_alloc(&self, op: &mut OpContext<'_>, first: Mfn, offset: u64) -> Result<(), OpError> {
         let mfn = Mfn::new(first.get().saturating_add(offset));
-        let frame = self.named_frame(op, mfn)?;
-        if !frame.begin_giving() {
+        let frame = self.require_frame(op, mfn)?;
+        if !frame.begin_alloc() {
             return Err(op.refuse(Cause::NotFree, mfn, Some(frame), None));
         }
         if let Some((last, stamp)) = frame.last_owner() {
-            self.flush_behind(stamp, self.cpus_that_knew(last));
+            self.flush_if_behind(stamp, self.cpus_that_may_remember(last));
         }
         Ok(())
     }
 
     /// The CPUs that may remember a frame because of its last owner.
-    fn cpus_that_knew(&self, last: DomId) -> CpuSet {
+    fn cpus_that_may_remember(&self, last: DomId) -> CpuSet {
         if last == ANYBODY { self.platform.all_cpus() } else { self.platform.dirty_cpus(last) }
     }
 
@@ -142,7 +142,7 @@ impl<'a, P: Platform> Validator<'a, P> {
     }
 
     /// Gives clean frames to a domain, each with one reference for the allocation. Returns the first.
-    pub fn assign_clean(&self, frames: CleanFrames, dom: DomId) -> Mfn {
+    pub fn assign_frames(&self, frames: CleanFrames, dom: DomId) -> Mfn {
         let CleanFrames { first, count } = frames;
         if self.platform.cache_policy(dom) == CachePolicy::Report {
             // It may see past the caches what it doesn't see through them: the last owner's words.
@@ -150,23 +150,23 @@ impl<'a, P: Platform> Validator<'a, P> {
                 self.platform.flush_cache(Mfn::new(number));
             }
         }
-        self.frames_in_row(first, count).for_each(|frame| frame.give_to(dom));
+        self.frames_in_row(first, count).for_each(|frame| frame.assign_to(dom));
         first
     }
 
     /// Gives a domain clean frames that stay the hypervisor's: the domain may map them, writable
     /// too, but never use them as tables. They are taken back by [`Validator::reclaim`]. Returns the
     /// first.
-    pub fn share_clean(&self, frames: CleanFrames, dom: DomId) -> Mfn {
+    pub fn share_frames(&self, frames: CleanFrames, dom: DomId) -> Mfn {
         let CleanFrames { first, count } = frames;
         self.frames_in_row(first, count).for_each(|frame| frame.share_with(dom));
         first
     }
 
     /// Makes clean frames the hypervisor's own: no guest can name them.
-    pub fn keep_clean(&self, frames: CleanFrames, purpose: Purpose) -> HypervisorFrames {
+    pub fn assign_to_hypervisor(&self, frames: CleanFrames, purpose: Purpose) -> HypervisorFrames {
         let CleanFrames { first, count } = frames;
-        self.frames_in_row(first, count).for_each(|frame| frame.give_to_hypervisor(purpose));
+        self.frames_in_row(first, count).for_each(|frame| frame.assign_to_hypervisor(purpose));
         HypervisorFrames { first, count }
     }
 
@@ -181,29 +181,29 @@ impl<'a, P: Platform> Validator<'a, P> {
             // What is freed must have been owned, or two would have it from now on.
             let taken = frame.take_back_from_hypervisor();
             assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
-            frame.become_free(ANYBODY, self.clock.now());
+            frame.make_free(ANYBODY, self.clock.now());
         }
     }
 
-    /// Takes one free frame and gives it to a domain: [`Validator::take_clean`] and
-    /// [`Validator::assign_clean`] in one.
+    /// Takes one free frame and gives it to a domain: [`Validator::clean_free_frames`] and
+    /// [`Validator::assign_frames`] in one.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`].
     pub fn assign(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         let frames = self.clean_for(Operation::Assign, dom, mfn, 1)?;
-        self.assign_clean(frames, dom);
+        self.assign_frames(frames, dom);
         Ok(())
     }
 
-    /// Takes one free frame and shares it with a domain: [`Validator::take_clean`] and
-    /// [`Validator::share_clean`] in one.
+    /// Takes one free frame and shares it with a domain: [`Validator::clean_free_frames`] and
+    /// [`Validator::share_frames`] in one.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`].
     pub fn share(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         let frames = self.clean_for(Operation::Share, dom, mfn, 1)?;
-        self.share_clean(frames, dom);
+        self.share_frames(frames, dom);
         Ok(())
     }
 
@@ -213,29 +213,29 @@ impl<'a, P: Platform> Validator<'a, P> {
     /// # Errors
     /// As [`Validator::release`]; the frame stays the first domain's.
     pub fn transfer(&self, mfn: Mfn, from: DomId, to: DomId) -> Result<(), Refusal> {
-        refusable(Operation::Release, from, |op| {
+        run_unbudgeted(Operation::Release, from, |op| {
             let (frame, last, now) = self.begin_release(op, mfn)?;
             // Released now, and given out now: the flush is due at once.
-            self.flush_behind(now, self.cpus_that_knew(last));
+            self.flush_if_behind(now, self.cpus_that_may_remember(last));
             if self.platform.cache_policy(to) == CachePolicy::Report {
                 self.platform.flush_cache(mfn);
             }
-            frame.give_to(to);
+            frame.assign_to(to);
             Ok(())
         })
     }
 
     /// Takes a frame back from its domain, which may have asked for it; it is free then. Nobody may
     /// refer to it: no entry of a table, no pin, no root. CPUs that may still remember it are
-    /// flushed when somebody gets it ([`Validator::take_clean`]).
+    /// flushed when somebody gets it ([`Validator::clean_free_frames`]).
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`]; [`Cause::SharedFrame`]: the
     /// hypervisor uses it itself, so that it is not the domain's to give back.
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
-        refusable(Operation::Release, dom, |op| {
+        run_unbudgeted(Operation::Release, dom, |op| {
             let (frame, last, now) = self.begin_release(op, mfn)?;
-            frame.become_free(last, now);
+            frame.make_free(last, now);
             Ok(())
         })
     }
@@ -244,23 +244,23 @@ impl<'a, P: Platform> Validator<'a, P> {
     /// remember it, and the moment after which nobody can have come to know it.
     fn begin_release(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
-    ) -> Result<(&'a FrameEntry, DomId, u64), Halt> {
-        let frame = self.named_frame(op, mfn)?;
+    ) -> Result<(&'a FrameEntry, DomId, u64), OpError> {
+        let frame = self.require_frame(op, mfn)?;
         let was = frame
             .take_back(op.dom)
             .map_err(|seen| op.refuse(not_taken(seen, op.dom), mfn, Some(frame), None))?;
-        self.platform.forget_pfn(mfn);
+        self.platform.invalidate_m2p(mfn);
         // The stamp is drawn after the last reference is gone: every mapping is out of the tables
         // by now, read-only ones too.
         let now = self.clock.now();
-        if !was.caching().is_write_back() {
+        if !was.memtype().is_write_back() {
             // INV-COHERENT: a free frame is anybody's, the hypervisor's too.
-            self.forget_caching(op, mfn, was);
+            self.flush_old_memtype(op, mfn, was);
         }
         // A free frame has one last owner: of those that it was lent to nothing else is known.
-        let last = if was.is_lent() { ANYBODY } else { op.dom };
+        let last = if was.is_foreign_mapped() { ANYBODY } else { op.dom };
         Ok((frame, last, now))
     }
 
@@ -274,12 +274,12 @@ impl<'a, P: Platform> Validator<'a, P> {
             Err(refusal) if refusal.cause == Cause::SharedFrame => {}
             result => return result,
         }
-        refusable(Operation::Release, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
+        run_unbudgeted(Operation::Release, dom, |op| {
+            let frame = self.require_frame(op, mfn)?;
             match frame.take_back_shared(dom) {
                 Ok(()) => {
-                    self.platform.forget_pfn(mfn);
-                    frame.become_free(dom, self.clock.now());
+                    self.platform.invalidate_m2p(mfn);
+                    frame.make_free(dom, self.clock.now());
                     Ok(())
                 }
                 Err(seen) => {
@@ -309,22 +309,22 @@ fn not_taken(seen: RefWord, dom: DomId) -> Cause {
 }
 
 /// Runs an operation that has no budget and can't be preempted.
-pub(crate) fn refusable<T>(
+pub(crate) fn run_unbudgeted<T>(
     operation: Operation,
     dom: DomId,
-    run: impl FnOnce(&mut Op<'_>) -> Result<T, Halt>,
+    run: impl FnOnce(&mut OpContext<'_>) -> Result<T, OpError>,
 ) -> Result<T, Refusal> {
     let mut budget = Budget::new(SMALL_WORK);
-    let mut op = Op::new(operation, dom, &mut budget);
-    run(&mut op).map_err(|halt| match op.stop(halt) {
-        Stop::Refused(refusal) => refusal,
+    let mut op = OpContext::new(operation, dom, &mut budget);
+    run(&mut op).map_err(|halt| match op.to_error(halt) {
+        Error::Refused(refusal) => refusal,
         // Another CPU is in the middle of changing the frame, or it is a big table half taken
         // apart: as good as in use.
-        Stop::Preempted => {
+        Error::Preempted => {
             op.refuse(Cause::Busy, Mfn::new(0), None, None);
-            match op.stop(Halt::Refused) {
-                Stop::Refused(refusal) => refusal,
-                Stop::Preempted => unreachable!("evidence was just given"),
+            match op.to_error(OpError::Refused) {
+                Error::Refused(refusal) => refusal,
+                Error::Preempted => unreachable!("evidence was just given"),
             }
         }
     })

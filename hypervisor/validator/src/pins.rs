@@ -2,11 +2,11 @@
 
 use crate::budget::Budget;
 use crate::frame::{DomId, Level, Mfn};
-use crate::frame_table::{Kind, Left};
-use crate::operation::{Halt, Op};
-use crate::ownership::refusable;
+use crate::frame_table::{Kind, PutOutcome};
+use crate::operation::{OpContext, OpError};
+use crate::ownership::run_unbudgeted;
 use crate::platform::Platform;
-use crate::refusal::{Cause, Operation, Refusal, Stop};
+use crate::refusal::{Cause, Error, Operation, Refusal};
 use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 
@@ -18,20 +18,26 @@ impl<P: Platform> Validator<'_, P> {
     /// Refused: not the domain's ([`Cause::NotOwned`]), mapped writable ([`Cause::WritableAlias`])
     /// or other than write-back ([`Cause::CacheAlias`]),
     /// in use as something else, pinned already, or an entry that may not be. Preempted: ask again.
-    pub fn pin(&self, dom: DomId, level: Level, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
-        let mut op = Op::new(Operation::Pin(level), dom, budget);
+    pub fn pin(
+        &self,
+        dom: DomId,
+        level: Level,
+        mfn: Mfn,
+        budget: &mut Budget,
+    ) -> Result<(), Error> {
+        let mut op = OpContext::new(Operation::Pin(level), dom, budget);
         let kind = Kind::table(level);
-        self.pin_as(&mut op, mfn, kind).map_err(|halt| op.stop(halt))
+        self.pin_as(&mut op, mfn, kind).map_err(|halt| op.to_error(halt))
     }
 
-    fn pin_as(&self, op: &mut Op<'_>, mfn: Mfn, kind: Kind) -> Result<(), Halt> {
-        self.settle_orphans(op)?;
-        let frame = self.named_frame(op, mfn)?;
-        self.take(op, mfn, frame, kind)?;
+    fn pin_as(&self, op: &mut OpContext<'_>, mfn: Mfn, kind: Kind) -> Result<(), OpError> {
+        self.run_deferred(op)?;
+        let frame = self.require_frame(op, mfn)?;
+        self.get_type_ref(op, mfn, frame, kind)?;
         if frame.set_pinned() {
             return Ok(());
         }
-        self.drop_table(op, mfn, frame, kind);
+        self.put_table_ref(op, mfn, frame, kind);
         Err(op.refuse(Cause::AlreadyPinned, mfn, Some(frame), Some(kind)))
     }
 
@@ -40,19 +46,19 @@ impl<P: Platform> Validator<'_, P> {
     ///
     /// # Errors
     /// Refused: not the domain's, not pinned. Preempted: nothing was done; ask again.
-    pub fn unpin(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
-        let mut op = Op::new(Operation::Unpin, dom, budget);
-        self.unpin_any(&mut op, mfn).map_err(|halt| op.stop(halt))
+    pub fn unpin(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Error> {
+        let mut op = OpContext::new(Operation::Unpin, dom, budget);
+        self.unpin_any(&mut op, mfn).map_err(|halt| op.to_error(halt))
     }
 
-    pub(crate) fn unpin_any(&self, op: &mut Op<'_>, mfn: Mfn) -> Result<(), Halt> {
-        self.settle_orphans(op)?;
-        let frame = self.named_frame(op, mfn)?;
+    pub(crate) fn unpin_any(&self, op: &mut OpContext<'_>, mfn: Mfn) -> Result<(), OpError> {
+        self.run_deferred(op)?;
+        let frame = self.require_frame(op, mfn)?;
         // Held meanwhile, or the frame could change hands before its pin is taken away.
         self.get(op, mfn, frame, None)?;
         let unpinned = match frame.clear_pinned() {
             Ok(kind) => {
-                self.drop_table(op, mfn, frame, kind);
+                self.put_table_ref(op, mfn, frame, kind);
                 Ok(())
             }
             Err(_) => Err(op.refuse(Cause::NotPinned, mfn, Some(frame), None)),
@@ -62,68 +68,68 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     /// Takes a reference of a root, for a vCPU that is to load it. It is dropped by
-    /// [`Validator::drop_root`].
+    /// [`Validator::put_root_ref`].
     ///
     /// # Errors
     /// As [`Validator::pin`].
-    pub fn take_root(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Stop> {
-        let mut op = Op::new(Operation::TakeRoot, dom, budget);
-        let run = |op: &mut Op<'_>| {
-            self.settle_orphans(op)?;
-            let frame = self.named_frame(op, mfn)?;
-            self.take(op, mfn, frame, Kind::L4)
+    pub fn get_root_ref(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Error> {
+        let mut op = OpContext::new(Operation::LoadRoot, dom, budget);
+        let run = |op: &mut OpContext<'_>| {
+            self.run_deferred(op)?;
+            let frame = self.require_frame(op, mfn)?;
+            self.get_type_ref(op, mfn, frame, Kind::L4)
         };
-        run(&mut op).map_err(|halt| op.stop(halt))
+        run(&mut op).map_err(|halt| op.to_error(halt))
     }
 
-    /// Drops a reference of [`Validator::take_root`], which the caller must hold; no CPU has the
+    /// Drops a reference of [`Validator::get_root_ref`], which the caller must hold; no CPU has the
     /// root loaded any more on its account.
     ///
     /// Always succeeds: what the budget doesn't reach of taking the table apart is done by the
     /// domain's next operations. A caller must not drop twice.
-    pub fn drop_root(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) {
-        let mut op = Op::new(Operation::TakeRoot, dom, budget);
+    pub fn put_root_ref(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) {
+        let mut op = OpContext::new(Operation::LoadRoot, dom, budget);
         if let Some(frame) = self.frame(mfn) {
-            self.drop_table(&mut op, mfn, frame, Kind::L4);
+            self.put_table_ref(&mut op, mfn, frame, Kind::L4);
         }
     }
 
     /// Holds a frame of the domain's as writable, so that the hypervisor may write to it on the
-    /// guest's behalf. It is dropped by [`Validator::drop_writable`].
+    /// guest's behalf. It is dropped by [`Validator::put_writable_ref`].
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::TableInUse`], [`Cause::CacheAlias`]:
     /// the hypervisor writes through a write-back view; [`Cause::Busy`] if
     /// another CPU is changing the frame, or it is a big table half taken apart.
-    pub fn take_writable(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
-        refusable(Operation::TakeWritable, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
-            self.take(op, mfn, frame, Kind::Writable)
+    pub fn get_writable_ref(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
+        run_unbudgeted(Operation::WritePage, dom, |op| {
+            let frame = self.require_frame(op, mfn)?;
+            self.get_type_ref(op, mfn, frame, Kind::Writable)
         })
     }
 
-    /// Drops a reference of [`Validator::take_writable`], which the caller must hold.
-    pub fn drop_writable(&self, _dom: DomId, mfn: Mfn) {
+    /// Drops a reference of [`Validator::get_writable_ref`], which the caller must hold.
+    pub fn put_writable_ref(&self, _dom: DomId, mfn: Mfn) {
         if let Some(frame) = self.frame(mfn) {
-            self.drop_unmapped_writable(frame);
+            self.put_unmapped_writable(frame);
         }
     }
 
     /// Holds a frame of the domain's as it is, so that the hypervisor may read it on somebody's
-    /// behalf: it stays the domain's. It is dropped by [`Validator::drop_readable`].
+    /// behalf: it stays the domain's. It is dropped by [`Validator::put_readable_ref`].
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`],
     /// [`Cause::CacheAlias`]; [`Cause::Busy`] if another CPU is changing the frame.
-    pub fn take_readable(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
-        refusable(Operation::TakeReadable, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
-            self.take_cached(op, mfn, frame, None, MemoryType::WriteBack, None)
+    pub fn get_readable_ref(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
+        run_unbudgeted(Operation::ReadPage, dom, |op| {
+            let frame = self.require_frame(op, mfn)?;
+            self.get_ref_with_memtype(op, mfn, frame, None, MemoryType::WriteBack, None)
         })
     }
 
-    /// Drops a reference of [`Validator::take_readable`], which the caller must hold.
-    pub fn drop_readable(&self, _dom: DomId, mfn: Mfn) {
+    /// Drops a reference of [`Validator::get_readable_ref`], which the caller must hold.
+    pub fn put_readable_ref(&self, _dom: DomId, mfn: Mfn) {
         if let Some(frame) = self.frame(mfn) {
             frame.put();
         }
@@ -140,8 +146,8 @@ impl<P: Platform> Validator<'_, P> {
         mfn: Mfn,
         act: impl FnOnce() -> T,
     ) -> Result<T, Refusal> {
-        refusable(Operation::TakeReadable, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
+        run_unbudgeted(Operation::ReadPage, dom, |op| {
+            let frame = self.require_frame(op, mfn)?;
             self.get(op, mfn, frame, None)?;
             let result = act();
             frame.put();
@@ -156,18 +162,18 @@ impl<P: Platform> Validator<'_, P> {
     /// # Errors
     /// [`Cause::BadDescriptor`], and as [`Validator::pin`]; [`Cause::Busy`] if another CPU is
     /// changing the frame.
-    pub fn take_descriptors(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
-        refusable(Operation::TakeDescriptors, dom, |op| {
-            let frame = self.named_frame(op, mfn)?;
-            self.take(op, mfn, frame, Kind::Descriptor)
+    pub fn get_descriptor_ref(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
+        run_unbudgeted(Operation::UseDescriptors, dom, |op| {
+            let frame = self.require_frame(op, mfn)?;
+            self.get_type_ref(op, mfn, frame, Kind::Descriptor)
         })
     }
 
-    /// Drops a reference of [`Validator::take_descriptors`], which the caller must hold; no CPU has
+    /// Drops a reference of [`Validator::get_descriptor_ref`], which the caller must hold; no CPU has
     /// the page in its GDT or LDT any more on its account.
-    pub fn drop_descriptors(&self, _dom: DomId, mfn: Mfn) {
+    pub fn put_descriptor_ref(&self, _dom: DomId, mfn: Mfn) {
         if let Some(frame) = self.frame(mfn)
-            && frame.leave(Kind::Descriptor, Some(self.clock.now())) == Left::Idle
+            && frame.put_type_ref(Kind::Descriptor, Some(self.clock.now())) == PutOutcome::Idle
         {
             frame.put();
         }

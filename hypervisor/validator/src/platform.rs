@@ -9,10 +9,10 @@ pub const GROUP: usize = 8;
 
 /// The machine, as the validator sees it: tables of 512 entries, and TLBs that can be flushed.
 ///
-/// The validator calls the entry methods only with frames that [`give_ram`] named. Other CPUs walk
+/// The validator calls the entry methods only with frames that [`add_ram_frame`] named. Other CPUs walk
 /// the same tables and set accessed and dirty bits in them, so accesses are single atomic ones.
 ///
-/// [`give_ram`]: crate::Validator::give_ram
+/// [`add_ram_frame`]: crate::Validator::add_ram_frame
 pub trait Platform {
     /// Reads an entry (atomically; relaxed will do).
     fn read_entry(&self, table: Mfn, index: Index) -> u64;
@@ -20,7 +20,7 @@ pub trait Platform {
     /// Whether the [`GROUP`] entries from `first` on are all zero, each read as by
     /// [`Platform::read_entry`]. `first` is a multiple of [`GROUP`]. Most tables are mostly empty,
     /// so a platform may want to be quick here.
-    fn are_zero(&self, table: Mfn, first: Index) -> bool {
+    fn group_is_zero(&self, table: Mfn, first: Index) -> bool {
         let from = first.get();
         (from..from + GROUP)
             .all(|slot| self.read_entry(table, Index::new_truncate(slot as u64)) == 0)
@@ -28,7 +28,7 @@ pub trait Platform {
 
     /// Whether any of the [`GROUP`] entries from `first` on is, under a mask, the one that is wanted,
     /// each read as by [`Platform::read_entry`]. `first` is a multiple of [`GROUP`].
-    fn any_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
+    fn group_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
         let from = first.get();
         (from..from + GROUP)
             .any(|slot| self.read_entry(table, Index::new_truncate(slot as u64)) & mask == wanted)
@@ -53,7 +53,7 @@ pub trait Platform {
 
     /// Drops every translation of guests, paging-structure caches included, on these CPUs, and
     /// returns when they have. Each flush is told to the clock
-    /// ([`Validator::flushing`](crate::Validator::flushing)).
+    /// ([`Validator::record_flush`](crate::Validator::record_flush)).
     fn flush_tlb(&self, cpus: CpuSet);
 
     /// The CPUs where the domain has run since they last flushed: all that can hold one of its
@@ -70,7 +70,7 @@ pub trait Platform {
 
     /// Invalidates the frame's entry of the machine-to-physical table: its owner gave it up. Nobody
     /// owns it at the moment, so no guest can set the entry at the same time.
-    fn forget_pfn(&self, frame: Mfn);
+    fn invalidate_m2p(&self, frame: Mfn);
 
     /// Writes back and drops what any cache of the machine holds of a frame, and returns when that
     /// is done. Caches are coherent with each other, so that what one CPU does will do, but it must
@@ -84,14 +84,14 @@ pub trait Platform {
     /// cached otherwise than others: what would have been refused
     /// ([`Cause::CacheAlias`](crate::Cause::CacheAlias)), but is done. The entry isn't stored yet,
     /// so a search finds the others. At most one in a call of the validator.
-    fn cache_alias(&self, would_be_refused: &Refusal);
+    fn report_cache_alias(&self, would_be_refused: &Refusal);
 
     /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is
     /// about to become usable.
-    fn install_reserved(&self, dom: DomId, root: Mfn);
+    fn install_hypervisor_slots(&self, dom: DomId, root: Mfn);
 
     /// Zeroes the hypervisor's slots of a frame that is a root no more.
-    fn clear_reserved(&self, root: Mfn);
+    fn clear_hypervisor_slots(&self, root: Mfn);
 }
 
 impl<P: Platform + ?Sized> Platform for &P {
@@ -99,12 +99,12 @@ impl<P: Platform + ?Sized> Platform for &P {
         (**self).read_entry(table, index)
     }
 
-    fn are_zero(&self, table: Mfn, first: Index) -> bool {
-        (**self).are_zero(table, first)
+    fn group_is_zero(&self, table: Mfn, first: Index) -> bool {
+        (**self).group_is_zero(table, first)
     }
 
-    fn any_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
-        (**self).any_matches(table, first, mask, wanted)
+    fn group_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
+        (**self).group_matches(table, first, mask, wanted)
     }
 
     fn write_entry(&self, table: Mfn, index: Index, value: u64) {
@@ -137,8 +137,8 @@ impl<P: Platform + ?Sized> Platform for &P {
         (**self).clear_frame(frame);
     }
 
-    fn forget_pfn(&self, frame: Mfn) {
-        (**self).forget_pfn(frame);
+    fn invalidate_m2p(&self, frame: Mfn) {
+        (**self).invalidate_m2p(frame);
     }
 
     fn flush_cache(&self, frame: Mfn) {
@@ -149,15 +149,15 @@ impl<P: Platform + ?Sized> Platform for &P {
         (**self).cache_policy(dom)
     }
 
-    fn cache_alias(&self, would_be_refused: &Refusal) {
-        (**self).cache_alias(would_be_refused);
+    fn report_cache_alias(&self, would_be_refused: &Refusal) {
+        (**self).report_cache_alias(would_be_refused);
     }
 
-    fn install_reserved(&self, dom: DomId, root: Mfn) {
-        (**self).install_reserved(dom, root);
+    fn install_hypervisor_slots(&self, dom: DomId, root: Mfn) {
+        (**self).install_hypervisor_slots(dom, root);
     }
 
-    fn clear_reserved(&self, root: Mfn) {
-        (**self).clear_reserved(root);
+    fn clear_hypervisor_slots(&self, root: Mfn) {
+        (**self).clear_hypervisor_slots(root);
     }
 }

@@ -6,12 +6,12 @@
 use crate::entry::{BadBits, Entry, PRESENT, WRITABLE};
 use crate::frame::{Index, Level, Mfn};
 use crate::frame_table::{
-    Entered, FrameEntry, Kind, Left, NotEntered, Progress, RefFailure, State,
+    BeginError, Begun, FrameEntry, Kind, Progress, PutOutcome, RefError, State,
 };
-use crate::memtype::{Caching, type_of};
-use crate::operation::{Halt, Op};
+use crate::memtype::{FrameMemType, memtype_of};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Cause, Place};
+use crate::refusal::{Cause, EntryLocation};
 use crate::validator::Validator;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, MemoryType};
 
@@ -24,104 +24,113 @@ pub(crate) const fn target(raw: u64) -> Mfn {
 impl<P: Platform> Validator<'_, P> {
     /// Takes a reference of a type that is held already, by a frame of the operation's domain.
     #[inline(always)]
-    pub(crate) fn join(&self, op: &Op<'_>, frame: &FrameEntry, kind: Kind) -> bool {
-        if !frame.is_owned(op.owned) || !frame.join(kind) {
+    pub(crate) fn get_live_type_ref(
+        &self,
+        op: &OpContext<'_>,
+        frame: &FrameEntry,
+        kind: Kind,
+    ) -> bool {
+        if !frame.is_owned(op.owned) || !frame.get_type_ref(kind) {
             return false;
         }
         if frame.is_owned(op.owned) {
             return true;
         }
-        self.joined_a_foreign_frame(frame, kind);
+        self.undo_join_after_owner_change(frame, kind);
         false
     }
 
     /// The frame changed hands between the look at its owner and the reference: gives it back.
     #[cold]
     #[inline(never)]
-    pub(crate) fn joined_a_foreign_frame(&self, frame: &FrameEntry, kind: Kind) {
+    pub(crate) fn undo_join_after_owner_change(&self, frame: &FrameEntry, kind: Kind) {
         // A reference that mapped nothing; if it was the last by now, the table's true holders
         // dropped theirs meanwhile, and left the taking apart to us. Partial, whole, it waits for
         // whoever wants the frame.
-        match frame.leave(kind, None) {
-            Left::Held => {}
-            Left::Idle => frame.put(),
-            Left::Table => frame.suspend(kind, Progress::WHOLE),
+        match frame.put_type_ref(kind, None) {
+            PutOutcome::StillHeld => {}
+            PutOutcome::Idle => frame.put(),
+            PutOutcome::LastOfTable => frame.suspend(kind, Progress::WHOLE),
         }
     }
 
     /// Takes a type reference of a frame, promoting it if it is the first.
     #[inline]
-    pub(crate) fn take(
+    pub(crate) fn get_type_ref(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
-    ) -> Result<(), Halt> {
-        if self.join(op, frame, kind) { Ok(()) } else { self.take_slowly(op, mfn, frame, kind) }
+    ) -> Result<(), OpError> {
+        if self.get_live_type_ref(op, frame, kind) {
+            Ok(())
+        } else {
+            self.get_type_ref_slow(op, mfn, frame, kind)
+        }
     }
 
     #[inline(never)]
-    fn take_slowly(
+    fn get_type_ref_slow(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         // Whatever the hypervisor does with a frame, it does through its own view.
-        self.take_cached(op, mfn, frame, Some(kind), MemoryType::WriteBack, None)
+        self.get_ref_with_memtype(op, mfn, frame, Some(kind), MemoryType::WriteBack, None)
     }
 
     /// Takes a reference of a frame for a use that is cached in one way: a general one, or one of a
     /// type. `place`: the entry that wants it, if one does.
-    pub(crate) fn take_cached(
+    pub(crate) fn get_ref_with_memtype(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Option<Kind>,
         wanted: MemoryType,
-        place: Option<Place>,
-    ) -> Result<(), Halt> {
-        let mixes = self.claim(op, mfn, frame, wanted, kind, place.is_some())?;
+        location: Option<EntryLocation>,
+    ) -> Result<(), OpError> {
+        let mixes = self.reserve_memtype(op, mfn, frame, wanted, kind, location.is_some())?;
         if let Some(kind) = kind {
-            self.take_claimed(op, mfn, frame, kind)?;
+            self.get_reserved_type_ref(op, mfn, frame, kind)?;
         }
         if let Some(present) = mixes {
             let cause = Cause::CacheAlias { wanted, present };
-            self.tell_of_mixing(op, mfn, frame, cause, kind, place);
+            self.report_conflict(op, mfn, frame, cause, kind, location);
         }
         Ok(())
     }
 
     /// Takes a type reference of a frame, with a general one in hand that becomes the type's, or is
     /// dropped.
-    fn take_claimed(
+    fn get_reserved_type_ref(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         if frame.ref_word().is_shared() && kind != Kind::Writable {
             frame.put();
             return Err(op.refuse(Cause::SharedFrame, mfn, Some(frame), Some(kind)));
         }
         loop {
-            let entered = match frame.enter(kind) {
+            let entered = match frame.begin_type(kind) {
                 Ok(entered) => entered,
                 Err(why) => {
                     frame.put();
-                    return Err(self.not_entered(op, mfn, frame, kind, why));
+                    return Err(self.begin_error(op, mfn, frame, kind, why));
                 }
             };
             match entered {
-                Entered::Joined => {
+                Begun::Shared => {
                     frame.put();
                     return Ok(());
                 }
-                Entered::Began(before) => {
+                Begun::Started(before) => {
                     // INV-TLB: the type is ours; only now flush, and only then read. What was the
                     // same before owes nothing: its stale translations mean what new ones mean.
                     let changes = before.kind() != kind;
@@ -134,44 +143,44 @@ impl<P: Platform> Validator<'_, P> {
                         return Ok(());
                     }
                     // INV-COHERENT: mixed since we took our reference, or about to be.
-                    let caching = frame.caching_of_typed();
+                    let caching = frame.memtype_of_typed();
                     if !caching.is_write_back() {
-                        frame.settle(kind, stamp);
+                        frame.finish(kind, stamp);
                         frame.put();
-                        return Err(self.not_coherent(op, mfn, frame, kind, caching));
+                        return Err(self.memtype_conflict(op, mfn, frame, kind, caching));
                     }
                     if kind == Kind::Descriptor {
                         return self.promote_descriptors(op, mfn, frame);
                     }
-                    self.census.note(mfn);
+                    self.table_map.note_table(mfn);
                     // What it was, walks may remember: they do still if it fails to be that again.
                     let progress = Progress { live: stamp.is_some(), ..Progress::START };
                     return self.promote(op, mfn, frame, kind, progress);
                 }
-                Entered::Resumed(progress) => {
+                Begun::Resumed(progress) => {
                     // The type kept a general reference while it was partial.
                     frame.put();
                     return self.promote(op, mfn, frame, kind, progress);
                 }
-                Entered::Undoing(progress) => {
+                Begun::Undoing(progress) => {
                     let was = frame.type_word().kind();
                     if !self.demote(op, mfn, frame, was, progress) {
                         frame.put();
-                        return Err(Halt::Preempted);
+                        return Err(OpError::Preempted);
                     }
                 }
             }
         }
     }
 
-    /// Flushes the CPUs that may remember the frame as what it was (`INV-TLB`, `INV-LENT`).
+    /// Flushes the CPUs that may remember the frame as what it was (`INV-TLB`, `INV-FOREIGN`).
     ///
     /// Whoever mapped it for another domain marked it as lent before the entry was there, and let go
     /// of the type after; we have the type by now, so we see the mark.
-    fn flush_before_change(&self, op: &Op<'_>, frame: &FrameEntry, stamp: Option<u64>) {
+    fn flush_before_change(&self, op: &OpContext<'_>, frame: &FrameEntry, stamp: Option<u64>) {
         match stamp {
-            Some(stamp) if frame.ref_word().is_lent() => {
-                self.flush_behind(stamp, self.platform.all_cpus());
+            Some(stamp) if frame.ref_word().is_foreign_mapped() => {
+                self.flush_if_behind(stamp, self.platform.all_cpus());
             }
             _ => self.flush_since(op.dom, stamp),
         }
@@ -180,15 +189,15 @@ impl<P: Platform> Validator<'_, P> {
     /// Takes a general reference of a frame that isn't looked into.
     pub(crate) fn get(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         wanted: Option<Kind>,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         frame.get(op.dom).map_err(|why| {
             let cause = match why {
-                RefFailure::Overflow => Cause::CountOverflow,
-                RefFailure::NotOwned | RefFailure::Differs(_) | RefFailure::Contended => {
+                RefError::Overflow => Cause::CountOverflow,
+                RefError::NotOwned | RefError::OtherMemType(_) | RefError::Contended => {
                     Cause::NotOwned
                 }
             };
@@ -197,34 +206,34 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     #[cold]
-    fn not_coherent(
+    fn memtype_conflict(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
-        present: Caching,
-    ) -> Halt {
-        if present == Caching::Changing {
-            return Halt::Preempted;
+        present: FrameMemType,
+    ) -> OpError {
+        if present == FrameMemType::Changing {
+            return OpError::Preempted;
         }
         let cause = Cause::CacheAlias { wanted: MemoryType::WriteBack, present };
         op.refuse(cause, mfn, Some(frame), Some(kind))
     }
 
     #[cold]
-    fn not_entered(
+    fn begin_error(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
-        why: NotEntered,
-    ) -> Halt {
+        why: BeginError,
+    ) -> OpError {
         let cause = match why {
-            NotEntered::Contended => return Halt::Preempted,
-            NotEntered::Overflow(_) => Cause::CountOverflow,
-            NotEntered::Held(seen) => match (seen.kind(), kind) {
+            BeginError::Contended => return OpError::Preempted,
+            BeginError::Overflow(_) => Cause::CountOverflow,
+            BeginError::OtherType(seen) => match (seen.kind(), kind) {
                 (Kind::Writable, _) => Cause::WritableAlias,
                 (_, Kind::Writable) => Cause::TableInUse,
                 _ => Cause::WrongType,
@@ -236,23 +245,29 @@ impl<P: Platform> Validator<'_, P> {
     /// Drops a type reference, demoting the table if it was the last. Always succeeds: what the
     /// budget doesn't reach is left as an orphan, for the domain's next operation.
     #[inline]
-    pub(crate) fn drop_table(&self, op: &mut Op<'_>, mfn: Mfn, frame: &FrameEntry, kind: Kind) {
-        if !frame.leave_table_held() && frame.leave(kind, None) == Left::Table {
+    pub(crate) fn put_table_ref(
+        &self,
+        op: &mut OpContext<'_>,
+        mfn: Mfn,
+        frame: &FrameEntry,
+        kind: Kind,
+    ) {
+        if !frame.try_put_table_ref() && frame.put_type_ref(kind, None) == PutOutcome::LastOfTable {
             self.demote(op, mfn, frame, kind, Progress::WHOLE);
         }
     }
 
     /// Drops a writable reference of a mapping that is gone from the tables.
     #[inline(always)]
-    pub(crate) fn drop_mapped_writable(&self, frame: &FrameEntry) {
-        if frame.leave_writable(|| self.clock.now()) {
+    pub(crate) fn put_mapped_writable(&self, frame: &FrameEntry) {
+        if frame.put_writable_ref(|| self.clock.now()) {
             frame.put();
         }
     }
 
     /// Drops a writable reference of ours, which no guest's TLB ever saw.
-    pub(crate) fn drop_unmapped_writable(&self, frame: &FrameEntry) {
-        if frame.leave(Kind::Writable, None) == Left::Idle {
+    pub(crate) fn put_unmapped_writable(&self, frame: &FrameEntry) {
+        if frame.put_type_ref(Kind::Writable, None) == PutOutcome::Idle {
             frame.put();
         }
     }
@@ -260,31 +275,31 @@ impl<P: Platform> Validator<'_, P> {
     /// Takes what a present L1 entry holds (`INV-ENTRY`). Of a frame that isn't write-back the
     /// words differ from what the fast path compares with.
     #[inline(always)]
-    pub(crate) fn hold_leaf(
+    pub(crate) fn get_l1e(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         table: Mfn,
         index: Index,
         raw: u64,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         if raw & self.rules.unusual_leaf() == 0
             && let Some(frame) = self.frame(target(raw))
         {
             let held = if raw & WRITABLE == 0 {
                 frame.get_owned(op.owned)
             } else {
-                self.join(op, frame, Kind::Writable) || self.begin_writable(op, frame)
+                self.get_live_type_ref(op, frame, Kind::Writable) || self.begin_writable(op, frame)
             };
             if held {
                 return Ok(());
             }
         }
-        self.hold_leaf_slowly(op, table, index, raw)
+        self.get_l1e_slow(op, table, index, raw)
     }
 
     /// Takes the first writable reference of a frame, in the plain case.
     #[inline(never)]
-    fn begin_writable(&self, op: &Op<'_>, frame: &FrameEntry) -> bool {
+    fn begin_writable(&self, op: &OpContext<'_>, frame: &FrameEntry) -> bool {
         if !frame.get_owned(op.owned) {
             return false;
         }
@@ -297,24 +312,25 @@ impl<P: Platform> Validator<'_, P> {
 
     #[cold]
     #[inline(never)]
-    fn hold_leaf_slowly(
+    fn get_l1e_slow(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         table: Mfn,
         index: Index,
         raw: u64,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         self.check_bits(op, Level::L1, raw)?;
         let mfn = target(raw);
-        let frame = self.named_frame(op, mfn)?;
+        let frame = self.require_frame(op, mfn)?;
         let kind = (raw & WRITABLE != 0).then_some(Kind::Writable);
-        let place = Place { level: Some(Level::L1), table, index, entry: Entry::new(raw) };
-        self.take_cached(op, mfn, frame, kind, type_of(raw), Some(place))
+        let location =
+            EntryLocation { level: Some(Level::L1), table, index, entry: Entry::new(raw) };
+        self.get_ref_with_memtype(op, mfn, frame, kind, memtype_of(raw), Some(location))
     }
 
     /// Drops what a present L1 entry held; the entry is out of reach of every page walk.
     #[inline(always)]
-    pub(crate) fn release_leaf(&self, raw: u64) {
+    pub(crate) fn put_l1e(&self, raw: u64) {
         let Some(frame) = self.frame(target(raw)) else {
             debug_assert!(false, "INV-ENTRY: a live entry points nowhere");
             return;
@@ -322,18 +338,18 @@ impl<P: Platform> Validator<'_, P> {
         if raw & WRITABLE == 0 {
             frame.put();
         } else {
-            self.drop_mapped_writable(frame);
+            self.put_mapped_writable(frame);
         }
     }
 
     /// Takes what a present entry of a table above L1 holds.
-    pub(crate) fn hold_upper(
+    pub(crate) fn get_upper_entry(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         level: Level,
         table: Mfn,
         raw: u64,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         self.check_bits(op, level, raw)?;
         let mfn = target(raw);
         if mfn == table {
@@ -349,18 +365,24 @@ impl<P: Platform> Validator<'_, P> {
         }
         let Some(below) = level.below() else {
             debug_assert!(false, "L1 entries are leaves");
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         };
-        let frame = self.named_frame(op, mfn)?;
-        let taken = self.take(op, mfn, frame, Kind::table(below));
-        if taken == Err(Halt::Refused) {
+        let frame = self.require_frame(op, mfn)?;
+        let taken = self.get_type_ref(op, mfn, frame, Kind::table(below));
+        if taken == Err(OpError::Refused) {
             op.explain_linear(Kind::table(level));
         }
         taken
     }
 
     /// Drops what a present entry above L1 held.
-    pub(crate) fn release_upper(&self, op: &mut Op<'_>, level: Level, table: Mfn, raw: u64) {
+    pub(crate) fn put_upper_entry(
+        &self,
+        op: &mut OpContext<'_>,
+        level: Level,
+        table: Mfn,
+        raw: u64,
+    ) {
         let mfn = target(raw);
         if mfn == table {
             return;
@@ -369,42 +391,47 @@ impl<P: Platform> Validator<'_, P> {
             debug_assert!(false, "INV-ENTRY: a live entry points nowhere");
             return;
         };
-        self.drop_table(op, mfn, frame, Kind::table(below));
+        self.put_table_ref(op, mfn, frame, Kind::table(below));
     }
 
     /// Takes what any entry that is to be stored holds, present or not.
     #[inline]
-    pub(crate) fn hold(
+    pub(crate) fn get_entry(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         level: Level,
         table: Mfn,
         index: Index,
         raw: u64,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         if raw & PRESENT == 0 {
             self.check_absent(op, raw)
         } else if level == Level::L1 {
-            self.hold_leaf(op, table, index, raw)
+            self.get_l1e(op, table, index, raw)
         } else {
-            self.hold_upper(op, level, table, raw)
+            self.get_upper_entry(op, level, table, raw)
         }
     }
 
     /// Drops what any entry that was stored held.
     #[inline]
-    pub(crate) fn release_entry(&self, op: &mut Op<'_>, level: Level, table: Mfn, raw: u64) {
+    pub(crate) fn put_entry(&self, op: &mut OpContext<'_>, level: Level, table: Mfn, raw: u64) {
         if raw & PRESENT == 0 {
         } else if level == Level::L1 {
-            self.release_leaf(raw);
+            self.put_l1e(raw);
         } else {
-            self.release_upper(op, level, table, raw);
+            self.put_upper_entry(op, level, table, raw);
         }
     }
 
     /// Checks the bits of a present entry.
     #[inline]
-    pub(crate) fn check_bits(&self, op: &mut Op<'_>, level: Level, raw: u64) -> Result<(), Halt> {
+    pub(crate) fn check_bits(
+        &self,
+        op: &mut OpContext<'_>,
+        level: Level,
+        raw: u64,
+    ) -> Result<(), OpError> {
         if raw & self.rules.forbidden(level) == 0 {
             return Ok(());
         }
@@ -418,7 +445,7 @@ impl<P: Platform> Validator<'_, P> {
 
     /// Checks an entry that isn't present (`INV-ABSENT`).
     #[inline]
-    pub(crate) fn check_absent(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+    pub(crate) fn check_absent(&self, op: &mut OpContext<'_>, raw: u64) -> Result<(), OpError> {
         if self.absent.is_plainly_harmless(raw) {
             return Ok(());
         }
@@ -426,7 +453,7 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     #[cold]
-    fn check_absent_address(&self, op: &mut Op<'_>, raw: u64) -> Result<(), Halt> {
+    fn check_absent_address(&self, op: &mut OpContext<'_>, raw: u64) -> Result<(), OpError> {
         // Whose it is doesn't count: the entry stays when the frame is given to somebody else.
         match self.absent.memory(raw) {
             Some(mfn) => Err(op.refuse(Cause::AbsentNamesMemory, mfn, self.frame(mfn), None)),
@@ -441,7 +468,7 @@ impl<P: Platform> Validator<'_, P> {
     }
 }
 
-impl Op<'_> {
+impl OpContext<'_> {
     /// The target of an upper entry could not be had because it is a table of the entry's own
     /// level: says so.
     #[cold]
@@ -449,7 +476,7 @@ impl Op<'_> {
         self.amend(|evidence| {
             let held =
                 evidence.seen.is_some_and(|seen| seen.kind() == own && seen.state() != State::Idle);
-            if evidence.place.is_none() && evidence.cause == Cause::WrongType && held {
+            if evidence.location.is_none() && evidence.cause == Cause::WrongType && held {
                 evidence.cause = Cause::LinearNotAllowed;
             }
         });

@@ -3,14 +3,14 @@
 use crate::entry::Entry;
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
-use crate::memtype::Caching;
+use crate::memtype::FrameMemType;
 use core::fmt;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};
 
 /// Why an operation ended without doing what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum Error {
     /// It may not be done. Nothing was done.
     Refused(Refusal),
     /// The budget is used up, or another CPU is at the same frame. Ask again: it goes on where it
@@ -19,17 +19,17 @@ pub enum Stop {
     Preempted,
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Stop {
-        Stop::Refused(refusal)
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error::Refused(refusal)
     }
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stop::Refused(refusal) => refusal.fmt(f),
-            Stop::Preempted => f.write_str("preempted: to be asked again"),
+            Error::Refused(refusal) => refusal.fmt(f),
+            Error::Preempted => f.write_str("preempted: to be asked again"),
         }
     }
 }
@@ -48,17 +48,17 @@ pub enum Operation {
     /// Unpin a table.
     Unpin,
     /// Load a root.
-    TakeRoot,
+    LoadRoot,
     /// Write to a frame on the guest's behalf.
-    TakeWritable,
+    WritePage,
     /// Read a frame on somebody's behalf.
-    TakeReadable,
+    ReadPage,
     /// Map a frame that another domain granted.
     MapGranted,
     /// Unmap it.
     UnmapGranted,
     /// Use a frame in a GDT or LDT.
-    TakeDescriptors,
+    UseDescriptors,
     /// Check one descriptor.
     CheckDescriptor,
     /// Change one descriptor.
@@ -85,12 +85,12 @@ impl Operation {
             Operation::Pin(Level::L3) => "pin_l3",
             Operation::Pin(Level::L4) => "pin_l4",
             Operation::Unpin => "unpin",
-            Operation::TakeRoot => "load_root",
-            Operation::TakeWritable => "write_page",
-            Operation::TakeReadable => "read_page",
+            Operation::LoadRoot => "load_root",
+            Operation::WritePage => "write_page",
+            Operation::ReadPage => "read_page",
             Operation::MapGranted => "grant_map",
             Operation::UnmapGranted => "grant_unmap",
-            Operation::TakeDescriptors => "use_descriptors",
+            Operation::UseDescriptors => "use_descriptors",
             Operation::CheckDescriptor => "check_descriptor",
             Operation::UpdateDescriptor => "update_descriptor",
             Operation::Update => "update",
@@ -125,7 +125,7 @@ pub enum Cause {
         /// such as reading a table.
         wanted: MemoryType,
         /// The way of those that are there, or were.
-        present: Caching,
+        present: FrameMemType,
     },
     /// The slot belongs to the hypervisor.
     ReservedSlot,
@@ -193,7 +193,7 @@ impl Cause {
 
 /// The entry at which validation stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct EntryLocation {
     /// Level of the table that holds it; `None` for a descriptor page or an untyped frame.
     pub level: Option<Level>,
     /// The table.
@@ -220,7 +220,7 @@ pub struct Refusal {
     /// What it was at that moment; `None` if there is no such frame.
     pub seen: Option<FrameInfo>,
     /// The entry that asked for it, if one did.
-    pub place: Option<Place>,
+    pub location: Option<EntryLocation>,
 }
 
 impl Refusal {
@@ -262,7 +262,7 @@ impl Refusal {
 
     /// Whether an L1 entry asked for it.
     const fn wants_a_leaf(&self) -> bool {
-        matches!(self.place, Some(Place { level: Some(Level::L1), .. }))
+        matches!(self.location, Some(EntryLocation { level: Some(Level::L1), .. }))
     }
 
     /// Whether a writable mapping is in the way: worth a search for it
@@ -341,7 +341,7 @@ impl fmt::Display for Refusal {
             }
             Cause::BadSlot(slot) => write!(f, "there is no slot {slot}")?,
         }
-        if let Some(Place { level, table, index, entry }) = self.place {
+        if let Some(EntryLocation { level, table, index, entry }) = self.location {
             match level {
                 Some(level) => write!(f, ", wanted by entry {index} of {level} table {table}")?,
                 None => write!(f, ", wanted by entry {index} of frame {table}")?,
@@ -357,7 +357,7 @@ impl Refusal {
         &self,
         f: &mut fmt::Formatter<'_>,
         wanted: MemoryType,
-        present: Caching,
+        present: FrameMemType,
     ) -> fmt::Result {
         let (frame, wanted) = (self.frame, wanted.name());
         let held = self.seen.and_then(|seen| seen.held_as());
@@ -370,7 +370,7 @@ impl Refusal {
         }
         match (held.filter(|held| *held != Kind::Writable), present) {
             (Some(kind), _) => write!(f, "while it is {kind}, which is {present}"),
-            (None, Caching::Mixed) => f.write_str("while it is mapped in several ways"),
+            (None, FrameMemType::Mixed) => f.write_str("while it is mapped in several ways"),
             (None, _) => write!(f, "while it is mapped as {present}"),
         }
     }
@@ -431,7 +431,7 @@ impl fmt::Display for Fields<'_> {
             write!(f, " count={} refs={}", seen.type_count(), seen.references())?;
             write!(f, " pinned={}", u8::from(seen.is_pinned()))?;
         }
-        if let Some(Place { level, table, index, entry }) = refusal.place {
+        if let Some(EntryLocation { level, table, index, entry }) = refusal.location {
             let level = level.map_or(0, |level| level as u8);
             write!(f, " level={level} table={table} index={index} entry={entry}")?;
         }

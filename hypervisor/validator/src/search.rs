@@ -1,6 +1,6 @@
 //! Given a frame: which entries map it, at which addresses.
 //!
-//! Searched, not kept: only refusals need it. A pass over those stretches of the frame table that
+//! Searched, not kept: only refusals need it. A pass over those chunks of the frame table that
 //! have tables ([`crate::table_map`]) finds the domain's L1 tables, and in them the entries that name
 //! the frame; from each, the tables above are searched for the ways that lead to it. Nothing is
 //! allocated, and the number of entries read is bounded.
@@ -23,7 +23,7 @@ use pinfold_abi::mmu::ENTRY_ADDRESS;
 
 /// Which mappings are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum MappingFilter {
     /// Writable ones: those that keep a frame from becoming a table.
     Writable,
     /// All.
@@ -32,23 +32,23 @@ pub enum Which {
 
 /// Where a search ends at the latest.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct SearchLimits {
     /// Mappings to report.
     pub mappings: u32,
     /// Entries and frame records to read.
     pub reads: u64,
 }
 
-impl Default for Bounds {
+impl Default for SearchLimits {
     /// Enough for a domain of several GiB whose memory is all mapped: some milliseconds.
-    fn default() -> Bounds {
-        Bounds { mappings: 64, reads: 1 << 24 }
+    fn default() -> SearchLimits {
+        SearchLimits { mappings: 64, reads: 1 << 24 }
     }
 }
 
 /// A mapping of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
+pub struct FrameMapping {
     /// The address, if the table hangs in an address space. A table that hangs in several places
     /// is reported once for each address.
     pub address: Option<Vaddr>,
@@ -81,9 +81,9 @@ struct Cursor {
     frame: usize,
     /// The slot of it that comes next, if it is a table.
     slot: usize,
-    /// The census' count of the frame's stretch, before the first of its frames was looked at.
+    /// The table map's word of the frame's chunk, before the first of its frames was looked at.
     seen: u32,
-    /// Some frame of the stretch is a table.
+    /// Some frame of the chunk is a table.
     tables: bool,
 }
 
@@ -153,14 +153,14 @@ impl Search {
         &mut self,
         address: Option<u64>,
         root: Option<Mfn>,
-        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+        out: &mut dyn FnMut(FrameMapping) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if self.found == self.mappings {
             return ControlFlow::Break(());
         }
         self.found += 1;
         let Leaf { table, index, entry, .. } = self.leaf;
-        out(Mapping { address: address.map(Vaddr::new), root, table, index, entry })
+        out(FrameMapping { address: address.map(Vaddr::new), root, table, index, entry })
     }
 
     /// A way leads to the leaf from a root, at an address.
@@ -168,7 +168,7 @@ impl Search {
         &mut self,
         root: Mfn,
         address: u64,
-        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+        out: &mut dyn FnMut(FrameMapping) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let leaf = &mut self.leaf;
         if leaf.addresses[..leaf.count].contains(&address) {
@@ -190,10 +190,16 @@ impl Search {
 impl<P: Platform> Validator<'_, P> {
     /// Begins a search for the entries of the domain's live L1 tables that map a frame. Of a frame
     /// that the domain lent, also the entries of other domains: whose, the owner of
-    /// [`Mapping::table`] tells, and no guest may learn of another's.
-    pub fn begin_search(&self, frame: Mfn, dom: DomId, which: Which, bounds: Bounds) -> Search {
-        let lent = self.frame(frame).is_some_and(|frame| frame.ref_word().is_lent());
-        let flags = PRESENT | if which == Which::Writable { WRITABLE } else { 0 };
+    /// [`FrameMapping::table`] tells, and no guest may learn of another's.
+    pub fn begin_search(
+        &self,
+        frame: Mfn,
+        dom: DomId,
+        which: MappingFilter,
+        bounds: SearchLimits,
+    ) -> Search {
+        let lent = self.frame(frame).is_some_and(|frame| frame.ref_word().is_foreign_mapped());
+        let flags = PRESENT | if which == MappingFilter::Writable { WRITABLE } else { 0 };
         let mut at = [Cursor::default(); 4];
         if frame.get() >= self.frame_count() {
             // Nothing maps what isn't there.
@@ -225,7 +231,7 @@ impl<P: Platform> Validator<'_, P> {
         &self,
         search: &mut Search,
         budget: &mut Budget,
-        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+        out: &mut dyn FnMut(FrameMapping) -> ControlFlow<()>,
     ) -> Option<SearchEnd> {
         loop {
             let room = budget.left().min(usize::try_from(search.reads).unwrap_or(usize::MAX));
@@ -274,9 +280,9 @@ impl<P: Platform> Validator<'_, P> {
         &self,
         frame: Mfn,
         dom: DomId,
-        which: Which,
-        bounds: Bounds,
-        out: &mut dyn FnMut(Mapping) -> ControlFlow<()>,
+        which: MappingFilter,
+        bounds: SearchLimits,
+        out: &mut dyn FnMut(FrameMapping) -> ControlFlow<()>,
     ) -> SearchEnd {
         let mut search = self.begin_search(frame, dom, which, bounds);
         loop {
@@ -296,21 +302,21 @@ impl<P: Platform> Validator<'_, P> {
         let mask = if level == Level::L1 { search.leaf_mask } else { ENTRY_ADDRESS | PRESENT };
         let owned = search.owned;
         let cursor = &mut search.at[number];
-        let stretch = self.census.stretch();
+        let chunk = self.table_map.chunk();
         while cursor.frame < self.frames.len() {
             if *left == 0 {
                 return Next::Pause;
             }
-            if cursor.slot == 0 && cursor.frame.is_multiple_of(stretch) {
-                let first = cursor.frame / stretch;
-                let (used, seen) = self.census.next_used(first, *left);
+            if cursor.slot == 0 && cursor.frame.is_multiple_of(chunk) {
+                let first = cursor.frame / chunk;
+                let (used, seen) = self.table_map.next_used(first, *left);
                 *left -= used - first;
                 if used != first {
-                    cursor.frame = used * stretch;
+                    cursor.frame = used * chunk;
                 }
                 let Some(seen) = seen else {
                     if used == first {
-                        // Behind the last stretch there is no frame.
+                        // Behind the last chunk there is no frame.
                         cursor.frame = self.frames.len();
                     }
                     continue;
@@ -320,13 +326,12 @@ impl<P: Platform> Validator<'_, P> {
                     return Next::Pause;
                 }
             }
-            let end = self.frames.len().min((cursor.frame / stretch + 1) * stretch);
-            if let Some(found) = self.next_in_stretch(cursor, end, level, owned, mask, wanted, left)
-            {
+            let end = self.frames.len().min((cursor.frame / chunk + 1) * chunk);
+            if let Some(found) = self.next_in_chunk(cursor, end, level, owned, mask, wanted, left) {
                 return found;
             }
             if !cursor.tables {
-                self.census.found_none((cursor.frame - 1) / stretch, cursor.seen);
+                self.table_map.mark_empty((cursor.frame - 1) / chunk, cursor.seen);
             }
         }
         Next::None
@@ -339,7 +344,7 @@ impl<P: Platform> Validator<'_, P> {
         clippy::too_many_arguments,
         reason = "one call site; they are the state of the search"
     )]
-    fn next_in_stretch(
+    fn next_in_chunk(
         &self,
         cursor: &mut Cursor,
         end: usize,
@@ -405,7 +410,7 @@ impl<P: Platform> Validator<'_, P> {
         while slot < end {
             let index = Index::new_truncate(slot as u64);
             let whole_group = slot.is_multiple_of(GROUP) && slot + GROUP <= end;
-            if whole_group && !self.platform.any_matches(table, index, mask, wanted) {
+            if whole_group && !self.platform.group_matches(table, index, mask, wanted) {
                 slot += GROUP;
                 continue;
             }

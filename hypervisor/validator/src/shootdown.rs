@@ -4,11 +4,11 @@ use crate::budget::Budget;
 use crate::entry::PRESENT;
 use crate::frame::{CpuSet, DomId, ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::frame_table::Kind;
-use crate::operation::{Halt, Op};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Cause, Operation, Stop};
+use crate::refusal::{Cause, Error, Operation};
 use crate::validator::Validator;
-use crate::walk::WalkEnd;
+use crate::walk::WalkError;
 use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
 
 /// Pages of a guest's address space that are still to be done; shrinks from the front.
@@ -43,16 +43,16 @@ impl PageRange {
 
 /// What shootdowns did so far, and owe.
 #[derive(Debug, Default)]
-pub struct Shootdown {
+pub struct ShootdownProgress {
     /// Entries that were cleared.
     pub cleared: u64,
     debt: FlushDebt,
 }
 
-impl Shootdown {
+impl ShootdownProgress {
     /// Nothing yet.
-    pub const fn new() -> Shootdown {
-        Shootdown { cleared: 0, debt: FlushDebt::none() }
+    pub const fn new() -> ShootdownProgress {
+        ShootdownProgress { cleared: 0, debt: FlushDebt::none() }
     }
 
     /// The flush that is owed, to be paid before the guest goes on.
@@ -109,47 +109,47 @@ impl<P: Platform> Validator<'_, P> {
         root: Mfn,
         range: &mut PageRange,
         budget: &mut Budget,
-        total: &mut Shootdown,
-    ) -> Result<(), Stop> {
-        let mut op = Op::new(Operation::Shootdown, dom, budget);
+        total: &mut ShootdownProgress,
+    ) -> Result<(), Error> {
+        let mut op = OpContext::new(Operation::Shootdown, dom, budget);
         let before = total.cleared;
         let ended = self.clear_range(&mut op, root, range, &mut total.cleared);
         if total.cleared != before {
             // Read after the entries are gone: a CPU that enters later can't find them.
             total.debt.add(self.platform.dirty_cpus(dom));
         }
-        ended.map_err(|halt| op.stop(halt))
+        ended.map_err(|halt| op.to_error(halt))
     }
 
     fn clear_range(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         root: Mfn,
         range: &mut PageRange,
         cleared: &mut u64,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         if range.pages == 0 {
             return Ok(());
         }
         if !range.is_guests() {
             return Err(op.refuse(Cause::BadAddress(range.start.get()), root, None, None));
         }
-        self.settle_orphans(op)?;
+        self.run_deferred(op)?;
         while range.pages != 0 {
             if op.budget.is_used_up() {
-                return Err(Halt::Preempted);
+                return Err(OpError::Preempted);
             }
             match self.walk(root, range.start) {
                 Ok(leaf) => {
                     let pages = self.clear_leaves(op, leaf.table, leaf.index, range, cleared)?;
                     range.advance(pages);
                 }
-                Err(WalkEnd::NotPresent { level, .. } | WalkEnd::NotATable { level, .. }) => {
+                Err(WalkError::NotPresent { level, .. } | WalkError::NotATable { level, .. }) => {
                     op.budget.charge(1);
                     range.advance(pages_to_next(range.start, level));
                 }
                 // Checked above, but for the sake of the loop's end:
-                Err(WalkEnd::NonCanonical | WalkEnd::Reserved) => {
+                Err(WalkError::NonCanonical | WalkError::Reserved) => {
                     let cause = Cause::BadAddress(range.start.get());
                     return Err(op.refuse(cause, root, None, None));
                 }
@@ -162,14 +162,14 @@ impl<P: Platform> Validator<'_, P> {
     /// budget have. Returns how many pages that was.
     fn clear_leaves(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         table: Mfn,
         first: Index,
         range: &PageRange,
         cleared: &mut u64,
-    ) -> Result<u64, Halt> {
-        let frame = self.named_frame(op, table)?;
-        if !self.join(op, frame, Kind::L1) {
+    ) -> Result<u64, OpError> {
+        let frame = self.require_frame(op, table)?;
+        if !self.get_live_type_ref(op, frame, Kind::L1) {
             let info = frame.info();
             if info.kind() == Kind::L1 && info.is_full() {
                 // Waiting would not help: its own domain holds all the references that there are.
@@ -177,7 +177,7 @@ impl<P: Platform> Validator<'_, P> {
             }
             // It was a table a moment ago: another CPU is at it.
             op.budget.charge(1);
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         }
         let room = (ENTRIES - first.get()).min(op.budget.left());
         let pages = range.pages.min(room as u64);
@@ -187,7 +187,7 @@ impl<P: Platform> Validator<'_, P> {
             while raw & PRESENT != 0 {
                 match self.platform.compare_exchange_entry(table, index, raw, 0) {
                     Ok(()) => {
-                        self.release_leaf(raw);
+                        self.put_l1e(raw);
                         *cleared += 1;
                         break;
                     }
@@ -196,7 +196,7 @@ impl<P: Platform> Validator<'_, P> {
             }
         }
         op.budget.charge(pages as usize);
-        self.drop_table(op, table, frame, Kind::L1);
+        self.put_table_ref(op, table, frame, Kind::L1);
         Ok(pages)
     }
 }

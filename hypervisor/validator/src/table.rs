@@ -16,12 +16,12 @@
 
 mod deferred;
 
-pub(crate) use deferred::Orphans;
+pub(crate) use deferred::DeferredDevalidations;
 
-use crate::entry::{PRESENT, Rules};
+use crate::entry::{EntryRules, PRESENT};
 use crate::frame::{ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind, Progress};
-use crate::operation::{Halt, Op};
+use crate::operation::{OpContext, OpError};
 use crate::platform::{GROUP, Platform};
 use crate::refusal::Cause;
 use crate::validator::Validator;
@@ -31,15 +31,15 @@ impl<P: Platform> Validator<'_, P> {
     /// the caller's reference; or idle, if it is refused; or partial, if preempted.
     pub(crate) fn promote(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
         progress: Progress,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         let Some(level) = kind.level() else {
             debug_assert!(false, "only tables are promoted");
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         };
         let mut from = usize::from(progress.resume);
         if let Some(suspect) = progress.suspect {
@@ -47,27 +47,30 @@ impl<P: Platform> Validator<'_, P> {
             from = 0;
         }
         let (at, stopped) = if level == Level::L1 {
-            self.hold_leaves(op, mfn, from)
+            self.get_l1_entries(op, mfn, from)
         } else {
-            self.hold_tables(op, mfn, level, from)
+            self.get_upper_entries(op, mfn, level, from)
         };
         match stopped {
             None => {
                 if level == Level::L4 {
-                    self.platform.install_reserved(op.dom, mfn);
+                    self.platform.install_hypervisor_slots(op.dom, mfn);
                 }
                 frame.publish(kind, None);
                 Ok(())
             }
-            Some(halt) => {
-                Err(self.promotion_stopped(op, mfn, frame, level, progress.live, at, halt))
-            }
+            Some(halt) => Err(self.stop_promotion(op, mfn, frame, level, progress.live, at, halt)),
         }
     }
 
     /// Takes what the entries of an L1 table hold, from a slot on. Returns where it stopped, and
     /// why, if before the end.
-    fn hold_leaves(&self, op: &mut Op<'_>, table: Mfn, from: usize) -> (usize, Option<Halt>) {
+    fn get_l1_entries(
+        &self,
+        op: &mut OpContext<'_>,
+        table: Mfn,
+        from: usize,
+    ) -> (usize, Option<OpError>) {
         let end = ENTRIES.min(from.saturating_add(op.budget.left()));
         let mut next = from;
         while next < end {
@@ -77,7 +80,7 @@ impl<P: Platform> Validator<'_, P> {
             }
             let group_end = end.min((next / GROUP + 1) * GROUP);
             for slot in next..group_end {
-                if let Err(halt) = self.hold_leaf_at(op, table, slot) {
+                if let Err(halt) = self.get_l1e_at(op, table, slot) {
                     op.budget.charge(slot - from);
                     return (slot, Some(halt));
                 }
@@ -85,19 +88,19 @@ impl<P: Platform> Validator<'_, P> {
             next = group_end;
         }
         op.budget.charge(end - from);
-        (end, (end < ENTRIES).then_some(Halt::Preempted))
+        (end, (end < ENTRIES).then_some(OpError::Preempted))
     }
 
     /// Takes what one entry of an L1 table holds.
     #[inline(always)]
-    fn hold_leaf_at(&self, op: &mut Op<'_>, table: Mfn, slot: usize) -> Result<(), Halt> {
+    fn get_l1e_at(&self, op: &mut OpContext<'_>, table: Mfn, slot: usize) -> Result<(), OpError> {
         let index = Index::new_truncate(slot as u64);
         let raw = self.read(table, index);
         if raw & PRESENT == 0 {
             return if raw == 0 { Ok(()) } else { self.check_absent(op, raw) };
         }
-        self.hold_leaf(op, table, index, raw)?;
-        let effective = Rules::effective(Level::L1, raw);
+        self.get_l1e(op, table, index, raw)?;
+        let effective = EntryRules::effective(Level::L1, raw);
         if effective != raw {
             self.platform.write_entry(table, index, effective);
         }
@@ -105,13 +108,13 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     /// The same for a table of a level above L1.
-    fn hold_tables(
+    fn get_upper_entries(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         table: Mfn,
         level: Level,
         from: usize,
-    ) -> (usize, Option<Halt>) {
+    ) -> (usize, Option<OpError>) {
         let mut next = from;
         while next < ENTRIES {
             let slot = next;
@@ -127,19 +130,19 @@ impl<P: Platform> Validator<'_, P> {
                 continue;
             }
             if op.budget.is_used_up() {
-                return (slot, Some(Halt::Preempted));
+                return (slot, Some(OpError::Preempted));
             }
             let raw = self.read(table, index);
             if raw == 0 {
                 op.budget.charge(1);
                 continue;
             }
-            if let Err(halt) = self.hold(op, level, table, index, raw) {
+            if let Err(halt) = self.get_entry(op, level, table, index, raw) {
                 return (slot, Some(halt));
             }
             // Charged when done: the smallest budget still reaches the entries below.
             op.budget.charge(1);
-            let effective = Rules::effective(level, raw);
+            let effective = EntryRules::effective(level, raw);
             if effective != raw && raw & PRESENT != 0 {
                 self.platform.write_entry(table, index, effective);
             }
@@ -152,39 +155,39 @@ impl<P: Platform> Validator<'_, P> {
     fn is_zero_group(&self, table: Mfn, slot: usize, end: usize) -> bool {
         slot.is_multiple_of(GROUP)
             && slot + GROUP <= end
-            && self.platform.are_zero(table, Index::new_truncate(slot as u64))
+            && self.platform.group_is_zero(table, Index::new_truncate(slot as u64))
     }
 
     /// Ends a promotion that stopped at a slot.
     #[cold]
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "one call site; they are the state of promote")]
-    fn promotion_stopped(
+    fn stop_promotion(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         level: Level,
         live: bool,
         at: usize,
-        halt: Halt,
-    ) -> Halt {
+        halt: OpError,
+    ) -> OpError {
         let kind = Kind::table(level);
         let slot = at as u16;
-        if halt == Halt::Preempted {
+        if halt == OpError::Preempted {
             frame.suspend(kind, Progress { resume: slot, suspect: None, live });
             return halt;
         }
         let index = Index::new_truncate(at as u64);
-        op.at(Some(level), mfn, index, self.read(mfn, index));
-        match self.release_down(op, mfn, level, at) {
+        op.set_location(Some(level), mfn, index, self.read(mfn, index));
+        match self.put_entries_down(op, mfn, level, at) {
             0 => {
-                self.settle_table(frame, kind, live);
-                Halt::Refused
+                self.finish_table(frame, kind, live);
+                OpError::Refused
             }
             left => {
                 frame.suspend(kind, Progress { resume: left as u16, suspect: Some(slot), live });
-                Halt::Preempted
+                OpError::Preempted
             }
         }
     }
@@ -194,35 +197,35 @@ impl<P: Platform> Validator<'_, P> {
     #[cold]
     fn recheck(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         level: Level,
         progress: Progress,
         suspect: u16,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         let kind = Kind::table(level);
-        let left = self.release_down(op, mfn, level, usize::from(progress.resume));
+        let left = self.put_entries_down(op, mfn, level, usize::from(progress.resume));
         let back = Progress { resume: left as u16, ..progress };
         if left != 0 || op.budget.is_used_up() {
             frame.suspend(kind, back);
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         }
         let index = Index::new_truncate(u64::from(suspect));
         let raw = self.read(mfn, index);
-        match self.hold(op, level, mfn, index, raw) {
+        match self.get_entry(op, level, mfn, index, raw) {
             Ok(()) => {
-                self.release_entry(op, level, mfn, raw);
+                self.put_entry(op, level, mfn, raw);
                 Ok(())
             }
-            Err(Halt::Preempted) => {
+            Err(OpError::Preempted) => {
                 frame.suspend(kind, back);
-                Err(Halt::Preempted)
+                Err(OpError::Preempted)
             }
-            Err(Halt::Refused) => {
-                op.at(Some(level), mfn, index, raw);
-                self.settle_table(frame, kind, progress.live);
-                Err(Halt::Refused)
+            Err(OpError::Refused) => {
+                op.set_location(Some(level), mfn, index, raw);
+                self.finish_table(frame, kind, progress.live);
+                Err(OpError::Refused)
             }
         }
     }
@@ -231,7 +234,7 @@ impl<P: Platform> Validator<'_, P> {
     /// is used up; it is partial, and noted as an orphan of the domain.
     pub(crate) fn demote(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         mfn: Mfn,
         frame: &FrameEntry,
         kind: Kind,
@@ -242,17 +245,17 @@ impl<P: Platform> Validator<'_, P> {
             return true;
         };
         if level == Level::L4 {
-            self.platform.clear_reserved(mfn);
+            self.platform.clear_hypervisor_slots(mfn);
         }
-        match self.release_down(op, mfn, level, usize::from(progress.resume)) {
+        match self.put_entries_down(op, mfn, level, usize::from(progress.resume)) {
             0 => {
-                self.settle_table(frame, kind, progress.live);
+                self.finish_table(frame, kind, progress.live);
                 true
             }
             left => {
                 let rest = Progress { resume: left as u16, suspect: None, live: progress.live };
                 frame.suspend(kind, rest);
-                self.orphans.add(op.dom, mfn);
+                self.deferred.add(op.dom, mfn);
                 false
             }
         }
@@ -260,7 +263,13 @@ impl<P: Platform> Validator<'_, P> {
 
     /// Drops what entries `[0, from)` hold, from the top, as far as the budget goes. Returns how
     /// many still do.
-    fn release_down(&self, op: &mut Op<'_>, table: Mfn, level: Level, from: usize) -> usize {
+    fn put_entries_down(
+        &self,
+        op: &mut OpContext<'_>,
+        table: Mfn,
+        level: Level,
+        from: usize,
+    ) -> usize {
         if level == Level::L1 {
             let down_to = from.saturating_sub(op.budget.left());
             let mut above = from;
@@ -273,7 +282,7 @@ impl<P: Platform> Validator<'_, P> {
                 for slot in (group..above).rev() {
                     let raw = self.read(table, Index::new_truncate(slot as u64));
                     if raw & PRESENT != 0 {
-                        self.release_leaf(raw);
+                        self.put_l1e(raw);
                     }
                 }
                 above = group;
@@ -303,7 +312,7 @@ impl<P: Platform> Validator<'_, P> {
             }
             let raw = self.read(table, index);
             if raw & PRESENT != 0 {
-                self.release_upper(op, level, table, raw);
+                self.put_upper_entry(op, level, table, raw);
             }
             op.budget.charge(1);
         }
@@ -312,30 +321,30 @@ impl<P: Platform> Validator<'_, P> {
 
     /// Makes a table whose entries hold nothing any more idle, and drops the general reference that
     /// its type held.
-    fn settle_table(&self, frame: &FrameEntry, kind: Kind, live: bool) {
+    fn finish_table(&self, frame: &FrameEntry, kind: Kind, live: bool) {
         // A table that CPUs walked leaves its mark: page walks may still remember it.
-        frame.settle(kind, live.then(|| self.clock.now()));
+        frame.finish(kind, live.then(|| self.clock.now()));
         frame.put();
     }
 
-    /// Takes apart what the domain's earlier operations left (see [`Orphans`]).
+    /// Takes apart what the domain's earlier operations left (see [`DeferredDevalidations`]).
     #[inline]
-    pub(crate) fn settle_orphans(&self, op: &mut Op<'_>) -> Result<(), Halt> {
-        if self.orphans.is_empty(op.dom) { Ok(()) } else { self.settle_orphans_of(op) }
+    pub(crate) fn run_deferred(&self, op: &mut OpContext<'_>) -> Result<(), OpError> {
+        if self.deferred.is_empty(op.dom) { Ok(()) } else { self.run_deferred_slow(op) }
     }
 
     #[cold]
     #[inline(never)]
-    fn settle_orphans_of(&self, op: &mut Op<'_>) -> Result<(), Halt> {
-        while let Some(mfn) = self.orphans.take(op.dom) {
+    fn run_deferred_slow(&self, op: &mut OpContext<'_>) -> Result<(), OpError> {
+        while let Some(mfn) = self.deferred.take(op.dom) {
             let Some(frame) = self.frame(mfn) else { continue };
             if frame.ref_word().owner() != Some(op.dom) {
                 continue;
             }
-            if let Some((kind, progress)) = frame.undo()
+            if let Some((kind, progress)) = frame.begin_undo()
                 && !self.demote(op, mfn, frame, kind, progress)
             {
-                return Err(Halt::Preempted);
+                return Err(OpError::Preempted);
             }
         }
         Ok(())
@@ -345,11 +354,11 @@ impl<P: Platform> Validator<'_, P> {
     #[inline]
     pub(crate) fn check_slot(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         level: Level,
         table: Mfn,
         index: Index,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), OpError> {
         if level == Level::L4 && index.is_reserved() {
             return Err(op.refuse(Cause::ReservedSlot, table, self.frame(table), None));
         }

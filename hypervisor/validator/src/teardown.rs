@@ -3,28 +3,28 @@
 use crate::budget::Budget;
 use crate::frame::{DomId, Mfn};
 use crate::frame_table::State;
-use crate::operation::{Halt, Op};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Operation, Stop};
+use crate::refusal::{Error, Operation};
 use crate::validator::Validator;
 
 /// How far [`Validator::relinquish`] is.
 #[derive(Debug)]
-pub struct Teardown {
+pub struct RelinquishProgress {
     next: usize,
     found: bool,
 }
 
-impl Teardown {
+impl RelinquishProgress {
     /// At the beginning.
-    pub const fn new() -> Teardown {
-        Teardown { next: 0, found: false }
+    pub const fn new() -> RelinquishProgress {
+        RelinquishProgress { next: 0, found: false }
     }
 }
 
-impl Default for Teardown {
-    fn default() -> Teardown {
-        Teardown::new()
+impl Default for RelinquishProgress {
+    fn default() -> RelinquishProgress {
+        RelinquishProgress::new()
     }
 }
 
@@ -45,21 +45,25 @@ impl<P: Platform> Validator<'_, P> {
     pub fn relinquish(
         &self,
         dom: DomId,
-        progress: &mut Teardown,
+        progress: &mut RelinquishProgress,
         budget: &mut Budget,
-    ) -> Result<(), Stop> {
-        let mut op = Op::new(Operation::Relinquish, dom, budget);
-        self.relinquish_from(&mut op, progress).map_err(|halt| op.stop(halt))
+    ) -> Result<(), Error> {
+        let mut op = OpContext::new(Operation::Relinquish, dom, budget);
+        self.relinquish_from(&mut op, progress).map_err(|halt| op.to_error(halt))
     }
 
-    fn relinquish_from(&self, op: &mut Op<'_>, progress: &mut Teardown) -> Result<(), Halt> {
+    fn relinquish_from(
+        &self,
+        op: &mut OpContext<'_>,
+        progress: &mut RelinquishProgress,
+    ) -> Result<(), OpError> {
         // Once, not at each frame: what is left over from here on was left for want of budget, and the
         // list is as long as all domains make it.
-        self.settle_orphans(op)?;
+        self.run_deferred(op)?;
         loop {
             while progress.next < self.frames.len() {
                 if op.budget.is_used_up() {
-                    return Err(Halt::Preempted);
+                    return Err(OpError::Preempted);
                 }
                 let end = self.frames.len().min(progress.next + FRAMES_PER_CHARGE);
                 op.budget.charge(1);
@@ -71,7 +75,7 @@ impl<P: Platform> Validator<'_, P> {
                     progress.next = number + 1;
                 }
             }
-            self.settle_orphans(op)?;
+            self.run_deferred(op)?;
             // A table taken apart may leave others half so behind the cursor, if the list of
             // orphans was full: go on until a round finds nothing.
             if !core::mem::take(&mut progress.found) {
@@ -82,7 +86,7 @@ impl<P: Platform> Validator<'_, P> {
     }
 
     /// Whether there was something to do.
-    fn relinquish_frame(&self, op: &mut Op<'_>, number: usize) -> Result<bool, Halt> {
+    fn relinquish_frame(&self, op: &mut OpContext<'_>, number: usize) -> Result<bool, OpError> {
         let frame = &self.frames[number];
         if !frame.is_owned(op.owned) {
             return Ok(false);
@@ -96,10 +100,10 @@ impl<P: Platform> Validator<'_, P> {
         if types.state() != State::Partial {
             return Ok(false);
         }
-        if let Some((kind, left)) = frame.undo()
+        if let Some((kind, left)) = frame.begin_undo()
             && !self.demote(op, mfn, frame, kind, left)
         {
-            return Err(Halt::Preempted);
+            return Err(OpError::Preempted);
         }
         Ok(true)
     }

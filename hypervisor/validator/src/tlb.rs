@@ -18,7 +18,7 @@ use crate::frame_table::STAMP_BITS;
 use crate::sync::{AtomicU64, Ordering};
 
 /// A flush that has begun: the tick that it drew. Goes to
-/// [`Validator::cpu_flushed`](crate::Validator::cpu_flushed) when it is done; a flush that isn't
+/// [`Validator::end_flush`](crate::Validator::end_flush) when it is done; a flush that isn't
 /// told is a flush that the clock doesn't know of, which costs flushes, but is safe.
 #[derive(Debug)]
 #[must_use = "an untold flush will be done again"]

@@ -10,12 +10,12 @@
 //! what *that* held, so two CPUs may change the same entry at once.
 
 use crate::budget::Budget;
-use crate::entry::{ACCESSED_DIRTY, Entry, HARMLESS, PRESENT, Rules};
+use crate::entry::{ACCESSED_DIRTY, Entry, EntryRules, HARMLESS, PRESENT};
 use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind, State};
-use crate::operation::{Halt, Op};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Cause, Operation, Stop};
+use crate::refusal::{Cause, Error, Operation};
 use crate::validator::Validator;
 
 /// A change of one entry.
@@ -67,25 +67,25 @@ impl<P: Platform> Validator<'_, P> {
     /// Refused: the table isn't its owner's, or not writable; the new entry is one that the level
     /// doesn't permit, or its target can't be had. The old entry stands.
     #[inline]
-    pub fn update(&self, update: Update, budget: &mut Budget) -> Result<Updated, Stop> {
-        let mut op = Op::new(Operation::Update, update.table_owner, budget);
-        self.update_any(&mut op, &update).map_err(|halt| op.stop(halt))
+    pub fn update(&self, update: Update, budget: &mut Budget) -> Result<Updated, Error> {
+        let mut op = OpContext::new(Operation::Update, update.table_owner, budget);
+        self.update_any(&mut op, &update).map_err(|halt| op.to_error(halt))
     }
 
-    fn update_any(&self, op: &mut Op<'_>, update: &Update) -> Result<Updated, Halt> {
+    fn update_any(&self, op: &mut OpContext<'_>, update: &Update) -> Result<Updated, OpError> {
         let Update { table, index, .. } = *update;
         if update.table_owner != update.target_owner {
             return Err(op.refuse(Cause::ForeignMapping, table, None, None));
         }
-        self.settle_orphans(op)?;
-        let frame = self.named_frame(op, table)?;
-        let Some(kind) = self.join_table(op, frame) else {
+        self.run_deferred(op)?;
+        let frame = self.require_frame(op, table)?;
+        let Some(kind) = self.get_live_table_ref(op, frame) else {
             return self.store_plainly(op, update, frame);
         };
         let level = kind.level().unwrap_or(Level::L1);
         let change = Change { table, index, value: update.value, keep: update.kept() };
         let changed = self.change(op, level, &change);
-        self.drop_table(op, table, frame, kind);
+        self.put_table_ref(op, table, frame, kind);
         match changed {
             Ok(previous) => Ok(Updated { previous: Entry::new(previous), level: Some(level) }),
             Err(halt) => Err(halt),
@@ -94,29 +94,35 @@ impl<P: Platform> Validator<'_, P> {
 
     /// Takes a reference of a live table of the operation's domain, of whatever level.
     #[inline]
-    fn join_table(&self, op: &Op<'_>, frame: &FrameEntry) -> Option<Kind> {
+    fn get_live_table_ref(&self, op: &OpContext<'_>, frame: &FrameEntry) -> Option<Kind> {
         if !frame.is_owned(op.owned) {
             return None;
         }
-        let kind = frame.join_table()?;
+        let kind = frame.get_table_ref()?;
         if frame.is_owned(op.owned) {
             return Some(kind);
         }
-        self.joined_a_foreign_frame(frame, kind);
+        self.undo_join_after_owner_change(frame, kind);
         None
     }
 
     /// Changes an entry of a live table that is held. Returns the one that was there.
     #[inline]
-    fn change(&self, op: &mut Op<'_>, level: Level, change: &Change) -> Result<u64, Halt> {
+    fn change(
+        &self,
+        op: &mut OpContext<'_>,
+        level: Level,
+        change: &Change,
+    ) -> Result<u64, OpError> {
         let Change { table, index, value, keep } = *change;
         // Before anything: also a harmless change of the hypervisor's own entries is none of a
         // guest's business.
         if let Err(halt) = self.check_slot(op, level, table, index) {
-            op.at(Some(level), table, index, value);
+            op.set_location(Some(level), table, index, value);
             return Err(halt);
         }
-        let effective = if value & PRESENT != 0 { Rules::effective(level, value) } else { value };
+        let effective =
+            if value & PRESENT != 0 { EntryRules::effective(level, value) } else { value };
         // Only a present entry may go the fast way, and only if its bits are permitted: what was
         // there holds the same references, and all but harmless bits are the same.
         if value & PRESENT != 0 && value & self.rules.forbidden(level) == 0 {
@@ -134,14 +140,14 @@ impl<P: Platform> Validator<'_, P> {
 
     fn change_fully(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         level: Level,
         change: &Change,
         effective: u64,
-    ) -> Result<u64, Halt> {
+    ) -> Result<u64, OpError> {
         let Change { table, index, value, keep } = *change;
-        if let Err(halt) = self.hold(op, level, table, index, value) {
-            op.at(Some(level), table, index, value);
+        if let Err(halt) = self.get_entry(op, level, table, index, value) {
+            op.set_location(Some(level), table, index, value);
             return Err(halt);
         }
         let mut current = self.read(table, index);
@@ -152,7 +158,7 @@ impl<P: Platform> Validator<'_, P> {
                 Err(now) => current = now,
             }
         }
-        self.release_entry(op, level, table, current);
+        self.put_entry(op, level, table, current);
         Ok(current)
     }
 
@@ -160,23 +166,23 @@ impl<P: Platform> Validator<'_, P> {
     #[inline(never)]
     fn store_plainly(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         update: &Update,
         frame: &FrameEntry,
-    ) -> Result<Updated, Halt> {
+    ) -> Result<Updated, OpError> {
         let Update { table, index, value, .. } = *update;
-        if let Err(halt) = self.take(op, table, frame, Kind::Writable) {
+        if let Err(halt) = self.get_type_ref(op, table, frame, Kind::Writable) {
             // A table, by now: another CPU promoted it, or is at it. Next time it's found so.
-            if halt == Halt::Refused && op.met_a_live_table() {
-                return Err(Halt::Preempted);
+            if halt == OpError::Refused && op.lost_race_for_table() {
+                return Err(OpError::Preempted);
             }
-            op.at(None, table, index, value);
+            op.set_location(None, table, index, value);
             return Err(halt);
         }
         // A plain word has no accessed and dirty bits to keep, whatever the request says.
         let current = self.read(table, index);
         self.platform.write_entry(table, index, value);
-        self.drop_unmapped_writable(frame);
+        self.put_unmapped_writable(frame);
         Ok(Updated { previous: Entry::new(current), level: None })
     }
 
@@ -194,51 +200,51 @@ impl<P: Platform> Validator<'_, P> {
         expected: u64,
         new: u64,
         budget: &mut Budget,
-    ) -> Result<Swap, Stop> {
-        let mut op = Op::new(Operation::EmulatedStore, dom, budget);
-        self.swap_leaf(&mut op, table, index, expected, new).map_err(|halt| op.stop(halt))
+    ) -> Result<Swap, Error> {
+        let mut op = OpContext::new(Operation::EmulatedStore, dom, budget);
+        self.cas_l1e(&mut op, table, index, expected, new).map_err(|halt| op.to_error(halt))
     }
 
-    fn swap_leaf(
+    fn cas_l1e(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         table: Mfn,
         index: Index,
         expected: u64,
         new: u64,
-    ) -> Result<Swap, Halt> {
-        self.settle_orphans(op)?;
-        let frame = self.named_frame(op, table)?;
-        if !self.join(op, frame, Kind::L1) {
+    ) -> Result<Swap, OpError> {
+        self.run_deferred(op)?;
+        let frame = self.require_frame(op, table)?;
+        if !self.get_live_type_ref(op, frame, Kind::L1) {
             let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
             // Another CPU was faster, or is at it.
-            let soon = frame.type_word().kind() == Kind::L1 && op.met_a_live_table();
-            return Err(if soon { Halt::Preempted } else { halt });
+            let soon = frame.type_word().kind() == Kind::L1 && op.lost_race_for_table();
+            return Err(if soon { OpError::Preempted } else { halt });
         }
-        let swapped = self.swap_held_leaf(op, table, index, expected, new);
-        self.drop_table(op, table, frame, Kind::L1);
+        let swapped = self.exchange_l1e(op, table, index, expected, new);
+        self.put_table_ref(op, table, frame, Kind::L1);
         swapped
     }
 
-    pub(crate) fn swap_held_leaf(
+    pub(crate) fn exchange_l1e(
         &self,
-        op: &mut Op<'_>,
+        op: &mut OpContext<'_>,
         table: Mfn,
         index: Index,
         expected: u64,
         new: u64,
-    ) -> Result<Swap, Halt> {
+    ) -> Result<Swap, OpError> {
         let current = self.read(table, index);
         if current != expected {
             return Ok(Swap::Differs(Entry::new(current)));
         }
         let live = new & PRESENT != 0;
-        let effective = if live { Rules::effective(Level::L1, new) } else { new };
+        let effective = if live { EntryRules::effective(Level::L1, new) } else { new };
         let harmless = live
             && new & self.rules.forbidden(Level::L1) == 0
             && (current ^ effective) & !HARMLESS == 0;
-        if !harmless && let Err(halt) = self.hold(op, Level::L1, table, index, new) {
-            op.at(Some(Level::L1), table, index, new);
+        if !harmless && let Err(halt) = self.get_entry(op, Level::L1, table, index, new) {
+            op.set_location(Some(Level::L1), table, index, new);
             return Err(halt);
         }
         let swapped = self.platform.compare_exchange_entry(table, index, expected, effective);
@@ -248,7 +254,7 @@ impl<P: Platform> Validator<'_, P> {
             Err(_) => Some(new),
         };
         if let Some(entry) = unused {
-            self.release_entry(op, Level::L1, table, entry);
+            self.put_entry(op, Level::L1, table, entry);
         }
         Ok(match swapped {
             Ok(()) => Swap::Done,
@@ -273,11 +279,11 @@ impl Update {
     }
 }
 
-impl Op<'_> {
+impl OpContext<'_> {
     /// Whether the frame that the refusal is about was a table of the operation's domain, which
     /// could have been had but for another CPU.
     #[cold]
-    pub(crate) fn met_a_live_table(&self) -> bool {
+    pub(crate) fn lost_race_for_table(&self) -> bool {
         self.evidence().and_then(|evidence| evidence.seen).is_some_and(|seen| {
             seen.owner() == Some(self.dom)
                 && seen.kind().level().is_some()

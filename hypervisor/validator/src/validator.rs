@@ -1,13 +1,13 @@
 //! The validator: a frame table, a machine, and the rules.
 
-use crate::entry::{AbsentRules, Rules};
+use crate::entry::{AbsentRules, EntryRules};
 use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, FrameInfo};
-use crate::operation::{Halt, Op};
+use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
 use crate::refusal::Cause;
-use crate::table::Orphans;
-use crate::table_map::Census;
+use crate::table::DeferredDevalidations;
+use crate::table_map::TableMap;
 use crate::tlb::{FlushClock, FlushTicket};
 
 /// What the machine has.
@@ -44,12 +44,12 @@ pub struct Policy {
 pub struct Validator<'a, P> {
     pub(crate) platform: P,
     pub(crate) frames: &'a [FrameEntry],
-    pub(crate) rules: Rules,
+    pub(crate) rules: EntryRules,
     pub(crate) policy: Policy,
     pub(crate) absent: AbsentRules,
     pub(crate) clock: FlushClock,
-    pub(crate) orphans: Orphans,
-    pub(crate) census: Census,
+    pub(crate) deferred: DeferredDevalidations,
+    pub(crate) table_map: TableMap,
 }
 
 impl<'a, P: Platform> Validator<'a, P> {
@@ -61,12 +61,12 @@ impl<'a, P: Platform> Validator<'a, P> {
         Validator {
             platform,
             frames,
-            rules: Rules::new(limits.physical_bits, limits.nx),
+            rules: EntryRules::new(limits.physical_bits, limits.nx),
             policy: limits.policy,
             absent: AbsentRules::new(&limits),
             clock: FlushClock::new(),
-            orphans: Orphans::new(),
-            census: Census::new(frames.len()),
+            deferred: DeferredDevalidations::new(),
+            table_map: TableMap::new(frames.len()),
         }
     }
 
@@ -88,7 +88,11 @@ impl<'a, P: Platform> Validator<'a, P> {
 
     /// The record of a frame that a guest named.
     #[inline]
-    pub(crate) fn named_frame(&self, op: &mut Op<'_>, mfn: Mfn) -> Result<&'a FrameEntry, Halt> {
+    pub(crate) fn require_frame(
+        &self,
+        op: &mut OpContext<'_>,
+        mfn: Mfn,
+    ) -> Result<&'a FrameEntry, OpError> {
         match self.frame(mfn) {
             Some(frame) => Ok(frame),
             None => Err(op.refuse(Cause::NoSuchFrame, mfn, None, None)),
@@ -107,33 +111,33 @@ impl<'a, P: Platform> Validator<'a, P> {
     }
 
     /// Begins a full flush of the calling CPU: all translations of guests, and the caches of page
-    /// walks. To be drawn *before* the flush, and given to [`Validator::cpu_flushed`] after it.
-    pub fn flush_begins(&self) -> FlushTicket {
+    /// walks. To be drawn *before* the flush, and given to [`Validator::end_flush`] after it.
+    pub fn begin_flush(&self) -> FlushTicket {
         self.clock.begin()
     }
 
     /// Notes that the flush for which the ticket was drawn is done on this CPU.
-    pub fn cpu_flushed(&self, cpu: usize, ticket: FlushTicket) {
+    pub fn end_flush(&self, cpu: usize, ticket: FlushTicket) {
         self.clock.end(cpu, ticket);
     }
 
     /// Does a full flush of the calling CPU, told to the flush clock before and after.
-    pub fn flushing<T>(&self, cpu: usize, flush: impl FnOnce() -> T) -> T {
-        let ticket = self.flush_begins();
+    pub fn record_flush<T>(&self, cpu: usize, flush: impl FnOnce() -> T) -> T {
+        let ticket = self.begin_flush();
         let result = flush();
-        self.cpu_flushed(cpu, ticket);
+        self.end_flush(cpu, ticket);
         result
     }
 
     /// Flushes the CPUs that may remember a frame of the domain as it was before the stamp.
     pub(crate) fn flush_since(&self, dom: DomId, stamp: Option<u64>) {
         if let Some(stamp) = stamp {
-            self.flush_behind(stamp, self.platform.dirty_cpus(dom));
+            self.flush_if_behind(stamp, self.platform.dirty_cpus(dom));
         }
     }
 
     /// Flushes those of the CPUs that have not flushed since the stamp.
-    pub(crate) fn flush_behind(&self, stamp: u64, cpus: CpuSet) {
+    pub(crate) fn flush_if_behind(&self, stamp: u64, cpus: CpuSet) {
         let behind = self.clock.behind(stamp, cpus);
         if !behind.is_empty() {
             self.platform.flush_tlb(behind);

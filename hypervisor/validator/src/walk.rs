@@ -21,7 +21,7 @@ pub struct Leaf {
 
 /// Where a walk ended before it came to an L1 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WalkEnd {
+pub enum WalkError {
     /// The address is not canonical.
     NonCanonical,
     /// The address is in the hypervisor's part of the address space.
@@ -52,20 +52,20 @@ impl<P: Platform> Validator<'_, P> {
     /// as it's found: use it as a hint, which [`Validator::update`] checks.
     ///
     /// # Errors
-    /// See [`WalkEnd`].
-    pub fn walk(&self, root: Mfn, address: Vaddr) -> Result<Leaf, WalkEnd> {
+    /// See [`WalkError`].
+    pub fn walk(&self, root: Mfn, address: Vaddr) -> Result<Leaf, WalkError> {
         if !address.is_canonical() {
-            return Err(WalkEnd::NonCanonical);
+            return Err(WalkError::NonCanonical);
         }
         if address.index(Level::L4).is_reserved() {
-            return Err(WalkEnd::Reserved);
+            return Err(WalkError::Reserved);
         }
         let mut table = root;
         let mut writable = true;
         for level in [Level::L4, Level::L3, Level::L2] {
             let (index, entry) = self.step(table, level, address)?;
             let Some(next) = entry.target() else {
-                return Err(WalkEnd::NotPresent { level, table, index, entry });
+                return Err(WalkError::NotPresent { level, table, index, entry });
             };
             writable &= entry.is_writable();
             table = next;
@@ -74,7 +74,7 @@ impl<P: Platform> Validator<'_, P> {
         Ok(Leaf { table, index, entry, writable: writable && entry.is_writable() })
     }
 
-    fn step(&self, table: Mfn, level: Level, address: Vaddr) -> Result<(Index, Entry), WalkEnd> {
+    fn step(&self, table: Mfn, level: Level, address: Vaddr) -> Result<(Index, Entry), WalkError> {
         let types = self.frame(table).map(|frame| frame.type_word());
         match types {
             Some(types)
@@ -83,7 +83,7 @@ impl<P: Platform> Validator<'_, P> {
                 let index = address.index(level);
                 Ok((index, Entry::new(self.read(table, index))))
             }
-            _ => Err(WalkEnd::NotATable { level, frame: table }),
+            _ => Err(WalkError::NotATable { level, frame: table }),
         }
     }
 }

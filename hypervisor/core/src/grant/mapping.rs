@@ -8,8 +8,8 @@ use pinfold_abi::grant::{MapFlags, Status};
 use pinfold_abi::mmu::EntryFlags;
 use pinfold_grants::MaptrackEntry;
 use pinfold_validator::{
-    Budget, DomId, FlushDebt, GrantMapping, GrantUnmapping, Index, Leaf, Mfn, Platform, Refusal,
-    Stop, Swap, Vaddr,
+    Budget, DomId, Error, FlushDebt, GrantMapping, GrantUnmapping, Index, Leaf, Mfn, Platform,
+    Refusal, Swap, Vaddr,
 };
 use spin::RelaxStrategy;
 
@@ -18,7 +18,7 @@ const AVAILABLE_SHIFT: u32 = 9;
 
 /// Why nothing was mapped or unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum MapError {
     /// It can't be.
     Status(Status),
     /// The validator refuses it: with the granted frame that it was about.
@@ -27,15 +27,15 @@ pub enum Failure {
     Preempted,
 }
 
-impl From<Status> for Failure {
-    fn from(status: Status) -> Failure {
-        Failure::Status(status)
+impl From<Status> for MapError {
+    fn from(status: Status) -> MapError {
+        MapError::Status(status)
     }
 }
 
 /// A mapping that was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct MapRequest {
     /// Where to.
     pub address: u64,
     /// How.
@@ -74,8 +74,8 @@ where
     ///
     /// # Errors
     /// As the ABI has them; nothing is left of the attempt.
-    pub fn map(&self, wanted: &Wanted) -> Result<(u32, Mfn), Failure> {
-        let Wanted { address, flags, granter, reference } = *wanted;
+    pub fn map(&self, wanted: &MapRequest) -> Result<(u32, Mfn), MapError> {
+        let MapRequest { address, flags, granter, reference } = *wanted;
         let writable = !flags.contains(MapFlags::READ_ONLY);
         if self.domains.with_grants(granter, |_| ()).is_none() {
             return Err(Status::BadDomain.into());
@@ -117,7 +117,7 @@ where
         mapping: &MaptrackEntry,
         address: u64,
         flags: EntryFlags,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), MapError> {
         let (table, index) = self.locate(address, mapping.contains_pte)?;
         let frame = Mfn::new(mapping.frame);
         let owner = DomId::new(mapping.granter);
@@ -155,7 +155,7 @@ where
         mapping: &MaptrackEntry,
         address: u64,
         replace_with: Option<u64>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), MapError> {
         let (table, index) = self.locate(address, mapping.contains_pte)?;
         let moved = match replace_with {
             None => None,
@@ -189,10 +189,10 @@ where
     }
 }
 
-fn failed(stop: Stop, frame: Mfn) -> Failure {
+fn failed(stop: Error, frame: Mfn) -> MapError {
     match stop {
-        Stop::Refused(refusal) => Failure::Refused(refusal, frame),
-        Stop::Preempted => Failure::Preempted,
+        Error::Refused(refusal) => MapError::Refused(refusal, frame),
+        Error::Preempted => MapError::Preempted,
     }
 }
 
@@ -209,15 +209,15 @@ fn entry_flags(flags: MapFlags) -> EntryFlags {
 const BATCH: usize = 32;
 
 /// Unmappings whose flush is owed. Dropped, it leaves the granters' entries marked as in use for
-/// ever: [`Unmapped::finish`] is to be called.
+/// ever: [`UnmapBatch::finish`] is to be called.
 #[derive(Debug, Default)]
 #[must_use = "the granters wait to be told"]
-pub struct Unmapped {
+pub struct UnmapBatch {
     done: ArrayVec<(u32, MaptrackEntry), BATCH>,
     debt: FlushDebt,
 }
 
-impl Unmapped {
+impl UnmapBatch {
     /// Unmaps what a handle names from an address, and moves the entry of another address there, if
     /// one is given. Address 0: the mapping stays as it is, and so does the handle.
     ///
@@ -229,7 +229,7 @@ impl Unmapped {
         handle: u32,
         address: u64,
         replace_with: Option<u64>,
-    ) -> Result<(), Failure>
+    ) -> Result<(), MapError>
     where
         P: Platform,
         M: FrameWords + Clone,

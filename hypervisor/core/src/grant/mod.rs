@@ -206,7 +206,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     }
 
     /// Whether copies from or to frames that the domain granted still go on.
-    pub fn copies_go_on(&self) -> bool {
+    pub fn has_copies_in_flight(&self) -> bool {
         // Acquire: what the copies held is dropped.
         self.copies.load(Ordering::Acquire) != 0
     }
@@ -214,7 +214,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     /// Ends the use of what other domains granted to this one, `dom`, whose tables were taken apart
     /// and whose vCPUs run no more: at most `limit` handles from `from` on. Returns where to go on;
     /// `None` if there are no more.
-    pub fn end_handles<P: Platform>(
+    pub fn release_handles<P: Platform>(
         &self,
         allocator: &FrameAllocator<'_, P, R>,
         dom: DomId,

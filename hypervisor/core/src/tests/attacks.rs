@@ -28,7 +28,7 @@ fn stale_world(spare: usize) -> (World, Guest, Guest) {
         assert!(world.machine.remembers(frame));
     }
     world.machine.attack();
-    assert!(world.machine.met.free.load(SeqCst) > 0);
+    assert!(world.machine.hits.free.load(SeqCst) > 0);
     (world, attacker, victim)
 }
 

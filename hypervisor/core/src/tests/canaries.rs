@@ -2,7 +2,7 @@
 
 use super::guest::{Guest, address};
 use super::*;
-use crate::canaries::{Broken, MOST};
+use crate::canaries::{BrokenCanary, MAX_CANARIES};
 use std::sync::atomic::Ordering::SeqCst;
 
 type Canaries = crate::Canaries<&'static Machine, spin::Spin>;
@@ -10,10 +10,10 @@ type Canaries = crate::Canaries<&'static Machine, spin::Spin>;
 const GUEST: DomId = DomId::new(1);
 
 /// What a round of looking tells.
-fn told(canaries: &Canaries) -> Vec<Broken> {
-    let mut told = Vec::new();
-    canaries.check_all(&mut |broken| told.push(broken));
-    told
+fn reported(canaries: &Canaries) -> Vec<BrokenCanary> {
+    let mut reported = Vec::new();
+    canaries.check_all(&mut |broken| reported.push(broken));
+    reported
 }
 
 /// A guest that gives frames back and remembers all of them, some of which become canaries.
@@ -44,8 +44,8 @@ fn no_stale_translation_reaches_one() {
     assert_eq!(found.len() as u64, canaries.planted());
     assert!(found.len() >= 8, "{found:?}");
     // They were written through while they were free, and never since.
-    assert!(world.machine.met.free.load(SeqCst) > 0);
-    assert_eq!(told(&canaries), []);
+    assert!(world.machine.hits.free.load(SeqCst) > 0);
+    assert_eq!(reported(&canaries), []);
     assert_eq!(canaries.broken(), 0);
     world.audit([&guest].into_iter());
 }
@@ -58,29 +58,29 @@ fn a_write_is_told_once() {
     // Two words of one frame: one report, of the first.
     world.machine.set(victim, 17, POISON);
     world.machine.set(victim, 400, POISON);
-    let broken = Broken { frame: victim, offset: 17 * 8, expected: before, seen: POISON };
-    assert_eq!(told(&canaries), [broken]);
-    assert_eq!(told(&canaries), []);
+    let broken = BrokenCanary { frame: victim, offset: 17 * 8, expected: before, seen: POISON };
+    assert_eq!(reported(&canaries), [broken]);
+    assert_eq!(reported(&canaries), []);
     assert_eq!(canaries.broken(), 1);
     world.machine.set(found[0], 511, 0);
-    assert_eq!(told(&canaries).len(), 1);
+    assert_eq!(reported(&canaries).len(), 1);
     assert_eq!(canaries.broken(), 2);
 }
 
 #[test]
 fn the_oldest_is_looked_at_and_freed() {
-    let frames = (MOST + 4) * 5;
+    let frames = (MAX_CANARIES + 4) * 5;
     let world = World::new(1 + 4 + frames + 8);
     let mut guest = Guest::build(&world, GUEST, frames);
     let canaries = Canaries::new(world.machine);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let free = world.allocator.free_count();
     for frame in guest.frames.clone() {
         assert!(guest.give_back(&world, frame));
-        canaries.on_release(world.allocator, frame, &mut |broken| told.push(broken));
+        canaries.on_release(world.allocator, frame, &mut |broken| reported.push(broken));
     }
-    assert_eq!(canaries.planted(), MOST as u64 + 4);
-    assert_eq!(world.allocator.free_count(), free + frames as u64 - MOST as u64);
-    assert_eq!(told, []);
+    assert_eq!(canaries.planted(), MAX_CANARIES as u64 + 4);
+    assert_eq!(world.allocator.free_count(), free + frames as u64 - MAX_CANARIES as u64);
+    assert_eq!(reported, []);
     world.audit([&guest].into_iter());
 }

@@ -2,10 +2,10 @@
 
 use super::machine::Machine;
 use super::{GrantState, World};
-use crate::grant::mapping::{Borrower, Failure, Unmapped, Wanted};
-use crate::teardown::{DomainTeardown, Step, Summary};
+use crate::grant::mapping::{Borrower, MapError, MapRequest, UnmapBatch};
+use crate::teardown::{DomainTeardown, TeardownStep, TeardownSummary};
 use pinfold_abi::grant::{EntryFlags, MapFlags, Status};
-use pinfold_validator::{Budget, DomId, Index, Level, Mfn, Stop, Update, Vaddr};
+use pinfold_validator::{Budget, DomId, Error, Index, Level, Mfn, Update, Vaddr};
 use std::boxed::Box;
 use std::vec::Vec;
 
@@ -46,7 +46,7 @@ impl Guest {
         }
         let root = tables[0];
         world.validator.pin(dom, Level::L4, root, &mut Budget::new(u32::MAX)).unwrap();
-        world.validator.take_root(dom, root, &mut Budget::new(u32::MAX)).unwrap();
+        world.validator.get_root_ref(dom, root, &mut Budget::new(u32::MAX)).unwrap();
         let grants: &'static GrantState = Box::leak(Box::new(GrantState::new(world.machine)));
         world.grants.0.lock().unwrap().push((dom, grants));
         let frames = (0..frames).map(|_| alloc()).collect();
@@ -64,7 +64,7 @@ impl Guest {
     }
 
     /// Stores an entry, and flushes nothing.
-    fn store(&self, world: &World, slot: usize, value: u64) -> Result<(), Stop> {
+    fn store(&self, world: &World, slot: usize, value: u64) -> Result<(), Error> {
         let update = Update {
             dom: self.dom,
             table_owner: self.dom,
@@ -84,7 +84,7 @@ impl Guest {
         slot: usize,
         frame: Mfn,
         writable: bool,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), Error> {
         self.store(world, slot, frame.get() << 12 | if writable { RW } else { RO })
     }
 
@@ -155,18 +155,18 @@ impl Guest {
         slot: usize,
         granter: DomId,
         reference: u32,
-    ) -> Result<Mfn, Failure> {
+    ) -> Result<Mfn, MapError> {
         let address = address(slot).get();
-        let wanted = Wanted { address, flags: MapFlags::HOST_MAP, granter, reference };
+        let wanted = MapRequest { address, flags: MapFlags::HOST_MAP, granter, reference };
         let (handle, frame) = self.borrower(world).map(&wanted)?;
         self.handles.push((handle, slot));
         Ok(frame)
     }
 
     /// Ends a mapping of a granted frame by its handle.
-    pub(super) fn unmap_grant(&mut self, world: &World, which: usize) -> Result<(), Failure> {
+    pub(super) fn unmap_grant(&mut self, world: &World, which: usize) -> Result<(), MapError> {
         let (handle, slot) = self.handles[which];
-        let mut unmapped = Unmapped::default();
+        let mut unmapped = UnmapBatch::default();
         let result = unmapped.add(&self.borrower(world), handle, address(slot).get(), None);
         unmapped.finish(&self.borrower(world));
         if result.is_ok() {
@@ -176,20 +176,20 @@ impl Guest {
     }
 
     /// Ends the domain, in small steps. CPUs that run it stop first.
-    pub(super) fn end(self, world: &World, mut between: impl FnMut()) -> Summary {
+    pub(super) fn end(self, world: &World, mut between: impl FnMut()) -> TeardownSummary {
         for cpu in 0..super::CPUS {
             if world.machine.running(cpu) == Some(self.dom) {
                 world.machine.load(cpu, None);
             }
         }
-        world.validator.drop_root(self.dom, self.root(), &mut Budget::new(8));
+        world.validator.put_root_ref(self.dom, self.root(), &mut Budget::new(8));
         let mut teardown = DomainTeardown::new(self.dom);
         let mut report = |refusal: &_| panic!("teardown: {refusal}");
         let summary = loop {
             let (allocator, domains) = (world.allocator, &world.grants);
             match teardown.step(allocator, self.grants, domains, 32, &mut report) {
-                Step::More => between(),
-                Step::Done(summary) => break summary,
+                TeardownStep::More => between(),
+                TeardownStep::Done(summary) => break summary,
             }
         };
         world.grants.0.lock().unwrap().retain(|(dom, _)| *dom != self.dom);

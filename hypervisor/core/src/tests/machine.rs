@@ -46,7 +46,7 @@ struct Cpu {
 
 /// How often what was met. A run that met too little proves nothing.
 #[derive(Debug, Default)]
-pub(super) struct Met {
+pub(super) struct Hits {
     /// Stores through a remembered translation to a frame that is free or about to be handed out.
     pub(super) free: AtomicU64,
     /// The same while the frame was being taken, flushed and cleared.
@@ -64,7 +64,7 @@ pub(super) struct Machine {
     cpus: Vec<Mutex<Cpu>>,
     dirty: Mutex<BTreeMap<u16, u64>>,
     validator: OnceLock<&'static MachineValidator>,
-    pub(super) met: Met,
+    pub(super) hits: Hits,
 }
 
 impl Machine {
@@ -74,16 +74,16 @@ impl Machine {
             cpus: (0..CPUS).map(|_| Mutex::default()).collect(),
             dirty: Mutex::default(),
             validator: OnceLock::new(),
-            met: Met::default(),
+            hits: Hits::default(),
         }))
     }
 
     pub(super) fn know(&self, validator: &'static MachineValidator) {
-        self.validator.set(validator).expect("told once");
+        self.validator.set(validator).expect("reported once");
     }
 
     fn validator(&self) -> &'static MachineValidator {
-        self.validator.get().expect("told at once")
+        self.validator.get().expect("reported at once")
     }
 
     pub(super) fn get(&self, frame: Mfn, slot: usize) -> u64 {
@@ -116,7 +116,7 @@ impl Machine {
     }
 
     fn flush_cpu(&self, cpu: usize) {
-        self.validator().flushing(cpu, || {
+        self.validator().record_flush(cpu, || {
             let mut state = self.cpus[cpu].lock().unwrap();
             state.leaves.clear();
             state.walks.clear();
@@ -172,24 +172,24 @@ impl Machine {
         let info = self.validator().info(leaf.frame).expect("a frame of RAM");
         match info.owner() {
             None => {
-                self.met.free.fetch_add(1, SeqCst);
+                self.hits.free.fetch_add(1, SeqCst);
             }
             Some(DomId::HYPERVISOR) => {
                 panic!("CPU {cpu} wrote to a frame of the hypervisor's: {leaf:?}, {info:?}")
             }
             Some(owner) => assert!(
-                owner == leaf.dom || info.is_lent(),
+                owner == leaf.dom || info.is_foreign_mapped(),
                 "CPU {cpu} wrote to a frame of another domain: {leaf:?}, {info:?}"
             ),
         }
         match (info.held_as(), info.state()) {
             (None, _) if info.owner().is_some() => {
-                self.met.stale.fetch_add(1, SeqCst);
+                self.hits.stale.fetch_add(1, SeqCst);
             }
             (None | Some(Kind::Writable), _) => {}
             // Not yet flushed for; when it is read, nobody may remember it (`read_entry`).
             (Some(_), State::Validating) => {
-                self.met.validating.fetch_add(1, SeqCst);
+                self.hits.validating.fetch_add(1, SeqCst);
             }
             _ => panic!("CPU {cpu} wrote to a table: {leaf:?}, {info:?}"),
         }
@@ -256,12 +256,12 @@ impl Platform for Machine {
         }
         // Whoever still can writes to it right after.
         if self.remembers(frame) {
-            self.met.taken.fetch_add(1, SeqCst);
+            self.hits.taken.fetch_add(1, SeqCst);
         }
         self.attack();
     }
 
-    fn forget_pfn(&self, _: Mfn) {
+    fn invalidate_m2p(&self, _: Mfn) {
         self.attack();
     }
 
@@ -273,15 +273,15 @@ impl Platform for Machine {
         CachePolicy::Strict
     }
 
-    fn cache_alias(&self, would_be_refused: &Refusal) {
+    fn report_cache_alias(&self, would_be_refused: &Refusal) {
         panic!("no domain may mix memory types: {would_be_refused}");
     }
 
-    fn install_reserved(&self, _: DomId, root: Mfn) {
+    fn install_hypervisor_slots(&self, _: DomId, root: Mfn) {
         HYPERVISOR_SLOTS.for_each(|slot| self.set(root, slot, 0));
     }
 
-    fn clear_reserved(&self, root: Mfn) {
+    fn clear_hypervisor_slots(&self, root: Mfn) {
         HYPERVISOR_SLOTS.for_each(|slot| self.set(root, slot, 0));
     }
 }

@@ -11,7 +11,8 @@ use crate::FrameAllocator;
 use guest::Guest;
 use machine::{Machine, MachineValidator};
 use pinfold_validator::{
-    Cell, DomId, External, FrameEntry, Held, Limits, Mfn, Policy, Summary, Validator,
+    AuditCell, AuditSummary, DomId, ExternalRef, FrameEntry, Limits, Mfn, Policy, RefKind,
+    Validator,
 };
 use std::boxed::Box;
 use std::sync::Mutex;
@@ -63,7 +64,7 @@ impl World {
         let words = Vec::leak(vec![0; frames.div_ceil(64)]);
         let allocator: &'static Allocator =
             Box::leak(Box::new(FrameAllocator::new(validator, words)));
-        assert!(validator.claim_boot_memory(Mfn::new(0)));
+        assert!(validator.reserve_boot_frame(Mfn::new(0)));
         for number in 1..frames {
             assert!(allocator.add_free(Mfn::new(number as u64)));
         }
@@ -72,9 +73,9 @@ impl World {
 
     /// Recounts everything, and compares the frame table with the bitmap of free frames. `guests`
     /// are all that live.
-    fn audit<'g>(&self, guests: impl Iterator<Item = &'g Guest>) -> Summary {
-        let mut cells = vec![Cell::default(); self.validator.frame_count() as usize];
-        let roots = guests.map(|guest| External { frame: guest.root(), held: Held::Root });
+    fn audit<'g>(&self, guests: impl Iterator<Item = &'g Guest>) -> AuditSummary {
+        let mut cells = vec![AuditCell::default(); self.validator.frame_count() as usize];
+        let roots = guests.map(|guest| ExternalRef { frame: guest.root(), held: RefKind::Root });
         let summary = self
             .validator
             .audit(&mut cells, roots, &mut |wrong| panic!("audit: {wrong}"))

@@ -2,8 +2,8 @@
 
 use super::guest::{Guest, SLOTS, address};
 use super::*;
-use crate::grant::mapping::Failure;
-use pinfold_validator::{Budget, HypervisorFrames, Level, Purpose, Stop};
+use crate::grant::mapping::MapError;
+use pinfold_validator::{Budget, Error, HypervisorFrames, Level, Purpose};
 use std::println;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -166,7 +166,7 @@ impl Driver {
         let dom = granter.dom;
         match self.guests[to].map_grant(&self.world, slot, dom, reference as u32) {
             Ok(_) => self.done.lent += 1,
-            Err(Failure::Preempted) => panic!("nobody else is at work"),
+            Err(MapError::Preempted) => panic!("nobody else is at work"),
             Err(_) => {}
         }
         (0..CPUS).for_each(|cpu| self.world.machine.touch(cpu, address(slot)));
@@ -210,8 +210,8 @@ impl Driver {
                 self.world.machine.attack();
                 self.world.validator.unpin(guest.dom, frame, budget).unwrap();
             }
-            Err(Stop::Preempted) => panic!("the budget is large"),
-            Err(Stop::Refused(_)) => {}
+            Err(Error::Preempted) => panic!("the budget is large"),
+            Err(Error::Refused(_)) => {}
         }
     }
 
@@ -256,7 +256,7 @@ impl Driver {
 
 #[test]
 fn no_stale_store_lands_in_a_frame_of_another_domain() {
-    let mut met = [0u64; 4];
+    let mut hits = [0u64; 4];
     let mut done = Done::default();
     for seed in 1..=12 {
         let mut driver = Driver::new(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed), done);
@@ -272,15 +272,15 @@ fn no_stale_store_lands_in_a_frame_of_another_domain() {
         driver.own.drain(..).for_each(|own| driver.world.allocator.free_hypervisor_frames(own));
         driver.world.audit([].into_iter());
         assert_eq!(driver.world.allocator.free_count(), FRAMES as u64 - 1, "seed {seed}");
-        let counts = &driver.world.machine.met;
+        let counts = &driver.world.machine.hits;
         for (sum, count) in
-            met.iter_mut().zip([&counts.free, &counts.taken, &counts.stale, &counts.validating])
+            hits.iter_mut().zip([&counts.free, &counts.taken, &counts.stale, &counts.validating])
         {
             *sum += count.load(SeqCst);
         }
         done = driver.done;
     }
-    println!("stores to free, taken, idle, validating frames: {met:?}; {done:?}");
+    println!("stores to free, taken, idle, validating frames: {hits:?}; {done:?}");
     let Done { mapped, given_back, allocated, grown, lent, .. } = done;
     let Done { unlent, transferred, pinned, own, ended, .. } = done;
     for count in [mapped, given_back, allocated, lent, unlent, transferred, pinned, own] {
@@ -288,7 +288,7 @@ fn no_stale_store_lands_in_a_frame_of_another_domain() {
     }
     assert!(grown > 10 && ended > 10, "{done:?}");
     // Dangerous situations: without these it proves nothing. None while a frame is cleared.
-    let [free, taken, stale, validating] = met;
-    assert!(free > 10_000 && stale > 10_000 && validating > 100, "{met:?}");
+    let [free, taken, stale, validating] = hits;
+    assert!(free > 10_000 && stale > 10_000 && validating > 100, "{hits:?}");
     assert_eq!(taken, 0, "a frame was cleared that a CPU remembered");
 }

@@ -2,7 +2,7 @@
 
 use super::guest::{Guest, address};
 use super::*;
-use crate::teardown::Summary as Freed;
+use crate::teardown::TeardownSummary as Freed;
 
 const GRANTER: DomId = DomId::new(1);
 const BORROWER: DomId = DomId::new(2);

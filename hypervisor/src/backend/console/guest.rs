@@ -9,7 +9,7 @@ use core::fmt::Write;
 use pinfold_abi::record::{Who, kind};
 use pinfold_log::{Line, Source};
 use pinfold_rings::Garbled;
-use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
+use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
 
 /// Longest line; a longer one is broken. Well below what readers of the log can take.
 const MAX_LINE: usize = 512;
@@ -86,9 +86,9 @@ impl GuestConsole {
     /// can't go, nor become a table, while we write to it.
     ///
     /// # Errors
-    /// As [`pinfold_validator::Validator::take_writable`].
+    /// As [`pinfold_validator::Validator::get_writable_ref`].
     pub fn open(&mut self, frame: Mfn) -> Result<(), Refusal> {
-        memory::validator().take_writable(self.domain, frame)?;
+        memory::validator().get_writable_ref(self.domain, frame)?;
         self.forget_ring();
         self.ring = Some(frame);
         Ok(())
@@ -118,13 +118,13 @@ impl GuestConsole {
 
     fn forget_ring(&mut self) {
         if let Some(frame) = self.ring.take() {
-            memory::validator().drop_writable(self.domain, frame);
+            memory::validator().put_writable_ref(self.domain, frame);
         }
     }
 
     /// What the console holds of frames, for the audit.
-    pub fn held(&self) -> Option<External> {
-        self.ring.map(|frame| External { frame, held: Held::Writable })
+    pub fn held(&self) -> Option<ExternalRef> {
+        self.ring.map(|frame| ExternalRef { frame, held: RefKind::Writable })
     }
 
     /// Shows bytes that the guest prints, as far as the log has room for them. Returns how many it

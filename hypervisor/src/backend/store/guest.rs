@@ -11,7 +11,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use pinfold_rings::{Garbled, StorePage};
 use pinfold_store::Connection;
-use pinfold_validator::{DomId, External, Held, Mfn, Refusal};
+use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
 
 /// Messages of one call; then others get their turn.
 const MESSAGES: u32 = 32;
@@ -50,9 +50,9 @@ impl GuestStore {
     /// writable: it can't go, nor become a table, while we write to it.
     ///
     /// # Errors
-    /// As [`pinfold_validator::Validator::take_writable`].
+    /// As [`pinfold_validator::Validator::get_writable_ref`].
     pub fn open(&self, domain: DomId, ring: Mfn, store: Connection) -> Result<(), Refusal> {
-        memory::validator().take_writable(domain, ring)?;
+        memory::validator().get_writable_ref(domain, ring)?;
         self.ring.store(ring.get(), Ordering::Relaxed);
         *self.open.lock() = Some(Open { ring, connection: store, told: false });
         Ok(())
@@ -61,16 +61,16 @@ impl GuestStore {
     /// Forgets everything, and lets go of the ring. Before the domain's frames are freed.
     pub fn close(&self, domain: DomId) {
         if let Some(open) = self.open.lock().take() {
-            memory::validator().drop_writable(domain, open.ring);
+            memory::validator().put_writable_ref(domain, open.ring);
             self.ring.store(0, Ordering::Relaxed);
         }
     }
 
     /// What the store holds of frames, for the audit.
-    pub fn held(&self) -> Option<External> {
+    pub fn held(&self) -> Option<ExternalRef> {
         match self.ring.load(Ordering::Relaxed) {
             0 => None,
-            frame => Some(External { frame: Mfn::new(frame), held: Held::Writable }),
+            frame => Some(ExternalRef { frame: Mfn::new(frame), held: RefKind::Writable }),
         }
     }
 

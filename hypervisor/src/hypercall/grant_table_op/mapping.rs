@@ -4,7 +4,7 @@ use super::{Args, Outcome, Preempted, each, status};
 use crate::domain::vcpu::Vcpu;
 use crate::grant::borrower;
 use pinfold_abi::grant::{MapFlags, MapGrantRef, Status, UnmapAndReplace, UnmapGrantRef};
-use pinfold_core::grant::mapping::{Failure, Unmapped, Wanted};
+use pinfold_core::grant::mapping::{MapError, MapRequest, UnmapBatch};
 use pinfold_validator::{DomId, Mfn};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -13,11 +13,11 @@ pub(super) fn map(vcpu: &mut Vcpu, asked: &mut MapGrantRef) -> Result<(), Preemp
     let flags = MapFlags::from_bits_retain(asked.flags);
     let mapped = if flags.contains(MapFlags::DEVICE_MAP) {
         // No devices, and nothing that would guard memory from them.
-        Err(Failure::Status(Status::NoDeviceSpace))
+        Err(MapError::Status(Status::NoDeviceSpace))
     } else if !flags.contains(MapFlags::HOST_MAP) {
-        Err(Failure::Status(Status::BadReference))
+        Err(MapError::Status(Status::BadReference))
     } else {
-        borrower(vcpu).map(&Wanted {
+        borrower(vcpu).map(&MapRequest {
             address: asked.host_addr,
             flags,
             granter: DomId::new(asked.dom),
@@ -62,7 +62,7 @@ impl Unmapping for UnmapAndReplace {
 
 /// Unmaps every element of a list, with as few flushes as can be.
 pub(super) fn unmap_all<T: Unmapping>(vcpu: &mut Vcpu, args: &Args, count: u64) -> Outcome {
-    let mut unmapped = Unmapped::default();
+    let mut unmapped = UnmapBatch::default();
     let outcome = each::<T>(vcpu, args, count, |vcpu, element| {
         let (handle, address, replacement) = element.asked();
         let result = unmapped.add(&borrower(vcpu), handle, address, replacement);

@@ -13,9 +13,9 @@ use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::grant::*;
-use pinfold_core::grant::mapping::Failure;
+use pinfold_core::grant::mapping::MapError;
 use pinfold_core::list::{ListProgress, OutOfAddressSpace};
-use pinfold_validator::{Cause, Mfn, Refusal, Stop};
+use pinfold_validator::{Cause, Error, Mfn, Refusal};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// `grant_table_op(command, list, count)`.
@@ -90,15 +90,15 @@ fn each<T: FromBytes + IntoBytes + Immutable>(
 struct Preempted;
 
 /// The status of an element, unless it is to be done again.
-fn status(vcpu: &Vcpu, result: Result<(), Failure>) -> Result<i16, Preempted> {
+fn status(vcpu: &Vcpu, result: Result<(), MapError>) -> Result<i16, Preempted> {
     match result {
         Ok(()) => Ok(Status::Okay as i16),
-        Err(Failure::Status(status)) => Ok(status as i16),
-        Err(Failure::Refused(refusal, frame)) => {
-            report::stopped(vcpu, &Stop::Refused(refusal));
+        Err(MapError::Status(status)) => Ok(status as i16),
+        Err(MapError::Refused(refusal, frame)) => {
+            report::stopped(vcpu, &Error::Refused(refusal));
             Ok(refused_status(&refusal, frame) as i16)
         }
-        Err(Failure::Preempted) => Err(Preempted),
+        Err(MapError::Preempted) => Err(Preempted),
     }
 }
 

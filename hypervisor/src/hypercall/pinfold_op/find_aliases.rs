@@ -11,7 +11,7 @@ use crate::memory::validator;
 use core::ops::ControlFlow;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES, Mapping};
-use pinfold_validator::{Bounds, Mfn, Search, Which};
+use pinfold_validator::{MappingFilter, Mfn, Search, SearchLimits};
 
 /// Entries and frame records that one call may read, over all its frames and all its parts.
 const READS: u64 = 1 << 24;
@@ -51,7 +51,7 @@ fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Err
     }
     let frames = GuestPtr::<u64>::new(asked.frames);
     let room = asked.nr_mappings;
-    let bounds = |written: u32| Bounds {
+    let bounds = |written: u32| SearchLimits {
         mappings: room.saturating_sub(written),
         reads: READS / u64::from(asked.nr_frames.max(1)),
     };
@@ -73,8 +73,12 @@ fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Err
                 FindProgress { search: one.search.clone(), ..*one }
             }
             _ => {
-                let search =
-                    validator().begin_search(frame, vcpu.domain.id, Which::All, bounds(written));
+                let search = validator().begin_search(
+                    frame,
+                    vcpu.domain.id,
+                    MappingFilter::All,
+                    bounds(written),
+                );
                 FindProgress { frame, index, search, written, flags }
             }
         };

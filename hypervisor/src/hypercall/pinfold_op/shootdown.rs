@@ -10,7 +10,7 @@ use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range, Shootdown};
-use pinfold_validator::{self as validator, CpuSet, PageRange, Stop, Vaddr};
+use pinfold_validator::{CpuSet, Error, PageRange, ShootdownProgress, Vaddr};
 
 /// Pages of all ranges together: 64 GiB, which bounds one call to some ten thousand tables looked
 /// at. A range without tables is passed over a table at a time.
@@ -62,7 +62,7 @@ fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Er
     if is_new {
         asked.cleared = 0;
     }
-    let mut total = validator::Shootdown::new();
+    let mut total = ShootdownProgress::new();
     let mut result = Ok(true);
     while at.index < asked.nr_ranges {
         result = one(vcpu, asked.ranges, &mut at, &mut total);
@@ -94,12 +94,7 @@ fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Er
 }
 
 /// Clears the range that the call is at; whether it is done.
-fn one(
-    vcpu: &Vcpu,
-    list: u64,
-    at: &mut At,
-    total: &mut validator::Shootdown,
-) -> Result<bool, Errno> {
+fn one(vcpu: &Vcpu, list: u64, at: &mut At, total: &mut ShootdownProgress) -> Result<bool, Errno> {
     let asked = GuestPtr::<Range>::new(list).read_at(at.index.into())?;
     let sum = at.before.checked_add(asked.pages).filter(|&sum| sum <= MAX_PAGES);
     let sum = sum.ok_or(Errno::E2BIG)?;
@@ -117,7 +112,7 @@ fn one(
                 *at = At { index: at.index + 1, pages: 0, before: sum };
                 return Ok(true);
             }
-            Err(Stop::Preempted) => {
+            Err(Error::Preempted) => {
                 // Another processor that waits for us may be the one that is at a table of ours.
                 ipi::service_ipis();
                 vcpu.work.charge(cost::ELEMENT);
@@ -126,7 +121,7 @@ fn one(
                     return Ok(false);
                 }
             }
-            Err(Stop::Refused(refusal)) => {
+            Err(Error::Refused(refusal)) => {
                 report::refused(vcpu, &refusal);
                 return Err(refusal.errno());
             }

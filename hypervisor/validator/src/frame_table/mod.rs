@@ -56,7 +56,7 @@
 //!   the hypervisor), no CPU remembers a translation of it or a walk through it: the CPUs are
 //!   flushed first, and the frame is cleared after, so that nobody can write to it in between. Only
 //!   [`CleanFrames`](crate::CleanFrames) can be given to anybody.
-//! * `INV-LENT` A present L1 entry points to a frame of its table's owner, or to one that another
+//! * `INV-FOREIGN` A present L1 entry points to a frame of its table's owner, or to one that another
 //!   domain granted ([`Validator::map_granted`](crate::Validator::map_granted)), which holds the
 //!   same references and is marked as lent before the entry is there. Of a lent frame no CPU is
 //!   presumed to know nothing: where the owner's CPUs would be flushed, all are.
@@ -96,14 +96,14 @@ mod types;
 mod word;
 
 pub use kind::{Kind, Purpose, State};
-pub(crate) use memtype::Claimed;
-pub(crate) use refs::RefFailure;
+pub(crate) use memtype::Reservation;
+pub(crate) use refs::RefError;
 pub use refs::owned_pattern;
-pub(crate) use types::{Entered, Left, NotEntered};
+pub(crate) use types::{BeginError, Begun, PutOutcome};
 pub(crate) use word::{Progress, RefWord, STAMP_BITS, TypeWord};
 
 use crate::frame::DomId;
-use crate::memtype::Caching;
+use crate::memtype::FrameMemType;
 use crate::sync::{AtomicU64, Ordering};
 
 /// What is known of one machine frame. Private: only the methods in this folder keep the
@@ -141,8 +141,8 @@ impl FrameEntry {
     }
 
     /// All the type references that there can be, which no test has the time to take one by one.
-    #[cfg(test)]
-    pub(crate) fn fill_count(&self) {
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn saturate_count(&self) {
         self.types.fetch_or(word::COUNT, Ordering::Relaxed);
     }
 
@@ -189,14 +189,14 @@ impl FrameInfo {
     }
 
     /// Whether another domain's tables map it, or did since it got its owner.
-    pub fn is_lent(&self) -> bool {
-        self.refs.is_lent()
+    pub fn is_foreign_mapped(&self) -> bool {
+        self.refs.is_foreign_mapped()
     }
 
     /// How its mappings are cached, or were last: a frame is cached otherwise only when it is
     /// mapped again.
-    pub fn caching(&self) -> Caching {
-        self.refs.caching()
+    pub fn memtype(&self) -> FrameMemType {
+        self.refs.memtype()
     }
 
     /// General references: the allocation, read-only entries, and one for a type that isn't idle.

@@ -2,23 +2,23 @@
 
 use super::kind::{Kind, Purpose, State};
 use super::word::{
-    ALLOCATED, CACHING, LENT, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT, REF_COUNT_BITS,
-    RefWord, SHARED,
+    ALLOCATED, FOREIGN_MAPPED, MEMTYPE, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT,
+    REF_COUNT_BITS, RefWord, SHARED,
 };
 use super::{FrameEntry, TypeWord};
 use crate::frame::DomId;
-use crate::memtype::Caching;
+use crate::memtype::FrameMemType;
 use crate::sync::Ordering;
 
 /// Why no reference was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RefFailure {
+pub(crate) enum RefError {
     /// No RAM, free, or another's.
     NotOwned,
     /// One more does not fit in the count.
     Overflow,
     /// It has mappings, and they are cached otherwise.
-    Differs(Caching),
+    OtherMemType(FrameMemType),
     /// Another CPU is changing how it is cached.
     Contended,
 }
@@ -43,10 +43,10 @@ impl FrameEntry {
     }
 
     /// Takes a general reference of a frame that the domain owns and that is write-back. `false` if
-    /// it isn't, if one more does not fit, or if another CPU was faster: [`FrameEntry::get_as`] then
+    /// it isn't, if one more does not fit, or if another CPU was faster: [`FrameEntry::get_with_memtype`] then
     /// says which.
     ///
-    /// Acquire pairs with the release in [`FrameEntry::give_to`]: the frame is seen as it was given.
+    /// Acquire pairs with the release in [`FrameEntry::assign_to`]: the frame is seen as it was given.
     #[inline]
     pub(crate) fn get_owned(&self, pattern: u64) -> bool {
         let word = self.refs.load(Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl FrameEntry {
 
     /// Takes a general reference of a frame that the domain owns or that is shared with it, to keep
     /// it the domain's and not to look into it: however it is cached.
-    pub(crate) fn get(&self, dom: DomId) -> Result<(), RefFailure> {
+    pub(crate) fn get(&self, dom: DomId) -> Result<(), RefError> {
         self.get_with(dom, |word| Ok((word, ())))
     }
 
@@ -70,17 +70,17 @@ impl FrameEntry {
     pub(super) fn get_with<T>(
         &self,
         dom: DomId,
-        change: impl Fn(u64) -> Result<(u64, T), RefFailure>,
-    ) -> Result<T, RefFailure> {
+        change: impl Fn(u64) -> Result<(u64, T), RefError>,
+    ) -> Result<T, RefError> {
         let pattern = owned_pattern(dom);
         let mut word = self.refs.load(Ordering::Relaxed);
         loop {
-            if !same_above_count(word & !(SHARED | CACHING), pattern) {
-                return Err(RefFailure::NotOwned);
+            if !same_above_count(word & !(SHARED | MEMTYPE), pattern) {
+                return Err(RefError::NotOwned);
             }
             // A guest drives this count: overflow is a refusal, not a bug.
             if word & REF_COUNT == REF_COUNT {
-                return Err(RefFailure::Overflow);
+                return Err(RefError::Overflow);
             }
             let (changed, had) = change(word)?;
             let next = changed + ONE_REF;
@@ -111,32 +111,32 @@ impl FrameEntry {
     /// Before the entry is stored. Whoever drops the entry's reference later releases this bit with
     /// it, so that who takes the frame, or its type, after that sees it. Release and acquire, as a
     /// link of that chain.
-    pub(crate) fn lend(&self) {
-        self.refs.fetch_or(LENT, Ordering::AcqRel);
+    pub(crate) fn mark_foreign_mapped(&self) {
+        self.refs.fetch_or(FOREIGN_MAPPED, Ordering::AcqRel);
     }
 
     /// Makes the frame usable, and free. `false` if it already was.
-    pub(crate) fn become_ram(&self) -> bool {
+    pub(crate) fn make_ram(&self) -> bool {
         self.refs.compare_exchange(0, RAM, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Makes a frame that isn't RAM yet the hypervisor's: at boot, for memory that it uses already.
     /// `false` if it already was RAM.
-    pub(crate) fn become_boot_memory(&self, purpose: Purpose) -> bool {
+    pub(crate) fn make_boot_memory(&self, purpose: Purpose) -> bool {
         let moving = RAM | MOVING;
         let ours =
             self.refs.compare_exchange(0, moving, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if ours {
-            self.give_to_hypervisor(purpose);
+            self.assign_to_hypervisor(purpose);
         }
         ours
     }
 
     /// Reserves a free frame for giving it to an owner. `false` if it isn't free. On success the
-    /// caller alone may touch the frame until one of [`FrameEntry::give_to`],
-    /// [`FrameEntry::share_with`], [`FrameEntry::give_to_hypervisor`] and
-    /// [`FrameEntry::become_clean`].
-    pub(crate) fn begin_giving(&self) -> bool {
+    /// caller alone may touch the frame until one of [`FrameEntry::assign_to`],
+    /// [`FrameEntry::share_with`], [`FrameEntry::assign_to_hypervisor`] and
+    /// [`FrameEntry::cancel_alloc`].
+    pub(crate) fn begin_alloc(&self) -> bool {
         self.refs.compare_exchange(RAM, RAM | MOVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
@@ -147,32 +147,32 @@ impl FrameEntry {
         word.stamp().map(|stamp| (DomId::new(word.count() as u16), stamp))
     }
 
-    /// Ends [`FrameEntry::begin_giving`]: the frame is the domain's, with one reference for the
+    /// Ends [`FrameEntry::begin_alloc`]: the frame is the domain's, with one reference for the
     /// allocation. No CPU remembers a translation of it, so it has no stamp.
-    pub(crate) fn give_to(&self, dom: DomId) {
-        self.end_giving(TypeWord(0), owned_pattern(dom) | ONE_REF);
+    pub(crate) fn assign_to(&self, dom: DomId) {
+        self.end_alloc(TypeWord(0), owned_pattern(dom) | ONE_REF);
     }
 
-    /// Ends [`FrameEntry::begin_giving`]: the frame is the hypervisor's, and the domain may map it.
+    /// Ends [`FrameEntry::begin_alloc`]: the frame is the hypervisor's, and the domain may map it.
     /// It has a writable reference for as long as it is shared, so that it can have no other type.
     pub(crate) fn share_with(&self, dom: DomId) {
         let types = TypeWord::new(Kind::Writable, State::Validated, 1);
-        self.end_giving(types, owned_pattern(dom) | SHARED | (2 * ONE_REF));
+        self.end_alloc(types, owned_pattern(dom) | SHARED | (2 * ONE_REF));
     }
 
-    /// Ends [`FrameEntry::begin_giving`]: the frame is the hypervisor's alone. Its type never
+    /// Ends [`FrameEntry::begin_alloc`]: the frame is the hypervisor's alone. Its type never
     /// changes while it is, and its purpose is where a count would be: nobody can take a reference.
-    pub(crate) fn give_to_hypervisor(&self, purpose: Purpose) {
+    pub(crate) fn assign_to_hypervisor(&self, purpose: Purpose) {
         let types = TypeWord::new(Kind::Hypervisor, State::Validated, purpose as u64);
-        self.end_giving(types, owned_pattern(DomId::HYPERVISOR) | ONE_REF);
+        self.end_alloc(types, owned_pattern(DomId::HYPERVISOR) | ONE_REF);
     }
 
-    /// Ends [`FrameEntry::begin_giving`]: the frame is free again, and needs no flush.
-    pub(crate) fn become_clean(&self) {
-        self.end_giving(TypeWord(0), RAM);
+    /// Ends [`FrameEntry::begin_alloc`]: the frame is free again, and needs no flush.
+    pub(crate) fn cancel_alloc(&self) {
+        self.end_alloc(TypeWord(0), RAM);
     }
 
-    fn end_giving(&self, types: TypeWord, refs: u64) {
+    fn end_alloc(&self, types: TypeWord, refs: u64) {
         self.types.store(types.0, Ordering::Relaxed);
         // Release: whoever sees the new reference word sees the type word above.
         self.refs.store(refs, Ordering::Release);
@@ -180,7 +180,7 @@ impl FrameEntry {
 
     /// Takes the frame back from its owner, if nothing but the allocation refers to it (`INV-OWNER`:
     /// an idle type follows from that, `INV-COUNT`). On success the caller alone may touch the
-    /// frame until [`FrameEntry::become_free`]. The word as it was: if it was lent, any CPU may
+    /// frame until [`FrameEntry::make_free`]. The word as it was: if it was lent, any CPU may
     /// remember it, and if it wasn't write-back, the caches are to be flushed of it. Never a shared
     /// frame, which the hypervisor itself uses.
     pub(crate) fn take_back(&self, dom: DomId) -> Result<RefWord, RefWord> {
@@ -192,8 +192,8 @@ impl FrameEntry {
             Ok(word) => return Ok(RefWord(word)),
             Err(seen) => seen,
         };
-        let alone = seen & !(LENT | CACHING) == owned;
-        if alone && RefWord(seen).caching() != Caching::Changing {
+        let alone = seen & !(FOREIGN_MAPPED | MEMTYPE) == owned;
+        if alone && RefWord(seen).memtype() != FrameMemType::Changing {
             return take(seen).map(RefWord).map_err(RefWord);
         }
         Err(RefWord(seen))
@@ -205,9 +205,9 @@ impl FrameEntry {
         let types = self.types.load(Ordering::Acquire);
         let idle = TypeWord::new(Kind::Writable, State::Validated, 1);
         let shared = owned_pattern(dom) | SHARED | (2 * ONE_REF);
-        if TypeWord(types).unstamped() == idle {
+        if TypeWord(types).without_stamp() == idle {
             // Take the type away first: then no writable reference can be had any more.
-            let locked = idle.in_state(State::Devalidating).counting(0);
+            let locked = idle.in_state(State::Devalidating).with_count(0);
             let won =
                 self.types.compare_exchange(types, locked.0, Ordering::AcqRel, Ordering::Relaxed);
             if won.is_ok() {
@@ -227,7 +227,7 @@ impl FrameEntry {
     }
 
     /// Takes back a frame of the hypervisor's own. `false` if it isn't one. On success the caller
-    /// alone may touch the frame until [`FrameEntry::become_free`].
+    /// alone may touch the frame until [`FrameEntry::make_free`].
     pub(crate) fn take_back_from_hypervisor(&self) -> bool {
         let owned = owned_pattern(DomId::HYPERVISOR) | ONE_REF;
         self.refs.compare_exchange(owned, RAM | MOVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -235,9 +235,9 @@ impl FrameEntry {
 
     /// Ends [`FrameEntry::take_back`]: the frame is free, and remembers whose it was and when it
     /// went.
-    pub(crate) fn become_free(&self, last: DomId, now: u64) {
+    pub(crate) fn make_free(&self, last: DomId, now: u64) {
         let kind = self.type_word().kind();
-        let types = TypeWord::new(kind, State::Idle, u64::from(last.get())).stamped(now);
+        let types = TypeWord::new(kind, State::Idle, u64::from(last.get())).with_stamp(now);
         self.types.store(types.0, Ordering::Relaxed);
         // Release: whoever gets the frame next sees the stamp.
         self.refs.store(RAM, Ordering::Release);

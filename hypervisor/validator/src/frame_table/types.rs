@@ -7,12 +7,12 @@ use crate::sync::Ordering;
 
 /// How a type was entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Entered {
+pub(crate) enum Begun {
     /// One more reference of a type that was there.
-    Joined,
+    Shared,
     /// From idle; the word it was idle with. The caller has the frame to itself, in state
     /// validating, and must publish, fail or suspend.
-    Began(TypeWord),
+    Started(TypeWord),
     /// From partial, with the same duty; entries `[0, resume)` are held.
     Resumed(Progress),
     /// From partial of another type; state devalidating, and the caller must settle or suspend,
@@ -22,9 +22,9 @@ pub(crate) enum Entered {
 
 /// Why a type was not entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotEntered {
+pub(crate) enum BeginError {
     /// Held as something else.
-    Held(TypeWord),
+    OtherType(TypeWord),
     /// One more does not fit in the count.
     Overflow(TypeWord),
     /// Another CPU is in the middle of a change.
@@ -33,19 +33,19 @@ pub(crate) enum NotEntered {
 
 /// What a dropped reference left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum PutOutcome {
     /// Others hold the type.
-    Held,
+    StillHeld,
     /// Nobody; a frame with no entries is idle at once. The caller drops the type's general
     /// reference.
     Idle,
     /// Nobody; state devalidating, and the caller must take the table apart.
-    Table,
+    LastOfTable,
 }
 
 impl FrameEntry {
     /// Takes one more reference of a type that is validated. `false` if it isn't so, if one more
-    /// does not fit, or if another CPU was faster: [`FrameEntry::enter`] then says which.
+    /// does not fit, or if another CPU was faster: [`FrameEntry::begin_type`] then says which.
     ///
     /// The caller looks at the owner before (or foreigners could disturb each other's frames) and
     /// again after: the count that it now holds keeps the owner from changing, while before, the
@@ -53,7 +53,7 @@ impl FrameEntry {
     ///
     /// Acquire pairs with [`FrameEntry::publish`].
     #[inline]
-    pub(crate) fn join(&self, kind: Kind) -> bool {
+    pub(crate) fn get_type_ref(&self, kind: Kind) -> bool {
         let word = self.types.load(Ordering::Relaxed);
         let pattern = TypeWord::pattern(kind, State::Validated);
         word & KIND_AND_STATE == pattern
@@ -77,7 +77,7 @@ impl FrameEntry {
         let next = TypeWord::new(Kind::Writable, State::Validated, 1);
         let next = match (seen.kind(), seen.stamp()) {
             (_, None) => next,
-            (Kind::Writable, Some(stamp)) => next.stamped(stamp),
+            (Kind::Writable, Some(stamp)) => next.with_stamp(stamp),
             // It was a table: INV-TLB.
             (_, Some(_)) => return false,
         };
@@ -85,10 +85,10 @@ impl FrameEntry {
     }
 
     /// Takes one more reference of whatever table the frame is, if it is a validated one. Loops
-    /// where [`FrameEntry::join`] gives up: a table in use must not be taken for none because
+    /// where [`FrameEntry::get_type_ref`] gives up: a table in use must not be taken for none because
     /// another CPU uses it too.
     #[inline]
-    pub(crate) fn join_table(&self) -> Option<Kind> {
+    pub(crate) fn get_table_ref(&self) -> Option<Kind> {
         let mut word = self.types.load(Ordering::Relaxed);
         loop {
             let seen = TypeWord(word);
@@ -113,37 +113,39 @@ impl FrameEntry {
     /// Takes a reference of a type, from any state that allows it (`INV-TYPE`). The caller holds a
     /// general reference, so the owner stays; it keeps that reference for the type if it entered
     /// from idle, and drops it otherwise.
-    pub(crate) fn enter(&self, kind: Kind) -> Result<Entered, NotEntered> {
+    pub(crate) fn begin_type(&self, kind: Kind) -> Result<Begun, BeginError> {
         let mut word = self.types.load(Ordering::Relaxed);
         loop {
             let seen = TypeWord(word);
             let (next, entered) = match seen.state() {
-                State::Validated if seen.kind() != kind => return Err(NotEntered::Held(seen)),
+                State::Validated if seen.kind() != kind => return Err(BeginError::OtherType(seen)),
                 State::Validated if word & COUNT == COUNT => {
-                    return Err(NotEntered::Overflow(seen));
+                    return Err(BeginError::Overflow(seen));
                 }
-                State::Validated => (word + 1, Entered::Joined),
+                State::Validated => (word + 1, Begun::Shared),
                 // A frame on its way to another type is held as that; one on its way to this type,
                 // or to none, will soon be somewhere else.
-                State::Validating if seen.kind() != kind => return Err(NotEntered::Held(seen)),
-                State::Validating | State::Devalidating => return Err(NotEntered::Contended),
+                State::Validating if seen.kind() != kind => {
+                    return Err(BeginError::OtherType(seen));
+                }
+                State::Validating | State::Devalidating => return Err(BeginError::Contended),
                 State::Idle => {
                     let next = TypeWord::new(kind, State::Validating, 1);
                     // A writable frame keeps its stamp: references that map nothing leave it as
                     // it was.
                     let next = match (kind, seen.stamp()) {
-                        (Kind::Writable, Some(stamp)) => next.stamped(stamp),
+                        (Kind::Writable, Some(stamp)) => next.with_stamp(stamp),
                         (Kind::Writable, None) => next,
-                        _ => next.progressed(Progress::START),
+                        _ => next.with_progress(Progress::START),
                     };
-                    (next.0, Entered::Began(seen))
+                    (next.0, Begun::Started(seen))
                 }
                 State::Partial if seen.kind() == kind => (
-                    seen.in_state(State::Validating).counting(1).0,
-                    Entered::Resumed(seen.progress()),
+                    seen.in_state(State::Validating).with_count(1).0,
+                    Begun::Resumed(seen.progress()),
                 ),
                 State::Partial => {
-                    (seen.in_state(State::Devalidating).0, Entered::Undoing(seen.progress()))
+                    (seen.in_state(State::Devalidating).0, Begun::Undoing(seen.progress()))
                 }
             };
             match self.types.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -155,7 +157,7 @@ impl FrameEntry {
     }
 
     /// Enters a partial table to take it apart; `None` if it isn't one.
-    pub(crate) fn undo(&self) -> Option<(Kind, Progress)> {
+    pub(crate) fn begin_undo(&self) -> Option<(Kind, Progress)> {
         let seen = self.type_word();
         if seen.state() != State::Partial {
             return None;
@@ -175,7 +177,7 @@ impl FrameEntry {
     pub(crate) fn publish(&self, kind: Kind, stamp: Option<u64>) {
         debug_assert_eq!(self.type_word().state(), State::Validating);
         let word = TypeWord::new(kind, State::Validated, 1);
-        let word = stamp.map_or(word, |stamp| word.stamped(stamp));
+        let word = stamp.map_or(word, |stamp| word.with_stamp(stamp));
         self.types.store(word.0, Ordering::Release);
     }
 
@@ -183,17 +185,17 @@ impl FrameEntry {
     /// what was done.
     pub(crate) fn suspend(&self, kind: Kind, progress: Progress) {
         debug_assert!(matches!(self.type_word().state(), State::Validating | State::Devalidating));
-        let word = TypeWord::new(kind, State::Partial, 0).progressed(progress);
+        let word = TypeWord::new(kind, State::Partial, 0).with_progress(progress);
         self.types.store(word.0, Ordering::Release);
     }
 
     /// Leaves validating or devalidating with no entry held: the frame is idle. `stamp`: when the
     /// last use of it ended, if CPUs may have used it; the frame then remembers as what. The
     /// caller drops the type's general reference afterwards.
-    pub(crate) fn settle(&self, kind: Kind, stamp: Option<u64>) {
+    pub(crate) fn finish(&self, kind: Kind, stamp: Option<u64>) {
         debug_assert!(matches!(self.type_word().state(), State::Validating | State::Devalidating));
         let word = match stamp {
-            Some(now) => TypeWord::new(kind, State::Idle, 0).stamped(now),
+            Some(now) => TypeWord::new(kind, State::Idle, 0).with_stamp(now),
             None => TypeWord(0),
         };
         self.types.store(word.0, Ordering::Release);
@@ -207,7 +209,7 @@ impl FrameEntry {
     /// between, it would have stamped the word with a later clock, and the exchange would fail;
     /// with the same clock, no flush lies between the two, and one stamp serves both.
     #[inline]
-    pub(crate) fn leave_writable(&self, now: impl Fn() -> u64) -> bool {
+    pub(crate) fn put_writable_ref(&self, now: impl Fn() -> u64) -> bool {
         let mut word = self.types.load(Ordering::Acquire);
         loop {
             debug_assert_eq!(
@@ -216,7 +218,7 @@ impl FrameEntry {
             );
             debug_assert!(word & COUNT != 0, "INV-COUNT: nobody held this");
             let last = word & COUNT == 1;
-            let next = TypeWord(word.wrapping_sub(1)).stamped(now());
+            let next = TypeWord(word.wrapping_sub(1)).with_stamp(now());
             let next = if last { next.in_state(State::Idle) } else { next };
             match self.types.compare_exchange_weak(
                 word,
@@ -232,22 +234,22 @@ impl FrameEntry {
 
     /// Drops a reference whose holder mapped nothing: the stamp stays what it was. For a
     /// descriptor page the caller passes a stamp, as its entries were in a GDT.
-    pub(crate) fn leave(&self, kind: Kind, stamp: Option<u64>) -> Left {
+    pub(crate) fn put_type_ref(&self, kind: Kind, stamp: Option<u64>) -> PutOutcome {
         let mut word = self.types.load(Ordering::Relaxed);
         loop {
             debug_assert_eq!(word & KIND_AND_STATE, TypeWord::pattern(kind, State::Validated));
             debug_assert!(word & COUNT != 0, "INV-COUNT: nobody held this");
             let seen = TypeWord(word);
             let (next, left) = if word & COUNT != 1 {
-                (TypeWord(word.wrapping_sub(1)), Left::Held)
+                (TypeWord(word.wrapping_sub(1)), PutOutcome::StillHeld)
             } else if kind.level().is_some() {
                 debug_assert!(!seen.is_pinned(), "INV-PIN: a pin is a reference");
-                let next = seen.in_state(State::Devalidating).counting(0);
-                (next.progressed(Progress::WHOLE), Left::Table)
+                let next = seen.in_state(State::Devalidating).with_count(0);
+                (next.with_progress(Progress::WHOLE), PutOutcome::LastOfTable)
             } else {
-                (seen.in_state(State::Idle).counting(0), Left::Idle)
+                (seen.in_state(State::Idle).with_count(0), PutOutcome::Idle)
             };
-            let next = stamp.map_or(next, |now| next.stamped(now));
+            let next = stamp.map_or(next, |now| next.with_stamp(now));
             // Release: what this holder did is over before the frame becomes something else.
             match self.types.compare_exchange_weak(
                 word,
@@ -262,9 +264,9 @@ impl FrameEntry {
     }
 
     /// Drops a table reference if others are left; `false` if it is the last, or another CPU was
-    /// faster: [`FrameEntry::leave`] then does it.
+    /// faster: [`FrameEntry::put_type_ref`] then does it.
     #[inline]
-    pub(crate) fn leave_table_held(&self) -> bool {
+    pub(crate) fn try_put_table_ref(&self) -> bool {
         let word = self.types.load(Ordering::Relaxed);
         word & COUNT > 1
             && self

@@ -4,13 +4,13 @@
 //!
 //! | bits   | meaning                                                                     |
 //! |--------|-----------------------------------------------------------------------------|
-//! | 0      | lent: an entry of another domain's may map it, or may have (`INV-LENT`)     |
+//! | 0      | lent: an entry of another domain's may map it, or may have (`INV-FOREIGN`)     |
 //! | 1..40  | general references; all ones is never reached (the one more is refused)     |
 //! | 40     | RAM that the validator manages                                              |
 //! | 41     | allocated: has an owner, and one of the references is the allocation        |
 //! | 42     | shared: the hypervisor's; its owner may map it, but not use it as a table   |
 //! | 43     | moving: one CPU is giving it out or taking it back; nobody else may touch it |
-//! | 44..47 | caching: the type of its mappings, 0 for write-back, or 6, 7: [`Caching`]   |
+//! | 44..47 | caching: the type of its mappings, 0 for write-back, or 6, 7: [`FrameMemType`]   |
 //! | 47     | zero                                                                        |
 //! | 48..64 | owner                                                                       |
 //!
@@ -31,23 +31,23 @@
 
 use super::kind::{Kind, State};
 use crate::frame::{DomId, ENTRIES};
-use crate::memtype::Caching;
+use crate::memtype::FrameMemType;
 
 /// Lies below the count, so that what a fast path compares, all above it, is the same for a lent
 /// frame.
-pub(super) const LENT: u64 = 1;
+pub(super) const FOREIGN_MAPPED: u64 = 1;
 /// One general reference.
 pub(super) const ONE_REF: u64 = 1 << 1;
-/// Bits below the flags: the general count and [`LENT`].
+/// Bits below the flags: the general count and [`FOREIGN_MAPPED`].
 pub(super) const REF_COUNT_BITS: u32 = 40;
-pub(super) const REF_COUNT: u64 = ((1 << REF_COUNT_BITS) - 1) & !LENT;
+pub(super) const REF_COUNT: u64 = ((1 << REF_COUNT_BITS) - 1) & !FOREIGN_MAPPED;
 pub(super) const RAM: u64 = 1 << 40;
 pub(super) const ALLOCATED: u64 = 1 << 41;
 pub(super) const SHARED: u64 = 1 << 42;
 pub(super) const MOVING: u64 = 1 << 43;
 /// Above the count, so that what a fast path compares lets write-back frames through only.
-pub(super) const CACHING_SHIFT: u32 = 44;
-pub(super) const CACHING: u64 = 7 << CACHING_SHIFT;
+pub(super) const MEMTYPE_SHIFT: u32 = 44;
+pub(super) const MEMTYPE: u64 = 7 << MEMTYPE_SHIFT;
 pub(super) const OWNER_SHIFT: u32 = 48;
 
 pub(super) const COUNT: u64 = (1 << 24) - 1;
@@ -68,7 +68,8 @@ const NO_SUSPECT: u16 = ENTRIES as u16;
 
 const _: () = {
     // No two fields share a bit.
-    let refs = [REF_COUNT | LENT, RAM, ALLOCATED, SHARED, MOVING, CACHING, !0 << OWNER_SHIFT];
+    let refs =
+        [REF_COUNT | FOREIGN_MAPPED, RAM, ALLOCATED, SHARED, MOVING, MEMTYPE, !0 << OWNER_SHIFT];
     let types = [COUNT, 7 << KIND_SHIFT, STATE, PINNED, STAMPED, PAYLOAD, 0];
     let mut i = 0;
     while i < refs.len() {
@@ -96,13 +97,13 @@ impl RefWord {
 
     /// Whether another domain's tables may map it, or may have since it got its owner.
     #[inline]
-    pub(crate) fn is_lent(self) -> bool {
-        self.0 & LENT != 0
+    pub(crate) fn is_foreign_mapped(self) -> bool {
+        self.0 & FOREIGN_MAPPED != 0
     }
 
     /// How its mappings are cached.
-    pub(crate) const fn caching(self) -> Caching {
-        Caching::from_bits(self.0 >> CACHING_SHIFT)
+    pub(crate) const fn memtype(self) -> FrameMemType {
+        FrameMemType::from_bits(self.0 >> MEMTYPE_SHIFT)
     }
 
     pub(crate) fn is_ram(self) -> bool {
@@ -199,12 +200,12 @@ impl TypeWord {
 
     /// The same word with another stamp.
     #[inline]
-    pub(super) const fn stamped(self, now: u64) -> TypeWord {
+    pub(super) const fn with_stamp(self, now: u64) -> TypeWord {
         TypeWord(self.0 & !PAYLOAD | STAMPED | now << PAYLOAD_SHIFT)
     }
 
     /// The same word with no stamp.
-    pub(super) const fn unstamped(self) -> TypeWord {
+    pub(super) const fn without_stamp(self) -> TypeWord {
         TypeWord(self.0 & !(PAYLOAD | STAMPED))
     }
 
@@ -215,7 +216,7 @@ impl TypeWord {
     }
 
     /// The same word with another count.
-    pub(super) const fn counting(self, count: u64) -> TypeWord {
+    pub(super) const fn with_count(self, count: u64) -> TypeWord {
         TypeWord(self.0 & !COUNT | count)
     }
 
@@ -230,7 +231,7 @@ impl TypeWord {
     }
 
     /// The same word with other progress.
-    pub(super) const fn progressed(self, progress: Progress) -> TypeWord {
+    pub(super) const fn with_progress(self, progress: Progress) -> TypeWord {
         TypeWord(self.0 & !(PAYLOAD | STAMPED) | progress.bits())
     }
 }

@@ -1,11 +1,11 @@
-//! A lent frame is flushed for on all CPUs (`INV-LENT`).
+//! A lent frame is flushed for on all CPUs (`INV-FOREIGN`).
 //!
 //! The owner makes the frame a table; a borrower, on a CPU where the owner never ran, maps it
 //! writable and unmaps it without a flush. Whoever finds that mapping gone must find the mark, or
 //! the borrower's TLB is forgotten. The same model with the mark set after the entry must fail.
 
 use crate::frame::{CpuSet, DomId};
-use crate::frame_table::{Entered, FrameEntry, Kind};
+use crate::frame_table::{Begun, FrameEntry, Kind};
 use crate::tlb::FlushClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +25,8 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let frame = FrameEntry::new();
-        assert!(frame.become_ram() && frame.begin_giving());
-        frame.give_to(OWNER);
+        assert!(frame.make_ram() && frame.begin_alloc());
+        frame.assign_to(OWNER);
         Scene { frame, clock: FlushClock::new(), cached: AtomicBool::new(false) }
     }
 
@@ -34,29 +34,31 @@ impl Scene {
     /// or after.
     fn borrow(&self, mark_first: bool) {
         self.frame.get(OWNER).unwrap();
-        match self.frame.enter(Kind::Writable) {
-            Ok(Entered::Began(before)) => self.frame.publish(Kind::Writable, before.stamp()),
+        match self.frame.begin_type(Kind::Writable) {
+            Ok(Begun::Started(before)) => self.frame.publish(Kind::Writable, before.stamp()),
             _ => return self.frame.put(),
         }
         if mark_first {
-            self.frame.lend();
+            self.frame.mark_foreign_mapped();
         }
         // The entry is there, a CPU uses it, and it is gone again.
         self.cached.store(true, Ordering::SeqCst);
-        if self.frame.leave_writable(|| self.clock.now()) {
+        if self.frame.put_writable_ref(|| self.clock.now()) {
             self.frame.put();
         }
         if !mark_first {
-            self.frame.lend();
+            self.frame.mark_foreign_mapped();
         }
     }
 
-    /// Makes it a table, as `Validator::take` does: the owner itself has run nowhere.
+    /// Makes it a table, as `Validator::get_type_ref` does: the owner itself has run nowhere.
     fn promote(&self) {
         self.frame.get(OWNER).unwrap();
-        match self.frame.enter(Kind::L1) {
-            Ok(Entered::Began(before)) => {
-                if let (true, Some(stamp)) = (self.frame.ref_word().is_lent(), before.stamp()) {
+        match self.frame.begin_type(Kind::L1) {
+            Ok(Begun::Started(before)) => {
+                if let (true, Some(stamp)) =
+                    (self.frame.ref_word().is_foreign_mapped(), before.stamp())
+                {
                     let all = CpuSet::of(BORROWER);
                     if !self.clock.behind(stamp, all).is_empty() {
                         let ticket = self.clock.begin();

@@ -9,8 +9,8 @@
 //! And where mixing is borne: of a mapping that mixes and a promotion, one sees the other.
 
 use crate::frame::{CpuSet, DomId};
-use crate::frame_table::{Claimed, Entered, FrameEntry, Kind, State};
-use crate::memtype::Caching;
+use crate::frame_table::{Begun, FrameEntry, Kind, Reservation, State};
+use crate::memtype::FrameMemType;
 use crate::tlb::FlushClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -37,16 +37,16 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let frame = FrameEntry::new();
-        assert!(frame.become_ram() && frame.begin_giving());
-        frame.give_to(DOM);
+        assert!(frame.make_ram() && frame.begin_alloc());
+        frame.assign_to(DOM);
         Scene { frame, clock: FlushClock::new(), machine: AtomicU64::new(0) }
     }
 
     /// A scene in which the frame is mapped uncached.
     fn mapped() -> Scene {
         let scene = Scene::new();
-        assert_eq!(scene.frame.get_as(DOM, Uncached), Ok(Claimed::Changing));
-        scene.frame.settle_caching(Caching::As(Uncached));
+        assert_eq!(scene.frame.get_with_memtype(DOM, Uncached), Ok(Reservation::Changing));
+        scene.frame.set_memtype(FrameMemType::Uniform(Uncached));
         scene
     }
 
@@ -76,10 +76,10 @@ impl Scene {
     }
 
     fn claim(&self, flush: impl FnOnce(&Scene)) {
-        match self.frame.get_as(DOM, WriteBack) {
-            Ok(Claimed::Changing) => {
+        match self.frame.get_with_memtype(DOM, WriteBack) {
+            Ok(Reservation::Changing) => {
                 flush(self);
-                self.frame.settle_caching(Caching::As(WriteBack));
+                self.frame.set_memtype(FrameMemType::Uniform(WriteBack));
             }
             // Still mapped, or being changed.
             _ => return,
@@ -105,7 +105,7 @@ fn race(claim: fn(&Scene)) {
         };
         claim(&scene);
         writer.join().unwrap();
-        if scene.frame.info().caching().is_write_back() {
+        if scene.frame.info().memtype().is_write_back() {
             scene.read();
         }
     });
@@ -147,10 +147,10 @@ fn loom_flushes_before_the_claim_are_caught() {
 fn loom_a_frame_gets_one_type() {
     super::model(|| {
         let frame = Arc::new(Scene::new().frame);
-        let map = |frame: &FrameEntry, kind| match frame.get_as(DOM, kind) {
-            Ok(Claimed::AsWanted) => true,
-            Ok(Claimed::Changing) => {
-                frame.settle_caching(Caching::As(kind));
+        let map = |frame: &FrameEntry, kind| match frame.get_with_memtype(DOM, kind) {
+            Ok(Reservation::AsWanted) => true,
+            Ok(Reservation::Changing) => {
+                frame.set_memtype(FrameMemType::Uniform(kind));
                 true
             }
             Err(_) => false,
@@ -164,7 +164,7 @@ fn loom_a_frame_gets_one_type() {
         assert!(!(cached && uncached), "mapped in two ways");
         assert!(cached || uncached, "one of them was there first");
         let kind = if cached { WriteBack } else { Uncached };
-        assert_eq!(frame.info().caching(), Caching::As(kind));
+        assert_eq!(frame.info().memtype(), FrameMemType::Uniform(kind));
     });
 }
 
@@ -182,23 +182,23 @@ fn mixing_against(promote: fn(&FrameEntry) -> bool) {
         let mixed = mixer.join().unwrap();
         assert!(!(promoted && mixed), "a table that is mapped past the caches");
         if promoted {
-            assert!(frame.info().caching().is_write_back());
+            assert!(frame.info().memtype().is_write_back());
         }
     });
 }
 
 fn promote(frame: &FrameEntry, look: bool) -> bool {
-    if frame.get_as(DOM, WriteBack) != Ok(Claimed::AsWanted) {
+    if frame.get_with_memtype(DOM, WriteBack) != Ok(Reservation::AsWanted) {
         return false;
     }
-    match frame.enter(Kind::L1) {
-        Ok(Entered::Began(_)) if !look || frame.caching_of_typed().is_write_back() => {
+    match frame.begin_type(Kind::L1) {
+        Ok(Begun::Started(_)) if !look || frame.memtype_of_typed().is_write_back() => {
             frame.publish(Kind::L1, None);
             assert_eq!(frame.info().state(), State::Validated);
             true
         }
         Ok(_) => {
-            frame.settle(Kind::L1, None);
+            frame.finish(Kind::L1, None);
             frame.put();
             false
         }

@@ -1,7 +1,7 @@
 //! Owners: a frame changes hands only when nobody holds it (`INV-OWNER`).
 
 use crate::frame::DomId;
-use crate::frame_table::{Entered, FrameEntry, Kind, Left, State, owned_pattern};
+use crate::frame_table::{Begun, FrameEntry, Kind, PutOutcome, State, owned_pattern};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
@@ -12,8 +12,8 @@ const NEW: DomId = DomId::new(2);
 
 fn frame() -> FrameEntry {
     let frame = FrameEntry::new();
-    assert!(frame.become_ram() && frame.begin_giving());
-    frame.give_to(OLD);
+    assert!(frame.make_ram() && frame.begin_alloc());
+    frame.assign_to(OLD);
     frame
 }
 
@@ -22,12 +22,12 @@ fn hand_over(frame: &FrameEntry) -> bool {
     if frame.take_back(OLD).is_err() {
         return false;
     }
-    frame.become_free(OLD, 5);
-    if !frame.begin_giving() {
+    frame.make_free(OLD, 5);
+    if !frame.begin_alloc() {
         return false;
     }
     assert_eq!(frame.last_owner(), Some((OLD, 5)));
-    frame.give_to(NEW);
+    frame.assign_to(NEW);
     true
 }
 
@@ -112,19 +112,19 @@ fn loom_a_joined_frame_is_the_owners_it_seemed() {
         let frame = Arc::new(frame());
         // The old owner has it writable.
         frame.get(OLD).unwrap();
-        assert!(matches!(frame.enter(Kind::Writable), Ok(Entered::Began(_))));
+        assert!(matches!(frame.begin_type(Kind::Writable), Ok(Begun::Started(_))));
         frame.publish(Kind::Writable, None);
         let taker = {
             let frame = frame.clone();
             thread::spawn(move || {
-                if frame.leave(Kind::Writable, None) == Left::Idle {
+                if frame.put_type_ref(Kind::Writable, None) == PutOutcome::Idle {
                     frame.put();
                 }
                 // The new owner has it writable too: the type word is as it was.
                 if hand_over(&frame) {
                     frame.get(NEW).unwrap();
-                    match frame.enter(Kind::Writable) {
-                        Ok(Entered::Began(_)) => frame.publish(Kind::Writable, None),
+                    match frame.begin_type(Kind::Writable) {
+                        Ok(Begun::Started(_)) => frame.publish(Kind::Writable, None),
                         other => panic!("{other:?}"),
                     }
                 }
@@ -134,14 +134,14 @@ fn loom_a_joined_frame_is_the_owners_it_seemed() {
             let frame = frame.clone();
             thread::spawn(move || {
                 let owned = owned_pattern(OLD);
-                if frame.is_owned(owned) && frame.join(Kind::Writable) {
+                if frame.is_owned(owned) && frame.get_type_ref(Kind::Writable) {
                     let mine = frame.is_owned(owned);
                     if mine {
                         // Held: nobody can take it away now.
                         assert_eq!(frame.info().owner(), Some(OLD));
                         assert!(frame.take_back(OLD).is_err());
                     }
-                    if frame.leave(Kind::Writable, None) == Left::Idle {
+                    if frame.put_type_ref(Kind::Writable, None) == PutOutcome::Idle {
                         frame.put();
                     }
                 }
@@ -160,15 +160,15 @@ fn loom_a_joined_frame_is_the_owners_it_seemed() {
 fn loom_a_free_frame_is_given_once() {
     super::model(|| {
         let frame = Arc::new(FrameEntry::new());
-        assert!(frame.become_ram());
+        assert!(frame.make_ram());
         let threads: Vec<_> = [OLD, NEW]
             .into_iter()
             .map(|dom| {
                 let frame = frame.clone();
                 thread::spawn(move || {
-                    let mine = frame.begin_giving();
+                    let mine = frame.begin_alloc();
                     if mine {
-                        frame.give_to(dom);
+                        frame.assign_to(dom);
                         assert_eq!(frame.info().owner(), Some(dom));
                     }
                     mine
@@ -185,14 +185,14 @@ fn loom_a_free_frame_is_given_once() {
 fn loom_a_shared_frame_is_taken_back_unmapped() {
     super::model(|| {
         let frame = Arc::new(FrameEntry::new());
-        assert!(frame.become_ram() && frame.begin_giving());
+        assert!(frame.make_ram() && frame.begin_alloc());
         frame.share_with(OLD);
         let taker = {
             let frame = frame.clone();
             thread::spawn(move || {
                 let taken = frame.take_back_shared(OLD).is_ok();
                 if taken {
-                    frame.become_free(OLD, 1);
+                    frame.make_free(OLD, 1);
                 }
                 taken
             })
@@ -201,7 +201,7 @@ fn loom_a_shared_frame_is_taken_back_unmapped() {
             let frame = frame.clone();
             thread::spawn(move || {
                 if frame.get(OLD).is_ok() {
-                    let joined = frame.join(Kind::Writable);
+                    let joined = frame.get_type_ref(Kind::Writable);
                     frame.put();
                     return joined;
                 }

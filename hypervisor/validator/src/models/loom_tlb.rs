@@ -6,7 +6,7 @@
 //! model is blind.
 
 use crate::frame::{CpuSet, DomId};
-use crate::frame_table::{Entered, FrameEntry, Kind, owned_pattern};
+use crate::frame_table::{Begun, FrameEntry, Kind, owned_pattern};
 use crate::tlb::FlushClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,8 +31,8 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let frame = FrameEntry::new();
-        assert!(frame.become_ram() && frame.begin_giving());
-        frame.give_to(DOM);
+        assert!(frame.make_ram() && frame.begin_alloc());
+        frame.assign_to(DOM);
         let scene = Scene {
             frame,
             clock: FlushClock::new(),
@@ -48,18 +48,18 @@ impl Scene {
 
     /// Takes a writable reference, and maps the frame.
     fn map(&self) -> bool {
-        if self.frame.is_owned(owned_pattern(DOM)) && self.frame.join(Kind::Writable) {
+        if self.frame.is_owned(owned_pattern(DOM)) && self.frame.get_type_ref(Kind::Writable) {
             self.entry.store(true, Ordering::SeqCst);
             return true;
         }
         self.frame.get(DOM).unwrap();
-        let taken = match self.frame.enter(Kind::Writable) {
-            Ok(Entered::Began(before)) => {
+        let taken = match self.frame.begin_type(Kind::Writable) {
+            Ok(Begun::Started(before)) => {
                 // It was writable before: nothing to flush.
                 self.frame.publish(Kind::Writable, before.stamp());
                 true
             }
-            Ok(Entered::Joined) => {
+            Ok(Begun::Shared) => {
                 self.frame.put();
                 true
             }
@@ -85,7 +85,7 @@ impl Scene {
     /// Unmaps the frame, without flushing, and drops the reference.
     fn unmap(&self) {
         self.entry.swap(false, Ordering::SeqCst);
-        if self.frame.leave_writable(|| self.clock.now()) {
+        if self.frame.put_writable_ref(|| self.clock.now()) {
             self.frame.put();
         }
     }
@@ -122,8 +122,8 @@ impl Scene {
     /// Type first, then flush, then check.
     fn promote(&self) {
         self.frame.get(DOM).unwrap();
-        match self.frame.enter(Kind::L1) {
-            Ok(Entered::Began(before)) => {
+        match self.frame.begin_type(Kind::L1) {
+            Ok(Begun::Started(before)) => {
                 self.flush(before.stamp());
                 self.check();
                 self.frame.publish(Kind::L1, None);
@@ -137,8 +137,8 @@ impl Scene {
     fn promote_flushing_first(&self) {
         self.frame.get(DOM).unwrap();
         self.flush(self.frame.type_word().stamp());
-        match self.frame.enter(Kind::L1) {
-            Ok(Entered::Began(_)) => {
+        match self.frame.begin_type(Kind::L1) {
+            Ok(Begun::Started(_)) => {
                 self.check();
                 self.frame.publish(Kind::L1, None);
             }
@@ -224,7 +224,7 @@ fn loom_stamps_read_too_early_are_caught() {
             thread::spawn(move || scene.flush_writer())
         };
         let early = scene.clock.now();
-        if scene.frame.leave_writable(|| early) {
+        if scene.frame.put_writable_ref(|| early) {
             scene.frame.put();
         }
         second.join().unwrap();

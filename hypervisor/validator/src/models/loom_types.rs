@@ -2,7 +2,7 @@
 
 use crate::frame::DomId;
 use crate::frame_table::owned_pattern;
-use crate::frame_table::{Entered, FrameEntry, Kind, Left, NotEntered, Progress, State};
+use crate::frame_table::{BeginError, Begun, FrameEntry, Kind, Progress, PutOutcome, State};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
@@ -13,51 +13,51 @@ const DOM: DomId = DomId::new(1);
 /// A frame of the domain's.
 fn frame() -> FrameEntry {
     let frame = FrameEntry::new();
-    assert!(frame.become_ram() && frame.begin_giving());
-    frame.give_to(DOM);
+    assert!(frame.make_ram() && frame.begin_alloc());
+    frame.assign_to(DOM);
     frame
 }
 
 /// Takes a type as the validator does; `check` stands for reading the entries.
 fn take(frame: &FrameEntry, kind: Kind, check: impl FnOnce()) -> bool {
     let owned = owned_pattern(DOM);
-    if frame.is_owned(owned) && frame.join(kind) {
+    if frame.is_owned(owned) && frame.get_type_ref(kind) {
         return true;
     }
     if frame.get(DOM).is_err() {
         return false;
     }
-    match frame.enter(kind) {
-        Ok(Entered::Joined) => {
+    match frame.begin_type(kind) {
+        Ok(Begun::Shared) => {
             frame.put();
             true
         }
-        Ok(Entered::Began(_)) => {
+        Ok(Begun::Started(_)) => {
             check();
             frame.publish(kind, None);
             true
         }
-        Ok(Entered::Resumed(_)) => {
+        Ok(Begun::Resumed(_)) => {
             frame.put();
             check();
             frame.publish(kind, None);
             true
         }
-        Ok(Entered::Undoing(_)) => unreachable!("nothing is suspended as another type"),
-        Err(NotEntered::Held(_) | NotEntered::Contended) => {
+        Ok(Begun::Undoing(_)) => unreachable!("nothing is suspended as another type"),
+        Err(BeginError::OtherType(_) | BeginError::Contended) => {
             frame.put();
             false
         }
-        Err(NotEntered::Overflow(_)) => unreachable!(),
+        Err(BeginError::Overflow(_)) => unreachable!(),
     }
 }
 
 fn drop_type(frame: &FrameEntry, kind: Kind) {
-    match frame.leave(kind, None) {
-        Left::Held => {}
-        Left::Idle => frame.put(),
-        Left::Table => {
-            frame.settle(kind, Some(1));
+    match frame.put_type_ref(kind, None) {
+        PutOutcome::StillHeld => {}
+        PutOutcome::Idle => frame.put(),
+        PutOutcome::LastOfTable => {
+            frame.finish(kind, Some(1));
             frame.put();
         }
     }
@@ -130,25 +130,25 @@ fn loom_only_the_last_takes_a_table_apart() {
         let mut threads: Vec<_> = (0..2)
             .map(|_| {
                 let (frame, live) = (frame.clone(), live.clone());
-                thread::spawn(move || match frame.leave(Kind::L1, None) {
-                    Left::Table => {
+                thread::spawn(move || match frame.put_type_ref(Kind::L1, None) {
+                    PutOutcome::LastOfTable => {
                         assert_eq!(live.swap(0, Ordering::Relaxed), 1, "taken apart twice");
-                        frame.settle(Kind::L1, Some(1));
+                        frame.finish(Kind::L1, Some(1));
                         frame.put();
                     }
-                    Left::Held => {}
-                    Left::Idle => unreachable!(),
+                    PutOutcome::StillHeld => {}
+                    PutOutcome::Idle => unreachable!(),
                 })
             })
             .collect();
         threads.push({
             let (frame, live) = (frame.clone(), live.clone());
             thread::spawn(move || {
-                if frame.join(Kind::L1) {
-                    assert_eq!(live.load(Ordering::Relaxed), 1, "joined what is apart");
-                    if frame.leave(Kind::L1, None) == Left::Table {
+                if frame.get_type_ref(Kind::L1) {
+                    assert_eq!(live.load(Ordering::Relaxed), 1, "got what is apart");
+                    if frame.put_type_ref(Kind::L1, None) == PutOutcome::LastOfTable {
                         assert_eq!(live.swap(0, Ordering::Relaxed), 1);
-                        frame.settle(Kind::L1, Some(1));
+                        frame.finish(Kind::L1, Some(1));
                         frame.put();
                     }
                 }
@@ -170,7 +170,7 @@ fn loom_one_goes_on_with_a_half_made_table() {
         let frame = Arc::new(frame());
         let held = Arc::new(AtomicU64::new(0));
         frame.get(DOM).unwrap();
-        assert!(matches!(frame.enter(Kind::L1), Ok(Entered::Began(_))));
+        assert!(matches!(frame.begin_type(Kind::L1), Ok(Begun::Started(_))));
         let first = {
             let (frame, held) = (frame.clone(), held.clone());
             thread::spawn(move || {
@@ -182,20 +182,20 @@ fn loom_one_goes_on_with_a_half_made_table() {
             let (frame, held) = (frame.clone(), held.clone());
             thread::spawn(move || {
                 frame.get(DOM).unwrap();
-                match frame.enter(Kind::L1) {
-                    Ok(Entered::Resumed(progress)) => {
+                match frame.begin_type(Kind::L1) {
+                    Ok(Begun::Resumed(progress)) => {
                         assert_eq!(u64::from(progress.resume), held.load(Ordering::Relaxed));
                         frame.publish(Kind::L1, None);
                         frame.put();
                         true
                     }
-                    Err(NotEntered::Contended) => {
+                    Err(BeginError::Contended) => {
                         frame.put();
                         false
                     }
                     // It was undone before: from the start again, with nothing held.
-                    Ok(Entered::Began(_)) => {
-                        frame.settle(Kind::L1, None);
+                    Ok(Begun::Started(_)) => {
+                        frame.finish(Kind::L1, None);
                         frame.put();
                         false
                     }
@@ -205,10 +205,10 @@ fn loom_one_goes_on_with_a_half_made_table() {
         };
         let third = {
             let (frame, held) = (frame.clone(), held.clone());
-            thread::spawn(move || match frame.undo() {
+            thread::spawn(move || match frame.begin_undo() {
                 Some((kind, progress)) => {
                     assert_eq!(u64::from(progress.resume), held.load(Ordering::Relaxed));
-                    frame.settle(kind, None);
+                    frame.finish(kind, None);
                     frame.put();
                     true
                 }
@@ -233,10 +233,14 @@ fn loom_a_table_is_pinned_once() {
             .map(|_| {
                 let frame = frame.clone();
                 thread::spawn(move || {
-                    assert!(frame.join(Kind::L1) || frame.join(Kind::L1) || frame.join(Kind::L1));
+                    assert!(
+                        frame.get_type_ref(Kind::L1)
+                            || frame.get_type_ref(Kind::L1)
+                            || frame.get_type_ref(Kind::L1)
+                    );
                     let pinned = frame.set_pinned();
                     if !pinned {
-                        assert_eq!(frame.leave(Kind::L1, None), Left::Held);
+                        assert_eq!(frame.put_type_ref(Kind::L1, None), PutOutcome::StillHeld);
                     }
                     pinned
                 })

@@ -21,15 +21,15 @@ const COUNTS: usize = 256;
 
 /// The list. A slot is 0, or a domain above bit 48 and a frame plus one below.
 #[derive(Debug)]
-pub(crate) struct Orphans {
+pub(crate) struct DeferredDevalidations {
     /// Slots in use, by domain: so that what one leaves costs the others nothing.
     counts: [AtomicU32; COUNTS],
     slots: [AtomicU64; SLOTS],
 }
 
-impl Orphans {
-    pub(crate) fn new() -> Orphans {
-        Orphans {
+impl DeferredDevalidations {
+    pub(crate) fn new() -> DeferredDevalidations {
+        DeferredDevalidations {
             counts: core::array::from_fn(|_| AtomicU32::new(0)),
             slots: core::array::from_fn(|_| AtomicU64::new(0)),
         }

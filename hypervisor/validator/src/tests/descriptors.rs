@@ -35,21 +35,21 @@ fn a_descriptor_page_is_checked_and_brought_into_form() {
     let page = mfn(6);
     world.platform().set(page, 3, descriptor(0x1a, 0));
     world.platform().set(page, 511, descriptor(0x0c, 3));
-    world.take_descriptors(A, page).unwrap();
-    world.take_descriptors(A, page).unwrap();
+    world.get_descriptor_ref(A, page).unwrap();
+    world.get_descriptor_ref(A, page).unwrap();
     assert_eq!(world.platform().get(page, 3), descriptor(0x1a, 3));
     assert_eq!(world.platform().get(page, 511), descriptor(0x0c, 0) | 3 << 16);
-    let twice = [held(page, Held::Descriptors); 2];
+    let twice = [held(page, RefKind::Descriptors); 2];
     assert_sound(world, &twice);
     // In use: neither writable nor a table.
     world.platform().set(L1, 0, rw(page));
     assert_eq!(cause(pin(world, Level::L1, L1)), Cause::TableInUse);
     assert_eq!(cause(pin(world, Level::L1, page)), Cause::WrongType);
-    world.drop_descriptors(A, page);
-    assert_eq!(world.take_writable(A, page).unwrap_err().cause, Cause::TableInUse);
-    world.drop_descriptors(A, page);
+    world.put_descriptor_ref(A, page);
+    assert_eq!(world.get_writable_ref(A, page).unwrap_err().cause, Cause::TableInUse);
+    world.put_descriptor_ref(A, page);
     pin(world, Level::L1, L1).unwrap();
-    assert_eq!(world.take_descriptors(A, page).unwrap_err().cause, Cause::WritableAlias);
+    assert_eq!(world.get_descriptor_ref(A, page).unwrap_err().cause, Cause::WritableAlias);
     assert_sound(world, &[]);
 }
 
@@ -58,11 +58,11 @@ fn one_bad_descriptor_refuses_the_page() {
     let world = fresh();
     let page = mfn(6);
     world.platform().set(page, 510, descriptor(0x09, 3));
-    let refused = world.take_descriptors(A, page).unwrap_err();
+    let refused = world.get_descriptor_ref(A, page).unwrap_err();
     assert_eq!(refused.cause, Cause::BadDescriptor(descriptor(0x09, 3)));
-    assert_eq!(refused.place.unwrap().index, slot(510));
+    assert_eq!(refused.location.unwrap().index, slot(510));
     assert_eq!(world.info(page).unwrap().held_as(), None);
-    assert_eq!(world.take_descriptors(A, mfn(16)).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.get_descriptor_ref(A, mfn(16)).unwrap_err().cause, Cause::NotOwned);
     assert_sound(world, &[]);
 }
 
@@ -70,7 +70,7 @@ fn one_bad_descriptor_refuses_the_page() {
 fn single_descriptors_change_in_descriptor_pages_and_in_writable_ones() {
     let world = fresh();
     let (page, plain) = (mfn(6), mfn(7));
-    world.take_descriptors(A, page).unwrap();
+    world.get_descriptor_ref(A, page).unwrap();
     for frame in [page, plain] {
         world.update_descriptor(A, frame, 5, descriptor(0x12, 0)).unwrap();
         assert_eq!(world.platform().get(frame, 5), descriptor(0x12, 3));
@@ -85,5 +85,5 @@ fn single_descriptors_change_in_descriptor_pages_and_in_writable_ones() {
     assert_eq!(refused.cause, Cause::TableInUse);
     let refused = world.update_descriptor(A, mfn(16), 0, 0).unwrap_err();
     assert_eq!(refused.cause, Cause::NotOwned);
-    assert_sound(world, &[held(page, Held::Descriptors)]);
+    assert_sound(world, &[held(page, RefKind::Descriptors)]);
 }

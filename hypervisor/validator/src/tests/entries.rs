@@ -191,10 +191,10 @@ fn the_audit_finds_absent_entries_that_name_memory() {
     pin(world, Level::L1, L1).unwrap();
     let entry = PAGE.get() << 12;
     world.platform().set(L1, 6, entry);
-    let mut scratch = std::vec![Cell::default(); world.frame_count() as usize];
+    let mut scratch = std::vec![AuditCell::default(); world.frame_count() as usize];
     let mut found = Vec::new();
     world.audit(&mut scratch, [], &mut |wrong| found.push((wrong.frame, wrong.kind))).unwrap();
-    assert_eq!(found, [(L1, WrongKind::BadEntry(slot(6), entry))]);
+    assert_eq!(found, [(L1, DiscrepancyKind::BadEntry(slot(6), entry))]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 fn running() -> &'static World {
     let world = fresh();
     tree(world);
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     world.platform().load(0, Some((A, L4)));
     world.platform().touch(0, Vaddr::new(0));
     world
@@ -18,7 +18,7 @@ fn flushes(world: &World) -> usize {
     world.platform().flushes.load(SeqCst)
 }
 
-const ROOT: [External; 1] = [External { frame: L4, held: Held::Root }];
+const ROOT: [ExternalRef; 1] = [ExternalRef { frame: L4, held: RefKind::Root }];
 
 #[test]
 fn a_stale_writer_is_flushed_before_its_frame_becomes_a_table() {
@@ -56,7 +56,7 @@ fn only_cpus_that_ran_the_domain_are_flushed() {
     let world = running();
     // CPU 1 runs domain B.
     let root = mfn(16);
-    world.take_root(B, root, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(B, root, &mut Budget::unlimited()).unwrap();
     world.platform().load(1, Some((B, root)));
     update(world, L1, 0, 0).unwrap();
     pin(world, Level::L1, PAGE).unwrap();
@@ -144,8 +144,8 @@ fn a_table_that_fails_to_be_one_again_is_flushed_before_it_is_written() {
     let before = flushes(world);
     assert_eq!(cause(pin(world, Level::L1, L1)), Cause::TableInUse);
     update(world, L2, 3, 0).unwrap();
-    world.take_writable(A, L1).unwrap();
-    assert_sound(world, &[ROOT[0], held(L1, Held::Writable)]);
+    world.get_writable_ref(A, L1).unwrap();
+    assert_sound(world, &[ROOT[0], held(L1, RefKind::Writable)]);
     assert_eq!(flushes(world), before + 1);
 }
 

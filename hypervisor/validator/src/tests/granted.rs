@@ -25,11 +25,11 @@ fn unmapping(writable: bool) -> GrantUnmapping {
     GrantUnmapping { dom: A, table: L1, index, frame: THEIRS, writable, replacement: 0 }
 }
 
-fn map(world: &World, mapping: GrantMapping) -> Result<Updated, Stop> {
+fn map(world: &World, mapping: GrantMapping) -> Result<Updated, Error> {
     world.map_granted(&mapping, &mut Budget::unlimited())
 }
 
-fn unmap(world: &World, unmapping: GrantUnmapping) -> Result<Swap, Stop> {
+fn unmap(world: &World, unmapping: GrantUnmapping) -> Result<Swap, Error> {
     let mut debt = FlushDebt::none();
     let swapped = world.unmap_granted(&unmapping, &mut Budget::unlimited(), &mut debt);
     debt.pay(world.platform());
@@ -44,7 +44,7 @@ fn a_granted_frame_is_mapped_and_unmapped() {
         let entry = world.platform().get(L1, 7);
         assert_eq!(entry, if writable { rw(THEIRS) } else { ro(THEIRS) });
         let info = world.info(THEIRS).unwrap();
-        assert!(info.is_lent());
+        assert!(info.is_foreign_mapped());
         assert_eq!(info.held_as(), writable.then_some(Kind::Writable));
         assert_sound(world, &[]);
         assert_eq!(unmap(world, unmapping(!writable)), Ok(Swap::Differs(Entry::new(entry))));
@@ -73,10 +73,16 @@ fn a_table_is_never_granted_writable() {
     assert_eq!(refused.cause, Cause::WritableAlias);
     // The evidence is in the other domain's tables.
     let mut found = None;
-    let end = world.find_mappings(THEIRS, B, Which::Writable, Bounds::default(), &mut |mapping| {
-        found = Some(mapping);
-        core::ops::ControlFlow::Continue(())
-    });
+    let end = world.find_mappings(
+        THEIRS,
+        B,
+        MappingFilter::Writable,
+        SearchLimits::default(),
+        &mut |mapping| {
+            found = Some(mapping);
+            core::ops::ControlFlow::Continue(())
+        },
+    );
     assert_eq!((end.found, end.cut_short), (1, false));
     let found = found.unwrap();
     assert_eq!((found.table, found.address), (L1, Some(Vaddr::new(7 << 12))));
@@ -85,12 +91,12 @@ fn a_table_is_never_granted_writable() {
     assert_sound(world, &[]);
 }
 
-/// `INV-LENT`: the owner's CPUs are not all that must be flushed.
+/// `INV-FOREIGN`: the owner's CPUs are not all that must be flushed.
 #[test]
 fn a_lent_frame_becomes_a_table_only_when_the_borrower_is_flushed() {
     let world = pinned();
     let machine = world.platform();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     map(world, mapping(true)).unwrap();
     machine.load(1, Some((A, L4)));
     machine.touch(1, Vaddr::new(7 << 12));
@@ -100,14 +106,14 @@ fn a_lent_frame_becomes_a_table_only_when_the_borrower_is_flushed() {
     assert!(machine.cpus[1].lock().unwrap().leaves.iter().any(|leaf| leaf.frame == THEIRS));
     world.pin(B, Level::L1, THEIRS, &mut Budget::unlimited()).unwrap();
     assert!(machine.cpus[1].lock().unwrap().leaves.is_empty(), "CPU 1 runs A, not B");
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 #[test]
 fn a_lent_frame_is_taken_only_when_the_borrower_is_flushed() {
     let world = pinned();
     let machine = world.platform();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     map(world, mapping(false)).unwrap();
     machine.load(1, Some((A, L4)));
     machine.touch(1, Vaddr::new(7 << 12));
@@ -117,8 +123,8 @@ fn a_lent_frame_is_taken_only_when_the_borrower_is_flushed() {
     world.assign(THEIRS, third).unwrap();
     assert!(machine.cpus[1].lock().unwrap().leaves.is_empty(), "CPU 1 runs A, not B");
     // And it is nobody's loan any more.
-    assert!(!world.info(THEIRS).unwrap().is_lent());
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert!(!world.info(THEIRS).unwrap().is_foreign_mapped());
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 #[test]
@@ -198,7 +204,7 @@ fn an_update_cannot_extend_a_grant() {
 fn a_borrowed_frame_outlives_its_owner() {
     let world = pinned();
     map(world, mapping(true)).unwrap();
-    world.relinquish(B, &mut Teardown::new(), &mut Budget::unlimited()).unwrap();
+    world.relinquish(B, &mut RelinquishProgress::new(), &mut Budget::unlimited()).unwrap();
     let mut next = mfn(0);
     while let Some(frame) = world.next_owned(B, next) {
         next = mfn(frame.get() + 1);
@@ -216,7 +222,7 @@ fn a_borrowed_frame_outlives_its_owner() {
 fn a_dying_borrower_gives_back() {
     let world = pinned();
     map(world, mapping(true)).unwrap();
-    world.relinquish(A, &mut Teardown::new(), &mut Budget::unlimited()).unwrap();
+    world.relinquish(A, &mut RelinquishProgress::new(), &mut Budget::unlimited()).unwrap();
     assert_eq!(world.info(THEIRS).unwrap().references(), 1);
     world.release(THEIRS, B).unwrap();
     assert_sound(world, &[]);
@@ -225,12 +231,12 @@ fn a_dying_borrower_gives_back() {
 #[test]
 fn what_is_read_for_somebody_stays() {
     let world = pinned();
-    world.take_readable(A, L1).unwrap();
-    assert_sound(world, &[held(L1, Held::Readable)]);
-    assert!(world.take_readable(A, THEIRS).is_err());
+    world.get_readable_ref(A, L1).unwrap();
+    assert_sound(world, &[held(L1, RefKind::Readable)]);
+    assert!(world.get_readable_ref(A, THEIRS).is_err());
     unpin(world, L4);
     assert!(world.release(L1, A).is_err());
-    world.drop_readable(A, L1);
+    world.put_readable_ref(A, L1);
     world.release(L1, A).unwrap();
     assert_sound(world, &[]);
 }

@@ -3,7 +3,7 @@
 
 use crate::entry::{PRESENT, WRITABLE};
 use crate::frame::ENTRIES;
-use crate::memtype::type_of;
+use crate::memtype::memtype_of;
 use crate::refs::target;
 use crate::*;
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
@@ -57,7 +57,7 @@ pub(super) struct Machine {
     pub(super) cache_flushes: AtomicUsize,
     cache_policy: CachePolicy,
     /// What was told of, as would have been refused.
-    pub(super) told: Mutex<Vec<Refusal>>,
+    pub(super) reported: Mutex<Vec<Refusal>>,
     validator: OnceLock<&'static World>,
 }
 
@@ -97,7 +97,7 @@ impl Machine {
                 }
             }
         };
-        self.validator.get().expect("the world is made").flushing(cpu, flush);
+        self.validator.get().expect("the world is made").record_flush(cpu, flush);
     }
 
     /// Loads a root, or nothing; the caller holds the reference.
@@ -146,7 +146,7 @@ impl Machine {
             match at.level.below() {
                 Some(level) => at = CachedWalk { table: target(raw), level, writable },
                 None => {
-                    let memory = type_of(raw);
+                    let memory = memtype_of(raw);
                     let leaf = CachedLeaf { frame: target(raw), writable, memory };
                     self.use_leaf(leaf);
                     if !state.leaves.contains(&leaf) {
@@ -231,7 +231,7 @@ impl Platform for Machine {
         self.clear(frame);
     }
 
-    fn forget_pfn(&self, _: Mfn) {}
+    fn invalidate_m2p(&self, _: Mfn) {}
 
     fn flush_cache(&self, frame: Mfn) {
         self.cache_flushes.fetch_add(1, Ordering::SeqCst);
@@ -247,17 +247,17 @@ impl Platform for Machine {
         self.cache_policy
     }
 
-    fn cache_alias(&self, would_be_refused: &Refusal) {
-        self.told.lock().unwrap().push(*would_be_refused);
+    fn report_cache_alias(&self, would_be_refused: &Refusal) {
+        self.reported.lock().unwrap().push(*would_be_refused);
     }
 
-    fn install_reserved(&self, _: DomId, root: Mfn) {
+    fn install_hypervisor_slots(&self, _: DomId, root: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             self.set(root, slot, RESERVED_ENTRY);
         }
     }
 
-    fn clear_reserved(&self, root: Mfn) {
+    fn clear_hypervisor_slots(&self, root: Mfn) {
         for slot in HYPERVISOR_SLOTS {
             self.set(root, slot, 0);
         }
@@ -315,14 +315,18 @@ pub(super) fn world(setup: Setup) -> &'static World {
         Box::leak(Box::new(Validator::new(machine, Vec::leak(frames), limits)));
     machine.validator.set(validator).expect("just made");
     for number in 1..setup.frames {
-        assert!(validator.give_ram(Mfn::new(number as u64)));
+        assert!(validator.add_ram_frame(Mfn::new(number as u64)));
     }
     validator
 }
 
 /// Recounts everything; panics at the first thing that is wrong.
-pub(super) fn audit(world: &World, externals: &[External], scratch: &mut Vec<Cell>) -> Summary {
-    scratch.resize(world.frame_count() as usize, Cell::default());
+pub(super) fn audit(
+    world: &World,
+    externals: &[ExternalRef],
+    scratch: &mut Vec<AuditCell>,
+) -> AuditSummary {
+    scratch.resize(world.frame_count() as usize, AuditCell::default());
     world
         .audit(scratch, externals.iter().copied(), &mut |wrong| panic!("audit: {wrong}"))
         .expect("scratch for every frame")
@@ -334,21 +338,21 @@ pub(super) fn check_caches(world: &World) {
     for (number, cpu) in world.platform().cpus.iter().enumerate() {
         for leaf in &cpu.lock().unwrap().leaves {
             let info = world.info(leaf.frame).unwrap();
-            let same = info.caching() == Caching::As(leaf.memory);
-            let good = same || info.caching() == Caching::Mixed;
+            let same = info.memtype() == FrameMemType::Uniform(leaf.memory);
+            let good = same || info.memtype() == FrameMemType::Mixed;
             assert!(good, "CPU {number} remembers {leaf:?}: {info:?}");
         }
     }
     for number in 0..world.frame_count() {
         let (frame, info) = (Mfn::new(number), world.info(Mfn::new(number)).unwrap());
         let stale = world.platform().is_incoherent(frame);
-        assert!(!stale || !info.caching().is_write_back(), "frame {frame}: {info:?}");
+        assert!(!stale || !info.memtype().is_write_back(), "frame {frame}: {info:?}");
     }
 }
 
 /// `INV-TLB`, `INV-OWNER`: no CPU remembers a table or descriptor page as writable, a page walk
 /// through what is no table of that level any more, or a frame that another domain has and didn't
-/// lend (`INV-LENT`).
+/// lend (`INV-FOREIGN`).
 pub(super) fn check_tlbs(world: &World) {
     for (number, cpu) in world.platform().cpus.iter().enumerate() {
         let cpu = cpu.lock().unwrap();
@@ -364,7 +368,7 @@ pub(super) fn check_tlbs(world: &World) {
                 "CPU {number} remembers {leaf:?}: {info:?}"
             );
             assert!(
-                info.owner().is_none_or(|owner| owner == dom) || info.is_lent(),
+                info.owner().is_none_or(|owner| owner == dom) || info.is_foreign_mapped(),
                 "CPU {number} of domain {dom} remembers {leaf:?}: {info:?}"
             );
         }

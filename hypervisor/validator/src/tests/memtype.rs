@@ -16,7 +16,7 @@ fn as_type(entry: u64, memory: MemoryType) -> u64 {
 fn running(cache: CachePolicy) -> &'static World {
     let world = two_domains(Setup { cache, ..Setup::default() });
     tree(world);
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     world.platform().load(0, Some((A, L4)));
     world
 }
@@ -26,31 +26,31 @@ fn strict() -> &'static World {
 }
 
 /// Maps a page of domain A's at a slot of its L1, and uses it there.
-fn map(world: &World, index: usize, entry: u64) -> Result<Updated, Stop> {
+fn map(world: &World, index: usize, entry: u64) -> Result<Updated, Error> {
     let mapped = update(world, L1, index, entry)?;
     world.platform().touch(0, Vaddr::new(index as u64 * 4096));
     Ok(mapped)
 }
 
-fn cached(world: &World, frame: Mfn) -> Caching {
-    world.info(frame).unwrap().caching()
+fn cached(world: &World, frame: Mfn) -> FrameMemType {
+    world.info(frame).unwrap().memtype()
 }
 
 fn cache_flushes(world: &World) -> usize {
     world.platform().cache_flushes.load(SeqCst)
 }
 
-fn told(world: &World) -> Vec<Refusal> {
-    world.platform().told.lock().unwrap().clone()
+fn reported(world: &World) -> Vec<Refusal> {
+    world.platform().reported.lock().unwrap().clone()
 }
 
 fn alias(wanted: MemoryType, present: MemoryType) -> Cause {
-    Cause::CacheAlias { wanted, present: Caching::As(present) }
+    Cause::CacheAlias { wanted, present: FrameMemType::Uniform(present) }
 }
 
 #[track_caller]
 fn sound(world: &World) {
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_frame_has_the_type_that_it_is_mapped_with_first() {
         for entry in [ro(FREE), rw(FREE)] {
             let world = strict();
             map(world, 8, as_type(entry, memory)).unwrap();
-            assert_eq!(cached(world, FREE), Caching::As(memory));
+            assert_eq!(cached(world, FREE), FrameMemType::Uniform(memory));
             // Again, read-only and writable: the same is good, all others are not.
             for other in MemoryType::ALL {
                 for second in [ro(FREE), rw(FREE)] {
@@ -133,8 +133,8 @@ fn an_entry_may_not_change_the_type_of_its_own_frame() {
     let refused = refusal(map(world, 8, as_type(rw(FREE), WriteCombining)));
     assert_eq!(refused.cause, alias(WriteCombining, WriteBack));
     assert_eq!(world.platform().get(L1, 8) & MemoryType::FLAGS.bits(), 0);
-    let place = refused.place.unwrap();
-    assert_eq!((place.table, place.index), (L1, slot(8)));
+    let location = refused.location.unwrap();
+    assert_eq!((location.table, location.index), (L1, slot(8)));
     // Nor by way of an emulated store.
     let now = world.platform().get(L1, 8);
     let new = as_type(rw(FREE), WriteCombining);
@@ -151,7 +151,7 @@ fn harmless_changes_keep_the_type() {
     map(world, 8, entry).unwrap();
     map(world, 8, entry | AD | 1 << 63 | 7 << 9).unwrap();
     assert_eq!(world.info(FREE).unwrap().type_count(), 1);
-    assert_eq!(cached(world, FREE), Caching::As(WriteCombining));
+    assert_eq!(cached(world, FREE), FrameMemType::Uniform(WriteCombining));
     sound(world);
 }
 
@@ -165,12 +165,15 @@ fn what_is_mapped_past_the_caches_is_no_table() {
             assert_eq!(refused.cause, alias(WriteBack, Uncached));
             assert_eq!((refused.frame, refused.wanted), (FREE, Some(Kind::table(level))));
         }
-        assert_eq!(world.take_descriptors(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
+        assert_eq!(
+            world.get_descriptor_ref(A, FREE).unwrap_err().cause,
+            alias(WriteBack, Uncached)
+        );
         // Linked is as good as pinned.
         assert_eq!(cause(update(world, L2, 1, rw(FREE))), alias(WriteBack, Uncached));
         // Nor does the hypervisor read or write it.
-        assert_eq!(world.take_writable(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
-        assert_eq!(world.take_readable(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
+        assert_eq!(world.get_writable_ref(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
+        assert_eq!(world.get_readable_ref(A, FREE).unwrap_err().cause, alias(WriteBack, Uncached));
         assert_eq!(cause(update(world, FREE, 0, 0)), alias(WriteBack, Uncached));
         sound(world);
         // When it is gone it is flushed of, before it is read: the machine checks it.
@@ -188,15 +191,15 @@ fn what_the_hypervisor_uses_is_mapped_write_back() {
         let world = running(cache);
         let uncached = |frame| as_type(ro(frame), Uncached);
         // A table, a root, a descriptor page, one that is shared.
-        world.take_descriptors(A, FREE).unwrap();
+        world.get_descriptor_ref(A, FREE).unwrap();
         world.share(mfn(24), A).unwrap();
         for frame in [L1, L4, FREE, mfn(24)] {
             assert_eq!(cause(map(world, 8, uncached(frame))), alias(Uncached, WriteBack));
             map(world, 8, ro(frame)).unwrap();
             map(world, 8, 0).unwrap();
         }
-        assert!(told(world).is_empty());
-        let externals = [held(L4, Held::Root), held(FREE, Held::Descriptors)];
+        assert!(reported(world).is_empty());
+        let externals = [held(L4, RefKind::Root), held(FREE, RefKind::Descriptors)];
         assert_sound(world, &externals);
     }
 }
@@ -209,12 +212,12 @@ fn a_table_whose_entries_disagree_is_refused() {
     world.platform().set(table, 400, rw(FREE));
     let refused = refusal(pin(world, Level::L1, table));
     assert_eq!(refused.cause, alias(WriteBack, WriteCombining));
-    assert_eq!(refused.place.unwrap().index, slot(400));
+    assert_eq!(refused.location.unwrap().index, slot(400));
     assert_eq!(world.info(FREE).unwrap().references(), 1);
     sound(world);
     world.platform().set(table, 400, as_type(ro(FREE), WriteCombining));
     pin(world, Level::L1, table).unwrap();
-    assert_eq!(cached(world, FREE), Caching::As(WriteCombining));
+    assert_eq!(cached(world, FREE), FrameMemType::Uniform(WriteCombining));
     sound(world);
 }
 
@@ -230,7 +233,7 @@ fn a_call_changes_so_many_types_and_goes_on_when_asked_again() {
         world.platform().set(table, index * 5, as_type(ro(frame), WriteCombining));
     }
     for changes in [32, 64, 96] {
-        assert_eq!(pin(world, Level::L1, table), Err(Stop::Preempted));
+        assert_eq!(pin(world, Level::L1, table), Err(Error::Preempted));
         assert_eq!(cache_flushes(world), changes);
         assert_sound(world, &[]);
     }
@@ -262,7 +265,7 @@ fn a_borrower_keeps_to_the_owners_type() {
     for cache in [CachePolicy::Strict, CachePolicy::Report] {
         let world = running(cache);
         let root = mfn(16);
-        world.take_root(B, root, &mut Budget::unlimited()).unwrap();
+        world.get_root_ref(B, root, &mut Budget::unlimited()).unwrap();
         let table = mfn(17);
         world.pin(B, Level::L1, table, &mut Budget::unlimited()).unwrap();
         let flags = pinfold_abi::mmu::EntryFlags::USER;
@@ -272,8 +275,8 @@ fn a_borrower_keeps_to_the_owners_type() {
         assert_eq!(cause(borrow()), alias(WriteBack, WriteCombining));
         map(world, 8, 0).unwrap();
         borrow().unwrap();
-        assert_eq!(cached(world, FREE), Caching::As(WriteBack));
-        let externals = [held(L4, Held::Root), held(root, Held::Root)];
+        assert_eq!(cached(world, FREE), FrameMemType::Uniform(WriteBack));
+        let externals = [held(L4, RefKind::Root), held(root, RefKind::Root)];
         assert_sound(world, &externals);
     }
 }
@@ -286,7 +289,7 @@ fn who_borrowed_a_frame_is_flushed_before_its_type_changes() {
     for (above, below) in tables.into_iter().zip(tables.into_iter().skip(1)) {
         world.platform().set(above, 0, rw(below));
     }
-    world.take_root(B, tables[0], &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(B, tables[0], &mut Budget::unlimited()).unwrap();
     world.platform().load(1, Some((B, tables[0])));
     let (table, index) = (tables[3], slot(1));
     let flags = pinfold_abi::mmu::EntryFlags::USER;
@@ -304,7 +307,7 @@ fn who_borrowed_a_frame_is_flushed_before_its_type_changes() {
     map(world, 8, as_type(rw(FREE), Uncached)).unwrap();
     assert!(world.platform().cpus[1].lock().unwrap().leaves.is_empty());
     debt.pay(world.platform());
-    assert_sound(world, &[held(L4, Held::Root), held(tables[0], Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root), held(tables[0], RefKind::Root)]);
 }
 
 #[test]
@@ -313,28 +316,28 @@ fn under_report_mixing_is_told_of_once_a_mapping() {
     // Those of the frames that were handed out.
     let before = cache_flushes(world);
     map(world, 8, rw(FREE)).unwrap();
-    assert!(told(world).is_empty());
+    assert!(reported(world).is_empty());
     map(world, 9, as_type(ro(FREE), WriteCombining)).unwrap();
-    let first = told(world)[0];
+    let first = reported(world)[0];
     assert_eq!((first.cause, first.frame), (alias(WriteCombining, WriteBack), FREE));
-    let place = first.place.unwrap();
-    assert_eq!((place.table, place.index), (L1, slot(9)));
-    assert_eq!(cached(world, FREE), Caching::Mixed);
+    let location = first.location.unwrap();
+    assert_eq!((location.table, location.index), (L1, slot(9)));
+    assert_eq!(cached(world, FREE), FrameMemType::Mixed);
     map(world, 10, rw(FREE)).unwrap();
-    let mixed = Cause::CacheAlias { wanted: WriteBack, present: Caching::Mixed };
-    assert_eq!(told(world)[1].cause, mixed);
-    assert_eq!(told(world).len(), 2);
+    let mixed = Cause::CacheAlias { wanted: WriteBack, present: FrameMemType::Mixed };
+    assert_eq!(reported(world)[1].cause, mixed);
+    assert_eq!(reported(world).len(), 2);
     sound(world);
     // Whatever is left of it, it is no table until all are gone.
     for index in [8, 10] {
         map(world, index, 0).unwrap();
-        let table = Cause::CacheAlias { wanted: WriteBack, present: Caching::Mixed };
+        let table = Cause::CacheAlias { wanted: WriteBack, present: FrameMemType::Mixed };
         assert_eq!(cause(pin(world, Level::L1, FREE)), table);
-        assert_eq!(world.take_descriptors(A, FREE).unwrap_err().cause, table);
+        assert_eq!(world.get_descriptor_ref(A, FREE).unwrap_err().cause, table);
     }
     map(world, 9, 0).unwrap();
     pin(world, Level::L1, FREE).unwrap();
-    assert_eq!((told(world).len(), cache_flushes(world)), (2, before + 1));
+    assert_eq!((reported(world).len(), cache_flushes(world)), (2, before + 1));
     sound(world);
 }
 
@@ -347,12 +350,12 @@ fn under_report_a_call_tells_of_one_and_goes_on_when_asked_again() {
         world.platform().set(table, index, as_type(ro(FREE), Uncached));
     }
     for told_of in 1..=2 {
-        assert_eq!(pin(world, Level::L1, table), Err(Stop::Preempted));
-        assert_eq!(told(world).len(), told_of);
+        assert_eq!(pin(world, Level::L1, table), Err(Error::Preempted));
+        assert_eq!(reported(world).len(), told_of);
         sound(world);
     }
     pin(world, Level::L1, table).unwrap();
-    assert_eq!(told(world).len(), 3);
+    assert_eq!(reported(world).len(), 3);
     sound(world);
 }
 
@@ -369,7 +372,7 @@ fn refusals_name_both_types() {
     map(world, 9, as_type(rw(FREE), WriteCombining)).unwrap();
     let text = std::format!("{}", refusal(pin(world, Level::L2, FREE)));
     assert!(text.contains("as an L2 table, which is wb, while it is mapped as wc"), "{text}");
-    let text = std::format!("{}", world.take_writable(A, FREE).unwrap_err());
+    let text = std::format!("{}", world.get_writable_ref(A, FREE).unwrap_err());
     assert!(text.contains("by the hypervisor, as wb memory, while it is mapped as wc"), "{text}");
     let text = std::format!("{}", refusal(update(world, FREE, 3, 0)));
     assert!(text.contains("by the hypervisor"), "{text}");
@@ -384,10 +387,10 @@ fn the_audit_finds_a_wrong_type() {
     // Behind the validator's back.
     world.platform().set(L1, 8, as_type(rw(FREE), Uncached));
     let mut wrong = Vec::new();
-    let mut scratch = std::vec![Cell::default(); world.frame_count() as usize];
-    world.audit(&mut scratch, [held(L4, Held::Root)], &mut |found| wrong.push(found)).unwrap();
+    let mut scratch = std::vec![AuditCell::default(); world.frame_count() as usize];
+    world.audit(&mut scratch, [held(L4, RefKind::Root)], &mut |found| wrong.push(found)).unwrap();
     assert_eq!(wrong.len(), 1);
     let bit = 1 << Uncached as u8;
-    assert_eq!((wrong[0].frame, wrong[0].kind), (FREE, WrongKind::Cached(bit)));
+    assert_eq!((wrong[0].frame, wrong[0].kind), (FREE, DiscrepancyKind::MemTypes(bit)));
     assert!(std::format!("{}", wrong[0]).contains("wrong=cached as=uc. present=wb"));
 }

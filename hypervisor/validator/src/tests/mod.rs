@@ -83,7 +83,7 @@ fn tree(world: &World) {
     machine.set(L1, 1, ro(PAGE));
 }
 
-fn pin(world: &World, level: Level, frame: Mfn) -> Result<(), Stop> {
+fn pin(world: &World, level: Level, frame: Mfn) -> Result<(), Error> {
     world.pin(A, level, frame, &mut Budget::unlimited())
 }
 
@@ -103,31 +103,31 @@ fn change(table: Mfn, index: usize, value: u64) -> Update {
     }
 }
 
-fn update(world: &World, table: Mfn, index: usize, value: u64) -> Result<Updated, Stop> {
+fn update(world: &World, table: Mfn, index: usize, value: u64) -> Result<Updated, Error> {
     world.update(change(table, index, value), &mut Budget::unlimited())
 }
 
 /// The refusal in a result that must be one.
 #[track_caller]
-fn refusal<T: core::fmt::Debug>(result: Result<T, Stop>) -> Refusal {
+fn refusal<T: core::fmt::Debug>(result: Result<T, Error>) -> Refusal {
     match result {
-        Err(Stop::Refused(refusal)) => refusal,
+        Err(Error::Refused(refusal)) => refusal,
         other => panic!("expected a refusal, got {other:?}"),
     }
 }
 
 #[track_caller]
-fn cause<T: core::fmt::Debug>(result: Result<T, Stop>) -> Cause {
+fn cause<T: core::fmt::Debug>(result: Result<T, Error>) -> Cause {
     refusal(result).cause
 }
 
 #[track_caller]
-fn assert_sound(world: &World, externals: &[External]) {
+fn assert_sound(world: &World, externals: &[ExternalRef]) {
     audit(world, externals, &mut Vec::new());
     check_tlbs(world);
     check_caches(world);
 }
 
-fn held(frame: Mfn, held: Held) -> External {
-    External { frame, held }
+fn held(frame: Mfn, held: RefKind) -> ExternalRef {
+    ExternalRef { frame, held }
 }

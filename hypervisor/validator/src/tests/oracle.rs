@@ -2,8 +2,8 @@
 //! states and budgets.
 
 use super::*;
-use crate::entry::{PRESENT, Rules, WRITABLE};
-use crate::memtype::type_of;
+use crate::entry::{EntryRules, PRESENT, WRITABLE};
+use crate::memtype::memtype_of;
 use crate::refs::target;
 use pinfold_abi::mmu::MemoryType;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// The types that frames would have.
 struct Trial<'w> {
     world: &'w World,
-    rules: Rules,
+    rules: EntryRules,
     setup: Setup,
     dom: DomId,
     types: BTreeMap<u64, Kind>,
@@ -24,7 +24,7 @@ pub(super) fn would_pin(world: &World, setup: Setup, dom: DomId, level: Level, f
     if world.info(frame).is_some_and(|info| info.is_pinned()) {
         return false;
     }
-    let rules = Rules::new(setup.physical_bits, setup.nx);
+    let rules = EntryRules::new(setup.physical_bits, setup.nx);
     Trial { world, rules, setup, dom, types: BTreeMap::new(), cached: BTreeMap::new() }
         .take(frame, Kind::table(level))
 }
@@ -57,9 +57,9 @@ impl Trial<'_> {
         let Some(info) = self.world.info(frame) else { return false };
         // A half-made type still holds it.
         let unused = info.references() == 1;
-        let before = match info.caching() {
-            Caching::As(kind) if !unused => Some(kind),
-            Caching::Mixed | Caching::Changing if !unused => return false,
+        let before = match info.memtype() {
+            FrameMemType::Uniform(kind) if !unused => Some(kind),
+            FrameMemType::Mixed | FrameMemType::Changing if !unused => return false,
             _ => None,
         };
         let before = *self.cached.entry(frame.get()).or_insert(before.unwrap_or(wanted));
@@ -94,7 +94,9 @@ impl Trial<'_> {
         }
         match level.below() {
             // Refused by the type first, or by the caching: refused all the same.
-            None => self.cached(frame, type_of(raw)) && (raw & WRITABLE == 0 || self.write(frame)),
+            None => {
+                self.cached(frame, memtype_of(raw)) && (raw & WRITABLE == 0 || self.write(frame))
+            }
             Some(_) if frame == table => {
                 raw & WRITABLE == 0 && !(self.setup.refuse_linear_roots && level == Level::L4)
             }

@@ -23,7 +23,7 @@ fn frames_go_to_one_domain_at_a_time() {
     assert_eq!(world.release(mfn(u64::MAX), A).unwrap_err().cause, Cause::NoSuchFrame);
     // Never given at boot: not free, but no RAM.
     assert_eq!(world.assign(mfn(0), A).unwrap_err().cause, Cause::NotFree);
-    assert!(!world.give_ram(frame));
+    assert!(!world.add_ram_frame(frame));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_frame_in_use_is_not_taken_back() {
 fn a_half_made_table_is_in_use() {
     let world = fresh();
     tree(world);
-    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(1)), Err(Stop::Preempted));
+    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(1)), Err(Error::Preempted));
     assert_eq!(world.release(L1, A).unwrap_err().cause, Cause::Busy);
     assert_eq!(world.release(PAGE, A).unwrap_err().cause, Cause::Busy);
     assert_sound(world, &[]);
@@ -67,7 +67,7 @@ fn a_shared_frame_is_mapped_but_never_typed() {
     pin(world, Level::L1, L1).unwrap();
     assert_sound(world, &[]);
     assert_eq!(cause(pin(world, Level::L1, shared)), Cause::SharedFrame);
-    assert_eq!(world.take_descriptors(A, shared).unwrap_err().cause, Cause::SharedFrame);
+    assert_eq!(world.get_descriptor_ref(A, shared).unwrap_err().cause, Cause::SharedFrame);
     assert_eq!(world.reclaim(shared, A).unwrap_err().cause, Cause::Busy);
     update(world, L1, 0, 0).unwrap();
     assert_eq!(world.reclaim(shared, A).unwrap_err().cause, Cause::Busy);
@@ -89,9 +89,9 @@ fn a_frame_is_flushed_before_another_domain_gets_it() {
     let world = fresh();
     tree(world);
     let machine = world.platform();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     machine.load(0, Some((A, L4)));
-    let root = [held(L4, Held::Root)];
+    let root = [held(L4, RefKind::Root)];
     // Read through a read-only mapping: no type is involved.
     update(world, L1, 0, 0).unwrap();
     machine.touch(0, Vaddr::new(0x1000));
@@ -114,7 +114,7 @@ fn released_with_a_stale_translation() -> &'static World {
     let world = fresh();
     tree(world);
     let machine = world.platform();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     machine.load(0, Some((A, L4)));
     machine.touch(0, Vaddr::new(0));
     update(world, L1, 0, 0).unwrap();
@@ -133,12 +133,12 @@ fn remembers(world: &World, cpu: usize, frame: Mfn) -> bool {
 #[test]
 fn a_frame_that_the_hypervisor_keeps_is_flushed() {
     let world = released_with_a_stale_translation();
-    let frames = world.take_clean(PAGE, 1).unwrap();
+    let frames = world.clean_free_frames(PAGE, 1).unwrap();
     assert!(!remembers(world, 0, PAGE));
-    let own = world.keep_clean(frames, Purpose::GrantUses);
+    let own = world.assign_to_hypervisor(frames, Purpose::GrantUses);
     assert_eq!(world.owner(own.first()), Some(DomId::HYPERVISOR));
     assert_eq!(world.info(PAGE).unwrap().purpose(), Some(Purpose::GrantUses));
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn a_frame_that_the_hypervisor_shares_is_flushed() {
     let world = released_with_a_stale_translation();
     world.share(PAGE, B).unwrap();
     assert!(!remembers(world, 0, PAGE));
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_transferred_frame_is_flushed_and_keeps_its_contents() {
     let world = fresh();
     tree(world);
     let machine = world.platform();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     machine.load(0, Some((A, L4)));
     machine.touch(0, Vaddr::new(0));
     machine.set(PAGE, 5, 5);
@@ -174,14 +174,15 @@ fn a_transferred_frame_is_flushed_and_keeps_its_contents() {
     world.transfer(PAGE, A, B).unwrap();
     assert!(!remembers(world, 0, PAGE));
     assert_eq!((world.owner(PAGE), machine.get(PAGE, 5)), (Some(B), 5));
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 /// A table of the hypervisor's own (of the per-domain slot) may be in the caches of page walks.
 #[test]
 fn a_frame_that_the_hypervisor_frees_is_flushed_everywhere() {
     let world = fresh();
-    let own = world.keep_clean(world.take_clean(FREE, 2).unwrap(), Purpose::PerDomainTables);
+    let own = world
+        .assign_to_hypervisor(world.clean_free_frames(FREE, 2).unwrap(), Purpose::PerDomainTables);
     assert_eq!(own.count(), 2);
     world.free_hypervisor_frames(own);
     let before = world.platform().flushes.load(SeqCst);
@@ -192,9 +193,9 @@ fn a_frame_that_the_hypervisor_frees_is_flushed_everywhere() {
 #[test]
 fn frames_in_a_row_are_taken_all_or_none() {
     let world = fresh();
-    let refused = world.take_clean(mfn(23), 2).unwrap_err();
+    let refused = world.clean_free_frames(mfn(23), 2).unwrap_err();
     assert_eq!((refused.cause, refused.frame), (Cause::NotFree, mfn(23)));
-    let beyond = world.take_clean(mfn(30), 5).unwrap_err();
+    let beyond = world.clean_free_frames(mfn(30), 5).unwrap_err();
     assert_eq!((beyond.cause, beyond.frame), (Cause::NoSuchFrame, mfn(32)));
     for number in 24..32 {
         world.assign(mfn(number), A).unwrap();
@@ -206,7 +207,7 @@ fn guests_cannot_name_frames_of_the_hypervisors() {
     let world = fresh();
     tree(world);
     pin(world, Level::L4, L4).unwrap();
-    let own = world.keep_clean(world.take_clean(FREE, 1).unwrap(), Purpose::Heap);
+    let own = world.assign_to_hypervisor(world.clean_free_frames(FREE, 1).unwrap(), Purpose::Heap);
     for value in [ro(FREE), rw(FREE)] {
         assert_eq!(cause(update(world, L1, 3, value)), Cause::NotOwned);
     }
@@ -214,9 +215,9 @@ fn guests_cannot_name_frames_of_the_hypervisors() {
     for level in Level::ALL {
         assert_eq!(cause(pin(world, level, FREE)), Cause::NotOwned);
     }
-    assert_eq!(world.take_writable(A, FREE).unwrap_err().cause, Cause::NotOwned);
-    assert_eq!(world.take_readable(A, FREE).unwrap_err().cause, Cause::NotOwned);
-    assert_eq!(world.take_descriptors(A, FREE).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.get_writable_ref(A, FREE).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.get_readable_ref(A, FREE).unwrap_err().cause, Cause::NotOwned);
+    assert_eq!(world.get_descriptor_ref(A, FREE).unwrap_err().cause, Cause::NotOwned);
     assert_eq!(world.release(FREE, A).unwrap_err().cause, Cause::NotOwned);
     assert_eq!(world.reclaim(FREE, A).unwrap_err().cause, Cause::NotOwned);
     assert_eq!(world.assign(FREE, A).unwrap_err().cause, Cause::NotFree);
@@ -230,10 +231,10 @@ fn guests_cannot_name_frames_of_the_hypervisors() {
 fn memory_in_use_since_boot_is_the_hypervisors() {
     let world = fresh();
     // Frame 0 was not given as RAM.
-    assert!(world.claim_boot_memory(mfn(0)));
-    assert!(!world.claim_boot_memory(mfn(0)));
-    assert!(!world.claim_boot_memory(FREE));
-    assert!(!world.give_ram(mfn(0)));
+    assert!(world.reserve_boot_frame(mfn(0)));
+    assert!(!world.reserve_boot_frame(mfn(0)));
+    assert!(!world.reserve_boot_frame(FREE));
+    assert!(!world.add_ram_frame(mfn(0)));
     assert_eq!(world.info(mfn(0)).unwrap().purpose(), Some(Purpose::Boot));
     assert_eq!(world.assign(mfn(0), A).unwrap_err().cause, Cause::NotFree);
 }
@@ -243,7 +244,7 @@ fn a_frame_that_comes_back_still_owes_its_flush() {
     let world = fresh();
     tree(world);
     let machine = world.platform();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     machine.load(0, Some((A, L4)));
     machine.touch(0, Vaddr::new(0));
     update(world, L1, 0, 0).unwrap();
@@ -252,7 +253,7 @@ fn a_frame_that_comes_back_still_owes_its_flush() {
     world.assign(PAGE, A).unwrap();
     pin(world, Level::L1, PAGE).unwrap();
     assert_eq!(machine.flushes.load(SeqCst), 1);
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
 }
 
 #[test]
@@ -272,7 +273,7 @@ fn owned_frames_are_enumerated() {
 fn what_is_done_with_an_owned_frame_is_done_while_it_is_owned() {
     let world = fresh();
     let held = world.with_owned_frame(A, PAGE, || {
-        assert_eq!(refusal(world.release(PAGE, A).map_err(Stop::Refused)).cause, Cause::Busy);
+        assert_eq!(refusal(world.release(PAGE, A).map_err(Error::Refused)).cause, Cause::Busy);
         world.owner(PAGE)
     });
     assert_eq!(held.unwrap(), Some(A));

@@ -37,13 +37,13 @@ fn pin_refuses_a_writable_alias() {
     assert_eq!((refused.frame, refused.wanted), (L2, Some(Kind::L2)));
     assert!(refused.is_alias());
     assert_eq!(refused.seen.unwrap().type_count(), 1);
-    assert_eq!(refused.place, None);
+    assert_eq!(refused.location, None);
 
     update(world, L1, 0, ro(L2)).unwrap();
     pin(world, Level::L2, L2).unwrap();
     let refused = refusal(update(world, L1, 0, rw(L2)));
     assert_eq!(refused.cause, Cause::TableInUse);
-    assert_eq!(refused.place.unwrap().table, L1);
+    assert_eq!(refused.location.unwrap().table, L1);
     assert_sound(world, &[]);
 }
 
@@ -55,9 +55,9 @@ fn an_alias_deep_in_the_tree_is_found_and_all_is_undone() {
     world.platform().set(L1, 300, rw(L3));
     let refused = refusal(pin(world, Level::L4, L4));
     assert_eq!((refused.cause, refused.frame), (Cause::TableInUse, L3));
-    let place = refused.place.unwrap();
-    assert_eq!((place.level, place.table, place.index), (Some(Level::L1), L1, slot(300)));
-    assert_eq!(place.entry.get(), rw(L3));
+    let location = refused.location.unwrap();
+    assert_eq!((location.level, location.table, location.index), (Some(Level::L1), L1, slot(300)));
+    assert_eq!(location.entry.get(), rw(L3));
     for frame in [L4, L3, L2, L1, PAGE] {
         assert_eq!(world.info(frame).unwrap().references(), 1, "{frame}");
         assert_eq!(world.info(frame).unwrap().held_as(), None, "{frame}");
@@ -80,15 +80,15 @@ fn a_type_lasts_while_anyone_holds_it() {
     let world = fresh();
     tree(world);
     pin(world, Level::L4, L4).unwrap();
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     unpin(world, L4);
     assert_eq!(world.info(L4).unwrap().held_as(), Some(Kind::L4));
-    assert_sound(world, &[held(L4, Held::Root)]);
+    assert_sound(world, &[held(L4, RefKind::Root)]);
     // Pinning anew what is still held is allowed; twice is not.
     pin(world, Level::L4, L4).unwrap();
     assert_eq!(cause(pin(world, Level::L4, L4)), Cause::AlreadyPinned);
     unpin(world, L4);
-    world.drop_root(A, L4, &mut Budget::unlimited());
+    world.put_root_ref(A, L4, &mut Budget::unlimited());
     assert_eq!(world.info(L4).unwrap().held_as(), None);
     assert_sound(world, &[]);
 }
@@ -105,7 +105,7 @@ fn tables_of_the_wrong_level_are_refused() {
     world.platform().set(L4, 0, rw(L2));
     let refused = refusal(pin(world, Level::L4, L4));
     assert_eq!((refused.cause, refused.frame), (Cause::WrongType, L2));
-    assert_eq!(refused.place.unwrap().level, Some(Level::L4));
+    assert_eq!(refused.location.unwrap().level, Some(Level::L4));
     assert_sound(world, &[]);
 }
 

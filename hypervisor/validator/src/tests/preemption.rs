@@ -5,13 +5,13 @@ use super::*;
 /// Repeats until it isn't preempted; the number of times it was.
 fn in_steps(
     budget: u32,
-    mut step: impl FnMut(&mut Budget) -> Result<(), Stop>,
+    mut step: impl FnMut(&mut Budget) -> Result<(), Error>,
 ) -> (Result<(), Refusal>, u32) {
     for preempted in 0..100_000 {
         match step(&mut Budget::new(budget)) {
             Ok(()) => return (Ok(()), preempted),
-            Err(Stop::Refused(refusal)) => return (Err(refusal), preempted),
-            Err(Stop::Preempted) => {}
+            Err(Error::Refused(refusal)) => return (Err(refusal), preempted),
+            Err(Error::Preempted) => {}
         }
     }
     panic!("no progress with a budget of {budget}");
@@ -83,8 +83,8 @@ fn a_refusal_comes_out_with_its_evidence_whatever_the_budget() {
         });
         let refused = result.unwrap_err();
         assert_eq!((refused.cause, refused.frame), (Cause::TableInUse, mfn(1)));
-        let place = refused.place.unwrap();
-        assert_eq!((place.table, place.index), (mfn(8), slot(511)));
+        let location = refused.location.unwrap();
+        assert_eq!((location.table, location.index), (mfn(8), slot(511)));
         // What the last budget didn't reach is done by whatever the domain does next.
         in_steps(budget, |budget| world.update(change(mfn(10), 0, 0), budget).map(|_| ()))
             .0
@@ -98,7 +98,7 @@ fn a_refusal_comes_out_with_its_evidence_whatever_the_budget() {
 #[test]
 fn a_pin_that_is_never_asked_again_blocks_nothing() {
     let world = bushy();
-    assert_eq!(world.pin(A, Level::L4, mfn(1), &mut Budget::new(700)), Err(Stop::Preempted));
+    assert_eq!(world.pin(A, Level::L4, mfn(1), &mut Budget::new(700)), Err(Error::Preempted));
     assert_eq!(world.info(mfn(1)).unwrap().state(), State::Partial);
     // The guest uses the half-made root as memory again: it is taken apart for that.
     update(world, mfn(10), 0, rw(mfn(1))).unwrap();
@@ -116,7 +116,7 @@ fn a_pin_that_is_never_asked_again_blocks_nothing() {
 fn a_half_made_table_can_be_pinned_as_another() {
     let world = fresh();
     tree(world);
-    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(300)), Err(Stop::Preempted));
+    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(300)), Err(Error::Preempted));
     world.platform().set(L1, 400, 0);
     assert_eq!(world.info(L1).unwrap().resume(), Some(300));
     world.platform().set(L1, 0, 0);
@@ -160,7 +160,7 @@ fn a_suspect_that_was_mended_is_accepted() {
     machine.set(L2, 21, rw(L2));
     // Enough to find the bad entry, not enough to go back all the way.
     let stopped = world.pin(A, Level::L2, L2, &mut Budget::new(4 * 512 + 22));
-    assert_eq!(stopped, Err(Stop::Preempted));
+    assert_eq!(stopped, Err(Error::Preempted));
     // The guest can't write to it, but the frame's state may stem from another vCPU's attempt.
     machine.set(L2, 21, 0);
     assert_eq!(in_steps(100, |budget| world.pin(A, Level::L2, L2, budget)).0, Ok(()));

@@ -3,7 +3,12 @@
 use super::*;
 use std::ops::ControlFlow;
 
-fn search(world: &World, frame: Mfn, which: Which, bounds: Bounds) -> (Vec<Mapping>, SearchEnd) {
+fn search(
+    world: &World,
+    frame: Mfn,
+    which: MappingFilter,
+    bounds: SearchLimits,
+) -> (Vec<FrameMapping>, SearchEnd) {
     let mut found = Vec::new();
     let end = world.find_mappings(frame, A, which, bounds, &mut |mapping| {
         found.push(mapping);
@@ -13,8 +18,8 @@ fn search(world: &World, frame: Mfn, which: Which, bounds: Bounds) -> (Vec<Mappi
     (found, end)
 }
 
-fn all(world: &World, frame: Mfn, which: Which) -> Vec<Mapping> {
-    let (found, end) = search(world, frame, which, Bounds::default());
+fn all(world: &World, frame: Mfn, which: MappingFilter) -> Vec<FrameMapping> {
+    let (found, end) = search(world, frame, which, SearchLimits::default());
     assert!(!end.cut_short);
     found
 }
@@ -24,10 +29,10 @@ fn mappings_are_found_with_their_addresses() {
     let world = fresh();
     tree(world);
     pin(world, Level::L4, L4).unwrap();
-    let writable = all(world, PAGE, Which::Writable);
+    let writable = all(world, PAGE, MappingFilter::Writable);
     assert_eq!(
         writable,
-        [Mapping {
+        [FrameMapping {
             address: Some(Vaddr::new(0)),
             root: Some(L4),
             table: L1,
@@ -35,25 +40,25 @@ fn mappings_are_found_with_their_addresses() {
             entry: Entry::new(rw(PAGE)),
         }]
     );
-    let both: Vec<_> = all(world, PAGE, Which::All).iter().map(|m| m.address).collect();
+    let both: Vec<_> = all(world, PAGE, MappingFilter::All).iter().map(|m| m.address).collect();
     assert_eq!(both, [Some(Vaddr::new(0)), Some(Vaddr::new(0x1000))]);
-    assert_eq!(all(world, mfn(6), Which::All), []);
-    assert_eq!(all(world, mfn(9999), Which::All), []);
+    assert_eq!(all(world, mfn(6), MappingFilter::All), []);
+    assert_eq!(all(world, mfn(9999), MappingFilter::All), []);
 }
 
 #[test]
 fn tables_that_come_and_go_are_found_while_they_are_there() {
-    // A search of a stretch without tables marks it as such; the next table must undo that.
+    // A search of a chunk without tables marks it as such; the next table must undo that.
     let world = fresh();
     tree(world);
     for _ in 0..3 {
-        assert_eq!(all(world, PAGE, Which::Writable), []);
+        assert_eq!(all(world, PAGE, MappingFilter::Writable), []);
         pin(world, Level::L4, L4).unwrap();
-        assert_eq!(all(world, PAGE, Which::Writable).len(), 1);
-        assert_eq!(all(world, PAGE, Which::All).len(), 2);
+        assert_eq!(all(world, PAGE, MappingFilter::Writable).len(), 1);
+        assert_eq!(all(world, PAGE, MappingFilter::All).len(), 2);
         unpin(world, L4);
     }
-    assert_eq!(all(world, PAGE, Which::All), []);
+    assert_eq!(all(world, PAGE, MappingFilter::All), []);
 }
 
 #[test]
@@ -61,12 +66,12 @@ fn a_table_in_no_address_space_is_reported_without_one() {
     let world = fresh();
     tree(world);
     pin(world, Level::L1, L1).unwrap();
-    let found = all(world, PAGE, Which::Writable);
+    let found = all(world, PAGE, MappingFilter::Writable);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].address, found[0].root, found[0].table), (None, None, L1));
     // Attached to an L2 that hangs nowhere: the same.
     pin(world, Level::L2, L2).unwrap();
-    assert_eq!(all(world, PAGE, Which::Writable)[0].address, None);
+    assert_eq!(all(world, PAGE, MappingFilter::Writable)[0].address, None);
 }
 
 #[test]
@@ -82,8 +87,10 @@ fn each_address_is_reported_once() {
     machine.set(other, 0, rw(L3));
     pin(world, Level::L4, L4).unwrap();
     pin(world, Level::L4, other).unwrap();
-    let mut found: Vec<u64> =
-        all(world, PAGE, Which::Writable).iter().map(|m| m.address.unwrap().get()).collect();
+    let mut found: Vec<u64> = all(world, PAGE, MappingFilter::Writable)
+        .iter()
+        .map(|m| m.address.unwrap().get())
+        .collect();
     found.sort_unstable();
     let high = 0xffff_0000_0000_0000 | 300 << 39;
     assert_eq!(found, [0, 5 << 30, high, high | 5 << 30]);
@@ -98,8 +105,9 @@ fn half_made_tables_count_as_far_as_they_are_made() {
     let world = fresh();
     world.platform().set(L1, 10, rw(PAGE));
     world.platform().set(L1, 400, rw(PAGE));
-    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(100)), Err(Stop::Preempted));
-    let found: Vec<_> = all(world, PAGE, Which::All).iter().map(|m| m.index.get()).collect();
+    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(100)), Err(Error::Preempted));
+    let found: Vec<_> =
+        all(world, PAGE, MappingFilter::All).iter().map(|m| m.index.get()).collect();
     assert_eq!(found, [10]);
 }
 
@@ -110,20 +118,21 @@ fn bounds_cut_the_search_short_and_it_says_so() {
         world.platform().set(L1, index, rw(PAGE));
     }
     pin(world, Level::L1, L1).unwrap();
-    let few = Bounds { mappings: 5, ..Bounds::default() };
-    let (found, end) = search(world, PAGE, Which::All, few);
+    let few = SearchLimits { mappings: 5, ..SearchLimits::default() };
+    let (found, end) = search(world, PAGE, MappingFilter::All, few);
     assert_eq!((found.len(), end.cut_short), (5, true));
-    let exactly = Bounds { mappings: 512, ..Bounds::default() };
-    assert!(!search(world, PAGE, Which::All, exactly).1.cut_short);
+    let exactly = SearchLimits { mappings: 512, ..SearchLimits::default() };
+    assert!(!search(world, PAGE, MappingFilter::All, exactly).1.cut_short);
     for reads in [0, 10, 600, 700] {
-        let short = Bounds { reads, ..Bounds::default() };
-        assert!(search(world, PAGE, Which::All, short).1.cut_short);
+        let short = SearchLimits { reads, ..SearchLimits::default() };
+        assert!(search(world, PAGE, MappingFilter::All, short).1.cut_short);
     }
     let mut seen = 0;
-    let end = world.find_mappings(PAGE, A, Which::All, Bounds::default(), &mut |_| {
-        seen += 1;
-        ControlFlow::Break(())
-    });
+    let end =
+        world.find_mappings(PAGE, A, MappingFilter::All, SearchLimits::default(), &mut |_| {
+            seen += 1;
+            ControlFlow::Break(())
+        });
     assert_eq!((seen, end.cut_short), (1, true));
 }
 
@@ -132,7 +141,7 @@ fn other_domains_tables_are_not_searched() {
     let world = fresh();
     world.platform().set(mfn(16), 0, rw(mfn(17)));
     world.pin(B, Level::L1, mfn(16), &mut Budget::unlimited()).unwrap();
-    assert_eq!(all(world, mfn(17), Which::All), []);
+    assert_eq!(all(world, mfn(17), MappingFilter::All), []);
 }
 
 #[test]
@@ -143,7 +152,7 @@ fn every_refused_alias_can_be_found() {
     pin(world, Level::L4, L4).unwrap();
     let refused = refusal(pin(world, Level::L1, PAGE));
     assert!(refused.is_alias());
-    let found = all(world, refused.frame, Which::Writable);
+    let found = all(world, refused.frame, MappingFilter::Writable);
     assert_eq!(found.len(), refused.seen.unwrap().type_count() as usize);
 }
 
@@ -156,10 +165,10 @@ fn a_search_in_pieces_finds_what_one_in_one_go_does() {
     machine.set(L4, 300, rw(L3));
     machine.set(L1, 511, rw(PAGE));
     pin(world, Level::L4, L4).unwrap();
-    let whole = all(world, PAGE, Which::All);
+    let whole = all(world, PAGE, MappingFilter::All);
     assert!(whole.len() >= 8);
     for entries in [1, 2, 3, 7, 100, 600] {
-        let mut search = world.begin_search(PAGE, A, Which::All, Bounds::default());
+        let mut search = world.begin_search(PAGE, A, MappingFilter::All, SearchLimits::default());
         let mut found = Vec::new();
         let mut pieces = 0;
         let end = loop {
@@ -185,8 +194,8 @@ fn a_search_that_is_cut_in_pieces_keeps_its_bounds() {
     let world = fresh();
     tree(world);
     pin(world, Level::L4, L4).unwrap();
-    let bounds = Bounds { reads: 700, ..Bounds::default() };
-    let mut search = world.begin_search(PAGE, A, Which::All, bounds);
+    let bounds = SearchLimits { reads: 700, ..SearchLimits::default() };
+    let mut search = world.begin_search(PAGE, A, MappingFilter::All, bounds);
     let mut read = 0;
     loop {
         let mut budget = Budget::new(50);

@@ -12,20 +12,20 @@ fn mapped() -> &'static World {
         machine.set(L1, index, rw(PAGE));
         machine.set(second, index - 508, ro(PAGE));
     }
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     machine.load(1, Some((A, L4)));
     world
 }
 
-const ROOT: [External; 1] = [External { frame: L4, held: Held::Root }];
+const ROOT: [ExternalRef; 1] = [ExternalRef { frame: L4, held: RefKind::Root }];
 
-fn shoot(world: &World, start: u64, pages: u64, budget: u32) -> (Result<(), Stop>, u64, CpuSet) {
-    let mut total = Shootdown::new();
+fn shoot(world: &World, start: u64, pages: u64, budget: u32) -> (Result<(), Error>, u64, CpuSet) {
+    let mut total = ShootdownProgress::new();
     let mut range = PageRange { start: Vaddr::new(start), pages };
-    let mut result = Err(Stop::Preempted);
+    let mut result = Err(Error::Preempted);
     for _ in 0..10_000 {
         result = world.shootdown(A, L4, &mut range, &mut Budget::new(budget), &mut total);
-        if result != Err(Stop::Preempted) {
+        if result != Err(Error::Preempted) {
             break;
         }
         assert_sound(world, &ROOT);
@@ -92,7 +92,7 @@ fn pages_shot_down_can_be_tables_at_once() {
     let world = mapped();
     world.platform().touch(1, Vaddr::new(0));
     let mut range = PageRange { start: Vaddr::new(0), pages: 1024 };
-    let mut total = Shootdown::new();
+    let mut total = ShootdownProgress::new();
     world.shootdown(A, L4, &mut range, &mut Budget::unlimited(), &mut total).unwrap();
     pin(world, Level::L1, PAGE).unwrap();
     assert_sound(world, &ROOT);
@@ -102,12 +102,12 @@ fn pages_shot_down_can_be_tables_at_once() {
 #[test]
 fn a_table_with_all_references_taken_is_no_table_in_motion() {
     let world = mapped();
-    world.frame(L1).unwrap().fill_count();
-    let mut total = Shootdown::new();
+    world.frame(L1).unwrap().saturate_count();
+    let mut total = ShootdownProgress::new();
     let mut range = PageRange { start: Vaddr::new(510 * 4096), pages: 1 };
     let result = world.shootdown(A, L4, &mut range, &mut Budget::new(100), &mut total);
     // Whoever is told to come again would come for ever.
-    let Err(Stop::Refused(refusal)) = result else { panic!("{result:?}") };
+    let Err(Error::Refused(refusal)) = result else { panic!("{result:?}") };
     assert_eq!(refusal.cause, Cause::CountOverflow);
     let _ = total.into_debt().pay(world.platform());
 }

@@ -43,12 +43,12 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
             5 | 6 => drop(world.pin(dom, level, frame, &mut budget)),
             7 => drop(world.unpin(dom, frame, &mut budget)),
             8 => {
-                if world.take_root(dom, frame, &mut budget).is_ok() {
-                    world.drop_root(dom, frame, &mut budget);
-                } else if world.take_writable(dom, frame).is_ok() {
-                    world.drop_writable(dom, frame);
-                } else if world.take_descriptors(dom, frame).is_ok() {
-                    world.drop_descriptors(dom, frame);
+                if world.get_root_ref(dom, frame, &mut budget).is_ok() {
+                    world.put_root_ref(dom, frame, &mut budget);
+                } else if world.get_writable_ref(dom, frame).is_ok() {
+                    world.put_writable_ref(dom, frame);
+                } else if world.get_descriptor_ref(dom, frame).is_ok() {
+                    world.put_descriptor_ref(dom, frame);
                 }
             }
             9 => {
@@ -106,7 +106,7 @@ fn stress(domains: &[DomId], cache: CachePolicy, rounds: u64, steps: u64) {
         }
     });
     for &dom in domains {
-        let mut progress = Teardown::new();
+        let mut progress = RelinquishProgress::new();
         world.relinquish(dom, &mut progress, &mut Budget::unlimited()).unwrap();
     }
     assert_sound(world, &[]);
@@ -155,8 +155,8 @@ fn the_same_entry_is_changed_by_all_at_once() {
                     loop {
                         match update(world, L1, 0, value) {
                             Ok(_) => break,
-                            Err(Stop::Preempted) => {}
-                            Err(Stop::Refused(refusal)) => panic!("{refusal}"),
+                            Err(Error::Preempted) => {}
+                            Err(Error::Refused(refusal)) => panic!("{refusal}"),
                         }
                     }
                 }

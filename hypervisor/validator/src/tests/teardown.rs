@@ -3,12 +3,12 @@
 use super::*;
 
 fn finish(world: &World, dom: DomId, budget: u32) {
-    let mut progress = Teardown::new();
+    let mut progress = RelinquishProgress::new();
     for _ in 0..100_000 {
         match world.relinquish(dom, &mut progress, &mut Budget::new(budget)) {
             Ok(()) => return,
-            Err(Stop::Preempted) => {}
-            Err(Stop::Refused(refusal)) => panic!("{refusal}"),
+            Err(Error::Preempted) => {}
+            Err(Error::Refused(refusal)) => panic!("{refusal}"),
         }
     }
     panic!("no end with a budget of {budget}");
@@ -33,7 +33,7 @@ fn everything_comes_back() {
         machine.set(mfn(9), 0, rw(mfn(7)));
         pin(world, Level::L2, mfn(9)).unwrap();
         world.unpin(A, mfn(9), &mut Budget::new(100)).unwrap();
-        assert_eq!(world.pin(A, Level::L1, mfn(6), &mut Budget::new(800)), Err(Stop::Preempted));
+        assert_eq!(world.pin(A, Level::L1, mfn(6), &mut Budget::new(800)), Err(Error::Preempted));
         assert_sound(world, &[]);
         finish(world, A, budget);
         assert_sound(world, &[]);
@@ -50,10 +50,10 @@ fn everything_comes_back() {
 fn roots_that_are_held_keep_their_tables() {
     let world = fresh();
     tree(world);
-    world.take_root(A, L4, &mut Budget::unlimited()).unwrap();
+    world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     finish(world, A, 100);
     assert_eq!(world.info(L4).unwrap().held_as(), Some(Kind::L4));
-    world.drop_root(A, L4, &mut Budget::new(10));
+    world.put_root_ref(A, L4, &mut Budget::new(10));
     finish(world, A, 100);
     assert_eq!(world.info(PAGE).unwrap().references(), 1);
 }
@@ -64,7 +64,7 @@ fn half_made_tables_are_found_without_a_hint() {
     for index in 0..512 {
         world.platform().set(L1, index, rw(PAGE));
     }
-    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(99)), Err(Stop::Preempted));
+    assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(99)), Err(Error::Preempted));
     finish(world, A, 10);
     world.release(L1, A).unwrap();
     world.release(PAGE, A).unwrap();

@@ -54,7 +54,7 @@ fn only_harmless_bits_go_the_fast_way() {
         let flags = EntryFlags::from_bits_truncate(1 << bit);
         let refused = cause(update(world, table, 0, value | 1 << bit));
         let wanted = pinfold_abi::mmu::MemoryType::of(flags);
-        let present = Caching::As(pinfold_abi::mmu::MemoryType::WriteBack);
+        let present = FrameMemType::Uniform(pinfold_abi::mmu::MemoryType::WriteBack);
         assert_eq!(refused, Cause::CacheAlias { wanted, present });
     }
     for (table, value) in [(L2, rw(L1)), (L3, rw(L2)), (L4, rw(L3))] {
@@ -104,7 +104,7 @@ fn a_new_subtree_is_validated_and_the_old_one_freed() {
     // One that maps itself writable isn't taken.
     world.platform().set(L1, 9, rw(L1));
     let refused = refusal(update(world, L2, 0, rw(L1)));
-    assert_eq!(refused.place.unwrap().level, Some(Level::L1));
+    assert_eq!(refused.location.unwrap().level, Some(Level::L1));
     assert_eq!(world.info(l1).unwrap().held_as(), Some(Kind::L1));
     assert_sound(world, &[]);
 }
@@ -127,9 +127,9 @@ fn what_is_no_table_is_stored_to_plainly() {
     // Not to others' frames, nor descriptor pages.
     assert_eq!(cause(update(world, mfn(16), 0, 1)), Cause::NotOwned);
     assert_eq!(cause(update(world, mfn(77), 0, 1)), Cause::NoSuchFrame);
-    world.take_descriptors(A, mfn(9)).unwrap();
+    world.get_descriptor_ref(A, mfn(9)).unwrap();
     assert_eq!(cause(update(world, mfn(9), 0, 1)), Cause::TableInUse);
-    assert_sound(world, &[held(mfn(9), Held::Descriptors)]);
+    assert_sound(world, &[held(mfn(9), RefKind::Descriptors)]);
 }
 
 #[test]
@@ -186,16 +186,16 @@ fn walks_find_leaves_and_say_where_they_end() {
     // An absent leaf is a leaf; an absent table is an end.
     assert!(!world.walk(L4, Vaddr::new(0x5000)).unwrap().entry.is_present());
     let end = world.walk(L4, Vaddr::new(0x20_0000)).unwrap_err();
-    assert!(matches!(end, WalkEnd::NotPresent { level: Level::L2, table: L2, .. }));
+    assert!(matches!(end, WalkError::NotPresent { level: Level::L2, table: L2, .. }));
     let walk = |address| world.walk(L4, Vaddr::new(address)).unwrap_err();
-    assert_eq!(walk(0x8000_0000_0000), WalkEnd::NonCanonical);
-    assert_eq!(walk(0xffff_8000_0000_0000), WalkEnd::Reserved);
-    assert_eq!(walk(0xffff_87ff_ffff_f000), WalkEnd::Reserved);
+    assert_eq!(walk(0x8000_0000_0000), WalkError::NonCanonical);
+    assert_eq!(walk(0xffff_8000_0000_0000), WalkError::Reserved);
+    assert_eq!(walk(0xffff_87ff_ffff_f000), WalkError::Reserved);
     let none = world.walk(PAGE, Vaddr::new(0)).unwrap_err();
-    assert_eq!(none, WalkEnd::NotATable { level: Level::L4, frame: PAGE });
+    assert_eq!(none, WalkError::NotATable { level: Level::L4, frame: PAGE });
     update(world, L4, 1, ro(L4)).unwrap();
     let linear = world.walk(L4, Vaddr::new(1 << 39)).unwrap_err();
-    assert_eq!(linear, WalkEnd::NotATable { level: Level::L3, frame: L4 });
+    assert_eq!(linear, WalkError::NotATable { level: Level::L3, frame: L4 });
 }
 
 #[test]

@@ -62,10 +62,11 @@ struct Holdings {
 }
 
 impl Holdings {
-    fn externals(&self) -> Vec<External> {
-        let roots = self.roots.iter().map(|&(_, frame, _)| held(frame, Held::Root));
-        let writable = self.writable.iter().map(|&(_, frame)| held(frame, Held::Writable));
-        let descriptors = self.descriptors.iter().map(|&(_, frame)| held(frame, Held::Descriptors));
+    fn externals(&self) -> Vec<ExternalRef> {
+        let roots = self.roots.iter().map(|&(_, frame, _)| held(frame, RefKind::Root));
+        let writable = self.writable.iter().map(|&(_, frame)| held(frame, RefKind::Writable));
+        let descriptors =
+            self.descriptors.iter().map(|&(_, frame)| held(frame, RefKind::Descriptors));
         roots.chain(writable).chain(descriptors).collect()
     }
 }
@@ -165,15 +166,15 @@ impl Driver {
     /// Does something that can be preempted, and mostly comes back until it's done.
     fn persist<T>(
         &mut self,
-        mut step: impl FnMut(&mut Driver, &mut Budget) -> Result<T, Stop>,
+        mut step: impl FnMut(&mut Driver, &mut Budget) -> Result<T, Error>,
     ) -> Option<Result<T, Refusal>> {
         for round in 0.. {
             // Where mixing is told of, each call tells of one.
             let mut budget = if round > 50 { Budget::unlimited() } else { self.budget() };
             match step(self, &mut budget) {
                 Ok(done) => return Some(Ok(done)),
-                Err(Stop::Refused(refusal)) => return Some(Err(refusal)),
-                Err(Stop::Preempted) => {
+                Err(Error::Refused(refusal)) => return Some(Err(refusal)),
+                Err(Error::Preempted) => {
                     assert!(round < 600, "an unlimited budget was preempted with no other CPU");
                     self.done.preempted += 1;
                     self.check();
@@ -206,7 +207,7 @@ impl Driver {
             820..870 => self.emulated_store(),
             870..900 => self.direct_store(),
             900..920 => self.shootdown(),
-            920..960 => self.hold(),
+            920..960 => self.get_entry(),
             960..999 => self.move_frame(),
             _ => self.death(),
         }
@@ -245,7 +246,7 @@ fn drive(seed: u64, setup: Setup, domains: u16) {
             }
         }
         let machine = driver.world.platform();
-        driver.done.told = machine.told.lock().unwrap().len() as u64;
+        driver.done.reported = machine.reported.lock().unwrap().len() as u64;
         driver.done.cache_flushes =
             machine.cache_flushes.load(std::sync::atomic::Ordering::SeqCst) as u64;
         total.add(&driver.done);

@@ -47,14 +47,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn hold(&mut self) {
+    pub(super) fn get_entry(&mut self) {
         let dom = self.dom();
         let frame = self.frame(dom);
         match self.random.below(4) {
-            0 if self.world.take_writable(dom, frame).is_ok() => {
+            0 if self.world.get_writable_ref(dom, frame).is_ok() => {
                 self.held.writable.push((dom, frame));
             }
-            1 if self.world.take_descriptors(dom, frame).is_ok() => {
+            1 if self.world.get_descriptor_ref(dom, frame).is_ok() => {
                 self.held.descriptors.push((dom, frame));
             }
             2 => {
@@ -67,10 +67,10 @@ impl Driver {
 
     pub(super) fn let_go(&mut self) {
         if let Some((dom, frame)) = self.held.writable.pop() {
-            self.world.drop_writable(dom, frame);
+            self.world.put_writable_ref(dom, frame);
         }
         if let Some((dom, frame)) = self.held.descriptors.pop() {
-            self.world.drop_descriptors(dom, frame);
+            self.world.put_descriptor_ref(dom, frame);
         }
     }
 
@@ -90,7 +90,7 @@ impl Driver {
 
     pub(super) fn give(&mut self, frame: Mfn) {
         if self.random.one_in(8) {
-            self.give_to_hypervisor(frame);
+            self.assign_to_hypervisor(frame);
             return;
         }
         let to = self.dom();
@@ -105,10 +105,10 @@ impl Driver {
     }
 
     /// The hypervisor takes frames for itself, and gives others back.
-    fn give_to_hypervisor(&mut self, frame: Mfn) {
-        if let Ok(frames) = self.world.take_clean(frame, 1) {
+    fn assign_to_hypervisor(&mut self, frame: Mfn) {
+        if let Ok(frames) = self.world.clean_free_frames(frame, 1) {
             self.check_is_zero(frame);
-            self.held.own.push_back(self.world.keep_clean(frames, Purpose::Heap));
+            self.held.own.push_back(self.world.assign_to_hypervisor(frames, Purpose::Heap));
             self.done.own += 1;
         }
         // A few, so that the domains aren't starved.
@@ -137,9 +137,9 @@ impl Driver {
         while !self.held.writable.is_empty() || !self.held.descriptors.is_empty() {
             self.let_go();
         }
-        let mut progress = Teardown::new();
+        let mut progress = RelinquishProgress::new();
         while let Err(stop) = self.world.relinquish(dom, &mut progress, &mut self.budget()) {
-            assert_eq!(stop, Stop::Preempted);
+            assert_eq!(stop, Error::Preempted);
             self.check();
         }
         self.check();
@@ -162,14 +162,20 @@ impl Driver {
 
     pub(super) fn is_mapped_by_another(&self, frame: Mfn, dom: DomId) -> bool {
         let mut found = false;
-        self.world.find_mappings(frame, dom, Which::All, Bounds::default(), &mut |mapping| {
-            found = self.world.owner(mapping.table) != Some(dom);
-            if found {
-                core::ops::ControlFlow::Break(())
-            } else {
-                core::ops::ControlFlow::Continue(())
-            }
-        });
+        self.world.find_mappings(
+            frame,
+            dom,
+            MappingFilter::All,
+            SearchLimits::default(),
+            &mut |mapping| {
+                found = self.world.owner(mapping.table) != Some(dom);
+                if found {
+                    core::ops::ControlFlow::Break(())
+                } else {
+                    core::ops::ControlFlow::Continue(())
+                }
+            },
+        );
         found
     }
 }

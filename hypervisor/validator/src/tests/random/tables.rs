@@ -18,7 +18,7 @@ impl Driver {
         let mut first = true;
         let result = self.persist(|driver, budget| {
             let result = driver.world.pin(dom, level, frame, budget);
-            first &= result != Err(Stop::Preempted);
+            first &= result != Err(Error::Preempted);
             result
         });
         let Some(result) = result else { return };
@@ -43,13 +43,13 @@ impl Driver {
         assert!(!text.is_empty());
         let externally = self.held.writable.iter().any(|&(_, frame)| frame == refusal.frame);
         // Of a lent frame too: then in whoever's tables.
-        if refusal.is_alias() && !externally && refusal.place.is_none() {
+        if refusal.is_alias() && !externally && refusal.location.is_none() {
             let mut found = 0;
             self.world.find_mappings(
                 refusal.frame,
                 refusal.dom,
-                Which::Writable,
-                Bounds::default(),
+                MappingFilter::Writable,
+                SearchLimits::default(),
                 &mut |_| {
                     found += 1;
                     core::ops::ControlFlow::Break(())
@@ -130,7 +130,7 @@ impl Driver {
             self.unload(cpu);
             return;
         }
-        let taken = self.persist(|driver, budget| driver.world.take_root(dom, frame, budget));
+        let taken = self.persist(|driver, budget| driver.world.get_root_ref(dom, frame, budget));
         if let Some(Ok(())) = taken {
             self.done.roots += 1;
             self.world.platform().load(cpu, Some((dom, frame)));
@@ -149,7 +149,7 @@ impl Driver {
         if let Some(at) = self.held.roots.iter().position(|&(_, _, on)| on == Some(cpu)) {
             let (dom, frame, _) = self.held.roots.swap_remove(at);
             let mut budget = self.budget();
-            self.world.drop_root(dom, frame, &mut budget);
+            self.world.put_root_ref(dom, frame, &mut budget);
         }
     }
 
@@ -192,7 +192,7 @@ impl Driver {
             // A whole half: whatever is mapped.
             range.start = Vaddr::new(if self.random.one_in(2) { 0 } else { 0xffff_8800 << 32 });
         }
-        let mut total = Shootdown::new();
+        let mut total = ShootdownProgress::new();
         self.persist(|driver, budget| {
             driver.world.shootdown(dom, root, &mut range, budget, &mut total)
         });

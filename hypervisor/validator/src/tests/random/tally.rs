@@ -23,7 +23,7 @@ pub(super) struct Tally {
     pub(super) kept: u64,
     pub(super) unusual: u64,
     pub(super) refused_caching: u64,
-    pub(super) told: u64,
+    pub(super) reported: u64,
     pub(super) cache_flushes: u64,
 }
 
@@ -47,7 +47,7 @@ impl Tally {
         self.kept += other.kept;
         self.unusual += other.unusual;
         self.refused_caching += other.refused_caching;
-        self.told += other.told;
+        self.reported += other.reported;
         self.cache_flushes += other.cache_flushes;
     }
 
@@ -68,10 +68,10 @@ impl Tally {
             assert!(*count > 0, "{self:?}");
         }
         assert!(*cache_flushes > 0, "{self:?}");
-        let (predicted, told) = (*predicted > 100, self.told > 0);
+        let (predicted, reported) = (*predicted > 100, self.reported > 0);
         match cache {
-            CachePolicy::Strict => assert!(predicted && !told, "{self:?}"),
-            CachePolicy::Report => assert!(told, "{self:?}"),
+            CachePolicy::Strict => assert!(predicted && !reported, "{self:?}"),
+            CachePolicy::Report => assert!(reported, "{self:?}"),
         }
     }
 }
