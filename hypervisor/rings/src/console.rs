@@ -1,11 +1,11 @@
-//! The page of a guest's console (`public/io/console.h`, `xencons_interface`).
+//! The console page of a guest (`public/io/console.h`, `xencons_interface`).
 
 use crate::ring::{Reader, Writer};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32};
 use pinfold_abi::console::ConsoleRing;
 
-/// The page as both sides write it.
+/// The page that the guest and the hypervisor share.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ConsolePage {
@@ -27,7 +27,7 @@ const _: () = {
 };
 
 impl ConsolePage {
-    /// A page of zeros: both directions empty.
+    /// A zeroed page: both rings are empty.
     pub const fn new() -> ConsolePage {
         ConsolePage {
             input: [const { AtomicU8::new(0) }; 1024],
@@ -39,13 +39,13 @@ impl ConsolePage {
         }
     }
 
-    /// What the guest prints.
-    pub fn from_guest(&self) -> Reader<'_, 2048> {
+    /// Reads what the guest prints.
+    pub fn output(&self) -> Reader<'_, 2048> {
         Reader::new(&self.output, &self.out_cons, &self.out_prod)
     }
 
-    /// What is typed.
-    pub fn to_guest(&self) -> Writer<'_, 1024> {
+    /// Writes input for the guest.
+    pub fn input(&self) -> Writer<'_, 1024> {
         Writer::new(&self.input, &self.in_cons, &self.in_prod)
     }
 }

@@ -1,28 +1,30 @@
-//! One direction of a ring, from either end.
+//! One direction of a ring: the hypervisor reads it, or writes it.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// Bytes that go through the stack at a time.
+/// Bytes that are copied to the stack at a time.
 const CHUNK: usize = 128;
 
-/// The two indices are further apart than the ring is long: the guest has written over them. Our
-/// own index was set to the guest's, which empties the ring, so that it can be used again.
+/// The indices are further apart than the ring is long, so the guest has overwritten one of them.
+///
+/// The call has set the hypervisor's own index to the guest's. That empties the ring, so it can be
+/// used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Garbled {
-    /// What the consumer's index was.
+pub struct InvalidIndices {
+    /// The consumer's index, as read.
     pub consumed: u32,
-    /// What the producer's index was.
+    /// The producer's index, as read.
     pub produced: u32,
 }
 
-impl fmt::Display for Garbled {
+impl fmt::Display for InvalidIndices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ring indices consumed={:#x} produced={:#x}", self.consumed, self.produced)
     }
 }
 
-/// A ring whose length is a power of two: `N` bytes, and both indices.
+/// A ring of `N` bytes, a power of two, and its indices.
 #[derive(Clone, Copy, Debug)]
 struct Ring<'a, const N: usize> {
     bytes: &'a [AtomicU8; N],
@@ -36,27 +38,30 @@ impl<const N: usize> Ring<'_, N> {
         N as u32 - 1
     };
 
-    /// The byte at a place; every index has one.
-    fn at(&self, index: u32) -> &AtomicU8 {
+    /// The byte that an index stands for.
+    fn byte(&self, index: u32) -> &AtomicU8 {
         // The mask is below N.
         &self.bytes[(index & Self::MASK) as usize]
     }
 
-    /// Bytes in the ring by a pair of indices, if that many can be.
-    fn filled(consumed: u32, produced: u32) -> Result<u32, Garbled> {
-        let filled = produced.wrapping_sub(consumed);
-        if filled <= N as u32 { Ok(filled) } else { Err(Garbled { consumed, produced }) }
+    /// Number of bytes in the ring.
+    ///
+    /// # Errors
+    /// [`InvalidIndices`]: more than fit.
+    fn used(consumed: u32, produced: u32) -> Result<u32, InvalidIndices> {
+        let used = produced.wrapping_sub(consumed);
+        if used <= N as u32 { Ok(used) } else { Err(InvalidIndices { consumed, produced }) }
     }
 }
 
-/// Our end of a ring that the guest writes to.
+/// The hypervisor's end of a ring that the guest writes to.
 ///
-/// One at a time: two readers of one ring would take the same bytes twice.
+/// Use one at a time: two readers of the same ring would take the same bytes twice.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a, const N: usize>(Ring<'a, N>);
 
 impl<'a, const N: usize> Reader<'a, N> {
-    /// An end made of its parts.
+    /// A reader of the ring with these bytes and indices.
     pub fn new(
         bytes: &'a [AtomicU8; N],
         consumed: &'a AtomicU32,
@@ -65,70 +70,63 @@ impl<'a, const N: usize> Reader<'a, N> {
         Reader(Ring { bytes, consumed, produced })
     }
 
-    /// Takes as many bytes as there are and `to` has room for. Returns how many.
+    /// Reads as many bytes as there are and `to` has room for. Returns how many.
     ///
     /// # Errors
-    /// [`Garbled`]: the ring was emptied, nothing was taken.
-    pub fn read(&self, to: &mut [u8]) -> Result<usize, Garbled> {
-        let mut place = to.iter_mut();
-        self.take(to_u32(place.len()), |bytes| {
-            for (to, &byte) in place.by_ref().zip(bytes) {
+    /// [`InvalidIndices`]: nothing was read, and the ring is empty now.
+    pub fn read(&self, to: &mut [u8]) -> Result<usize, InvalidIndices> {
+        let mut room = to.iter_mut();
+        self.take(to_u32(room.len()), |bytes| {
+            for (to, &byte) in room.by_ref().zip(bytes) {
                 *to = byte;
             }
             bytes.len()
         })
     }
 
-    /// Takes everything that was in the ring when the call began, in pieces, oldest first: at most
-    /// `N` bytes. Returns how many.
+    /// Reads all bytes that are in the ring when the call begins, oldest first: passes them to
+    /// `each` in pieces. `each` returns how many of the bytes it takes; when it doesn't take all of
+    /// a piece, the call ends and the rest stays in the ring.
+    ///
+    /// Returns the number of bytes taken, and whether some stayed.
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn drain(&self, mut each: impl FnMut(&[u8])) -> Result<usize, Garbled> {
-        self.take(u32::MAX, |bytes| {
-            each(bytes);
-            bytes.len()
-        })
-    }
-
-    /// As [`Reader::drain`], but `each` says how many of the bytes it takes: at the first piece that
-    /// it doesn't take whole the call ends, and the rest stays in the ring. Returns how many were
-    /// taken, and whether the rest stayed.
-    ///
-    /// # Errors
-    /// As [`Reader::read`].
-    pub fn drain_while(
+    pub fn drain(
         &self,
         mut each: impl FnMut(&[u8]) -> usize,
-    ) -> Result<(usize, bool), Garbled> {
-        let mut stayed = false;
+    ) -> Result<(usize, bool), InvalidIndices> {
+        let mut left = false;
         let taken = self.take(u32::MAX, |bytes| {
             let taken = each(bytes).min(bytes.len());
-            stayed = taken < bytes.len();
+            left = taken < bytes.len();
             taken
         })?;
-        Ok((taken, stayed))
+        Ok((taken, left))
     }
 
-    /// Takes at most so many bytes, until `each` doesn't take all of a piece.
-    fn take(&self, most: u32, mut each: impl FnMut(&[u8]) -> usize) -> Result<usize, Garbled> {
+    /// Takes at most `most` bytes; ends early when `each` doesn't take all of a piece.
+    fn take(
+        &self,
+        most: u32,
+        mut each: impl FnMut(&[u8]) -> usize,
+    ) -> Result<usize, InvalidIndices> {
         let ring = &self.0;
-        // Ours, unless the guest wrote to it.
+        // The hypervisor's own index; but the guest can write to it, too.
         let consumed = ring.consumed.load(Ordering::Relaxed);
-        // Acquire: pairs with the guest's barrier between writing bytes and counting them, so
-        // that what is counted is read as it was written.
+        // Acquire: pairs with the guest's write barrier between the bytes and their index.
         let produced = ring.produced.load(Ordering::Acquire);
-        let filled = Ring::<N>::filled(consumed, produced).inspect_err(|garbled| {
-            ring.consumed.store(garbled.produced, Ordering::Release);
+        let used = Ring::<N>::used(consumed, produced).inspect_err(|invalid| {
+            ring.consumed.store(invalid.produced, Ordering::Release);
         })?;
-        let count = filled.min(most);
+        let count = used.min(most);
         let mut done = 0;
         while done < count {
             let mut chunk = [0; CHUNK];
             let now = ((count - done) as usize).min(CHUNK);
             let chunk = &mut chunk[..now];
             for (offset, to) in (done..count).zip(chunk.iter_mut()) {
-                *to = ring.at(consumed.wrapping_add(offset)).load(Ordering::Relaxed);
+                *to = ring.byte(consumed.wrapping_add(offset)).load(Ordering::Relaxed);
             }
             let taken = each(chunk).min(now);
             done += taken as u32;
@@ -136,21 +134,21 @@ impl<'a, const N: usize> Reader<'a, N> {
                 break;
             }
         }
-        // Release: pairs with the guest's barrier between finding room and filling it, so that
-        // nothing is written over before it was read.
+        // Release: the guest may overwrite the bytes once it sees the index, so the loads above
+        // must be done.
         ring.consumed.store(consumed.wrapping_add(done), Ordering::Release);
         Ok(done as usize)
     }
 }
 
-/// Our end of a ring that the guest reads from.
+/// The hypervisor's end of a ring that the guest reads from.
 ///
-/// One at a time: two writers of one ring would use the same room twice.
+/// Use one at a time: two writers of the same ring would overwrite each other's bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a, const N: usize>(Ring<'a, N>);
 
 impl<'a, const N: usize> Writer<'a, N> {
-    /// An end made of its parts.
+    /// A writer to the ring with these bytes and indices.
     pub fn new(
         bytes: &'a [AtomicU8; N],
         consumed: &'a AtomicU32,
@@ -159,32 +157,31 @@ impl<'a, const N: usize> Writer<'a, N> {
         Writer(Ring { bytes, consumed, produced })
     }
 
-    /// Puts as many of the bytes in as there is room for. Returns how many.
+    /// Writes as many of the bytes as the ring has room for. Returns how many.
     ///
     /// # Errors
-    /// [`Garbled`]: the ring was emptied, nothing was put in.
-    pub fn write(&self, from: &[u8]) -> Result<usize, Garbled> {
+    /// [`InvalidIndices`]: nothing was written, and the ring is empty now.
+    pub fn write(&self, from: &[u8]) -> Result<usize, InvalidIndices> {
         let ring = &self.0;
-        // Ours, unless the guest wrote to it.
+        // The hypervisor's own index; but the guest can write to it, too.
         let produced = ring.produced.load(Ordering::Relaxed);
-        // Acquire: pairs with the guest's barrier between reading bytes and counting them, so
-        // that nothing is written over before it was read.
+        // Acquire: pairs with the guest's barrier between its loads of the bytes and its index, so
+        // that no byte is overwritten before the guest has read it.
         let consumed = ring.consumed.load(Ordering::Acquire);
-        let filled = Ring::<N>::filled(consumed, produced).inspect_err(|garbled| {
-            ring.produced.store(garbled.consumed, Ordering::Release);
+        let used = Ring::<N>::used(consumed, produced).inspect_err(|invalid| {
+            ring.produced.store(invalid.consumed, Ordering::Release);
         })?;
-        let count = to_u32(from.len()).min(N as u32 - filled);
+        let count = to_u32(from.len()).min(N as u32 - used);
         for (offset, &byte) in (0..count).zip(from) {
-            ring.at(produced.wrapping_add(offset)).store(byte, Ordering::Relaxed);
+            ring.byte(produced.wrapping_add(offset)).store(byte, Ordering::Relaxed);
         }
-        // Release: pairs with the guest's barrier between finding bytes and reading them, so that
-        // what is counted is read as it was written.
+        // Release: a guest that sees the index also sees the bytes.
         ring.produced.store(produced.wrapping_add(count), Ordering::Release);
         Ok(count as usize)
     }
 }
 
-/// A length as far as rings can be long.
+/// A length, cut to what a ring index can count.
 fn to_u32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,10 +1,10 @@
-//! The page of a guest's store (`public/io/xs_wire.h`, `xenstore_domain_interface`).
+//! The xenstore page of a guest (`public/io/xs_wire.h`, `xenstore_domain_interface`).
 
 use crate::ring::{Reader, Writer};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32};
 
-/// The page as both sides write it; zeros follow to its end.
+/// The beginning of the page that the guest and the hypervisor share; the rest is zero.
 #[derive(Debug)]
 #[repr(C)]
 pub struct StorePage {
@@ -25,7 +25,7 @@ const _: () = {
 };
 
 impl StorePage {
-    /// A page of zeros: both directions empty.
+    /// A zeroed page: both rings are empty.
     pub const fn new() -> StorePage {
         StorePage {
             requests: [const { AtomicU8::new(0) }; 1024],
@@ -37,13 +37,13 @@ impl StorePage {
         }
     }
 
-    /// What the guest asks.
-    pub fn from_guest(&self) -> Reader<'_, 1024> {
+    /// Reads the guest's requests.
+    pub fn requests(&self) -> Reader<'_, 1024> {
         Reader::new(&self.requests, &self.req_cons, &self.req_prod)
     }
 
-    /// What it is answered.
-    pub fn to_guest(&self) -> Writer<'_, 1024> {
+    /// Writes replies and watch events for the guest.
+    pub fn replies(&self) -> Writer<'_, 1024> {
         Writer::new(&self.replies, &self.rsp_cons, &self.rsp_prod)
     }
 }

@@ -8,7 +8,7 @@ use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pinfold_abi::record::{Who, kind};
 use pinfold_log::{Line, Source};
-use pinfold_rings::Garbled;
+use pinfold_rings::InvalidIndices;
 use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
 
 /// Longest line; a longer one is broken. Well below what readers of the log can take.
@@ -221,10 +221,10 @@ impl GuestConsole {
     }
 
     /// Nonsense in the ring is the guest's loss; the log has it once.
-    fn tell(&mut self, moved: Result<usize, Garbled>) -> usize {
-        moved.unwrap_or_else(|garbled| {
+    fn tell(&mut self, moved: Result<usize, InvalidIndices>) -> usize {
+        moved.unwrap_or_else(|invalid| {
             if !core::mem::replace(&mut self.told, true) {
-                log::warn!("console: d{} wrote over its ring: {garbled}", self.domain);
+                log::warn!("console: d{} wrote over its ring: {invalid}", self.domain);
             }
             0
         })

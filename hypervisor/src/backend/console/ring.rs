@@ -3,7 +3,7 @@
 //! The rules of the ring are [`pinfold_rings`]'; here is only where its page is.
 
 use crate::memory::direct_map;
-use pinfold_rings::{ConsolePage, Garbled};
+use pinfold_rings::{ConsolePage, InvalidIndices};
 use pinfold_validator::Mfn;
 
 /// The page in a frame that the domain's console holds.
@@ -22,14 +22,14 @@ fn page(mfn: Mfn) -> &'static ConsolePage {
 pub(super) fn drain(
     mfn: Mfn,
     each: &mut impl FnMut(&[u8]) -> usize,
-) -> Result<(usize, bool), Garbled> {
-    page(mfn).from_guest().drain_while(each)
+) -> Result<(usize, bool), InvalidIndices> {
+    page(mfn).output().drain(each)
 }
 
 /// Puts in what was typed, as far as there is room. Returns how many bytes.
 ///
 /// # Errors
 /// The guest's indices made no sense; the ring was emptied.
-pub(super) fn offer(mfn: Mfn, bytes: &[u8]) -> Result<usize, Garbled> {
-    page(mfn).to_guest().write(bytes)
+pub(super) fn offer(mfn: Mfn, bytes: &[u8]) -> Result<usize, InvalidIndices> {
+    page(mfn).input().write(bytes)
 }

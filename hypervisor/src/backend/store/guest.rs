@@ -9,7 +9,7 @@ use crate::memory::{self, direct_map};
 use crate::sync::Mutex;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
-use pinfold_rings::{Garbled, StorePage};
+use pinfold_rings::{InvalidIndices, StorePage};
 use pinfold_store::Connection;
 use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
 
@@ -89,8 +89,8 @@ impl GuestStore {
                     return served;
                 }
                 Ok(_) => served.moved = true,
-                Err(garbled) => {
-                    open.tell(domain, &garbled);
+                Err(invalid) => {
+                    open.tell(domain, &invalid);
                     return served;
                 }
             }
@@ -110,7 +110,7 @@ impl Open {
 
     /// Says what waits, as far as there is room; with nothing left to say takes a message, or as
     /// much of it as there is. Returns how many bytes went either way.
-    fn step(&mut self) -> Result<usize, Garbled> {
+    fn step(&mut self) -> Result<usize, InvalidIndices> {
         let (page, mut moved) = (self.page(), 0);
         // A guest that empties the ring meanwhile could have it filled without end.
         for _ in 0..OUTPUTS {
@@ -118,7 +118,7 @@ impl Open {
             if output.is_empty() {
                 break;
             }
-            let count = page.to_guest().write(output)?;
+            let count = page.replies().write(output)?;
             if count == 0 {
                 return Ok(moved);
             }
@@ -133,7 +133,7 @@ impl Open {
         loop {
             let mut piece = [0; PIECE];
             let wanted = self.connection.wanted().min(PIECE);
-            let count = page.from_guest().read(&mut piece[..wanted])?;
+            let count = page.requests().read(&mut piece[..wanted])?;
             if count == 0 {
                 return Ok(moved);
             }
