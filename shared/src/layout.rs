@@ -1,8 +1,8 @@
 //! Where things are in a PV64 guest's address space, and the flat selectors
 //! (`public/arch-x86/xen-x86_64.h`).
 
-/// Bytes of a page.
-pub const PAGE_SIZE: u64 = 4096;
+pub use crate::address::PAGE_SIZE;
+
 /// First address of the hypervisor's hole.
 pub const HYPERVISOR_START: u64 = 0xffff_8000_0000_0000;
 /// First address after the hypervisor's hole.

@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod console;
 pub mod cpuid;
 pub mod domid;
@@ -23,6 +24,7 @@ pub mod hypercall;
 pub mod layout;
 pub mod memory;
 pub mod mmu;
+pub mod paging;
 pub mod physdev;
 pub mod pinfold;
 pub mod record;

@@ -3,7 +3,7 @@
 use super::Boot;
 use super::memory::Frames;
 use super::native::Native;
-use crate::addr::{Mfn, Pfn};
+use crate::addr::{Level, Mfn, Pfn};
 use crate::mmu::{Config, Error, Mmu};
 use crate::platform::Platform;
 use pinfold_abi::errno::Errno;
@@ -62,15 +62,15 @@ fn extend(
     let first = native.direct_map_va(Pfn(pfns.start));
     for pfn in pfns {
         let va = native.direct_map_va(Pfn(pfn));
-        let entry = native.mfn(Pfn(pfn)).addr() | DIRECT_MAP_RW.bits();
-        native.store(crate::addr::Vaddr(home.0 + va.index(1) as u64 * 8), entry);
+        let entry = native.mfn(Pfn(pfn)).address() | DIRECT_MAP_RW.bits();
+        native.store(crate::addr::Vaddr(home.0 + va.index(Level::L1).get() as u64 * 8), entry);
     }
     let mfn = native.mfn(table);
-    native.update_va_mappings(&[(home, mfn.addr() | sealed.bits())], UVMF_NONE)?;
+    native.update_va_mappings(&[(home, mfn.address() | sealed.bits())], UVMF_NONE)?;
     let root = native.mfn(native.root());
     let (directory, _): (Mfn, u64) = frames.walk(root, first, 2).ok_or(Errno::EINVAL)?;
-    let ptr = directory.entry_addr(first.index(2));
-    let val = mfn.addr() | (DIRECT_MAP_RW | EntryFlags::USER).bits();
+    let ptr = directory.entry_address(first.index(Level::L2));
+    let val = mfn.address() | (DIRECT_MAP_RW | EntryFlags::USER).bits();
     Ok(native.mmu_update(&[MmuUpdate { ptr, val }])?)
 }
 

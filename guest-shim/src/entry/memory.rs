@@ -2,7 +2,7 @@
 //! and in the initial address space.
 
 use super::{Boot, VIRT_BASE, catch};
-use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr};
+use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr, index_at};
 use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 use pinfold_abi::start_info::StartInfo;
@@ -86,7 +86,7 @@ impl Frames {
     pub fn walk(&self, root: Mfn, va: Vaddr, level: u8) -> Option<(Mfn, u64)> {
         let mut table = root;
         for step in (level..=4).rev() {
-            let entry = self.entry(table, va.index(step))?;
+            let entry = self.entry(table, index_at(va, step))?;
             if step == level {
                 return Some((table, entry));
             }

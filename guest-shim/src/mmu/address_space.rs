@@ -2,7 +2,7 @@
 
 use super::unpinned::TABLE;
 use super::{Error, Leaf, Mmu, UnpinnedTables};
-use crate::addr::{Pfn, Vaddr};
+use crate::addr::{Index, Level, Pfn, Vaddr, index_at};
 use crate::hypercall::Errno;
 use crate::platform::Platform;
 use alloc::vec::Vec;
@@ -119,7 +119,7 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<(), Error> {
         let table = self.leaf_table(space, va).ok_or(Error::NoRoom)?;
         let val = leaf.map_or(0, |leaf| self.leaf_entry(leaf));
-        let ptr = self.platform.mfn(table).entry_addr(va.index(1));
+        let ptr = self.platform.mfn(table).entry_address(va.index(Level::L1));
         self.platform.mmu_update(&[MmuUpdate { ptr, val }])?;
         match leaf {
             Some(leaf) => self.note_mapped(MmuUpdate { ptr, val }, leaf.frame, va),
@@ -130,7 +130,7 @@ impl<P: Platform> Mmu<P> {
 
     /// The entry that maps an address of a space, if its tables lead there.
     pub fn leaf(&self, space: &AddressSpace, va: Vaddr) -> Option<u64> {
-        Some(self.read(self.leaf_table(space, va)?, va.index(1)))
+        Some(self.read(self.leaf_table(space, va)?, va.index(Level::L1).get()))
     }
 
     fn leaf_table(&self, space: &AddressSpace, va: Vaddr) -> Option<Pfn> {
@@ -144,7 +144,7 @@ impl<P: Platform> Mmu<P> {
         }
         let mut table = space.tables[0];
         for level in (level + 1..=space.level).rev() {
-            let entry = self.read(table, va.index(level));
+            let entry = self.read(table, index_at(va, level));
             let mfn = (entry & ENTRY_ADDRESS) >> 12;
             let mut below = space.tables.iter().copied();
             table = below.find(|&pfn| {
@@ -187,8 +187,8 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<(), Error> {
         self.before_pin(&tree.tables)?;
         self.set_direct_map_prot(&tree.tables, DIRECT_MAP_RO, UVMF_NONE)?;
-        let ptr = self.platform.mfn(parent).entry_addr(index);
-        let val = self.platform.mfn(tree.tables[0]).addr() | TABLE.bits();
+        let ptr = self.platform.mfn(parent).entry_address(Index::new(index));
+        let val = self.platform.mfn(tree.tables[0]).address() | TABLE.bits();
         let linked = self.platform.mmu_update(&[MmuUpdate { ptr, val }]);
         if linked.is_err() {
             // As in `pin_now`.
@@ -247,7 +247,9 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<(), Errno> {
         let homes: Vec<_> = frames
             .iter()
-            .map(|&pfn| (self.platform.direct_map_va(pfn), self.platform.mfn(pfn).addr() | flags))
+            .map(|&pfn| {
+                (self.platform.direct_map_va(pfn), self.platform.mfn(pfn).address() | flags)
+            })
             .collect();
         self.platform.update_va_mappings(&homes, flush)
     }

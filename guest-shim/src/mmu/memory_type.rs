@@ -101,7 +101,7 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<(), Errno> {
         let entry = |pfn| {
             let flags = DIRECT_MAP_RW | memory(&self.memory, pfn).flags().bits();
-            (self.platform.direct_map_va(pfn), self.platform.mfn(pfn).addr() | flags)
+            (self.platform.direct_map_va(pfn), self.platform.mfn(pfn).address() | flags)
         };
         let homes: Vec<_> = frames.iter().map(|&pfn| entry(pfn)).collect();
         // Nothing was mapped there that a TLB could hold.

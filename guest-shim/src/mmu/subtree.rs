@@ -2,7 +2,7 @@
 
 use super::address_space::DIRECT_MAP_RW;
 use super::{AddressSpace, Error, Mmu, UnpinnedTables};
-use crate::addr::{Mfn, Pfn, Vaddr};
+use crate::addr::{Level, Mfn, Pfn, Vaddr, index_at};
 use crate::platform::Platform;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags, MmuUpdate, UVMF_ALL, UVMF_INVLPG};
 
@@ -43,7 +43,7 @@ impl<P: Platform> Mmu<P> {
         let Some(parent) = self.table_of(space, va, above) else {
             return Err((tree, Error::NoRoom));
         };
-        let index = va.index(above);
+        let index = index_at(va, above);
         if self.read(parent, index) & EntryFlags::PRESENT.bits() != 0 {
             return Err((tree, Error::NoRoom));
         }
@@ -66,7 +66,7 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<UnpinnedTables, Error> {
         let found = self.table_of(space, va, 2).zip(self.table_of(space, va, 1));
         let Some((parent, table)) = found else { return Err(Error::NotMapped(va)) };
-        let ptr = self.platform.mfn(parent).entry_addr(va.index(2));
+        let ptr = self.platform.mfn(parent).entry_address(va.index(Level::L2));
         self.platform.mmu_update(&[MmuUpdate { ptr, val: 0 }])?;
         // It is no table any more, whatever fails from here on.
         space.tables.retain(|&other| other != table);

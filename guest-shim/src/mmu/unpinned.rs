@@ -1,7 +1,7 @@
 //! Page tables that are being built: no part of them is in use, all are writable at their homes.
 
 use super::{Error, Mmu};
-use crate::addr::{Pfn, Vaddr};
+use crate::addr::{Level, Pfn, Vaddr, index_at};
 use crate::platform::Platform;
 use alloc::vec::Vec;
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
@@ -108,8 +108,8 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<(), Error> {
         let table = self.table_in(tree, va, 1)?;
         let val = self.leaf_entry(leaf);
-        self.write(table, va.index(1), val);
-        let ptr = self.platform.mfn(table).entry_addr(va.index(1));
+        self.write(table, va.index(Level::L1).get(), val);
+        let ptr = self.platform.mfn(table).entry_address(va.index(Level::L1));
         self.note_mapped(MmuUpdate { ptr, val }, leaf.frame, va);
         Ok(())
     }
@@ -123,7 +123,7 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<Pfn, Error> {
         let mut table = tree.tables[0];
         for level in (level + 1..=tree.level).rev() {
-            let index = va.index(level);
+            let index = index_at(va, level);
             let entry = self.read(table, index);
             table = match tree.below(self, entry) {
                 Some(below) => below,
@@ -132,7 +132,7 @@ impl<P: Platform> Mmu<P> {
                     self.clear_frame(below);
                     self.note_in_use(&[below], false);
                     tree.tables.push(below);
-                    let entry = self.platform.mfn(below).addr() | TABLE.bits();
+                    let entry = self.platform.mfn(below).address() | TABLE.bits();
                     self.write(table, index, entry);
                     below
                 }
@@ -161,7 +161,7 @@ impl<P: Platform> Mmu<P> {
             self.tables.mark_mapped(frame);
         }
         let memory = self.memory.of(frame).flags().bits();
-        self.platform.mfn(frame).addr() | leaf.flags() | memory
+        self.platform.mfn(frame).address() | leaf.flags() | memory
     }
 
     /// Gives the frames of a tree back.

@@ -2,7 +2,7 @@
 //! known table.
 
 use super::{Error, Mmu, UnpinnedTables};
-use crate::addr::{Mfn, Vaddr};
+use crate::addr::{Index, Level, Mfn, Vaddr};
 use crate::platform::Platform;
 use alloc::vec::Vec;
 use pinfold_abi::pinfold::Range;
@@ -52,7 +52,7 @@ impl Window {
     pub(crate) fn entry_addr(&self, va: Vaddr) -> u64 {
         let page = va.0.wrapping_sub(self.start.0) >> 12;
         assert!(page < self.pages, "{va} is not in the window");
-        self.leaf_tables[(page / 512) as usize].entry_addr((page % 512) as usize)
+        self.leaf_tables[(page / 512) as usize].entry_address(Index::new_truncate(page))
     }
 }
 
@@ -69,7 +69,7 @@ impl<P: Platform> Mmu<P> {
             leaf_tables.push(table);
         }
         let root = self.platform.root();
-        self.link(root, start.index(4), &tree)?;
+        self.link(root, start.index(Level::L4).get(), &tree)?;
         // The tables stay for as long as the kernel runs.
         drop(tree);
         Ok(Window { start, pages, leaf_tables })
@@ -81,7 +81,7 @@ impl<P: Platform> Mmu<P> {
         let any = tree.tables[0];
         self.map_in(tree, va, super::Leaf { frame: any, writable: false, user: false })?;
         let table = tree.tables[tree.tables.len() - 1];
-        self.write(table, va.index(1), 0);
+        self.write(table, va.index(Level::L1).get(), 0);
         Ok(self.platform.mfn(table))
     }
 }

@@ -1,7 +1,7 @@
 //! The map, held against what the hypervisor finds in the tables.
 
 use super::Mapping;
-use crate::addr::{Mfn, Pfn, Vaddr};
+use crate::addr::{Index, Mfn, Pfn, Vaddr};
 use crate::hypercall::Errno;
 use crate::mmu::Mmu;
 use crate::per_frame::FrameSet;
@@ -50,7 +50,7 @@ impl fmt::Display for Difference {
         };
         write!(f, "RMAP {word} ")?;
         match va {
-            Some(va) => write!(f, "va={va}")?,
+            Some(va) => write!(f, "va={va:#018x}")?,
             None => f.write_str("va=none")?,
         }
         write!(f, " pfn={frame} table={table} index={index}")
@@ -86,7 +86,7 @@ impl<P: Platform> Mmu<P> {
         let mut seen: Vec<u64> = Vec::new();
         for mapping in found {
             let (table, index) = (Mfn(mapping.table), mapping.index);
-            let ptr = table.entry_addr(index.into());
+            let ptr = table.entry_address(Index::new_truncate(index.into()));
             let of = frames.iter().copied().find(|&pfn| self.mfn(pfn).0 == mapping.frame);
             let Some(frame) = of else { continue };
             let attached = mapping.flags & pinfold_abi::pinfold::MAPPING_ATTACHED != 0;

@@ -71,14 +71,14 @@ impl<P: Platform> Mmu<P> {
     /// Tables are in use from now on, or not.
     pub(crate) fn note_in_use(&mut self, tables: &[Pfn], in_use: bool) {
         if let Some(rmap) = &mut self.rmap {
-            rmap.set_in_use(tables.iter().map(|&pfn| self.platform.mfn(pfn).addr()), in_use);
+            rmap.set_in_use(tables.iter().map(|&pfn| self.platform.mfn(pfn).address()), in_use);
         }
     }
 
     /// Tables are no tables any more.
     pub(crate) fn note_dropped(&mut self, tables: &[Pfn]) {
         if let Some(rmap) = &mut self.rmap {
-            rmap.drop_tables(tables.iter().map(|&pfn| self.platform.mfn(pfn).addr()));
+            rmap.drop_tables(tables.iter().map(|&pfn| self.platform.mfn(pfn).address()));
         }
     }
 }

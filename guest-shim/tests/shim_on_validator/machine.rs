@@ -1,6 +1,6 @@
 //! A machine with one CPU: frames of words, a TLB, and the validator for a hypervisor.
 
-use pinfold_guest::addr::{Mfn, Pfn, Vaddr};
+use pinfold_guest::addr::{Level, Mfn, Pfn, Vaddr};
 use pinfold_guest::hypercall::Errno;
 use pinfold_guest::platform::{Platform, ShootdownResult};
 use pinfold_validator as val;
@@ -187,17 +187,17 @@ impl<'a> Machine<'a> {
         let first = Vaddr(DIRECT_MAP_RW);
         let table = EntryFlags::PRESENT | EntryFlags::WRITABLE | EntryFlags::USER;
         let entry = |pfn: u64, flags: EntryFlags| mfn_of(Pfn(pfn)) << 12 | flags.bits();
-        ram.set_word(mfn_of(Pfn(0)), first.index(4), entry(1, table));
-        ram.set_word(mfn_of(Pfn(1)), first.index(3), entry(2, table));
+        ram.set_word(mfn_of(Pfn(0)), first.index(Level::L4).get(), entry(1, table));
+        ram.set_word(mfn_of(Pfn(1)), first.index(Level::L3).get(), entry(2, table));
         for chunk in 0..leaf_tables {
-            let index = first.page(chunk * 512).index(2);
+            let index = first.page(chunk * 512).index(Level::L2).get();
             ram.set_word(mfn_of(Pfn(2)), index, entry(3 + chunk, table));
         }
         for pfn in 0..frames {
             let va = first.page(pfn);
             let mut flags = EntryFlags::PRESENT;
             flags.set(EntryFlags::WRITABLE, pfn >= tables);
-            ram.set_word(mfn_of(Pfn(3 + pfn / 512)), va.index(1), entry(pfn, flags));
+            ram.set_word(mfn_of(Pfn(3 + pfn / 512)), va.index(Level::L1).get(), entry(pfn, flags));
         }
         let mut budget = val::Budget::new(u32::MAX);
         let root = to_val(mfn_of(Pfn(0)));
@@ -312,12 +312,12 @@ impl<'a> Machine<'a> {
             return Some(entry);
         }
         let mut table = mfn_of(self.root);
-        for level in (1..=4).rev() {
-            let entry = self.ram.word(table, va.index(level));
+        for level in Level::ALL.into_iter().rev() {
+            let entry = self.ram.word(table, va.index(level).get());
             if entry & EntryFlags::PRESENT.bits() == 0 {
                 return None;
             }
-            if level == 1 {
+            if level == Level::L1 {
                 self.ram.tlb.borrow_mut().insert(page, entry);
                 return Some(entry);
             }

@@ -28,7 +28,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                 // Naive: the home is unmapped and mapped anew.
                 let home = mmu.direct_map_va(pages[1]);
                 let flags = MemoryType::WriteCombining.flags().bits() | 3;
-                let entry = mmu.mfn(pages[1]).addr() | flags;
+                let entry = mmu.mfn(pages[1]).address() | flags;
                 let machine = mmu.platform();
                 machine.update_va_mappings(&[(home, 0)], 0).unwrap();
                 let changed = machine.update_va_mappings(&[(home, entry)], 0);

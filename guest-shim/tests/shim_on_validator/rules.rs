@@ -2,7 +2,7 @@
 
 use crate::guest::{POLICIES, leave_behind, with_guest};
 use crate::machine::Machine;
-use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::addr::{Level, Pfn, Vaddr};
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse};
 use pinfold_guest::vmap::Policy;
 use pinfold_validator::Cause;
@@ -113,7 +113,7 @@ fn a_graft_deals_with_stray_mappings_as_a_pin_does() {
             let frames = branch.frames().to_vec();
             // The tables themselves stay mapped, dead.
             leave_behind_unwritten(mmu, &frames);
-            mmu.link_subtree(&mut space, VA.index(4), branch).unwrap();
+            mmu.link_subtree(&mut space, VA.index(Level::L4).get(), branch).unwrap();
             // SAFETY: the root is of `alloc_root`.
             let before = unsafe { mmu.activate(space.root()) }.unwrap();
             assert_eq!(mmu.load(VA), 77);

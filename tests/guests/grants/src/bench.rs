@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, EntryFlags, MapFlags};
 use pinfold_abi::mmu::{EntryFlags as Pte, UVMF_INVLPG};
-use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::addr::{Level, Pfn, Vaddr};
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::catch;
 use pinfold_guest::entry::memory::Frames;
@@ -84,7 +84,7 @@ impl Bench {
     pub(crate) fn leaf(&self, va: Vaddr) -> (u64, u64) {
         let frames = self.lab.frames();
         let (table, entry) = frames.walk(frames.boot_root(), va, 1).unwrap_or_default();
-        (table.entry_addr(va.index(1)), entry)
+        (table.entry_address(va.index(Level::L1)), entry)
     }
 }
 

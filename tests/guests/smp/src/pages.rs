@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::addr::{Mfn, Pfn, Vaddr};
+use pinfold_guest::addr::{Index, Level, Mfn, Pfn, Vaddr};
 use pinfold_guest::entry::catch::{self, Trap};
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw;
@@ -33,17 +33,17 @@ impl Page {
         let va = lab.va(pfn);
         let frames = lab.frames();
         let (table, _) = frames.walk(frames.boot_root(), va, 1).expect("it is mapped");
-        Page { mfn: lab.mfn(pfn), va, pte: table.entry_addr(va.index(1)) }
+        Page { mfn: lab.mfn(pfn), va, pte: table.entry_address(va.index(Level::L1)) }
     }
 
     /// An entry that maps it.
     pub(crate) fn entry(self, flags: u64) -> u64 {
-        Mfn(self.mfn).addr() | flags
+        Mfn(self.mfn).address() | flags
     }
 
     /// Machine address of one of its own entries.
     pub(crate) fn slot(self, index: usize) -> u64 {
-        Mfn(self.mfn).entry_addr(index)
+        Mfn(self.mfn).entry_address(Index::new(index))
     }
 
     fn word(self, index: usize) -> u64 {

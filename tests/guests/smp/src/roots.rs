@@ -10,7 +10,7 @@ use crate::team::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_NONE};
-use pinfold_guest::addr::Vaddr;
+use pinfold_guest::addr::{Level, Vaddr};
 use pinfold_guest::entry::catch;
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::time;
@@ -46,7 +46,7 @@ impl Chain {
         for table in tables {
             check.equal("seal", table.put(table.entry(RO), FLUSH_ALL), 0);
         }
-        Chain { slot: root.entry_addr(Vaddr(WINDOW).index(4)), top: l3 }
+        Chain { slot: root.entry_address(Vaddr(WINDOW).index(Level::L4)), top: l3 }
     }
 
     /// Has the root lead to it; nothing is flushed.

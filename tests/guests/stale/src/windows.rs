@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
 use pinfold_abi::mmu::{UVMF_ALL, UVMF_INVLPG, UVMF_NONE, UVMF_TLB_FLUSH};
-use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::addr::{Index, Pfn, Vaddr};
 use pinfold_guest::entry::VIRT_BASE;
 use pinfold_guest::entry::catch;
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
@@ -37,7 +37,9 @@ impl Windows {
             let table: Pfn = lab.lose();
             lab.seal(table);
             // SAFETY: an empty table at a slot that nothing is behind.
-            let linked = unsafe { raw::mmu_update(above.entry_addr(index), lab.entry(table, RW)) };
+            let linked = unsafe {
+                raw::mmu_update(above.entry_address(Index::new(index)), lab.entry(table, RW))
+            };
             if free != 0 || linked != 0 {
                 return None;
             }

@@ -100,7 +100,7 @@ fn forget(
 ) -> Result<bool, Wrong> {
     let frame = mmu.alloc_frame()?;
     let left = leave(mmu, frame, way)?;
-    let (home, plain) = (mmu.direct_map_va(frame), mmu.mfn(frame).addr() | HOME);
+    let (home, plain) = (mmu.direct_map_va(frame), mmu.mfn(frame).address() | HOME);
     let wanted = plain | other_type(random).flags().bits();
     set_home(mmu, home, 0)?;
     let refused = match (set_home(mmu, home, wanted), mixing) {

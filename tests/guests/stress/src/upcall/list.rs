@@ -41,7 +41,7 @@ fn trees(mmu: &mut Mmu<Native>) -> Result<Vec<UnpinnedTables>, Wrong> {
 
 fn set_home(mmu: &mut Mmu<Native>, tree: &UnpinnedTables, flags: u64) -> Result<(), Wrong> {
     let frame = tree.frames()[0];
-    let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).addr() | flags);
+    let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).address() | flags);
     let platform = mmu.platform();
     platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;
     Ok(())

@@ -52,7 +52,7 @@ fn one(fixture: &Fixture<'_>) -> Result<(), Wrong> {
 }
 
 fn set_home(mmu: &mut Mmu<Native>, frame: Pfn, flags: u64) -> Result<(), Wrong> {
-    let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).addr() | flags);
+    let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).address() | flags);
     let platform = mmu.platform();
     platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;
     Ok(())
