@@ -560,6 +560,6 @@ core::arch::global_asm!(
     return_fault = const EXIT_RETURN_FAULT,
     gs_base = const 0xc000_0101u32,
     stack_selector = const HYPERVISOR_SS,
-    hypervisor_trap = sym crate::trap::hypervisor::hypervisor_trap,
-    paranoid_trap = sym crate::trap::hypervisor::paranoid_trap,
+    hypervisor_trap = sym super::hooks::pinfold_hypervisor_trap,
+    paranoid_trap = sym super::hooks::pinfold_paranoid_trap,
 );

@@ -6,8 +6,7 @@
 //! ([`crate::sync::ServiceIpis`]), or on its way back to the guest, where the interrupt hits.
 
 use super::percpu::{self, MAX_CPUS, cpu_number};
-use super::{apic, idt, latency};
-use crate::memory::tlb;
+use super::{apic, hooks, idt, latency};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_validator::CpuSet;
 
@@ -32,7 +31,7 @@ pub fn service_ipis() {
         if HALT_REQUESTED.load(Ordering::Relaxed) {
             halt();
         }
-        tlb::flush_local();
+        hooks::pinfold_flush_guest_tlb();
         // Release: who sees the count, the flush was done. Only this processor stores it.
         own.done.store(asked, Ordering::Release);
     }
@@ -69,7 +68,7 @@ pub fn flush(cpus: CpuSet) {
     let others = cpus.without(own);
     if others.is_empty() {
         if cpus.contains(own) {
-            tlb::flush_local();
+            hooks::pinfold_flush_guest_tlb();
         }
     } else {
         flush_others(others, cpus.contains(own));
@@ -85,7 +84,7 @@ fn flush_others(others: CpuSet, and_own: bool) {
         apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
     }
     if and_own {
-        tlb::flush_local();
+        hooks::pinfold_flush_guest_tlb();
     }
     for cpu in others.iter() {
         while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {

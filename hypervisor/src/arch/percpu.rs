@@ -6,7 +6,6 @@
 use super::gdt::HypervisorGdt;
 use super::latency::Meter;
 use crate::arch::layout;
-use crate::memory::paging;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -102,11 +101,11 @@ const _: () = assert!(ENTRY_STACK_TOP <= 4096, "guests' roots map the record's f
 
 impl PerCpu {
     /// Makes the zeroed record at [`layout::cpu_record`] the calling processor's: fills in the
-    /// stacks, GDT entries and GS.
+    /// stacks, GDT entries and GS. `physical_of` translates an address of the hypervisor's.
     ///
     /// # Safety
     /// Once per processor, with interrupts off; nobody else has that number.
-    pub unsafe fn install(number: usize) -> &'static PerCpu {
+    pub unsafe fn install(number: usize, physical_of: fn(u64) -> Option<u64>) -> &'static PerCpu {
         let record = layout::cpu_record(number) as *mut PerCpu;
         // SAFETY: `paging::build` mapped zeroed memory there, which nobody else uses; zeros are a
         // valid record.
@@ -115,7 +114,7 @@ impl PerCpu {
         cpu.number = number;
         cpu.tss = UnsafeCell::new(TaskStateSegment::new());
         cpu.gdt.fill();
-        let gdt = paging::translate(cpu.gdt.address().as_u64());
+        let gdt = physical_of(cpu.gdt.address().as_u64());
         cpu.gdt_physical = gdt.expect("the record is mapped");
         for (index, stack) in cpu.stacks.iter_mut().enumerate() {
             stack.percpu = record as u64;

@@ -2,14 +2,16 @@
 
 pub mod acpi;
 pub mod archive;
+pub mod build_domain;
 pub mod patches;
 pub mod processors;
+pub mod start;
 
 use crate::arch::{apic, barriers, control, flaws, fpu, io_apic, layout, percpu, port};
 use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use crate::memory::paging;
 use crate::memory::{self, isolation};
-use crate::{console, domain, time};
+use crate::{console, time};
 use archive::Archive;
 use arrayvec::ArrayVec;
 use bootloader_api::config::Mapping;
@@ -106,8 +108,8 @@ extern "C" fn on_own_stack() -> ! {
     let machine = MACHINE.get().expect("entry fills it in");
     apic::init(layout::APIC_REGISTERS);
     percpu::set_online(0, apic::id());
-    time::calibrate(&machine.tables);
-    memory::start(machine);
+    time::calibrate(machine.tables.pm_timer);
+    memory::start(&machine.regions, machine.protections.physical_bits);
     let archive = Archive::open(machine);
     let manifest = archive.manifest();
     isolation::decide(manifest.as_ref().map_or(Isolation::Auto, |m| m.isolate_page_tables));
@@ -125,5 +127,5 @@ extern "C" fn on_own_stack() -> ! {
         io_apic::route_serial(registers, io_apic.serial_input, apic::id());
         console::serial::enable_interrupts();
     }
-    domain::start_all(&archive, manifest)
+    start::start_all(&archive, manifest)
 }

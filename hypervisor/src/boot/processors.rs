@@ -7,8 +7,8 @@
 use super::Machine;
 use crate::arch::entry::EntrySet;
 use crate::arch::{apic, barriers, control, flaws, gdt, idt, ipi, layout, percpu};
-use crate::domain::scheduler;
-use crate::memory::{direct_map, tlb};
+use crate::memory::{direct_map, paging, tlb};
+use crate::run;
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -104,7 +104,7 @@ static MAY_RUN: AtomicBool = AtomicBool::new(false);
 pub unsafe fn set_up_own(cpu: usize) {
     // SAFETY: as the caller vouches; `paging::build` mapped the GDT page at the idle window.
     unsafe {
-        percpu::PerCpu::install(cpu);
+        percpu::PerCpu::install(cpu, paging::translate);
         gdt::load(x86_64::VirtAddr::new(layout::idle_gdt(cpu)));
         gdt::load_segments();
     }
@@ -258,5 +258,5 @@ extern "C" fn enter(cpu: usize) -> ! {
             x86_64::instructions::hlt();
         }
     }
-    scheduler::run()
+    run::run()
 }

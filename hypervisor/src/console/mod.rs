@@ -5,6 +5,7 @@
 //! | `serial` | the port: sends what is buffered, receives what is typed                |
 //! | `buffer` | the log's buffer ([`pinfold_log`]) under its lock                       |
 //! | `log`    | records                                                                 |
+//! | `rate_limit` | how many records a domain may cause                                 |
 //!
 //! Lines and records share one wire, and a program reads it as well as a person. So everything
 //! that begins a line is a record's head, also before a guest's text; a guest can't begin a line.
@@ -20,6 +21,7 @@
 
 pub mod buffer;
 pub mod log;
+pub mod rate_limit;
 pub mod serial;
 
 /// So many domains are about to run: they share the log's buffer, and nobody waits for the port any

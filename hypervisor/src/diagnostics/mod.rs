@@ -2,6 +2,8 @@
 
 pub mod audit;
 pub mod callers;
+pub mod crash;
+pub mod debug_keys;
 pub mod frame_dump;
 pub mod listing;
 pub mod report;

@@ -3,73 +3,32 @@
 use crate::arch::percpu;
 use crate::console::log::{record, try_record};
 use crate::diagnostics::callers::Callers;
-use crate::diagnostics::listing::Listing;
+use crate::domain::alias_search::Listing;
 use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::domain::{self, Domain};
 use crate::memory::{self, guest, m2p};
-use crate::sync::Mutex;
-use crate::time::clock;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::mmu::MemoryType;
 use pinfold_abi::record::{Quoted, Who};
 use pinfold_validator::{Error, FrameMapping, MappingFilter, Pfn, Refusal, Vaddr};
 
-/// Records that a domain may cause in a second.
-const RECORDS_A_SECOND: u64 = 1000;
-/// Records that it may cause at once.
-const BURST: u64 = 20_000;
-
 /// Numbers of reports, over all domains.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// How many records a domain may still cause: a bucket that fills with time.
-#[derive(Debug)]
-pub struct RateLimit {
-    bucket: Mutex<(u64, u64)>,
-    dropped: AtomicU64,
-}
-
-impl Default for RateLimit {
-    fn default() -> RateLimit {
-        RateLimit { bucket: Mutex::new((BURST, 0)), dropped: AtomicU64::new(0) }
-    }
-}
-
-impl RateLimit {
-    /// Whether one more record may be written; counts it as dropped if not.
-    pub fn allows(&self) -> bool {
-        let now = clock::now_ns();
-        let mut bucket = self.bucket.lock();
-        let (tokens, since) = *bucket;
-        let earned =
-            (now.saturating_sub(since) / 1_000_000).saturating_mul(RECORDS_A_SECOND) / 1000;
-        let tokens = if earned > 0 {
-            bucket.1 = now;
-            tokens.saturating_add(earned).min(BURST)
-        } else {
-            tokens
-        };
-        bucket.0 = tokens.saturating_sub(1);
-        if tokens == 0 {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        tokens != 0
-    }
-
-    /// Records that were not written.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
 
 /// Tells of an operation that stopped: only a refusal is news.
 pub fn stopped(vcpu: &Vcpu, stop: &Error) {
     if let Error::Refused(refusal) = stop {
         refused(vcpu, refusal);
     }
+}
+
+/// [`refused`] for the floor below.
+#[unsafe(no_mangle)]
+fn pinfold_report_refusal(vcpu: &Vcpu, refusal: &Refusal) {
+    refused(vcpu, refusal);
 }
 
 /// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
@@ -134,7 +93,8 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<MappingFilter>)>
 
 /// Tells of a mapping that is cached otherwise than the frame's others, and was made all the same:
 /// the validator is in the middle of that.
-pub fn mixed(would_be_refused: &Refusal) {
+#[unsafe(no_mangle)]
+fn pinfold_report_memtype_conflict(would_be_refused: &Refusal) {
     let refusal = would_be_refused;
     let Some(domain) = domain::find(refusal.dom) else { return };
     if !domain.log_limit.allows() {
@@ -183,7 +143,10 @@ pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &FrameMapping)
             MAPPING,
             "id={id} va={va} table={table} index={index} entry={entry}{memory} region={} state={}",
             Quoted(&region.name),
-            mapping.address.map_or(Life::Unknown, |va| region.life(va.get(), read_byte)).name()
+            mapping
+                .address
+                .map_or(Life::Unknown, |va| region.life(va.get(), guest::read_byte))
+                .name()
         ),
         None => record!(
             who,
@@ -203,12 +166,6 @@ impl fmt::Display for Memory {
             other => write!(f, " type={}", other.name()),
         }
     }
-}
-
-/// A byte of the guest's, in the address space of the vCPU that is being reported of.
-pub fn read_byte(address: u64) -> Option<u8> {
-    let mut byte = [0];
-    guest::read_bytes(&mut byte, address).ok().map(|()| byte[0])
 }
 
 /// A number that may be missing.

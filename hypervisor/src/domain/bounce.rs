@@ -3,10 +3,11 @@
 //! The frame is rcx, r11, (error code,) rip, cs, rflags, rsp, ss from low to high. It goes on the
 //! kernel stack when the guest was in user mode, else on the current one, aligned down to 16.
 
+use super::exit::Fatal;
+use crate::arch::vector;
 use crate::domain::context;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::memory::guest;
-use crate::trap::{Fatal, vector};
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};

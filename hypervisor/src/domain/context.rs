@@ -1,12 +1,11 @@
 //! Which vCPU the processor has: putting one on and taking it off, and the change between guest
 //! kernel and guest user.
 
-use super::ldt;
 use super::per_domain::PerDomainMappings;
 use super::vcpu::{Mode, Vcpu};
+use super::{debug_registers, ldt};
 use crate::arch::{barriers, control, fpu, gdt, layout, percpu, segments};
 use crate::memory::{isolation, tlb};
-use crate::trap::debug;
 use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
 
@@ -35,7 +34,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     let selectors_fine = segments::load_selectors(&vcpu.file.regs);
     segments::set_fs_base(VirtAddr::new(vcpu.fs_base));
     segments::set_gs_base(VirtAddr::new(vcpu.gs_base));
-    debug::load(vcpu);
+    debug_registers::load(vcpu);
     control::load_guest_cr4(vcpu.cr4);
     barriers::enter_domain(vcpu.domain.id);
     selectors_fine
@@ -48,7 +47,7 @@ pub fn unload(vcpu: &mut Vcpu) {
     vcpu.gs_base = segments::gs_base();
     fpu::set_task_switched(false);
     vcpu.fpu.save();
-    debug::unload();
+    debug_registers::unload();
     // SAFETY: the idle root maps the idle GDT; no LDT is in use.
     unsafe {
         percpu::this().gdt.load_ldt(VirtAddr::zero(), 0);

@@ -6,10 +6,10 @@
 //! another vCPU ran. In the first two cases it faults on the window and the page is mapped then; in
 //! the last one before the load.
 
+use super::element_stop::ElementStop;
 use super::per_domain::PerDomainMappings;
 use super::vcpu::Vcpu;
 use crate::arch::layout;
-use crate::hypercall::continuation::ElementStop;
 use crate::memory;
 use crate::memory::frame_refs::get_descriptor_ref;
 use pinfold_abi::errno::Errno;

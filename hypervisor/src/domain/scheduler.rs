@@ -6,20 +6,11 @@
 //! that it ran last, if that isn't far behind. A vCPU that wakes calls a processor that sleeps, or
 //! else ends the slice of one that has run for a while.
 
-use super::vcpu::{RunState, Vcpu};
-use super::{bounce, context, ending};
-use crate::arch::entry::{self, EntrySet};
-use crate::arch::latency::{self, Activity};
+use super::vcpu::Vcpu;
+use crate::arch::ipi;
 use crate::arch::percpu::{self, MAX_CPUS, cpu_number};
-use crate::arch::{control, ipi};
-use crate::backend;
-use crate::console;
-use crate::diagnostics::listing;
-use crate::memory::isolation;
-use crate::run::teardown;
 use crate::sync::Mutex;
 use crate::time::{clock, timers};
-use crate::trap::{self, Next};
 use alloc::boxed::Box;
 use alloc::collections::{TryReserveError, VecDeque};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -113,7 +104,7 @@ pub fn enqueue(vcpu: Box<Vcpu>, reason: EnqueueReason) {
 }
 
 /// Wakes a processor that sleeps, if one does: there is work for it that is no vCPU.
-fn kick_idle() {
+pub fn kick_idle() {
     let idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)).without(cpu_number());
     if let Some(cpu) = idle.iter().next() {
         ipi::kick(cpu);
@@ -141,8 +132,8 @@ pub fn should_preempt() -> bool {
     over
 }
 
-/// The next vCPU, and how long it may run, in ns.
-fn next() -> Option<(Box<Vcpu>, u64)> {
+/// Removes and returns the next vCPU for this CPU, and how long it may run, in ns.
+pub fn take_next() -> Option<(Box<Vcpu>, u64)> {
     let own = cpu_number();
     RESCHED_WANTED.fetch_and(!(1 << own), Ordering::Relaxed);
     let mut queue = QUEUE.lock();
@@ -151,156 +142,40 @@ fn next() -> Option<(Box<Vcpu>, u64)> {
     Some((vcpu, slice))
 }
 
-/// Runs vCPUs for as long as the machine runs.
-pub fn run() -> ! {
-    isolation::start_cpu();
-    loop {
-        latency::begin(Activity::SCHEDULER);
-        latency::looked_at_scheduler();
-        ipi::quiescent_point();
-        timers::expire();
-        backend::console::poll();
-        let runs = next().map(|(vcpu, slice)| run_vcpu(vcpu, slice)).is_some();
-        // A step between two turns, and one after the other if there is no vCPU to run.
-        let stepped = teardown::step();
-        if stepped && runs {
-            kick_idle();
-        }
-        if stepped || runs {
-            // The timer that ended the turn is still pending, and would end the next attempt of
-            // whatever looks at it.
-            latency::end();
-            control::let_interrupts_in();
-        } else {
-            idle();
-        }
-    }
+/// The vCPU that [`take_next`] returned begins to run on this CPU.
+pub fn note_run_begin() {
+    BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
 }
 
-fn run_vcpu(mut vcpu: Box<Vcpu>, slice: u64) {
-    let domain = vcpu.domain.clone();
-    let slot = &domain.slots[usize::from(vcpu.id)];
-    let cpu = cpu_number();
-    vcpu.last_cpu = cpu;
-    slot.sched_in(cpu);
-    if !domain.ending.is_completed() && !slot.is_down_wanted() {
-        run_slice(&mut vcpu, slice);
-    }
+/// The vCPU that [`take_next`] returned runs no more on this CPU.
+pub fn note_run_end() {
     ACTIVE.fetch_sub(1, Ordering::SeqCst);
     ACTIVITY.fetch_add(1, Ordering::SeqCst);
-    if domain.ending.is_completed() {
-        ending::destroy_vcpu(vcpu);
-    } else {
-        if slot.sched_out(vcpu) {
-            domain.end_if_all_down();
-        }
-        // The domain may have ended after the look above and before the slot had the vCPU: then
-        // nobody else would come for it.
-        if domain.ending.is_completed() {
-            slot.force_wake();
-        }
-    }
 }
 
-fn run_slice(vcpu: &mut Vcpu, slice: u64) {
-    if !context::load(vcpu) {
-        let regs = &vcpu.file.regs;
-        let selectors = [regs.ds, regs.es, regs.fs, regs.gs];
-        let result = bounce::failsafe(vcpu, selectors);
-        trap::finish(vcpu, result);
-    }
-    BEGAN[cpu_number()].store(clock::now_ns(), Ordering::Relaxed);
-    timers::begin_slice(slice);
-    // What changed before it was loaded is looked at before it runs.
-    percpu::set_need_resched(cpu_number());
-    // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
-    // comes with a call for attention.
-    let entries = isolation::entry_set();
-    while !percpu::take_resched() || must_go_on(vcpu) {
-        if let Next::Yield = deliver_event(vcpu) {
-            break;
-        }
-        if entries == EntrySet::Isolated {
-            // Last of all: nothing behind it loads a root or answers a flush.
-            isolation::fill_guest_root();
-        }
-        // SAFETY: `context::load` told the processor about this file; every path that sets
-        // selectors and flags keeps RPL 3, IF, and neither IOPL, NT nor VM.
-        let exit = unsafe { entry::enter(entries, &mut vcpu.file) };
-        if let Next::Yield = trap::handle(vcpu, exit) {
-            break;
-        }
-    }
-    timers::end_slice();
-    context::unload(vcpu);
-}
-
-#[cold]
-fn must_go_on(vcpu: &mut Vcpu) -> bool {
-    latency::begin(Activity::SCHEDULER);
-    latency::looked_at_scheduler();
-    ipi::quiescent_point();
-    // The record of events may have moved.
-    vcpu.info = vcpu.slot().info();
-    if vcpu.slot().take_nmi() {
-        let result = bounce::nmi(vcpu);
-        trap::finish(vcpu, result);
-    }
-    let goes_on = !vcpu.domain.ending.is_completed()
-        && !vcpu.work.take_yield()
-        && !should_preempt()
-        && vcpu.state == RunState::Runnable
-        && !vcpu.slot().is_down_wanted()
-        && listing::go_on(vcpu);
-    if goes_on {
-        latency::end();
-    }
-    goes_on
-}
-
-fn deliver_event(vcpu: &mut Vcpu) -> Next {
-    let result = bounce::pending_event(vcpu);
-    trap::finish(vcpu, result)
-}
-
-/// Sleeps until an interrupt comes.
-fn idle() {
+/// Does something while this CPU counts as idle: whoever queues a vCPU from now on kicks it.
+/// `sleep` is told whether the queue was empty after that.
+pub fn while_idle(sleep: impl FnOnce(bool)) {
     let own = 1 << cpu_number();
     IDLE.fetch_or(own, Ordering::SeqCst);
-    // Who queued a vCPU before it could see us asleep sent no interrupt: look once more.
-    if QUEUE.lock().is_empty()
-        && !teardown::is_any_waiting()
-        && !nothing_can_come()
-        && !console::serial::needs_polling()
-    {
-        timers::program();
-        latency::end();
-        // An interrupt that came since is taken by this, and ends the sleep.
-        x86_64::instructions::interrupts::enable_and_hlt();
-        x86_64::instructions::interrupts::disable();
-    }
+    // Whoever queued a vCPU before it could see this CPU idle sent no interrupt: look once more.
+    sleep(QUEUE.lock().is_empty());
     IDLE.fetch_and(!own, Ordering::SeqCst);
 }
 
-/// Ends all domains if every vCPU waits, and nothing is left that could wake one. False if there
-/// is still hope.
-fn nothing_can_come() -> bool {
+/// Whether all CPUs are idle and will stay so: no vCPU is queued or runs, none did between the two
+/// looks, and in between there was no wakeup to come and no other work. Work is asked for after the
+/// count of active vCPUs, since a vCPU that ends leaves some.
+pub fn is_everything_idle(
+    is_wakeup_pending: impl FnOnce() -> bool,
+    is_work_left: impl FnOnce() -> bool,
+) -> bool {
     let before = ACTIVITY.load(Ordering::SeqCst);
-    if timers::any_armed()
-        || backend::console::can_wake_guests()
-        || ACTIVE.load(Ordering::SeqCst) != 0
-        || teardown::is_any()
-    {
+    if is_wakeup_pending() || ACTIVE.load(Ordering::SeqCst) != 0 || is_work_left() {
         return false;
     }
-    // The sleepers last: who took the last timer and will wake a vCPU by it doesn't sleep; nor does
-    // who runs a vCPU that will arm one. If they are asleep again, the count tells.
-    let all_sleep = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)) == percpu::online();
-    if !all_sleep || ACTIVITY.load(Ordering::SeqCst) != before {
-        return false;
-    }
-    for domain in super::all() {
-        domain.destroy("blocked for ever: no event source is left that could wake it");
-    }
-    true
+    // The idle CPUs last: whoever took the last timer and will wake a vCPU by it isn't idle; nor is
+    // one that runs a vCPU that will arm one. If they are idle again, the count tells.
+    let all_idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)) == percpu::online();
+    all_idle && ACTIVITY.load(Ordering::SeqCst) == before
 }

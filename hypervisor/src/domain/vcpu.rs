@@ -1,13 +1,12 @@
 //! A virtual processor's state.
 
+use super::alias_search::FindProgress;
+use super::alias_upcall::Upcall;
 use super::vcpu_info::InfoRef;
 use super::work::Work;
 use super::{DomainRef, VcpuSlot};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
-use crate::hypercall::Args;
-use crate::hypercall::alias_upcall::Upcall;
-use crate::hypercall::pinfold_op::find_aliases::FindProgress;
 use crate::time::clock;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
@@ -66,6 +65,9 @@ pub const MAX_POLL_PORTS: usize = 128;
 
 /// Pages of an LDT.
 pub const LDT_PAGES: usize = 16;
+
+/// Arguments of a hypercall as they stand in rdi, rsi, rdx, r10, r8.
+pub type Args = [u64; 5];
 
 /// Whether a vCPU can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 //! The state itself ([`Vcpu`]) belongs to one holder at a time: the processor that runs it, the
 //! run queue, or the slot, while it waits or is down. Everyone else meets the slot.
 
+use super::alias_search::Pending;
 use super::runstate::{Runstate, State};
 use super::scheduler::{self, EnqueueReason};
 use super::vcpu::{RunState, Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
+use super::vcpu_timers::Timers;
 use crate::arch::ipi;
-use crate::diagnostics::listing::Pending;
 use crate::sync::Mutex;
-use crate::time::timers::Timers;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use pinfold_validator::{CpuSet, Mfn};

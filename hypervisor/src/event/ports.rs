@@ -1,107 +1,17 @@
-//! A domain's ports: what each is connected to, and which vCPU its events go to.
+//! Operations on a domain's ports.
 
-use super::{mark, raise_port};
+use super::delivery::{mark, raise_port};
+use super::port_table::{End, FREE, Port, Ports, is_per_vcpu};
 use crate::domain::{self, Domain};
-use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::event::*;
 use pinfold_validator::DomId;
 
-/// What is at the other end of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The port is free.
-    Free,
-    /// A domain may bind to it.
-    Unbound(DomId),
-    /// A port of a domain.
-    Port(DomId, u32),
-    /// A virtual interrupt.
-    Virq(u32),
-    /// The domain's own vCPUs.
-    Ipi,
-    /// The hypervisor's console.
-    Console,
-    /// The hypervisor's store.
-    Store,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Port {
-    end: End,
-    vcpu: u16,
-}
-
-/// What a domain's ports take of the heap.
-pub const HEAP_BYTES: usize = PORTS as usize * size_of::<Port>();
-
-const FREE: Port = Port { end: End::Free, vcpu: 0 };
-
-/// What a port is, for the guest that asks.
-#[derive(Clone, Copy, Debug)]
-pub struct PortStatus {
-    /// The other end.
-    pub end: End,
-    /// Where its events go.
-    pub vcpu: u16,
-}
-
-/// The ports of a domain. The list grows with their number, up to the ABI's limit, for which it
-/// has room from the beginning.
-#[derive(Debug)]
-pub struct Ports {
-    list: Vec<Port>,
-}
-
-/// Whether a virtual interrupt is bound for each vCPU on its own.
-fn is_per_vcpu(virq: u32) -> bool {
-    matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
-}
-
-impl Ports {
-    /// No ports yet, and room for all. For when a domain is built.
-    pub fn new() -> Ports {
-        Ports { list: Vec::with_capacity(PORTS as usize) }
-    }
-
-    fn get(&self, port: u32) -> Result<Port, Errno> {
-        match self.list.get(port as usize) {
-            Some(found) if found.end != End::Free => Ok(*found),
-            _ => Err(Errno::EINVAL),
-        }
-    }
-
-    /// Takes the lowest free port.
-    fn allocate(&mut self, end: End, vcpu: u16) -> Result<u32, Errno> {
-        let free = self.list.iter().skip(1).position(|port| port.end == End::Free);
-        let number = match free {
-            Some(index) => index + 1,
-            None => {
-                let number = self.list.len().max(1);
-                if number >= PORTS as usize {
-                    return Err(Errno::ENOSPC);
-                }
-                // Within the capacity: `number` is less than `PORTS`.
-                self.list.resize(number + 1, FREE);
-                number
-            }
-        };
-        self.list[number] = Port { end, vcpu };
-        Ok(number as u32)
-    }
-
-    /// Raises an event on a port of the domain whose ports these are. They are locked meanwhile,
-    /// so the domain can't be at its end ([`reset`] was not yet there) and has its shared page.
-    fn raise(&self, domain: &Domain, port: u32) {
-        if let Ok(found) = self.get(port) {
-            raise_port(domain, port, found.vcpu);
-        }
-    }
-
-    fn bound_virq(&self, virq: u32, vcpu: u16) -> Option<u32> {
-        let bound =
-            |port: &Port| port.end == End::Virq(virq) && (port.vcpu == vcpu || !is_per_vcpu(virq));
-        self.list.iter().position(bound).map(|number| number as u32)
+/// Raises an event on a port of the domain whose ports these are. They are locked meanwhile,
+/// so the domain can't be at its end ([`reset`] was not yet there) and has its shared page.
+fn raise_locked(ports: &Ports, domain: &Domain, port: u32) {
+    if let Ok(found) = ports.get(port) {
+        raise_port(domain, port, found.vcpu);
     }
 }
 
@@ -188,7 +98,7 @@ pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Res
             own = domain.ports.lock();
         }
         let port = others.get(remote_port)?;
-        if port.end != End::Unbound(domain.id) || other.ending.is_completed() {
+        if port.end != End::Unbound(domain.id) || other.is_ending() {
             return Err(Errno::EINVAL);
         }
         let local = own.allocate(End::Port(remote, remote_port), 0)?;
@@ -201,7 +111,7 @@ pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Res
 /// What the other end sent before is not lost: the new port starts pending.
 fn start_pending(ports: &Ports, domain: &Domain, port: u32) {
     domain.shared_page.clear_pending(port);
-    ports.raise(domain, port);
+    raise_locked(ports, domain, port);
 }
 
 /// Gives a port up; the other end becomes unbound.
@@ -265,11 +175,11 @@ pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
         match ports.get(port)?.end {
             End::Port(remote, remote_port) if remote != domain.id => (remote, remote_port),
             End::Port(_, own_port) => {
-                ports.raise(domain, own_port);
+                raise_locked(&ports, domain, own_port);
                 return Ok(Sent::Done);
             }
             End::Ipi => {
-                ports.raise(domain, port);
+                raise_locked(&ports, domain, port);
                 return Ok(Sent::Done);
             }
             End::Unbound(_) => return Ok(Sent::Done),
@@ -283,7 +193,7 @@ pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
         let ports = other.ports.lock();
         // The other end may have been closed since.
         if ports.get(remote_port).is_ok_and(|found| found.end == End::Port(domain.id, port)) {
-            ports.raise(&other, remote_port);
+            raise_locked(&ports, &other, remote_port);
         }
     }
     Ok(Sent::Done)
@@ -293,12 +203,11 @@ pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
 ///
 /// # Errors
 /// EINVAL for a number that no port can have.
-pub fn status(domain: &Domain, port: u32) -> Result<Option<PortStatus>, Errno> {
+pub fn status(domain: &Domain, port: u32) -> Result<Option<Port>, Errno> {
     if port >= PORTS {
         return Err(Errno::EINVAL);
     }
-    let found = domain.ports.lock().get(port).ok();
-    Ok(found.map(|port| PortStatus { end: port.end, vcpu: port.vcpu }))
+    Ok(domain.ports.lock().get(port).ok())
 }
 
 /// Directs a port's events to another vCPU.
@@ -344,7 +253,7 @@ pub fn is_in_use(domain: &Domain, port: u32) -> bool {
 pub fn raise_virq(domain: &Domain, virq: u32, vcpu: u16) {
     let ports = domain.ports.lock();
     if let Some(port) = ports.bound_virq(virq, vcpu) {
-        ports.raise(domain, port);
+        raise_locked(&ports, domain, port);
     }
 }
 
@@ -363,6 +272,6 @@ fn raise_own(domain: &Domain, end: End) {
     let ports = domain.ports.lock();
     let number = ports.list.iter().position(|port| port.end == end);
     if let Some(number) = number {
-        ports.raise(domain, number as u32);
+        raise_locked(&ports, domain, number as u32);
     }
 }

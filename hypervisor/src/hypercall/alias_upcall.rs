@@ -14,46 +14,17 @@
 use super::continuation::Attempt;
 use crate::arch::{apic, ipi};
 use crate::console::log::record;
-use crate::diagnostics::listing::Listing;
+use crate::diagnostics::listing;
 use crate::diagnostics::report;
+use crate::domain::alias_upcall::{PendingUpcall, Searching, Upcall, UpcallBuffer};
 use crate::domain::bounce::{self, ClearDirection};
-use crate::domain::regions::Life;
+use crate::domain::exit::Fatal;
 use crate::domain::vcpu::{Handler, Vcpu};
 use crate::memory::guest::{GuestPtr, is_guest_address, is_guest_range};
-use crate::memory::validator;
-use crate::trap::Fatal;
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
-use pinfold_abi::pinfold::{
-    self, AliasUpcall, AliasesFound, FIND_TRUNCATED, MAPPING_ATTACHED, MAPPING_FREED,
-    MAPPING_NAMED, MAPPING_WRITABLE, MAX_UPCALL_MAPPINGS,
-};
-use pinfold_validator::{FrameMapping, Mfn, Refusal, Vaddr};
-
-/// How often the guest is told of one pin: of aliases of so many of its tables.
-const MAX_UPCALLS_PER_PIN: usize = 8;
-
-/// A vCPU's part in it.
-#[derive(Debug, Default)]
-pub struct Upcall {
-    /// Where the guest wants to be entered, and what it gets there.
-    asked: Option<AliasUpcall>,
-    /// The pin that the guest was told of.
-    told: Option<PendingUpcall>,
-    /// The same, as it is when the call has been suspended.
-    next: Option<PendingUpcall>,
-    /// A search that isn't at its end yet, of a pin that is suspended.
-    searching: Option<Searching>,
-}
-
-/// A pin that was suspended.
-#[derive(Clone, Debug)]
-struct PendingUpcall {
-    /// The frame to be pinned.
-    pin: Mfn,
-    /// For each time: the frame with an alias, and the number of the report, if there is one.
-    met: ArrayVec<(Mfn, Option<u64>), MAX_UPCALLS_PER_PIN>,
-}
+use pinfold_abi::pinfold::{self, AliasUpcall, AliasesFound, MAX_UPCALL_MAPPINGS};
+use pinfold_validator::{Mfn, Refusal};
 
 /// `pinfold_op` `alias_upcall`.
 ///
@@ -91,17 +62,6 @@ pub enum PinRefusal {
     Preempted,
 }
 
-/// A search for the aliases that a pin met, of which the guest will be told.
-#[derive(Debug)]
-struct Searching {
-    told: PendingUpcall,
-    /// The frame that was refused.
-    frame: Mfn,
-    id: Option<u64>,
-    listing: Listing,
-    buffer: UpcallBuffer,
-}
-
 /// A pin was refused, which is reported; perhaps the guest is told of the aliases that it met.
 pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Attempt, refusal: &Refusal) -> PinRefusal {
     let goes_on = vcpu.upcall.searching.take();
@@ -120,7 +80,7 @@ pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Attempt, refusal: &Refusal) -
     };
     let Searching { listing, buffer, .. } = &mut searching;
     let cut_short = loop {
-        let step = listing.step(&vcpu.domain, &mut |mapping| buffer.add(vcpu, mapping));
+        let step = listing::step(listing, &vcpu.domain, &mut |mapping| buffer.add(vcpu, mapping));
         match step {
             Some(cut_short) => break cut_short,
             None => {
@@ -160,84 +120,6 @@ fn wanted(
     let asked = upcall.asked.filter(|_| refusal.is_alias())?;
     let got_further = told.met.last().is_none_or(|&(frame, _)| frame != refusal.frame);
     (told.pin == pin && got_further && !told.met.is_full()).then_some((asked, told))
-}
-
-/// What is written to the guest's buffer.
-#[derive(Debug)]
-struct UpcallBuffer {
-    head: GuestPtr<AliasesFound>,
-    list: GuestPtr<pinfold::Mapping>,
-    room: u32,
-    found: AliasesFound,
-    /// Flags that some mapping has.
-    flags: u16,
-    /// All that was tried could be written.
-    written: bool,
-}
-
-impl UpcallBuffer {
-    fn new(asked: &AliasUpcall, frame: Mfn) -> UpcallBuffer {
-        UpcallBuffer {
-            head: GuestPtr::new(asked.buffer),
-            list: GuestPtr::new(asked.buffer + size_of::<AliasesFound>() as u64),
-            room: asked.room,
-            found: AliasesFound { frame: frame.get(), nr_mappings: 0, flags: 0 },
-            flags: 0,
-            written: true,
-        }
-    }
-
-    fn add(&mut self, vcpu: &Vcpu, mapping: &FrameMapping) {
-        // Who borrowed the frame keeps to himself where he maps it.
-        if validator().owner(mapping.table) != Some(vcpu.domain.id) {
-            return;
-        }
-        if self.found.nr_mappings == self.room {
-            self.found.flags |= FIND_TRUNCATED;
-            return;
-        }
-        let told = encode(vcpu, Mfn::new(self.found.frame), mapping);
-        self.flags |= told.flags;
-        self.written &= self.list.write_at(self.found.nr_mappings.into(), &told).is_ok();
-        self.found.nr_mappings += 1;
-    }
-
-    /// Writes the head; whether it is worth while to tell the guest: one of the mappings at least is
-    /// in a range with a name, and all could be written.
-    fn send(mut self, cut_short: bool) -> bool {
-        if cut_short {
-            self.found.flags |= FIND_TRUNCATED;
-        }
-        let named = self.flags & MAPPING_NAMED != 0;
-        self.written && named && self.head.write(&self.found).is_ok()
-    }
-}
-
-/// A mapping as a guest is told of it.
-pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &FrameMapping) -> pinfold::Mapping {
-    let mut flags = 0;
-    if mapping.entry.is_writable() {
-        flags |= MAPPING_WRITABLE;
-    }
-    if let Some(va) = mapping.address {
-        flags |= MAPPING_ATTACHED;
-        let region = vcpu.domain.regions.lock().find(va.get());
-        if let Some(region) = region {
-            flags |= MAPPING_NAMED;
-            if region.life(va.get(), report::read_byte) == Life::Dead {
-                flags |= MAPPING_FREED;
-            }
-        }
-    }
-    pinfold::Mapping {
-        frame: frame.get(),
-        va: mapping.address.map_or(0, Vaddr::get),
-        table: mapping.table.get(),
-        entry: mapping.entry.get(),
-        index: mapping.index.get() as u16,
-        flags,
-        pad: 0,
-    }
 }
 
 /// A pin went through: what a suspended one looked for is of no interest any more, unless the guest

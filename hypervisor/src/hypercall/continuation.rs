@@ -5,57 +5,14 @@
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
 use super::{Args, Outcome, create_continuation};
-use crate::diagnostics::report;
+use crate::domain::element_stop::ElementStop;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::{ENTRIES, LOOK_AFTER};
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
 pub use pinfold_core::list::Attempt;
 use pinfold_core::list::{ListProgress, OutOfAddressSpace};
-use pinfold_validator::{Budget, Error, Refusal};
-
-/// Why an element ended the list.
-pub enum ElementStop {
-    /// With an error of the ABI.
-    Errno(Errno),
-    /// Its time is up in the middle; the same element goes on next time.
-    Preempted,
-    /// The guest is to be told what it met; the same element is tried again after that.
-    Upcall,
-}
-
-impl From<Errno> for ElementStop {
-    fn from(errno: Errno) -> ElementStop {
-        ElementStop::Errno(errno)
-    }
-}
-
-impl From<Refusal> for ElementStop {
-    fn from(refusal: Refusal) -> ElementStop {
-        ElementStop::Errno(refusal.errno())
-    }
-}
-
-impl From<Error> for ElementStop {
-    fn from(stop: Error) -> ElementStop {
-        match stop {
-            Error::Refused(refusal) => refusal.into(),
-            Error::Preempted => ElementStop::Preempted,
-        }
-    }
-}
-
-impl ElementStop {
-    /// What a refused element comes to: it is tried again, if all that is in the way is that others
-    /// are at the frame; else the refusal is reported.
-    pub fn refused(vcpu: &Vcpu, refusal: &Refusal) -> ElementStop {
-        if vcpu.work.may_retry(refusal) {
-            return ElementStop::Preempted;
-        }
-        report::refused(vcpu, refusal);
-        (*refusal).into()
-    }
-}
+use pinfold_validator::Budget;
 
 /// Ends a call that is no list: with its result, or suspended, to be made again as it is.
 pub fn end_or_restart(vcpu: &mut Vcpu, args: &Args, result: Result<(), ElementStop>) -> Outcome {

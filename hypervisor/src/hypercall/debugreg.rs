@@ -1,8 +1,8 @@
 //! set_debugreg, get_debugreg.
 
 use super::Outcome;
+use crate::domain::debug_registers;
 use crate::domain::vcpu::Vcpu;
-use crate::trap::debug;
 use pinfold_abi::errno::Errno;
 use pinfold_emulate::control::CR4_DE;
 
@@ -10,7 +10,7 @@ use pinfold_emulate::control::CR4_DE;
 pub fn set(vcpu: &mut Vcpu, register: u64, value: u64) -> Result<(), Errno> {
     let extensions = vcpu.cr4 & CR4_DE != 0;
     vcpu.debug.set(register, value, extensions)?;
-    debug::reload(vcpu);
+    debug_registers::reload(vcpu);
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use super::{Args, Outcome, create_continuation};
 use crate::domain::vcpu::Vcpu;
-use crate::event::ports::{self, End, Sent};
+use crate::event::port_table::End;
+use crate::event::ports::{self, Sent};
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;

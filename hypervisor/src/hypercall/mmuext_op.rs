@@ -1,16 +1,17 @@
 //! mmuext_op: pins, roots, flushes, the LDT, clearing and copying pages.
 
 use super::alias_upcall::{self, PinRefusal};
-use super::continuation::{Attempt, ElementStop, run_list};
+use super::continuation::{Attempt, run_list};
 use super::flush::{self, Target};
 use super::{Args, Outcome, descriptors};
 use crate::diagnostics::report;
-use crate::domain::context;
+use crate::domain::element_stop::ElementStop;
+use crate::domain::roots::{new_root, new_user_root};
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};
 use crate::memory::guest::GuestPtr;
-use crate::memory::{self, direct_map, platform};
+use crate::memory::{self, direct_map};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
@@ -104,59 +105,6 @@ fn unpin(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
         ElementStop::from(stop)
     })?;
     domain.stats.unpins.bump();
-    Ok(())
-}
-
-/// Takes a reference on a root, for a vCPU that is to load it.
-pub fn get_root_ref(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
-    let (validator, id) = (memory::validator(), vcpu.domain.id);
-    let taken = vcpu.work.attempt(|budget| validator.get_root_ref(id, mfn, budget));
-    taken.map_err(|stop| {
-        report::stopped(vcpu, &stop);
-        ElementStop::from(stop)
-    })
-}
-
-/// Drops the reference on a root that isn't loaded any more. What one attempt doesn't reach of
-/// taking it apart is left to the domain's next operation.
-pub fn put_root_ref(vcpu: &Vcpu, mfn: Mfn) {
-    let (validator, id) = (memory::validator(), vcpu.domain.id);
-    vcpu.work.attempt(|budget| validator.put_root_ref(id, mfn, budget));
-}
-
-/// Loads a root, as `mov cr3` does.
-///
-/// # Errors
-/// If it is no root of the guest's; [`ElementStop::Preempted`]: nothing changed, and the frames hold
-/// what was validated so far.
-pub fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
-    if mfn == vcpu.kernel_root {
-        memory::tlb::flush_local();
-        return Ok(());
-    }
-    get_root_ref(vcpu, mfn)?;
-    platform::set_m2p_visible(mfn, true);
-    let old = core::mem::replace(&mut vcpu.kernel_root, mfn);
-    context::reload_root(vcpu);
-    put_root_ref(vcpu, old);
-    Ok(())
-}
-
-fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
-    let new = (number != 0).then(|| Mfn::new(number));
-    if new == vcpu.user_root {
-        return Ok(());
-    }
-    if let Some(mfn) = new {
-        get_root_ref(vcpu, mfn)?;
-        // A root for both modes keeps what the kernel needs.
-        if mfn != vcpu.kernel_root {
-            platform::set_m2p_visible(mfn, false);
-        }
-    }
-    if let Some(old) = core::mem::replace(&mut vcpu.user_root, new) {
-        put_root_ref(vcpu, old);
-    }
     Ok(())
 }
 

@@ -26,14 +26,13 @@ pub mod version;
 pub mod vm_assist;
 
 use crate::arch::latency::{self, Activity};
+use crate::diagnostics::crash::{crash, finish};
+use crate::domain::exit::{Fatal, Next};
+pub use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
-use crate::trap::{self, Fatal, Next};
 use continuation::end_or_restart;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::hypercall::Hypercall;
-
-/// Arguments as they stand in rdi, rsi, rdx, r10, r8.
-pub type Args = [u64; 5];
 
 /// Suspends a call: it is executed again with these arguments.
 pub fn create_continuation(vcpu: &mut Vcpu, args: Args) -> Outcome {
@@ -106,7 +105,7 @@ pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
         Outcome::Upcall => {
             rewind_to_syscall(vcpu, number);
             let entered = alias_upcall::deliver(vcpu);
-            return trap::finish(vcpu, entered);
+            return finish(vcpu, entered);
         }
         Outcome::RegistersSet => {}
         Outcome::Yield(result) => {
@@ -114,7 +113,7 @@ pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
             return Next::Yield;
         }
         Outcome::Fatal(why) => {
-            trap::crash(vcpu, why);
+            crash(vcpu, why);
             return Next::Yield;
         }
     }

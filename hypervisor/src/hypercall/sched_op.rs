@@ -1,12 +1,13 @@
 //! sched_op: yield, block, shutdown, poll, watchdogs.
 
 use super::Outcome;
-use crate::domain::ending::ShutdownReason;
+use crate::domain::shutdown_reason::ShutdownReason;
+use crate::domain::timers;
 use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};
 use crate::event::ports;
 use crate::memory::guest::GuestPtr;
 use crate::time::clock;
-use crate::time::timers::{self, Kind};
+use crate::time::timer_queue::Kind;
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::sched::*;

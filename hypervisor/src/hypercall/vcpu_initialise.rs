@@ -1,12 +1,14 @@
 //! vcpu_op initialise: a vCPU's first state, from a structure of the guest's. All of it is judged
 //! before any of it counts.
 
-use super::continuation::{ElementStop, end_or_restart};
-use super::mmuext_op::{get_root_ref, put_root_ref};
-use super::{Args, Outcome, descriptors};
+use super::continuation::end_or_restart;
+use super::{Args, Outcome};
 use crate::arch::fpu::FpuState;
 use crate::domain::VcpuSlot;
 use crate::domain::bounce::rflags;
+use crate::domain::descriptors;
+use crate::domain::element_stop::ElementStop;
+use crate::domain::roots::{drop_held_roots, get_root_ref, put_root_ref};
 use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
 use crate::memory::platform;
@@ -32,13 +34,6 @@ pub fn run(caller: &mut Vcpu, slot: &VcpuSlot, args: &Args) -> Outcome {
     end_or_restart(caller, args, initialised)
 }
 
-/// Drops what a suspended call holds that is not made again.
-pub fn drop_held_roots(caller: &mut Vcpu) {
-    for root in core::mem::take(&mut caller.held_roots) {
-        put_root_ref(caller, root);
-    }
-}
-
 fn initialise(caller: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), ElementStop> {
     let context = GuestPtr::<VcpuGuestContext>::new(argument).read()?;
     check(&context)?;
@@ -60,7 +55,7 @@ fn initialise(caller: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), E
         slot.bring_up();
     }
     // If the domain ended meanwhile, nobody else would come for this state.
-    if domain.ending.is_completed() {
+    if domain.is_ending() {
         slot.force_wake();
     }
     Ok(())

@@ -1,14 +1,16 @@
 //! vcpu_op: vCPUs up and down, their records, their timers.
 
-use super::continuation::{ElementStop, end_or_restart};
+use super::continuation::end_or_restart;
 use super::{Args, Outcome, vcpu_initialise};
 use crate::domain::VcpuSlot;
+use crate::domain::element_stop::ElementStop;
+use crate::domain::timers;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::validator;
 use crate::time::clock;
-use crate::time::timers::{self, Kind};
+use crate::time::timer_queue::Kind;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::shared_info::VcpuInfo;
 use pinfold_abi::vcpu::*;

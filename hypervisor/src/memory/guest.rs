@@ -136,3 +136,9 @@ impl<T: FromBytes + IntoBytes + Immutable> GuestPtr<T> {
         write_bytes(self.element(index)?, value.as_bytes())
     }
 }
+
+/// Reads a byte of the loaded vCPU's guest, if it can be read.
+pub fn read_byte(address: u64) -> Option<u8> {
+    let mut byte = [0];
+    read_bytes(&mut byte, address).ok().map(|()| byte[0])
+}

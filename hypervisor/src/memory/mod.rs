@@ -7,6 +7,7 @@ pub mod frame_refs;
 pub mod frames;
 pub mod guest;
 pub mod heap;
+mod hooks;
 pub mod isolation;
 pub mod m2p;
 pub mod page_walk;
@@ -15,7 +16,6 @@ pub mod platform;
 pub mod tlb;
 
 use crate::arch::flaws;
-use crate::boot::Machine;
 use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use core::mem::MaybeUninit;
 use pinfold_cpu_flaws::Flaw;
@@ -76,15 +76,15 @@ fn max_cached_mfn(regions: &[Region]) -> Mfn {
 }
 
 /// Starts the validator and hands it the free memory.
-pub fn start(boot: &Machine) {
+pub fn start(regions: &[Region], physical_bits: u8) {
     let begin = crate::time::clock::now_ns();
     let plan = PLAN.get().expect("planned before the change of stacks");
     let count = plan.frame_table.len() as u64;
     let limits = Limits {
-        physical_bits: boot.protections.physical_bits,
+        physical_bits,
         nx: true,
         max_mfn: Mfn::new(count - 1),
-        max_cached_mfn: max_cached_mfn(&boot.regions),
+        max_cached_mfn: max_cached_mfn(regions),
         // Copies by guest pointers run in ring 0: see the policy.
         policy: Policy { l1tf: flaws::has(Flaw::L1tf), refuse_linear_roots: true },
     };
@@ -98,7 +98,7 @@ pub fn start(boot: &Machine) {
         )
     };
     frames::start(validator, words);
-    for region in &boot.regions {
+    for region in regions {
         for mfn in region.start.div_ceil(4096)..region.end / 4096 {
             let free = mfn >= FIRST_USED_FRAME && !plan.early.has_taken(mfn << 12);
             match region.kind {

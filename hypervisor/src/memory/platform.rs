@@ -1,9 +1,8 @@
 //! What the validator needs of the machine.
 
-use super::{direct_map, m2p, reserved_entry};
+use super::{direct_map, hooks, m2p, reserved_entry};
 use crate::arch::layout::PER_DOMAIN_SLOT;
 use crate::arch::{cache, ipi, percpu};
-use crate::diagnostics::report;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_core::grant::pages::FrameWords;
@@ -150,7 +149,7 @@ impl Platform for MachinePlatform {
     }
 
     fn report_cache_alias(&self, would_be_refused: &Refusal) {
-        report::mixed(would_be_refused);
+        hooks::pinfold_report_memtype_conflict(would_be_refused);
     }
 
     fn install_hypervisor_slots(&self, domain: DomId, l4: Mfn) {

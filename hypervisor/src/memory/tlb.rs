@@ -71,6 +71,12 @@ pub fn flush_local() {
     flush_by(tlb::flush_all);
 }
 
+/// [`flush_local`] for the floor below, which services the requests of other CPUs.
+#[unsafe(no_mangle)]
+fn pinfold_flush_guest_tlb() {
+    flush_local();
+}
+
 /// Drops one translation; the caller checked that the address is a guest's.
 pub fn flush_page_local(address: u64) {
     tlb::flush(VirtAddr::new_truncate(address));

@@ -4,17 +4,17 @@
 //! domains is worked on between two turns of vCPUs, and by processors that have no vCPU to run. A
 //! domain is on the list, or with one processor that does a step of its teardown.
 
+use super::summary;
 use crate::arch::latency::{self, Activity};
 use crate::console::log::record;
 use crate::diagnostics::frame_dump::FrameDump;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
-use crate::domain::{self, Domain, DomainRef, ending};
+use crate::domain::{self, Domain, DomainRef, descriptors, roots, timers};
+use crate::event::ports;
 use crate::grant::Listed;
-use crate::hypercall::{descriptors, vcpu_initialise};
 use crate::memory::{frames, platform, validator};
 use crate::sync::Mutex;
-use crate::time::timers;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -30,13 +30,30 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     slot.leave();
     timers::disarm_all(&domain, slot.id);
     descriptors::drop_all(&mut vcpu);
-    vcpu_initialise::drop_held_roots(&mut vcpu);
+    roots::drop_held_roots(&mut vcpu);
     let roots = [Some(vcpu.kernel_root), vcpu.user_root];
     for root in roots.into_iter().flatten() {
         validator.put_root_ref(id, root, &mut Budget::new(ENTRIES));
     }
     // The audit must not look at it any more.
     vcpu.slot().set_vcpu(None);
+}
+
+/// Drops a vCPU whose domain ended; with the last one the domain's memory begins to go. The vCPU
+/// isn't loaded.
+pub fn destroy_vcpu(vcpu: Box<Vcpu>) {
+    let domain = vcpu.domain.clone();
+    drop_vcpu(vcpu);
+    // AcqRel: who drops the last one sees what the others did.
+    if domain.states.fetch_sub(1, Ordering::AcqRel) != 1 {
+        return;
+    }
+    ports::reset(&domain);
+    // A watchdog is a timer of vCPU 0's, whichever armed it last.
+    for slot in &domain.slots {
+        timers::disarm_all(&domain, slot.id);
+    }
+    begin(domain);
 }
 
 /// What is done for a dying domain.
@@ -89,7 +106,7 @@ pub fn begin(domain: DomainRef) {
 
 /// Says how the domain ended, and begins to free its memory.
 fn begin_memory(domain: &Domain) -> DomainTeardown {
-    ending::close(domain);
+    summary::close(domain);
     drop_own_refs(domain)
 }
 
@@ -128,7 +145,7 @@ pub fn step() -> bool {
                 TeardownStep::Done(summary) => {
                     finish(&dying.domain, summary);
                     COUNT.fetch_sub(1, Ordering::SeqCst);
-                    ending::gone();
+                    summary::gone();
                     return true;
                 }
             }

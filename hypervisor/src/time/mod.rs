@@ -3,15 +3,14 @@
 pub mod calibration;
 pub mod clock;
 pub mod latency;
-mod timer_queue;
+pub mod timer_queue;
 pub mod timers;
 pub mod wall_clock;
 
-use crate::boot::acpi::Tables;
-
-/// Measures the processor's counter and the timer against a timer of known rate.
-pub fn calibrate(tables: &Tables) {
-    let measured = calibration::measure(tables.pm_timer);
+/// Measures the TSC and the local APIC timer against the ACPI power-management timer, whose port the
+/// FADT names.
+pub fn calibrate(pm_timer: Option<u16>) {
+    let measured = calibration::measure(pm_timer);
     clock::set_rate(measured.tsc_khz);
     log::info!(
         "time tsc_khz={} timer_per_ms={} by={}",

@@ -4,30 +4,61 @@
 //! a time, so a queue that has room for those of all vCPUs never grows. The latest comes first:
 //! what is armed is mostly due soon, and then little has to move for it.
 
-use super::timers::Kind;
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
+/// Which of a vCPU's timers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Fires once.
+    Singleshot,
+    /// Fires again and again.
+    Periodic,
+    /// Ends a poll.
+    Poll,
+    /// Ends the domain.
+    Lifetime,
+    /// Ends the domain, if it doesn't arm it again in time: the first watchdog.
+    Watchdog1,
+    /// The second one.
+    Watchdog2,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 6] = [
+        Kind::Singleshot,
+        Kind::Periodic,
+        Kind::Poll,
+        Kind::Lifetime,
+        Kind::Watchdog1,
+        Kind::Watchdog2,
+    ];
+}
+
 /// A timer in a queue. Ordered by its deadline first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Entry {
-    pub(super) deadline: u64,
-    pub(super) domain: u16,
-    pub(super) vcpu: u16,
-    pub(super) kind: Kind,
+pub struct Entry {
+    /// System time in ns at which it fires.
+    pub deadline: u64,
+    /// Number of the domain.
+    pub domain: u16,
+    /// Number of the vCPU in the domain.
+    pub vcpu: u16,
+    /// Which of the vCPU's timers.
+    pub kind: Kind,
 }
 
 /// Timers, the latest first.
-pub(super) struct TimerQueue(Vec<Entry>);
+pub struct TimerQueue(Vec<Entry>);
 
 impl TimerQueue {
     /// No timers, and no room for any.
-    pub(super) const fn new() -> TimerQueue {
+    pub const fn new() -> TimerQueue {
         TimerQueue(Vec::new())
     }
 
     /// Bytes that room for all timers of so many vCPUs takes.
-    pub(super) const fn heap_bytes(vcpus: usize) -> usize {
+    pub const fn heap_bytes(vcpus: usize) -> usize {
         vcpus * Kind::ALL.len() * size_of::<Entry>()
     }
 
@@ -35,7 +66,7 @@ impl TimerQueue {
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub(super) fn reserve(&mut self, vcpus: usize) -> Result<(), TryReserveError> {
+    pub fn reserve(&mut self, vcpus: usize) -> Result<(), TryReserveError> {
         self.0.try_reserve_exact(vcpus * Kind::ALL.len())
     }
 
@@ -45,23 +76,23 @@ impl TimerQueue {
     }
 
     /// Puts a timer in, which isn't in any queue.
-    pub(super) fn insert(&mut self, entry: Entry) {
+    pub fn insert(&mut self, entry: Entry) {
         let at = self.search(&entry).unwrap_or_else(|at| at);
         self.0.insert(at, entry);
     }
 
     /// Takes a timer out; `false` if it isn't there.
-    pub(super) fn remove(&mut self, entry: &Entry) -> bool {
+    pub fn remove(&mut self, entry: &Entry) -> bool {
         self.search(entry).map(|at| self.0.remove(at)).is_ok()
     }
 
     /// Takes the earliest one out, if it is due.
-    pub(super) fn take_due(&mut self, now: u64) -> Option<Entry> {
+    pub fn take_due(&mut self, now: u64) -> Option<Entry> {
         self.0.pop_if(|entry| entry.deadline <= now)
     }
 
     /// The earliest deadline.
-    pub(super) fn earliest(&self) -> Option<u64> {
+    pub fn earliest(&self) -> Option<u64> {
         self.0.last().map(|entry| entry.deadline)
     }
 }

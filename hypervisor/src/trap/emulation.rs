@@ -3,9 +3,9 @@
 use super::{Fatal, debug, page_fault, vector};
 use crate::arch::{fpu, segments};
 use crate::domain::bounce;
+use crate::domain::element_stop::ElementStop;
 use crate::domain::vcpu::Vcpu;
-use crate::hypercall::continuation::ElementStop;
-use crate::hypercall::mmuext_op;
+use crate::domain::{debug_registers, roots};
 use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::{direct_map, guest, validator};
 use crate::time::clock;
@@ -112,7 +112,7 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFaul
             let extensions = vcpu.cr4 & control::CR4_DE != 0;
             let set = vcpu.debug.set(dr.into(), value, extensions);
             set.map_err(|_| EmulationFault::GeneralProtection)?;
-            debug::reload(vcpu);
+            debug_registers::reload(vcpu);
         }
         // No device here is incoherent, so there is nothing to write back for.
         Privileged::Wbinvd => {}
@@ -196,7 +196,7 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), EmulationFault> {
             set_task_switched(vcpu, set);
         }
         2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
-        3 => mmuext_op::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
+        3 => roots::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
             // Guests are told of pins only.
             ElementStop::Preempted | ElementStop::Upcall => EmulationFault::Busy,
             ElementStop::Errno(_) => EmulationFault::GeneralProtection,

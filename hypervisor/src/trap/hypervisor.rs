@@ -15,7 +15,8 @@ const VECTOR_NMI: u32 = 2;
 ///
 /// # Safety
 /// `frame` is what the stub pushed, on the current stack.
-pub unsafe extern "C" fn hypervisor_trap(frame: *mut CpuUserRegs) {
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pinfold_hypervisor_trap(frame: *mut CpuUserRegs) {
     // SAFETY: the stub's frame is ours until we return. It ends with the words that the processor
     // pushed; the selectors behind them are not read.
     let (vector, rip) = unsafe { ((*frame).vector, (*frame).rip) };
@@ -39,9 +40,10 @@ pub unsafe extern "C" fn hypervisor_trap(frame: *mut CpuUserRegs) {
 /// NMI, machine check, double fault, or a debug exception from ring 0.
 ///
 /// # Safety
-/// As [`hypervisor_trap`].
-pub unsafe extern "C" fn paranoid_trap(frame: *mut CpuUserRegs) {
-    // SAFETY: as for `hypervisor_trap`.
+/// As [`pinfold_hypervisor_trap`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pinfold_paranoid_trap(frame: *mut CpuUserRegs) {
+    // SAFETY: as for `pinfold_hypervisor_trap`.
     match unsafe { (*frame).vector } {
         // A breakpoint of the guest's on a stack or copy that we touched for it (its watch never
         // covers our own memory): the guest's own access would have hit it, ours doesn't count.
@@ -54,7 +56,7 @@ pub unsafe extern "C" fn paranoid_trap(frame: *mut CpuUserRegs) {
 }
 
 /// # Safety
-/// As [`hypervisor_trap`].
+/// As [`pinfold_hypervisor_trap`].
 unsafe fn die(frame: *const CpuUserRegs) -> ! {
     // SAFETY: as the caller vouches. Bounded to what the stub pushed: up to and with ss.
     let regs = unsafe {

@@ -10,35 +10,16 @@ pub mod page_table_store;
 
 use crate::arch::entry::Exit;
 use crate::arch::latency::{self, Activity};
+use crate::arch::vector::{self, has_error_code};
 use crate::arch::{apic, idt, ipi};
+use crate::diagnostics::crash::finish;
+use crate::diagnostics::debug_keys;
 use crate::domain::bounce;
-use crate::domain::ending::{self, ShutdownReason};
-use crate::domain::scheduler;
+use crate::domain::exit::{Fatal, Next};
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
-use crate::time::timers;
+use crate::domain::{scheduler, timers};
+
 use crate::{backend, hypercall};
-
-/// Exception vectors (Intel SDM vol. 3, table 6-1).
-pub mod vector {
-    pub const DEBUG: u8 = 1;
-    pub const INVALID_OPCODE: u8 = 6;
-    pub const DEVICE_NOT_AVAILABLE: u8 = 7;
-    pub const GENERAL_PROTECTION: u8 = 13;
-    pub const PAGE_FAULT: u8 = 14;
-}
-
-/// A guest can't go on: the reason, for the log. The domain ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fatal(pub &'static str);
-
-/// What the scheduler is to do after an exit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Let the vCPU go on, unless its time is up.
-    Continue,
-    /// Its time is up, or it gave the rest away.
-    Yield,
-}
 
 /// Handles one exit of the loaded vCPU.
 pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
@@ -71,7 +52,7 @@ fn interrupt(number: u8) -> Next {
     }
     match number {
         idt::TIMER_VECTOR if timers::tick() || scheduler::should_preempt() => return Next::Yield,
-        idt::SERIAL_VECTOR => backend::console::poll(),
+        idt::SERIAL_VECTOR => backend::console::poll(debug_keys::handle),
         // Another processor wants something: a flush, or that this one looks around.
         idt::IPI_VECTOR => {
             ipi::service_ipis();
@@ -82,23 +63,6 @@ fn interrupt(number: u8) -> Next {
         _ => {}
     }
     Next::Continue
-}
-
-/// Ends the domain if what was done says so.
-pub fn finish(vcpu: &mut Vcpu, result: Result<(), Fatal>) -> Next {
-    match result {
-        Ok(()) => Next::Continue,
-        Err(Fatal(why)) => {
-            crash(vcpu, why);
-            Next::Yield
-        }
-    }
-}
-
-/// Ends the domain of the loaded vCPU, with a report.
-pub fn crash(vcpu: &mut Vcpu, why: &'static str) {
-    ending::report_crash(vcpu, why);
-    vcpu.domain.end(ShutdownReason::Crash(why));
 }
 
 fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
@@ -126,11 +90,6 @@ fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
             bounce::exception(vcpu, number, has_error_code(number).then_some(error))
         }
     }
-}
-
-/// Whether the processor pushes an error code (Intel SDM vol. 3, table 6-1).
-pub fn has_error_code(number: u8) -> bool {
-    matches!(number, 8 | 10..=14 | 17)
 }
 
 /// Bytes of the `syscall` instruction.

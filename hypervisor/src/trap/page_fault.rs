@@ -2,9 +2,9 @@
 
 use super::page_table_store::{self, Store};
 use super::{Fatal, debug, vector};
+use crate::domain::element_stop::ElementStop;
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{bounce, ldt};
-use crate::hypercall::continuation::ElementStop;
 use crate::memory::isolation;
 use core::sync::atomic::Ordering;
 use x86_64::registers::control::Cr2;

@@ -1,6 +1,6 @@
 //! A guest's console: what it prints, by hypercall or through its ring, and what is typed for it.
 
-use super::{keyboard, ring};
+use super::{focus, ring};
 use crate::console::buffer;
 use crate::console::log::head;
 use crate::memory;
@@ -130,7 +130,7 @@ impl GuestConsole {
     /// Shows bytes that the guest prints, as far as the log has room for them. Returns how many it
     /// took: the guest keeps the others until later.
     pub fn print(&mut self, bytes: &[u8]) -> usize {
-        let live = keyboard::has_keyboard(self.domain);
+        let live = focus::has_keyboard(self.domain);
         for (taken, &byte) in bytes.iter().enumerate() {
             let mut escape = self.escape;
             // Escape sequences can do a lot to a terminal, so only the guest that is typed to may

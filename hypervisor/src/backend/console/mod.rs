@@ -4,8 +4,10 @@
 //! |------------|-----------------------------------------------------------------------|
 //! | `guest`    | a guest's lines, and its ring                                         |
 //! | `ring`     | finding the ring's page                                               |
-//! | `keyboard` | which domain has the keyboard, and delivering what is typed           |
+//! | `focus`    | which domain has the keyboard                                         |
+//! | `keyboard` | switching the keyboard, and delivering what is typed                  |
 
+pub mod focus;
 pub mod guest;
 pub mod keyboard;
 pub mod ring;
@@ -32,9 +34,10 @@ pub fn guest_sent(domain: &Domain) {
 }
 
 /// Looks after the port: brings what was typed where it belongs, sends what it can send, and lets
-/// guests go on that waited for room. When it interrupts, and now and then.
-pub fn poll() {
-    keyboard::poll(|domain| ports::raise_console(domain));
+/// guests go on that waited for room. When it interrupts, and now and then. `handle_debug_key` gets keys that are typed
+/// for the hypervisor.
+pub fn poll(handle_debug_key: fn(u8)) {
+    keyboard::poll(handle_debug_key);
     serial::transmit(serial::Occasion::Polled);
     if serial::take_awaited() {
         for domain in domain::all() {

@@ -2,31 +2,20 @@
 
 use super::Resume;
 use crate::arch::ipi;
+use crate::domain::alias_search::FindProgress;
+use crate::domain::alias_upcall::encode;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
-use crate::hypercall::alias_upcall::encode;
 use crate::hypercall::{Args, Outcome};
 use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use core::ops::ControlFlow;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES, Mapping};
-use pinfold_validator::{MappingFilter, Mfn, Search, SearchLimits};
+use pinfold_validator::{MappingFilter, Mfn, SearchLimits};
 
 /// Entries and frame records that one call may read, over all its frames and all its parts.
 const READS: u64 = 1 << 24;
-
-/// A search that goes on when its call is made again.
-#[derive(Debug)]
-pub struct FindProgress {
-    /// The frame, and its place in the list.
-    frame: Mfn,
-    index: u32,
-    search: Search,
-    /// Mappings written, and flags, for this frame and those before it.
-    written: u32,
-    flags: u32,
-}
 
 /// Looks for the mappings of each frame in the list.
 ///

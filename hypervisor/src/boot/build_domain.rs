@@ -3,22 +3,23 @@
 //! The builder has no back door: it writes the page tables while their frames are plain memory,
 //! and then pins the root by the same call that guests use.
 
-use super::ending::ShutdownReason;
-use super::per_domain::PerDomainMappings;
-use super::shared_page::SharedPage;
-use super::stats::Stats;
-use super::vcpu::{Vcpu, VcpuMemory};
-use super::{Domain, DomainRef, Rights, VcpuSlot};
 use crate::arch::entry::RegisterFile;
 use crate::backend::console::guest::GuestConsole;
 use crate::backend::store::{self, GuestStore};
 use crate::boot::archive::Archive;
 use crate::console::log::record;
-use crate::diagnostics::report::RateLimit;
+use crate::console::rate_limit::RateLimit;
 use crate::domain::bounce::rflags;
-use crate::event::{Ports, ports};
+use crate::domain::domain::Rights;
+use crate::domain::per_domain::PerDomainMappings;
+use crate::domain::shared_page::SharedPage;
+use crate::domain::shutdown_reason::ShutdownReason;
+use crate::domain::stats::Stats;
+use crate::domain::vcpu::{Vcpu, VcpuMemory};
+use crate::domain::{self, Domain, DomainRef, VcpuSlot, descriptors};
+use crate::event::port_table::{self, Ports};
+use crate::event::ports;
 use crate::grant::GrantState;
-use crate::hypercall::descriptors;
 use crate::memory::platform::{self, MachinePlatform};
 use crate::memory::{direct_map, frames, heap, m2p, validator};
 use crate::run::teardown;
@@ -51,7 +52,7 @@ fn overhead(vcpus: usize) -> u64 {
 /// domain itself with its ports and vCPUs.
 fn heap_shares(vcpus: usize) -> [u32; 2] {
     let vcpus = vcpus * (size_of::<Vcpu>() + size_of::<VcpuSlot>());
-    let domain = size_of::<Domain>() + ports::HEAP_BYTES + vcpus + vcpus / 8;
+    let domain = size_of::<Domain>() + port_table::HEAP_BYTES + vcpus + vcpus / 8;
     [heap::order_for(store::HEAP_BYTES), heap::order_for(domain)]
 }
 
@@ -238,7 +239,7 @@ fn create(
         reason: Once::new(),
         ending: Once::<ShutdownReason>::new(),
     });
-    super::list(&domain);
+    domain::list(&domain);
     Ok(domain)
 }
 

@@ -1,0 +1,82 @@
+//! Builds the domains of the manifest and starts them.
+
+use super::archive::{Archive, ArchiveError};
+use super::build_domain;
+use super::processors;
+use crate::console::log::record;
+use crate::domain::{DomainRef, scheduler, timers};
+use crate::memory::{canaries, heap};
+use crate::run::{self, summary};
+use crate::time::timer_queue::Kind;
+use crate::time::{clock, timers as cpu_timers};
+use crate::{console, machine};
+use alloc::vec::Vec;
+use pinfold_abi::record::Who;
+use pinfold_image::Manifest;
+use pinfold_validator::DomId;
+
+/// Makes room in the hypervisor's own lists for all vCPUs there will be: once guests run, they
+/// don't grow. `false` if there is no memory for it.
+fn reserve_lists(vcpus: usize) -> bool {
+    let bytes = scheduler::heap_bytes(vcpus) + cpu_timers::heap_bytes(vcpus);
+    heap::grow(heap::order_for(bytes))
+        && scheduler::reserve(vcpus).is_ok()
+        && cpu_timers::reserve(vcpus).is_ok()
+}
+
+/// Builds every domain of the manifest and runs them, on all processors, to their ends.
+pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) -> ! {
+    let manifest = match manifest {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            record!(Who::Hypervisor, NOSTART, "{error}");
+            summary::count_unstarted();
+            summary::finish();
+        }
+    };
+    if let pinfold_image::Exit::DebugExit(exit_port) = manifest.exit {
+        machine::set_exit_port(exit_port);
+    }
+    log::set_max_level(manifest.log.into());
+    if manifest.canaries {
+        canaries::start();
+    }
+    let vcpus = manifest.domains.iter().map(|domain| domain.vcpus as usize).sum();
+    if !reserve_lists(vcpus) {
+        record!(Who::Hypervisor, NOSTART, "no memory for the lists of {vcpus} vCPUs");
+        summary::count_unstarted();
+        summary::finish();
+    }
+    let mut built: Vec<(DomainRef, Option<u32>)> = Vec::new();
+    for (index, config) in manifest.domains.iter().enumerate() {
+        let id = DomId::new(index as u16 + 1);
+        match build_domain::build(id, config, archive) {
+            Ok(domain) => built.push((domain, config.lifetime_ms)),
+            Err(error) => {
+                record!(
+                    Who::Domain(id.get()),
+                    NOSTART,
+                    "name={:?} reason=\"{error}\"",
+                    config.name
+                );
+                summary::count_unstarted();
+            }
+        }
+    }
+    if built.is_empty() {
+        summary::finish();
+    }
+    summary::expect(built.len());
+    heap::forbid_allocations();
+    for (domain, lifetime_ms) in &built {
+        if let Some(ms) = *lifetime_ms {
+            let end = clock::now_ns() + u64::from(ms) * 1_000_000;
+            timers::arm(domain, 0, Kind::Lifetime, end, 0);
+        }
+        domain.slots[0].bring_up();
+    }
+    console::start(built.len());
+    drop(built);
+    processors::release_aps();
+    run::run()
+}

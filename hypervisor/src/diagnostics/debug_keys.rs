@@ -1,0 +1,35 @@
+//! What the hypervisor does for the keys that are typed while it has the keyboard.
+
+use super::frame_dump;
+use crate::backend::console::keyboard::KEYS;
+use crate::console::log::record;
+use crate::domain::{self, DomainRef};
+use crate::event::ports;
+use pinfold_abi::event::VIRQ_DEBUG;
+use pinfold_abi::record::Who;
+
+/// Handles a key.
+pub fn handle(key: u8) {
+    match key {
+        b'd' => each_domain(|domain| {
+            record!(Who::Hypervisor, INPUT, "domain=d{} name={:?}", domain.id, domain.name);
+        }),
+        b'f' => each_domain(|domain| {
+            frame_dump::write(domain);
+        }),
+        b'v' => each_domain(|domain| {
+            for slot in &domain.slots {
+                ports::raise_virq(domain, VIRQ_DEBUG, slot.id);
+            }
+        }),
+        _ => record!(Who::Hypervisor, INPUT, "keys=\"{KEYS}\""),
+    }
+}
+
+fn each_domain(mut with: impl FnMut(&DomainRef)) {
+    let mut last = None;
+    while let Some(domain) = domain::after(last) {
+        with(&domain);
+        last = Some(domain.id);
+    }
+}

@@ -1,0 +1,76 @@
+//! One time slice of a vCPU: enters its guest and handles its exits until it has to stop.
+
+use crate::arch::entry::{self, EntrySet};
+use crate::arch::ipi;
+use crate::arch::latency::{self, Activity};
+use crate::arch::percpu::{self, cpu_number};
+use crate::diagnostics::crash::finish;
+use crate::diagnostics::listing;
+use crate::domain::exit::Next;
+use crate::domain::vcpu::{RunState, Vcpu};
+use crate::domain::{bounce, context, scheduler};
+use crate::memory::isolation;
+use crate::time::timers;
+use crate::trap;
+
+/// Runs a vCPU until its time slice of `slice` ns is over, or it blocks, yields or ends.
+pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
+    if !context::load(vcpu) {
+        let regs = &vcpu.file.regs;
+        let selectors = [regs.ds, regs.es, regs.fs, regs.gs];
+        let result = bounce::failsafe(vcpu, selectors);
+        finish(vcpu, result);
+    }
+    scheduler::note_run_begin();
+    timers::begin_slice(slice);
+    // What changed before it was loaded is looked at before it runs.
+    percpu::set_need_resched(cpu_number());
+    // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
+    // comes with a call for attention.
+    let entries = isolation::entry_set();
+    while !percpu::take_resched() || must_go_on(vcpu) {
+        if let Next::Yield = deliver_event(vcpu) {
+            break;
+        }
+        if entries == EntrySet::Isolated {
+            // Last of all: nothing behind it loads a root or answers a flush.
+            isolation::fill_guest_root();
+        }
+        // SAFETY: `context::load` told the processor about this file; every path that sets
+        // selectors and flags keeps RPL 3, IF, and neither IOPL, NT nor VM.
+        let exit = unsafe { entry::enter(entries, &mut vcpu.file) };
+        if let Next::Yield = trap::handle(vcpu, exit) {
+            break;
+        }
+    }
+    timers::end_slice();
+    context::unload(vcpu);
+}
+
+#[cold]
+fn must_go_on(vcpu: &mut Vcpu) -> bool {
+    latency::begin(Activity::SCHEDULER);
+    latency::looked_at_scheduler();
+    ipi::quiescent_point();
+    // The record of events may have moved.
+    vcpu.info = vcpu.slot().info();
+    if vcpu.slot().take_nmi() {
+        let result = bounce::nmi(vcpu);
+        finish(vcpu, result);
+    }
+    let goes_on = !vcpu.domain.is_ending()
+        && !vcpu.work.take_yield()
+        && !scheduler::should_preempt()
+        && vcpu.state == RunState::Runnable
+        && !vcpu.slot().is_down_wanted()
+        && listing::go_on(vcpu);
+    if goes_on {
+        latency::end();
+    }
+    goes_on
+}
+
+fn deliver_event(vcpu: &mut Vcpu) -> Next {
+    let result = bounce::pending_event(vcpu);
+    finish(vcpu, result)
+}
