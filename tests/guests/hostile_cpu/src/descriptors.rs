@@ -7,7 +7,7 @@ use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::catch::{Trap, catch};
 use pinfold_guest::entry::trap;
-use pinfold_guest::fixtures::{Check, TableFixture};
+use pinfold_guest::fixtures::{Check, Random, TableFixture};
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
 use pinfold_guest::raw;
@@ -45,22 +45,18 @@ fn garbage(lab: &mut TableFixture, check: &mut Check) {
     let table = lab.frame();
     lab.seal(table);
     check.equal("set_gdt of an empty table", set_gdt(lab, table, 512), 0);
-    let mut state = 0x1234_5678_9abc_def1u64;
+    let mut random = Random::new(1);
     let (mut taken, mut loaded, mut called) = (0u32, 0u32, 0u32);
     for _ in 0..4000 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let place = 1 + (state >> 40) % 511;
-        if call(
-            Hypercall::UpdateDescriptor,
-            [lab.entry_addr(table, place as usize), state, 0, 0, 0],
-        ) != 0
+        let descriptor = random.next_u64();
+        let index = 1 + random.index(511);
+        if call(Hypercall::UpdateDescriptor, [lab.entry_addr(table, index), descriptor, 0, 0, 0])
+            != 0
         {
             continue;
         }
         taken += 1;
-        let selector = (place << 3 | 3) as u32;
+        let selector = (index << 3 | 3) as u32;
         // SAFETY: bases and limits of DS and ES are not used.
         loaded += u32::from(
             unsafe { catch(|| asm!("mov ds, {0:e}", "mov es, {0:e}", in(reg) selector)) }.is_ok(),

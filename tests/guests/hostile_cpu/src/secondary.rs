@@ -2,7 +2,7 @@
 
 use pinfold_guest::entry::percpu::PerCpu;
 use pinfold_guest::entry::{smp, time};
-use pinfold_guest::fixtures::{Check, TableFixture};
+use pinfold_guest::fixtures::{Check, Random, TableFixture};
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
 
@@ -14,16 +14,13 @@ pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
     if smp::count() < 2 {
         return;
     }
-    let mut state = 0x9876_5432_1234_5671u64;
+    let mut random = Random::new(1);
     let mut refused = 0;
     let Some((_, mut context)) = check.ok("a first state", smp::prepare(1, never)) else { return };
     for _ in 0..2000 {
         let bytes = zerocopy_bytes(&mut context);
         for chunk in bytes.chunks_exact_mut(8) {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            chunk.copy_from_slice(&state.to_le_bytes());
+            chunk.copy_from_slice(&random.next_u64().to_le_bytes());
         }
         // SAFETY: refused.
         if unsafe { vcpu::initialise(1, &mut context) }.is_err() {

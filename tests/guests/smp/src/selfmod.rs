@@ -3,14 +3,14 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, call, update};
-use crate::team::{self, Random, VcpuPool};
+use crate::team::{self, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{
     ENTRY_ADDRESS, VMASST_CMD_DISABLE, VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES,
 };
-use pinfold_guest::fixtures::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW, Random};
 use pinfold_guest::println;
 
 pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
@@ -47,8 +47,8 @@ fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     team.run(&|id| {
         let mut random = Random::new(plan.seed + 31 * u64::from(id));
         for _ in 0..plan.rounds * 8 {
-            let index = 1 + random.below(3) as usize;
-            let value = values[random.below(values.len() as u64) as usize];
+            let index = 1 + random.index(3);
+            let value = values[random.index(values.len())];
             let kind = random.below(5);
             team::at(2000 + kind as u32);
             let failed = match kind {
@@ -58,7 +58,7 @@ fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
                 2 => table.try_set(index, value).is_err(),
                 3 => other.try_set(index, value).is_err(),
                 _ => {
-                    let value = bad[random.below(2) as usize];
+                    let value = bad[random.index(bad.len())];
                     let refused = update(table.slot(index), value) != 0
                         && table.try_set(index, value).is_err();
                     let_through.fetch_add(u64::from(!refused), SeqCst);

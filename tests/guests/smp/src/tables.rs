@@ -7,12 +7,12 @@
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{self, Random, VcpuPool};
+use crate::team::{self, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::fixtures::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW, Random};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check
         team.run(&|id| {
             let mut random = Random::new(plan.seed + u64::from(id) * 977);
             for _ in 0..plan.rounds * 10 {
-                let kind = random.below(KINDS as u64) as usize;
+                let kind = random.index(KINDS);
                 team::at(1000 + kind as u32);
                 let result = act(kind, some, &mut random);
                 done[kind][usize::from(result != 0)].fetch_add(1, SeqCst);
@@ -52,9 +52,9 @@ pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check
 
 /// Does one thing; the call's result.
 fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
-    let mut any = || pages[random.below(pages.len() as u64) as usize];
+    let mut any = || pages[random.index(pages.len())];
     let (page, target) = (any(), any());
-    let slot = random.below(4) as usize;
+    let slot = random.index(4);
     let flags = if random.below(2) == 0 { RO } else { RW | 4 };
     match kind {
         0 | 1 => page.pin(1 + random.below(4) as u8),

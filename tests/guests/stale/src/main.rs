@@ -30,7 +30,6 @@ mod field;
 mod forgery;
 mod lender;
 mod pair;
-mod random;
 mod table;
 mod windows;
 mod writer;

@@ -15,7 +15,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use client::{Client, kind};
 use pinfold_guest::entry::{Boot, event};
-use pinfold_guest::fixtures::Check;
+use pinfold_guest::fixtures::{Check, Random};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::{guest_main, println};
 use ring::Ring;
@@ -34,13 +34,13 @@ fn main(boot: &Boot) -> Exit {
     fill_it(&mut client, &mut check);
     fragment::rounds(&mut client, &mut check, boot.number("fragment", 1));
     use_it(&mut client, &mut check);
-    let mut random = Random(boot.number("seed", 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(boot.number("seed", 1));
     let rounds = boot.number("rounds", 3000);
     any_requests(&mut client, &mut random, rounds);
     use_it(&mut client, &mut check);
     // What comes of this is the guest's own loss, and the store's: not the machine's.
     for _ in 0..rounds {
-        let (index, value) = (random.next(), random.next() as u32);
+        let (index, value) = (random.next_u64(), random.next_u64() as u32);
         client.ring.scribble(index, value);
         client.ring.forget_replies();
     }
@@ -106,8 +106,8 @@ fn any_requests(client: &mut Client, random: &mut Random, rounds: u64) {
     let mut transactions = alloc::vec![0, 0, 1];
     for _ in 0..rounds {
         let payload: Vec<u8> =
-            (0..random.below(12)).flat_map(|_| WORDS[random.below(10) as usize]).copied().collect();
-        let which = random.below(transactions.len() as u64) as usize;
+            (0..random.below(12)).flat_map(|_| WORDS[random.index(WORDS.len())]).copied().collect();
+        let which = random.index(transactions.len());
         let transaction = transactions[which];
         // 18, RESUME, and what is not known.
         let kind = random.below(24) as u32;
@@ -125,20 +125,4 @@ fn any_requests(client: &mut Client, random: &mut Random, rounds: u64) {
         let _ = client.ask(kind::TRANSACTION_END, id, b"F\0");
     }
     let _ = client.ask(kind::RM, 0, b"data\0");
-}
-
-/// Numbers that look random (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 11) % bound
-    }
 }

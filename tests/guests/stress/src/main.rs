@@ -27,7 +27,6 @@ extern crate alloc;
 mod hostile;
 mod memory_types;
 mod policies;
-mod random;
 mod scenarios;
 mod stray;
 mod upcall;
@@ -36,11 +35,11 @@ mod words;
 
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, event, kernel, smp};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::mmu::Config;
 use pinfold_guest::vmap::Policy;
 use pinfold_guest::{guest_main, println};
-use random::Random;
 
 guest_main!(main);
 

@@ -2,11 +2,11 @@
 //! for tables.
 
 use crate::Failed;
-use crate::random::Random;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu, Reuse};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Policy};
@@ -111,7 +111,7 @@ fn one(
         mmu.set_reuse(Reuse::Newest);
         processes.push_back(process);
         if processes.len() > LIVE {
-            let which = random.below(processes.len() as u64) as usize;
+            let which = random.index(processes.len());
             if let Some(process) = processes.remove(which) {
                 end(mmu, random, process)?;
             }
@@ -135,7 +135,7 @@ fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
     for _ in 0..1 + random.below(4) {
         let frames: Vec<Pfn> =
             (0..1 + random.below(12)).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
-        let stamp = random.next();
+        let stamp = random.next_u64();
         let area = mmu.vmap(&frames)?;
         for (page, &frame) in (0..).zip(&frames) {
             mmu.store(area.start().page(page), stamp ^ frame.0);
@@ -159,7 +159,7 @@ fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
 fn copies(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
     for _ in 0..random.below(6) {
         let (from, to) = (mmu.alloc_frame()?, mmu.alloc_frame()?);
-        let stamp = random.next();
+        let stamp = random.next_u64();
         let mapped = mmu.kmap(from)?;
         mmu.store(mapped.va(), stamp);
         mmu.store(Vaddr(mapped.va().0 + 4088), !stamp);
@@ -182,12 +182,12 @@ fn build(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<Process, Wrong> {
     let mut pages: Vec<(Vaddr, Pfn, u64)> = Vec::new();
     for _ in 0..1 + random.below(6) {
         // Slots 0 to 255 of the root, anywhere below.
-        let va = Vaddr(random.next() & 0x0000_7fff_ffff_f000);
+        let va = Vaddr(random.next_u64() & 0x0000_7fff_ffff_f000);
         if pages.iter().any(|&(other, ..)| other == va) {
             continue;
         }
         let frame = mmu.alloc_frame()?;
-        let stamp = random.next();
+        let stamp = random.next_u64();
         mmu.write(frame, 7, stamp);
         mmu.map_in(&mut tree, va, Leaf::kernel(frame))?;
         pages.push((va, frame, stamp));
@@ -212,7 +212,7 @@ fn run_on(mmu: &mut Mmu<Native>, process: &mut Process, random: &mut Random) -> 
     for (va, _, stamp) in &mut process.pages {
         let word = Vaddr(va.0 + 7 * 8);
         result = result.and_then(|()| check(mmu, word, *stamp));
-        *stamp = random.next();
+        *stamp = random.next_u64();
         mmu.store(word, *stamp);
     }
     // SAFETY: the kernel ran on it until now.

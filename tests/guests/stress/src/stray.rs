@@ -1,13 +1,13 @@
 //! Phase a: a stray mapping is left, its page becomes a page table, and nobody looks first.
 
 use crate::Failed;
-use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
 use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use core::fmt::Write;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Leaf, Mmu, UnpinnedTables};
 use pinfold_guest::println;
@@ -74,7 +74,7 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
     }
     // The tables map one of themselves, read-only: that is allowed, and no alias.
     let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
-    mmu.map_in(&mut tree, Vaddr(random.next() & 0x7fff_ffff_f000), leaf)?;
+    mmu.map_in(&mut tree, Vaddr(random.next_u64() & 0x7fff_ffff_f000), leaf)?;
     if !tree.frames().contains(&frame) {
         // Only when the tree is so low that it never took the page that was put aside.
         mmu.free_tables(tree);
@@ -117,7 +117,7 @@ fn leave(
 ) -> Result<(Pfn, Vaddr, Option<Area>), Wrong> {
     let frame = mmu.alloc_frame()?;
     let mut used = None;
-    let stamp = random.next();
+    let stamp = random.next_u64();
     let va = match stray {
         Stray::Vmap => {
             let others: Vec<Pfn> =

@@ -10,7 +10,7 @@ use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
 use pinfold_guest::addr::{Pfn, Vaddr};
-use pinfold_guest::fixtures::{Check, RW};
+use pinfold_guest::fixtures::{Check, RW, Random};
 use pinfold_guest::hypercall::{pinfold, sched};
 use pinfold_guest::raw::grants::{Map, copy, map, query, unmap};
 
@@ -23,18 +23,6 @@ const GONE: i16 = Status::BadDomain as i16;
 fn is_expected(status: i16) -> bool {
     let expected = [Status::GeneralError, Status::BadReference, Status::BadDomain, Status::BadPage];
     expected.into_iter().any(|known| known as i16 == status)
-}
-
-/// Numbers that look random (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
 }
 
 struct Churn<'b> {
@@ -65,7 +53,7 @@ pub(crate) fn run(
         bench.grant(reference, EntryFlags::PERMIT_ACCESS, peer, page);
     }
     check.holds("the peer is there", wait(|| query(peer) != Err(GONE)));
-    let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let random = Random::new(seed);
     let handles = Vec::new();
     let mut churn = Churn { bench, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
     // It is known before it has lent anything. Neither begins before both have a page of the
@@ -85,14 +73,14 @@ pub(crate) fn run(
 
 impl Churn<'_> {
     fn step(&mut self, check: &mut Check) {
-        let window = self.windows[self.random.below(PAGES)];
+        let window = self.windows[self.random.index(PAGES)];
         match self.random.below(9) {
             0..3 => self.map(window, check),
             3 | 4 => self.unmap(check),
             5 => {
                 // Never what a present entry looks like: the page may become a table.
-                let word = self.random.below(1 << 40) as u64 & !1;
-                let index = self.random.below(512) as u64;
+                let word = self.random.below(1 << 40) & !1;
+                let index = self.random.below(512);
                 write(window, index, word);
                 read(window, index);
             }
@@ -108,7 +96,7 @@ impl Churn<'_> {
     }
 
     fn reference(&mut self) -> u32 {
-        FIRST + self.random.below(PAGES) as u32
+        FIRST + self.random.index(PAGES) as u32
     }
 
     fn map(&mut self, window: Vaddr, check: &mut Check) {
@@ -141,7 +129,7 @@ impl Churn<'_> {
         if self.handles.is_empty() {
             return;
         }
-        let which = self.random.below(self.handles.len());
+        let which = self.random.index(self.handles.len());
         let (handle, window) = self.handles[which];
         match unmap(handle, window.0) {
             0 => drop(self.handles.swap_remove(which)),
@@ -151,7 +139,7 @@ impl Churn<'_> {
     }
 
     fn copy(&mut self, check: &mut Check) {
-        let own = self.pages[self.random.below(PAGES)];
+        let own = self.pages[self.random.index(PAGES)];
         let own =
             CopyPointer { frame: self.bench.lab.mfn(own), domid: domid::SELF, offset: 0, pad: 0 };
         let frame = self.reference().into();
@@ -167,7 +155,7 @@ impl Churn<'_> {
 
     /// Makes an own page a table for a moment, unless the peer has it mapped writable.
     fn table(&mut self, check: &mut Check) {
-        let page = self.pages[self.random.below(PAGES)];
+        let page = self.pages[self.random.index(PAGES)];
         self.bench.lab.seal(page);
         match self.bench.lab.pin(page, 1) {
             0 => {

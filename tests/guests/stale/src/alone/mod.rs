@@ -6,13 +6,13 @@ mod mixed;
 
 use crate::Plan;
 use crate::field::Field;
-use crate::random::Random;
 use crate::table::GrantTable;
 use crate::writer::Writer;
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::vcpu_pool::VcpuPool;
 use pinfold_guest::entry::{Boot, smp};
 use pinfold_guest::fixtures::Check;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
 

@@ -2,10 +2,10 @@
 
 use super::{ACCEPT, Attacker, HAUNT_NS, PATIENCE_NS, is_there, wait};
 use crate::forgery::Forgery;
-use crate::random::Random;
 use crate::table::MOST_FRAMES;
 use pinfold_guest::entry::time;
 use pinfold_guest::fixtures::Check;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
 use pinfold_guest::raw::{grants, reservation};
@@ -44,13 +44,13 @@ pub(super) fn run(attacker: &mut Attacker<'_>, check: &mut Check) {
         if random.below(4) == 0 {
             transferred += u64::from(transfer(attacker, victim, forgery));
         } else {
-            let count = 1 + random.below(MOST);
+            let count = 1 + random.index(MOST);
             let (frames, range) = attacker.field.bait(count, attacker.writer);
             attacker.haunt(&frames, range, forgery, HAUNT_NS);
             let theirs = |frame: &&u64| reservation::pfn_of(**frame).is_some();
             target = frames.iter().find(theirs).copied().unwrap_or(target);
         }
-        attacker.steal(victim, random.below(MOST_FRAMES) as u32);
+        attacker.steal(victim, random.index(MOST_FRAMES) as u32);
         let _ = sched::yield_now();
     }
     println!("STALE attacker: transferred={transferred}");

@@ -5,7 +5,6 @@ use crate::Plan;
 use crate::field::{spare, zeros};
 use crate::forgery::Forgery;
 use crate::lender::Lender;
-use crate::random::Random;
 use crate::table::{Foreign, GrantTable, MOST_FRAMES};
 use crate::windows::{A_TABLE, WORDS, Windows};
 use alloc::vec::Vec;
@@ -14,6 +13,7 @@ use pinfold_abi::grant::EntryFlags;
 use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
 use pinfold_guest::raw::{self, grants, reservation};
@@ -189,7 +189,7 @@ impl Victim {
         if self.done.rounds.is_multiple_of(ROUNDS_BETWEEN_GROWTHS) {
             self.grow(check);
         }
-        let first = self.random.below(PAGES / BATCH) * BATCH;
+        let first = self.random.index(PAGES / BATCH) * BATCH;
         let pages = first..first + BATCH;
         self.look_at(pages.clone());
         // One flush for all of them.
@@ -218,7 +218,7 @@ impl Victim {
             self.done.growths += 1;
         }
         // The first frame has entries of ours.
-        let frame = 1 + self.random.below(self.table.len().max(2) - 1);
+        let frame = 1 + self.random.index(self.table.len().max(2) - 1);
         for frame in [frame, self.table.len() - 1] {
             let foreign = self.table.foreign(frame);
             if frame > 0 && foreign != Foreign::default() {
@@ -241,7 +241,7 @@ impl Victim {
 
     /// Makes a page a table for a moment.
     fn pin(&mut self, check: &mut Check) {
-        let index = self.random.below(PAGES);
+        let index = self.random.index(PAGES);
         let page = self.pages[index];
         (0..WORDS).for_each(|word| {
             self.windows.store(index, word, 0);

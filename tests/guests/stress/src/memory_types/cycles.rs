@@ -2,7 +2,6 @@
 
 use super::Policy as Mixing;
 use crate::Failed;
-use crate::random::Random;
 use crate::scenarios::Fixture;
 use crate::violation::Wrong;
 use crate::words;
@@ -11,6 +10,7 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{EntryFlags, MemoryType, UVMF_ALL, UVMF_INVLPG};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Mmu};
 use pinfold_guest::platform::Platform;
@@ -193,7 +193,7 @@ fn use_lazily(
 ) -> Result<(), Wrong> {
     let area = fixture.mmu().vmap(frames)?;
     for (page, &frame) in (0..).zip(frames) {
-        let (va, stamp) = (area.start().page(page), random.next());
+        let (va, stamp) = (area.start().page(page), random.next_u64());
         words::store(va, stamp);
         if fixture.mmu().read(frame, 0) != stamp {
             return Err(Wrong::Told("what was written through an area is not there"));

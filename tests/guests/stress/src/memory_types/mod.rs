@@ -6,10 +6,10 @@ mod rules;
 
 use crate::Failed;
 use crate::hostile;
-use crate::random::Random;
 use crate::scenarios::{self, Fixture};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, Native};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Mmu;
 
 /// Whether mixing memory types is borne, and only told of: as the manifest has it, which the guest

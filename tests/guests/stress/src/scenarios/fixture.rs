@@ -1,7 +1,6 @@
 //! What scenarios run on: all vCPUs, and the owner of the mappings behind a lock.
 
 use crate::Failed;
-use crate::random::Random;
 use crate::violation::Wrong;
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -10,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use pinfold_guest::entry::lock::{Mutex, MutexGuard};
 use pinfold_guest::entry::vcpu_pool::{VcpuPool, at};
 use pinfold_guest::entry::{Boot, Native, smp};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;

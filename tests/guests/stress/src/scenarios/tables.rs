@@ -1,9 +1,9 @@
 //! Page tables, out of frames that were something else a moment ago.
 
 use super::fixture::Owner;
-use crate::random::Random;
 use crate::violation::Wrong;
 use pinfold_guest::addr::Vaddr;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::{Leaf, Reuse, UnpinnedTables};
 
 /// Makes an address space out of pages that were freed a moment ago, or of old ones, pins it and
@@ -13,7 +13,7 @@ pub(super) fn make(mmu: &mut Owner<'_>, random: &mut Random) -> Result<(), Wrong
     mmu.set_reuse(if old { Reuse::Oldest } else { Reuse::Newest });
     let mut tree = mmu.alloc_tables(1 + random.below(4) as u8)?;
     let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
-    mmu.map_in(&mut tree, Vaddr(random.next() & 0x7fff_ffff_f000), leaf)?;
+    mmu.map_in(&mut tree, Vaddr(random.next_u64() & 0x7fff_ffff_f000), leaf)?;
     mmu.set_reuse(Reuse::Newest);
     healed(mmu, tree)
 }

@@ -5,12 +5,12 @@ use super::super::fixture::Fixture;
 use super::super::tables::healed;
 use super::super::{SeededAliases, Tally};
 use super::{devices, mapped, pages, unmapped};
-use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::dma::Device;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::{Error, Mmu};
 use pinfold_guest::vmap::Policy;
 
@@ -19,7 +19,7 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
     fixture.set_policy(Policy::Lazy)?;
     let devices = devices(fixture)?;
     fixture.all(fixture.rounds(), |_, round, random| {
-        let device = devices[random.below(2) as usize];
+        let device = devices[random.index(2)];
         one(fixture, device, round, random, &seeded)
     })?;
     Ok(seeded.tally())
@@ -47,7 +47,7 @@ fn one(
     let tree = seeded.table(mmu.alloc_tables(1)?, frames.last().copied())?;
     let frame = tree.frames()[0];
     // The device is not through.
-    words::store(last, random.next() << 1);
+    words::store(last, random.next_u64() << 1);
     mmu.write(frame, 0, 0);
     let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
     seeded.refused(named(mmu, frame, &[last])?);

@@ -6,7 +6,6 @@ use super::super::fixture::{Fixture, Owner};
 use super::super::tables;
 use super::{AT, devices, mapped, pages, unmapped};
 use crate::policies::KINDS;
-use crate::random::Random;
 use crate::violation::Wrong;
 use crate::{Failed, words};
 use alloc::collections::VecDeque;
@@ -16,6 +15,7 @@ use pinfold_guest::addr::Vaddr;
 use pinfold_guest::dma::{Device, Io};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Error;
 use pinfold_guest::println;
 
@@ -88,7 +88,7 @@ impl Devices<'_> {
 
     /// A transfer to some pages of an object begins, and the object goes.
     fn begin(&self, random: &mut Random) -> Result<(), Wrong> {
-        let device = self.devices[random.below(2) as usize];
+        let device = self.devices[random.index(2)];
         let (space, mut object, root) = {
             let mut mmu = self.fixture.mmu();
             let (space, object) = mapped(&mut mmu, pages(random))?;
@@ -99,7 +99,7 @@ impl Devices<'_> {
         // As user mode would: with nothing locked.
         let count = object.frames().len() as u64;
         let place = random.below(count);
-        words::store(AT.page(place), random.next());
+        words::store(AT.page(place), random.next_u64());
         let mut mmu = self.fixture.mmu();
         // SAFETY: the kernel ran on it until now.
         unsafe { mmu.activate(root) }?;
@@ -119,7 +119,7 @@ impl Devices<'_> {
     /// A device does its work: the pages are nobody else's.
     fn serve(&self, random: &mut Random) -> Result<(), Wrong> {
         let Some((io, device)) = self.queue.lock().pop_front() else { return Ok(()) };
-        let stamp = random.next();
+        let stamp = random.next_u64();
         let page =
             |page: u64| [Vaddr(io.start().page(page).0), Vaddr(io.start().page(page).0 + 4088)];
         let pages = 0..io.frames().len() as u64;
@@ -147,8 +147,8 @@ impl Devices<'_> {
             if io.frames().contains(&frame) {
                 return Err(Wrong::Corrupt(frame));
             }
-            mmu.write(frame, 0, random.next());
-            mmu.write(frame, 511, random.next());
+            mmu.write(frame, 0, random.next_u64());
+            mmu.write(frame, 511, random.next_u64());
             taken.push(frame);
         }
         for frame in taken {
@@ -159,7 +159,7 @@ impl Devices<'_> {
 
     /// A page table of a page that a device writes to: the shim refuses, and says who it is.
     fn refused(&self, random: &mut Random) -> Result<(), Wrong> {
-        let device = self.devices[random.below(2) as usize];
+        let device = self.devices[random.index(2)];
         let mut owner = self.fixture.mmu();
         let mmu: &mut Owner<'_> = &mut owner;
         let tree = mmu.alloc_tables(1)?;

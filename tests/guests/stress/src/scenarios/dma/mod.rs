@@ -13,10 +13,10 @@ pub(super) use fixed::run as fixed;
 use super::Fixture;
 use super::fixture::Owner;
 use crate::Failed;
-use crate::random::Random;
 use crate::violation::Wrong;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::dma::{Device, Object, RUN_PAGES};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::AddressSpace;
 use pinfold_guest::println;
 

@@ -9,12 +9,12 @@ use super::super::fixture::Fixture;
 use super::super::tables::healed;
 use super::super::{SeededAliases, Tally};
 use super::{pages_of, region};
-use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::buffer_cache::{BufferCache, Error, MemoryDisk};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::vmap::{Area, BLOCK_PAGES, Policy, Region, SMALL_PAGES};
 

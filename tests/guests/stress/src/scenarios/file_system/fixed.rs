@@ -6,7 +6,6 @@ use super::super::tables;
 use super::broken::wrong;
 use super::{pages_of, region, words_of};
 use crate::policies::KINDS;
-use crate::random::Random;
 use crate::violation::Wrong;
 use crate::{Failed, words};
 use core::sync::atomic::AtomicU64;
@@ -14,6 +13,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::buffer_cache::{BufferCache, Error, Handle, MemoryDisk};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::println;
 
 /// Blocks of the disk.
@@ -88,7 +88,7 @@ impl FileSystem {
         let stamp = &self.stamps[handle.block() as usize];
         let old = stamp.load(SeqCst);
         let dirty = random.below(3) > 0;
-        let new = if dirty { random.next() | 1 } else { old };
+        let new = if dirty { random.next_u64() | 1 } else { old };
         for page in 0..handle.pages() {
             for (word, va) in (0..).zip(words_of(handle.start().page(page), page)) {
                 // A block that was never written is all zeroes.

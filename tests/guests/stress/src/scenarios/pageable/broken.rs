@@ -5,9 +5,9 @@ use super::super::fixture::Fixture;
 use super::super::tables::healed;
 use super::super::{SeededAliases, Tally};
 use super::region;
-use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
 use crate::{Failed, words};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::pageable::{Error, InMemory, Pager, Rule};
 use pinfold_guest::vmap::{Policy, Region};
@@ -29,7 +29,7 @@ fn one(
     seeded: &SeededAliases,
 ) -> Result<(), Wrong> {
     let pages = 1 + random.below(6);
-    let stamp = random.next();
+    let stamp = random.next_u64();
     let mut pager = Pager::new(InMemory::new(8), 8, region);
     let mut owner = fixture.mmu();
     let mmu = &mut *owner;

@@ -6,13 +6,13 @@ use super::super::fixture::Fixture;
 use super::super::tables;
 use super::{region, words_of};
 use crate::policies::KINDS;
-use crate::random::Random;
 use crate::violation::Wrong;
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::pageable::{InMemory, ObjectId, Pager};
 use pinfold_guest::println;
 
@@ -74,7 +74,7 @@ impl Memory<'_> {
             let id = self.pager.lock().create(pages)?;
             objects.push(Object { id, stamps: alloc::vec![0; pages as usize] });
         }
-        let which = random.below(objects.len() as u64) as usize;
+        let which = random.index(objects.len());
         self.used(&mut objects[which], random)?;
         match random.below(12) {
             0 => {
@@ -84,7 +84,7 @@ impl Memory<'_> {
             }
             1 | 2 => {
                 let mut mmu = self.fixture.mmu();
-                self.pager.lock().shrink(&mut mmu, 1 + random.below(8) as usize)?;
+                self.pager.lock().shrink(&mut mmu, 1 + random.index(8))?;
             }
             _ => {}
         }
@@ -110,7 +110,7 @@ impl Memory<'_> {
                 words::check(va, *stamp)?;
             }
             if dirty {
-                *stamp = random.next();
+                *stamp = random.next_u64();
                 words.into_iter().for_each(|va| words::store(va, *stamp));
             }
         }

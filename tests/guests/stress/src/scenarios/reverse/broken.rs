@@ -6,12 +6,12 @@ use super::super::{SeededAliases, Tally};
 use super::buffer::{Buffer, differences, on};
 use super::with_map;
 use crate::Failed;
-use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Policy, Region};
@@ -49,9 +49,9 @@ fn one(
     seeded: &SeededAliases,
 ) -> Result<(), Wrong> {
     let mut mmu = fixture.mmu();
-    let addresses = [0, 1].map(|_| Vaddr(random.next() & 0x3fff_ffff_0000 | 1 << 16));
+    let addresses = [0, 1].map(|_| Vaddr(random.next_u64() & 0x3fff_ffff_0000 | 1 << 16));
     let mut buffer = Buffer::new(&mut mmu, region, 1 + random.below(4), &addresses)?;
-    let kind = [Kind::Area, Kind::Slot, Kind::Space(0), Kind::Space(1)][random.below(4) as usize];
+    let kind = [Kind::Area, Kind::Slot, Kind::Space(0), Kind::Space(1)][random.index(4)];
     let page = match kind {
         Kind::Slot => 0,
         _ => random.below(buffer.area.pages()),
@@ -70,7 +70,7 @@ fn one(
         return Err(Wrong::Told("the hypervisor found other differences"));
     }
     moved(&mut mmu, &mut buffer)?;
-    let stamp = random.next();
+    let stamp = random.next_u64();
     if !is_lost(&mut mmu, &buffer, kind, va, page, stamp)? {
         return Err(Wrong::Told("a write through a mapping that was forgotten is not lost"));
     }

@@ -5,7 +5,6 @@
 use super::super::fixture::{Fixture, Owner};
 use super::buffer::{Buffer, differences};
 use super::with_map;
-use crate::random::Random;
 use crate::violation::Wrong;
 use crate::{Failed, words};
 use alloc::vec::Vec;
@@ -14,6 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::catch::{self, Trap};
 use pinfold_guest::entry::{moving, trap};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Policy, Region};
 
@@ -88,7 +88,7 @@ fn move_often(
         let to: Result<Vec<Pfn>, _> = (0..PAGES).map(|_| mmu.alloc_frame()).collect();
         let old = core::mem::replace(&mut buffer.frames, to?);
         // A search of all tables for each frame: seldom for all of them.
-        let page = random.below(PAGES) as usize;
+        let page = random.index(PAGES as usize);
         let looked_at = if round % 16 == 0 { 0..old.len() } else { page..page + 1 };
         if !differences(&mut mmu, &old[looked_at.clone()])?.is_empty() {
             return Err(Wrong::Told("the reverse map is wrong before the move"));
@@ -120,7 +120,7 @@ fn move_often(
 
 /// Leaves dead mappings of some of its pages: they are to be found as well.
 fn leave_dead(mmu: &mut Owner<'_>, buffer: &Buffer, random: &mut Random) -> Result<(), Wrong> {
-    let some = &buffer.frames[random.below(PAGES) as usize..];
+    let some = &buffer.frames[random.index(PAGES as usize)..];
     match random.below(4) {
         0 => {
             let area = mmu.vmap(some)?;

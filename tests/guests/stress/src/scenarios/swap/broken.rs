@@ -12,7 +12,6 @@ use super::super::tables::healed;
 use super::super::{SeededAliases, Tally};
 use super::hands::Full;
 use super::storage;
-use crate::random::Random;
 use crate::violation::{Wrong, named, refuse};
 use crate::{Failed, words};
 use core::cell::RefCell;
@@ -20,6 +19,7 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::buffer::{Buffers, Corrupt, CpuContext, Error, Slots};
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
@@ -57,7 +57,7 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
 /// A buffer goes out, and its last page's frame becomes a page table.
 fn slot(hands: &Full<'_>, random: &mut Random, seeded: &SeededAliases) -> Result<(), Wrong> {
     let mut buffers = Buffers::new(64, Slots::Kept);
-    let id = buffers.create(hands, 1 + random.below(4) as usize, random.next())?;
+    let id = buffers.create(hands, 1 + random.index(4), random.next_u64())?;
     let last = buffers.frames(id).last().copied().flatten();
     // It was filled through other slots, which are no part of this.
     hands.with_mmu(|mmu, _| mmu.purge_kmap())?;
@@ -79,10 +79,10 @@ fn slot(hands: &Full<'_>, random: &mut Random, seeded: &SeededAliases) -> Result
 /// A buffer goes out, its frame becomes another buffer's, and somebody writes through the slot.
 fn write(hands: &Full<'_>, random: &mut Random, writes: &Writes) -> Result<(), Wrong> {
     let mut buffers = Buffers::new(64, Slots::Kept);
-    let old = buffers.create(hands, 1, random.next())?;
+    let old = buffers.create(hands, 1, random.next_u64())?;
     buffers.swap_out(hands, old)?;
     let [stale, _] = hands.with_mmu(|mmu, _| mmu.kmap_pair(hands.cpu_id()));
-    let new = buffers.create(hands, 1, random.next())?;
+    let new = buffers.create(hands, 1, random.next_u64())?;
     let Some(frame) = buffers.frames(new)[0] else {
         return Err(Wrong::Told("a new buffer is not in memory"));
     };

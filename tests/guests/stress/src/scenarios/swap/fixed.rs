@@ -5,7 +5,6 @@ use super::super::fixture::Fixture;
 use super::super::tables;
 use super::hands::Free;
 use super::storage;
-use crate::random::Random;
 use crate::violation::Wrong;
 use crate::{Failed, words};
 use alloc::vec::Vec;
@@ -15,6 +14,7 @@ use pinfold_guest::addr::Vaddr;
 use pinfold_guest::buffer::{BufferId, BufferStats, Buffers, CpuContext, Slots};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
+use pinfold_guest::fixtures::Random;
 use pinfold_guest::pageable::{InMemory, Pager};
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
@@ -45,7 +45,7 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
             round(&hands, &mut own, random)?;
             let stale = out_again(&hands, &mut own)?;
             if slots == Slots::Cleared {
-                if words::try_store(stale[random.below(2) as usize], 1) {
+                if words::try_store(stale[random.index(2)], 1) {
                     return Err(Wrong::Told("a write through a cleared slot went through"));
                 }
                 faults.fetch_add(1, SeqCst);
@@ -67,12 +67,12 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
 fn round(hands: &Free<'_>, own: &mut Own, random: &mut Random) -> Result<(), Wrong> {
     let Own { buffers, ids } = own;
     if ids.len() < BUFFERS {
-        ids.push(buffers.create(hands, 1 + random.below(4) as usize, random.next())?);
+        ids.push(buffers.create(hands, 1 + random.index(4), random.next_u64())?);
     }
-    let which = random.below(ids.len() as u64) as usize;
+    let which = random.index(ids.len());
     match random.below(8) {
         0 => buffers.free(hands, ids.swap_remove(which))?,
-        1 | 2 => buffers.write(hands, ids[which], random.next())?,
+        1 | 2 => buffers.write(hands, ids[which], random.next_u64())?,
         3 => buffers.swap_out(hands, ids[which])?,
         _ => buffers.check(hands, ids[which])?,
     }
