@@ -1,6 +1,6 @@
 //! console_io: what a guest prints, and reads, before it has anything better.
 
-use super::{Outcome, create_continuation};
+use super::outcome::{Outcome, create_continuation};
 use crate::arch::{apic, ipi};
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest;

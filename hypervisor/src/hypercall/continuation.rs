@@ -4,8 +4,9 @@
 //! down and carries marks ([`pinfold_core::list`]), and what was done so far stands in the guest's own `done` word.
 //! Everything is checked anew on resumption; a guest that changes it fools only itself.
 
-use super::{Args, Outcome, create_continuation};
+use super::outcome::{Outcome, create_continuation};
 use crate::domain::element_stop::ElementStop;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::{ENTRIES, LOOK_AFTER};
 use crate::memory::guest::GuestPtr;

@@ -1,6 +1,6 @@
 //! set_debugreg, get_debugreg.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::domain::debug_registers;
 use crate::domain::vcpu::Vcpu;
 use pinfold_abi::errno::Errno;

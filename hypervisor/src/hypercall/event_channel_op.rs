@@ -1,6 +1,7 @@
 //! event_channel_op: the ABI's side of [`crate::event::ports`].
 
-use super::{Args, Outcome, create_continuation};
+use super::outcome::{Outcome, create_continuation};
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::event::port_table::End;
 use crate::event::ports::{self, Sent};

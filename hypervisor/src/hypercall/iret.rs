@@ -1,6 +1,6 @@
 //! iret: the guest kernel's way back, to itself or to its user mode.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::domain::bounce::{self, rflags};
 use crate::domain::context;
 use crate::domain::vcpu::Vcpu;

@@ -1,8 +1,9 @@
 //! memory_op exchange: frames for other frames, larger or smaller in one piece.
 
 use super::memory_op::check_domain;
-use super::{Args, Outcome, create_continuation};
+use super::outcome::{Outcome, create_continuation};
 use crate::arch::ipi;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::frames::{self, Reserved};

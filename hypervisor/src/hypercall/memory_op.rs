@@ -1,7 +1,8 @@
 //! memory_op: frames given and taken, and what of the machine's memory a guest may know.
 
-use super::{Args, Outcome, create_continuation};
+use super::outcome::{Outcome, create_continuation};
 use crate::arch::ipi;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::guest::{self, GuestPtr};

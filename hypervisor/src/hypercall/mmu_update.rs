@@ -1,9 +1,10 @@
 //! mmu_update: checked writes to page tables, by machine address.
 
 use super::continuation::run_list;
-use super::{Args, Outcome};
+use super::outcome::Outcome;
 use crate::diagnostics::report;
 use crate::domain::element_stop::ElementStop;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
 use crate::memory::{self, m2p};

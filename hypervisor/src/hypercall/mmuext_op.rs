@@ -2,11 +2,13 @@
 
 use super::alias_upcall::{self, PinRefusal};
 use super::continuation::{Attempt, run_list};
+use super::descriptors;
 use super::flush::{self, Target};
-use super::{Args, Outcome, descriptors};
+use super::outcome::Outcome;
 use crate::diagnostics::report;
 use crate::domain::element_stop::ElementStop;
 use crate::domain::roots::{new_root, new_user_root};
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};

@@ -6,6 +6,7 @@ pub mod console_io;
 pub mod continuation;
 pub mod debugreg;
 pub mod descriptors;
+pub mod dispatch;
 pub mod event_channel_op;
 pub mod flush;
 pub mod grant_table_op;
@@ -15,6 +16,7 @@ pub mod memory_op;
 pub mod mmu_update;
 pub mod mmuext_op;
 pub mod multicall;
+pub mod outcome;
 pub mod physdev_op;
 pub mod pinfold_op;
 pub mod sched_op;
@@ -24,175 +26,3 @@ pub mod vcpu_initialise;
 pub mod vcpu_op;
 pub mod version;
 pub mod vm_assist;
-
-use crate::arch::latency::{self, Activity};
-use crate::diagnostics::crash::{crash, finish};
-use crate::domain::exit::{Fatal, Next};
-pub use crate::domain::vcpu::Args;
-use crate::domain::vcpu::Vcpu;
-use continuation::end_or_restart;
-use pinfold_abi::errno::Errno;
-use pinfold_abi::hypercall::Hypercall;
-
-/// Suspends a call: it is executed again with these arguments.
-pub fn create_continuation(vcpu: &mut Vcpu, args: Args) -> Outcome {
-    vcpu.resume = args;
-    Outcome::Restart
-}
-
-/// How a call came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// With this result for rax.
-    Done(i64),
-    /// Not finished: execute it again, with the arguments in [`Vcpu::resume`].
-    Restart,
-    /// Not finished: the guest is told of an alias first, and executes it again, with the arguments
-    /// in [`Vcpu::resume`].
-    Upcall,
-    /// With the guest's registers set by the call itself.
-    RegistersSet,
-    /// With a result, and the vCPU gives the processor away.
-    Yield(i64),
-    /// The domain ends.
-    Fatal(&'static str),
-}
-
-impl From<Result<i64, Errno>> for Outcome {
-    fn from(result: Result<i64, Errno>) -> Outcome {
-        Outcome::Done(result.unwrap_or_else(Errno::as_result))
-    }
-}
-
-impl From<Result<(), Errno>> for Outcome {
-    fn from(result: Result<(), Errno>) -> Outcome {
-        result.map(|()| 0).into()
-    }
-}
-
-impl From<Result<(), Fatal>> for Outcome {
-    fn from(result: Result<(), Fatal>) -> Outcome {
-        match result {
-            Ok(()) => Outcome::RegistersSet,
-            Err(Fatal(why)) => Outcome::Fatal(why),
-        }
-    }
-}
-
-/// Bytes of the `syscall` instruction that a suspended call is wound back over.
-const SYSCALL_BYTES: u64 = 2;
-
-/// Carries out the hypercall that the loaded vCPU asked for.
-pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
-    latency::stamp();
-    let regs = &vcpu.file.regs;
-    let number = regs.rax;
-    let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
-    let outcome = match Hypercall::from_number(number) {
-        Some(Hypercall::Multicall) => {
-            noted::<{ Hypercall::Multicall as u32 }>(|| multicall::run(vcpu, &args))
-        }
-        Some(call) => dispatch(vcpu, call, &args),
-        None => Outcome::Done(Errno::ENOSYS.as_result()),
-    };
-    match outcome {
-        Outcome::Done(result) => vcpu.file.regs.rax = result as u64,
-        Outcome::Restart => {
-            vcpu.domain.stats.preemptions.bump();
-            rewind_to_syscall(vcpu, number);
-            return Next::Yield;
-        }
-        Outcome::Upcall => {
-            rewind_to_syscall(vcpu, number);
-            let entered = alias_upcall::deliver(vcpu);
-            return finish(vcpu, entered);
-        }
-        Outcome::RegistersSet => {}
-        Outcome::Yield(result) => {
-            vcpu.file.regs.rax = result as u64;
-            return Next::Yield;
-        }
-        Outcome::Fatal(why) => {
-            crash(vcpu, why);
-            return Next::Yield;
-        }
-    }
-    Next::Continue
-}
-
-/// Makes the guest execute a suspended call when it goes on.
-fn rewind_to_syscall(vcpu: &mut Vcpu, number: u64) {
-    let args = vcpu.resume;
-    let regs = &mut vcpu.file.regs;
-    regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
-    regs.rax = number;
-    [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
-}
-
-/// Any call but a multicall.
-pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
-    let [a, b, c, ..] = *args;
-    match call {
-        Hypercall::StackSwitch => segment_base::stack_switch(vcpu, a, b).into(),
-        Hypercall::FpuTaskswitch => segment_base::fpu_taskswitch(vcpu, a).into(),
-        Hypercall::SetDebugreg => debugreg::set(vcpu, a, b).into(),
-        Hypercall::GetDebugreg => debugreg::get(vcpu, a),
-        Hypercall::Multicall => Outcome::Done(Errno::EINVAL.as_result()),
-        Hypercall::XenVersion => version::run(vcpu, a, b).into(),
-        Hypercall::VmAssist => vm_assist::run(vcpu, a, b).into(),
-        Hypercall::Iret => iret::run(vcpu),
-        Hypercall::SetSegmentBase => segment_base::set(vcpu, a, b).into(),
-        Hypercall::SchedOp => sched_op::run(vcpu, a, b),
-        Hypercall::SetTimerOp => vcpu_op::set_timer(vcpu, a),
-        Hypercall::EventChannelOp => event_channel_op::run(vcpu, args),
-        // These count what they do (`Vcpu::work`), and are measured if it is much.
-        Hypercall::MmuUpdate => {
-            noted::<{ Hypercall::MmuUpdate as u32 }>(|| mmu_update::run(vcpu, args))
-        }
-        Hypercall::UpdateVaMapping => {
-            noted::<{ Hypercall::UpdateVaMapping as u32 }>(|| update_va_mapping::run(vcpu, args))
-        }
-        Hypercall::UpdateVaMappingOtherdomain => {
-            noted::<{ Hypercall::UpdateVaMappingOtherdomain as u32 }>(|| {
-                update_va_mapping::run_other(vcpu, args)
-            })
-        }
-        Hypercall::MmuextOp => {
-            noted::<{ Hypercall::MmuextOp as u32 }>(|| mmuext_op::run(vcpu, args))
-        }
-        Hypercall::GrantTableOp => measured(call, || grant_table_op::run(vcpu, args)),
-        Hypercall::MemoryOp => measured(call, || memory_op::run(vcpu, args)),
-        Hypercall::PinfoldOp => measured(call, || pinfold_op::run(vcpu, args)),
-        Hypercall::ConsoleIo => measured(call, || console_io::run(vcpu, a, b, c)),
-        Hypercall::VcpuOp => measured(call, || vcpu_op::run(vcpu, args)),
-        Hypercall::SetGdt => measured(call, || {
-            let set = descriptors::set_gdt(vcpu, a, b);
-            end_or_restart(vcpu, args, set)
-        }),
-        Hypercall::UpdateDescriptor => measured(call, || {
-            let updated = descriptors::update_descriptor(vcpu, a, b);
-            end_or_restart(vcpu, args, updated)
-        }),
-        Hypercall::SetTrapTable => measured(call, || callbacks::set_trap_table(vcpu, a).into()),
-        Hypercall::SetCallbacks => {
-            measured(call, || callbacks::set_callbacks(vcpu, a, b, c).into())
-        }
-        Hypercall::CallbackOp => measured(call, || callbacks::run(vcpu, a, b).into()),
-        Hypercall::PhysdevOp => measured(call, || physdev_op::run(vcpu, a, b).into()),
-        _ => Outcome::Done(Errno::ENOSYS.as_result()),
-    }
-}
-
-/// Carries out a call that has its time measured if it turns out to be long.
-#[inline(always)]
-fn noted<const CALL: u32>(run: impl FnOnce() -> Outcome) -> Outcome {
-    latency::does::<CALL>();
-    run()
-}
-
-/// Carries out a call whose time is measured, whatever it does.
-fn measured(call: Hypercall, run: impl FnOnce() -> Outcome) -> Outcome {
-    latency::measure();
-    latency::set_doing(Activity::hypercall(call));
-    run()
-}

@@ -1,7 +1,9 @@
 //! multicall: a list of calls in one entry.
 
 use super::continuation::SHORT_ELEMENTS;
-use super::{Args, Outcome, create_continuation, dispatch};
+use super::dispatch::dispatch;
+use super::outcome::{Outcome, create_continuation};
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::work::cost;
 use crate::memory::guest::GuestPtr;

@@ -1,6 +1,6 @@
 //! sched_op: yield, block, shutdown, poll, watchdogs.
 
-use super::Outcome;
+use super::outcome::Outcome;
 use crate::domain::shutdown_reason::ShutdownReason;
 use crate::domain::timers;
 use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};

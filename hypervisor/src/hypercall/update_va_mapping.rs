@@ -1,7 +1,9 @@
 //! update_va_mapping: one L1 entry, by the address that it maps.
 
-use super::{Args, Outcome, create_continuation, flush, memory_op};
+use super::outcome::{Outcome, create_continuation};
+use super::{flush, memory_op};
 use crate::diagnostics::report;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
 use crate::memory;

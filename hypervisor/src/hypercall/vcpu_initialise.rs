@@ -2,13 +2,14 @@
 //! before any of it counts.
 
 use super::continuation::end_or_restart;
-use super::{Args, Outcome};
+use super::outcome::Outcome;
 use crate::arch::fpu::FpuState;
 use crate::domain::VcpuSlot;
 use crate::domain::bounce::rflags;
 use crate::domain::descriptors;
 use crate::domain::element_stop::ElementStop;
 use crate::domain::roots::{drop_held_roots, get_root_ref, put_root_ref};
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
 use crate::memory::platform;

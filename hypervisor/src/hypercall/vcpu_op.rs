@@ -1,10 +1,12 @@
 //! vcpu_op: vCPUs up and down, their records, their timers.
 
 use super::continuation::end_or_restart;
-use super::{Args, Outcome, vcpu_initialise};
+use super::outcome::Outcome;
+use super::vcpu_initialise;
 use crate::domain::VcpuSlot;
 use crate::domain::element_stop::ElementStop;
 use crate::domain::timers;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::guest::{self, GuestPtr};

@@ -1,7 +1,8 @@
 //! Debug exceptions and debug registers.
 
-use super::{Fatal, vector};
+use crate::arch::vector;
 use crate::domain::bounce::{self, rflags};
+use crate::domain::exit::Fatal;
 use crate::domain::vcpu::Vcpu;
 use core::arch::asm;
 use pinfold_emulate::debug::{DR6_ONES, DR6_STATUS};

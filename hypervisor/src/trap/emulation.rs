@@ -1,9 +1,11 @@
 //! Privileged instructions of guest kernels, carried out for them.
 
-use super::{Fatal, debug, page_fault, vector};
+use super::{debug, page_fault};
+use crate::arch::vector;
 use crate::arch::{fpu, segments};
 use crate::domain::bounce;
 use crate::domain::element_stop::ElementStop;
+use crate::domain::exit::Fatal;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{debug_registers, roots};
 use crate::memory::frame_refs::get_writable_ref;

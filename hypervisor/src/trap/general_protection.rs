@@ -1,7 +1,9 @@
 //! General-protection faults: `int n`, privileged instructions, or the guest's own affair.
 
-use super::{Fatal, emulation, vector};
+use super::emulation;
+use crate::arch::vector;
 use crate::domain::bounce;
+use crate::domain::exit::Fatal;
 use crate::domain::vcpu::{Mode, Vcpu};
 use pinfold_abi::layout::FLAT_RING3_CS32;
 use pinfold_emulate::privileged;

@@ -1,7 +1,9 @@
 //! Invalid opcodes: the forced-emulation prefix, or the guest's own affair.
 
-use super::{Fatal, emulation, vector};
+use super::emulation;
+use crate::arch::vector;
 use crate::domain::bounce;
+use crate::domain::exit::Fatal;
 use crate::domain::vcpu::Vcpu;
 use pinfold_emulate::privileged::{self, Privileged};
 

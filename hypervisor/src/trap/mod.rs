@@ -24,7 +24,9 @@ use crate::{backend, hypercall};
 /// Handles one exit of the loaded vCPU.
 pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
     let result = match exit {
-        Exit::Syscall if vcpu.mode == Mode::Kernel => return hypercall::handle_hypercall(vcpu),
+        Exit::Syscall if vcpu.mode == Mode::Kernel => {
+            return hypercall::dispatch::handle_hypercall(vcpu);
+        }
         Exit::Syscall => bounce_syscall(vcpu, vcpu.callbacks.syscall),
         Exit::CompatSyscall => bounce_syscall(vcpu, vcpu.callbacks.syscall32),
         Exit::Exception(number) => exception(vcpu, number),

@@ -1,8 +1,10 @@
 //! Page faults: a page table's plain store, a page of the LDT, or the guest's own affair.
 
+use super::debug;
 use super::page_table_store::{self, Store};
-use super::{Fatal, debug, vector};
+use crate::arch::vector;
 use crate::domain::element_stop::ElementStop;
+use crate::domain::exit::Fatal;
 use crate::domain::vcpu::{Mode, Vcpu};
 use crate::domain::{bounce, ldt};
 use crate::memory::isolation;

@@ -1,6 +1,6 @@
 //! Copying from and to frames that were granted, or are the caller's.
 
-use super::Preempted;
+use super::elements::Preempted;
 use crate::domain::vcpu::Vcpu;
 use crate::grant::copy_operand::{CopyOperand, NotHeld};
 use crate::memory::direct_map;

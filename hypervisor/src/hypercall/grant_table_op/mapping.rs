@@ -1,8 +1,10 @@
 //! Mapping and unmapping: the elements of the calls.
 
-use super::{Args, Outcome, Preempted, each, status};
+use super::elements::{Preempted, each, status};
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::grant::borrower;
+use crate::hypercall::outcome::Outcome;
 use pinfold_abi::grant::{MapFlags, MapGrantRef, Status, UnmapAndReplace, UnmapGrantRef};
 use pinfold_core::grant::mapping::{MapError, MapRequest, UnmapBatch};
 use pinfold_validator::{DomId, Mfn};

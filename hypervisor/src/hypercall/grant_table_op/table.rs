@@ -1,6 +1,6 @@
 //! The table itself: size, frames, version.
 
-use super::Preempted;
+use super::elements::Preempted;
 use crate::domain::vcpu::Vcpu;
 use crate::grant;
 use crate::memory::frames;

@@ -1,6 +1,6 @@
 //! Giving a frame to another domain for good.
 
-use super::Preempted;
+use super::elements::Preempted;
 use crate::domain::DomainRef;
 use crate::domain::vcpu::Vcpu;
 use crate::grant;

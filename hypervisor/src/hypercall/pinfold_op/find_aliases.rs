@@ -1,12 +1,13 @@
 //! Every mapping of some frames, for the guest that owns them.
 
-use super::Resume;
+use super::resume::Resume;
 use crate::arch::ipi;
 use crate::domain::alias_search::FindProgress;
 use crate::domain::alias_upcall::encode;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
-use crate::hypercall::{Args, Outcome};
+use crate::hypercall::outcome::Outcome;
 use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use core::ops::ControlFlow;

@@ -6,10 +6,12 @@ mod lazy_region;
 mod resume;
 mod shootdown;
 
-use super::{Args, Outcome, alias_upcall};
+use super::alias_upcall;
+use super::outcome::Outcome;
 use crate::arch::ipi;
 use crate::diagnostics::frame_dump::FrameDump;
 use crate::diagnostics::report;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::memory::guest::{self, GuestPtr};

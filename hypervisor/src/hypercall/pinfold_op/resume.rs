@@ -1,7 +1,8 @@
 //! Commands that are suspended: where they go on is in the call's arguments.
 
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
-use crate::hypercall::{Args, Outcome, create_continuation};
+use crate::hypercall::outcome::{Outcome, create_continuation};
 
 /// Bit of the command's number that says: resumed, the arguments behind the second say where to go
 /// on. In a new call they may hold anything. A guest that forges it fools only itself: all of it is

@@ -1,11 +1,12 @@
 //! Dead mappings cleared in one call, with one flush for each of its parts.
 
-use super::Resume;
+use super::resume::Resume;
 use crate::arch::ipi;
 use crate::diagnostics::report;
+use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
-use crate::hypercall::{Args, Outcome};
+use crate::hypercall::outcome::Outcome;
 use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use pinfold_abi::errno::Errno;
