@@ -1,10 +1,12 @@
-//! Bytes in a ring.
+//! A ring of bytes.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-/// A ring of `N` bytes, a power of two. Both counters run freely; their difference is what is in
-/// it. A writer moves `written` last, so that a reader that breaks the lock (a panic) finds a ring
-/// that makes sense.
+/// A ring of `N` bytes, a power of two. Both counters run freely; their difference is the number
+/// of bytes in the ring.
+///
+/// A panic may read the ring although another writer holds its lock. So a writer changes `written`
+/// last: until then the ring is as it was.
 #[derive(Debug)]
 pub(crate) struct Ring<const N: usize> {
     bytes: [u8; N],
@@ -19,36 +21,37 @@ impl<const N: usize> Ring<N> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        // Never more than N, unless a writer was interrupted by a panic of its own.
+        // At most N. The limit is for a panic that reads without the lock.
         self.written.wrapping_sub(self.read).min(N)
     }
 
-    /// Puts pieces in, as one. Returns whether there was room.
-    pub(crate) fn put(&mut self, pieces: &[&[u8]]) -> bool {
-        let length = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+    /// Writes all parts, or nothing if they don't fit. Returns whether they did.
+    pub(crate) fn write(&mut self, parts: &[&[u8]]) -> bool {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
         if length > N - self.len() {
             return false;
         }
-        let mut at = self.written;
-        for piece in pieces {
-            let place = at % N;
-            let (first, second) = piece.split_at(piece.len().min(N - place));
-            self.bytes[place..place + first.len()].copy_from_slice(first);
+        let mut end = self.written;
+        for part in parts {
+            let at = end % N;
+            let (first, second) = part.split_at(part.len().min(N - at));
+            self.bytes[at..at + first.len()].copy_from_slice(first);
             self.bytes[..second.len()].copy_from_slice(second);
-            at = at.wrapping_add(piece.len());
+            end = end.wrapping_add(part.len());
         }
-        // The bytes before the count, for a reader on this very processor.
+        // Store the bytes before the counter. A compiler fence is enough: a panic that ignores the
+        // lock runs on this CPU, or has stopped it.
         compiler_fence(Ordering::Release);
-        self.written = at;
+        self.written = end;
         true
     }
 
-    /// Takes bytes out, as many as there are and `to` has room for. Returns how many.
-    pub(crate) fn take(&mut self, to: &mut [u8]) -> usize {
+    /// Reads as many bytes as there are and `to` has room for. Returns how many.
+    pub(crate) fn read(&mut self, to: &mut [u8]) -> usize {
         let count = to.len().min(self.len());
-        let place = self.read % N;
-        let (first, second) = to[..count].split_at_mut(count.min(N - place));
-        first.copy_from_slice(&self.bytes[place..place + first.len()]);
+        let at = self.read % N;
+        let (first, second) = to[..count].split_at_mut(count.min(N - at));
+        first.copy_from_slice(&self.bytes[at..at + first.len()]);
         second.copy_from_slice(&self.bytes[..second.len()]);
         self.read = self.read.wrapping_add(count);
         count

@@ -1,34 +1,34 @@
-//! Who writes to the log, and how much room each of them has.
+//! Who writes to the log, and how much of the buffer each may hold.
 
-use crate::buffer::{MAX_RECORD, OVERHEAD};
+use crate::sizes::{MAX_RECORD, OVERHEAD};
 use pinfold_abi::record::{Who, kind};
 
-/// Domains that can have room of their own.
+/// Most domains that have quotas of their own.
 pub const MAX_DOMAINS: usize = 64;
-/// Sources that belong to no domain.
+/// Number of sources that belong to no domain.
 const COMMON: usize = 2;
-/// Sources of one domain.
+/// Number of sources of one domain.
 const PER_DOMAIN: usize = 3;
-/// All sources.
+/// Number of all sources.
 pub(crate) const SOURCES: usize = COMMON + MAX_DOMAINS * PER_DOMAIN;
 
-/// Who writes: each source has room of its own.
+/// Who writes. Each source has its own quota. Numbers are domain numbers, from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// Records about the machine: audits, what the keyboard does, the end.
+    /// Records about the machine: audits, keyboard input, panics, the end of the run.
     Hypervisor,
     /// Lines of the `log` macros.
     Messages,
-    /// How a domain starts and ends, its crash included.
+    /// Start, end and crash of a domain.
     Lifecycle(u16),
-    /// What is told of a domain's requests: violations, refusals, marks, frame maps.
+    /// Records about a domain's requests: violations, refusals, marks, frame maps.
     Reports(u16),
     /// What a domain prints.
     Console(u16),
 }
 
 impl Source {
-    /// The source that a record is charged to by what it says.
+    /// The source that a record is charged to, by whom it is about and its kind.
     pub fn of(who: Who, record: &str) -> Source {
         let (Who::Domain(domain) | Who::Vcpu(domain, _)) = who else {
             return match record {
@@ -39,7 +39,7 @@ impl Source {
             };
         };
         match record {
-            // Each domain has few of these, and all of them tell of memory that was proven free.
+            // Few per domain, and they must not be lost: each confirms that memory was freed.
             kind::AUDIT => Source::Hypervisor,
             kind::START | kind::NOSTART | kind::SHUTDOWN | kind::CRASH | kind::DUMP => {
                 Source::Lifecycle(domain)
@@ -50,8 +50,8 @@ impl Source {
         }
     }
 
-    /// Whom records about the source are about.
-    pub fn who(self) -> Who {
+    /// Whom the DROPPED records of the source are about.
+    pub fn subject(self) -> Who {
         match self {
             Source::Hypervisor | Source::Messages => Who::Hypervisor,
             Source::Lifecycle(domain) | Source::Reports(domain) | Source::Console(domain) => {
@@ -60,7 +60,7 @@ impl Source {
         }
     }
 
-    /// Its name in DROPPED records.
+    /// The name in DROPPED records (field `of`).
     pub const fn name(self) -> &'static str {
         match self {
             Source::Hypervisor => "hypervisor",
@@ -71,8 +71,9 @@ impl Source {
         }
     }
 
-    /// The source that tells what this one had to drop when nothing more comes from it.
-    pub(crate) fn teller(self) -> Source {
+    /// The source that is charged for a DROPPED record about this one when no further record of its
+    /// own brings it along.
+    pub(crate) fn charged_for_dropped(self) -> Source {
         match self {
             Source::Hypervisor | Source::Messages => Source::Hypervisor,
             Source::Lifecycle(domain) | Source::Reports(domain) | Source::Console(domain) => {
@@ -81,9 +82,10 @@ impl Source {
         }
     }
 
-    /// Place in a table of sources. A domain that can't be is taken for the hypervisor.
+    /// Index into a table of [`SOURCES`]. A domain number out of range counts as
+    /// [`Source::Messages`].
     pub(crate) fn index(self) -> usize {
-        let place = |domain: u16, kind: usize| {
+        let index = |domain: u16, kind: usize| {
             let domain = usize::from(domain);
             if (1..=MAX_DOMAINS).contains(&domain) {
                 COMMON + (domain - 1) * PER_DOMAIN + kind
@@ -94,14 +96,14 @@ impl Source {
         match self {
             Source::Hypervisor => 0,
             Source::Messages => 1,
-            Source::Lifecycle(domain) => place(domain, 0),
-            Source::Reports(domain) => place(domain, 1),
-            Source::Console(domain) => place(domain, 2),
+            Source::Lifecycle(domain) => index(domain, 0),
+            Source::Reports(domain) => index(domain, 1),
+            Source::Console(domain) => index(domain, 2),
         }
     }
 
-    /// The source at a place.
-    pub(crate) fn at(index: usize) -> Source {
+    /// The inverse of [`Source::index`].
+    pub(crate) fn from_index(index: usize) -> Source {
         let Some(of_domains) = index.checked_sub(COMMON) else {
             return if index == 0 { Source::Hypervisor } else { Source::Messages };
         };
@@ -126,22 +128,23 @@ pub struct Quotas {
 }
 
 impl Quotas {
-    /// Nobody has any room.
+    /// All quotas are zero.
     pub const fn none() -> Quotas {
         Quotas { hypervisor: 0, messages: 0, lifecycle: 0, reports: 0, console: 0, domains: 0 }
     }
 
-    /// Divides a buffer of so many bytes among the hypervisor and so many domains.
+    /// Divides a buffer of `capacity` bytes among the hypervisor and `domains` domains (1 to
+    /// [`MAX_DOMAINS`]; other numbers are clamped).
     ///
-    /// An eighth is the hypervisor's. Of a domain's share the story of its beginning and end comes
-    /// first. A guest that prints waits for room instead of losing text, so a second of output at
-    /// 115,200 baud is enough for that; reports can't wait and get the rest.
+    /// The hypervisor and the messages get a sixteenth each, each domain an equal share of the
+    /// rest. Of that share, the domain's start and end come first. Its console gets little, since a
+    /// guest that prints waits for room instead of losing text; reports can't wait and get the rest.
     pub fn divide(capacity: usize, domains: usize) -> Quotas {
         /// A crash with its registers and stack is 1.4 KB.
         const LIFECYCLE: usize = 2048;
-        /// Most for the console of one domain.
+        /// Most for the console of one domain: 0.7 s of output at 115,200 baud.
         const CONSOLE: usize = 8 * 1024;
-        /// Most for the reports of one domain: a log must not lag behind without end.
+        /// Most for the reports of one domain: it bounds how far the log lags behind (11 s).
         const REPORTS: usize = 128 * 1024;
         let domains = domains.clamp(1, MAX_DOMAINS);
         let own = capacity / 16;
@@ -163,14 +166,14 @@ impl Quotas {
         }
     }
 
-    /// Bytes that all of them together may hold.
+    /// Sum of all quotas in bytes.
     pub fn total(&self) -> usize {
         let domain = self.lifecycle + self.reports + self.console;
         self.hypervisor + self.messages + self.domains * domain
     }
 
-    /// Whether the longest record fits where each source begins with nothing.
-    pub fn admit_every_record(&self) -> bool {
+    /// Whether the longest record fits into each quota.
+    pub fn fit_longest_record(&self) -> bool {
         let least = self.lifecycle.min(self.reports).min(self.console);
         least.min(self.hypervisor).min(self.messages) >= MAX_RECORD + OVERHEAD
     }

@@ -5,7 +5,7 @@ use crate::sync::FairMutex;
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::fmt;
-use pinfold_log::{Full, Line, LogBuffer, MAX_DOMAINS, MAX_RECORD, Quotas, Source};
+use pinfold_log::{ConsoleLine, Full, LogBuffer, MAX_DOMAINS, MAX_RECORD, Quotas, Source};
 
 /// Bytes of the buffer: what a port at 115,200 baud sends in 45 seconds.
 const CAPACITY: usize = 512 * 1024;
@@ -21,7 +21,7 @@ const _: () = assert!(MAX_DOMAINS == pinfold_image::manifest::MAX_DOMAINS);
 /// Divides the room among so many domains. Any number, until it is known.
 pub fn set_domains(domains: usize) {
     let quotas = Quotas::divide(CAPACITY, domains);
-    assert!(quotas.admit_every_record(), "every source has room for a record");
+    assert!(quotas.fit_longest_record(), "every source has room for a record");
     BUFFER.lock().set_quotas(quotas);
 }
 
@@ -45,7 +45,7 @@ pub fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
 }
 
 /// Writes what is new of a guest's line: `false` if there is no room, and the guest must wait.
-pub fn append_line(source: Source, domain: u16, line: &Line<'_>) -> bool {
+pub fn append_line(source: Source, domain: u16, line: &ConsoleLine<'_>) -> bool {
     if !serial::is_there() || serial::is_panicking() {
         return true;
     }
@@ -67,8 +67,8 @@ pub fn count_dropped(source: Source) {
 }
 
 /// Writes how many records a domain, or all and the hypervisor, had dropped and not told.
-pub fn tell_dropped(domain: Option<u16>) {
-    BUFFER.lock().tell_dropped(micros(), domain);
+pub fn append_dropped(domain: Option<u16>) {
+    BUFFER.lock().append_dropped(micros(), domain);
     serial::written();
 }
 

@@ -276,7 +276,7 @@ pub fn write_at_any_cost(text: fmt::Arguments<'_>) {
         // good; whatever state a writer was stopped in, the buffer bears it.
         let buffer = unsafe { &mut *seize(&BUFFER) };
         out.send_all(buffer);
-        out.send(if buffer.take_unfinished() { pinfold_log::CANCEL } else { b"\r\n" });
+        out.send(if buffer.take_incomplete() { pinfold_log::CANCEL } else { b"\r\n" });
     }
     // The writer never fails.
     let _ = fmt::write(&mut out, text);
@@ -382,7 +382,7 @@ impl Port {
 fn take_bytes(to: &mut [u8]) -> usize {
     let (count, awaited) = {
         let mut buffer = BUFFER.lock();
-        (buffer.take(to), buffer.take_awaited())
+        (buffer.read(to), buffer.take_wakeup())
     };
     if awaited {
         AWAITED.store(true, Ordering::Relaxed);
@@ -401,7 +401,7 @@ impl Direct {
     fn send_all(&mut self, buffer: &mut Buffer) {
         let mut left = buffer.len() + FIFO_SIZE;
         while left > 0 {
-            if self.port.send(|to| buffer.take(to)) {
+            if self.port.send(|to| buffer.read(to)) {
                 self.patience = Patience::new();
                 left = left.saturating_sub(1);
             } else if self.port.staged.is_empty() || !self.patience.lasts() {

@@ -73,7 +73,7 @@ pub fn close(domain: &Domain) {
     if dropped != 0 {
         record!(domain.who(), DROPPED, "records={dropped} cause=rate_limit");
     }
-    buffer::tell_dropped(Some(domain.id.get()));
+    buffer::append_dropped(Some(domain.id.get()));
     TALLY.aliases.fetch_add(domain.stats.aliases.get(), Ordering::Relaxed);
     let Some(ShutdownReason::Shutdown(reason)) = domain.ending.get() else {
         TALLY.crashed.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ pub fn finish() -> ! {
     barriers::report();
     // With everything else out there is room to tell all that is left to tell.
     serial::flush_all();
-    buffer::tell_dropped(None);
+    buffer::append_dropped(None);
     latency::report();
     record!(
         Who::Hypervisor,

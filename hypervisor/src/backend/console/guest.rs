@@ -7,7 +7,7 @@ use crate::memory;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pinfold_abi::record::{Who, kind};
-use pinfold_log::{Line, Source};
+use pinfold_log::{ConsoleLine, Source};
 use pinfold_rings::InvalidIndices;
 use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
 
@@ -182,7 +182,12 @@ impl GuestConsole {
         let mut begin = ArrayString::<MAX_HEAD>::new();
         // A head is half as long.
         let _ = write!(begin, "{} ", head(Who::Domain(domain), kind::CONSOLE));
-        let line = Line { head: begin.as_bytes(), text: &self.line, shown: self.shown, whole };
+        let line = ConsoleLine {
+            prefix: begin.as_bytes(),
+            text: &self.line,
+            written: self.shown,
+            complete: whole,
+        };
         if buffer::append_line(Source::Console(domain), domain, &line) {
             return true;
         }
