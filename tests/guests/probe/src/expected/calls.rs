@@ -2,7 +2,7 @@
 
 use super::{Expected, any, differs, same};
 
-pub(super) static TABLE: &[Expected] = &[
+pub(super) const TABLE: &[Expected] = &[
     same("version", "ok(0x40011)"),
     same("version.extra", "ok"),
     same("version.compile_info", "ok"),

@@ -2,7 +2,7 @@
 
 use super::{Expected, any, differs, same};
 
-pub(super) static TABLE: &[Expected] = &[
+pub(super) const TABLE: &[Expected] = &[
     same("cpu.read_cr0", "0x80050033"),
     same("cpu.read_cr3_is_page", "true"),
     any("cpu.read_cr4", "0x660"),

@@ -2,7 +2,7 @@
 
 use super::{Expected, differs, same};
 
-pub(super) static TABLE: &[Expected] = &[
+pub(super) const TABLE: &[Expected] = &[
     same("gdt.writable_frame", "-EINVAL"),
     same("gdt.sealed", "ok"),
     same("gdt.loaded_make_writable", "-EBUSY"),

@@ -39,6 +39,17 @@ impl Expected {
         };
         if answer == wanted { Ok(()) } else { Err((wanted, why)) }
     }
+
+    /// Key, Xen's answer and Pinfold's where it differs: for the document that lists them.
+    #[cfg(test)]
+    pub(crate) fn columns(&self) -> [std::borrow::Cow<'static, str>; 3] {
+        let pinfold = match self.pinfold {
+            Pinfold::Same => "".into(),
+            Pinfold::Differs(answer, why) => format!("`{answer}`: {why}").into(),
+            Pinfold::Any => "depends on the CPU or the build".into(),
+        };
+        [self.key.into(), self.xen.into(), pinfold]
+    }
 }
 
 const fn same(key: &'static str, xen: &'static str) -> Expected {
@@ -58,10 +69,10 @@ const fn any(key: &'static str, xen: &'static str) -> Expected {
     Expected { key, xen, pinfold: Pinfold::Any }
 }
 
+/// All answers, in the order of `docs/abi-answers.md`.
+pub(crate) const TABLES: [&[Expected]; 4] = [start::TABLE, calls::TABLE, mmu::TABLE, cpu::TABLE];
+
 /// What is known of an answer.
 pub(crate) fn find(key: &str) -> Option<&'static Expected> {
-    [start::TABLE, calls::TABLE, mmu::TABLE, cpu::TABLE]
-        .into_iter()
-        .flatten()
-        .find(|expected| expected.key == key)
+    TABLES.into_iter().flatten().find(|expected| expected.key == key)
 }

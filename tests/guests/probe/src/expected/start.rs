@@ -2,7 +2,7 @@
 
 use super::{Expected, any, differs, same};
 
-pub(super) static TABLE: &[Expected] = &[
+pub(super) const TABLE: &[Expected] = &[
     same("entry.other_registers_zero", "true"),
     same("entry.rflags", "0x202"),
     same("entry.cs", "0xe033"),
