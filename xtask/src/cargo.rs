@@ -1,6 +1,6 @@
 //! Building the bare-metal crates with cargo, and getting the target they need.
 
-use crate::{paths, say};
+use crate::{paths, progress};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -49,7 +49,7 @@ pub(crate) fn ensure_target(target: &str) -> Result<()> {
     if has_target(target) {
         return Ok(());
     }
-    let _step = say::Step::start(format!("Adding the Rust target {target}"));
+    let _step = progress::Step::start(format!("Adding the Rust target {target}"));
     let output = Command::new("rustup")
         .args(["target", "add", target])
         .current_dir(paths::root())
@@ -71,7 +71,7 @@ pub(crate) fn build(packages: &[&str]) -> Result<()> {
 /// Builds packages in release mode for a target.
 pub(crate) fn build_for(target: &str, packages: &[&str]) -> Result<()> {
     ensure_target(target)?;
-    say::note(format!("Building {}", packages.join(", ")));
+    progress::note(format!("Building {}", packages.join(", ")));
     let mut command = command();
     command.args(["build", "--release", "--target", target]);
     for package in packages {

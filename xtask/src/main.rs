@@ -18,10 +18,10 @@ mod image;
 mod linux;
 mod machine;
 mod paths;
+mod progress;
 mod ramdisk;
 mod report;
 mod run;
-mod say;
 mod test;
 mod verdict;
 

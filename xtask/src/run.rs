@@ -6,7 +6,7 @@ use crate::fetch::grub;
 use crate::guests::{self, Guest};
 use crate::machine::{self, Ended, Input, Machine, Watch, keyboard};
 use crate::verdict::{self, Verdict};
-use crate::{accel, cargo, image, linux, paths, ramdisk, report, say};
+use crate::{accel, cargo, image, linux, paths, progress, ramdisk, report};
 use anyhow::{Context, Result, bail};
 use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
@@ -134,12 +134,12 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         input: Input::Stdin,
         dir,
     };
-    say::note(format!("{} on {on}, accelerator {accel:?} ({why})", names.join(" and ")));
+    progress::note(format!("{} on {on}, accelerator {accel:?} ({why})", names.join(" and ")));
     if args.gdb {
-        say::note(attach_line(&plan));
+        progress::note(attach_line(&plan));
     }
     if keyboard::is_here() {
-        say::note(
+        progress::note(
             "the keyboard is the first guest's; Ctrl-A N: the next one's; Ctrl-A X ends the run",
         );
     }
@@ -151,16 +151,16 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     if let Some(copy) = &args.log {
         std::fs::copy(&log, copy).with_context(|| format!("cannot write {}", copy.display()))?;
     }
-    say::note(format!("log: {}", paths::shown(&log)));
+    progress::note(format!("log: {}", paths::shown(&log)));
     if let Some(file) = &args.report {
         let kernels = plan.guests.iter().map(|guest| (guest.name.clone(), guest.kernel.clone()));
         report::to_file(&log, &kernels.collect::<Vec<_>>(), file)?;
     } else if args.on == Host::Pinfold {
         let log = paths::shown(&log);
-        say::note(format!("what was found, and what cures it: cargo xtask report {log}"));
+        progress::note(format!("what was found, and what cures it: cargo xtask report {log}"));
     }
     let word = if verdict.is_ok() { "ok" } else { "FAILED" };
-    say::note(format!("{word}: {}", verdict.why));
+    progress::note(format!("{word}: {}", verdict.why));
     Ok(verdict.exit)
 }
 
@@ -169,7 +169,7 @@ fn on_pinfold(plan: &Plan, args: &RunArgs) -> Result<Verdict> {
     // With several guests, the heads tell who speaks.
     let bare = plan.guests.len() == 1;
     let mut screen = Screen { bare, ..Screen::default() };
-    let mut waiting = Some(say::Step::start("Waiting for the firmware (a few seconds)"));
+    let mut waiting = Some(progress::Step::start("Waiting for the firmware (a few seconds)"));
     let done = start(plan, |line| {
         facts.line(line);
         // What the firmware draws before the first record is of no interest.
@@ -184,10 +184,10 @@ fn on_pinfold(plan: &Plan, args: &RunArgs) -> Result<Verdict> {
         return Ok(Verdict::quit());
     }
     if !facts.alive {
-        say::note("the hypervisor printed nothing; the end of what the firmware printed:");
+        progress::note("the hypervisor printed nothing; the end of what the firmware printed:");
         tail(&done.log, 12).iter().for_each(|line| eprintln!("    {line}"));
         if !args.boot_log {
-            say::note("--boot-log shows what the bootloader did");
+            progress::note("--boot-log shows what the bootloader did");
         }
     }
     Ok(verdict::pinfold::judge(&facts, &done.ended, args.deny_aliases))

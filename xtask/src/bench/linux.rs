@@ -12,7 +12,7 @@ use crate::guests::Guest;
 use crate::machine::{Input, Machine, Watch};
 use crate::run::{self, Plan};
 use crate::verdict::{self, Verdict};
-use crate::{linux, paths, say};
+use crate::{linux, paths, progress};
 use anyhow::Result;
 use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
@@ -41,7 +41,7 @@ pub(super) fn bench(
         guest.cmdline = linux::command_line(&format!("{} pinfold.rounds=5", linux::TEST));
         guest.vcpus = vcpus;
         let mut fastest: [Rows; 2] = Default::default();
-        let _step = say::Step::start(format!(
+        let _step = progress::Step::start(format!(
             "Timing Linux's test with {vcpus} processors, {RUNS} times on each hypervisor"
         ));
         // In turns, so that a host that is busy for a while is so for both.

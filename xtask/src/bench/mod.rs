@@ -15,7 +15,7 @@ use crate::guests::{self, Guest};
 use crate::machine::{Input, Machine, Watch};
 use crate::run::{self, Plan};
 use crate::verdict::{self, Verdict};
-use crate::{fetch, image, paths, say};
+use crate::{fetch, image, paths, progress};
 use anyhow::{Result, bail};
 use pinfold_abi::record::{Record, kind};
 use pinfold_image::Isolation;
@@ -42,7 +42,7 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
     let isolation = args.isolate_page_tables.into();
     let with_xen = !args.no_xen && xen_is_there();
     let (ours, theirs) = {
-        let _step = say::Step::start("Counting instructions (a minute or two)");
+        let _step = progress::Step::start("Counting instructions (a minute or two)");
         std::thread::scope(|scope| {
             let measure = |on| measure(on, &guests, isolation, args.timeout);
             let theirs = with_xen.then(|| scope.spawn(move || measure(Host::Xen)));
@@ -55,7 +55,7 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
     print!("{}", table(&rows, xen_rows.as_ref()));
     for (on, verdict) in [("Pinfold", Some(verdict)), ("Xen", xen_verdict)] {
         if let Some(verdict) = verdict.filter(|verdict| !verdict.is_ok()) {
-            say::note(format!("on {on}: FAILED: {}", verdict.why));
+            progress::note(format!("on {on}: FAILED: {}", verdict.why));
             return Ok(verdict.exit);
         }
     }
@@ -65,7 +65,7 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
     if args.linux && with_xen {
         let bad = linux::bench(isolation, Duration::from_secs(args.timeout))?;
         if let Some((on, verdict)) = bad {
-            say::note(format!("Linux on {on}: FAILED: {}", verdict.why));
+            progress::note(format!("Linux on {on}: FAILED: {}", verdict.why));
             return Ok(verdict.exit);
         }
     }
@@ -74,7 +74,9 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
 
 fn xen_is_there() -> bool {
     fetch::xen::ensure()
-        .inspect_err(|error| say::note(format!("Xen cannot be had here, Pinfold only: {error:#}")))
+        .inspect_err(|error| {
+            progress::note(format!("Xen cannot be had here, Pinfold only: {error:#}"))
+        })
         .is_ok()
 }
 

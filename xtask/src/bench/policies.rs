@@ -9,7 +9,7 @@ use crate::cli::Host;
 use crate::exit::Exit;
 use crate::machine::{Input, Machine, Watch};
 use crate::run::{self, Plan};
-use crate::{fetch, guests, image, paths, say, verdict};
+use crate::{fetch, guests, image, paths, progress, verdict};
 use anyhow::{Result, bail};
 use pinfold_abi::record::Fields;
 use pinfold_image::Isolation;
@@ -55,7 +55,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
     let mut points: Vec<Point> = Vec::new();
     let mut facts = verdict::pinfold::Facts::default();
     let done = {
-        let _step = say::Step::start("Counting instructions (a minute or two)");
+        let _step = progress::Step::start("Counting instructions (a minute or two)");
         run::start(&plan, |line| {
             facts.line(line);
             points.extend(point(line));
@@ -64,9 +64,9 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
     };
     let verdict = verdict::pinfold::judge(&facts, &done.ended, false);
     print!("{}", tables(&points));
-    say::note(format!("the points, one a line: {}", plan.dir.join("serial.log").display()));
+    progress::note(format!("the points, one a line: {}", plan.dir.join("serial.log").display()));
     if !verdict.is_ok() {
-        say::note(format!("FAILED: {}", verdict.why));
+        progress::note(format!("FAILED: {}", verdict.why));
         return Ok(verdict.exit);
     }
     if points.is_empty() {

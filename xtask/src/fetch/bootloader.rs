@@ -5,7 +5,7 @@
 //! `bootloader_api` is pinned to the same version, the two must match.
 
 use super::debian::checked;
-use crate::{cargo, paths, say};
+use crate::{cargo, paths, progress};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     }
     cargo::ensure_target(cargo::UEFI)?;
     let _step =
-        say::Step::start(format!("Building the UEFI bootloader {VERSION} (about 20 s, once)"));
+        progress::Step::start(format!("Building the UEFI bootloader {VERSION} (about 20 s, once)"));
     let root = paths::tools().join(format!("bootloader-{VERSION}"));
     let mut command = cargo::command();
     command

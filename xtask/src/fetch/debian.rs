@@ -1,6 +1,6 @@
 //! Debian packages: downloaded and unpacked aside, or (QEMU, by root) installed.
 
-use crate::{paths, say};
+use crate::{paths, progress};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -32,7 +32,7 @@ pub(crate) fn unpack(package: &str, into: &Path) -> Result<()> {
             paths::shown(into)
         );
     }
-    let _step = say::Step::start(format!("Fetching the Debian package {package}"));
+    let _step = progress::Step::start(format!("Fetching the Debian package {package}"));
     let downloads = paths::tools().join("downloads").join(package);
     if downloads.exists() {
         std::fs::remove_dir_all(&downloads)?;
@@ -89,7 +89,7 @@ fn dependency_in(listing: &str, prefix: &str) -> Option<String> {
 
 /// Installs a package; root only.
 pub(crate) fn install(package: &str) -> Result<()> {
-    let _step = say::Step::start(format!("Installing the Debian package {package}"));
+    let _step = progress::Step::start(format!("Installing the Debian package {package}"));
     let here = paths::root();
     let install = ["install", "--yes", "--no-install-recommends", package];
     if apt(&install, &here).is_err() {

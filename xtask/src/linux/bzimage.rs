@@ -5,7 +5,7 @@
 //! the file names the compression: the payload's first bytes do. Xen unpacks it itself; Pinfold
 //! gets the ELF file, so that no decompressor runs in the hypervisor.
 
-use super::slim;
+use super::strip_elf;
 use anyhow::{Context, Result, bail};
 use std::io::Read;
 
@@ -40,7 +40,7 @@ pub(crate) fn kernel(file: &[u8]) -> Result<Vec<u8>> {
     if !elf.starts_with(b"\x7fELF") {
         bail!("what the boot image carries is no ELF file");
     }
-    slim::slim(&elf).context("the kernel in the boot image")
+    strip_elf::strip_elf(&elf).context("the kernel in the boot image")
 }
 
 fn number(file: &[u8], at: usize, width: usize) -> Result<usize> {

@@ -3,7 +3,7 @@
 //! | file | about |
 //! |---|---|
 //! | `bzimage` | finding the ELF kernel in Linux's boot image |
-//! | `slim` | leaving out of it what a loader does not need |
+//! | `strip_elf` | leaving out of it what a loader does not need |
 //! | `modules` | which modules a module needs |
 //! | `cpio` | the format of the first root |
 //! | `initramfs` | what is in it |
@@ -14,9 +14,9 @@ pub(crate) mod bzimage;
 mod cpio;
 mod initramfs;
 mod modules;
-mod slim;
+mod strip_elf;
 
-use crate::{fetch, paths, say};
+use crate::{fetch, paths, progress};
 use anyhow::{Context, Result};
 use pinfold_image::size::Size;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub(crate) fn kernel() -> Result<PathBuf> {
 pub(crate) fn initramfs() -> Result<PathBuf> {
     let kernel = fetch::linux::kernel()?;
     let userland = fetch::linux::userland()?;
-    let _step = say::Step::start("Making Linux's first root");
+    let _step = progress::Step::start("Making Linux's first root");
     let bytes = initramfs::build(&kernel, &userland)?;
     let file = made();
     paths::create(file.parent().expect("it has a folder"))?;

@@ -103,7 +103,7 @@ impl Diagnosis {
     }
 
     /// What probably happened.
-    pub(super) fn story(self) -> &'static str {
+    pub(super) fn explanation(self) -> &'static str {
         match self {
             Diagnosis::CacheType => {
                 "One view of the page goes through the processor's caches and another goes around \
@@ -162,7 +162,7 @@ impl Diagnosis {
     }
 
     /// What cures it.
-    pub(super) fn cure(self) -> &'static str {
+    pub(super) fn remedy(self) -> &'static str {
         match self {
             Diagnosis::CacheType => {
                 "Change a page's memory type in one step, when all its mappings are gone: \

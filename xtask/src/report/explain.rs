@@ -66,7 +66,7 @@ fn paragraphs(report: &Report, one: &Violation) -> Vec<String> {
             out.push("The search met its bounds: there may be more.".into());
         }
     }
-    out.push(wrap(format!("What probably happened: {}", one.diagnosis.story())));
+    out.push(wrap(format!("What probably happened: {}", one.diagnosis.explanation())));
     if one.healed {
         out.push(wrap(
             "It healed: Pinfold told the guest, which cleared the mappings, and the second try \
@@ -74,7 +74,7 @@ fn paragraphs(report: &Report, one: &Violation) -> Vec<String> {
                 .into(),
         ));
     }
-    out.push(wrap(format!("Cure: {}", one.diagnosis.cure())));
+    out.push(wrap(format!("Cure: {}", one.diagnosis.remedy())));
     out
 }
 

@@ -24,7 +24,7 @@ mod text;
 use crate::cli::{ExplainArgs, ReportArgs, SymbolArgs};
 use crate::exit::Exit;
 use crate::machine::Lines;
-use crate::{cargo, guests, image, paths, say};
+use crate::{cargo, guests, image, paths, progress};
 use anyhow::{Context, Result, bail};
 use model::Report;
 use std::path::{Path, PathBuf};
@@ -99,7 +99,7 @@ pub(crate) fn to_file(log: &Path, kernels: &[(String, PathBuf)], file: &Path) ->
 
 fn write(file: &Path, content: &str) -> Result<()> {
     std::fs::write(file, content).with_context(|| format!("cannot write {}", file.display()))?;
-    say::note(format!("report: {}", file.display()));
+    progress::note(format!("report: {}", file.display()));
     Ok(())
 }
 
@@ -141,7 +141,7 @@ fn name_addresses(report: &mut Report, args: &SymbolArgs) {
                     frame.calls = symbols.calls(frame.address);
                 }
             }
-            Err(error) => say::note(format!("no names in backtraces: {error:#}")),
+            Err(error) => progress::note(format!("no names in backtraces: {error:#}")),
         }
     }
     // A guest's names are at hand when it is one of ours and was built here, or when they are given.
@@ -159,7 +159,7 @@ fn name_addresses(report: &mut Report, args: &SymbolArgs) {
             Ok(symbols) => report.name_guest(domain.id, |rip, callers| symbols.stack(rip, callers)),
             // Kernels that are packed have none.
             Err(error) if given.is_some() && domain.violations > 0 => {
-                say::note(format!("no names for d{}: {error:#}", domain.id));
+                progress::note(format!("no names for d{}: {error:#}", domain.id));
             }
             Err(_) => {}
         }

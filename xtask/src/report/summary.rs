@@ -31,9 +31,11 @@ pub(super) struct Group {
     /// How many the guest healed when told of them.
     pub(super) healed: u64,
     /// What probably happened.
-    pub(super) story: String,
+    #[serde(rename = "story")]
+    pub(super) explanation: String,
     /// What cures it.
-    pub(super) cure: String,
+    #[serde(rename = "cure")]
+    pub(super) remedy: String,
     /// Their places in the list of violations.
     pub(super) members: Vec<usize>,
 }
@@ -80,8 +82,8 @@ impl Report {
                 first: violation.time,
                 last: violation.time,
                 healed: 0,
-                story: diagnosis.story().into(),
-                cure: diagnosis.cure().into(),
+                explanation: diagnosis.explanation().into(),
+                remedy: diagnosis.remedy().into(),
                 members: Vec::new(),
             });
             group.count += 1;

@@ -77,7 +77,7 @@ fn summary(out: &mut String, report: &Report) -> Result {
                 writeln!(out, "         {} healed by the guest when it was told", group.healed)?;
             }
         }
-        writeln!(out, "{}", wrapped(&format!("cure: {}", diagnosis.cure()), "  ", "        "))?;
+        writeln!(out, "{}", wrapped(&format!("cure: {}", diagnosis.remedy()), "  ", "        "))?;
     }
     Ok(())
 }

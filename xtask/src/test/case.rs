@@ -1,6 +1,6 @@
 //! One whole-machine case: what runs, and what its log must say.
 
-use super::broken::Break;
+use super::corrupt_image::Corruption;
 use crate::accel::Accel;
 use crate::cargo;
 use crate::cli::Host;
@@ -99,8 +99,8 @@ pub(super) struct Spec {
     pub(super) name: String,
     /// The package in tests/guests that it is, or Linux.
     pub(super) package: &'static str,
-    /// What is done to its image first.
-    pub(super) broken: Option<Break>,
+    /// How its image is corrupted first.
+    pub(super) corruption: Option<Corruption>,
     /// Its command line.
     pub(super) cmdline: String,
     /// Its memory.
@@ -109,8 +109,8 @@ pub(super) struct Spec {
     pub(super) vcpus: u32,
     /// Milliseconds after which Pinfold destroys it.
     pub(super) lifetime_ms: Option<u32>,
-    /// Whether it may not ask for audits and frame dumps.
-    pub(super) discreet: bool,
+    /// Whether it lacks the right to ask for audits and frame dumps.
+    pub(super) unprivileged: bool,
     /// Whether Pinfold logs what its frames are when it ends.
     pub(super) dump_frames: bool,
     /// What mixing memory types leads to.
@@ -140,12 +140,12 @@ impl Spec {
         Spec {
             name: package.into(),
             package,
-            broken: None,
+            corruption: None,
             cmdline: String::new(),
             memory: DEFAULT_MEMORY,
             vcpus: 1,
             lifetime_ms: None,
-            discreet: false,
+            unprivileged: false,
             dump_frames: false,
             cache: Caching::Strict,
             end: End::Pass,
@@ -159,7 +159,7 @@ impl Spec {
         Spec { cmdline, memory: linux::MEMORY, vcpus, ..Spec::new(linux::NAME) }
     }
 
-    /// Debian's GRUB, which is to be told to pass.
+    /// Debian's GRUB, which passes when the verdict is typed at its prompt.
     pub(super) fn grub() -> Spec {
         Spec::new(grub::NAME)
     }
@@ -180,7 +180,7 @@ impl Spec {
     }
 
     /// The same with a command line.
-    pub(super) fn told(self, cmdline: &str) -> Spec {
+    pub(super) fn with_cmdline(self, cmdline: &str) -> Spec {
         Spec { cmdline: cmdline.into(), ..self }
     }
 
@@ -204,7 +204,7 @@ impl Spec {
         Spec { end, ..self }
     }
 
-    /// The guest for the run; a broken image is written to `dir`.
+    /// The guest for the run; a corrupted image is written to `dir`.
     fn guest(&self, dir: &Path) -> Result<Guest, String> {
         if self.is_linux() {
             let guest = Guest::linux(&self.name, Some(linux::made()));
@@ -219,10 +219,11 @@ impl Spec {
             });
         }
         let mut kernel = if self.is_grub() { grub::program() } else { cargo::built(self.package) };
-        if let Some(broken) = self.broken {
+        if let Some(corruption) = self.corruption {
             let bytes = std::fs::read(&kernel).map_err(|error| error.to_string())?;
             kernel = dir.join(format!("{}.elf", self.name));
-            let bytes = broken.apply(bytes).ok_or("the image could not be broken that way")?;
+            let bytes =
+                corruption.apply(bytes).ok_or("the image has nothing to corrupt that way")?;
             std::fs::write(&kernel, bytes).map_err(|error| error.to_string())?;
         }
         let mut guest = Guest::new(&self.name, kernel);
@@ -230,7 +231,7 @@ impl Spec {
         guest.memory = self.memory;
         guest.vcpus = self.vcpus;
         guest.lifetime_ms = self.lifetime_ms;
-        guest.diagnose = !self.discreet;
+        guest.diagnose = !self.unprivileged;
         guest.dump_frames = self.dump_frames;
         guest.cache = self.cache;
         Ok(guest)

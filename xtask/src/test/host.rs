@@ -1,14 +1,14 @@
 //! The host tests: `cargo test` over the workspace's default members, its results counted.
 
 use super::Tally;
-use crate::{cargo, say};
+use crate::{cargo, progress};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 /// Runs them; their own words go to the terminal.
 pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    say::note("Host tests");
+    progress::note("Host tests");
     let mut child = cargo::command()
         .arg("test")
         .stdout(Stdio::piped())

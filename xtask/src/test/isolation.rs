@@ -11,13 +11,13 @@ pub(super) fn all() -> Vec<Case> {
     let deadly = ["iret-hole", "vcpu-selectors", "user-stack-hole", "vcpu-rip", "event-stack"];
     let deadly = deadly.map(|what| {
         let guest = Spec::new("hostile_cpu").with_vcpus(2).named(what);
-        small(guest.told(&format!("do={what}")).ends(End::Crash))
+        small(guest.with_cmdline(&format!("do={what}")).ends(End::Crash))
     });
     let on_two = |case: Case| Case { smp: 2, limit: 480, ..case };
     let cases = vec![
         Case::new("hello", vec![Spec::new("hello")]),
         Case::new("probe", vec![Spec::new("probe")]),
-        Case::new("stress", vec![Spec::new("stress").told("seed=21 rounds=100")]),
+        Case::new("stress", vec![Spec::new("stress").with_cmdline("seed=21 rounds=100")]),
         Case::new("events", vec![Spec::new("events")]),
         on_two(Case {
             agree: Some(Agree { lines: &["CPU"], but: &[], no_more: None }),
@@ -29,13 +29,19 @@ pub(super) fn all() -> Vec<Case> {
         )),
         on_two(Case {
             says: vec!["isolation=on cpu=1 mapped_pages="],
-            ..Case::new("smp-2-on-2", vec![Spec::new("smp").with_vcpus(2).told("rounds=150 stale")])
+            ..Case::new(
+                "smp-2-on-2",
+                vec![Spec::new("smp").with_vcpus(2).with_cmdline("rounds=150 stale")],
+            )
         }),
-        on_two(Case::new("smp-4-on-2", vec![Spec::new("smp").with_vcpus(4).told("rounds=40")])),
+        on_two(Case::new(
+            "smp-4-on-2",
+            vec![Spec::new("smp").with_vcpus(4).with_cmdline("rounds=40")],
+        )),
         on_two(Case::new(
             "neighbours",
             vec![
-                Spec::new("stress").told("seed=22 rounds=40"),
+                Spec::new("stress").with_cmdline("seed=22 rounds=40"),
                 Spec::new("probe"),
                 Spec::new("grants"),
                 Spec::new("hello"),

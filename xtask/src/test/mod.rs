@@ -6,13 +6,13 @@
 //! | `host` | `cargo test`, counted |
 //! | `page` | the report's page in a browser |
 //! | `table` | the whole-machine cases: guests, and how each must end |
-//! | `broken` | guest images that must be refused, made from a good one |
+//! | `corrupt_image` | guest images that must be refused, made from a good one |
 //! | `case` | running one case and holding its log against what was expected |
 //!
 //! A case that cannot run here (no Xen or no Linux to be had) is skipped aloud. At most one QEMU a processor.
 
-mod broken;
 mod case;
+mod corrupt_image;
 mod floors;
 mod host;
 mod isolation;
@@ -26,7 +26,7 @@ mod vcpus;
 use crate::accel::{self, Accel};
 use crate::cli::{AccelChoice, Host, TestArgs};
 use crate::exit::Exit;
-use crate::{cargo, fetch, image, linux, paths, run, say};
+use crate::{cargo, fetch, image, linux, paths, progress, run};
 use anyhow::Result;
 use case::Case;
 use std::collections::{BTreeSet, VecDeque};
@@ -102,7 +102,7 @@ fn machines(cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
         if queue.iter().any(needs)
             && let Err(error) = have()
         {
-            say::note(format!("{what} cannot be had here: {error:#}"));
+            progress::note(format!("{what} cannot be had here: {error:#}"));
             for case in queue.iter().filter(|case| needs(case)) {
                 println!("skip  {}: no {what} on this machine", case.name);
                 tally.skipped += 1;
@@ -119,7 +119,7 @@ fn machines(cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
     }
     let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
-    say::note(format!(
+    progress::note(format!(
         "{} machines, {workers} at a time, accelerator {accel:?} ({why})",
         queue.len()
     ));

@@ -5,7 +5,7 @@ use super::Tally;
 use crate::browser::{Browser, Seen, View};
 use crate::fetch::chromium;
 use crate::report::{SAMPLE, page_of};
-use crate::{paths, say};
+use crate::{paths, progress};
 use anyhow::Result;
 
 /// The name for the filter.
@@ -30,7 +30,7 @@ pub(super) fn run(tally: &mut Tally) -> Result<()> {
             return Ok(());
         }
     };
-    say::note(format!("The report's page in {program}"));
+    progress::note(format!("The report's page in {program}"));
     let browser = Browser::new(program, &paths::run_dir(&format!("test-{NAME}"))?);
     let cases: &[(&str, Look)] = &[
         ("page-wide", |browser| good(browser, WIDE, SAMPLE)),

@@ -18,7 +18,7 @@ const HASWELL: &str = "max,-smap,vendor=GenuineIntel,family=6,model=60,stepping=
 
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
-    let two = || vec![Spec::new("stress").told("seed=5 rounds=20"), Spec::new("hello")];
+    let two = || vec![Spec::new("stress").with_cmdline("seed=5 rounds=20"), Spec::new("hello")];
     vec![
         // One domain has nobody to be kept from.
         Case {
@@ -59,9 +59,9 @@ pub(super) fn all() -> Vec<Case> {
         Case {
             cpu: Some(SKYLAKE),
             says: vec!["op=pin_l1", "op=update", "op=store", "cause=absent_names_memory"],
-            ..Case::new("absent-l1tf", vec![Spec::new("misbehave").told("do=absent-l1tf")])
+            ..Case::new("absent-l1tf", vec![Spec::new("misbehave").with_cmdline("do=absent-l1tf")])
         },
-        Case::new("absent", vec![Spec::new("misbehave").told("do=absent")]),
+        Case::new("absent", vec![Spec::new("misbehave").with_cmdline("do=absent")]),
         // Linux stores addresses in absent entries inverted, so none is refused.
         Case {
             cpu: Some(HASWELL),

@@ -34,7 +34,7 @@ pub(super) fn all() -> Vec<Case> {
         limit: 240,
         ..Case::new(
             &format!("scenario-{scenario}-{vcpus}"),
-            vec![Spec::new("stress").with_vcpus(vcpus).told(&format!(
+            vec![Spec::new("stress").with_vcpus(vcpus).with_cmdline(&format!(
                 "phases={scenario} rounds={rounds} seed={}",
                 scenario * 10 + vcpus
             ))],
@@ -51,7 +51,7 @@ pub(super) fn all() -> Vec<Case> {
         agree: Some(Agree { lines: &["SCENARIO"], but: ON_XEN, no_more: None }),
         ..Case::new(
             "scenarios-agree",
-            vec![Spec::new("stress").told("phases=12345 rounds=80 seed=31")],
+            vec![Spec::new("stress").with_cmdline("phases=12345 rounds=80 seed=31")],
         )
     });
     cases

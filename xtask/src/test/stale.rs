@@ -6,15 +6,16 @@ use super::case::{Case, Spec};
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
     let guest = || Spec::new("stale");
-    let one = || vec![guest().told("rounds=80")];
-    let two = || vec![guest().with_vcpus(2).told("rounds=80 seed=2")];
+    let one = || vec![guest().with_cmdline("rounds=80")];
+    let two = || vec![guest().with_vcpus(2).with_cmdline("rounds=80 seed=2")];
     // Xen gives out handles in another order, and so doesn't say when it wants a frame for them.
     const ON_XEN: &str = "rounds=80 phases=grxm";
     let mut cases = vec![
         Case::new("stale", one()),
         Case { smp: 2, ..Case::new("stale-2", two()) },
-        Case::new("stale", vec![guest().told(ON_XEN)]).on_xen(),
-        Case { smp: 2, ..Case::new("stale-2", vec![guest().with_vcpus(2).told(ON_XEN)]) }.on_xen(),
+        Case::new("stale", vec![guest().with_cmdline(ON_XEN)]).on_xen(),
+        Case { smp: 2, ..Case::new("stale-2", vec![guest().with_vcpus(2).with_cmdline(ON_XEN)]) }
+            .on_xen(),
     ];
     cases.extend(beside_a_victim());
     cases.extend(watched());
@@ -23,7 +24,7 @@ pub(super) fn all() -> Vec<Case> {
 
 /// The hypervisor takes some of what was given back, and watches it.
 fn watched() -> Vec<Case> {
-    let guest = |name: &str, words: &str| Spec::new("stale").named(name).told(words);
+    let guest = |name: &str, words: &str| Spec::new("stale").named(name).with_cmdline(words);
     let case = |name: &str, smp, guests| Case {
         smp,
         canaries: true,
@@ -49,7 +50,7 @@ fn watched() -> Vec<Case> {
 /// the other is a flush, so nothing but the hypervisor's own frames can be reached; on two they run
 /// at the same time. The victim ends last, with what the others left.
 fn beside_a_victim() -> Vec<Case> {
-    let guest = |name: &str, words: &str| Spec::new("stale").named(name).told(words);
+    let guest = |name: &str, words: &str| Spec::new("stale").named(name).with_cmdline(words);
     let pair = |rounds: u32, crossed: u32| {
         let attacker = format!("role=attacker peers=2 rounds={rounds} crossed={crossed} seed=3");
         vec![guest("attacker", &attacker), guest("victim", "role=victim peers=1 seed=4")]

@@ -1,7 +1,7 @@
 //! The whole-machine cases.
 
-use super::broken::{Break, Field};
 use super::case::{Agree, Case, End, Latency, Spec};
+use super::corrupt_image::{Corruption, Field};
 use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
 use pinfold_image::Caching;
@@ -24,11 +24,12 @@ pub(super) fn all() -> Vec<Case> {
         Case::new("hello", vec![Spec::new("hello")]).on_xen(),
         Case {
             says: vec!["command line: \"a=1 b=two, three\""],
-            ..Case::new("command-line", vec![Spec::new("hello").told("a=1 b=two, three")])
+            ..Case::new("command-line", vec![Spec::new("hello").with_cmdline("a=1 b=two, three")])
         },
         Case {
             says: vec!["command line: \"a=1 b=two, three\""],
-            ..Case::new("command-line", vec![Spec::new("hello").told("a=1 b=two, three")]).on_xen()
+            ..Case::new("command-line", vec![Spec::new("hello").with_cmdline("a=1 b=two, three")])
+                .on_xen()
         },
     ];
     // The probe holds every answer against what Xen was seen to answer: a pass on both is agreement,
@@ -45,7 +46,8 @@ pub(super) fn all() -> Vec<Case> {
         ..Case::new("store", vec![Spec::new("store"), Spec::new("hello")])
     });
     // Guests that fragment their shares together, and one that uses what it was promised.
-    let fragmenting = |name: &str| Spec::new("store").named(name).told("fragment=6 rounds=200");
+    let fragmenting =
+        |name: &str| Spec::new("store").named(name).with_cmdline("fragment=6 rounds=200");
     cases.push(Case {
         smp: 2,
         limit: 300,
@@ -55,7 +57,7 @@ pub(super) fn all() -> Vec<Case> {
             vec![
                 fragmenting("store-1"),
                 fragmenting("store-2"),
-                Spec::new("store").named("store-3").told("rounds=0"),
+                Spec::new("store").named("store-3").with_cmdline("rounds=0"),
             ],
         )
     });
@@ -100,9 +102,9 @@ fn destroyed() -> Vec<Case> {
             std::iter::once(victim(ms)).chain(others).collect(),
         )
     };
-    let stress = || Spec::new("stress").told("seed=5 rounds=20");
-    let told = std::env::var(MOMENT).ok().and_then(|ms| ms.parse().ok());
-    let any = told.unwrap_or_else(|| {
+    let stress = || Spec::new("stress").with_cmdline("seed=5 rounds=20");
+    let given = std::env::var(MOMENT).ok().and_then(|ms| ms.parse().ok());
+    let any = given.unwrap_or_else(|| {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         500 + now.subsec_micros() % 14_500
     });
@@ -113,7 +115,7 @@ fn destroyed() -> Vec<Case> {
 
 /// Two guests behind one keyboard, each with a prompt that has no line end.
 fn keyboard() -> Case {
-    let guest = |name: &str, words: &str| Spec::new("console").named(name).told(words);
+    let guest = |name: &str, words: &str| Spec::new("console").named(name).with_cmdline(words);
     // Ctrl-A three times: the next guest's turn.
     let types = vec![
         // Past the other guest to the hypervisor, which has keys of its own, and round again.
@@ -146,8 +148,8 @@ fn grants() -> Vec<Case> {
     let guest = || Spec::new("grants");
     let pair = |granter: &str, borrower: &str| {
         vec![
-            guest().named("granter").told(&format!("role=granter peer=2 {granter}")),
-            guest().named("borrower").told(&format!("role=borrower peer=1 {borrower}")),
+            guest().named("granter").with_cmdline(&format!("role=granter peer=2 {granter}")),
+            guest().named("borrower").with_cmdline(&format!("role=borrower peer=1 {borrower}")),
         ]
     };
     vec![
@@ -172,9 +174,9 @@ fn grants() -> Vec<Case> {
 /// Two domains on two processors that lend each other pages, and take them back, in no order.
 fn churn(seed: u32, rounds: u32) -> Case {
     let guest = |name: &str, peer: u32, words: &str| {
-        let told =
+        let cmdline =
             format!("role=churn peer={peer} seed={} rounds={rounds} {words}", seed * 2 + peer);
-        Spec::new("grants").named(name).told(&told)
+        Spec::new("grants").named(name).with_cmdline(&cmdline)
     };
     Case {
         smp: 2,
@@ -187,7 +189,7 @@ fn churn(seed: u32, rounds: u32) -> Case {
 }
 
 fn misbehave(wish: &str) -> Spec {
-    Spec::new("misbehave").named(wish).told(&format!("do={wish}"))
+    Spec::new("misbehave").named(wish).with_cmdline(&format!("do={wish}"))
 }
 
 /// Calls and traps that ask for as much work as they can. Under `--icount` the processor's counter
@@ -212,7 +214,7 @@ fn long_calls() -> Vec<Case> {
         case("long-calls", vec![guest()]),
         case(
             "long-calls-beside",
-            vec![guest().told("do=store,cr3,clear,churn"), Spec::new("hello")],
+            vec![guest().with_cmdline("do=store,cr3,clear,churn"), Spec::new("hello")],
         ),
     ]
 }
@@ -225,7 +227,7 @@ fn pin_cost() -> Case {
             "CURVE policy=targeted+pool aliases=4 outstanding=1000",
             "CURVE policy=upcall aliases=4 outstanding=1000",
         ],
-        ..Case::new("pin-cost", vec![Spec::new("pin_cost").told("most=1000")])
+        ..Case::new("pin-cost", vec![Spec::new("pin_cost").with_cmdline("most=1000")])
     }
 }
 
@@ -237,24 +239,24 @@ fn upcalls() -> Vec<Case> {
         ..Case::new(
             &format!("upcall-{vcpus}"),
             // After what leaves mappings of all kinds behind.
-            vec![Spec::new("stress").with_vcpus(vcpus).told("phases=mu rounds=200")],
+            vec![Spec::new("stress").with_vcpus(vcpus).with_cmdline("phases=mu rounds=200")],
         )
     };
     let on_xen = Case {
         says: vec!["UPCALL skipped"],
-        ..Case::new("upcall", vec![Spec::new("stress").told("phases=u rounds=200")])
+        ..Case::new("upcall", vec![Spec::new("stress").with_cmdline("phases=u rounds=200")])
     };
     vec![case(1), case(2), on_xen.on_xen()]
 }
 
 /// The stress guest: several seeds, on both hypervisors, and among others.
 fn stress() -> Vec<Case> {
-    let told = |words: &str| Spec::new("stress").told(words);
+    let stress = |words: &str| Spec::new("stress").with_cmdline(words);
     let mut cases: Vec<Case> = (1..=4)
         .map(|seed| {
             Case::new(
                 &format!("stress-seed-{seed}"),
-                vec![told(&format!("seed={seed} rounds=200"))],
+                vec![stress(&format!("seed={seed} rounds=200"))],
             )
         })
         .collect();
@@ -263,7 +265,7 @@ fn stress() -> Vec<Case> {
         at_every_level: true,
         // Whoever asked is found on the guest's stack.
         says: vec!["cause=writable_alias", " callers=0xffffffff8"],
-        ..Case::new("log-levels", vec![told("seed=9 rounds=40")])
+        ..Case::new("log-levels", vec![stress("seed=9 rounds=40")])
     });
     cases.push(Case {
         agree: Some(Agree {
@@ -274,7 +276,7 @@ fn stress() -> Vec<Case> {
             ],
             no_more: None,
         }),
-        ..Case::new("stress-agrees", vec![told("seed=7 rounds=200")])
+        ..Case::new("stress-agrees", vec![stress("seed=7 rounds=200")])
     });
     cases.extend(memory_types());
     // Whose a mapping is and whether it is in use; and what all frames are at the end.
@@ -288,7 +290,7 @@ fn stress() -> Vec<Case> {
         ],
         ..Case::new(
             "stress-tells",
-            vec![Spec { dump_frames: true, ..told("phases=a seed=8 rounds=10") }],
+            vec![Spec { dump_frames: true, ..stress("phases=a seed=8 rounds=10") }],
         )
     });
     cases.push(Case {
@@ -296,11 +298,11 @@ fn stress() -> Vec<Case> {
         ..Case::new(
             "everything-at-once",
             vec![
-                told("seed=9 rounds=100"),
+                stress("seed=9 rounds=100"),
                 Spec::new("probe"),
                 misbehave("crash").ends(End::Crash),
                 misbehave("spin"),
-                told("seed=10 rounds=100").named("stress-2"),
+                stress("seed=10 rounds=100").named("stress-2"),
             ],
         )
     });
@@ -309,13 +311,16 @@ fn stress() -> Vec<Case> {
 
 /// Memory types: what mixing them leads to under each policy, and that the fixed form mixes none.
 fn memory_types() -> Vec<Case> {
-    let told = |words: &str| Spec::new("stress").told(words);
+    let stress = |words: &str| Spec::new("stress").with_cmdline(words);
     let fixed = |name: &str, vcpus| Case {
         limit: 300,
         deny_aliases: true,
         deny_refusals: true,
         says: vec!["MEMORY form=fixed rounds=10000 refused=0"],
-        ..Case::new(name, vec![Spec { vcpus, ..told("phases=m form=fixed seed=13 rounds=10000") }])
+        ..Case::new(
+            name,
+            vec![Spec { vcpus, ..stress("phases=m form=fixed seed=13 rounds=10000") }],
+        )
     };
     vec![
         Case {
@@ -328,15 +333,15 @@ fn memory_types() -> Vec<Case> {
                 "region=\"vmap\" state=dead",
                 "region=\"kmap\" state=dead",
             ],
-            ..Case::new("memory-types", vec![told("phases=m seed=11 rounds=100")])
+            ..Case::new("memory-types", vec![stress("phases=m seed=11 rounds=100")])
         },
         Case {
             says: vec!["policy=report", "present=mixed", "type=wp"],
             ..Case::new(
-                "memory-types-told",
+                "memory-types-reported",
                 vec![Spec {
                     cache: Caching::Report,
-                    ..told("phases=m cache=report seed=12 rounds=100")
+                    ..stress("phases=m cache=report seed=12 rounds=100")
                 }],
             )
         },
@@ -383,7 +388,7 @@ fn linux() -> Vec<Case> {
             vec![
                 Spec::linux(1, 1, "").named("linux-1"),
                 Spec::linux(2, 1, "").named("linux-2"),
-                Spec::new("stress").told("seed=12 rounds=100"),
+                Spec::new("stress").with_cmdline("seed=12 rounds=100"),
             ],
         )
     });
@@ -422,7 +427,7 @@ fn neighbours() -> Vec<Case> {
         Case::new("failure-is-reported", vec![misbehave("fail").ends(End::Fail), hello()]),
         Case::new("panic-is-reported", vec![misbehave("panic").ends(End::Fail), hello()]),
         Case::new("watchdog", vec![misbehave("doze").ends(End::Watchdog), hello()]),
-        Case::new("pry", vec![Spec { discreet: true, ..misbehave("pry").ends(End::Pass) }]),
+        Case::new("pry", vec![Spec { unprivileged: true, ..misbehave("pry").ends(End::Pass) }]),
         // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
         Case {
             order: Some(("hello", "spin")),
@@ -466,18 +471,18 @@ fn slow_port() -> Vec<Case> {
             "d2 | misbehave: line 400,",
         ],
         never: vec!["DROPPED"],
-        ..Case::new("slow-console", vec![Spec::new("console").told("alpha"), talk("talk")])
+        ..Case::new("slow-console", vec![Spec::new("console").with_cmdline("alpha"), talk("talk")])
     };
     vec![case(1), case(2), console]
 }
 
 /// Every kind of bad image in one boot, and a good one that must start all the same.
 fn bad_images() -> Case {
-    use Break::{Header, Program};
+    use Corruption::{Header, Program};
     let most = u64::MAX - 0xfff;
     let bad = [
-        ("cut-header", Break::CutHeader, "ELF header"),
-        ("cut-file", Break::CutFile, "headers"),
+        ("cut-header", Corruption::CutHeader, "ELF header"),
+        ("cut-file", Corruption::CutFile, "headers"),
         ("magic", Header(0, 4, 0), "EI_MAG"),
         ("32-bit", Header(header::CLASS, 1, 1), "EI_CLASS"),
         ("big-endian", Header(header::DATA, 1, 2), "EI_DATA"),
@@ -488,17 +493,17 @@ fn bad_images() -> Case {
         ("offset-overflow", Program(0, Field::Offset, most), "p_offset"),
         ("file-over-memory", Program(0, Field::MemorySize, 1), "p_filesz"),
         ("address-overflow", Program(0, Field::Paddr, most), "p_paddr"),
-        ("overlap", Break::Overlap, "p_paddr"),
+        ("overlap", Corruption::Overlap, "p_paddr"),
         ("beyond-window", Program(2, Field::MemorySize, 1 << 40), "VIRT_BASE"),
         ("beyond-memory", Program(2, Field::MemorySize, 1 << 30), "memory"),
-        ("no-entry", Break::ForgetNote(Note::Entry as u32), "ENTRY"),
-        ("entry-outside", Break::ZeroNote(Note::Entry as u32), "ENTRY"),
-        ("not-a-guest", Break::ForeignNotes, "notes"),
+        ("no-entry", Corruption::ForgetNote(Note::Entry as u32), "ENTRY"),
+        ("entry-outside", Corruption::ZeroNote(Note::Entry as u32), "ENTRY"),
+        ("not-a-guest", Corruption::ForeignNotes, "notes"),
     ];
     let mut guests: Vec<Spec> = bad
         .into_iter()
-        .map(|(name, broken, field)| Spec {
-            broken: Some(broken),
+        .map(|(name, corruption, field)| Spec {
+            corruption: Some(corruption),
             ..Spec::new("hello").named(name).ends(End::Refused(field))
         })
         .collect();

@@ -27,7 +27,7 @@ fn several() -> Vec<Case> {
         limit: 480,
         ..Case::new(
             &format!("smp-{vcpus}-on-{smp}"),
-            vec![Spec::new("smp").with_vcpus(vcpus).told(words)],
+            vec![Spec::new("smp").with_vcpus(vcpus).with_cmdline(words)],
         )
     };
     // Three ways to become a table, thousands of times each, while another vCPU writes to the frame
@@ -39,7 +39,7 @@ fn several() -> Vec<Case> {
         limit: 480,
         ..Case::new(
             "stale-writes",
-            vec![Spec::new("smp").with_vcpus(2).told("phases=s rounds=700 stale")],
+            vec![Spec::new("smp").with_vcpus(2).with_cmdline("phases=s rounds=700 stale")],
         )
     }];
     let peers = [(2, 2, "rounds=150 stale"), (2, 4, "rounds=40"), (1, 3, "rounds=60")]
@@ -56,7 +56,7 @@ fn several() -> Vec<Case> {
 fn hostile_cpu() -> Vec<Case> {
     let deadly = |what: &&str| {
         let guest = Spec::new("hostile_cpu").with_vcpus(2).named(what);
-        guest.told(&format!("do={what}")).ends(End::Crash)
+        guest.with_cmdline(&format!("do={what}")).ends(End::Crash)
     };
     let small = |guest: Spec| guest.with_memory(Size(12 << 20));
     let everything: Vec<Spec> = DEADLY.iter().map(|what| small(deadly(what))).collect();
@@ -77,7 +77,7 @@ fn hostile_cpu() -> Vec<Case> {
     cases
 }
 
-/// What the guest `hostile_cpu` can be told to do that ends it.
+/// What the guest `hostile_cpu` does, by its option `do`, that ends it.
 const DEADLY: &[&str] = &[
     "rsp-low",
     "rsp-zero",

@@ -100,7 +100,7 @@ fn causes(out: &mut String, report: &Report) -> Result {
         if healed > 0 {
             write!(out, "<span class=\"chip good\">{healed} healed</span>")?;
         }
-        writeln!(out, "<span class=soft>{}</span></p>", diagnosis.story())?;
+        writeln!(out, "<span class=soft>{}</span></p>", diagnosis.explanation())?;
         write!(out, "<div class=wide><table><tr><th class=n>count<th>region<th>domain")?;
         write!(out, "<th>asked for in<th>operations<th>first, s<th>last, s<th>")?;
         for (number, group) in kinds {
@@ -121,7 +121,7 @@ fn causes(out: &mut String, report: &Report) -> Result {
             )?;
         }
         writeln!(out, "</table></div>")?;
-        writeln!(out, "<p class=cure><b>Cure.</b> {}</p></div>", diagnosis.cure())?;
+        writeln!(out, "<p class=cure><b>Cure.</b> {}</p></div>", diagnosis.remedy())?;
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use object::elf::{FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64, SHN_UNDEF};
 use object::pod;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
-/// Writes the slim file.
-pub(super) fn slim(file: &[u8]) -> Result<Vec<u8>> {
+/// Strips a kernel to its loadable segments and notes.
+pub(super) fn strip_elf(file: &[u8]) -> Result<Vec<u8>> {
     let mut header = *FileHeader64::<Little>::parse(file)?;
     let kept: Vec<&ProgramHeader64<Little>> = header
         .program_headers(Little, file)?
@@ -84,13 +84,13 @@ mod tests {
             segment(PT_LOAD, 0x1100, 0x100, 0x100),
             segment(PT_NOTE, 0x1800, 8, 8),
         ]);
-        let slim = slim(&file).unwrap();
-        assert!(slim.len() < 300, "{}", slim.len());
-        let header = FileHeader64::<Little>::parse(&*slim).unwrap();
-        let segments = header.program_headers(Little, &*slim).unwrap();
+        let stripped = strip_elf(&file).unwrap();
+        assert!(stripped.len() < 300, "{}", stripped.len());
+        let header = FileHeader64::<Little>::parse(&*stripped).unwrap();
+        let segments = header.program_headers(Little, &*stripped).unwrap();
         let seen: Vec<_> = segments
             .iter()
-            .map(|s| (s.p_paddr(Little), s.p_memsz(Little), s.data(Little, &*slim).unwrap()))
+            .map(|s| (s.p_paddr(Little), s.p_memsz(Little), s.data(Little, &*stripped).unwrap()))
             .collect();
         assert_eq!(
             seen,
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_broken_file_is_an_error() {
-        assert!(slim(b"\x7fELF").is_err());
-        assert!(slim(&elf(&[segment(PT_LOAD, 0x1f00, 0x200, 0x200)])).is_err());
+        assert!(strip_elf(b"\x7fELF").is_err());
+        assert!(strip_elf(&elf(&[segment(PT_LOAD, 0x1f00, 0x200, 0x200)])).is_err());
     }
 }

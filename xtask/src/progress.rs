@@ -1,15 +1,15 @@
-//! What the tool says while it works: a spinner on a terminal, plain lines elsewhere (`CI=true`).
+//! Progress on standard error: a spinner on a terminal, plain lines elsewhere or with `CI` set.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
 
 /// True where a spinner can be shown.
-fn lively() -> bool {
+fn is_interactive() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("CI").is_none()
 }
 
-/// One line about what is being done. On standard error: standard output belongs to the log.
+/// Prints one line about what is being done. Standard output belongs to the serial log.
 pub(crate) fn note(text: impl AsRef<str>) {
     eprintln!("xtask: {}", text.as_ref());
 }
@@ -20,10 +20,10 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Says what begins now.
+    /// Prints what begins now.
     pub(crate) fn start(text: impl Into<String>) -> Step {
         let text = text.into();
-        if !lively() {
+        if !is_interactive() {
             note(&text);
             return Step { bar: None };
         }

@@ -1,8 +1,8 @@
-//! Images that must be refused, each made from a good one by breaking one thing.
+//! Images that must be refused, each made from a good one by corrupting one thing.
 
-/// What is broken.
+/// What is corrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Break {
+pub(super) enum Corruption {
     /// The file ends in the middle of the ELF header.
     CutHeader,
     /// The file ends where the first segment's bytes begin.
@@ -40,36 +40,36 @@ const PROGRAM_HEADER: usize = 56;
 const PT_LOAD: u64 = 1;
 const PT_NOTE: u64 = 4;
 
-impl Break {
-    /// The broken image; `None` if this one has nothing to break there.
+impl Corruption {
+    /// The corrupted image; `None` if this one has nothing to corrupt there.
     pub(super) fn apply(self, mut image: Vec<u8>) -> Option<Vec<u8>> {
         match self {
-            Break::CutHeader => image.truncate(HEADER / 2),
-            Break::CutFile => {
+            Corruption::CutHeader => image.truncate(HEADER / 2),
+            Corruption::CutFile => {
                 let first = *loadable(&image)?.first()?;
                 let offset = get(&image, first + Field::Offset as usize, 8)? as usize;
                 image.truncate(offset);
             }
-            Break::Header(at, width, value) => put(&mut image, at, width, value)?,
-            Break::Program(index, field, value) => {
+            Corruption::Header(at, width, value) => put(&mut image, at, width, value)?,
+            Corruption::Program(index, field, value) => {
                 let at = *loadable(&image)?.get(index)?;
                 put(&mut image, at + field as usize, 8, value)?;
             }
-            Break::Overlap => {
+            Corruption::Overlap => {
                 let segments = loadable(&image)?;
                 let first = get(&image, segments.first()? + Field::Paddr as usize, 8)?;
                 put(&mut image, segments.get(1)? + Field::Paddr as usize, 8, first)?;
             }
-            Break::ForgetNote(kind) => {
+            Corruption::ForgetNote(kind) => {
                 let at = note(&image, kind)?;
                 put(&mut image, at + 8, 4, 0x7777_7777)?;
             }
-            Break::ZeroNote(kind) => {
+            Corruption::ZeroNote(kind) => {
                 let at = note(&image, kind)?;
                 let length = get(&image, at + 4, 4)? as usize;
                 image.get_mut(at + 16..at + 16 + length)?.fill(0);
             }
-            Break::ForeignNotes => {
+            Corruption::ForeignNotes => {
                 for at in notes(&image)? {
                     put(&mut image, at + 12, 4, u64::from(u32::from_le_bytes(*b"Abc\0")))?;
                 }
