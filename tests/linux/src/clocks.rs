@@ -1,82 +1,82 @@
-//! Clocks: time that never goes back on any processor, sleeps that last as long as they should.
+//! Clocks: time never goes back on any processor, and sleeps last as long as asked.
 
 use crate::os;
-use crate::{Outcome, must};
+use crate::{Outcome, ensure};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) fn run(rounds: u64) -> Outcome {
-    let looks = forward(Duration::from_millis(30 * rounds))?;
-    sleeps(rounds)?;
-    alike(Duration::from_millis(100 * rounds))?;
-    Ok(format!("looked={} slept={rounds}", looks > 0))
+    let reads = check_monotonic(Duration::from_millis(30 * rounds))?;
+    check_sleeps(rounds)?;
+    compare_clocks(Duration::from_millis(100 * rounds))?;
+    Ok(format!("read={} slept={rounds}", reads > 0))
 }
 
-/// On all processors at once, each look at the clock must be no earlier than any look before it.
-fn forward(long: Duration) -> Result<u64, String> {
+/// Reads the monotonic clock on all processors at once. No reading may be earlier than one that
+/// another processor has published before it. Returns the number of readings.
+fn check_monotonic(duration: Duration) -> Result<u64, String> {
     let start = Instant::now();
     let latest = AtomicU64::new(0);
     let now = || start.elapsed().as_nanos() as u64;
     thread::scope(|scope| {
-        let watchers: Vec<_> = (0..os::processors())
+        let readers: Vec<_> = (0..os::processors())
             .map(|processor| {
                 let (latest, now) = (&latest, &now);
                 scope.spawn(move || {
-                    os::go_to(processor);
-                    let mut looks = 0u64;
-                    while start.elapsed() < long {
+                    os::move_to(processor);
+                    let mut reads = 0u64;
+                    while start.elapsed() < duration {
                         let before = latest.load(Ordering::SeqCst);
                         let time = now();
-                        must!(
+                        ensure!(
                             time >= before,
                             "the clock of processor {processor} is {} ns behind another's",
                             before - time
                         );
                         latest.fetch_max(time, Ordering::SeqCst);
-                        looks += 1;
+                        reads += 1;
                     }
-                    Ok(looks)
+                    Ok(reads)
                 })
             })
             .collect();
-        let mut looks = 0;
-        for watcher in watchers {
-            looks += watcher.join().map_err(|_| "a thread panicked".to_owned())??;
+        let mut reads = 0;
+        for reader in readers {
+            reads += reader.join().map_err(|_| "a thread panicked".to_owned())??;
         }
-        Ok(looks)
+        Ok(reads)
     })
 }
 
-/// A sleep is never shorter than asked, nor much longer, on each processor.
-fn sleeps(rounds: u64) -> Result<(), String> {
+/// Sleeps on each processor in turn: never shorter than asked, and not much longer.
+fn check_sleeps(rounds: u64) -> Result<(), String> {
     let asked = Duration::from_millis(15);
     for round in 0..rounds {
-        os::go_to(round as usize % os::processors());
+        os::move_to(round as usize % os::processors());
         let before = Instant::now();
         thread::sleep(asked);
         let slept = before.elapsed();
-        must!(slept >= asked, "a sleep of {asked:?} took {slept:?}");
-        // Where nothing else wakes the processor, a lost timer sleeps for ever.
-        must!(slept < Duration::from_secs(5), "a sleep of {asked:?} took {slept:?}");
+        ensure!(slept >= asked, "a sleep of {asked:?} took {slept:?}");
+        // A lost timer interrupt delays the wake-up until something else wakes the processor.
+        ensure!(slept < Duration::from_secs(5), "a sleep of {asked:?} took {slept:?}");
     }
-    os::go_anywhere(os::processors());
+    os::run_anywhere(os::processors());
     Ok(())
 }
 
-/// The wall clock is set, and goes as fast as the other one.
-fn alike(long: Duration) -> Result<(), String> {
+/// Checks that the wall clock is set, and advances as fast as the monotonic clock.
+fn compare_clocks(duration: Duration) -> Result<(), String> {
     /// The first of January 2024.
     const RECENT: Duration = Duration::from_secs(1_704_067_200);
     let wall = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let (before, started) = (wall(), Instant::now());
-    must!(before > RECENT, "the wall clock is not set: {before:?} since 1970");
-    thread::sleep(long);
-    let (by_wall, by_clock) = (wall().saturating_sub(before), started.elapsed());
-    let apart = by_wall.abs_diff(by_clock);
-    must!(
-        apart < long / 20 + Duration::from_millis(5),
-        "{by_wall:?} by the wall clock while {by_clock:?} went by"
+    ensure!(before > RECENT, "the wall clock is not set: {before:?} since 1970");
+    thread::sleep(duration);
+    let (wall, monotonic) = (wall().saturating_sub(before), started.elapsed());
+    ensure!(
+        wall.abs_diff(monotonic) < duration / 20 + Duration::from_millis(5),
+        "the wall clock advanced by {wall:?}, the monotonic clock by {monotonic:?}"
     );
     Ok(())
 }

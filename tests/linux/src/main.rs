@@ -1,44 +1,45 @@
-//! `linux-selftest`: what a Linux guest does in its test besides the shell's work and XFS.
+//! `linux-selftest`: the part of the Linux guest's test that is not a shell script
+//! (`tests/linux/rootfs/test` starts it).
 //!
-//! A kernel under a hypervisor that gets something wrong boots for a long time before it shows.
-//! Each exercise makes the kernel do one kind of thing very often and holds every result against
-//! what it must be: a lost wake-up, a stale translation or a clobbered register is a failure, not
-//! bad luck.
+//! A Linux kernel may boot and run for a long time before a defect of the hypervisor shows. Each
+//! exercise makes the kernel do one kind of thing very often, and checks every result. It fails on
+//! a lost wake-up, a stale translation, a clobbered register, or a signal that is missing.
 //!
-//! | exercise | about |
+//! | exercise | what it tests |
 //! |---|---|
-//! | `threads` | locks, wake-ups between processors, being moved, floating point while preempted |
-//! | `memory` | mapping, protecting, unmapping, from many threads; no stale translation |
+//! | `threads` | locks, wake-ups between processors, migration, floating point while preempted |
+//! | `memory` | mapping, protecting and unmapping from many threads; no stale translation |
 //! | `processes` | fork storms, copy on write, exec, pipes |
-//! | `signals` | exact counts, timers, faults that a handler mends |
-//! | `clocks` | time that never goes back, sleeps that last |
-//! | `corners` | instructions and entries into the kernel that PV treats specially |
+//! | `signals` | exact counts, timers, faults that a handler resolves |
+//! | `clocks` | time that never goes back, sleeps that last as long as asked |
+//! | `traps` | instructions and kernel entries that PV treats specially |
 //!
-//! `linux-selftest NAME [ROUNDS]` does one and ends with a line `EXERCISE NAME ok ...` and status
-//! 0, or `EXERCISE NAME failed: ...` and status 1. `ROUNDS` (10 if not given) is how long.
+//! `linux-selftest NAME [ROUNDS]` runs one and ends with a line `EXERCISE NAME ok ...` and status
+//! 0, or `EXERCISE NAME failed: ...` and status 1. `ROUNDS` (10 if not given) says how long it runs.
 
 mod clocks;
-mod corners;
 mod memory;
 mod os;
 mod processes;
+mod random;
 mod signals;
 mod threads;
+mod traps;
 
 use std::process::ExitCode;
 
-/// How an exercise ends: some figures, or what was wrong.
+/// The result of an exercise: some figures, or what was wrong.
 type Outcome = Result<String, String>;
 
-/// Ends an exercise when something is not as it must be.
-macro_rules! must {
+/// Fails the exercise, with this text, unless the condition holds.
+macro_rules! ensure {
     ($condition:expr, $($words:tt)+) => {
         if !$condition {
             return Err(format!($($words)+));
         }
     };
 }
-pub(crate) use must;
+pub(crate) use ensure;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,9 +54,11 @@ fn main() -> ExitCode {
         "processes" => processes::run(rounds),
         "signals" => signals::run(rounds),
         "clocks" => clocks::run(rounds),
-        "corners" => corners::run(rounds),
-        // What `processes` starts.
-        "leaf" => return ExitCode::from(args.get(1).map_or(0, |text| text.len() as u8)),
+        "traps" => traps::run(rounds),
+        // For `processes`, which runs this program again: exits with the length of its argument.
+        "exit-with-length" => {
+            return ExitCode::from(args.get(1).map_or(0, |text| text.len() as u8));
+        }
         _ => Err("there is no such exercise".into()),
     };
     match outcome {

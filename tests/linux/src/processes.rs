@@ -1,23 +1,23 @@
 //! Processes: fork storms, copy on write, exec, pipes.
 
 use crate::os::{self, Access, Mapping, PAGE};
-use crate::{Outcome, must};
+use crate::{Outcome, ensure};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 pub(crate) fn run(rounds: u64) -> Outcome {
-    let mut forks = storm(rounds * 2)?;
-    forks += depth(rounds * 3)?;
-    forks += busy_parent(rounds * 4)?;
-    let programs = programs(rounds * 5)?;
-    let piped = pipes(rounds)?;
+    let mut forks = fork_many(rounds * 2)?;
+    forks += fork_chain(rounds * 3)?;
+    forks += fork_while_writing(rounds * 4)?;
+    let programs = run_programs(rounds * 5)?;
+    let piped = copy_through_pipes(rounds)?;
     Ok(format!("forks={forks} programs={programs} piped={piped}"))
 }
 
-/// Many children at once, each writing all over what it got from its parent.
-fn storm(rounds: u64) -> Result<u64, String> {
+/// Forks many children at once, each of which overwrites the pages that it shares with its parent.
+fn fork_many(rounds: u64) -> Result<u64, String> {
     const CHILDREN: u64 = 16;
     const PAGES: usize = 64;
     let memory = Mapping::new(PAGES, Access::ReadWrite)?;
@@ -37,18 +37,19 @@ fn storm(rounds: u64) -> Result<u64, String> {
         }
         for (child, expected) in children.into_iter().zip(1u8..) {
             let code = os::wait(child)?;
-            must!(code == expected, "child {expected} found its memory wrong ({code})");
+            ensure!(code == expected, "child {expected} found its memory wrong ({code})");
         }
-        must!(
+        ensure!(
             (0..PAGES).all(|page| memory.read(page) == round),
-            "what a child wrote shows in its parent"
+            "the parent sees what a child wrote"
         );
     }
     Ok(rounds * CHILDREN)
 }
 
-/// A child of a child of a child: page tables shared and parted at every step.
-fn depth(most: u64) -> Result<u64, String> {
+/// Forks a chain of processes, each the child of the one before, so that copy on write happens at
+/// every depth.
+fn fork_chain(most: u64) -> Result<u64, String> {
     let memory = Mapping::new(1, Access::ReadWrite)?;
     fn descend(memory: &Mapping, at: u64, most: u64) -> u8 {
         if memory.read(0) != at {
@@ -62,12 +63,15 @@ fn depth(most: u64) -> Result<u64, String> {
         if below == Ok(0) && memory.read(0) == at + 1 { 0 } else { 1 }
     }
     let most = most.min(200);
-    must!(descend(&memory, 0, most) == 0, "in a chain of {most} processes one found wrong memory");
+    ensure!(
+        descend(&memory, 0, most) == 0,
+        "one of a chain of {most} processes found wrong memory"
+    );
     Ok(most)
 }
 
-/// Forks of a process whose other threads go on writing.
-fn busy_parent(forks: u64) -> Result<u64, String> {
+/// Forks while other threads of the process go on writing.
+fn fork_while_writing(forks: u64) -> Result<u64, String> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let writers: Vec<_> = (1..=os::processors() as u64)
@@ -78,8 +82,9 @@ fn busy_parent(forks: u64) -> Result<u64, String> {
                     let mut turn = mark;
                     while !stop.load(Ordering::Relaxed) {
                         (0..32).for_each(|page| memory.write(page, turn));
-                        // Each fork makes these pages read-only for a moment: no write may be lost.
-                        must!(
+                        // Each fork makes these pages read-only until they are written again: no
+                        // write may be lost.
+                        ensure!(
                             (0..32).all(|page| memory.read(page) == turn),
                             "a write was lost while another thread forked"
                         );
@@ -91,7 +96,7 @@ fn busy_parent(forks: u64) -> Result<u64, String> {
             .collect();
         let forked = (0..forks).try_for_each(|_| {
             let code = os::fork(|| 7).and_then(os::wait)?;
-            must!(code == 7, "a child that only ends did so with {code}");
+            ensure!(code == 7, "a child that exits with 7 exited with {code}");
             Ok(())
         });
         stop.store(true, Ordering::Relaxed);
@@ -103,21 +108,24 @@ fn busy_parent(forks: u64) -> Result<u64, String> {
     Ok(forks)
 }
 
-/// This program again, as another process.
-fn programs(count: u64) -> Result<u64, String> {
+/// Runs this program again as a new process, many times.
+fn run_programs(count: u64) -> Result<u64, String> {
     for n in 0..count {
         let length = (n % 50) as usize;
         let status = Command::new("/proc/self/exe")
-            .args(["leaf", &"x".repeat(length)])
+            .args(["exit-with-length", &"x".repeat(length)])
             .status()
             .map_err(|error| format!("exec: {error}"))?;
-        must!(status.code() == Some(length as i32), "a program ended with {status}, not {length}");
+        ensure!(
+            status.code() == Some(length as i32),
+            "a program ended with {status}, not {length}"
+        );
     }
     Ok(count)
 }
 
-/// Bytes through another process and back.
-fn pipes(rounds: u64) -> Result<u64, String> {
+/// Sends bytes through another process and back.
+fn copy_through_pipes(rounds: u64) -> Result<u64, String> {
     let bytes: Vec<u8> = (0..64 * PAGE).map(|n| (n ^ (n >> 8)) as u8).collect();
     for _ in 0..rounds {
         let mut cat = Command::new("cat")
@@ -137,8 +145,8 @@ fn pipes(rounds: u64) -> Result<u64, String> {
             output.read_to_end(&mut back).map_err(|error| format!("pipe: {error}"))
         })?;
         let status = cat.wait().map_err(|error| format!("wait: {error}"))?;
-        must!(status.success(), "cat ended with {status}");
-        must!(back == bytes, "what came through two pipes is not what went in");
+        ensure!(status.success(), "cat ended with {status}");
+        ensure!(back == bytes, "the bytes changed on their way through two pipes");
     }
     Ok(rounds * bytes.len() as u64)
 }

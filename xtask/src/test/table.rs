@@ -355,7 +355,7 @@ fn memory_types() -> Vec<Case> {
 fn linux() -> Vec<Case> {
     const BUSY: &str = "a busy host runs the machine late, on whichever of the two";
     const AGREE: Agree = Agree {
-        lines: &["STEP", "CORNER"],
+        lines: &["STEP", "TRAP"],
         but: &[("STEP ok boot", "clock", "which clock it chooses depends on what the machine has")],
         no_more: Some((
             "COMPLAINT",
