@@ -93,9 +93,14 @@ impl Vaddr {
         self.0
     }
 
+    /// The canonical address with these low 48 bits: bit 47 is copied to all above it.
+    pub const fn from_low_bits(bits: u64) -> Vaddr {
+        Vaddr(((bits << 16) as i64 >> 16) as u64)
+    }
+
     /// Whether bits 63 to 47 are all equal, as four-level paging demands (SDM volume 1, 3.3.7.1).
     pub const fn is_canonical(self) -> bool {
-        ((self.0 << 16) as i64 >> 16) as u64 == self.0
+        Vaddr::from_low_bits(self.0).0 == self.0
     }
 
     /// Offset in its page, in bytes.

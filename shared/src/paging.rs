@@ -49,8 +49,14 @@ impl Level {
     }
 
     /// Lowest bit of an address that selects the slot in a table of this level.
-    const fn shift(self) -> u32 {
+    #[inline]
+    pub const fn shift(self) -> u32 {
         PAGE_SHIFT + INDEX_BITS * (self as u32 - 1)
+    }
+
+    /// Pages that one entry of a table of this level maps.
+    pub const fn pages_per_entry(self) -> u64 {
+        1 << (self.shift() - PAGE_SHIFT)
     }
 }
 
@@ -108,7 +114,7 @@ impl Vaddr {
             | (l3.0 as u64) << Level::L3.shift()
             | (l2.0 as u64) << Level::L2.shift()
             | (l1.0 as u64) << Level::L1.shift();
-        Vaddr(((low << 16) as i64 >> 16) as u64)
+        Vaddr::from_low_bits(low)
     }
 
     /// The slot that translates the address in a table of a level.

@@ -7,12 +7,13 @@
 //!
 //! To be run at quiescence: while another CPU is inside the validator, counts are in motion.
 
+use crate::addr::{ENTRIES, Index, Level, Mfn};
+use crate::entry::target;
 use crate::entry::{EntryRules, PRESENT, WRITABLE};
-use crate::frame::{DomId, ENTRIES, Index, Level, Mfn};
 use crate::frame_table::{FrameInfo, Kind, State};
+use crate::ids::DomId;
 use crate::memtype::{FrameMemType, memtype_of};
 use crate::platform::Platform;
-use crate::refs::target;
 use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 

@@ -5,10 +5,11 @@
 //! RPL 3), where using them from ring 3 faults; task-state, LDT, interrupt and trap descriptors would lead out of the guest
 //! (Intel SDM vol. 3, 3.4.5 and 3.5).
 
-use crate::frame::{DomId, ENTRIES, Index, Mfn};
+use crate::addr::{ENTRIES, Index, Mfn};
+use crate::context::run_unbudgeted;
+use crate::context::{OpContext, OpError};
 use crate::frame_table::{FrameEntry, Kind};
-use crate::operation::{OpContext, OpError};
-use crate::ownership::run_unbudgeted;
+use crate::ids::DomId;
 use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal};
 use crate::validator::Validator;

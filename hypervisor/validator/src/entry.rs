@@ -4,10 +4,11 @@
 //! (user on, global off) is changed in the *effective* entry, which is what gets stored and what
 //! the guest reads back.
 
-use crate::frame::{Level, Mfn};
+use crate::addr::{Level, Mfn};
+use crate::limits::Limits;
 use crate::memtype::MEMTYPE_FLAGS;
-use crate::validator::Limits;
 use core::fmt;
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 
 pub(crate) const PRESENT: u64 = EntryFlags::PRESENT.bits();
@@ -26,6 +27,12 @@ const SOFTWARE: u64 = 0x7 << 9 | 0x7ff << 52;
 /// (`INV-FAST`).
 pub(crate) const HARMLESS: u64 = ACCESSED_DIRTY | SOFTWARE | NO_EXECUTE;
 
+/// The frame that the address bits of an entry name.
+#[inline(always)]
+pub(crate) const fn target(raw: u64) -> Mfn {
+    Mfn::from_address(raw & ENTRY_ADDRESS)
+}
+
 /// A page-table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry(u64);
@@ -38,7 +45,7 @@ impl Entry {
 
     /// A present entry: target and flags.
     pub const fn to(target: Mfn, flags: EntryFlags) -> Entry {
-        Entry((target.get() << 12) & ENTRY_ADDRESS | flags.bits() | PRESENT)
+        Entry(target.address() & ENTRY_ADDRESS | flags.bits() | PRESENT)
     }
 
     /// The bits.
@@ -63,7 +70,7 @@ impl Entry {
 
     /// The frame that the address bits name, present or not.
     pub const fn address_frame(self) -> Mfn {
-        Mfn::new((self.0 & ENTRY_ADDRESS) >> 12)
+        target(self.0)
     }
 
     /// Its flag bits.
@@ -115,7 +122,7 @@ impl AbsentRules {
         let bits = ENTRY_ADDRESS & !reserved_bits(limits.physical_bits);
         AbsentRules {
             mask: if limits.policy.l1tf { bits } else { 0 },
-            end: last.saturating_add(1).saturating_mul(1 << 12),
+            end: last.saturating_add(1).saturating_mul(PAGE_SIZE),
         }
     }
 
@@ -129,7 +136,7 @@ impl AbsentRules {
     /// The memory that a CPU could read through an entry that isn't present.
     pub(crate) const fn memory(self, raw: u64) -> Option<Mfn> {
         let address = raw & self.mask;
-        if address == 0 || address >= self.end { None } else { Some(Mfn::new(address >> 12)) }
+        if address == 0 || address >= self.end { None } else { Some(Mfn::from_address(address)) }
     }
 }
 

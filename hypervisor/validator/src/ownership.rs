@@ -12,13 +12,13 @@
 //! done, a CPU may write to the frame through a translation that it remembers, whatever the tables
 //! say; only what is cleared after the flush is sure to stay clear.
 
-use crate::budget::Budget;
-use crate::frame::{CpuSet, DomId, Mfn};
+use crate::addr::Mfn;
+use crate::context::{OpContext, OpError, run_unbudgeted};
 use crate::frame_table::{FrameEntry, Purpose, RefWord};
+use crate::ids::{CpuSet, DomId};
 use crate::memtype::CachePolicy;
-use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refusal::{Cause, Error, Operation, Refusal};
+use crate::refusal::{Cause, Operation, Refusal};
 use crate::validator::Validator;
 
 /// Frames in a row that nobody owns yet: no CPU remembers a translation of them, and they are all
@@ -307,28 +307,3 @@ fn not_taken(seen: RefWord, dom: DomId) -> Cause {
         _ => Cause::Busy,
     }
 }
-
-/// Runs an operation that has no budget and can't be preempted.
-pub(crate) fn run_unbudgeted<T>(
-    operation: Operation,
-    dom: DomId,
-    run: impl FnOnce(&mut OpContext<'_>) -> Result<T, OpError>,
-) -> Result<T, Refusal> {
-    let mut budget = Budget::new(SMALL_WORK);
-    let mut op = OpContext::new(operation, dom, &mut budget);
-    run(&mut op).map_err(|halt| match op.to_error(halt) {
-        Error::Refused(refusal) => refusal,
-        // Another CPU is in the middle of changing the frame, or it is a big table half taken
-        // apart: as good as in use.
-        Error::Preempted => {
-            op.refuse(Cause::Busy, Mfn::new(0), None, None);
-            match op.to_error(OpError::Refused) {
-                Error::Refused(refusal) => refusal,
-                Error::Preempted => unreachable!("evidence was just given"),
-            }
-        }
-    })
-}
-
-/// Entries that an operation without a budget of its own may visit on the side.
-const SMALL_WORK: u32 = 4096;

@@ -1,10 +1,11 @@
 //! Pins, roots, and what the hypervisor itself holds: the public doors to types.
 
+use crate::addr::{Level, Mfn};
 use crate::budget::Budget;
-use crate::frame::{DomId, Level, Mfn};
+use crate::context::run_unbudgeted;
+use crate::context::{OpContext, OpError};
 use crate::frame_table::{Kind, PutOutcome};
-use crate::operation::{OpContext, OpError};
-use crate::ownership::run_unbudgeted;
+use crate::ids::DomId;
 use crate::platform::Platform;
 use crate::refusal::{Cause, Error, Operation, Refusal};
 use crate::validator::Validator;

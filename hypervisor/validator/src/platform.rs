@@ -1,6 +1,7 @@
 //! What the validator needs of the machine.
 
-use crate::frame::{CpuSet, DomId, Index, Mfn};
+use crate::addr::{Index, Mfn};
+use crate::ids::{CpuSet, DomId};
 use crate::memtype::CachePolicy;
 use crate::refusal::Refusal;
 

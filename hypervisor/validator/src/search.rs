@@ -12,10 +12,11 @@
 //! The search takes no references. On a machine where other CPUs go on meanwhile it is a snapshot
 //! in motion: what it reports was there when it looked.
 
+use crate::addr::{ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::budget::Budget;
 use crate::entry::{Entry, PRESENT, WRITABLE};
-use crate::frame::{DomId, ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::frame_table::{Kind, State, owned_pattern};
+use crate::ids::DomId;
 use crate::platform::{GROUP, Platform};
 use crate::validator::Validator;
 use core::ops::{ControlFlow, Range};
@@ -132,7 +133,7 @@ enum Next {
 
 /// Entries that lead to a frame.
 const fn leads_to(frame: Mfn) -> u64 {
-    (frame.get() << 12) & ENTRY_ADDRESS | PRESENT
+    frame.address() & ENTRY_ADDRESS | PRESENT
 }
 
 impl Search {
@@ -140,7 +141,7 @@ impl Search {
     fn go_up(&mut self, from: Mfn, slot: Index) {
         let below = self.level as usize - 1;
         if let Some(above) = self.level.above() {
-            let low = self.low[below] | (slot.get() as u64) << (12 + 9 * below);
+            let low = self.low[below] | (slot.get() as u64) << self.level.shift();
             let above_at = above as usize - 1;
             self.at[above_at] = Cursor::default();
             self.wanted[above_at] = leads_to(from);
@@ -255,8 +256,8 @@ impl<P: Platform> Validator<'_, P> {
                     }
                 },
                 Next::Found(root, index, _) if search.level == Level::L4 => {
-                    let low = search.low[3] | (index.get() as u64) << 39;
-                    search.arrived(root, ((low << 16) as i64 >> 16) as u64, out)
+                    let low = search.low[3] | (index.get() as u64) << Level::L4.shift();
+                    search.arrived(root, Vaddr::from_low_bits(low).get(), out)
                 }
                 Next::Found(table, index, raw) => {
                     if search.level == Level::L1 {

@@ -1,10 +1,12 @@
 //! Clearing the mappings of a range of addresses, all of them owing one flush.
 
+use crate::addr::{ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::budget::Budget;
+use crate::context::{OpContext, OpError};
 use crate::entry::PRESENT;
-use crate::frame::{CpuSet, DomId, ENTRIES, Index, Level, Mfn, Vaddr};
+use crate::flush_debt::FlushDebt;
 use crate::frame_table::Kind;
-use crate::operation::{OpContext, OpError};
+use crate::ids::DomId;
 use crate::platform::Platform;
 use crate::refusal::{Cause, Error, Operation};
 use crate::validator::Validator;
@@ -58,40 +60,6 @@ impl ShootdownProgress {
     /// The flush that is owed, to be paid before the guest goes on.
     pub fn into_debt(self) -> FlushDebt {
         self.debt
-    }
-}
-
-/// A flush that is owed: these CPUs may remember mappings that are gone. The validator's own
-/// promises don't depend on it being paid (a frame that changes its type is flushed for), the
-/// guest's expectations do.
-#[derive(Debug, Default)]
-#[must_use = "mappings that are gone are still in TLBs until this is paid"]
-pub struct FlushDebt {
-    cpus: CpuSet,
-}
-
-impl FlushDebt {
-    /// None.
-    pub const fn none() -> FlushDebt {
-        FlushDebt { cpus: CpuSet::EMPTY }
-    }
-
-    /// More CPUs to flush.
-    pub(crate) fn add(&mut self, cpus: CpuSet) {
-        self.cpus = self.cpus.union(cpus);
-    }
-
-    /// The CPUs that it is about.
-    pub const fn cpus(&self) -> CpuSet {
-        self.cpus
-    }
-
-    /// Flushes them, all in one go. Returns them.
-    pub fn pay(self, platform: &impl Platform) -> CpuSet {
-        if !self.cpus.is_empty() {
-            platform.flush_tlb(self.cpus);
-        }
-        self.cpus
     }
 }
 
@@ -203,6 +171,6 @@ impl<P: Platform> Validator<'_, P> {
 
 /// Pages up to the end of what one entry of a level's table spans.
 fn pages_to_next(address: Vaddr, level: Level) -> u64 {
-    let span = 1_u64 << (9 * (level as u64 - 1));
+    let span = level.pages_per_entry();
     span - (address.get() / PAGE_SIZE) % span
 }

@@ -8,7 +8,7 @@
 //! published, the frame's type among it, and finds the table; if after, the word is another one and
 //! stays. The count goes up only, so it isn't the same again, however long a search was suspended.
 
-use crate::frame::Mfn;
+use crate::addr::Mfn;
 use crate::sync::{AtomicU32, Ordering};
 
 /// Counts that there are.

@@ -13,8 +13,8 @@
 //! a younger one (it is read as the latest moment that ends in these bits), which can only cost a
 //! flush too many: wraparound needs no care.
 
-use crate::frame::CpuSet;
 use crate::frame_table::STAMP_BITS;
+use crate::ids::CpuSet;
 use crate::sync::{AtomicU64, Ordering};
 
 /// A flush that has begun: the tick that it drew. Goes to

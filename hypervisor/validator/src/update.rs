@@ -9,11 +9,12 @@
 //! at no moment does a live entry hold less than it must. Whoever exchanged an old entry drops
 //! what *that* held, so two CPUs may change the same entry at once.
 
+use crate::addr::{Index, Level, Mfn};
 use crate::budget::Budget;
+use crate::context::{OpContext, OpError};
 use crate::entry::{ACCESSED_DIRTY, Entry, EntryRules, HARMLESS, PRESENT};
-use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind, State};
-use crate::operation::{OpContext, OpError};
+use crate::ids::DomId;
 use crate::platform::Platform;
 use crate::refusal::{Cause, Error, Operation};
 use crate::validator::Validator;

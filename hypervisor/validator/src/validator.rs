@@ -1,42 +1,16 @@
 //! The validator: a frame table, a machine, and the rules.
 
+use crate::addr::{Index, Mfn};
+use crate::context::{OpContext, OpError};
+use crate::deferred::DeferredDevalidations;
 use crate::entry::{AbsentRules, EntryRules};
-use crate::frame::{CpuSet, DomId, Mfn};
 use crate::frame_table::{FrameEntry, FrameInfo};
-use crate::operation::{OpContext, OpError};
-use crate::platform::Platform;
+use crate::ids::{CpuSet, DomId};
+use crate::limits::{Limits, Policy};
+use crate::platform::{GROUP, Platform};
 use crate::refusal::Cause;
-use crate::table::DeferredDevalidations;
 use crate::table_map::TableMap;
 use crate::tlb::{FlushClock, FlushTicket};
-
-/// What the machine has.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bits of a physical address (CPUID 0x80000008), 32..=52.
-    pub physical_bits: u8,
-    /// Whether no-execute is on (EFER.NXE).
-    pub nx: bool,
-    /// Highest frame of RAM: what lies beyond is no frame, even if the frame table has room.
-    pub max_mfn: Mfn,
-    /// Highest frame of memory that a CPU may have in its caches, the firmware's and whoever else's
-    /// included. Less than `max_mfn`: that one.
-    pub max_cached_mfn: Mfn,
-    /// What is up to us.
-    pub policy: Policy,
-}
-
-/// What is up to us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// The CPU has the L1TF flaw: entries that aren't present may not name memory, whoever has it
-    /// (`INV-ABSENT`).
-    pub l1tf: bool,
-    /// Refuse entries of roots that point to the root itself. Below such an entry the hypervisor's
-    /// own slots appear as tables of a lower level: out of the guest's reach, but not out of the
-    /// hypervisor's, when it reads memory by a guest's pointer with its own rights.
-    pub refuse_linear_roots: bool,
-}
 
 /// Decides what guests may do to memory. Shared by all CPUs: every method takes `&self`, none
 /// blocks.
@@ -142,5 +116,19 @@ impl<'a, P: Platform> Validator<'a, P> {
         if !behind.is_empty() {
             self.platform.flush_tlb(behind);
         }
+    }
+
+    /// Reads an entry.
+    #[inline(always)]
+    pub(crate) fn read(&self, table: Mfn, index: Index) -> u64 {
+        self.platform.read_entry(table, index)
+    }
+
+    /// Whether a group of entries begins at a slot, ends before `end`, and is all zeros.
+    #[inline]
+    pub(crate) fn is_zero_group(&self, table: Mfn, slot: usize, end: usize) -> bool {
+        slot.is_multiple_of(GROUP)
+            && slot + GROUP <= end
+            && self.platform.group_is_zero(table, Index::new_truncate(slot as u64))
     }
 }

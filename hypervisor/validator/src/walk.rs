@@ -1,7 +1,7 @@
 //! Finding the entry that translates an address.
 
+use crate::addr::{Index, Level, Mfn, Vaddr};
 use crate::entry::Entry;
-use crate::frame::{Index, Level, Mfn, Vaddr};
 use crate::frame_table::{Kind, State};
 use crate::platform::Platform;
 use crate::validator::Validator;

@@ -1,6 +1,6 @@
 //! What a frame can be used as, and where a type stands.
 
-use crate::frame::Level;
+use crate::addr::Level;
 use core::fmt;
 
 /// What a frame is used as.

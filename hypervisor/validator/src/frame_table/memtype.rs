@@ -4,11 +4,11 @@
 //! mapped, and how. Whoever changes them goes through [`FrameMemType::Changing`], in which one CPU has
 //! the three bits to itself (others may still drop references): there is something to do on the way.
 
-use super::FrameEntry;
 use super::kind::{Kind, State};
+use super::record::FrameEntry;
 use super::refs::RefError;
 use super::word::{MEMTYPE, MEMTYPE_SHIFT, ONE_REF, REF_COUNT, RefWord, SHARED, TypeWord};
-use crate::frame::DomId;
+use crate::ids::DomId;
 use crate::memtype::FrameMemType;
 use crate::sync::Ordering;
 use pinfold_abi::mmu::MemoryType;

@@ -1,12 +1,13 @@
 //! Owners and general references.
 
 use super::kind::{Kind, Purpose, State};
+use super::record::FrameEntry;
+use super::word::TypeWord;
 use super::word::{
     ALLOCATED, FOREIGN_MAPPED, MEMTYPE, MOVING, ONE_REF, OWNER_SHIFT, RAM, REF_COUNT,
     REF_COUNT_BITS, RefWord, SHARED,
 };
-use super::{FrameEntry, TypeWord};
-use crate::frame::DomId;
+use crate::ids::DomId;
 use crate::memtype::FrameMemType;
 use crate::sync::Ordering;
 

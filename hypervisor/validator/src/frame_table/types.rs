@@ -1,7 +1,7 @@
 //! Transitions of the type word. [`super`] draws them.
 
-use super::FrameEntry;
 use super::kind::{Kind, State};
+use super::record::FrameEntry;
 use super::word::{COUNT, KIND_AND_STATE, PINNED, Progress, TypeWord};
 use crate::sync::Ordering;
 

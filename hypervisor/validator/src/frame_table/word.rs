@@ -30,7 +30,8 @@
 //! | 54     | live: the table was validated since its flush, so CPUs may have walked it   |
 
 use super::kind::{Kind, State};
-use crate::frame::{DomId, ENTRIES};
+use crate::addr::ENTRIES;
+use crate::ids::DomId;
 use crate::memtype::FrameMemType;
 
 /// Lies below the count, so that what a fast path compares, all above it, is the same for a lent

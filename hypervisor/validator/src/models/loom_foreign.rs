@@ -4,8 +4,8 @@
 //! writable and unmaps it without a flush. Whoever finds that mapping gone must find the mark, or
 //! the borrower's TLB is forgotten. The same model with the mark set after the entry must fail.
 
-use crate::frame::{CpuSet, DomId};
 use crate::frame_table::{Begun, FrameEntry, Kind};
+use crate::ids::{CpuSet, DomId};
 use crate::tlb::FlushClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, Ordering};

@@ -8,8 +8,8 @@
 //!
 //! And where mixing is borne: of a mapping that mixes and a promotion, one sees the other.
 
-use crate::frame::{CpuSet, DomId};
 use crate::frame_table::{Begun, FrameEntry, Kind, Reservation, State};
+use crate::ids::{CpuSet, DomId};
 use crate::memtype::FrameMemType;
 use crate::tlb::FlushClock;
 use loom::sync::Arc;

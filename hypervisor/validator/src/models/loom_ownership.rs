@@ -1,7 +1,7 @@
 //! Owners: a frame changes hands only when nobody holds it (`INV-OWNER`).
 
-use crate::frame::DomId;
 use crate::frame_table::{Begun, FrameEntry, Kind, PutOutcome, State, owned_pattern};
+use crate::ids::DomId;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;

@@ -5,8 +5,8 @@
 //! the flush moved before the type, as Xen had it until XSA-401, must fail: if it doesn't, the
 //! model is blind.
 
-use crate::frame::{CpuSet, DomId};
 use crate::frame_table::{Begun, FrameEntry, Kind, owned_pattern};
+use crate::ids::{CpuSet, DomId};
 use crate::tlb::FlushClock;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};

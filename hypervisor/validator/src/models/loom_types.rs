@@ -1,8 +1,8 @@
 //! Types: taken by one, seen whole by the others (`INV-TYPE`, `INV-COUNT`, `INV-PARTIAL`).
 
-use crate::frame::DomId;
 use crate::frame_table::owned_pattern;
 use crate::frame_table::{BeginError, Begun, FrameEntry, Kind, Progress, PutOutcome, State};
+use crate::ids::DomId;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;

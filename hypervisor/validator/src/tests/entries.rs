@@ -1,7 +1,7 @@
 //! Which entries may be, at which level (`INV-ENTRY`).
 
 use super::*;
-use crate::refs::target;
+use crate::entry::target;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 

@@ -1,10 +1,10 @@
 //! A machine in memory: tables are words, CPUs have TLBs that forget only when flushed, and of each
 //! frame it is known whether the caches may differ from memory.
 
+use crate::addr::ENTRIES;
+use crate::entry::target;
 use crate::entry::{PRESENT, WRITABLE};
-use crate::frame::ENTRIES;
 use crate::memtype::memtype_of;
-use crate::refs::target;
 use crate::*;
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_abi::mmu::MemoryType;

@@ -1,22 +1,22 @@
 //! Tests, by subject. [`machine`] is the machine that they run on.
 
+mod addr;
 mod descriptors;
 mod entries;
 mod flushes;
-mod granted;
+mod grants;
 mod machine;
 mod memtype;
-mod numbers;
 mod oracle;
 mod ownership;
 mod pins;
 mod preemption;
 mod random;
 mod refusals;
+mod relinquish;
 mod search;
 mod shootdowns;
 mod stress;
-mod teardown;
 mod updates;
 
 use crate::*;

@@ -2,9 +2,9 @@
 //! states and budgets.
 
 use super::*;
+use crate::entry::target;
 use crate::entry::{EntryRules, PRESENT, WRITABLE};
 use crate::memtype::memtype_of;
-use crate::refs::target;
 use pinfold_abi::mmu::MemoryType;
 use std::collections::BTreeMap;
 

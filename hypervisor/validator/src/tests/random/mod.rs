@@ -11,7 +11,7 @@ mod tally;
 
 use super::oracle::would_pin;
 use super::*;
-use crate::frame::ENTRIES;
+use crate::addr::ENTRIES;
 use pinfold_abi::mmu::MemoryType;
 use std::collections::VecDeque;
 use std::vec;

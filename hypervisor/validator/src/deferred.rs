@@ -8,7 +8,8 @@
 //! lost or is out of date does no harm. If the list is full, the table stays partial until someone
 //! wants its frame, or the domain dies.
 
-use crate::frame::{DomId, Mfn};
+use crate::addr::Mfn;
+use crate::ids::DomId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A vCPU leaves one table of each level at most before it comes back and settles them.

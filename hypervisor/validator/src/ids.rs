@@ -1,21 +1,16 @@
-//! Numbers that must not be mixed up: domains and sets of CPUs, and the frames, addresses, levels and
-//! slots of [`pinfold_abi`].
+//! Domains and CPUs.
 
 use core::fmt;
-pub use pinfold_abi::address::{Mfn, Pfn, Vaddr};
-pub(crate) use pinfold_abi::paging::TABLE_ENTRIES as ENTRIES;
-pub use pinfold_abi::paging::{Index, Level};
 
 /// Number of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomId(u16);
 
 impl DomId {
-    /// Who owns the hypervisor's own frames. No domain has this number (`DOMID_XEN` of xen.h).
+    /// Owner of the hypervisor's own frames. No domain has this number (`DOMID_XEN` of xen.h).
     pub const HYPERVISOR: DomId = DomId(pinfold_abi::domid::XEN);
 
-    /// Makes one. Numbers from 0x7ff0 on are no ordinary domain's
-    /// ([`pinfold_abi::domid::FIRST_RESERVED`]).
+    /// A domain number. Those from [`pinfold_abi::domid::FIRST_RESERVED`] on are reserved.
     pub const fn new(number: u16) -> DomId {
         DomId(number)
     }

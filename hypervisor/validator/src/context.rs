@@ -3,10 +3,11 @@
 //! Inside, functions return the one-byte [`OpError`]; the evidence waits here and becomes a
 //! [`Refusal`] once, at the public door. So the paths that succeed move nothing big.
 
+use crate::addr::{Index, Level, Mfn};
 use crate::budget::Budget;
 use crate::entry::Entry;
-use crate::frame::{DomId, Index, Level, Mfn};
 use crate::frame_table::{FrameEntry, Kind, owned_pattern};
+use crate::ids::DomId;
 use crate::refusal::{Cause, EntryLocation, Error, Operation, Refusal};
 
 /// Why an inner function stopped. Whoever says `Refused` has left the evidence in the [`OpContext`].
@@ -120,3 +121,28 @@ impl<'b> OpContext<'b> {
         }
     }
 }
+
+/// Runs an operation that has no budget and can't be preempted.
+pub(crate) fn run_unbudgeted<T>(
+    operation: Operation,
+    dom: DomId,
+    run: impl FnOnce(&mut OpContext<'_>) -> Result<T, OpError>,
+) -> Result<T, Refusal> {
+    let mut budget = Budget::new(SMALL_WORK);
+    let mut op = OpContext::new(operation, dom, &mut budget);
+    run(&mut op).map_err(|halt| match op.to_error(halt) {
+        Error::Refused(refusal) => refusal,
+        // Another CPU is in the middle of changing the frame, or it is a big table half taken
+        // apart: as good as in use.
+        Error::Preempted => {
+            op.refuse(Cause::Busy, Mfn::new(0), None, None);
+            match op.to_error(OpError::Refused) {
+                Error::Refused(refusal) => refusal,
+                Error::Preempted => unreachable!("evidence was just given"),
+            }
+        }
+    })
+}
+
+/// Entries that an operation without a budget of its own may visit on the side.
+const SMALL_WORK: u32 = 4096;

@@ -12,16 +12,17 @@
 //! Whether the owner did grant the frame is the caller's business, and telling the owner when the
 //! mapping is gone: after a flush of the mapper's CPUs ([`FlushDebt`]), not before.
 
+use crate::addr::{Index, Level, Mfn};
 use crate::budget::Budget;
+use crate::context::{OpContext, OpError};
+use crate::entry::target;
 use crate::entry::{Entry, EntryRules, PRESENT, WRITABLE};
-use crate::frame::{DomId, Index, Level, Mfn};
+use crate::flush_debt::FlushDebt;
 use crate::frame_table::{FrameEntry, Kind};
+use crate::ids::DomId;
 use crate::memtype::MEMTYPE_FLAGS;
-use crate::operation::{OpContext, OpError};
 use crate::platform::Platform;
-use crate::refs::target;
 use crate::refusal::{Cause, Error, Operation};
-use crate::shootdown::FlushDebt;
 use crate::update::{Swap, Updated};
 use crate::validator::Validator;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};

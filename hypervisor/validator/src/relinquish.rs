@@ -1,9 +1,10 @@
 //! Taking a dead domain's tables apart.
 
+use crate::addr::Mfn;
 use crate::budget::Budget;
-use crate::frame::{DomId, Mfn};
+use crate::context::{OpContext, OpError};
 use crate::frame_table::State;
-use crate::operation::{OpContext, OpError};
+use crate::ids::DomId;
 use crate::platform::Platform;
 use crate::refusal::{Error, Operation};
 use crate::validator::Validator;
