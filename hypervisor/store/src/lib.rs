@@ -1,33 +1,52 @@
-//! The store of a guest: the xenstore protocol (`public/io/xs_wire.h`, `docs/misc/xenstore.txt`)
-//! over a tree of its own.
+//! A guest's xenstore: the protocol (`public/io/xs_wire.h`, `docs/misc/xenstore.txt`) over a tree of
+//! nodes that the guest has to itself.
 //!
-//! **The promise.** Whatever bytes a guest sends, each message gets its one reply, and nothing
-//! panics. A store asks for memory when it is made, and never again: its quotas are room that it
-//! has ([`quota::HEAP_BYTES`]), in lists that can't be fragmented. So no guest can keep another
-//! one, or its own next request, from what the quotas allow.
+//! **The promise.** Whatever bytes a guest sends, each message gets exactly one reply, and nothing
+//! panics. All memory is allocated when a store is created ([`HEAP_BYTES`]); the quotas are the
+//! capacities of these allocations. So no request can fail for lack of memory, and no guest can
+//! use up what the quotas of another one allow.
 //!
-//! Every domain has a store to itself, whose tree is its `/local/domain/<id>`. What is outside
-//! answers EACCES, as the reference does for nodes that a domain may not see, whether they exist or
-//! not: there is nothing to share yet, so nothing is shared. Inside, the domain owns every node;
-//! permissions are kept and told, and nobody is there whom they could keep out.
+//! Each domain has its own store, which holds only `/local/domain/<id>`, the domain's base path.
+//! All other paths answer EACCES whether or not they exist elsewhere, as Xen's xenstored answers for
+//! nodes that a domain may not see. The domain owns all its nodes; permissions are stored and
+//! returned, but there is nobody whom they could keep out.
 //!
-//! Transactions are isolated: each works on a copy of the tree, and its end takes the copy, or says
-//! EAGAIN if the tree has changed since.
+//! Transactions are isolated: each works on a copy of the tree. Its end replaces the tree by the
+//! copy, or answers EAGAIN if the tree has changed since the transaction began.
 //!
 //! | file         | about                                                              |
 //! |--------------|--------------------------------------------------------------------|
-//! | `wire`       | headers, types, names of errors                                    |
-//! | `path`       | what a path may be, and where it leads                             |
-//! | `tree`       | nodes, and what they may take                                      |
-//! | `watch`      | watches, and the events that wait to be told                       |
-//! | `store`      | what each request does                                             |
-//! | `connection` | messages out of a stream of bytes, replies into one                |
+//! | `wire`       | message headers and types, names of errors                         |
+//! | `path`       | which paths are valid, and what they name                          |
+//! | `tree`       | nodes                                                              |
+//! | `watch`      | watches and their queued events                                    |
+//! | `requests`   | what each request does                                             |
+//! | `connection` | messages from a stream of bytes, replies to a stream of bytes      |
 //! | `quota`      | the limits                                                         |
-//! | `fixed`      | lists that have their whole room from the beginning                |
+//! | `fixed_vec`  | lists with a fixed capacity                                        |
 //!
-//! What it leaves to its neighbours: the ring that the bytes go through, and telling the guest.
+//! Left to the callers: the ring that the bytes pass through, and the guest's event channel.
+//!
+//! ```
+//! use pinfold_store::Connection;
+//! use pinfold_store::wire::{HEADER, Header, MessageType};
+//!
+//! let mut connection = Connection::new(3).expect("there is memory");
+//! connection.write_initial("name", "web").expect("within the quotas");
+//!
+//! // The guest reads the node by its absolute path.
+//! let path = b"/local/domain/3/name\0";
+//! let length = path.len() as u32;
+//! let request = Header { kind: MessageType::Read.into(), request: 7, transaction: 0, length };
+//! connection.receive(&request.to_bytes());
+//! connection.receive(path);
+//!
+//! let (header, value) = connection.output().split_first_chunk::<HEADER>().expect("a reply");
+//! assert_eq!(Header::from_bytes(header), Header { length: 3, ..request });
+//! assert_eq!(value, b"web");
+//! ```
 #![no_std]
-// Tests may: one brings an allocator that counts.
+// Tests may use unsafe code: one installs an allocator that counts.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
 extern crate alloc;
@@ -35,14 +54,14 @@ extern crate alloc;
 extern crate std;
 
 mod connection;
-mod fixed;
+mod fixed_vec;
 mod path;
 pub mod quota;
-mod store;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod watch;
 pub mod wire;
 
-pub use connection::Connection;
+pub use connection::{Connection, HEAP_BYTES};

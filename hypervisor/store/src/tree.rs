@@ -1,34 +1,34 @@
 //! The nodes of a domain.
 //!
-//! A tree is two lists of fixed capacity: the nodes, ordered by their paths, and the bytes of all
-//! of them, in any order but without gaps. A change moves what lies behind it, some tens of KiB at
-//! most, once; for that there is nothing to fragment, and what is left of the quota can always be
-//! used.
+//! A tree is two lists of fixed capacity: the nodes, sorted by key, and the bytes of all nodes, in
+//! any order but without gaps. Each change moves the bytes behind it once, some tens of KiB at most.
+//! In return nothing can become fragmented, and the rest of a quota can always be used.
 
-use crate::fixed::{Fixed, Full};
+use crate::fixed_vec::{FixedVec, Full};
 use crate::path::{is_within, parent};
-use crate::quota::{NODES, PIECE_BYTES, TREE_BYTES, VALUE_BYTES};
+use crate::quota::{ALLOCATION_OVERHEAD, NODES, TREE_BYTES, VALUE_BYTES};
 use crate::wire::Error;
 use alloc::collections::TryReserveError;
 use core::ops::Range;
 
-/// A node: where its bytes are. The path from home comes first, then the permissions as the guest
-/// reads them (strings, each with its NUL), then the value.
+/// A node: where its bytes are. The key comes first, then the permissions as the guest reads them
+/// (strings, each with its NUL), then the value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Node {
     start: u32,
     key: u16,
     permissions: u16,
     value: u16,
-    /// The tree's when the node, or the list of its children, changed last.
+    /// The tree's generation when the node, or the list of its children, changed last.
     generation: u64,
 }
 
-// Every length fits its type, and every index a byte.
+// Lengths fit `u16`, and indices of nodes `u8`.
 const _: () = assert!(TREE_BYTES <= u16::MAX as usize && NODES <= 256);
 
-/// What a tree takes of the heap.
-pub(crate) const HEAP_BYTES: usize = NODES * size_of::<Node>() + TREE_BYTES + 2 * PIECE_BYTES;
+/// Heap memory of a tree in bytes.
+pub(crate) const HEAP_BYTES: usize =
+    NODES * size_of::<Node>() + TREE_BYTES + 2 * ALLOCATION_OVERHEAD;
 
 impl Node {
     fn key(&self) -> Range<usize> {
@@ -51,50 +51,50 @@ impl Node {
     }
 }
 
-/// A tree: every node by its path from home, whose path is empty. A node's parent is always there.
+/// A tree of nodes. The parent of every node is in it, up to the base node, whose key is empty.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    nodes: Fixed<Node>,
-    bytes: Fixed<u8>,
-    /// Counts changes.
+    nodes: FixedVec<Node>,
+    bytes: FixedVec<u8>,
+    /// Number of changes so far.
     pub(crate) generation: u64,
 }
 
-/// A quota is used up.
+/// The error for a list that is full because a quota is used up.
 fn no_space(Full: Full) -> Error {
     Error::NoSpace
 }
 
 impl Tree {
-    /// No nodes at all, not even home.
+    /// A tree without nodes, not even the base node.
     ///
     /// # Errors
-    /// If there is no memory for it.
+    /// If there is not enough memory.
     pub(crate) fn empty() -> Result<Tree, TryReserveError> {
-        let nodes = Fixed::with_capacity(NODES)?;
-        Ok(Tree { nodes, bytes: Fixed::with_capacity(TREE_BYTES)?, generation: 0 })
+        let nodes = FixedVec::with_capacity(NODES)?;
+        Ok(Tree { nodes, bytes: FixedVec::with_capacity(TREE_BYTES)?, generation: 0 })
     }
 
-    /// Makes home in a tree without nodes.
+    /// Creates the base node in a tree without nodes.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] for permissions that are too long.
-    pub(crate) fn make_home(&mut self, permissions: &[u8]) -> Result<(), Error> {
+    /// [`Error::NoSpace`]: the permissions are too long.
+    pub(crate) fn create_base(&mut self, permissions: &[u8]) -> Result<(), Error> {
         debug_assert!(self.nodes.is_empty());
         self.bytes.extend(permissions).map_err(no_space)?;
         let permissions = permissions.len() as u16;
-        let home = Node { start: 0, key: 0, permissions, value: 0, generation: 0 };
-        self.nodes.push(home).map_err(no_space)
+        let base = Node { start: 0, key: 0, permissions, value: 0, generation: 0 };
+        self.nodes.push(base).map_err(no_space)
     }
 
-    /// Becomes like another tree.
+    /// Becomes a copy of another tree.
     pub(crate) fn copy_from(&mut self, other: &Tree) {
         self.nodes.copy_from(&other.nodes);
         self.bytes.copy_from(&other.bytes);
         self.generation = other.generation;
     }
 
-    /// The node's index, or where it would be.
+    /// The node's index, or the index at which to insert it.
     fn search(&self, key: &[u8]) -> Result<usize, usize> {
         self.nodes.binary_search_by(|node| self.bytes[node.key()].cmp(key))
     }
@@ -136,69 +136,69 @@ impl Tree {
         let below = self.nodes[first..]
             .iter()
             .map(|node| &self.bytes[node.key()])
-            // Everything below a node lies between it and what doesn't begin as it does; so does
-            // what goes on with less than a slash.
+            // The nodes below a node follow it, mixed with keys such as `a-b` for the node `a`:
+            // these begin with the same bytes, and `-` sorts before `/`.
             .take_while(move |child| child.starts_with(key))
             .filter(move |child| is_within(child, key))
             .map(move |child| &child[skip..]);
         Ok(below.filter(|name| !name.contains(&b'/')))
     }
 
-    /// Puts other bytes where some of a node are. The node's own lengths are the caller's to set.
+    /// Replaces bytes of a node by others. The caller adjusts the lengths in the node.
     fn replace(&mut self, index: usize, range: Range<usize>, with: &[u8]) -> Result<(), Error> {
         let (old, new) = (range.len(), with.len());
         self.bytes.replace(range, with).map_err(no_space)?;
         let own = self.nodes[index].start;
         for node in self.nodes.iter_mut().filter(|node| node.start > own) {
-            // It lies behind all bytes of this node, also those that are replaced.
+            // Its bytes lie behind those that are replaced.
             node.start = (node.start as usize - old + new) as u32;
         }
         Ok(())
     }
 
-    fn touch(&mut self, index: usize) {
+    fn bump_generation(&mut self, index: usize) {
         self.generation += 1;
         self.nodes[index].generation = self.generation;
     }
 
-    /// Writes a value; makes the node, and those above it, if there are none.
+    /// Writes a value. Creates the node and its ancestors if they don't exist.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] by the quotas; then nothing has changed.
+    /// [`Error::NoSpace`]: a quota is used up, and nothing has changed.
     pub(crate) fn write(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         if value.len() > VALUE_BYTES {
             return Err(Error::NoSpace);
         }
         if !self.contains(key) {
-            self.make(key, value.len())?;
+            self.create(key, value.len())?;
         }
         let index = self.index(key)?;
         self.replace(index, self.nodes[index].value(), value)?;
         self.nodes[index].value = value.len() as u16;
-        self.touch(index);
+        self.bump_generation(index);
         Ok(())
     }
 
-    /// Makes a node and those above it, without values, and makes sure that there is room for
-    /// `value` bytes, too.
-    fn make(&mut self, key: &[u8], value: usize) -> Result<(), Error> {
+    /// Creates a node and its missing ancestors, without values. `reserve`: bytes that must be free
+    /// afterwards.
+    fn create(&mut self, key: &[u8], reserve: usize) -> Result<(), Error> {
         let (mut nodes, mut bytes) = (0, 0);
-        let mut above = key;
-        while !self.contains(above) {
+        let mut ancestor = key;
+        while !self.contains(ancestor) {
             nodes += 1;
-            bytes += above.len();
+            bytes += ancestor.len();
             if nodes > self.nodes.room() {
                 return Err(Error::NoSpace);
             }
-            // Home, which has no parent, is there.
-            above = parent(above).unwrap_or_default();
+            // The base node, which has no parent, always exists.
+            ancestor = parent(ancestor).unwrap_or_default();
         }
-        let above = self.index(above)?;
-        let permissions = self.nodes[above].permissions();
-        if bytes + nodes * permissions.len() + value > self.bytes.room() {
+        let ancestor = self.index(ancestor)?;
+        let permissions = self.nodes[ancestor].permissions();
+        if bytes + nodes * permissions.len() + reserve > self.bytes.room() {
             return Err(Error::NoSpace);
         }
-        self.touch(above);
+        self.bump_generation(ancestor);
         let mut missing = key;
         while let Err(index) = self.search(missing) {
             let node = Node {
@@ -216,46 +216,47 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes a node without a value; `false` if it is there.
+    /// Creates a node without a value. Returns `false` if it exists already.
     ///
     /// # Errors
     /// As [`Tree::write`].
-    pub(crate) fn make_directory(&mut self, key: &[u8]) -> Result<bool, Error> {
+    pub(crate) fn mkdir(&mut self, key: &[u8]) -> Result<bool, Error> {
         if self.contains(key) {
             return Ok(false);
         }
-        self.make(key, 0).map(|()| true)
+        self.create(key, 0).map(|()| true)
     }
 
-    /// Sets what a node's permissions say.
+    /// Sets the permissions of a node.
     ///
     /// # Errors
-    /// [`Error::NoEntry`]; [`Error::NoSpace`] by the quotas.
+    /// [`Error::NoEntry`]: no such node. [`Error::NoSpace`]: a quota is used up.
     pub(crate) fn set_permissions(&mut self, key: &[u8], permissions: &[u8]) -> Result<(), Error> {
         let index = self.index(key)?;
         let old = self.nodes[index].permissions();
         self.replace(index, old, permissions)?;
-        // At most a message's payload.
+        // Fits: at most the payload of a message.
         self.nodes[index].permissions = permissions.len() as u16;
-        self.touch(index);
+        self.bump_generation(index);
         Ok(())
     }
 
-    /// Removes a node and all below it; `false` if there is none, but its parent.
+    /// Removes a node and all nodes below it. Returns `false` if the node doesn't exist but its parent
+    /// does.
     ///
     /// # Errors
-    /// [`Error::Access`] for home, [`Error::NoEntry`] if the parent isn't there either.
+    /// [`Error::Access`]: the base node. [`Error::NoEntry`]: the parent doesn't exist either.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Result<bool, Error> {
-        let above = self.index(parent(key).ok_or(Error::Access)?);
+        let parent = self.index(parent(key).ok_or(Error::Access)?);
         if !self.contains(key) {
-            return above.map(|_| false);
+            return parent.map(|_| false);
         }
-        // The parent comes before what goes, and stays where it is.
-        let above = above?;
+        // The parent sorts before the removed nodes, so its index stays the same.
+        let parent = parent?;
         let Tree { nodes, bytes, .. } = self;
         nodes.retain_mut(|node| !is_within(&bytes[node.key()], key));
-        self.close_gaps();
-        self.touch(above);
+        self.compact_bytes();
+        self.bump_generation(parent);
         Ok(true)
     }
 
@@ -267,8 +268,8 @@ impl Tree {
         order.into_iter().take(count).map(usize::from)
     }
 
-    /// Moves the bytes of all nodes together, after some nodes went.
-    fn close_gaps(&mut self) {
+    /// Closes the gaps between the bytes of the nodes, after nodes were removed.
+    fn compact_bytes(&mut self) {
         let mut end = 0;
         for index in self.order_of_bytes() {
             let bytes = self.nodes[index].all();
@@ -280,7 +281,7 @@ impl Tree {
         self.bytes.truncate(end);
     }
 
-    /// The nodes are in order, with their parents, and their bytes without gaps.
+    /// Checks that the nodes are sorted, have their parents, and that their bytes have no gaps.
     #[cfg(test)]
     pub(crate) fn check(&self) {
         let mut end = 0;

@@ -1,45 +1,45 @@
-//! Watches, and the events that wait to be told.
+//! Watches and their queued events.
 
-use crate::fixed::Fixed;
+use crate::fixed_vec::FixedVec;
 use crate::path::is_within;
-use crate::quota::{CHANGE_BYTES, CHANGES, EVENTS, PIECE_BYTES, WATCH_BYTES, WATCHES};
+use crate::quota::{ALLOCATION_OVERHEAD, CHANGE_BYTES, CHANGES, EVENTS, WATCH_BYTES, WATCHES};
 use crate::tree::Tree;
-use crate::wire::{Error, HEADER, Header, MAX_PAYLOAD, kind};
+use crate::wire::{Error, HEADER, Header, MAX_PAYLOAD, MessageType};
 use alloc::collections::TryReserveError;
 use core::ops::Range;
 
-/// What changes take of the heap.
+/// Heap memory of [`Changes`] in bytes.
 pub(crate) const CHANGES_HEAP_BYTES: usize =
-    CHANGES * size_of::<Change>() + CHANGE_BYTES + 2 * PIECE_BYTES;
-/// What watches take of the heap.
+    CHANGES * size_of::<Change>() + CHANGE_BYTES + 2 * ALLOCATION_OVERHEAD;
+/// Heap memory of [`Watches`] in bytes.
 pub(crate) const HEAP_BYTES: usize = WATCHES * size_of::<Watch>()
     + WATCH_BYTES
     + EVENTS * size_of::<Event>()
     + CHANGES_HEAP_BYTES
-    + 3 * PIECE_BYTES;
+    + 3 * ALLOCATION_OVERHEAD;
 
-/// A path that is watched: the node, if it is the domain's own, is a part of the path as the guest
-/// gave it, or all of it.
+/// The path of a watch, as the guest wrote it. If it names a node of the domain, the node's key is
+/// the end of the path, or all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Watched<'a> {
+pub(crate) struct WatchedPath<'a> {
     pub(crate) path: &'a [u8],
-    /// Where in the path the domain's own node is named.
+    /// Offset of the key in the path.
     pub(crate) key: Option<usize>,
 }
 
-impl<'a> Watched<'a> {
+impl<'a> WatchedPath<'a> {
     fn key(&self) -> Option<&'a [u8]> {
         self.key.map(|at| &self.path[at..])
     }
 }
 
-/// A watch: where its bytes are, the path first, then the token.
+/// A watch: where its bytes are. The path comes first, then the token.
 #[derive(Clone, Copy, Debug, Default)]
 struct Watch {
     start: u16,
     path: u16,
     token: u16,
-    /// As in [`Watched`].
+    /// Offset of the key, as in [`WatchedPath`].
     key: Option<u16>,
 }
 
@@ -54,54 +54,54 @@ impl Watch {
         start..start + usize::from(self.token)
     }
 
-    fn watched<'a>(&self, bytes: &'a [u8]) -> Watched<'a> {
-        Watched { path: &bytes[self.path()], key: self.key.map(usize::from) }
+    fn watched<'a>(&self, bytes: &'a [u8]) -> WatchedPath<'a> {
+        WatchedPath { path: &bytes[self.path()], key: self.key.map(usize::from) }
     }
 }
 
-/// What happened to a node, whose path is so many bytes of the list's.
+/// A change of a node: where the bytes of its key are.
 #[derive(Clone, Copy, Debug, Default)]
 struct Change {
     start: u16,
     key: u16,
-    /// It is gone, with all below it.
+    /// The node was removed, with all nodes below it.
     removed: bool,
 }
 
-// Every length and offset fits its type.
+// Lengths and offsets fit `u16`.
 const _: () = assert!(WATCH_BYTES <= u16::MAX as usize && CHANGE_BYTES <= u16::MAX as usize);
 
-/// Changes that events are due for, within bounds.
+/// A bounded list of changed nodes, for which events are to be queued.
 #[derive(Debug)]
 pub(crate) struct Changes {
-    list: Fixed<Change>,
-    bytes: Fixed<u8>,
+    list: FixedVec<Change>,
+    bytes: FixedVec<u8>,
 }
 
 impl Changes {
-    /// No changes.
+    /// An empty list.
     ///
     /// # Errors
-    /// If there is no memory for them.
+    /// If there is not enough memory.
     pub(crate) fn empty() -> Result<Changes, TryReserveError> {
-        let list = Fixed::with_capacity(CHANGES)?;
-        Ok(Changes { list, bytes: Fixed::with_capacity(CHANGE_BYTES)? })
+        let list = FixedVec::with_capacity(CHANGES)?;
+        Ok(Changes { list, bytes: FixedVec::with_capacity(CHANGE_BYTES)? })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Whether one more may be noted.
+    /// Whether there is room for one more change.
     pub(crate) fn has_room(&self, key: &[u8]) -> bool {
         self.list.room() != 0 && key.len() <= self.bytes.room()
     }
 
-    /// Notes one, if it isn't.
+    /// Adds a change, unless it is in the list already.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if there isn't room, see [`Changes::has_room`].
-    pub(crate) fn note(&mut self, key: &[u8], removed: bool) -> Result<(), Error> {
+    /// [`Error::NoSpace`]: see [`Changes::has_room`].
+    pub(crate) fn add(&mut self, key: &[u8], removed: bool) -> Result<(), Error> {
         if self.iter().any(|change| change == (key, removed)) {
             return Ok(());
         }
@@ -114,7 +114,7 @@ impl Changes {
         Ok(())
     }
 
-    /// The nodes, and whether each is gone.
+    /// The keys, and whether each node was removed.
     fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
         self.list.iter().map(|change| self.read(change))
     }
@@ -134,7 +134,8 @@ impl Changes {
     }
 }
 
-/// An event that waits: the watch's number, and the change's; none: the watch's own node.
+/// A queued event: index of the watch and of the change. Without a change, the event is about the
+/// watched node itself.
 #[derive(Clone, Copy, Debug, Default)]
 struct Event {
     watch: u16,
@@ -143,15 +144,16 @@ struct Event {
 
 const _: () = assert!(CHANGES <= 256 && WATCHES <= 65536 && size_of::<Event>() == 4);
 
-/// A domain's watches. While events wait, no watch comes or goes.
+/// The watches of a domain and their queued events. No watch is added or removed while events are
+/// queued, since no request is handled then.
 #[derive(Debug)]
 pub(crate) struct Watches {
-    list: Fixed<Watch>,
-    bytes: Fixed<u8>,
-    events: Fixed<Event>,
-    /// Events that were told, of those in the list.
-    told: usize,
-    /// What the events are about.
+    list: FixedVec<Watch>,
+    bytes: FixedVec<u8>,
+    events: FixedVec<Event>,
+    /// Number of events of the list that have been sent.
+    sent: usize,
+    /// The changes that the events are about.
     changes: Changes,
 }
 
@@ -159,19 +161,19 @@ impl Watches {
     /// No watches.
     ///
     /// # Errors
-    /// If there is no memory for them.
+    /// If there is not enough memory.
     pub(crate) fn empty() -> Result<Watches, TryReserveError> {
         Ok(Watches {
-            list: Fixed::with_capacity(WATCHES)?,
-            bytes: Fixed::with_capacity(WATCH_BYTES)?,
-            events: Fixed::with_capacity(EVENTS)?,
-            told: 0,
+            list: FixedVec::with_capacity(WATCHES)?,
+            bytes: FixedVec::with_capacity(WATCH_BYTES)?,
+            events: FixedVec::with_capacity(EVENTS)?,
+            sent: 0,
             changes: Changes::empty()?,
         })
     }
 
-    fn position(&self, watched: Watched<'_>, token: &[u8]) -> Option<usize> {
-        let is_it = |watch: &Watch| {
+    fn position(&self, watched: WatchedPath<'_>, token: &[u8]) -> Option<usize> {
+        let matches = |watch: &Watch| {
             let other = watch.watched(&self.bytes);
             let same_node = match watched.key() {
                 Some(key) => other.key() == Some(key),
@@ -179,14 +181,15 @@ impl Watches {
             };
             same_node && self.bytes[watch.token()] == *token
         };
-        self.list.iter().position(is_it)
+        self.list.iter().position(matches)
     }
 
-    /// Adds a watch, which fires once at once.
+    /// Adds a watch and queues its first event, as the protocol demands.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::TooBig`] if there are too many.
-    pub(crate) fn add(&mut self, watched: Watched<'_>, token: &[u8]) -> Result<(), Error> {
+    /// [`Error::Exists`]: the path is watched with the same token already. [`Error::TooBig`]: there are
+    /// too many watches.
+    pub(crate) fn add(&mut self, watched: WatchedPath<'_>, token: &[u8]) -> Result<(), Error> {
         if self.position(watched, token).is_some() {
             return Err(Error::Exists);
         }
@@ -210,52 +213,57 @@ impl Watches {
     /// Removes a watch.
     ///
     /// # Errors
-    /// [`Error::NoEntry`].
-    pub(crate) fn remove(&mut self, watched: Watched<'_>, token: &[u8]) -> Result<(), Error> {
+    /// [`Error::NoEntry`]: no such watch.
+    pub(crate) fn remove(&mut self, watched: WatchedPath<'_>, token: &[u8]) -> Result<(), Error> {
         let index = self.position(watched, token).ok_or(Error::NoEntry)?;
-        let gone = self.list.remove(index);
-        self.bytes.replace(gone.path().start..gone.token().end, &[])?;
-        // The bytes are in the order of the list.
+        let removed = self.list.remove(index);
+        self.bytes.replace(removed.path().start..removed.token().end, &[])?;
+        // The bytes are in the order of the list, so those of later watches have moved.
         for watch in &mut self.list[index..] {
-            watch.start -= gone.path + gone.token;
+            watch.start -= removed.path + removed.token;
         }
         Ok(())
     }
 
-    /// Forgets all.
+    /// Removes all watches and queued events.
     pub(crate) fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
-        self.forget_events();
+        self.clear_events();
     }
 
-    /// Makes the events that are due for one change. `before` is the tree as it was: who watches a
-    /// node that was below a removed one is told, too.
+    /// Queues the events for one change. `before` is the tree before the change: watches of nodes that
+    /// were below a removed node fire, too.
     ///
     /// # Errors
-    /// None: any path fits, and [`EVENTS`] is enough for all watches.
-    pub(crate) fn fire_one(
+    /// None in practice: any key fits, and [`EVENTS`] are enough for all watches.
+    pub(crate) fn queue_events(
         &mut self,
         key: &[u8],
         removed: bool,
         before: &Tree,
     ) -> Result<(), Error> {
         self.changes.clear();
-        self.changes.note(key, removed)?;
-        self.fire(before)
+        self.changes.add(key, removed)?;
+        self.match_watches(before)
     }
 
-    /// Makes the events that are due for changes, which are taken; an empty list is left.
+    /// Queues the events for all changes of a transaction, and empties the list of changes.
     ///
     /// # Errors
-    /// None, as with [`Watches::fire_one`].
-    pub(crate) fn fire_all(&mut self, changes: &mut Changes, before: &Tree) -> Result<(), Error> {
+    /// None in practice, as in [`Watches::queue_events`].
+    pub(crate) fn queue_all_events(
+        &mut self,
+        changes: &mut Changes,
+        before: &Tree,
+    ) -> Result<(), Error> {
         self.changes.clear();
         core::mem::swap(&mut self.changes, changes);
-        self.fire(before)
+        self.match_watches(before)
     }
 
-    fn fire(&mut self, before: &Tree) -> Result<(), Error> {
+    /// Queues an event for each watch that a change concerns.
+    fn match_watches(&mut self, before: &Tree) -> Result<(), Error> {
         debug_assert!(self.events.is_empty());
         for (number, (changed, removed)) in (0..=u8::MAX).zip(self.changes.iter()) {
             for (index, watch) in (0..).zip(self.list.iter()) {
@@ -270,27 +278,27 @@ impl Watches {
         Ok(())
     }
 
-    /// Takes back what [`Watches::fire_one`] made.
-    pub(crate) fn forget_events(&mut self) {
+    /// Removes all queued events.
+    pub(crate) fn clear_events(&mut self) {
         self.changes.clear();
         self.events.clear();
-        self.told = 0;
+        self.sent = 0;
     }
 
-    /// Writes the next event that waits to an empty message; leaves it empty if there is none.
-    pub(crate) fn tell(&mut self, home: &[u8], to: &mut Fixed<u8>) {
-        while let Some(event) = self.events.get(self.told).copied() {
-            self.told += 1;
+    /// Writes the next queued event to `to`, which must be empty; leaves it empty if there is none.
+    pub(crate) fn write_event(&mut self, base: &[u8], to: &mut FixedVec<u8>) {
+        while let Some(event) = self.events.get(self.sent).copied() {
+            self.sent += 1;
             let Some(watch) = self.list.get(usize::from(event.watch)) else { continue };
             let changed = event.change.and_then(|number| self.changes.get(number.into()));
             let (path, token) = (&self.bytes[watch.path()], &self.bytes[watch.token()]);
-            // A watch by a relative path is told relative paths.
+            // Watches with a relative path receive relative paths.
             let absolute = path.starts_with(b"/");
             let path: [&[u8]; 3] = match changed {
                 None => [path, b"", b""],
                 Some(key) if !absolute => [key, b"", b""],
-                Some(b"") => [home, b"", b""],
-                Some(key) => [home, b"/", key],
+                Some(b"") => [base, b"", b""],
+                Some(key) => [base, b"/", key],
             };
             let payload = [path[0], path[1], path[2], b"\0", token, b"\0"];
             let length: usize = payload.iter().map(|part| part.len()).sum();
@@ -298,12 +306,13 @@ impl Watches {
                 continue;
             }
             let length = length as u32;
-            let header = Header { kind: kind::WATCH_EVENT, request: 0, transaction: 0, length };
+            let kind = MessageType::WatchEvent.into();
+            let header = Header { kind, request: 0, transaction: 0, length };
             let header = header.to_bytes();
             let parts = [&header[..]].into_iter().chain(payload);
-            // There is room, see above.
+            // Can't fail: the length was checked above.
             return parts.for_each(|part| to.extend(part).unwrap_or_default());
         }
-        self.forget_events();
+        self.clear_events();
     }
 }

@@ -1,124 +1,126 @@
-//! The messages (`public/io/xs_wire.h`).
+//! Messages as they are sent (`public/io/xs_wire.h`).
 
-use crate::fixed::Full;
+use crate::fixed_vec::Full;
 use core::fmt;
+use strum::{FromRepr, IntoStaticStr};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes of a message's header.
-pub const HEADER: usize = 16;
-/// Bytes that may follow it.
+pub const HEADER: usize = size_of::<Header>();
+/// Most bytes that may follow the header (`XENSTORE_PAYLOAD_MAX`).
 pub const MAX_PAYLOAD: usize = 4096;
 
-/// What a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The header of a message (`struct xsd_sockmsg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
 pub struct Header {
-    /// `XS_*`.
+    /// Type: a [`MessageType`], or a number that is none.
     pub kind: u32,
-    /// The guest's number for the request; the reply has it too.
+    /// Chosen by the guest; the reply has the same.
     pub request: u32,
     /// Transaction; 0: none.
     pub transaction: u32,
-    /// Bytes that follow.
+    /// Bytes that follow the header.
     pub length: u32,
 }
 
 impl Header {
-    /// Reads a header.
-    pub fn read(bytes: &[u8; HEADER]) -> Header {
-        let word = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        Header { kind: word(0), request: word(4), transaction: word(8), length: word(12) }
+    /// Decodes a header.
+    pub const fn from_bytes(bytes: &[u8; HEADER]) -> Header {
+        zerocopy::transmute!(*bytes)
     }
 
-    /// The header's bytes.
-    pub fn to_bytes(self) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
-        let words = [self.kind, self.request, self.transaction, self.length];
-        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
+    /// Encodes the header.
+    pub const fn to_bytes(self) -> [u8; HEADER] {
+        zerocopy::transmute!(self)
     }
 }
 
 /// Types of messages, `XS_*`.
-pub mod kind {
-    #![expect(missing_docs, reason = "the names are the specification's")]
-    pub const CONTROL: u32 = 0;
-    pub const DIRECTORY: u32 = 1;
-    pub const READ: u32 = 2;
-    pub const GET_PERMS: u32 = 3;
-    pub const WATCH: u32 = 4;
-    pub const UNWATCH: u32 = 5;
-    pub const TRANSACTION_START: u32 = 6;
-    pub const TRANSACTION_END: u32 = 7;
-    pub const INTRODUCE: u32 = 8;
-    pub const RELEASE: u32 = 9;
-    pub const GET_DOMAIN_PATH: u32 = 10;
-    pub const WRITE: u32 = 11;
-    pub const MKDIR: u32 = 12;
-    pub const RM: u32 = 13;
-    pub const SET_PERMS: u32 = 14;
-    pub const WATCH_EVENT: u32 = 15;
-    pub const ERROR: u32 = 16;
-    pub const IS_DOMAIN_INTRODUCED: u32 = 17;
-    pub const RESUME: u32 = 18;
-    pub const SET_TARGET: u32 = 19;
-    pub const RESET_WATCHES: u32 = 21;
-    pub const DIRECTORY_PART: u32 = 22;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRepr)]
+#[repr(u32)]
+#[expect(missing_docs, reason = "the names are the specification's")]
+pub enum MessageType {
+    Control = 0,
+    Directory = 1,
+    Read = 2,
+    GetPerms = 3,
+    Watch = 4,
+    Unwatch = 5,
+    TransactionStart = 6,
+    TransactionEnd = 7,
+    Introduce = 8,
+    Release = 9,
+    GetDomainPath = 10,
+    Write = 11,
+    Mkdir = 12,
+    Rm = 13,
+    SetPerms = 14,
+    WatchEvent = 15,
+    Error = 16,
+    IsDomainIntroduced = 17,
+    Resume = 18,
+    SetTarget = 19,
+    ResetWatches = 21,
+    DirectoryPart = 22,
 }
 
-/// Why a request failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl From<MessageType> for u32 {
+    fn from(message: MessageType) -> u32 {
+        message as u32
+    }
+}
+
+/// Why a request failed. Replies carry the name (`xsd_errors`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 pub enum Error {
-    /// Not for this domain.
+    /// The domain may not do this.
+    #[strum(serialize = "EACCES")]
     Access,
-    /// The tree has changed under a transaction.
+    /// The tree has changed since the transaction began.
+    #[strum(serialize = "EAGAIN")]
     Again,
-    /// A transaction in a transaction.
+    /// A transaction was started within a transaction.
+    #[strum(serialize = "EBUSY")]
     Busy,
-    /// There already.
+    /// The watch exists already.
+    #[strum(serialize = "EEXIST")]
     Exists,
-    /// Makes no sense.
+    /// The request is malformed.
+    #[strum(serialize = "EINVAL")]
     Invalid,
-    /// Not there.
+    /// No such node, watch or transaction.
+    #[strum(serialize = "ENOENT")]
     NoEntry,
-    /// More than a quota allows.
+    /// A quota is used up.
+    #[strum(serialize = "ENOSPC")]
     NoSpace,
     /// No such request.
+    #[strum(serialize = "ENOSYS")]
     NoSystemCall,
-    /// The node's owner can't be changed.
+    /// The owner of a node can't be changed.
+    #[strum(serialize = "EPERM")]
     NotPermitted,
-    /// More than a reply can hold, or too many watches.
+    /// The reply would be longer than [`MAX_PAYLOAD`], or there are too many watches.
+    #[strum(serialize = "E2BIG")]
     TooBig,
 }
 
 impl Error {
-    /// The name that the guest is told.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Error::Access => "EACCES",
-            Error::Again => "EAGAIN",
-            Error::Busy => "EBUSY",
-            Error::Exists => "EEXIST",
-            Error::Invalid => "EINVAL",
-            Error::NoEntry => "ENOENT",
-            Error::NoSpace => "ENOSPC",
-            Error::NoSystemCall => "ENOSYS",
-            Error::NotPermitted => "EPERM",
-            Error::TooBig => "E2BIG",
-        }
+    /// The name that the guest receives, such as `ENOENT`.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-/// A reply is written into the room of one message.
+/// A reply is written into a buffer of one message, so a full buffer means that it is too long.
 impl From<Full> for Error {
     fn from(Full: Full) -> Error {
         Error::TooBig
     }
 }
 
-/// The same for what is formatted into it.
+/// The same for what is formatted into the buffer.
 impl From<fmt::Error> for Error {
     fn from(fmt::Error: fmt::Error) -> Error {
         Error::TooBig

@@ -122,7 +122,7 @@ impl Open {
             if count == 0 {
                 return Ok(moved);
             }
-            self.connection.sent(count);
+            self.connection.consume_output(count);
             moved += count;
             // The guest sees the ring full before we look for room again: or it made some before.
             fence(Ordering::SeqCst);
@@ -132,12 +132,12 @@ impl Open {
         }
         loop {
             let mut piece = [0; PIECE];
-            let wanted = self.connection.wanted().min(PIECE);
+            let wanted = self.connection.bytes_wanted().min(PIECE);
             let count = page.requests().read(&mut piece[..wanted])?;
             if count == 0 {
                 return Ok(moved);
             }
-            self.connection.take(&piece[..count]);
+            self.connection.receive(&piece[..count]);
             moved += count;
             // The guest sees what was taken before we look for more: or it had put more there.
             fence(Ordering::SeqCst);

@@ -14,7 +14,7 @@ use crate::domain::Domain;
 use crate::event::ports;
 pub use guest::GuestStore;
 pub use nodes::{Facts, make};
-pub use pinfold_store::quota::HEAP_BYTES;
+pub use pinfold_store::HEAP_BYTES;
 
 /// A guest says that its store's ring has something new. `true`: there is more to do than one call
 /// may; the guest is to ask again.

@@ -29,7 +29,8 @@ pub struct Facts<'a> {
 pub fn make(facts: &Facts<'_>) -> Result<Connection, TryReserveError> {
     let mut store = Connection::new(facts.domain)?;
     // At most 32 vCPUs and names of 32 bytes: far below the quotas.
-    let mut put = |path: &str, value: &str| store.put(path, value).expect("within the quotas");
+    let mut put =
+        |path: &str, value: &str| store.write_initial(path, value).expect("within the quotas");
     let number = |number: u64| -> String { format!("{number}") };
     put("name", facts.name);
     put("domid", &number(facts.domain.into()));

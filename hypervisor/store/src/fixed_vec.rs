@@ -1,35 +1,35 @@
-//! Lists whose whole room is there from the beginning.
+//! Lists with a fixed capacity.
 //!
-//! A [`Fixed`] reserves its room when it is made and never asks the allocator for anything again:
-//! what doesn't fit is refused. It hands out slices, and no method that could grow the list, so no
-//! code of this crate can allocate for a request by mistake.
+//! A [`FixedVec`] allocates its capacity when it is created, and never again: what doesn't fit is
+//! refused. It derefs to a slice and has no method that could make it grow, so no code of this crate
+//! can allocate memory for a request by mistake.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::{Deref, DerefMut, Range};
 
-/// There is no room left.
+/// The list has no room for the items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// A list of a fixed capacity. Its items are plain data: to drop one is to forget it.
+/// A list with a fixed capacity, of plain data.
 #[derive(Debug)]
-pub(crate) struct Fixed<T> {
+pub(crate) struct FixedVec<T> {
     items: Vec<T>,
-    /// What was asked for: the allocator may have given more, which isn't used.
+    /// What was asked for. The allocator may have given more, which isn't used.
     capacity: usize,
 }
 
-impl<T: Copy + Default> Fixed<T> {
-    /// An empty list with room for so many items.
+impl<T: Copy + Default> FixedVec<T> {
+    /// An empty list with room for `capacity` items.
     ///
     /// # Errors
-    /// If the allocator has no room.
-    pub(crate) fn with_capacity(capacity: usize) -> Result<Fixed<T>, TryReserveError> {
+    /// If there is not enough memory.
+    pub(crate) fn with_capacity(capacity: usize) -> Result<FixedVec<T>, TryReserveError> {
         let mut items = Vec::new();
         items.try_reserve_exact(capacity)?;
-        Ok(Fixed { items, capacity })
+        Ok(FixedVec { items, capacity })
     }
 
     /// How many more items fit.
@@ -51,13 +51,15 @@ impl<T: Copy + Default> Fixed<T> {
         Ok(())
     }
 
-    /// Inserts an item; those from `at` on move up.
+    /// Inserts an item at `at`; the items from there on move up.
     pub(crate) fn insert(&mut self, at: usize, item: T) -> Result<(), Full> {
         self.replace(at..at, &[item])
     }
 
-    /// Puts other items where `range` is; what follows moves. Nothing has changed if there is no
-    /// room.
+    /// Replaces the items of `range` by others; the items behind move.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing has changed.
     pub(crate) fn replace(&mut self, range: Range<usize>, with: &[T]) -> Result<(), Full> {
         let (old, start) = (self.items.len(), range.start);
         let new = old - range.len() + with.len();
@@ -72,7 +74,7 @@ impl<T: Copy + Default> Fixed<T> {
         Ok(())
     }
 
-    /// Appends a copy of items that are in the list.
+    /// Appends a copy of items of the list.
     pub(crate) fn extend_from_within(&mut self, range: Range<usize>) -> Result<(), Full> {
         if range.len() > self.room() {
             return Err(Full);
@@ -81,35 +83,35 @@ impl<T: Copy + Default> Fixed<T> {
         Ok(())
     }
 
-    /// Removes an item; those that follow move down.
+    /// Removes an item; the items behind move down.
     pub(crate) fn remove(&mut self, at: usize) -> T {
         self.items.remove(at)
     }
 
-    /// Forgets what comes after the first `len` items.
+    /// Removes all items behind the first `len`.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.items.truncate(len);
     }
 
-    /// Forgets all items that `keep` says no to. It may change the others.
+    /// Removes all items for which `keep` returns `false`. `keep` may change the others.
     pub(crate) fn retain_mut(&mut self, keep: impl FnMut(&mut T) -> bool) {
         self.items.retain_mut(keep);
     }
 
-    /// Forgets all items.
+    /// Removes all items.
     pub(crate) fn clear(&mut self) {
         self.items.clear();
     }
 
-    /// Becomes like another list of the same capacity.
-    pub(crate) fn copy_from(&mut self, other: &Fixed<T>) {
+    /// Becomes a copy of another list with the same capacity.
+    pub(crate) fn copy_from(&mut self, other: &FixedVec<T>) {
         debug_assert_eq!(self.capacity, other.capacity);
         self.items.clear();
         self.items.extend_from_slice(&other.items);
     }
 }
 
-impl<T> Deref for Fixed<T> {
+impl<T> Deref for FixedVec<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -117,13 +119,13 @@ impl<T> Deref for Fixed<T> {
     }
 }
 
-impl<T> DerefMut for Fixed<T> {
+impl<T> DerefMut for FixedVec<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.items
     }
 }
 
-impl fmt::Write for Fixed<u8> {
+impl fmt::Write for FixedVec<u8> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.extend(text.as_bytes()).map_err(|Full| fmt::Error)
     }

@@ -1,15 +1,15 @@
 //! Lists with a fixed capacity.
 
-use crate::fixed::*;
+use crate::fixed_vec::*;
 
-fn list(capacity: usize, items: &[u8]) -> Fixed<u8> {
-    let mut list = Fixed::with_capacity(capacity).unwrap();
+fn list(capacity: usize, items: &[u8]) -> FixedVec<u8> {
+    let mut list = FixedVec::with_capacity(capacity).unwrap();
     list.extend(items).unwrap();
     list
 }
 
 #[test]
-fn what_does_not_fit_changes_nothing() {
+fn items_that_do_not_fit_change_nothing() {
     let mut full = list(4, b"abc");
     assert_eq!(full.extend(b"de"), Err(Full));
     assert_eq!(full.replace(1..2, b"xyz"), Err(Full));
@@ -24,7 +24,7 @@ fn what_does_not_fit_changes_nothing() {
 }
 
 #[test]
-fn replacing_moves_what_follows() {
+fn replacing_moves_the_items_behind() {
     for (range, with, wanted) in [
         (1..3, &b"XYZ"[..], &b"aXYZdef"[..]),
         (1..3, b"X", b"aXdef"),
