@@ -19,14 +19,14 @@ guest_main!(main);
 
 fn main(boot: &Boot) -> Exit {
     let meter = Meter::new(boot.number("turns", 200));
-    let mut lab = TableFixture::new(Frames::new(boot));
+    let mut fixture = TableFixture::new(Frames::new(boot));
     traps::hypercall(&meter);
-    memory::updates(&meter, &mut lab);
-    memory::pins(&meter, &mut lab);
-    memory::stores(&meter, &mut lab);
+    memory::updates(&meter, &mut fixture);
+    memory::pins(&meter, &mut fixture);
+    memory::stores(&meter, &mut fixture);
     traps::forced_cpuid(&meter);
     traps::exception(&meter);
-    traps::system_call(&meter, &mut lab);
+    traps::system_call(&meter, &mut fixture);
     println!("VERDICT pass guest=bench");
     Exit::PowerOff
 }

@@ -14,14 +14,14 @@ use pinfold_guest::raw;
 const BATCH: usize = 32;
 
 /// `mmu_update` of one entry and of a batch, and `update_va_mapping`.
-pub(crate) fn updates(meter: &Meter, lab: &mut TableFixture) {
-    let saved = lab.save();
-    let (table, page, other) = (lab.frame(), lab.frame(), lab.frame());
-    lab.seal(table);
-    expect("pin", lab.pin(table, 1), 0);
+pub(crate) fn updates(meter: &Meter, fixture: &mut TableFixture) {
+    let saved = fixture.save();
+    let (table, page, other) = (fixture.frame(), fixture.frame(), fixture.frame());
+    fixture.seal(table);
+    expect("pin", fixture.pin(table, 1), 0);
     // In turn to one frame and to another, so that no update is a no-op.
-    let value = |turn: u64| lab.entry(if turn.is_multiple_of(2) { page } else { other }, RW);
-    let at = lab.entry_addr(table, 0);
+    let value = |turn: u64| fixture.entry(if turn.is_multiple_of(2) { page } else { other }, RW);
+    let at = fixture.entry_addr(table, 0);
     meter.row("mmu_update_1", 1, |turn| {
         // SAFETY: the table maps nothing that is used.
         expect("mmu_update", unsafe { raw::mmu_update(at, value(turn)) }, 0);
@@ -29,69 +29,69 @@ pub(crate) fn updates(meter: &Meter, lab: &mut TableFixture) {
     let mut batch = [MmuUpdate::default(); BATCH];
     meter.row("mmu_update_32", BATCH as u64, |turn| {
         for (index, update) in batch.iter_mut().enumerate() {
-            *update = MmuUpdate { ptr: lab.entry_addr(table, index), val: value(turn) };
+            *update = MmuUpdate { ptr: fixture.entry_addr(table, index), val: value(turn) };
         }
         // SAFETY: as above.
         let (result, _) = unsafe { raw::mmu_updates(&batch, domid::SELF.into()) };
         expect("mmu_update", result, 0);
     });
-    let va = lab.va(page);
+    let va = fixture.va(page);
     meter.row("update_va_mapping_invlpg", 1, |turn| {
         // SAFETY: the page at its place is not used meanwhile.
         let result = unsafe { raw::update_va_mapping(va, value(turn), UVMF_INVLPG) };
         expect("update_va_mapping", result, 0);
     });
-    expect("map back", lab.map(page, RW), 0);
-    lab.restore(saved);
+    expect("map back", fixture.map(page, RW), 0);
+    fixture.restore(saved);
 }
 
 /// Pins and unpins.
-pub(crate) fn pins(meter: &Meter, lab: &mut TableFixture) {
+pub(crate) fn pins(meter: &Meter, fixture: &mut TableFixture) {
     for (name, flags) in [("pin_unpin_l1_ro", RO), ("pin_unpin_l1_rw", RW)] {
-        let saved = lab.save();
-        let table = lab.frame();
-        let target = lab.frame();
+        let saved = fixture.save();
+        let table = fixture.frame();
+        let target = fixture.frame();
         for index in 0..512 {
-            lab.set(table, index, lab.entry(target, flags));
+            fixture.set(table, index, fixture.entry(target, flags));
         }
-        lab.seal(table);
+        fixture.seal(table);
         meter.row(name, 1, |_| {
-            expect("pin", lab.pin(table, 1), 0);
-            expect("unpin", lab.unpin(table), 0);
+            expect("pin", fixture.pin(table, 1), 0);
+            expect("unpin", fixture.unpin(table), 0);
         });
-        lab.restore(saved);
+        fixture.restore(saved);
     }
-    let saved = lab.save();
-    let page = lab.frame();
-    let chain = lab.chain(4, page);
+    let saved = fixture.save();
+    let page = fixture.frame();
+    let chain = fixture.chain(4, page);
     meter.row("pin_unpin_tree", 1, |_| {
-        expect("pin", lab.pin(chain[0], 4), 0);
-        expect("unpin", lab.unpin(chain[0]), 0);
+        expect("pin", fixture.pin(chain[0], 4), 0);
+        expect("unpin", fixture.unpin(chain[0]), 0);
     });
-    lab.restore(saved);
-    let saved = lab.save();
-    let table = lab.frame();
+    fixture.restore(saved);
+    let saved = fixture.save();
+    let table = fixture.frame();
     // Mapped writable at its place: with the report that names the mapping, where there is one.
     meter.row("refused_pin", 1, |_| {
-        expect("refused pin", lab.pin(table, 1), Errno::EINVAL.as_result());
+        expect("refused pin", fixture.pin(table, 1), Errno::EINVAL.as_result());
     });
-    lab.restore(saved);
+    fixture.restore(saved);
 }
 
 /// A plain store to a live page table.
-pub(crate) fn stores(meter: &Meter, lab: &mut TableFixture) {
+pub(crate) fn stores(meter: &Meter, fixture: &mut TableFixture) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: switches emulation on, nothing else.
     expect("vm_assist", unsafe { raw::call(Hypercall::VmAssist as u64, assist) }, 0);
-    let saved = lab.save();
-    let (table, page, other) = (lab.frame(), lab.frame(), lab.frame());
-    lab.seal(table);
-    expect("pin", lab.pin(table, 1), 0);
-    let values = [lab.entry(page, RO), lab.entry(other, RO)];
+    let saved = fixture.save();
+    let (table, page, other) = (fixture.frame(), fixture.frame(), fixture.frame());
+    fixture.seal(table);
+    expect("pin", fixture.pin(table, 1), 0);
+    let values = [fixture.entry(page, RO), fixture.entry(other, RO)];
     let mut index = 0;
     meter.row("emulated_store", 1, |_| {
         index ^= 1;
-        lab.set(table, 0, values[index]);
+        fixture.set(table, 0, values[index]);
     });
-    lab.restore(saved);
+    fixture.restore(saved);
 }

@@ -56,8 +56,8 @@ const CALLS: u32 = 1000;
 const AROUND: u64 = 3;
 
 /// A system call from user mode and its return: a program that makes a thousand.
-pub(crate) fn system_call(meter: &Meter, lab: &mut TableFixture) {
-    let saved = lab.save();
+pub(crate) fn system_call(meter: &Meter, fixture: &mut TableFixture) {
+    let saved = fixture.save();
     let top = STACK.0.get() as u64 + size_of::<Stack>() as u64;
     // SAFETY: the stack is this function's only.
     unsafe { user::set_kernel_stack(top) }.expect("a stack for user mode");
@@ -68,7 +68,7 @@ pub(crate) fn system_call(meter: &Meter, lab: &mut TableFixture) {
         0x05,
     ];
     code[1..5].copy_from_slice(&count);
-    match UserProgram::new(lab, &code) {
+    match UserProgram::new(fixture, &code) {
         Err(result) => expect("user program", result, 0),
         Ok(program) => {
             println!("user system calls: {AROUND} instructions around each are the guest's");
@@ -79,5 +79,5 @@ pub(crate) fn system_call(meter: &Meter, lab: &mut TableFixture) {
         }
     }
     UserProgram::unload();
-    lab.restore(saved);
+    fixture.restore(saved);
 }

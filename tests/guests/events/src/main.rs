@@ -36,7 +36,7 @@ fn main(boot: &Boot) -> Exit {
             return Exit::Crash;
         }
     };
-    let mut lab = TableFixture::new(Frames::new(boot));
+    let mut fixture = TableFixture::new(Frames::new(boot));
     arguments::run(&mut check);
     ports::run(&mut check);
     virqs::run(&mut check);
@@ -47,7 +47,7 @@ fn main(boot: &Boot) -> Exit {
     runstate::run(&mut check);
     watchdogs::run(&mut check);
     callbacks::run(&mut check);
-    user::run(&mut lab, &mut check);
+    user::run(&mut fixture, &mut check);
     // Last: the record is somewhere else from then on.
     record::run(boot, shared, &mut check);
     check.equal("no event came to a port without a handler", event::strays(), 0);

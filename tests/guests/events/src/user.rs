@@ -69,8 +69,8 @@ fn code() -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(start, end.offset_from_unsigned(start)) }
 }
 
-pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
-    let program = match UserProgram::new(lab, code()) {
+pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
+    let program = match UserProgram::new(fixture, code()) {
         Ok(program) => program,
         Err(errno) => {
             println!("EVENTS no user program: {errno}");
@@ -78,9 +78,9 @@ pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
             return;
         }
     };
-    let stack = lab.frame();
-    let top = lab.va(stack).page(1).0;
-    // SAFETY: a bench frame.
+    let stack = fixture.frame();
+    let top = fixture.va(stack).page(1).0;
+    // SAFETY: a fixture frame.
     check.ok("a kernel stack", unsafe { user::set_kernel_stack(top) });
     let Some(port) = check.ok("VIRQ_TIMER", time::bind_timer(tick)) else { return };
     event::unmask();

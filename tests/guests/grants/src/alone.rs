@@ -1,6 +1,6 @@
 //! Lending to oneself: each answer of the calls.
 
-use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, SHAPE, give_back, map_at, read, write};
+use crate::fixture::{FIRST, GrantFixture, MAP_RO, MAP_RW, SHAPE, give_back, map_at, read, write};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSYS, ESRCH};
 use pinfold_abi::grant::{
@@ -19,28 +19,28 @@ const BAD: Result<(u32, u64), i16> = Err(Status::GeneralError as i16);
 const NOBODY: u16 = 77;
 const MARK: u64 = 0x1122_3344_5566_7788;
 
-pub(crate) fn run(bench: &mut Bench, check: &mut Check) {
-    table(bench, check);
-    mapping(bench, check);
-    read_only(bench, check);
-    refusals(bench, check);
-    by_entry(bench, check);
-    tables(bench, check);
-    overwritten(bench, check);
-    replaced(bench, check);
-    swapped(bench, check);
-    many(bench, check);
+pub(crate) fn run(fixture: &mut GrantFixture, check: &mut Check) {
+    table(fixture, check);
+    mapping(fixture, check);
+    read_only(fixture, check);
+    refusals(fixture, check);
+    by_entry(fixture, check);
+    tables(fixture, check);
+    overwritten(fixture, check);
+    replaced(fixture, check);
+    swapped(fixture, check);
+    many(fixture, check);
     if !check.on_xen() {
         // Xen lets go of its own pages, and its first domain lend them on.
-        shared_frames(bench, check);
+        shared_frames(fixture, check);
     }
 }
 
 /// The table's size and version, and what the call itself refuses.
-fn table(bench: &Bench, check: &mut Check) {
+fn table(fixture: &GrantFixture, check: &mut Check) {
     let size = calls::query(domid::SELF);
     check.holds("query_size", size.is_ok_and(|(now, most)| now >= 1 && most >= now));
-    check.equal("query_size by number", calls::query(bench.own), size);
+    check.equal("query_size by number", calls::query(fixture.own), size);
     let nobody = Status::BadDomain as i16;
     check.equal("query_size of nobody", calls::query(NOBODY), Err(nobody));
     check.equal("setup_table of nobody", calls::setup::<1>(NOBODY), Err(nobody));
@@ -89,87 +89,91 @@ fn table(bench: &Bench, check: &mut Check) {
     check.ok("no elements", calls::raw(MAP_GRANT_REF, 0, 0));
 }
 
-fn at(bench: &Bench, window: Vaddr, flags: MapFlags) -> Map {
-    Map { address: window.0, flags, dom: bench.own, reference: FIRST }
+fn at(fixture: &GrantFixture, window: Vaddr, flags: MapFlags) -> Map {
+    Map { address: window.0, flags, dom: fixture.own, reference: FIRST }
 }
 
 /// A page that is mapped by its grant, used, and unmapped.
-fn mapping(bench: &mut Bench, check: &mut Check) {
-    let (page, window) = (bench.lab.frame(), bench.window());
-    bench.lab.set(page, 3, MARK);
-    bench.grant(FIRST, PERMIT, bench.own, page);
-    let mapped = map(at(bench, window, MAP_RW));
+fn mapping(fixture: &mut GrantFixture, check: &mut Check) {
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    fixture.tables.set(page, 3, MARK);
+    fixture.grant(FIRST, PERMIT, fixture.own, page);
+    let mapped = map(at(fixture, window, MAP_RW));
     let Ok((handle, machine)) = mapped else {
         check.equal("map", mapped.map(drop), Ok(()));
         return;
     };
-    check.equal("dev_bus_addr is the frame's", machine, bench.lab.mfn(page) << 12);
+    check.equal("dev_bus_addr is the frame's", machine, fixture.tables.mfn(page) << 12);
     check.equal("the page is there", read(window, 3), Some(MARK));
     check.holds("and can be written", write(window, 4, !MARK));
-    check.equal("for its owner to read", bench.lab.get(page, 4), !MARK);
-    check.equal("the entry is marked", bench.flags(FIRST), PERMIT | MARKS);
-    let (_, entry) = bench.leaf(window);
+    check.equal("for its owner to read", fixture.tables.get(page, 4), !MARK);
+    check.equal("the entry is marked", fixture.flags(FIRST), PERMIT | MARKS);
+    let (_, entry) = fixture.leaf(window);
     check.equal("the entry that maps it", entry & SHAPE, SHAPE);
 
     let general = Status::GeneralError as i16;
     check.equal("unmap of no handle", unmap(handle + 1000, window.0), Status::BadHandle as i16);
-    check.equal("unmap elsewhere", unmap(handle, bench.lab.va(page).0 + 7 * PAGE_SIZE), general);
+    check.equal(
+        "unmap elsewhere",
+        unmap(handle, fixture.tables.va(page).0 + 7 * PAGE_SIZE),
+        general,
+    );
     check.equal("unmap where nothing leads", unmap(handle, 0x1000), general);
     check.equal("unmap in the hole", unmap(handle, HYPERVISOR_START), general);
-    check.equal("it is still marked", bench.flags(FIRST), PERMIT | MARKS);
+    check.equal("it is still marked", fixture.flags(FIRST), PERMIT | MARKS);
     check.equal("unmap", unmap(handle, window.0), 0);
-    check.equal("the mark is gone", bench.flags(FIRST), PERMIT);
+    check.equal("the mark is gone", fixture.flags(FIRST), PERMIT);
     check.equal("and the page", read(window, 3), None);
     check.equal("unmap again", unmap(handle, window.0), Status::BadHandle as i16);
 
     // Two at once, of one entry.
-    let second = bench.window();
+    let second = fixture.window();
     let handles =
-        [window, second].map(|va| map(at(bench, va, MAP_RW)).map_or(0, |(handle, _)| handle));
+        [window, second].map(|va| map(at(fixture, va, MAP_RW)).map_or(0, |(handle, _)| handle));
     check.equal("unmap the first", unmap(handles[0], window.0), 0);
-    check.equal("the second holds the mark", bench.flags(FIRST), PERMIT | MARKS);
+    check.equal("the second holds the mark", fixture.flags(FIRST), PERMIT | MARKS);
     check.equal("and the page", read(second, 3), Some(MARK));
     check.equal("a handle of another place's", unmap(handles[1], window.0), general);
     check.equal("unmap the second", unmap(handles[1], second.0), 0);
-    check.equal("no mark", bench.flags(FIRST), PERMIT);
-    bench.grant_frame(FIRST, EntryFlags::empty(), 0, 0);
+    check.equal("no mark", fixture.flags(FIRST), PERMIT);
+    fixture.grant_frame(FIRST, EntryFlags::empty(), 0, 0);
 }
 
 /// Mappings and entries for reading only.
-fn read_only(bench: &mut Bench, check: &mut Check) {
-    let (page, window) = (bench.lab.frame(), bench.window());
-    bench.lab.set(page, 0, MARK);
-    bench.grant(FIRST, PERMIT | EntryFlags::READ_ONLY, bench.own, page);
-    check.equal("write to what may be read", map(at(bench, window, MAP_RW)), BAD);
-    check.equal("nothing is marked", bench.flags(FIRST), PERMIT | EntryFlags::READ_ONLY);
-    let Ok((handle, _)) = map(at(bench, window, MAP_RO)) else {
+fn read_only(fixture: &mut GrantFixture, check: &mut Check) {
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    fixture.tables.set(page, 0, MARK);
+    fixture.grant(FIRST, PERMIT | EntryFlags::READ_ONLY, fixture.own, page);
+    check.equal("write to what may be read", map(at(fixture, window, MAP_RW)), BAD);
+    check.equal("nothing is marked", fixture.flags(FIRST), PERMIT | EntryFlags::READ_ONLY);
+    let Ok((handle, _)) = map(at(fixture, window, MAP_RO)) else {
         check.holds("map read-only", false);
         return;
     };
     let reading = PERMIT | EntryFlags::READ_ONLY | EntryFlags::READING;
-    check.equal("reading is marked", bench.flags(FIRST), reading);
+    check.equal("reading is marked", fixture.flags(FIRST), reading);
     check.equal("it can be read", read(window, 0), Some(MARK));
     check.holds("but not written", !write(window, 0, 0));
     check.equal("unmap", unmap(handle, window.0), 0);
-    check.equal("no mark", bench.flags(FIRST), PERMIT | EntryFlags::READ_ONLY);
+    check.equal("no mark", fixture.flags(FIRST), PERMIT | EntryFlags::READ_ONLY);
 }
 
 /// What is not granted.
-fn refusals(bench: &mut Bench, check: &mut Check) {
-    let (page, window) = (bench.lab.frame(), bench.window());
-    let own = bench.own;
-    let asked = at(bench, window, MAP_RW);
+fn refusals(fixture: &mut GrantFixture, check: &mut Check) {
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    let own = fixture.own;
+    let asked = at(fixture, window, MAP_RW);
     for (what, flags, dom) in [
         ("an entry of no type", EntryFlags::empty(), own),
         ("an entry for another", PERMIT, NOBODY),
         ("an entry for a transfer", EntryFlags::ACCEPT_TRANSFER, own),
         ("an entry of type 3", EntryFlags::from_bits_retain(3), own),
     ] {
-        bench.grant(FIRST, flags, dom, page);
+        fixture.grant(FIRST, flags, dom, page);
         check.equal(what, map(asked), BAD);
-        check.equal("it is not marked", bench.flags(FIRST), flags);
+        check.equal("it is not marked", fixture.flags(FIRST), flags);
     }
-    bench.grant(FIRST, PERMIT, own, page);
+    fixture.grant(FIRST, PERMIT, own, page);
     let beyond = Map { reference: 64 * ENTRIES_PER_FRAME, ..asked };
     check.equal("no such reference", map(beyond), Err(Status::BadReference as i16));
     let beyond = Map { reference: u32::MAX, ..asked };
@@ -186,11 +190,11 @@ fn refusals(bench: &mut Bench, check: &mut Check) {
     check.equal("map where nothing leads", map(Map { address: 0x1000, ..asked }), BAD);
     check.equal("map in the hole", map(Map { address: HYPERVISOR_START, ..asked }), BAD);
     check.equal("map nowhere", map(Map { address: 1 << 47, ..asked }), BAD);
-    bench.grant_frame(FIRST, PERMIT, own, 0xffff_fff0);
+    fixture.grant_frame(FIRST, PERMIT, own, 0xffff_fff0);
     check.equal("a frame that is not", map(asked), Err(Status::BadPage as i16));
-    check.equal("nothing is marked", bench.flags(FIRST), PERMIT);
+    check.equal("nothing is marked", fixture.flags(FIRST), PERMIT);
     // A second one after a bad one.
-    bench.grant(FIRST, PERMIT, own, page);
+    fixture.grant(FIRST, PERMIT, own, page);
     let mut list = [FIRST, 5000, FIRST].map(|reference| MapGrantRef {
         host_addr: window.0,
         flags: MAP_RO.bits(),
@@ -209,21 +213,22 @@ fn refusals(bench: &mut Bench, check: &mut Check) {
         unmap(list[0].handle, window.0),
         Status::GeneralError as i16,
     );
-    check.equal("so the entry stays marked", bench.flags(FIRST), PERMIT | EntryFlags::READING);
+    check.equal("so the entry stays marked", fixture.flags(FIRST), PERMIT | EntryFlags::READING);
 }
 
 /// The place given as an entry of a table.
-fn by_entry(bench: &mut Bench, check: &mut Check) {
+fn by_entry(fixture: &mut GrantFixture, check: &mut Check) {
     const REFERENCE: u32 = FIRST + 1;
-    let (page, window) = (bench.lab.frame(), bench.window());
-    bench.lab.set(page, 9, MARK);
-    bench.grant(REFERENCE, PERMIT, bench.own, page);
-    let (entry_addr, _) = bench.leaf(window);
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    fixture.tables.set(page, 9, MARK);
+    fixture.grant(REFERENCE, PERMIT, fixture.own, page);
+    let (entry_addr, _) = fixture.leaf(window);
     let by_entry = MAP_RW | MapFlags::CONTAINS_PTE;
-    let asked = Map { address: entry_addr, flags: by_entry, dom: bench.own, reference: REFERENCE };
+    let asked =
+        Map { address: entry_addr, flags: by_entry, dom: fixture.own, reference: REFERENCE };
     let general = Status::GeneralError as i16;
     check.equal("an entry between two", map(Map { address: entry_addr + 4, ..asked }), BAD);
-    let no_table = bench.lab.entry_addr(page, 0);
+    let no_table = fixture.tables.entry_addr(page, 0);
     check.equal("an entry of no table", map(Map { address: no_table, ..asked }), BAD);
     check.equal("an entry beyond memory", map(Map { address: 1 << 51, ..asked }), BAD);
     let Ok((handle, _)) = map(asked) else {
@@ -235,93 +240,93 @@ fn by_entry(bench: &mut Bench, check: &mut Check) {
     check.equal("unmap between two", unmap(handle, entry_addr + 4), general);
     check.equal("unmap", unmap(handle, entry_addr), 0);
     check.equal("it is gone", read(window, 9), None);
-    check.equal("no mark", bench.flags(REFERENCE), PERMIT);
+    check.equal("no mark", fixture.flags(REFERENCE), PERMIT);
 }
 
 /// The promise: what is a table is not mapped writable, also not by a grant.
-fn tables(bench: &mut Bench, check: &mut Check) {
+fn tables(fixture: &mut GrantFixture, check: &mut Check) {
     const REFERENCE: u32 = FIRST + 2;
-    let (page, window) = (bench.lab.frame(), bench.window());
-    bench.grant(REFERENCE, PERMIT, bench.own, page);
-    let asked = Map { reference: REFERENCE, ..at(bench, window, MAP_RW) };
-    bench.lab.seal(page);
-    check.equal("pin", bench.lab.pin(page, 1), 0);
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    fixture.grant(REFERENCE, PERMIT, fixture.own, page);
+    let asked = Map { reference: REFERENCE, ..at(fixture, window, MAP_RW) };
+    fixture.tables.seal(page);
+    check.equal("pin", fixture.tables.pin(page, 1), 0);
     check.equal("a table, writable", map(asked), BAD);
     let read_only = Map { flags: MAP_RO, ..asked };
     match map(read_only) {
         Ok((handle, _)) => check.equal("unmap", unmap(handle, window.0), 0),
         other => check.equal("a table, read-only", other.map(drop), Ok(())),
     }
-    check.equal("unpin", bench.lab.unpin(page), 0);
+    check.equal("unpin", fixture.tables.unpin(page), 0);
     let Ok((handle, _)) = map(asked) else {
         check.holds("no table any more", false);
         return;
     };
-    check.equal("pin what is lent for writing", bench.lab.pin(page, 1), EINVAL.as_result());
+    check.equal("pin what is lent for writing", fixture.tables.pin(page, 1), EINVAL.as_result());
     check.equal("unmap", unmap(handle, window.0), 0);
-    check.equal("pin it then", bench.lab.pin(page, 1), 0);
-    bench.lab.unpin(page);
-    bench.lab.unseal(page);
+    check.equal("pin it then", fixture.tables.pin(page, 1), 0);
+    fixture.tables.unpin(page);
+    fixture.tables.unseal(page);
 }
 
 /// A mapping that is written over instead of being unmapped.
-fn overwritten(bench: &mut Bench, check: &mut Check) {
+fn overwritten(fixture: &mut GrantFixture, check: &mut Check) {
     if check.on_xen() {
         // There the first domain lends to itself in a way that is not looked at.
         return;
     }
     const REFERENCE: u32 = FIRST + 3;
-    let (page, window) = (bench.lab.frame(), bench.window());
-    bench.grant(REFERENCE, PERMIT, bench.own, page);
-    let Ok((handle, _)) = map(Map { reference: REFERENCE, ..at(bench, window, MAP_RW) }) else {
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    fixture.grant(REFERENCE, PERMIT, fixture.own, page);
+    let Ok((handle, _)) = map(Map { reference: REFERENCE, ..at(fixture, window, MAP_RW) }) else {
         check.holds("map", false);
         return;
     };
     check.equal("write over it", map_at(window, 0), 0);
     check.equal("unmap what is not there", unmap(handle, window.0), Status::GeneralError as i16);
-    check.equal("the mark stays", bench.flags(REFERENCE), PERMIT | MARKS);
+    check.equal("the mark stays", fixture.flags(REFERENCE), PERMIT | MARKS);
     // But nothing holds the page.
-    bench.lab.seal(page);
-    check.equal("pin", bench.lab.pin(page, 1), 0);
-    bench.lab.unpin(page);
-    bench.lab.unseal(page);
+    fixture.tables.seal(page);
+    check.equal("pin", fixture.tables.pin(page, 1), 0);
+    fixture.tables.unpin(page);
+    fixture.tables.unseal(page);
 }
 
 /// Unmapping, with another page in its place.
-fn replaced(bench: &mut Bench, check: &mut Check) {
+fn replaced(fixture: &mut GrantFixture, check: &mut Check) {
     const REFERENCE: u32 = FIRST + 4;
-    let (page, window) = (bench.lab.frame(), bench.window());
-    let other = bench.lab.lose();
-    let from = bench.lab.va(other);
-    bench.lab.set(other, 0, MARK);
-    bench.grant(REFERENCE, PERMIT, bench.own, page);
-    let Ok((handle, _)) = map(Map { reference: REFERENCE, ..at(bench, window, MAP_RW) }) else {
+    let (page, window) = (fixture.tables.frame(), fixture.window());
+    let other = fixture.tables.lose();
+    let from = fixture.tables.va(other);
+    fixture.tables.set(other, 0, MARK);
+    fixture.grant(REFERENCE, PERMIT, fixture.own, page);
+    let Ok((handle, _)) = map(Map { reference: REFERENCE, ..at(fixture, window, MAP_RW) }) else {
         check.holds("map", false);
         return;
     };
     check.equal("unmap and replace", calls::unmap_and_replace(handle, window.0, from.0), 0);
     check.equal("the other page is there", read(window, 0), Some(MARK));
     check.equal("and not where it was", read(from, 0), None);
-    check.equal("no mark", bench.flags(REFERENCE), PERMIT);
-    check.equal("its entry is its own again", map_at(window, bench.lab.entry(other, RO)), 0);
+    check.equal("no mark", fixture.flags(REFERENCE), PERMIT);
+    check.equal("its entry is its own again", map_at(window, fixture.tables.entry(other, RO)), 0);
 }
 
 /// Entries that change places.
-fn swapped(bench: &mut Bench, check: &mut Check) {
+fn swapped(fixture: &mut GrantFixture, check: &mut Check) {
     let (a, b) = (FIRST + 5, FIRST + 6);
-    let page: Pfn = bench.lab.frame();
-    bench.grant(a, PERMIT, bench.own, page);
-    bench.grant_frame(b, EntryFlags::empty(), 3, 4);
+    let page: Pfn = fixture.tables.frame();
+    fixture.grant(a, PERMIT, fixture.own, page);
+    fixture.grant_frame(b, EntryFlags::empty(), 3, 4);
     check.equal("swap", calls::swap(a, b), 0);
     check.equal(
         "one is the other",
-        (bench.flags(b), bench.frame(b)),
-        (PERMIT, bench.lab.mfn(page)),
+        (fixture.flags(b), fixture.frame(b)),
+        (PERMIT, fixture.tables.mfn(page)),
     );
-    check.equal("the other is one", (bench.flags(a), bench.frame(a)), (EntryFlags::empty(), 4));
+    check.equal("the other is one", (fixture.flags(a), fixture.frame(a)), (EntryFlags::empty(), 4));
     check.equal("swap with nothing", calls::swap(a, u32::MAX), Status::BadReference as i16);
-    let window = bench.window();
-    let Ok((handle, _)) = map(Map { reference: b, ..at(bench, window, MAP_RO) }) else {
+    let window = fixture.window();
+    let Ok((handle, _)) = map(Map { reference: b, ..at(fixture, window, MAP_RO) }) else {
         check.holds("map", false);
         return;
     };
@@ -331,23 +336,23 @@ fn swapped(bench: &mut Bench, check: &mut Check) {
 
 /// More mappings than one frame of handles has room for; of several entries, since Xen counts no
 /// more than 128 of one.
-fn many(bench: &mut Bench, check: &mut Check) {
+fn many(fixture: &mut GrantFixture, check: &mut Check) {
     const REFERENCES: core::ops::Range<u32> = FIRST + 24..FIRST + 34;
     const EACH: usize = 70;
-    let (page, window) = (bench.lab.frame(), bench.window());
+    let (page, window) = (fixture.tables.frame(), fixture.window());
     let mut made = 0;
     for reference in REFERENCES {
-        bench.grant(reference, PERMIT, bench.own, page);
-        let asked = Map { reference, ..at(bench, window, MAP_RO) };
+        fixture.grant(reference, PERMIT, fixture.own, page);
+        let asked = Map { reference, ..at(fixture, window, MAP_RO) };
         // Each replaces the one before; the last is still there.
         made += (0..EACH).filter_map(|_| map(asked).ok()).count();
-        check.equal("one mark for all", bench.flags(reference), PERMIT | EntryFlags::READING);
+        check.equal("one mark for all", fixture.flags(reference), PERMIT | EntryFlags::READING);
     }
     check.equal("all are mapped", made, EACH * REFERENCES.count());
 }
 
 /// Frames that are the hypervisor's: a guest may write to them, but they are not its own to give.
-fn shared_frames(bench: &mut Bench, check: &mut Check) {
+fn shared_frames(fixture: &mut GrantFixture, check: &mut Check) {
     const REFERENCE: u32 = FIRST + 40;
     // The second frame of the table is mapped nowhere.
     let frames = calls::setup::<2>(domid::SELF);
@@ -355,17 +360,17 @@ fn shared_frames(bench: &mut Bench, check: &mut Check) {
     let Ok([_, second]) = frames else { return };
     check.equal("give back a frame of the table", give_back(second), 0);
     check.equal("the table is as it was", calls::setup::<2>(domid::SELF), frames);
-    let window = bench.window();
+    let window = fixture.window();
     check.equal("it can be mapped", map_at(window, second << 12 | RW), 0);
     check.equal("and unmapped", map_at(window, 0), 0);
     let bad = Status::BadPage as i16;
-    bench.grant_frame(REFERENCE, PERMIT, bench.own, second);
-    let asked = Map { reference: REFERENCE, ..at(bench, window, MAP_RW) };
+    fixture.grant_frame(REFERENCE, PERMIT, fixture.own, second);
+    let asked = Map { reference: REFERENCE, ..at(fixture, window, MAP_RW) };
     check.equal("lend it", map(asked), Err(bad));
-    bench.grant_frame(REFERENCE, EntryFlags::ACCEPT_TRANSFER, bench.own, 0);
-    check.equal("give it away", calls::transfer(second, bench.own, REFERENCE), bad);
-    let info = bench.shared_info;
-    check.equal("give the shared page away", calls::transfer(info, bench.own, REFERENCE), bad);
-    check.equal("the entry waits", bench.flags(REFERENCE), EntryFlags::ACCEPT_TRANSFER);
-    check.equal("give back the shared page", give_back(bench.shared_info), 0);
+    fixture.grant_frame(REFERENCE, EntryFlags::ACCEPT_TRANSFER, fixture.own, 0);
+    check.equal("give it away", calls::transfer(second, fixture.own, REFERENCE), bad);
+    let info = fixture.shared_info;
+    check.equal("give the shared page away", calls::transfer(info, fixture.own, REFERENCE), bad);
+    check.equal("the entry waits", fixture.flags(REFERENCE), EntryFlags::ACCEPT_TRANSFER);
+    check.equal("give back the shared page", give_back(fixture.shared_info), 0);
 }

@@ -7,11 +7,11 @@
 extern crate alloc;
 
 mod alone;
-mod bench;
 mod copies;
+mod fixture;
 mod pair;
 
-use bench::Bench;
+use fixture::GrantFixture;
 use pinfold_guest::entry::{Boot, event};
 use pinfold_guest::fixtures::Check;
 use pinfold_guest::guest_main;
@@ -27,19 +27,21 @@ fn main(boot: &Boot) -> Exit {
     }
     let role = boot.option("role");
     let peer = boot.number("peer", 0) as u16;
-    let Some(mut bench) = Bench::set_up(boot, &mut check) else { return check.verdict() };
+    let Some(mut fixture) = GrantFixture::set_up(boot, &mut check) else { return check.verdict() };
     match role {
         Some("churn") => {
             let (seed, rounds) = (boot.number("seed", 1), boot.number("rounds", 20_000));
-            pair::churn::run(&mut bench, peer, boot.has_word("last"), seed, rounds, &mut check);
+            pair::churn::run(&mut fixture, peer, boot.has_word("last"), seed, rounds, &mut check);
         }
-        Some("granter") => pair::granter::run(&mut bench, peer, boot.has_word("last"), &mut check),
+        Some("granter") => {
+            pair::granter::run(&mut fixture, peer, boot.has_word("last"), &mut check)
+        }
         Some("borrower") => {
-            pair::borrower::run(&mut bench, peer, boot.has_word("last"), &mut check)
+            pair::borrower::run(&mut fixture, peer, boot.has_word("last"), &mut check)
         }
         _ => {
-            alone::run(&mut bench, &mut check);
-            copies::run(&mut bench, &mut check);
+            alone::run(&mut fixture, &mut check);
+            copies::run(&mut fixture, &mut check);
             if !check.on_xen() {
                 check.equal(
                     "the audit finds nothing",

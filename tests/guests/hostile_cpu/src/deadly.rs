@@ -14,7 +14,7 @@ use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::raw;
 
 /// Does the thing of this name; returns if there is none, or if it was survived.
-pub(crate) fn run(name: &str, boot: &Boot, lab: &mut TableFixture) {
+pub(crate) fn run(name: &str, boot: &Boot, fixture: &mut TableFixture) {
     match name {
         "rsp-low" => trap_on(0x1000),
         "rsp-zero" => trap_on(0),
@@ -28,9 +28,9 @@ pub(crate) fn run(name: &str, boot: &Boot, lab: &mut TableFixture) {
         "rsp-last" => trap_on(u64::MAX),
         "rsp-table" => trap_on(Vaddr(boot.start_info().pt_base).page(1).0),
         "rsp-read-only" => {
-            let page = lab.frame();
-            lab.seal(page);
-            trap_on(lab.va(page).page(1).0);
+            let page = fixture.frame();
+            fixture.seal(page);
+            trap_on(fixture.va(page).page(1).0);
         }
         "iret-unmapped" => iret_from(0x1000),
         "iret-hole" => iret_from(HYPERVISOR_START),
@@ -50,9 +50,9 @@ pub(crate) fn run(name: &str, boot: &Boot, lab: &mut TableFixture) {
             trap_here();
         }
         "trap-handler-unmapped" => handlers_at(0x1000),
-        "user-stack" => from_user(lab, 0x1000),
-        "user-stack-noncanonical" => from_user(lab, 0x0123_4567_89ab_cde0),
-        "user-stack-hole" => from_user(lab, HYPERVISOR_START + 0x100),
+        "user-stack" => from_user(fixture, 0x1000),
+        "user-stack-noncanonical" => from_user(fixture, 0x0123_4567_89ab_cde0),
+        "user-stack-hole" => from_user(fixture, HYPERVISOR_START + 0x100),
         "event-stack" => {
             event::unmask();
             let _ = time::bind_timer(|_| {});
@@ -117,9 +117,9 @@ fn handlers_at(address: u64) {
 }
 
 /// A system call of user code, with this kernel stack.
-fn from_user(lab: &mut TableFixture, stack: u64) {
+fn from_user(fixture: &mut TableFixture, stack: u64) {
     // mov eax, 1; syscall
-    let Ok(program) = UserProgram::new(lab, &[0xb8, 1, 0, 0, 0, 0x0f, 0x05]) else { return };
+    let Ok(program) = UserProgram::new(fixture, &[0xb8, 1, 0, 0, 0, 0x0f, 0x05]) else { return };
     // SAFETY: nothing runs behind it.
     unsafe {
         let _ = user::set_kernel_stack(stack);

@@ -18,12 +18,12 @@ pub(crate) const CODE: u64 = 0x00af_fb00_0000_ffff;
 pub(crate) const DATA: u64 = 0x00cf_f300_0000_ffff;
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
-    // SAFETY: descriptors of bench frames.
+    // SAFETY: descriptors of fixture frames.
     unsafe { raw::call(op as u64, args) }
 }
 
-fn set_gdt(lab: &TableFixture, table: Pfn, entries: u64) -> i64 {
-    let frames = [lab.mfn(table)];
+fn set_gdt(fixture: &TableFixture, table: Pfn, entries: u64) -> i64 {
+    let frames = [fixture.mfn(table)];
     call(Hypercall::SetGdt, [frames.as_ptr() as u64, entries, 0, 0, 0])
 }
 
@@ -32,26 +32,28 @@ pub(crate) fn set_ldt(base: u64, entries: u64) -> i64 {
     unsafe { raw::mmuext(MmuextCmd::SetLdt as u32, base, entries) }
 }
 
-pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
-    let saved = lab.save();
-    garbage(lab, check);
-    under_use(lab, check);
-    local(lab, check);
-    lab.restore(saved);
+pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
+    let saved = fixture.save();
+    garbage(fixture, check);
+    under_use(fixture, check);
+    local(fixture, check);
+    fixture.restore(saved);
 }
 
 /// Random descriptors, of which whatever is taken is then loaded everywhere.
-fn garbage(lab: &mut TableFixture, check: &mut Check) {
-    let table = lab.frame();
-    lab.seal(table);
-    check.equal("set_gdt of an empty table", set_gdt(lab, table, 512), 0);
+fn garbage(fixture: &mut TableFixture, check: &mut Check) {
+    let table = fixture.frame();
+    fixture.seal(table);
+    check.equal("set_gdt of an empty table", set_gdt(fixture, table, 512), 0);
     let mut random = Random::new(1);
     let (mut taken, mut loaded, mut called) = (0u32, 0u32, 0u32);
     for _ in 0..4000 {
         let descriptor = random.next_u64();
         let index = 1 + random.index(511);
-        if call(Hypercall::UpdateDescriptor, [lab.entry_addr(table, index), descriptor, 0, 0, 0])
-            != 0
+        if call(
+            Hypercall::UpdateDescriptor,
+            [fixture.entry_addr(table, index), descriptor, 0, 0, 0],
+        ) != 0
         {
             continue;
         }
@@ -74,9 +76,9 @@ fn garbage(lab: &mut TableFixture, check: &mut Check) {
     check.equal("none leads anywhere", called, 0);
     // SAFETY: null selectors.
     unsafe { asm!("mov ds, {0:e}", "mov es, {0:e}", in(reg) 0) };
-    check.equal("unload", set_gdt(lab, table, 0), 0);
-    lab.unseal(table);
-    lab.clear(table);
+    check.equal("unload", set_gdt(fixture, table, 0), 0);
+    fixture.unseal(table);
+    fixture.clear(table);
 }
 
 /// A far call by a selector: through a gate, or to address 0.
@@ -87,12 +89,12 @@ fn far_call(selector: u32) -> Result<(), Trap> {
 }
 
 /// Tables taken away while their selectors are loaded: at the next switch they cannot be loaded.
-fn under_use(lab: &mut TableFixture, check: &mut Check) {
-    let table = lab.frame();
-    lab.set(table, 1, CODE);
-    lab.set(table, 2, DATA);
-    lab.seal(table);
-    check.equal("set_gdt", set_gdt(lab, table, 512), 0);
+fn under_use(fixture: &mut TableFixture, check: &mut Check) {
+    let table = fixture.frame();
+    fixture.set(table, 1, CODE);
+    fixture.set(table, 2, DATA);
+    fixture.seal(table);
+    check.equal("set_gdt", set_gdt(fixture, table, 512), 0);
     let before = trap::failsafes();
     for round in 0..50 {
         // SAFETY: bases and limits of DS, ES and FS are not used.
@@ -101,41 +103,42 @@ fn under_use(lab: &mut TableFixture, check: &mut Check) {
         };
         check.holds("a data selector is taken", loaded.is_ok());
         let gone = if round % 2 == 0 {
-            set_gdt(lab, table, 0)
+            set_gdt(fixture, table, 0)
         } else {
-            call(Hypercall::UpdateDescriptor, [lab.entry_addr(table, 2), 0, 0, 0, 0])
+            call(Hypercall::UpdateDescriptor, [fixture.entry_addr(table, 2), 0, 0, 0, 0])
         };
         check.equal("taken away", gone, 0);
         let _ = sched::yield_now();
         let _ = pinfold_guest::entry::time::sleep(1_000_000);
-        check.equal("loaded again", set_gdt(lab, table, 512), 0);
-        let again = call(Hypercall::UpdateDescriptor, [lab.entry_addr(table, 2), DATA, 0, 0, 0]);
+        check.equal("loaded again", set_gdt(fixture, table, 512), 0);
+        let again =
+            call(Hypercall::UpdateDescriptor, [fixture.entry_addr(table, 2), DATA, 0, 0, 0]);
         check.equal("put back", again, 0);
     }
     println!("hostile_cpu: {} failsafe callbacks", trap::failsafes() - before);
     // SAFETY: null selectors.
     unsafe { asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) 0) };
-    check.equal("unload", set_gdt(lab, table, 0), 0);
-    lab.unseal(table);
+    check.equal("unload", set_gdt(fixture, table, 0), 0);
+    fixture.unseal(table);
 }
 
 /// The local table: where nothing is, where something writable is, and where a table is.
-fn local(lab: &mut TableFixture, check: &mut Check) {
-    let (table, data) = (lab.frame(), lab.frame());
-    lab.set(table, 0, CODE);
-    lab.set(table, 1, DATA);
-    lab.set(data, 1, DATA);
-    lab.seal(table);
+fn local(fixture: &mut TableFixture, check: &mut Check) {
+    let (table, data) = (fixture.frame(), fixture.frame());
+    fixture.set(table, 0, CODE);
+    fixture.set(table, 1, DATA);
+    fixture.set(data, 1, DATA);
+    fixture.seal(table);
     let load = |selector: u32| {
         // SAFETY: bases and limits of DS are not used.
         unsafe { catch(|| asm!("mov ds, {0:e}", in(reg) selector)) }.map(|()| 0)
     };
     for (what, base, entries) in [
-        ("LDT in a sealed page", lab.va(table).0, 512),
-        ("LDT of one entry", lab.va(table).0, 1),
-        ("LDT in a writable page", lab.va(data).0, 512),
+        ("LDT in a sealed page", fixture.va(table).0, 512),
+        ("LDT of one entry", fixture.va(table).0, 1),
+        ("LDT in a writable page", fixture.va(data).0, 512),
         ("LDT where nothing is", 0x1000, 512),
-        ("LDT of 8192 entries", lab.va(table).0, 8192),
+        ("LDT of 8192 entries", fixture.va(table).0, 8192),
     ] {
         check.equal(what, set_ldt(base, entries), 0);
         say(check, what, load(0xf));
@@ -146,7 +149,7 @@ fn local(lab: &mut TableFixture, check: &mut Check) {
     }
     check.equal("no LDT", set_ldt(0, 0), 0);
     say(check, "without LDT", load(0xf));
-    lab.unseal(table);
+    fixture.unseal(table);
     // A loaded page of descriptors may stay one until the LDT is set anew.
-    check.equal("the writable page is writable", lab.unseal(data), 0);
+    check.equal("the writable page is writable", fixture.unseal(data), 0);
 }

@@ -19,14 +19,14 @@ const DATA_SELECTOR: u64 = 0xf;
 /// Where nothing is mapped.
 const NOWHERE: u64 = 0x1000;
 
-pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
-    let (table, data) = (lab.frame(), lab.frame());
+pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
+    let (table, data) = (fixture.frame(), fixture.frame());
     for frame in [table, data] {
-        lab.set(frame, 0, CODE);
-        lab.set(frame, 1, DATA);
+        fixture.set(frame, 0, CODE);
+        fixture.set(frame, 1, DATA);
     }
-    lab.seal(table);
-    let (good_base, writable_base) = (lab.va(table).0, lab.va(data).0);
+    fixture.seal(table);
+    let (good_base, writable_base) = (fixture.va(table).0, fixture.va(data).0);
     for (place, base, entries) in [
         ("a good page", good_base, 512),
         ("no page", NOWHERE, 512),
@@ -37,8 +37,8 @@ pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
         selectors(check, place, base, entries);
     }
     check.equal("no LDT", set_ldt(0, 0), 0);
-    lab.unseal(table);
-    check.equal("the writable page is writable", lab.unseal(data), 0);
+    fixture.unseal(table);
+    check.equal("the writable page is writable", fixture.unseal(data), 0);
 }
 
 /// Returns to code and stacks of the table, when no page of it has been wanted yet, and once more.

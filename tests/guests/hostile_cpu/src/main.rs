@@ -28,19 +28,19 @@ fn main(boot: &Boot) -> Exit {
         println!("VERDICT fail guest=hostile_cpu shared page: {errno}");
         return Exit::Crash;
     }
-    let mut lab = TableFixture::new(Frames::new(boot));
+    let mut fixture = TableFixture::new(Frames::new(boot));
     if let Some(name) = boot.option("do") {
         println!("hostile_cpu: {name}");
-        deadly::run(name, boot, &mut lab);
+        deadly::run(name, boot, &mut fixture);
         println!("VERDICT fail guest=hostile_cpu do={name} still alive");
         return Exit::Crash;
     }
     let mut check = Check::new("hostile_cpu", boot);
     iret::run(&mut check);
-    selectors::run(&mut lab, &mut check);
-    descriptors::run(&mut lab, &mut check);
-    local_table::run(&mut lab, &mut check);
-    user::run(&mut lab, &mut check);
-    secondary::run(&mut lab, &mut check);
+    selectors::run(&mut fixture, &mut check);
+    descriptors::run(&mut fixture, &mut check);
+    local_table::run(&mut fixture, &mut check);
+    user::run(&mut fixture, &mut check);
+    secondary::run(&mut fixture, &mut check);
     check.verdict()
 }

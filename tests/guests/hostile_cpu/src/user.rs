@@ -117,14 +117,14 @@ programs! {
     int_ff_loop: "mov ecx, 1000", "2:", "xor eax, eax", "push rcx", "syscall", "pop rcx", "loop 2b";
 }
 
-pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
-    let stack = lab.frame();
-    let top = lab.va(stack).page(1).0;
-    // SAFETY: a bench frame.
+pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
+    let stack = fixture.frame();
+    let top = fixture.va(stack).page(1).0;
+    // SAFETY: a fixture frame.
     check.ok("a kernel stack", unsafe { user::set_kernel_stack(top) });
     for (name, code) in programs() {
-        let saved = lab.save();
-        match UserProgram::new(lab, code) {
+        let saved = fixture.save();
+        match UserProgram::new(fixture, code) {
             Ok(program) => {
                 let mut left = 0;
                 // SAFETY: the program is mapped, and whatever it does ends in a trap or a system
@@ -135,6 +135,6 @@ pub(crate) fn run(lab: &mut TableFixture, check: &mut Check) {
             }
             Err(errno) => check.equal(name, errno, 0),
         }
-        lab.restore(saved);
+        fixture.restore(saved);
     }
 }

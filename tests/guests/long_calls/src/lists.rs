@@ -19,24 +19,24 @@ const CALLS: usize = 34;
 
 /// A list of pins and unpins of a tree of 8192 entries, which is what one element may do without
 /// being preempted.
-pub(crate) fn churn(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
+pub(crate) fn churn(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     const LEAVES: usize = 15;
     const TURNS: usize = 60;
-    let saved = lab.save();
-    let l2 = lab.frame();
+    let saved = fixture.save();
+    let l2 = fixture.frame();
     for slot in 0..LEAVES {
-        let l1 = full_table(lab, tree.page);
-        lab.seal(l1);
-        lab.set(l2, slot, lab.entry(l1, RW));
+        let l1 = full_table(fixture, tree.page);
+        fixture.seal(l1);
+        fixture.set(l2, slot, fixture.entry(l1, RW));
     }
-    lab.seal(l2);
-    let op = |cmd| MmuextOp { cmd, pad: 0, arg1: lab.mfn(l2), arg2: 0 };
+    fixture.seal(l2);
+    let op = |cmd| MmuextOp { cmd, pad: 0, arg1: fixture.mfn(l2), arg2: 0 };
     let turn = [op(MmuextCmd::PinL2Table as u32), op(MmuextCmd::UnpinTable as u32)];
     let ops: Vec<MmuextOp> = turn.into_iter().cycle().take(TURNS).collect();
     // SAFETY: pins change no mapping.
     let (result, done) = unsafe { mmuext_ops(&ops, domid::SELF.into()) };
     check.equal("pins and unpins", (result, done), (0, TURNS as u32));
-    lab.restore(saved);
+    fixture.restore(saved);
 }
 
 /// Makes one call many times, in a multicall.
@@ -49,10 +49,10 @@ fn many(call: Hypercall, args: [u64; 6]) -> (i64, Vec<i64>) {
 }
 
 /// Searches for the mappings of one frame many times over, with the tree pinned.
-pub(crate) fn find(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
+pub(crate) fn find(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     const ROOM: usize = MAX_FIND_FRAMES as usize;
-    check.equal("pin of the tree", lab.pin(tree.root, 4), 0);
-    let frames = alloc::vec![lab.mfn(tree.l3); MAX_FIND_FRAMES as usize];
+    check.equal("pin of the tree", fixture.pin(tree.root, 4), 0);
+    let frames = alloc::vec![fixture.mfn(tree.l3); MAX_FIND_FRAMES as usize];
     let mut mappings = alloc::vec![Mapping::default(); ROOM];
     let mut asked = FindAliases {
         version: VERSION,
@@ -66,19 +66,23 @@ pub(crate) fn find(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let (result, results) = many(Hypercall::PinfoldOp, args);
     check.equal("multicall", result, 0);
     check.holds("every search is answered", results.iter().all(|&result| result == 0));
-    check.equal("unpin of the tree", lab.unpin(tree.root), 0);
+    check.equal("unpin of the tree", fixture.unpin(tree.root), 0);
 }
 
 /// Pins a frame that is mapped writable in many places, again and again.
-pub(crate) fn refuse(lab: &mut TableFixture, tree: &Tree, check: &mut Check) {
-    check.equal("pin of the tree", lab.pin(tree.root, 4), 0);
-    let op =
-        MmuextOp { cmd: MmuextCmd::PinL1Table as u32, pad: 0, arg1: lab.mfn(tree.shared), arg2: 0 };
+pub(crate) fn refuse(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
+    check.equal("pin of the tree", fixture.pin(tree.root, 4), 0);
+    let op = MmuextOp {
+        cmd: MmuextCmd::PinL1Table as u32,
+        pad: 0,
+        arg1: fixture.mfn(tree.shared),
+        arg2: 0,
+    };
     let args = [&raw const op as u64, 1, 0, domid::SELF.into(), 0, 0];
     let (result, results) = many(Hypercall::MmuextOp, args);
     check.equal("multicall", result, 0);
     check.holds("all are refused", results.iter().all(|&r| r == EINVAL.as_result()));
-    check.equal("unpin of the tree", lab.unpin(tree.root), 0);
+    check.equal("unpin of the tree", fixture.unpin(tree.root), 0);
 }
 
 /// Shoots down 64 GiB where nothing is, page by page: as many ranges and pages as one call takes.

@@ -50,20 +50,20 @@ const STEPS: [(&str, Step); 8] = [
 fn main(boot: &Boot) -> Exit {
     let mut check = Check::new("long_calls", boot);
     let wish = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
-    let mut lab = TableFixture::new(Frames::new(boot));
+    let mut fixture = TableFixture::new(Frames::new(boot));
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: switches emulation on, nothing else.
     check.equal("vm_assist", unsafe { raw::call(Hypercall::VmAssist as u64, assist) }, 0);
     check.holds("events", event::init(boot).is_ok());
-    let tree = Tree::build(&mut lab);
+    let tree = Tree::build(&mut fixture);
     tell("start");
     for (name, run) in STEPS {
         if wish.is_none_or(|wish| wish.split(',').any(|word| word == name)) {
-            run(&mut lab, &tree, &mut check);
+            run(&mut fixture, &tree, &mut check);
             tell(name);
         }
     }
-    check.equal("the last pin", lab.pin(tree.root, 4), 0);
+    check.equal("the last pin", fixture.pin(tree.root, 4), 0);
     check.verdict()
 }
 

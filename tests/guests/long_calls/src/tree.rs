@@ -22,34 +22,34 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    pub(crate) fn build(lab: &mut TableFixture) -> Tree {
-        let [root, l3, l2, page, shared] = core::array::from_fn(|_| lab.frame());
-        let model = full_table(lab, page);
-        lab.set(model, 0, lab.entry(shared, RW));
+    pub(crate) fn build(fixture: &mut TableFixture) -> Tree {
+        let [root, l3, l2, page, shared] = core::array::from_fn(|_| fixture.frame());
+        let model = full_table(fixture, page);
+        fixture.set(model, 0, fixture.entry(shared, RW));
         // Frames that the builder mapped nowhere: there are more of them, and they need no sealing.
-        let unmapped = lab.frames().mapped_end().0;
+        let unmapped = fixture.frames().mapped_end().0;
         for slot in 0..LEAVES {
             let l1 = Pfn(unmapped + slot as u64);
             let copy = MmuextCmd::CopyPage as u32;
             // SAFETY: nobody uses the frame.
-            let copied = unsafe { mmuext(copy, lab.mfn(l1), lab.mfn(model)) };
+            let copied = unsafe { mmuext(copy, fixture.mfn(l1), fixture.mfn(model)) };
             assert!(copied == 0, "a page can't be copied: {copied}");
-            lab.set(l2, slot, lab.entry(l1, RW));
+            fixture.set(l2, slot, fixture.entry(l1, RW));
         }
-        lab.set(l3, 0, lab.entry(l2, RW));
-        lab.set(root, 0, lab.entry(l3, RW));
+        fixture.set(l3, 0, fixture.entry(l2, RW));
+        fixture.set(root, 0, fixture.entry(l3, RW));
         for table in [l2, l3, root] {
-            lab.seal(table);
+            fixture.seal(table);
         }
         Tree { root, l3, page, shared }
     }
 }
 
 /// A frame whose words all map a page, read-only.
-pub(crate) fn full_table(lab: &mut TableFixture, page: Pfn) -> Pfn {
-    let table = lab.frame();
+pub(crate) fn full_table(fixture: &mut TableFixture, page: Pfn) -> Pfn {
+    let table = fixture.frame();
     for index in 0..ENTRIES {
-        lab.set(table, index, lab.entry(page, RO));
+        fixture.set(table, index, fixture.entry(page, RO));
     }
     table
 }

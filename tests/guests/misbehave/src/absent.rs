@@ -16,13 +16,13 @@ const PRESENT: u64 = 0x7;
 /// Makes them in every way there is; `refused`: whether the processor has the flaw.
 pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
     let mut check = Check::new("misbehave", boot);
-    let mut lab = TableFixture::new(Frames::new(boot));
+    let mut fixture = TableFixture::new(Frames::new(boot));
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: stores to tables are carried out from now on.
     let assisted = unsafe { raw::call(Hypercall::VmAssist as u64, assist) };
     check.equal("vm_assist", assisted, 0);
-    let (table, page) = (lab.frame(), lab.frame());
-    let named = lab.entry(page, 0) & ENTRY_ADDRESS;
+    let (table, page) = (fixture.frame(), fixture.frame());
+    let named = fixture.entry(page, 0) & ENTRY_ADDRESS;
     let beyond = !named & ENTRY_ADDRESS;
     // What a kernel stores that knows of the flaw is taken on every processor.
     for (what, value, refused) in [
@@ -38,33 +38,33 @@ pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
     ] {
         let answer = if refused { EINVAL } else { 0 };
         // In a table that is made.
-        lab.clear(table);
-        lab.set(table, 7, value);
-        lab.seal(table);
-        check.equal(what, lab.pin(table, 1), answer);
+        fixture.clear(table);
+        fixture.set(table, 7, value);
+        fixture.seal(table);
+        check.equal(what, fixture.pin(table, 1), answer);
         if !refused {
-            check.equal("unpin", lab.unpin(table), 0);
+            check.equal("unpin", fixture.unpin(table), 0);
         }
         // In one that is there: by a call, and by a store.
-        lab.unseal(table);
-        lab.clear(table);
-        lab.seal(table);
-        check.equal("pin", lab.pin(table, 1), 0);
+        fixture.unseal(table);
+        fixture.clear(table);
+        fixture.seal(table);
+        check.equal("pin", fixture.pin(table, 1), 0);
         // SAFETY: the table isn't in use.
-        let update = unsafe { raw::mmu_update(lab.entry_addr(table, 7), value) };
+        let update = unsafe { raw::mmu_update(fixture.entry_addr(table, 7), value) };
         check.equal(what, update, answer);
-        let place = lab.va(table).0 + 8 * 8;
+        let place = fixture.va(table).0 + 8 * 8;
         // SAFETY: the table isn't in use; a store that is refused is a fault, which is caught.
         let stored = unsafe { catch(|| (place as *mut u64).write_volatile(value)) };
         check.equal(what, stored.is_err(), refused);
-        check.equal("what is in the table", lab.get(table, 7), if refused { 0 } else { value });
-        check.equal("what is in the table", lab.get(table, 8), if refused { 0 } else { value });
-        check.equal("unpin", lab.unpin(table), 0);
-        lab.unseal(table);
+        check.equal("what is in the table", fixture.get(table, 7), if refused { 0 } else { value });
+        check.equal("what is in the table", fixture.get(table, 8), if refused { 0 } else { value });
+        check.equal("unpin", fixture.unpin(table), 0);
+        fixture.unseal(table);
         // SAFETY: nothing else uses the page.
-        let mapping = unsafe { raw::update_va_mapping(lab.va(page), value, 0) };
+        let mapping = unsafe { raw::update_va_mapping(fixture.va(page), value, 0) };
         check.equal(what, mapping, answer);
-        check.equal("mapped again", lab.map(page, PRESENT), 0);
+        check.equal("mapped again", fixture.map(page, PRESENT), 0);
     }
     check.verdict()
 }

@@ -33,17 +33,17 @@ pub(crate) fn run(boot: &Boot) -> Exit {
         println!("VERDICT fail guest=misbehave reason=no-clock");
         return Exit::Crash;
     }
-    let mut lab = TableFixture::new(Frames::new(boot));
-    let (aliases, page) = (lab.frame(), lab.frame());
+    let mut fixture = TableFixture::new(Frames::new(boot));
+    let (aliases, page) = (fixture.frame(), fixture.frame());
     for index in 0..MAPPINGS {
-        lab.set(aliases, index, lab.entry(page, RW));
+        fixture.set(aliases, index, fixture.entry(page, RW));
     }
-    lab.seal(aliases);
-    let pinned = lab.pin(aliases, 1);
+    fixture.seal(aliases);
+    let pinned = fixture.pin(aliases, 1);
     let end = time::raw().saturating_add(duration_ns(boot));
     let (mut refused, mut other) = (0u64, 0u64);
     while time::raw() < end {
-        match lab.pin(page, 1) {
+        match fixture.pin(page, 1) {
             result if result == Errno::EINVAL.as_result() => refused += 1,
             _ => other += 1,
         }
@@ -73,8 +73,8 @@ pub(crate) fn measure(boot: &Boot) -> Exit {
         println!("VERDICT fail guest=misbehave reason=no-clock");
         return Exit::Crash;
     }
-    let mut lab = TableFixture::new(Frames::new(boot));
-    let page = lab.frame();
+    let mut fixture = TableFixture::new(Frames::new(boot));
+    let page = fixture.frame();
     let begin = time::raw();
     let end = begin.saturating_add(duration_ns(boot));
     let (mut last, mut longest, mut stalled, mut stalls) = (begin, 0, 0, 0u64);
@@ -88,7 +88,7 @@ pub(crate) fn measure(boot: &Boot) -> Exit {
         }
         if !reported && last > begin + duration_ns(boot) / 2 {
             // A report of its own, in the middle of the neighbour's flood.
-            lab.pin(page, 1);
+            fixture.pin(page, 1);
             println!("misbehave: in the middle");
             reported = true;
         }

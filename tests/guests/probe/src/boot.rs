@@ -40,9 +40,9 @@ pub(crate) fn registers(report: &mut Report) {
 }
 
 /// What the builder made.
-pub(crate) fn memory(boot: &Boot, lab: &mut TableFixture, report: &mut Report) {
+pub(crate) fn memory(boot: &Boot, fixture: &mut TableFixture, report: &mut Report) {
     let info = boot.start_info();
-    let frames = *lab.frames();
+    let frames = *fixture.frames();
     let page = |va: u64| (va - VIRT_BASE) / PAGE_SIZE;
     let (p2m, start, tables) =
         (page(info.mfn_list), page(core::ptr::from_ref(info) as u64), page(info.pt_base));
@@ -64,7 +64,7 @@ pub(crate) fn memory(boot: &Boot, lab: &mut TableFixture, report: &mut Report) {
     let flags = |entry: Option<(_, u64)>| Hex(entry.map_or(0, |(_, e)| e & !ENTRY_ADDRESS));
     // Accessed and dirty depend on what ran before: shown as set.
     let settle = |Hex(flags): Hex| Hex(flags | 0x60);
-    let data = frames.va(lab.frames().first_free());
+    let data = frames.va(fixture.frames().first_free());
     report.say("boot.l4_entry", settle(flags(frames.walk(root, data, 4))));
     report.say("boot.l3_entry", settle(flags(frames.walk(root, data, 3))));
     report.say("boot.l2_entry", settle(flags(frames.walk(root, data, 2))));
@@ -78,20 +78,20 @@ pub(crate) fn memory(boot: &Boot, lab: &mut TableFixture, report: &mut Report) {
     let clean = others.clone().all(|slot| frames.entry(root, slot) == Some(0));
     report.say("boot.other_l4_slots_zero", clean);
 
-    let pinned = lab.unpin(frames.pfn(root).unwrap_or_default());
+    let pinned = fixture.unpin(frames.pfn(root).unwrap_or_default());
     report.call("boot.unpin_root", pinned);
-    report.call("boot.pin_root_again", lab.pin(frames.pfn(root).unwrap_or_default(), 4));
+    report.call("boot.pin_root_again", fixture.pin(frames.pfn(root).unwrap_or_default(), 4));
     let l3 = frames.walk(root, data, 4).map(|(_, e)| (e & ENTRY_ADDRESS) >> 12);
     let l3 = l3.and_then(|mfn| frames.pfn(pinfold_guest::addr::Mfn(mfn))).unwrap_or_default();
-    report.call("boot.unpin_l3", lab.unpin(l3));
+    report.call("boot.unpin_l3", fixture.unpin(l3));
 }
 
-/// The shared page, mapped in place of a bench frame for a while.
-pub(crate) fn shared_info(boot: &Boot, lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
-    let spare = lab.frame();
-    let va = lab.va(spare);
-    // SAFETY: the frame at this address is the bench's, with nothing in it.
+/// The shared page, mapped in place of a fixture frame for a while.
+pub(crate) fn shared_info(boot: &Boot, fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
+    let spare = fixture.frame();
+    let va = fixture.va(spare);
+    // SAFETY: the frame at this address is the fixture's, with nothing in it.
     let result = unsafe { update_va_mapping(va, boot.start_info().shared_info | RW, 2) };
     report.call("shared_info.map", result);
     if result == 0 {
@@ -115,5 +115,5 @@ pub(crate) fn shared_info(boot: &Boot, lab: &mut TableFixture, report: &mut Repo
         let after = unsafe { (va.0 as *const SharedInfo).read_volatile() };
         report.say("shared_info.cr2", Hex(after.vcpu_info[0].cr2));
     }
-    lab.restore(saved);
+    fixture.restore(saved);
 }

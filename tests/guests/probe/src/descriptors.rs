@@ -12,35 +12,35 @@ fn descriptor(kind: u64, dpl: u64, present: bool) -> u64 {
 }
 
 /// `set_gdt` and `update_descriptor`.
-pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
-    let gdt = lab.frame();
-    let set_gdt = |lab: &TableFixture, entries: u64| {
-        let frames = [lab.mfn(gdt)];
+pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
+    let gdt = fixture.frame();
+    let set_gdt = |fixture: &TableFixture, entries: u64| {
+        let frames = [fixture.mfn(gdt)];
         let args = [frames.as_ptr() as u64, entries, 0, 0, 0];
-        // SAFETY: the GDT is of bench frames, and no selector of it is loaded.
+        // SAFETY: the GDT is of fixture frames, and no selector of it is loaded.
         unsafe { raw::call(Hypercall::SetGdt as u64, args) }
     };
     // SAFETY: as above.
     let update = |address: u64, value: u64| unsafe {
         raw::call(Hypercall::UpdateDescriptor as u64, [address, value, 0, 0, 0])
     };
-    report.call("gdt.writable_frame", set_gdt(lab, 16));
-    lab.seal(gdt);
-    report.call("gdt.sealed", set_gdt(lab, 16));
-    report.call("gdt.loaded_make_writable", lab.unseal(gdt));
-    report.call("gdt.loaded_pin", lab.pin(gdt, 1));
-    report.call("gdt.7169_entries", set_gdt(lab, 7169));
+    report.call("gdt.writable_frame", set_gdt(fixture, 16));
+    fixture.seal(gdt);
+    report.call("gdt.sealed", set_gdt(fixture, 16));
+    report.call("gdt.loaded_make_writable", fixture.unseal(gdt));
+    report.call("gdt.loaded_pin", fixture.pin(gdt, 1));
+    report.call("gdt.7169_entries", set_gdt(fixture, 7169));
     report.call("gdt.mmu_update_of_it", {
-        // SAFETY: a bench frame.
-        unsafe { raw::mmu_update(lab.entry_addr(gdt, 3), 0) }
+        // SAFETY: a fixture frame.
+        unsafe { raw::mmu_update(fixture.entry_addr(gdt, 3), 0) }
     });
 
-    let at = |lab: &TableFixture, index: usize| lab.entry_addr(gdt, index);
+    let at = |fixture: &TableFixture, index: usize| fixture.entry_addr(gdt, index);
     let mut refused = [0u32; 4];
     for dpl in 0..4u64 {
         for kind in 0..32u64 {
-            if update(at(lab, 20), descriptor(kind, dpl, true)) != 0 {
+            if update(at(fixture, 20), descriptor(kind, dpl, true)) != 0 {
                 refused[dpl as usize] |= 1 << kind;
             }
         }
@@ -56,9 +56,9 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
     {
         report.say(key, format_args!("{:#x}", refused[dpl]));
     }
-    let absent = (0..32).all(|kind| update(at(lab, 20), descriptor(kind, 0, false)) == 0);
+    let absent = (0..32).all(|kind| update(at(fixture, 20), descriptor(kind, 0, false)) == 0);
     report.say("descriptor.absent_all_accepted", absent);
-    report.call("descriptor.null", update(at(lab, 20), 0));
+    report.call("descriptor.null", update(at(fixture, 20), 0));
     for (key, value) in [
         ("descriptor.stored.code64_dpl0", descriptor(0x1a, 0, true)),
         ("descriptor.stored.code64_dpl3", descriptor(0x1a, 3, true)),
@@ -71,45 +71,47 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
         ("descriptor.stored.int_gate_dpl3", descriptor(0x0e, 3, true)),
         ("descriptor.stored.code_l_and_d", descriptor(0x1a, 3, true) | 1 << 54),
     ] {
-        update(at(lab, 21), 0);
-        let result = update(at(lab, 21), value);
+        update(at(fixture, 21), 0);
+        let result = update(at(fixture, 21), value);
         if result == 0 {
-            let stored = lab.get(gdt, 21);
+            let stored = fixture.get(gdt, 21);
             report.say(key, format_args!("{:#x}", stored ^ value));
         } else {
             report.call(key, result);
         }
     }
-    report.call("descriptor.misaligned", update(at(lab, 20) + 4, 0));
-    let plain = lab.frame();
+    report.call("descriptor.misaligned", update(at(fixture, 20) + 4, 0));
+    let plain = fixture.frame();
     report.call(
         "descriptor.in_writable_frame",
-        update(lab.entry_addr(plain, 1), descriptor(0x12, 3, true)),
+        update(fixture.entry_addr(plain, 1), descriptor(0x12, 3, true)),
     );
-    report
-        .say("descriptor.in_writable_frame_stored", lab.get(plain, 1) == descriptor(0x12, 3, true));
+    report.say(
+        "descriptor.in_writable_frame_stored",
+        fixture.get(plain, 1) == descriptor(0x12, 3, true),
+    );
     report.call(
         "descriptor.bad_in_writable_frame",
-        update(lab.entry_addr(plain, 1), descriptor(0x09, 3, true)),
+        update(fixture.entry_addr(plain, 1), descriptor(0x09, 3, true)),
     );
-    let table = lab.frame();
-    lab.seal(table);
-    lab.pin(table, 1);
-    report.call("descriptor.in_live_table", update(lab.entry_addr(table, 1), 0));
+    let table = fixture.frame();
+    fixture.seal(table);
+    fixture.pin(table, 1);
+    report.call("descriptor.in_live_table", update(fixture.entry_addr(table, 1), 0));
     report.call("descriptor.beyond_memory", update(0x000f_ffff_ffff_f000, 0));
-    report.call("gdt.unload", set_gdt(lab, 0));
-    report.call("gdt.unloaded_make_writable", lab.unseal(gdt));
+    report.call("gdt.unload", set_gdt(fixture, 0));
+    report.call("gdt.unloaded_make_writable", fixture.unseal(gdt));
 
     // A GDT that has something bad in it already.
-    lab.set(gdt, 3, descriptor(0x09, 3, true));
-    lab.seal(gdt);
-    report.call("gdt.with_tss", set_gdt(lab, 16));
-    lab.unseal(gdt);
-    lab.set(gdt, 3, 0);
-    lab.set(gdt, 511, descriptor(0x09, 3, true));
-    lab.seal(gdt);
-    report.call("gdt.with_tss_past_its_end", set_gdt(lab, 16));
-    report.call("gdt.unload_2", set_gdt(lab, 0));
+    fixture.set(gdt, 3, descriptor(0x09, 3, true));
+    fixture.seal(gdt);
+    report.call("gdt.with_tss", set_gdt(fixture, 16));
+    fixture.unseal(gdt);
+    fixture.set(gdt, 3, 0);
+    fixture.set(gdt, 511, descriptor(0x09, 3, true));
+    fixture.seal(gdt);
+    report.call("gdt.with_tss_past_its_end", set_gdt(fixture, 16));
+    report.call("gdt.unload_2", set_gdt(fixture, 0));
     let frame_list = [u64::MAX >> 12];
     // SAFETY: a frame that is nobody's.
     let bad =
@@ -118,6 +120,6 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
     // SAFETY: a pointer to nothing.
     let bad = unsafe { raw::call(Hypercall::SetGdt as u64, [0x1000, 8, 0, 0, 0]) };
     report.call("gdt.bad_pointer", bad);
-    report.call("gdt.map_ro_after", lab.map(gdt, RO));
-    lab.restore(saved);
+    report.call("gdt.map_ro_after", fixture.map(gdt, RO));
+    fixture.restore(saved);
 }

@@ -96,42 +96,42 @@ impl core::fmt::Display for Errnos {
 }
 
 /// A fine entry for a table of this level.
-fn base(lab: &mut TableFixture, level: u8) -> u64 {
-    let leaf = lab.frame();
+fn base(fixture: &mut TableFixture, level: u8) -> u64 {
+    let leaf = fixture.frame();
     if level == 1 {
-        return lab.entry(leaf, RO);
+        return fixture.entry(leaf, RO);
     }
-    let below = lab.chain(level - 1, leaf);
-    lab.entry(below[0], RW)
+    let below = fixture.chain(level - 1, leaf);
+    fixture.entry(below[0], RW)
 }
 
 /// All levels.
-pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
+pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     for level in 1..=4u8 {
-        let saved = lab.save();
-        let good = base(lab, level);
+        let saved = fixture.save();
+        let good = base(fixture, level);
         let keys = &KEYS[usize::from(level - 1)];
 
-        let table = lab.frame();
+        let table = fixture.frame();
         for (kind, bits) in [FLAGS, ADDRESS].into_iter().enumerate() {
             let (mask, errnos) = refused(bits, |bit| {
-                lab.unseal(table);
-                lab.set(table, 5, good ^ bit);
-                lab.seal(table);
-                let result = lab.pin(table, level);
-                lab.unpin(table);
+                fixture.unseal(table);
+                fixture.set(table, 5, good ^ bit);
+                fixture.seal(table);
+                let result = fixture.pin(table, level);
+                fixture.unpin(table);
                 result
             });
             report.say(keys[kind * 2], format_args!("{mask:#x}"));
             report.say(keys[kind * 2 + 1], errnos);
         }
 
-        lab.unseal(table);
-        lab.set(table, 5, 0);
-        lab.seal(table);
-        lab.pin(table, level);
-        let at = lab.entry_addr(table, 5);
-        // SAFETY: bench frames only.
+        fixture.unseal(table);
+        fixture.set(table, 5, 0);
+        fixture.seal(table);
+        fixture.pin(table, level);
+        let at = fixture.entry_addr(table, 5);
+        // SAFETY: fixture frames only.
         let update = |val: u64| unsafe { raw::mmu_update(at, val) };
         for (kind, bits) in [FLAGS, ADDRESS].into_iter().enumerate() {
             let (mask, errnos) = refused(bits, |bit| {
@@ -143,21 +143,21 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
         }
 
         update(good);
-        report.say(keys[8], format_args!("{:#x}", lab.get(table, 5) ^ good));
+        report.say(keys[8], format_args!("{:#x}", fixture.get(table, 5) ^ good));
         // What was read may be written back, with and without a change of a software bit.
-        let stored = lab.get(table, 5);
+        let stored = fixture.get(table, 5);
         let both = [update(stored), update(stored | 1 << 9), update(stored)];
         report.say(keys[9], both == [0; 3]);
         if level == 1 {
-            leaves(lab, report, table, good);
+            leaves(fixture, report, table, good);
         }
-        lab.restore(saved);
+        fixture.restore(saved);
     }
 }
 
 /// What is added to leaf entries of user pages, global or not.
-fn leaves(lab: &TableFixture, report: &mut Report, table: Pfn, good: u64) {
-    let at = lab.entry_addr(table, 6);
+fn leaves(fixture: &TableFixture, report: &mut Report, table: Pfn, good: u64) {
+    let at = fixture.entry_addr(table, 6);
     for (key, flags) in [
         ("entry.l1.user_added", 4u64),
         ("entry.l1.user_global_added", 4 | 1 << 8),
@@ -165,10 +165,10 @@ fn leaves(lab: &TableFixture, report: &mut Report, table: Pfn, good: u64) {
         ("entry.l1.nx_added", 1 << 63),
         ("entry.l1.software_added", 7 << 9 | 0x7ff << 52),
     ] {
-        // SAFETY: bench frames only.
+        // SAFETY: fixture frames only.
         let result = unsafe { raw::mmu_update(at, good | flags) };
         if result == 0 {
-            report.say(key, format_args!("{:#x}", lab.get(table, 6) ^ (good | flags)));
+            report.say(key, format_args!("{:#x}", fixture.get(table, 6) ^ (good | flags)));
         } else {
             report.call(key, result);
         }

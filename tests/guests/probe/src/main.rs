@@ -27,25 +27,25 @@ guest_main!(main);
 fn main(boot: &Boot) -> Exit {
     let referee = if boot.is_first_domain() { Referee::Xen } else { Referee::Pinfold };
     let mut report = Report::new(referee, boot.has_word("table"));
-    let mut lab = TableFixture::new(Frames::new(boot));
-    println!("probe: referee {referee:?}, {} frames on the bench", lab.left());
+    let mut fixture = TableFixture::new(Frames::new(boot));
+    println!("probe: referee {referee:?}, {} free frames", fixture.left());
 
     boot::registers(&mut report);
-    boot::memory(boot, &mut lab, &mut report);
-    boot::shared_info(boot, &mut lab, &mut report);
+    boot::memory(boot, &mut fixture, &mut report);
+    boot::shared_info(boot, &mut fixture, &mut report);
     frames::kernel(&mut report);
     calls::versions(&mut report);
     calls::plain(&mut report);
     calls::pointers(&mut report);
-    descriptors::probe(&mut lab, &mut report);
-    mmu::pins(&mut lab, &mut report);
-    mmu::roots(&mut lab, &mut report);
-    mmu::updates(&mut lab, &mut report);
-    mmu::va_mappings(&mut lab, &mut report);
-    mmu::extended(&mut lab, &mut report);
-    entries::probe(&mut lab, &mut report);
+    descriptors::probe(&mut fixture, &mut report);
+    mmu::pins(&mut fixture, &mut report);
+    mmu::roots(&mut fixture, &mut report);
+    mmu::updates(&mut fixture, &mut report);
+    mmu::va_mappings(&mut fixture, &mut report);
+    mmu::extended(&mut fixture, &mut report);
+    entries::probe(&mut fixture, &mut report);
     cpu::probe(&mut report);
-    user::probe(&mut lab, &mut report);
+    user::probe(&mut fixture, &mut report);
 
     let Report { answers, wrong, unknown, .. } = report;
     let verdict = if wrong == 0 && unknown == 0 { "pass" } else { "fail" };

@@ -41,7 +41,7 @@ fn beyond_memory() -> u64 {
 }
 
 fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
-    // SAFETY: what this file asks for concerns bench frames, or is refused.
+    // SAFETY: what this file asks for concerns fixture frames, or is refused.
     unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
@@ -51,8 +51,8 @@ fn update(ptr: u64, val: u64) -> i64 {
 }
 
 /// Pins and unpins.
-pub(crate) fn pins(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
+pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
     for (level, writable, empty, again, unpin, twice) in [
         (
             1u8,
@@ -66,23 +66,23 @@ pub(crate) fn pins(lab: &mut TableFixture, report: &mut Report) {
         (3, "pin.l3.writable_alias", "pin.l3.empty", "pin.l3.again", "unpin.l3", "unpin.l3.again"),
         (4, "pin.l4.writable_alias", "pin.l4.empty", "pin.l4.again", "unpin.l4", "unpin.l4.again"),
     ] {
-        let table = lab.frame();
-        report.call(writable, lab.pin(table, level));
-        lab.seal(table);
-        report.call(empty, lab.pin(table, level));
-        report.call(again, lab.pin(table, level));
-        report.call(unpin, lab.unpin(table));
-        report.call(twice, lab.unpin(table));
+        let table = fixture.frame();
+        report.call(writable, fixture.pin(table, level));
+        fixture.seal(table);
+        report.call(empty, fixture.pin(table, level));
+        report.call(again, fixture.pin(table, level));
+        report.call(unpin, fixture.unpin(table));
+        report.call(twice, fixture.unpin(table));
     }
-    let table = lab.frame();
-    lab.seal(table);
-    lab.pin(table, 1);
-    report.call("pin.l2.of_pinned_l1", lab.pin(table, 2));
-    report.call("pinned.make_writable", lab.unseal(table));
-    lab.unpin(table);
-    report.call("unpinned.make_writable", lab.unseal(table));
-    let plain = lab.frame();
-    report.call("unpin.never_pinned", lab.unpin(plain));
+    let table = fixture.frame();
+    fixture.seal(table);
+    fixture.pin(table, 1);
+    report.call("pin.l2.of_pinned_l1", fixture.pin(table, 2));
+    report.call("pinned.make_writable", fixture.unseal(table));
+    fixture.unpin(table);
+    report.call("unpinned.make_writable", fixture.unseal(table));
+    let plain = fixture.frame();
+    report.call("unpin.never_pinned", fixture.unpin(plain));
 
     let cmd = MmuextCmd::PinL1Table;
     report.call("pin.hypervisor_frame", ext(cmd, hypervisor_frame(), 0));
@@ -93,196 +93,201 @@ pub(crate) fn pins(lab: &mut TableFixture, report: &mut Report) {
 
     // Entries that a table can't be pinned with.
     let mut with = |key: &str, level: u8, entry: &dyn Fn(&mut TableFixture, Pfn) -> u64| {
-        let inner = lab.save();
-        let table = lab.frame();
-        let word = entry(lab, table);
-        lab.set(table, 7, word);
-        lab.seal(table);
-        report.call(key, lab.pin(table, level));
-        lab.restore(inner);
+        let inner = fixture.save();
+        let table = fixture.frame();
+        let word = entry(fixture, table);
+        fixture.set(table, 7, word);
+        fixture.seal(table);
+        report.call(key, fixture.pin(table, level));
+        fixture.restore(inner);
     };
-    with("pin.l1.own_writable", 1, &|lab, _| {
-        let f = lab.frame();
-        lab.entry(f, RW)
+    with("pin.l1.own_writable", 1, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.entry(f, RW)
     });
     with("pin.l1.hypervisor_frame_ro", 1, &|_, _| hypervisor_frame() << 12 | RO);
     with("pin.l1.hypervisor_frame_rw", 1, &|_, _| hypervisor_frame() << 12 | RW);
-    with("pin.l1.self_ro", 1, &|lab, table| lab.entry(table, RO));
-    with("pin.l1.self_rw", 1, &|lab, table| lab.entry(table, RW));
+    with("pin.l1.self_ro", 1, &|fixture, table| fixture.entry(table, RO));
+    with("pin.l1.self_rw", 1, &|fixture, table| fixture.entry(table, RW));
     with("pin.l1.not_present_garbage", 1, &|_, _| 0x7fff_ffff_ffff_fffe);
-    with("pin.l2.to_writable_frame", 2, &|lab, _| {
-        let f = lab.frame();
-        lab.entry(f, RW)
+    with("pin.l2.to_writable_frame", 2, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.entry(f, RW)
     });
-    with("pin.l2.to_sealed_empty", 2, &|lab, _| {
-        let f = lab.frame();
-        lab.seal(f);
-        lab.entry(f, RW)
+    with("pin.l2.to_sealed_empty", 2, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.seal(f);
+        fixture.entry(f, RW)
     });
-    with("pin.l2.to_pinned_l2", 2, &|lab, _| {
-        let f = lab.frame();
-        lab.seal(f);
-        lab.pin(f, 2);
-        lab.entry(f, RW)
+    with("pin.l2.to_pinned_l2", 2, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.seal(f);
+        fixture.pin(f, 2);
+        fixture.entry(f, RW)
     });
-    with("pin.l2.to_pinned_l2_ro", 2, &|lab, _| {
-        let f = lab.frame();
-        lab.seal(f);
-        lab.pin(f, 2);
-        lab.entry(f, RO)
+    with("pin.l2.to_pinned_l2_ro", 2, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.seal(f);
+        fixture.pin(f, 2);
+        fixture.entry(f, RO)
     });
-    with("pin.l3.to_pinned_l3_ro", 3, &|lab, _| {
-        let f = lab.frame();
-        lab.seal(f);
-        lab.pin(f, 3);
-        lab.entry(f, RO)
+    with("pin.l3.to_pinned_l3_ro", 3, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.seal(f);
+        fixture.pin(f, 3);
+        fixture.entry(f, RO)
     });
-    with("pin.l4.to_pinned_l4_ro", 4, &|lab, _| {
-        let f = lab.frame();
-        lab.seal(f);
-        lab.pin(f, 4);
-        lab.entry(f, RO)
+    with("pin.l4.to_pinned_l4_ro", 4, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.seal(f);
+        fixture.pin(f, 4);
+        fixture.entry(f, RO)
     });
-    with("pin.l2.self_ro", 2, &|lab, table| lab.entry(table, RO));
-    with("pin.l2.self_rw", 2, &|lab, table| lab.entry(table, RW));
-    with("pin.l4.self_ro", 4, &|lab, table| lab.entry(table, RO));
-    with("pin.l4.self_rw", 4, &|lab, table| lab.entry(table, RW));
+    with("pin.l2.self_ro", 2, &|fixture, table| fixture.entry(table, RO));
+    with("pin.l2.self_rw", 2, &|fixture, table| fixture.entry(table, RW));
+    with("pin.l4.self_ro", 4, &|fixture, table| fixture.entry(table, RO));
+    with("pin.l4.self_rw", 4, &|fixture, table| fixture.entry(table, RW));
     with("pin.l2.to_hypervisor_frame", 2, &|_, _| hypervisor_frame() << 12 | RW);
     with("pin.l2.not_present_garbage", 2, &|_, _| 0x7fff_ffff_ffff_fffe);
-    with("pin.l3.to_l1", 3, &|lab, _| {
-        let f = lab.frame();
-        lab.seal(f);
-        lab.pin(f, 1);
-        lab.entry(f, RW)
+    with("pin.l3.to_l1", 3, &|fixture, _| {
+        let f = fixture.frame();
+        fixture.seal(f);
+        fixture.pin(f, 1);
+        fixture.entry(f, RW)
     });
 
     // A writable mapping inside the very tree that is pinned.
-    let (leaf, inner) = (lab.frame(), lab.save());
-    let chain = lab.chain(4, leaf);
+    let (leaf, inner) = (fixture.frame(), fixture.save());
+    let chain = fixture.chain(4, leaf);
     let l1 = chain[3];
-    lab.unseal(l1);
-    lab.set(l1, 0, lab.entry(chain[1], RW));
-    lab.seal(l1);
-    report.call("pin.l4.tree_maps_own_l3_writable", lab.pin(chain[0], 4));
-    lab.restore(inner);
+    fixture.unseal(l1);
+    fixture.set(l1, 0, fixture.entry(chain[1], RW));
+    fixture.seal(l1);
+    report.call("pin.l4.tree_maps_own_l3_writable", fixture.pin(chain[0], 4));
+    fixture.restore(inner);
 
     // The hypervisor's slots of a root: what is written there does not matter, and is replaced.
-    let root = lab.frame();
-    lab.set(root, 256, GARBAGE);
-    lab.set(root, 271, u64::MAX);
-    lab.seal(root);
-    report.call("pin.l4.garbage_in_hypervisor_slots", lab.pin(root, 4));
-    let kept = [lab.get(root, 256) == GARBAGE, lab.get(root, 271) == u64::MAX];
+    let root = fixture.frame();
+    fixture.set(root, 256, GARBAGE);
+    fixture.set(root, 271, u64::MAX);
+    fixture.seal(root);
+    report.call("pin.l4.garbage_in_hypervisor_slots", fixture.pin(root, 4));
+    let kept = [fixture.get(root, 256) == GARBAGE, fixture.get(root, 271) == u64::MAX];
     report.say("pin.l4.garbage_in_hypervisor_slots_kept", kept != [false; 2]);
-    report.call("update.slot_256", update(lab.entry_addr(root, 256), 0));
-    report.call("update.slot_271", update(lab.entry_addr(root, 271), 0));
-    report.call("update.slot_272", update(lab.entry_addr(root, 272), 0));
-    report.call("update.slot_255", update(lab.entry_addr(root, 255), 0));
-    lab.restore(saved);
+    report.call("update.slot_256", update(fixture.entry_addr(root, 256), 0));
+    report.call("update.slot_271", update(fixture.entry_addr(root, 271), 0));
+    report.call("update.slot_272", update(fixture.entry_addr(root, 272), 0));
+    report.call("update.slot_255", update(fixture.entry_addr(root, 255), 0));
+    fixture.restore(saved);
 }
 
 /// Roots loaded and dropped.
-pub(crate) fn roots(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
-    let plain = lab.frame();
-    report.call("root.kernel.writable_frame", ext(MmuextCmd::NewBaseptr, lab.mfn(plain), 0));
+pub(crate) fn roots(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
+    let plain = fixture.frame();
+    report.call("root.kernel.writable_frame", ext(MmuextCmd::NewBaseptr, fixture.mfn(plain), 0));
     report.call("root.kernel.hypervisor_frame", ext(MmuextCmd::NewBaseptr, hypervisor_frame(), 0));
     report.call("root.kernel.all_ones", ext(MmuextCmd::NewBaseptr, u64::MAX, 0));
     report.call("root.user.none", ext(MmuextCmd::NewUserBaseptr, 0, 0));
-    report.call("root.user.writable_frame", ext(MmuextCmd::NewUserBaseptr, lab.mfn(plain), 0));
-    let l1 = lab.frame();
-    lab.seal(l1);
-    lab.pin(l1, 1);
-    report.call("root.user.l1", ext(MmuextCmd::NewUserBaseptr, lab.mfn(l1), 0));
-    let user = lab.frame();
-    lab.seal(user);
-    report.call("root.user.not_pinned", ext(MmuextCmd::NewUserBaseptr, lab.mfn(user), 0));
-    report.call("root.user.loaded_make_writable", lab.unseal(user));
+    report.call("root.user.writable_frame", ext(MmuextCmd::NewUserBaseptr, fixture.mfn(plain), 0));
+    let l1 = fixture.frame();
+    fixture.seal(l1);
+    fixture.pin(l1, 1);
+    report.call("root.user.l1", ext(MmuextCmd::NewUserBaseptr, fixture.mfn(l1), 0));
+    let user = fixture.frame();
+    fixture.seal(user);
+    report.call("root.user.not_pinned", ext(MmuextCmd::NewUserBaseptr, fixture.mfn(user), 0));
+    report.call("root.user.loaded_make_writable", fixture.unseal(user));
     report.call("root.user.unload", ext(MmuextCmd::NewUserBaseptr, 0, 0));
-    report.call("root.user.unloaded_make_writable", lab.unseal(user));
+    report.call("root.user.unloaded_make_writable", fixture.unseal(user));
 
     // A copy of the boot root: entries and all.
-    let root = lab.frame();
-    let boot_root = lab.frames().boot_root();
+    let root = fixture.frame();
+    let boot_root = fixture.frames().boot_root();
     for slot in 0..512 {
-        lab.set(root, slot, lab.frames().entry(boot_root, slot).unwrap_or(0));
+        fixture.set(root, slot, fixture.frames().entry(boot_root, slot).unwrap_or(0));
     }
-    report.call("root.kernel.copy_writable", ext(MmuextCmd::NewBaseptr, lab.mfn(root), 0));
-    lab.seal(root);
-    report.call("root.kernel.copy_not_pinned", ext(MmuextCmd::NewBaseptr, lab.mfn(root), 0));
-    report.call("root.kernel.loaded_make_writable", lab.unseal(root));
-    report.call("root.kernel.pin_loaded", lab.pin(root, 4));
-    report.call("root.kernel.unpin_loaded", lab.unpin(root));
-    report.call("root.kernel.loaded_again", ext(MmuextCmd::NewBaseptr, lab.mfn(root), 0));
+    report.call("root.kernel.copy_writable", ext(MmuextCmd::NewBaseptr, fixture.mfn(root), 0));
+    fixture.seal(root);
+    report.call("root.kernel.copy_not_pinned", ext(MmuextCmd::NewBaseptr, fixture.mfn(root), 0));
+    report.call("root.kernel.loaded_make_writable", fixture.unseal(root));
+    report.call("root.kernel.pin_loaded", fixture.pin(root, 4));
+    report.call("root.kernel.unpin_loaded", fixture.unpin(root));
+    report.call("root.kernel.loaded_again", ext(MmuextCmd::NewBaseptr, fixture.mfn(root), 0));
     report.call("root.kernel.back", ext(MmuextCmd::NewBaseptr, boot_root.0, 0));
-    report.call("root.kernel.unloaded_make_writable", lab.unseal(root));
-    lab.restore(saved);
+    report.call("root.kernel.unloaded_make_writable", fixture.unseal(root));
+    fixture.restore(saved);
 }
 
 /// `mmu_update`.
-pub(crate) fn updates(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
-    let (leaf, other, plain, sealed) = (lab.frame(), lab.frame(), lab.frame(), lab.frame());
-    let chain = lab.chain(2, leaf);
+pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
+    let (leaf, other, plain, sealed) =
+        (fixture.frame(), fixture.frame(), fixture.frame(), fixture.frame());
+    let chain = fixture.chain(2, leaf);
     let (l2, l1) = (chain[0], chain[1]);
-    report.call("update.setup_pin_l2", lab.pin(l2, 2));
-    let entry = |table: Pfn, index: usize| lab.entry_addr(table, index);
+    report.call("update.setup_pin_l2", fixture.pin(l2, 2));
+    let entry = |table: Pfn, index: usize| fixture.entry_addr(table, index);
     let at = entry(l1, 3);
 
-    report.call("update.l1.ro", update(at, lab.entry(leaf, RO)));
-    report.call("update.l1.rw", update(at, lab.entry(other, RW)));
-    report.call("update.l1.rw_of_live_l1", update(at, lab.entry(l1, RW)));
-    report.call("update.l1.rw_of_live_l2", update(at, lab.entry(l2, RW)));
-    report.call("update.l1.ro_of_live_l2", update(at, lab.entry(l2, RO)));
+    report.call("update.l1.ro", update(at, fixture.entry(leaf, RO)));
+    report.call("update.l1.rw", update(at, fixture.entry(other, RW)));
+    report.call("update.l1.rw_of_live_l1", update(at, fixture.entry(l1, RW)));
+    report.call("update.l1.rw_of_live_l2", update(at, fixture.entry(l2, RW)));
+    report.call("update.l1.ro_of_live_l2", update(at, fixture.entry(l2, RO)));
     report.call("update.l1.hypervisor_frame_ro", update(at, hypervisor_frame() << 12 | RO));
     report.call("update.l1.hypervisor_frame_rw", update(at, hypervisor_frame() << 12 | RW));
     report.call("update.l1.not_present_garbage", update(at, 0x7fff_ffff_ffff_f0fe));
     report.call("update.l1.clear", update(at, 0));
-    report.call("update.l2.to_live_l1", update(entry(l2, 5), lab.entry(l1, RW)));
-    report.call("update.l2.to_writable_frame", update(entry(l2, 6), lab.entry(plain, RW)));
-    report.call("update.l2.to_itself_ro", update(entry(l2, 6), lab.entry(l2, RO)));
-    report.call("update.l2.to_itself_rw", update(entry(l2, 6), lab.entry(l2, RW)));
-    report.call("update.l2.superpage", update(entry(l2, 6), lab.entry(plain, RW | 1 << 7)));
+    report.call("update.l2.to_live_l1", update(entry(l2, 5), fixture.entry(l1, RW)));
+    report.call("update.l2.to_writable_frame", update(entry(l2, 6), fixture.entry(plain, RW)));
+    report.call("update.l2.to_itself_ro", update(entry(l2, 6), fixture.entry(l2, RO)));
+    report.call("update.l2.to_itself_rw", update(entry(l2, 6), fixture.entry(l2, RW)));
+    report.call("update.l2.superpage", update(entry(l2, 6), fixture.entry(plain, RW | 1 << 7)));
     report.call("update.l2.clear", update(entry(l2, 5), 0));
     update(entry(l2, 6), 0);
 
     report.call("update.plain_frame", update(entry(plain, 9), 0xdead_0000_0000_0fff));
-    report.say("update.plain_frame_stored", format_args!("{:#x}", lab.get(plain, 9)));
+    report.say("update.plain_frame_stored", format_args!("{:#x}", fixture.get(plain, 9)));
     report.call(
         "update.plain_frame_preserve_ad",
         update(entry(plain, 9) | MMU_PT_UPDATE_PRESERVE_AD, 0x1000),
     );
-    report.say("update.plain_frame_preserve_ad_stored", format_args!("{:#x}", lab.get(plain, 9)));
-    lab.seal(sealed);
-    report.call("update.sealed_untyped_frame", update(lab.entry_addr(sealed, 9), 0x1234));
-    report.say("update.sealed_untyped_frame_stored", format_args!("{:#x}", lab.get(sealed, 9)));
+    report
+        .say("update.plain_frame_preserve_ad_stored", format_args!("{:#x}", fixture.get(plain, 9)));
+    fixture.seal(sealed);
+    report.call("update.sealed_untyped_frame", update(fixture.entry_addr(sealed, 9), 0x1234));
+    report.say("update.sealed_untyped_frame_stored", format_args!("{:#x}", fixture.get(sealed, 9)));
     report.call("update.hypervisor_frame", update(hypervisor_frame() << 12, 0));
     report.call("update.beyond_memory", update(beyond_memory() << 12, 0));
     report.call("update.all_ones", update(!7, 0));
     report.call("update.misaligned", update(at | 4, 0));
-    report
-        .call("update.no_translate", update(at | MMU_PT_UPDATE_NO_TRANSLATE, lab.entry(leaf, RO)));
+    report.call(
+        "update.no_translate",
+        update(at | MMU_PT_UPDATE_NO_TRANSLATE, fixture.entry(leaf, RO)),
+    );
     report.call("update.clear_3", update(at, 0));
 
     // Accessed and dirty survive a PRESERVE_AD, and only that.
-    update(at, lab.entry(leaf, RO | 0x40));
-    report.call("update.preserve_ad", update(at | MMU_PT_UPDATE_PRESERVE_AD, lab.entry(leaf, 1)));
-    report.say("update.preserve_ad_flags", format_args!("{:#x}", lab.get(l1, 3) & 0xfff & !4));
-    report.call("update.normal", update(at, lab.entry(leaf, 1)));
-    report.say("update.normal_flags", format_args!("{:#x}", lab.get(l1, 3) & 0xfff & !4));
+    update(at, fixture.entry(leaf, RO | 0x40));
+    report
+        .call("update.preserve_ad", update(at | MMU_PT_UPDATE_PRESERVE_AD, fixture.entry(leaf, 1)));
+    report.say("update.preserve_ad_flags", format_args!("{:#x}", fixture.get(l1, 3) & 0xfff & !4));
+    report.call("update.normal", update(at, fixture.entry(leaf, 1)));
+    report.say("update.normal_flags", format_args!("{:#x}", fixture.get(l1, 3) & 0xfff & !4));
 
     // Several at once: the first refusal stops.
     let list = [
         MmuUpdate { ptr: at, val: 0 },
         MmuUpdate { ptr: at | 4, val: 0 },
-        MmuUpdate { ptr: entry(l1, 4), val: lab.entry(leaf, RO) },
+        MmuUpdate { ptr: entry(l1, 4), val: fixture.entry(leaf, RO) },
     ];
-    // SAFETY: bench frames.
+    // SAFETY: fixture frames.
     let (result, done) = unsafe { raw::mmu_updates(&list, domid::SELF.into()) };
     report.call("update.list_with_bad_second", result);
     report.say("update.list_with_bad_second_done", done);
-    report.say("update.list_third_untouched", lab.get(l1, 4) == 0);
-    // SAFETY: bench frames.
+    report.say("update.list_third_untouched", fixture.get(l1, 4) == 0);
+    // SAFETY: fixture frames.
     let foreign = |domain: u64| unsafe { raw::mmu_updates(&list[..1], domain).0 };
     report.call("update.foreign_nobody", foreign(77));
     report.call("update.foreign_own_number_0_tables_0", foreign(u64::from(domid::SELF) | 1 << 16));
@@ -298,11 +303,11 @@ pub(crate) fn updates(lab: &mut TableFixture, report: &mut Report) {
     report.call("update.huge_count_bad_pointer", call_update(0x1000, 0x7fff_ffff, 0));
 
     let pfn = leaf.0;
-    let m2p = lab.mfn(leaf) << 12 | MMU_MACHPHYS_UPDATE;
+    let m2p = fixture.mfn(leaf) << 12 | MMU_MACHPHYS_UPDATE;
     report.call("update.machphys", update(m2p, 0x1234_5678));
     report.say(
         "update.machphys_seen",
-        lab.frames().pfn(pinfold_guest::addr::Mfn(lab.mfn(leaf))).is_none(),
+        fixture.frames().pfn(pinfold_guest::addr::Mfn(fixture.mfn(leaf))).is_none(),
     );
     report.call("update.machphys_back", update(m2p, pfn));
     report.call(
@@ -310,7 +315,7 @@ pub(crate) fn updates(lab: &mut TableFixture, report: &mut Report) {
         update(hypervisor_frame() << 12 | MMU_MACHPHYS_UPDATE, 0),
     );
     report.call("update.machphys_beyond", update(beyond_memory() << 12 | MMU_MACHPHYS_UPDATE, 0));
-    lab.restore(saved);
+    fixture.restore(saved);
 }
 
 fn call_update(list: u64, count: u64, done: u64) -> i64 {
@@ -319,15 +324,15 @@ fn call_update(list: u64, count: u64, done: u64) -> i64 {
 }
 
 /// `update_va_mapping`.
-pub(crate) fn va_mappings(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
-    let (frame, table) = (lab.frame(), lab.frame());
+pub(crate) fn va_mappings(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
+    let (frame, table) = (fixture.frame(), fixture.frame());
     let set = |va: u64, val: u64, flags: u64| {
-        // SAFETY: bench frames and addresses that nothing is at.
+        // SAFETY: fixture frames and addresses that nothing is at.
         unsafe { raw::update_va_mapping(Vaddr(va), val, flags) }
     };
-    let va = lab.va(frame).0;
-    let plain = lab.entry(frame, RW);
+    let va = fixture.va(frame).0;
+    let plain = fixture.entry(frame, RW);
     for (key, flags) in [
         ("va_mapping.no_flush", 0u64),
         ("va_mapping.tlb_flush", 1),
@@ -351,11 +356,11 @@ pub(crate) fn va_mappings(lab: &mut TableFixture, report: &mut Report) {
     report.call("va_mapping.entry_all_ones", set(va, u64::MAX, 2));
     report.call("va_mapping.clear", set(va, 0, 2));
     report.call("va_mapping.back", set(va, plain, 2));
-    lab.seal(table);
-    lab.pin(table, 1);
-    report.call("va_mapping.live_table_rw", set(lab.va(table).0, lab.entry(table, RW), 2));
-    report.call("va_mapping.live_table_rw_elsewhere", set(va, lab.entry(table, RW), 2));
-    report.call("va_mapping.live_table_ro_elsewhere", set(va, lab.entry(table, RO), 2));
+    fixture.seal(table);
+    fixture.pin(table, 1);
+    report.call("va_mapping.live_table_rw", set(fixture.va(table).0, fixture.entry(table, RW), 2));
+    report.call("va_mapping.live_table_rw_elsewhere", set(va, fixture.entry(table, RW), 2));
+    report.call("va_mapping.live_table_ro_elsewhere", set(va, fixture.entry(table, RO), 2));
     set(va, plain, 2);
     // SAFETY: as above.
     let other = |domain: u64| unsafe {
@@ -363,74 +368,81 @@ pub(crate) fn va_mappings(lab: &mut TableFixture, report: &mut Report) {
     };
     report.call("va_mapping_other.self", other(domid::SELF.into()));
     report.call("va_mapping_other.nobody", other(77));
-    lab.restore(saved);
+    fixture.restore(saved);
 }
 
 /// The rest of `mmuext_op`.
-pub(crate) fn extended(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
-    let (a, b, table) = (lab.frame(), lab.frame(), lab.frame());
+pub(crate) fn extended(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
+    let (a, b, table) = (fixture.frame(), fixture.frame(), fixture.frame());
     // SAFETY: numbers that mean nothing.
     report.call("mmuext.unknown_14", unsafe { raw::mmuext(14, 0, 0) });
     // SAFETY: as above.
     report.call("mmuext.unknown_99", unsafe { raw::mmuext(99, 0, 0) });
-    report.call("mmuext.mark_super", ext(MmuextCmd::MarkSuper, lab.mfn(a), 0));
-    report.call("mmuext.unmark_super", ext(MmuextCmd::UnmarkSuper, lab.mfn(a), 0));
+    report.call("mmuext.mark_super", ext(MmuextCmd::MarkSuper, fixture.mfn(a), 0));
+    report.call("mmuext.unmark_super", ext(MmuextCmd::UnmarkSuper, fixture.mfn(a), 0));
     report.call("mmuext.flush_local", ext(MmuextCmd::TlbFlushLocal, 0, 0));
     report.call("mmuext.flush_all", ext(MmuextCmd::TlbFlushAll, 0, 0));
-    report.call("mmuext.invlpg_local", ext(MmuextCmd::InvlpgLocal, lab.va(a).0, 0));
+    report.call("mmuext.invlpg_local", ext(MmuextCmd::InvlpgLocal, fixture.va(a).0, 0));
     report.call("mmuext.invlpg_local_in_hole", ext(MmuextCmd::InvlpgLocal, HYPERVISOR_START, 0));
     report.call(
         "mmuext.invlpg_local_noncanonical",
         ext(MmuextCmd::InvlpgLocal, 0x0123_4567_89ab_cdef, 0),
     );
-    report.call("mmuext.invlpg_all", ext(MmuextCmd::InvlpgAll, lab.va(a).0, 0));
+    report.call("mmuext.invlpg_all", ext(MmuextCmd::InvlpgAll, fixture.va(a).0, 0));
     let mask = 1u64;
     let mask_at = core::ptr::from_ref(&mask) as u64;
     report.call("mmuext.flush_multi", ext(MmuextCmd::TlbFlushMulti, 0, mask_at));
     report.call("mmuext.flush_multi_bad_pointer", ext(MmuextCmd::TlbFlushMulti, 0, 0x1000));
-    report
-        .call("mmuext.invlpg_multi_bad_pointer", ext(MmuextCmd::InvlpgMulti, lab.va(a).0, 0x1000));
+    report.call(
+        "mmuext.invlpg_multi_bad_pointer",
+        ext(MmuextCmd::InvlpgMulti, fixture.va(a).0, 0x1000),
+    );
     report.call("mmuext.flush_cache", ext(MmuextCmd::FlushCache, 0, 0));
     report.call("mmuext.flush_cache_global", ext(MmuextCmd::FlushCacheGlobal, 0, 0));
     report.call("mmuext.set_ldt_none", ext(MmuextCmd::SetLdt, 0, 0));
-    report.call("mmuext.set_ldt", ext(MmuextCmd::SetLdt, lab.va(a).0, 512));
-    report.call("mmuext.set_ldt_unaligned", ext(MmuextCmd::SetLdt, lab.va(a).0 + 8, 8));
-    report.call("mmuext.set_ldt_8193", ext(MmuextCmd::SetLdt, lab.va(a).0, 8193));
+    report.call("mmuext.set_ldt", ext(MmuextCmd::SetLdt, fixture.va(a).0, 512));
+    report.call("mmuext.set_ldt_unaligned", ext(MmuextCmd::SetLdt, fixture.va(a).0 + 8, 8));
+    report.call("mmuext.set_ldt_8193", ext(MmuextCmd::SetLdt, fixture.va(a).0, 8193));
     report.call("mmuext.set_ldt_in_hole", ext(MmuextCmd::SetLdt, HYPERVISOR_START, 8));
     report.call("mmuext.set_ldt_none_2", ext(MmuextCmd::SetLdt, 0, 0));
-    lab.set(a, 1, 0x1111);
-    lab.set(b, 1, 0x2222);
-    report.call("mmuext.copy_page", ext(MmuextCmd::CopyPage, lab.mfn(a), lab.mfn(b)));
-    report.say("mmuext.copy_page_copied", lab.get(a, 1) == 0x2222);
-    report.call("mmuext.clear_page", ext(MmuextCmd::ClearPage, lab.mfn(a), 0));
-    report.say("mmuext.clear_page_cleared", lab.get(a, 1) == 0);
+    fixture.set(a, 1, 0x1111);
+    fixture.set(b, 1, 0x2222);
+    report.call("mmuext.copy_page", ext(MmuextCmd::CopyPage, fixture.mfn(a), fixture.mfn(b)));
+    report.say("mmuext.copy_page_copied", fixture.get(a, 1) == 0x2222);
+    report.call("mmuext.clear_page", ext(MmuextCmd::ClearPage, fixture.mfn(a), 0));
+    report.say("mmuext.clear_page_cleared", fixture.get(a, 1) == 0);
     report.call(
         "mmuext.copy_from_hypervisor",
-        ext(MmuextCmd::CopyPage, lab.mfn(a), hypervisor_frame()),
+        ext(MmuextCmd::CopyPage, fixture.mfn(a), hypervisor_frame()),
     );
     report.call(
         "mmuext.copy_to_hypervisor",
-        ext(MmuextCmd::CopyPage, hypervisor_frame(), lab.mfn(a)),
+        ext(MmuextCmd::CopyPage, hypervisor_frame(), fixture.mfn(a)),
     );
     report.call("mmuext.clear_hypervisor", ext(MmuextCmd::ClearPage, hypervisor_frame(), 0));
-    lab.seal(table);
-    report.call("mmuext.clear_sealed", ext(MmuextCmd::ClearPage, lab.mfn(table), 0));
-    lab.pin(table, 1);
-    report.call("mmuext.clear_live_table", ext(MmuextCmd::ClearPage, lab.mfn(table), 0));
-    report.call("mmuext.copy_to_live_table", ext(MmuextCmd::CopyPage, lab.mfn(table), lab.mfn(b)));
-    report
-        .call("mmuext.copy_from_live_table", ext(MmuextCmd::CopyPage, lab.mfn(a), lab.mfn(table)));
+    fixture.seal(table);
+    report.call("mmuext.clear_sealed", ext(MmuextCmd::ClearPage, fixture.mfn(table), 0));
+    fixture.pin(table, 1);
+    report.call("mmuext.clear_live_table", ext(MmuextCmd::ClearPage, fixture.mfn(table), 0));
+    report.call(
+        "mmuext.copy_to_live_table",
+        ext(MmuextCmd::CopyPage, fixture.mfn(table), fixture.mfn(b)),
+    );
+    report.call(
+        "mmuext.copy_from_live_table",
+        ext(MmuextCmd::CopyPage, fixture.mfn(a), fixture.mfn(table)),
+    );
     let ops = [
         MmuextOp { cmd: MmuextCmd::TlbFlushLocal as u32, ..MmuextOp::default() },
-        MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1: lab.mfn(b), arg2: 0 },
-        MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1: lab.mfn(table), arg2: 0 },
+        MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1: fixture.mfn(b), arg2: 0 },
+        MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1: fixture.mfn(table), arg2: 0 },
     ];
-    // SAFETY: bench frames.
+    // SAFETY: fixture frames.
     let (result, done) = unsafe { raw::mmuext_ops(&ops, domid::SELF.into()) };
     report.call("mmuext.list_with_bad_second", result);
     report.say("mmuext.list_with_bad_second_done", done);
-    // SAFETY: bench frames.
+    // SAFETY: fixture frames.
     let foreign = |domain: u64| unsafe { raw::mmuext_ops(&ops[..1], domain).0 };
     report.call("mmuext.foreign_nobody", foreign(77));
     report.call("mmuext.foreign_io", foreign(domid::IO.into()));
@@ -441,5 +453,5 @@ pub(crate) fn extended(lab: &mut TableFixture, report: &mut Report) {
     report.call("mmuext.bad_pointer", raw(0x1000, 1));
     report.call("mmuext.empty_list", raw(0x1000, 0));
     report.call("mmuext.in_hole", raw(HYPERVISOR_START, 1));
-    lab.restore(saved);
+    fixture.restore(saved);
 }

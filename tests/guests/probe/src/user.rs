@@ -27,8 +27,8 @@ impl fmt::Display for Ended {
 }
 
 /// Runs programs of a few bytes.
-pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
-    let saved = lab.save();
+pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
+    let saved = fixture.save();
     let top = STACK.0.get() as u64 + size_of::<Stack>() as u64;
     // SAFETY: the stack is this function's only.
     if let Err(errno) = unsafe { user::set_kernel_stack(top) } {
@@ -36,8 +36,8 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
         return;
     }
     let mut run = |report: &mut Report, key: &str, code: &[u8]| {
-        let inner = lab.save();
-        match UserProgram::new(lab, code) {
+        let inner = fixture.save();
+        match UserProgram::new(fixture, code) {
             Err(result) => report.call(key, result),
             Ok(program) => {
                 let mut value = 0;
@@ -55,7 +55,7 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
             }
         }
         UserProgram::unload();
-        lab.restore(inner);
+        fixture.restore(inner);
     };
     const EXIT: [u8; 7] = [0xb8, 1, 0, 0, 0, 0x0f, 0x05];
     run(report, "user.exit", &EXIT);
@@ -95,5 +95,5 @@ pub(crate) fn probe(lab: &mut TableFixture, report: &mut Report) {
             1, 0, 0, 0, 0x0f, 0x05,
         ],
     );
-    lab.restore(saved);
+    fixture.restore(saved);
 }

@@ -57,24 +57,24 @@ fn main(boot: &Boot) -> Exit {
         stale: boot.has_word("stale"),
     };
     let frames = Frames::new(boot);
-    let mut lab = TableFixture::new(frames);
+    let mut fixture = TableFixture::new(frames);
     bringup::refused(&frames, &mut check);
     let Some(team) = bringup::run(count, &mut check) else { return check.verdict() };
     for phase in boot.option("phases").unwrap_or("iuftprsm").chars() {
-        let saved = lab.save();
+        let saved = fixture.save();
         println!("SMP phase {phase}");
         match phase {
             'i' => ipi::run(&team, &plan, &mut check),
             'u' => updown::run(&team, &mut check),
             'f' => fair::run(&team, &mut check),
-            't' => tlb::run(&team, &Pages::new(&mut lab, 4), &plan, &mut check),
-            'p' => tables::run(&team, &Pages::new(&mut lab, 24), &plan, &mut check),
-            'r' => roots::run(&frames, &team, &Pages::new(&mut lab, 9), &plan, &mut check),
-            's' => stale::run(&team, &Pages::new(&mut lab, 6), &plan, &mut check),
-            'm' => selfmod::run(&team, &Pages::new(&mut lab, 8), &plan, &mut check),
+            't' => tlb::run(&team, &Pages::new(&mut fixture, 4), &plan, &mut check),
+            'p' => tables::run(&team, &Pages::new(&mut fixture, 24), &plan, &mut check),
+            'r' => roots::run(&frames, &team, &Pages::new(&mut fixture, 9), &plan, &mut check),
+            's' => stale::run(&team, &Pages::new(&mut fixture, 6), &plan, &mut check),
+            'm' => selfmod::run(&team, &Pages::new(&mut fixture, 8), &plan, &mut check),
             _ => check.holds("a phase that there is", false),
         }
-        lab.restore(saved);
+        fixture.restore(saved);
     }
     match pinfold::audit() {
         Ok(audit) => check.equal("the hypervisor's audit", audit.wrong, 0),

@@ -1,4 +1,4 @@
-//! Bench frames that all vCPUs may harm, and the calls that do it.
+//! Fixture frames that all vCPUs may harm, and the calls that do it.
 
 use alloc::vec::Vec;
 use pinfold_abi::hypercall::Hypercall;
@@ -21,19 +21,19 @@ pub(crate) struct Page {
 pub(crate) struct Pages(pub(crate) Vec<Page>);
 
 impl Pages {
-    /// Takes so many from the bench.
-    pub(crate) fn new(lab: &mut TableFixture, count: usize) -> Pages {
-        Pages((0..count).map(|_| Page::new(lab)).collect())
+    /// Takes so many from the fixture.
+    pub(crate) fn new(fixture: &mut TableFixture, count: usize) -> Pages {
+        Pages((0..count).map(|_| Page::new(fixture)).collect())
     }
 }
 
 impl Page {
-    fn new(lab: &mut TableFixture) -> Page {
-        let pfn: Pfn = lab.frame();
-        let va = lab.va(pfn);
-        let frames = lab.frames();
+    fn new(fixture: &mut TableFixture) -> Page {
+        let pfn: Pfn = fixture.frame();
+        let va = fixture.va(pfn);
+        let frames = fixture.frames();
         let (table, _) = frames.walk(frames.boot_root(), va, 1).expect("it is mapped");
-        Page { mfn: lab.mfn(pfn), va, pte: table.entry_address(va.index(Level::L1)) }
+        Page { mfn: fixture.mfn(pfn), va, pte: table.entry_address(va.index(Level::L1)) }
     }
 
     /// An entry that maps it.
@@ -53,19 +53,19 @@ impl Page {
 
     /// Reads a word of what is at its place, which is mapped.
     pub(crate) fn get(self, index: usize) -> u64 {
-        // SAFETY: a bench frame's place.
+        // SAFETY: a fixture frame's place.
         unsafe { (self.word(index) as *const u64).read_volatile() }
     }
 
     /// Writes a word to its place, which is mapped writable.
     pub(crate) fn set(self, index: usize, word: u64) {
-        // SAFETY: a bench frame's place.
+        // SAFETY: a fixture frame's place.
         unsafe { (self.word(index) as *mut u64).write_volatile(word) }
     }
 
     /// Writes a word to its place, which may not be there.
     pub(crate) fn try_set(self, index: usize, word: u64) -> Result<(), Trap> {
-        // SAFETY: a bench frame's place.
+        // SAFETY: a fixture frame's place.
         unsafe { catch::write(self.word(index), word) }
     }
 
@@ -76,7 +76,7 @@ impl Page {
 
     /// Maps this at its place, with these flags for `update_va_mapping`.
     pub(crate) fn put(self, entry: u64, flush: u64) -> i64 {
-        // SAFETY: a bench frame's place.
+        // SAFETY: a fixture frame's place.
         unsafe { raw::update_va_mapping(self.va, entry, flush) }
     }
 
@@ -99,7 +99,7 @@ impl Page {
 
     /// Unpins it.
     pub(crate) fn unpin(self) -> i64 {
-        // SAFETY: bench tables are loaded by nobody.
+        // SAFETY: fixture table are loaded by nobody.
         unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, self.mfn, 0) }
     }
 }
@@ -109,18 +109,18 @@ pub(crate) const FLUSH_ALL: u64 = pinfold_abi::mmu::UVMF_INVLPG | pinfold_abi::m
 
 /// `mmu_update` of one entry.
 pub(crate) fn update(ptr: u64, val: u64) -> i64 {
-    // SAFETY: entries of bench tables, or of bench frames' places.
+    // SAFETY: entries of fixture table, or of fixture frames' places.
     unsafe { raw::mmu_update(ptr, val) }
 }
 
 /// `mmuext_op` of one element.
 pub(crate) fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
-    // SAFETY: flushes, and bench frames.
+    // SAFETY: flushes, and fixture frames.
     unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
 /// Any call.
 pub(crate) fn call(op: Hypercall, args: [u64; 5]) -> i64 {
-    // SAFETY: bench frames, or calls that are refused.
+    // SAFETY: fixture frames, or calls that are refused.
     unsafe { raw::call(op as u64, args) }
 }

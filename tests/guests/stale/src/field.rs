@@ -40,7 +40,7 @@ pub(crate) struct Tally {
 /// An attacker's things.
 #[derive(Debug)]
 pub(crate) struct Field {
-    pub(crate) lab: TableFixture,
+    pub(crate) fixture: TableFixture,
     pub(crate) windows: Windows,
     /// The domain's own number.
     pub(crate) own: u16,
@@ -54,16 +54,22 @@ impl Field {
     /// Makes the windows, and room to take frames.
     pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Field> {
         let frames = Frames::new(boot);
-        let mut lab = TableFixture::new(frames);
+        let mut fixture = TableFixture::new(frames);
         let own = grants::own_number();
         check.holds("the domain has a number", own.is_some());
-        let windows = Windows::new(&mut lab, 1);
+        let windows = Windows::new(&mut fixture, 1);
         check.holds("windows can be made", windows.is_some());
         let spare = spare(&frames, ROOM);
         check.equal("room for frames", reservation::give_back(&spare), spare.len());
         let looking = LOOKING.start;
-        let field =
-            Field { lab, windows: windows?, own: own?, tally: Tally::default(), next: 0, looking };
+        let field = Field {
+            fixture,
+            windows: windows?,
+            own: own?,
+            tally: Tally::default(),
+            next: 0,
+            looking,
+        };
         Some(field)
     }
 

@@ -23,10 +23,10 @@ pub(crate) struct Lender {
 
 impl Lender {
     /// Lends a frame of the bench. `None` if its place can't be had.
-    pub(crate) fn new(lab: &mut TableFixture, table: &GrantTable, dom: u16) -> Option<Lender> {
-        let (page, place) = (lab.lose(), lab.lose());
-        let lender = Lender { dom, place: lab.va(place) };
-        table.set(REFERENCE, Forgery::entries(dom, lab.mfn(page)).even);
+    pub(crate) fn new(fixture: &mut TableFixture, table: &GrantTable, dom: u16) -> Option<Lender> {
+        let (page, place) = (fixture.lose(), fixture.lose());
+        let lender = Lender { dom, place: fixture.va(place) };
+        table.set(REFERENCE, Forgery::entries(dom, fixture.mfn(page)).even);
         lender.clear().then_some(lender)
     }
 

@@ -26,19 +26,19 @@ pub(crate) struct Windows {
 impl Windows {
     /// Makes so many tables of windows with frames of the bench, in the last free slots of the boot
     /// address space. `None` if there is no room, or the hypervisor refuses.
-    pub(crate) fn new(lab: &mut TableFixture, tables: usize) -> Option<Windows> {
-        let frames = *lab.frames();
+    pub(crate) fn new(fixture: &mut TableFixture, tables: usize) -> Option<Windows> {
+        let frames = *fixture.frames();
         let slot = |index: usize| Vaddr(VIRT_BASE).page((index * A_TABLE) as u64);
         let entry = |index| frames.walk(frames.boot_root(), slot(index), 2);
         let end = (1..=A_TABLE).rev().find(|end| entry(end - 1).is_some_and(|(_, e)| e == 0))?;
         let first = end.checked_sub(tables)?;
         for index in first..end {
             let (above, free) = entry(index)?;
-            let table: Pfn = lab.lose();
-            lab.seal(table);
+            let table: Pfn = fixture.lose();
+            fixture.seal(table);
             // SAFETY: an empty table at a slot that nothing is behind.
             let linked = unsafe {
-                raw::mmu_update(above.entry_address(Index::new(index)), lab.entry(table, RW))
+                raw::mmu_update(above.entry_address(Index::new(index)), fixture.entry(table, RW))
             };
             if free != 0 || linked != 0 {
                 return None;

@@ -1,7 +1,7 @@
 //! The one that borrows.
 
 use super::{ACCEPT, BOARD, GIVEN, PORT, STEP, WORD, WRITTEN, go_to, wait, wait_for};
-use crate::bench::{Bench, MAP_RO, MAP_RW, give_back, map_at, read, shared, write};
+use crate::fixture::{GrantFixture, MAP_RO, MAP_RW, give_back, map_at, read, shared, write};
 use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
@@ -14,8 +14,8 @@ use pinfold_guest::raw;
 use pinfold_guest::raw::grants::{Map, copy, map, query, unmap};
 
 /// Borrows from `peer`; `last`: the peer ends first.
-pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
-    let window = bench.window();
+pub(crate) fn run(fixture: &mut GrantFixture, peer: u16, last: bool, check: &mut Check) {
+    let window = fixture.window();
     let asked = |flags: MapFlags| Map { address: window.0, flags, dom: peer, reference: BOARD };
     let Some(handle) = first_map(asked(MAP_RW), check) else { return };
     let theirs = Port(shared(window, PORT).load(Ordering::SeqCst) as u32);
@@ -30,12 +30,12 @@ pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
         return;
     }
     check.holds("the peer's event comes", wait(|| events::is_pending(port)));
-    not_mine(bench, window, check);
+    not_mine(fixture, window, check);
     check.equal("unmap", unmap(handle, window.0), 0);
     check.equal("it is gone", read(window, STEP), None);
-    reading(bench, asked(MAP_RO), check);
-    make_room(bench, check);
-    bench.grant_frame(ACCEPT, EntryFlags::ACCEPT_TRANSFER, peer, 0);
+    reading(fixture, asked(MAP_RO), check);
+    make_room(fixture, check);
+    fixture.grant_frame(ACCEPT, EntryFlags::ACCEPT_TRANSFER, peer, 0);
     let Ok((handle, machine)) = map(asked(MAP_RW)) else {
         check.holds("map it once more", false);
         return;
@@ -44,7 +44,7 @@ pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
     if !wait_for(window, 5, check) {
         return;
     }
-    given(bench, check);
+    given(fixture, check);
     go_to(window, 6, port, check);
     if !last {
         // With the board mapped.
@@ -52,7 +52,7 @@ pub(crate) fn run(bench: &mut Bench, peer: u16, last: bool, check: &mut Check) {
     }
     let gone = Err(Status::BadDomain as i16);
     check.holds("the peer's end", wait(|| query(peer) == gone));
-    outlived(bench, window, machine, check);
+    outlived(fixture, window, machine, check);
     check.equal("unmap", unmap(handle, window.0), 0);
     check.equal("it is gone", read(window, STEP), None);
     check.equal("map it", map(asked(MAP_RW)).map(drop), gone.map(drop));
@@ -71,11 +71,11 @@ fn first_map(asked: Map, check: &mut Check) -> Option<u32> {
 }
 
 /// What a borrower can't do with a page that isn't its own.
-fn not_mine(bench: &mut Bench, window: Vaddr, check: &mut Check) {
-    let (entry_addr, entry) = bench.leaf(window);
-    let other = bench.window();
+fn not_mine(fixture: &mut GrantFixture, window: Vaddr, check: &mut Check) {
+    let (entry_addr, entry) = fixture.leaf(window);
+    let other = fixture.window();
     check.holds("map it a second time by itself", map_at(other, entry) < 0);
-    // SAFETY: a place of the bench.
+    // SAFETY: a place of the fixture.
     let made = unsafe { raw::mmu_update(entry_addr, entry & !2) };
     check.holds("change how it is mapped", made < 0);
     let mfn = entry >> 12 & 0xff_ffff_ffff;
@@ -89,7 +89,7 @@ fn not_mine(bench: &mut Bench, window: Vaddr, check: &mut Check) {
 }
 
 /// The board for reading, and a copy of it.
-fn reading(bench: &mut Bench, asked: Map, check: &mut Check) {
+fn reading(fixture: &mut GrantFixture, asked: Map, check: &mut Check) {
     let window = Vaddr(asked.address);
     let Ok((handle, _)) = map(asked) else {
         check.holds("map for reading", false);
@@ -98,33 +98,34 @@ fn reading(bench: &mut Bench, asked: Map, check: &mut Check) {
     check.equal("read it", read(window, WORD), Some(WRITTEN));
     check.holds("not write it", !write(window, WORD, 0));
     check.equal("unmap it", unmap(handle, window.0), 0);
-    let page = bench.lab.frame();
+    let page = fixture.tables.frame();
     let source = CopyPointer { frame: BOARD.into(), domid: asked.dom, offset: 0, pad: 0 };
-    let dest = CopyPointer { frame: bench.lab.mfn(page), domid: domid::SELF, offset: 0, pad: 0 };
+    let dest =
+        CopyPointer { frame: fixture.tables.mfn(page), domid: domid::SELF, offset: 0, pad: 0 };
     let whole = Copy { source, dest, len: 4096, flags: COPY_SOURCE_REFERENCE, ..Copy::default() };
     check.equal("copy it", copy(whole), 0);
-    check.equal("as it is", bench.lab.get(page, WORD as usize), WRITTEN);
+    check.equal("as it is", fixture.tables.get(page, WORD as usize), WRITTEN);
     let back = Copy { source: dest, dest: source, flags: 0, ..whole };
     check.equal("write to it by its number", copy(back), Status::PermissionDenied as i16);
 }
 
 /// A domain has no more frames than it was given: one goes, so that one can come.
-fn make_room(bench: &mut Bench, check: &mut Check) {
-    let page = bench.lab.lose();
-    let mfn = bench.lab.mfn(page);
-    check.equal("unmap a page", map_at(bench.lab.va(page), 0), 0);
+fn make_room(fixture: &mut GrantFixture, check: &mut Check) {
+    let page = fixture.tables.lose();
+    let mfn = fixture.tables.mfn(page);
+    check.equal("unmap a page", map_at(fixture.tables.va(page), 0), 0);
     let gone = give_back(mfn);
     check.equal("give a page back", gone, 1);
 }
 
 /// The frame that came.
-fn given(bench: &mut Bench, check: &mut Check) {
+fn given(fixture: &mut GrantFixture, check: &mut Check) {
     let done = EntryFlags::ACCEPT_TRANSFER
         | EntryFlags::TRANSFER_COMMITTED
         | EntryFlags::TRANSFER_COMPLETED;
-    check.equal("a frame came", bench.flags(ACCEPT), done);
-    let window = bench.window();
-    let mfn = bench.frame(ACCEPT);
+    check.equal("a frame came", fixture.flags(ACCEPT), done);
+    let window = fixture.window();
+    let mfn = fixture.frame(ACCEPT);
     check.equal("map it", map_at(window, mfn << 12 | RW), 0);
     check.equal("as it was given", read(window, 0), Some(GIVEN));
     check.holds("and write it", write(window, 1, 0));
@@ -145,10 +146,10 @@ fn given(bench: &mut Bench, check: &mut Check) {
 }
 
 /// A page of a domain that is no more.
-fn outlived(bench: &mut Bench, window: Vaddr, machine: u64, check: &mut Check) {
+fn outlived(fixture: &mut GrantFixture, window: Vaddr, machine: u64, check: &mut Check) {
     check.equal("the board is still there", read(window, STEP), Some(6));
     check.holds("and can be written", write(window, WORD, !WRITTEN));
     check.equal("and read", read(window, WORD), Some(!WRITTEN));
-    let other = bench.window();
+    let other = fixture.window();
     check.holds("but not be had", map_at(other, machine | RW) < 0);
 }

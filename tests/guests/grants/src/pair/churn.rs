@@ -2,7 +2,7 @@
 //! processors they meet in the middle of all of it, and one ends in the middle of the other's.
 
 use super::wait;
-use crate::bench::{Bench, FIRST, MAP_RO, MAP_RW, map_at, read, write};
+use crate::fixture::{FIRST, GrantFixture, MAP_RO, MAP_RW, map_at, read, write};
 use alloc::vec::Vec;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::EINVAL;
@@ -26,7 +26,7 @@ fn is_expected(status: i16) -> bool {
 }
 
 struct Churn<'b> {
-    bench: &'b mut Bench,
+    fixture: &'b mut GrantFixture,
     peer: u16,
     random: Random,
     pages: Vec<Pfn>,
@@ -39,23 +39,23 @@ struct Churn<'b> {
 
 /// Lends to `peer` and borrows from it; `last`: the peer ends first.
 pub(crate) fn run(
-    bench: &mut Bench,
+    fixture: &mut GrantFixture,
     peer: u16,
     last: bool,
     seed: u64,
     rounds: u64,
     check: &mut Check,
 ) {
-    let pages: Vec<Pfn> = (0..PAGES).map(|_| bench.lab.lose()).collect();
-    let windows = (0..PAGES).map(|_| bench.window()).collect();
+    let pages: Vec<Pfn> = (0..PAGES).map(|_| fixture.tables.lose()).collect();
+    let windows = (0..PAGES).map(|_| fixture.window()).collect();
     for (reference, &page) in (FIRST..).zip(&pages) {
-        bench.lab.clear(page);
-        bench.grant(reference, EntryFlags::PERMIT_ACCESS, peer, page);
+        fixture.tables.clear(page);
+        fixture.grant(reference, EntryFlags::PERMIT_ACCESS, peer, page);
     }
     check.holds("the peer is there", wait(|| query(peer) != Err(GONE)));
     let random = Random::new(seed);
     let handles = Vec::new();
-    let mut churn = Churn { bench, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
+    let mut churn = Churn { fixture, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
     // It is known before it has lent anything. Neither begins before both have a page of the
     // other's; who is late may find the other one gone.
     let lends = wait(|| churn.borrows(check));
@@ -122,7 +122,7 @@ impl Churn<'_> {
         let used = EntryFlags::READING | EntryFlags::WRITING;
         (FIRST..)
             .zip(&self.pages)
-            .any(|(reference, _)| self.bench.flags(reference).intersects(used))
+            .any(|(reference, _)| self.fixture.flags(reference).intersects(used))
     }
 
     fn unmap(&mut self, check: &mut Check) {
@@ -140,8 +140,12 @@ impl Churn<'_> {
 
     fn copy(&mut self, check: &mut Check) {
         let own = self.pages[self.random.index(PAGES)];
-        let own =
-            CopyPointer { frame: self.bench.lab.mfn(own), domid: domid::SELF, offset: 0, pad: 0 };
+        let own = CopyPointer {
+            frame: self.fixture.tables.mfn(own),
+            domid: domid::SELF,
+            offset: 0,
+            pad: 0,
+        };
         let frame = self.reference().into();
         let theirs = CopyPointer { frame, domid: self.peer, offset: 0, pad: 0 };
         let (source, dest, flags) = if self.random.below(2) == 0 {
@@ -156,28 +160,28 @@ impl Churn<'_> {
     /// Makes an own page a table for a moment, unless the peer has it mapped writable.
     fn table(&mut self, check: &mut Check) {
         let page = self.pages[self.random.index(PAGES)];
-        self.bench.lab.seal(page);
-        match self.bench.lab.pin(page, 1) {
+        self.fixture.tables.seal(page);
+        match self.fixture.tables.pin(page, 1) {
             0 => {
                 self.tables += 1;
-                check.equal("unpin", self.bench.lab.unpin(page), 0);
+                check.equal("unpin", self.fixture.tables.unpin(page), 0);
             }
             refused => check.equal("why it is no table", refused, EINVAL.as_result()),
         }
-        let entry = self.bench.lab.entry(page, RW);
-        check.equal("writable again", map_at(self.bench.lab.va(page), entry), 0);
+        let entry = self.fixture.tables.entry(page, RW);
+        check.equal("writable again", map_at(self.fixture.tables.va(page), entry), 0);
     }
 
     /// The peer has ended, whatever it was doing: nothing of it is left.
     fn after_the_peer(&mut self, check: &mut Check) {
         check.holds("the peer's end", wait(|| query(self.peer) == Err(GONE)));
         for (reference, &page) in (FIRST..).zip(&self.pages) {
-            let flags = self.bench.flags(reference);
+            let flags = self.fixture.flags(reference);
             check.equal("no mark is left", flags, EntryFlags::PERMIT_ACCESS);
-            self.bench.lab.seal(page);
-            check.equal("every page can be a table", self.bench.lab.pin(page, 1), 0);
-            check.equal("and none", self.bench.lab.unpin(page), 0);
-            self.bench.lab.unseal(page);
+            self.fixture.tables.seal(page);
+            check.equal("every page can be a table", self.fixture.tables.pin(page, 1), 0);
+            check.equal("and none", self.fixture.tables.unpin(page), 0);
+            self.fixture.tables.unseal(page);
         }
         for (handle, window) in core::mem::take(&mut self.handles) {
             let status = unmap(handle, window.0);

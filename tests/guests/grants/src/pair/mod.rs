@@ -17,7 +17,7 @@ pub(crate) mod borrower;
 pub(crate) mod churn;
 pub(crate) mod granter;
 
-use crate::bench::shared;
+use crate::fixture::shared;
 use core::sync::atomic::Ordering;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::fixtures::Check;
@@ -25,9 +25,9 @@ use pinfold_guest::hypercall::event::Port;
 use pinfold_guest::hypercall::sched;
 
 /// Reference of the board.
-const BOARD: u32 = crate::bench::FIRST;
+const BOARD: u32 = crate::fixture::FIRST;
 /// Reference by which the borrower accepts a frame.
-const ACCEPT: u32 = crate::bench::FIRST + 1;
+const ACCEPT: u32 = crate::fixture::FIRST + 1;
 /// Words of the board: how far, the granter's port, what the borrower writes.
 const STEP: u64 = 0;
 const PORT: u64 = 1;

@@ -56,7 +56,7 @@ pub(super) fn table(bench: &mut Bench<'_>, check: &mut Check) {
 /// The books of handles grow, one frame at 256 handles.
 pub(super) fn handles(bench: &mut Bench<'_>, check: &mut Check) {
     let own = bench.field.own;
-    let Some(lender) = Lender::new(&mut bench.field.lab, &bench.table, own) else {
+    let Some(lender) = Lender::new(&mut bench.field.fixture, &bench.table, own) else {
         check.holds("a page can be lent", false);
         return;
     };

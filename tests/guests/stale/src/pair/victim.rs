@@ -120,12 +120,12 @@ impl Victim {
         // Before places are emptied, which would look like the end of what is mapped.
         let given = spare(&frames, u64::MAX);
         check.equal("room for frames", reservation::give_back(&given), given.len());
-        let mut lab = TableFixture::new(frames);
+        let mut fixture = TableFixture::new(frames);
         let own = grants::own_number()?;
-        let side = Windows::new(&mut lab, 1)?;
-        let windows = Windows::new(&mut lab, TABLES)?;
+        let side = Windows::new(&mut fixture, 1)?;
+        let windows = Windows::new(&mut fixture, TABLES)?;
         let table = GrantTable::new(side)?;
-        let lender = Lender::new(&mut lab, &table, own)?;
+        let lender = Lender::new(&mut fixture, &table, own)?;
         let first = frames.count() - PAGES as u64;
         let pages = (first..frames.count()).map(|pfn| Page { pfn, mfn: 0, generation: 0 });
         let (pages, random) = (pages.collect(), Random::new(plan.seed));

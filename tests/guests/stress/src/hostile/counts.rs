@@ -26,11 +26,11 @@ const NOWHERE: [u64; 8] = [
 ];
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
-    // SAFETY: what this file asks for is refused, or concerns bench frames.
+    // SAFETY: what this file asks for is refused, or concerns fixture frames.
     unsafe { raw::call(op as u64, args) }
 }
 
-pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
+pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let own = u64::from(domid::SELF);
     for at in NOWHERE {
         check.call("mmu_update list", call(Hypercall::MmuUpdate, [at, 1, 0, own, 0]), FAULT);
@@ -50,43 +50,43 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
             check.call("version text", text, FAULT);
         }
     }
-    lists_that_run_out(lab, check);
-    addresses(lab, check);
-    updates(lab, check);
+    lists_that_run_out(fixture, check);
+    addresses(fixture, check);
+    updates(fixture, check);
 }
 
 /// Lists of which the first part is there: it is done, the rest is not.
-fn lists_that_run_out(lab: &mut TableFixture, check: &mut Check) {
-    let saved = lab.save();
-    let leaf = lab.frame();
-    let live = lab.chain(2, leaf);
-    lab.pin(live[0], 2);
+fn lists_that_run_out(fixture: &mut TableFixture, check: &mut Check) {
+    let saved = fixture.save();
+    let leaf = fixture.frame();
+    let live = fixture.chain(2, leaf);
+    fixture.pin(live[0], 2);
     // Two frames side by side in the address space, the second one taken away.
-    let (mut list, mut hole) = (lab.frame(), lab.frame());
-    while lab.left() > 0 && lab.va(hole) != lab.va(list).page(1) {
-        (list, hole) = (hole, lab.frame());
+    let (mut list, mut hole) = (fixture.frame(), fixture.frame());
+    while fixture.left() > 0 && fixture.va(hole) != fixture.va(list).page(1) {
+        (list, hole) = (hole, fixture.frame());
     }
-    check.holds("two places side by side", lab.va(hole) == lab.va(list).page(1));
-    lab.set(list, 510, lab.entry_addr(live[1], 5));
-    lab.set(list, 511, lab.entry(leaf, RW));
-    // SAFETY: a bench frame's place.
-    let gone = unsafe { raw::update_va_mapping(lab.va(hole), 0, UVMF_INVLPG) };
+    check.holds("two places side by side", fixture.va(hole) == fixture.va(list).page(1));
+    fixture.set(list, 510, fixture.entry_addr(live[1], 5));
+    fixture.set(list, 511, fixture.entry(leaf, RW));
+    // SAFETY: a fixture frame's place.
+    let gone = unsafe { raw::update_va_mapping(fixture.va(hole), 0, UVMF_INVLPG) };
     check.call("a place taken away", gone, Expect::Done);
     let mut done = 0u32;
-    let at = lab.va(list).0 + 510 * 8;
+    let at = fixture.va(list).0 + 510 * 8;
     let args = [at, 2, &raw mut done as u64, domid::SELF.into(), 0];
     check.call("a list that runs out", call(Hypercall::MmuUpdate, args), FAULT);
     // SAFETY: written behind the compiler's back.
     check.holds("its first entry is done", unsafe { (&raw const done).read_volatile() } == 1);
-    check.holds("and stands", lab.get(live[1], 5) != 0);
-    lab.restore(saved);
+    check.holds("and stands", fixture.get(live[1], 5) != 0);
+    fixture.restore(saved);
 }
 
 /// `update_va_mapping` at addresses that are not the guest's.
-fn addresses(lab: &mut TableFixture, check: &mut Check) {
-    let saved = lab.save();
-    let frame = lab.frame();
-    let entry = lab.entry(frame, RW);
+fn addresses(fixture: &mut TableFixture, check: &mut Check) {
+    let saved = fixture.save();
+    let frame = fixture.frame();
+    let entry = fixture.entry(frame, RW);
     for at in NOWHERE {
         for val in [0, entry] {
             // SAFETY: refused.
@@ -94,19 +94,19 @@ fn addresses(lab: &mut TableFixture, check: &mut Check) {
             check.call("update_va_mapping nowhere", result, Expect::Refused(EINVAL));
         }
     }
-    // SAFETY: a bench frame, mapped as it is; the mask of CPUs is nowhere.
-    let mask = unsafe { raw::update_va_mapping(lab.va(frame), entry, 0x1000 | UVMF_INVLPG) };
+    // SAFETY: a fixture frame, mapped as it is; the mask of CPUs is nowhere.
+    let mask = unsafe { raw::update_va_mapping(fixture.va(frame), entry, 0x1000 | UVMF_INVLPG) };
     check.call("flush mask nowhere", mask, FAULT);
-    lab.restore(saved);
+    fixture.restore(saved);
 }
 
 /// `mmu_update` with odd pointers.
-fn updates(lab: &mut TableFixture, check: &mut Check) {
-    let saved = lab.save();
-    let leaf = lab.frame();
-    let live = lab.chain(2, leaf);
-    lab.pin(live[0], 2);
-    let at = lab.entry_addr(live[1], 5);
+fn updates(fixture: &mut TableFixture, check: &mut Check) {
+    let saved = fixture.save();
+    let leaf = fixture.frame();
+    let live = fixture.chain(2, leaf);
+    fixture.pin(live[0], 2);
+    let at = fixture.entry_addr(live[1], 5);
     for low in 4..8 {
         let request = [MmuUpdate { ptr: at | low, val: 0 }];
         // SAFETY: refused.
@@ -119,5 +119,5 @@ fn updates(lab: &mut TableFixture, check: &mut Check) {
     let (result, done) = unsafe { raw::mmu_updates(&none, domid::SELF.into()) };
     check.call("an empty list", result, Expect::Done);
     check.holds("nothing of it is done", done == 0);
-    lab.restore(saved);
+    fixture.restore(saved);
 }

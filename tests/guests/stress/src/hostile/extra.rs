@@ -23,7 +23,7 @@ fn op<T>(command: Command, argument: &mut T) -> i64 {
     unsafe { raw::call(Hypercall::PinfoldOp as u64, args) }
 }
 
-pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
+pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let mut nothing = 0u64;
     // SAFETY: there is no such command.
     let unknown = unsafe {
@@ -38,9 +38,9 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     versions(check);
     stats_versions(check);
     pointers(check);
-    shootdowns(lab, check);
-    let saved = lab.save();
-    let frame = lab.frame();
+    shootdowns(fixture, check);
+    let saved = fixture.save();
+    let frame = fixture.frame();
     let frames = [u64::MAX >> 12];
     let mut find = FindAliases { version: VERSION, nr_frames: 1, ..FindAliases::default() };
     find.frames = frames.as_ptr() as u64;
@@ -48,7 +48,7 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     find.nr_frames = MAX_FIND_FRAMES + 1;
     check.call("too many frames", op(Command::FindAliases, &mut find), Expect::Refused(E2BIG));
     let mut region = LazyRegion { version: VERSION, action: 0, ..LazyRegion::default() };
-    region.range = Range { start: lab.va(frame).0, pages: 1 };
+    region.range = Range { start: fixture.va(frame).0, pages: 1 };
     region.name[..4].copy_from_slice(b"test");
     check.call("a name", op(Command::LazyRegion, &mut region), Expect::Done);
     check.call("a second name", op(Command::LazyRegion, &mut region), Expect::Refused(EEXIST));
@@ -58,7 +58,7 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
     check.holds("no name to take away", op(Command::LazyRegion, &mut region) < 0);
     region.action = 2;
     check.call("an unknown action", op(Command::LazyRegion, &mut region), Expect::Refused(EINVAL));
-    lab.restore(saved);
+    fixture.restore(saved);
 }
 
 /// Bits of freed pages: what they are worth shows only in a report.
@@ -135,7 +135,7 @@ fn pointers(check: &mut Check) {
 }
 
 /// Ranges that are not the guest's to clear.
-fn shootdowns(lab: &TableFixture, check: &mut Check) {
+fn shootdowns(fixture: &TableFixture, check: &mut Check) {
     let shoot = |start: u64, pages: u64| {
         let ranges = [Range { start, pages }];
         let mut shot = Shootdown {
@@ -146,7 +146,7 @@ fn shootdowns(lab: &TableFixture, check: &mut Check) {
         };
         (op(Command::Shootdown, &mut shot), shot.cleared)
     };
-    let home = lab.va(pinfold_guest::addr::Pfn(0)).0;
+    let home = fixture.va(pinfold_guest::addr::Pfn(0)).0;
     for (what, start, pages) in [
         ("the hypervisor's hole", HYPERVISOR_START, 1),
         ("up to the hole", HYPERVISOR_START - 4096, 2),

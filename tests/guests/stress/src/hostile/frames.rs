@@ -43,14 +43,14 @@ fn beyond_memory() -> u64 {
     unsafe { raw::call(Hypercall::MemoryOp as u64, args) as u64 + 0x1000 }
 }
 
-pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
-    let saved = lab.save();
+pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
+    let saved = fixture.save();
     let (theirs, nobodys) = (hypervisor_frame(), beyond_memory());
     check.holds("the hypervisor has a frame", theirs != 0);
-    let leaf = lab.frame();
-    let live = lab.chain(4, leaf);
-    lab.pin(live[0], 4);
-    let l1 = lab.entry_addr(live[3], 9);
+    let leaf = fixture.frame();
+    let live = fixture.chain(4, leaf);
+    fixture.pin(live[0], 4);
+    let l1 = fixture.entry_addr(live[3], 9);
     for flags in [RO, RW, RO | 4, RW | 4] {
         check.call("map theirs", update(l1, theirs << 12 | flags), Expect::Refused(EBUSY));
         let nothing = Expect::Differs {
@@ -59,12 +59,12 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
             why: "Xen's first domain may map device memory, and what is no memory counts as that",
         };
         check.call("map nobody's", update(l1, nobodys << 12 | flags), nothing);
-        // SAFETY: a bench frame's place.
-        let va = unsafe { raw::update_va_mapping(lab.va(leaf), theirs << 12 | flags, 2) };
+        // SAFETY: a fixture frame's place.
+        let va = unsafe { raw::update_va_mapping(fixture.va(leaf), theirs << 12 | flags, 2) };
         check.call("map theirs by address", va, Expect::Refused(EBUSY));
     }
     for &table in live.iter().take(3) {
-        let at = lab.entry_addr(table, 9);
+        let at = fixture.entry_addr(table, 9);
         check.call("their frame as a table", update(at, theirs << 12 | RW), INVALID);
         check.call("nobody's frame as a table", update(at, nobodys << 12 | RW), INVALID);
     }
@@ -81,8 +81,8 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
         ] {
             check.call("mmuext of a foreign frame", ext(cmd, frame, 0), INVALID);
         }
-        check.call("copy from it", ext(MmuextCmd::CopyPage, lab.mfn(leaf), frame), INVALID);
-        check.call("copy to it", ext(MmuextCmd::CopyPage, frame, lab.mfn(leaf)), INVALID);
+        check.call("copy from it", ext(MmuextCmd::CopyPage, fixture.mfn(leaf), frame), INVALID);
+        check.call("copy to it", ext(MmuextCmd::CopyPage, frame, fixture.mfn(leaf)), INVALID);
         check.call("write to it", update(frame << 12, 0), INVALID);
         let m2p = update(frame << 12 | MMU_MACHPHYS_UPDATE, 0);
         check.call("its pseudo-physical number", m2p, INVALID);
@@ -96,14 +96,14 @@ pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
         let gdt = unsafe { raw::call(Hypercall::SetGdt as u64, args) };
         check.call("a GDT in it", gdt, INVALID);
     }
-    foreign_domains(lab, check, l1);
-    lab.restore(saved);
+    foreign_domains(fixture, check, l1);
+    fixture.restore(saved);
 }
 
 /// Domains that do not exist, or are none.
-fn foreign_domains(lab: &TableFixture, check: &mut Check, l1: u64) {
+fn foreign_domains(fixture: &TableFixture, check: &mut Check, l1: u64) {
     let request = [MmuUpdate { ptr: l1, val: 0 }];
-    let arg1 = lab.mfn(Pfn(0));
+    let arg1 = fixture.mfn(Pfn(0));
     let op = [MmuextOp { cmd: MmuextCmd::UnpinTable as u32, pad: 0, arg1, arg2: 0 }];
     for domain in [77u16, domid::INVALID, domid::IDLE] {
         // SAFETY: refused.

@@ -11,8 +11,8 @@ use pinfold_guest::fixtures::TableFixture;
 use pinfold_guest::raw;
 
 /// The number of frames given back, out of one.
-fn give_back(lab: &TableFixture, pfn: Pfn) -> i64 {
-    let frames = [lab.mfn(pfn)];
+fn give_back(fixture: &TableFixture, pfn: Pfn) -> i64 {
+    let frames = [fixture.mfn(pfn)];
     let mut reservation = Reservation {
         extent_start: frames.as_ptr() as u64,
         nr_extents: 1,
@@ -20,32 +20,32 @@ fn give_back(lab: &TableFixture, pfn: Pfn) -> i64 {
         ..Reservation::default()
     };
     let args = [DECREASE_RESERVATION, &raw mut reservation as u64, 0, 0, 0];
-    // SAFETY: the frame is the bench's, and nobody uses it afterwards.
+    // SAFETY: the frame is the fixture's, and nobody uses it afterwards.
     unsafe { raw::call(Hypercall::MemoryOp as u64, args) }
 }
 
 /// The bench does not get back what is tried on here.
-pub(super) fn run(lab: &mut TableFixture, check: &mut Check) {
+pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let in_use = Expect::Differs {
         xen: 1,
         pinfold: 0,
         why: "Xen takes the frame as soon as its last reference goes, Pinfold not before",
     };
-    let (table, mapped, free) = (lab.lose(), lab.lose(), lab.lose());
-    lab.seal(table);
-    check.call("a table", lab.pin(table, 1), Expect::Done);
-    check.call("a live table given back", give_back(lab, table), in_use);
-    check.call("it is still a table", lab.unseal(table), Expect::Refused(EBUSY));
-    check.call("and can be unpinned", lab.unpin(table), Expect::Done);
+    let (table, mapped, free) = (fixture.lose(), fixture.lose(), fixture.lose());
+    fixture.seal(table);
+    check.call("a table", fixture.pin(table, 1), Expect::Done);
+    check.call("a live table given back", give_back(fixture, table), in_use);
+    check.call("it is still a table", fixture.unseal(table), Expect::Refused(EBUSY));
+    check.call("and can be unpinned", fixture.unpin(table), Expect::Done);
 
-    check.call("a mapped frame given back", give_back(lab, mapped), in_use);
-    lab.set(mapped, 7, 0x5a5a);
-    check.holds("it is still there", lab.get(mapped, 7) == 0x5a5a);
+    check.call("a mapped frame given back", give_back(fixture, mapped), in_use);
+    fixture.set(mapped, 7, 0x5a5a);
+    check.holds("it is still there", fixture.get(mapped, 7) == 0x5a5a);
 
-    // SAFETY: a bench frame's place.
-    let unmapped = unsafe { raw::update_va_mapping(lab.va(free), 0, UVMF_INVLPG) };
+    // SAFETY: a fixture frame's place.
+    let unmapped = unsafe { raw::update_va_mapping(fixture.va(free), 0, UVMF_INVLPG) };
     check.call("a frame unmapped", unmapped, Expect::Done);
-    check.holds("it can be given back", give_back(lab, free) == 1);
-    check.call("and is not the guest's any more", lab.unseal(free), Expect::Refused(EBUSY));
-    check.holds("nor can be given back twice", give_back(lab, free) == 0);
+    check.holds("it can be given back", give_back(fixture, free) == 1);
+    check.call("and is not the guest's any more", fixture.unseal(free), Expect::Refused(EBUSY));
+    check.holds("nor can be given back twice", give_back(fixture, free) == 0);
 }

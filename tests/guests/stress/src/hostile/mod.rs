@@ -21,30 +21,30 @@ use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 
 /// Frames to do harm to.
-const BENCH: usize = 96;
+const FRAMES: usize = 96;
 
 /// All of it.
 pub(crate) fn run(mmu: &mut Mmu<Native>, boot: &Boot) -> Result<(), Failed> {
-    on_bench(mmu, boot, "HOSTILE", |_, lab, check| {
-        routes::run(lab, check);
-        types::run(lab, check);
-        frames::run(lab, check);
-        counts::run(lab, check);
-        extra::run(lab, check);
-        freeing::run(lab, check);
+    with_table_fixture(mmu, boot, "HOSTILE", |_, fixture, check| {
+        routes::run(fixture, check);
+        types::run(fixture, check);
+        frames::run(fixture, check);
+        counts::run(fixture, check);
+        extra::run(fixture, check);
+        freeing::run(fixture, check);
     })
 }
 
-/// Tries things on a bench of free frames, and says how many were tried and how many went wrong.
-pub(crate) fn on_bench(
+/// Tries things on free frames, and says how many were tried and how many went wrong.
+pub(crate) fn with_table_fixture(
     mmu: &mut Mmu<Native>,
     boot: &Boot,
     what: &str,
     trials: impl FnOnce(&mut Mmu<Native>, &mut TableFixture, &mut Check),
 ) -> Result<(), Failed> {
-    let pool: Result<Vec<Pfn>, _> = (0..BENCH).map(|_| mmu.alloc_frame()).collect();
+    let pool: Result<Vec<Pfn>, _> = (0..FRAMES).map(|_| mmu.alloc_frame()).collect();
     let Ok(mut pool) = pool else {
-        println!("hostile: no frames for the bench");
+        println!("hostile: no frames for the fixture");
         return Err(Failed);
     };
     pool.sort_unstable();
@@ -52,10 +52,10 @@ pub(crate) fn on_bench(
         println!("hostile: dead mappings could not be cleared");
         return Err(Failed);
     }
-    let mut lab = TableFixture::with(Frames::new(boot), pool);
+    let mut fixture = TableFixture::with(Frames::new(boot), pool);
     let mut check = Check::new(boot);
-    trials(mmu, &mut lab, &mut check);
-    for pfn in lab.into_frames() {
+    trials(mmu, &mut fixture, &mut check);
+    for pfn in fixture.into_frames() {
         mmu.free_frame(pfn);
     }
     println!("{what} tried={} wrong={}", check.tried, check.wrong);

@@ -31,9 +31,14 @@ pub(crate) fn run<'a>(
     let policy = if report { Policy::Report } else { Policy::Strict };
     let fixture = scenarios::fixture(fixture, mmu, boot)?;
     if boot.option("form") != Some("fixed") {
-        hostile::on_bench(&mut fixture.mmu(), boot, "MEMORY rules", |mmu, lab, check| {
-            rules::run(mmu, lab, check, policy);
-        })?;
+        hostile::with_table_fixture(
+            &mut fixture.mmu(),
+            boot,
+            "MEMORY rules",
+            |mmu, fixture, check| {
+                rules::run(mmu, fixture, check, policy);
+            },
+        )?;
         cycles::broken(&mut fixture.mmu(), random, fixture.rounds().div_ceil(10), policy)?;
     }
     cycles::fixed(fixture)

@@ -16,9 +16,9 @@ use pinfold_guest::raw::{self, reservation};
 pub(crate) const FIRST: u32 = 8;
 
 /// Everything that the tests work on.
-pub(crate) struct Bench {
+pub(crate) struct GrantFixture {
     /// Free frames at their places.
-    pub(crate) lab: TableFixture,
+    pub(crate) tables: TableFixture,
     /// The domain's own number.
     pub(crate) own: u16,
     /// Machine frame of the shared page.
@@ -26,21 +26,21 @@ pub(crate) struct Bench {
     table: Vaddr,
 }
 
-impl Bench {
+impl GrantFixture {
     /// Sets the grant table up, with one frame.
-    pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Bench> {
+    pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<GrantFixture> {
         let own = calls::own_number();
         check.holds("the domain has a number", own.is_some());
-        let mut lab = TableFixture::new(Frames::new(boot));
+        let mut tables = TableFixture::new(Frames::new(boot));
         let frames = calls::setup::<1>(domid::SELF);
         check.equal("setup_table", frames.map(drop), Ok(()));
         let (own, [frame]) = (own?, frames.ok()?);
         // Its place is the table's from now on.
-        let place = lab.lose();
-        let table = lab.va(place);
+        let place = tables.lose();
+        let table = tables.va(place);
         check.equal("the table can be mapped writable", map_at(table, frame << 12 | RW), 0);
         let shared_info = boot.start_info().shared_info >> 12;
-        Some(Bench { lab, own, shared_info, table })
+        Some(GrantFixture { tables, own, shared_info, table })
     }
 
     fn entry(&self, reference: u32) -> (&AtomicU32, &AtomicU32) {
@@ -57,9 +57,9 @@ impl Bench {
         word.store(u32::from(flags.bits()) | u32::from(dom) << 16, Ordering::SeqCst);
     }
 
-    /// Grants a frame of the bench.
+    /// Grants a frame of the fixture.
     pub(crate) fn grant(&self, reference: u32, flags: EntryFlags, dom: u16, pfn: Pfn) {
-        self.grant_frame(reference, flags, dom, self.lab.mfn(pfn));
+        self.grant_frame(reference, flags, dom, self.tables.mfn(pfn));
     }
 
     /// Flags of an entry.
@@ -74,15 +74,15 @@ impl Bench {
 
     /// An address with nothing there: a frame's place that is empty.
     pub(crate) fn window(&mut self) -> Vaddr {
-        let pfn = self.lab.lose();
-        let va = self.lab.va(pfn);
+        let pfn = self.tables.lose();
+        let va = self.tables.va(pfn);
         assert!(map_at(va, 0) == 0, "a place can be emptied");
         va
     }
 
     /// The entry that maps an address: its machine address, and itself.
     pub(crate) fn leaf(&self, va: Vaddr) -> (u64, u64) {
-        let frames = self.lab.frames();
+        let frames = self.tables.frames();
         let (table, entry) = frames.walk(frames.boot_root(), va, 1).unwrap_or_default();
         (table.entry_address(va.index(Level::L1)), entry)
     }
@@ -90,7 +90,7 @@ impl Bench {
 
 /// Writes the entry that maps an address.
 pub(crate) fn map_at(va: Vaddr, entry: u64) -> i64 {
-    // SAFETY: places of the bench hold nothing of Rust's.
+    // SAFETY: places of the fixture hold nothing of Rust's.
     unsafe { raw::update_va_mapping(va, entry, UVMF_INVLPG) }
 }
 
@@ -101,13 +101,13 @@ pub(crate) fn give_back(mfn: u64) -> i64 {
 
 /// A word of a window, if it can be read.
 pub(crate) fn read(va: Vaddr, index: u64) -> Option<u64> {
-    // SAFETY: reads a place of the bench, or traps.
+    // SAFETY: reads a place of the fixture, or traps.
     unsafe { catch::read(va.0 + index * 8) }.ok()
 }
 
 /// Writes a word of a window; whether it could.
 pub(crate) fn write(va: Vaddr, index: u64, word: u64) -> bool {
-    // SAFETY: writes to a place of the bench, or traps.
+    // SAFETY: writes to a place of the fixture, or traps.
     unsafe { catch::write(va.0 + index * 8, word) }.is_ok()
 }
 
