@@ -4,7 +4,7 @@
 //! instructions that ask, and the answer for everybody else.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use pinfold_cpu_flaws::{CpuFacts, CpuidWords, Flaw, Mitigations};
+use pinfold_cpu_flaws::{CpuFeatures, CpuidWords, Flaw, Mitigations, VariantArray};
 use raw_cpuid::{CpuIdResult, cpuid};
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
@@ -12,7 +12,7 @@ use x86_64::registers::model_specific::Msr;
 /// IA32_ARCH_CAPABILITIES (Intel SDM vol. 4, MSR 10AH).
 const ARCH_CAPABILITIES: u32 = 0x10a;
 
-static CPU: Once<CpuFacts> = Once::new();
+static CPU: Once<CpuFeatures> = Once::new();
 /// Guests run on tables without the hypervisor's memory.
 static ISOLATED: AtomicBool = AtomicBool::new(false);
 
@@ -21,7 +21,7 @@ pub fn detect() {
     let own = read();
     let first = CPU.call_once(|| own);
     // The decisions are the first one's: one that needs more is not protected.
-    for flaw in Flaw::ALL.into_iter().filter(|&flaw| own.has(flaw) && !first.has(flaw)) {
+    for &flaw in Flaw::VARIANTS.iter().filter(|&&flaw| own.has(flaw) && !first.has(flaw)) {
         log::warn!("cpu flaw={} is on another processor than the first, too", flaw.name());
     }
 }
@@ -30,7 +30,7 @@ pub fn detect() {
 ///
 /// # Panics
 /// Before [`detect`].
-pub fn cpu() -> &'static CpuFacts {
+pub fn cpu() -> &'static CpuFeatures {
     CPU.get().expect("the first processor is asked before anything else")
 }
 
@@ -41,7 +41,7 @@ pub fn has(flaw: Flaw) -> bool {
 
 /// What the processors need and list.
 pub fn plan() -> Mitigations {
-    Mitigations { isolated_tables: ISOLATED.load(Ordering::Relaxed), ..Mitigations::plan(cpu()) }
+    Mitigations { isolated_tables: ISOLATED.load(Ordering::Relaxed), ..Mitigations::for_cpu(cpu()) }
 }
 
 /// Notes that guests run on tables without the hypervisor's memory, before [`report`].
@@ -60,11 +60,11 @@ pub fn report(done: &Mitigations) {
         cpu.stepping,
         yes_or_no(cpu.is_virtual())
     );
-    for flaw in Flaw::ALL {
+    for &flaw in Flaw::VARIANTS {
         let (name, found) = (flaw.name(), cpu.assess(flaw));
         if found.affected {
             let action = done.action(cpu, flaw);
-            let open = action.open.name();
+            let open = action.exposure.name();
             log::info!("cpu flaw={name} affected=yes action={action} open={open}");
         } else {
             log::info!("cpu flaw={name} affected=no action=none reason=\"{}\"", found.reason);
@@ -76,7 +76,7 @@ const fn yes_or_no(is: bool) -> &'static str {
     if is { "yes" } else { "no" }
 }
 
-fn read() -> CpuFacts {
+fn read() -> CpuFeatures {
     const NONE: CpuIdResult = CpuIdResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
     let leaf_0 = cpuid!(0);
     let leaf_1 = cpuid!(1);
@@ -100,5 +100,5 @@ fn read() -> CpuFacts {
         // SAFETY: the CPU announces the MSR.
         words.arch_capabilities = unsafe { Msr::new(ARCH_CAPABILITIES).read() };
     }
-    CpuFacts::new(words)
+    CpuFeatures::new(words)
 }

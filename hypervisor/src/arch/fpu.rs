@@ -4,7 +4,7 @@
 //! of FXSAVE are all the state there is.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use pinfold_cpu_flaws::leaves_fpu_pointers;
+use pinfold_cpu_flaws::fxrstor_keeps_fpu_pointers;
 use x86_64::registers::control::{Cr0, Cr0Flags};
 
 /// `fxrstor` may leave the pointers of whoever ran before. Written once at boot.
@@ -65,7 +65,7 @@ impl FpuState {
 
     /// Loads this state. TS must be clear.
     pub fn load(&self) {
-        if POINTERS_STAY.load(Ordering::Relaxed) && leaves_fpu_pointers(&self.0) {
+        if POINTERS_STAY.load(Ordering::Relaxed) && fxrstor_keeps_fpu_pointers(&self.0) {
             overwrite_pointers();
         }
         // SAFETY: the area comes from `save`, `new` or `from_guest`: no reserved MXCSR bit is set.

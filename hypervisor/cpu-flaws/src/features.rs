@@ -1,10 +1,10 @@
-//! What a CPU says of itself.
+//! What a CPU reports about itself.
 
-/// The words of CPUID and IA32_ARCH_CAPABILITIES that matter, as they were read. A leaf that the
-/// CPU doesn't have is zeros.
+/// The words of CPUID and IA32_ARCH_CAPABILITIES that matter here, as read. Zero for a leaf that
+/// the CPU doesn't have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuidWords {
-    /// Leaf 0: ebx, edx, ecx, which spell the vendor.
+    /// Leaf 0: ebx, edx, ecx; the vendor as ASCII.
     pub vendor: [u32; 3],
     /// Leaf 1, eax: family, model and stepping.
     pub signature: u32,
@@ -20,7 +20,7 @@ pub struct CpuidWords {
     pub leaf_8000_0021_eax: u32,
     /// Leaf 0x80000021, ecx.
     pub leaf_8000_0021_ecx: u32,
-    /// MSR 10AH, where [`CpuidWords::has_arch_capabilities`] says that there is one.
+    /// IA32_ARCH_CAPABILITIES (MSR 10AH), if [`CpuidWords::has_arch_capabilities`].
     pub arch_capabilities: u64,
 }
 
@@ -31,27 +31,27 @@ impl CpuidWords {
     }
 }
 
-/// Who made the CPU.
+/// The CPU's vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vendor {
     /// Intel.
     Intel,
     /// AMD.
     Amd,
-    /// Hygon: AMD's first Zen under licence.
+    /// Hygon, whose CPUs are licensed Zen 1 cores.
     Hygon,
-    /// Somebody else.
+    /// Any other.
     Other,
 }
 
-/// A CPU: its words, decoded.
+/// The decoded CPUID words of a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CpuFacts {
-    /// Its maker.
+pub struct CpuFeatures {
+    /// Vendor.
     pub vendor: Vendor,
-    /// Family, the extended one added in.
+    /// Family, the extended family added.
     pub family: u32,
-    /// Model, with the extended one.
+    /// Model, with the extended model in bits 4 to 7.
     pub model: u32,
     /// Stepping.
     pub stepping: u32,
@@ -60,16 +60,16 @@ pub struct CpuFacts {
 
 macro_rules! bits {
     ($($(#[$doc:meta])* $name:ident: $word:ident[$bit:literal];)*) => {
-        impl CpuFacts {
+        impl CpuFeatures {
             $($(#[$doc])* pub const fn $name(&self) -> bool { self.words.$word >> $bit & 1 != 0 })*
         }
     };
 }
 
 bits! {
-    /// A hypervisor runs below, and says what it likes.
+    /// The CPU is a virtual one; the words are what its hypervisor shows.
     is_virtual: leaf_1_ecx[31];
-    /// Transactions (RTM).
+    /// Transactional memory (RTM).
     has_rtm: leaf_7_ebx[11];
     /// `verw` clears the CPU's buffers.
     has_md_clear: leaf_7_edx[10];
@@ -78,63 +78,63 @@ bits! {
     /// IA32_FLUSH_CMD flushes the L1 data cache.
     has_l1d_flush: leaf_7_edx[28];
 
-    /// No Meltdown, and no L1TF.
+    /// Not affected by Meltdown and L1TF.
     rdcl_no: arch_capabilities[0];
-    /// Enhanced IBRS: set once, it stays in force.
+    /// Enhanced IBRS: set once, it protects from then on.
     ibrs_all: arch_capabilities[1];
     /// A hypervisor need not flush the L1 data cache.
     skip_l1dfl_vmentry: arch_capabilities[3];
-    /// No speculative store bypass.
+    /// Not affected by speculative store bypass.
     ssb_no: arch_capabilities[4];
-    /// No MDS.
+    /// Not affected by MDS.
     mds_no: arch_capabilities[5];
-    /// No TAA.
+    /// Not affected by TAA.
     taa_no: arch_capabilities[8];
-    /// No MMIO stale data, first of three.
+    /// Not affected by MMIO stale data, first of three bits.
     sbdr_ssdp_no: arch_capabilities[13];
-    /// No MMIO stale data, second of three.
+    /// Not affected by MMIO stale data, second of three bits.
     fbsdp_no: arch_capabilities[14];
-    /// No MMIO stale data, third of three.
+    /// Not affected by MMIO stale data, third of three bits.
     psdp_no: arch_capabilities[15];
     /// `verw` clears the fill buffers.
     fb_clear: arch_capabilities[17];
-    /// No RFDS.
+    /// Not affected by RFDS.
     rfds_no: arch_capabilities[27];
     /// `verw` clears the register files that RFDS reads.
     rfds_clear: arch_capabilities[28];
 
-    /// AMD: `fxrstor` loads the FPU's error pointers whatever the state says.
+    /// AMD: `fxrstor` always loads the FPU's error pointers.
     always_restores_fpu_pointers: leaf_8000_0008_ebx[2];
     /// AMD: IBPB.
     amd_ibpb: leaf_8000_0008_ebx[12];
     /// AMD: IBRS.
     amd_ibrs: leaf_8000_0008_ebx[14];
-    /// AMD: IBRS may be set once and stay.
+    /// AMD: IBRS may stay set all the time.
     amd_ibrs_always_on: leaf_8000_0008_ebx[16];
-    /// AMD: no speculative store bypass.
+    /// AMD: not affected by speculative store bypass.
     amd_ssb_no: leaf_8000_0008_ebx[26];
-    /// AMD: no branch type confusion (Retbleed).
+    /// AMD: not affected by branch type confusion (Retbleed).
     btc_no: leaf_8000_0008_ebx[29];
 
-    /// AMD: `verw` clears what TSA reads.
+    /// AMD: `verw` clears the buffers that TSA reads.
     verw_clear: leaf_8000_0021_eax[5];
     /// AMD: automatic IBRS, by EFER.
     auto_ibrs: leaf_8000_0021_eax[8];
-    /// AMD: IBPB drops predictions of branch types, too.
+    /// AMD: IBPB also drops predicted branch types.
     ibpb_brtype: leaf_8000_0021_eax[28];
-    /// AMD: no SRSO.
+    /// AMD: not affected by SRSO.
     srso_no: leaf_8000_0021_eax[29];
-    /// AMD: no SRSO from ring 3 to ring 0.
+    /// AMD: not affected by SRSO from ring 3 to ring 0.
     srso_user_kernel_no: leaf_8000_0021_eax[30];
-    /// AMD: no TSA by the store queue.
+    /// AMD: not affected by TSA through the store queue.
     tsa_sq_no: leaf_8000_0021_ecx[1];
-    /// AMD: no TSA by the L1 data cache.
+    /// AMD: not affected by TSA through the L1 data cache.
     tsa_l1_no: leaf_8000_0021_ecx[2];
 }
 
-impl CpuFacts {
-    /// Decodes what was read. An MSR that isn't announced counts as zeros.
-    pub const fn new(words: CpuidWords) -> CpuFacts {
+impl CpuFeatures {
+    /// Decodes the words. `arch_capabilities` counts only if CPUID announces the MSR.
+    pub const fn new(words: CpuidWords) -> CpuFeatures {
         let mut words = words;
         if !words.has_arch_capabilities() {
             words.arch_capabilities = 0;
@@ -144,16 +144,28 @@ impl CpuFacts {
         let extended_family = signature >> 20 & 0xff;
         let family = if base_family == 0xf { 0xf + extended_family } else { base_family };
         let base_model = signature >> 4 & 0xf;
-        // Intel SDM vol. 2, CPUID: of meaning for families 6 and 15; AMD and Hygon: from 15 on.
+        // Intel SDM vol. 2, CPUID: the extended model counts for families 6 and 15; AMD and Hygon:
+        // from family 15 on.
         let model = if base_family == 0xf || base_family == 6 {
             (signature >> 16 & 0xf) << 4 | base_model
         } else {
             base_model
         };
-        CpuFacts { vendor: vendor(words.vendor), family, model, stepping: signature & 0xf, words }
+        CpuFeatures {
+            vendor: vendor(words.vendor),
+            family,
+            model,
+            stepping: signature & 0xf,
+            words,
+        }
     }
 
-    /// Whether IBPB can be had (IA32_PRED_CMD, MSR 49H).
+    /// Whether AMD's feature bits and bulletins apply: AMD and Hygon.
+    pub(crate) const fn is_amd(&self) -> bool {
+        matches!(self.vendor, Vendor::Amd | Vendor::Hygon)
+    }
+
+    /// Whether the CPU has IBPB (IA32_PRED_CMD, MSR 49H).
     pub const fn has_ibpb(&self) -> bool {
         self.has_spec_ctrl() || self.amd_ibpb()
     }
