@@ -10,7 +10,7 @@ use crate::boot::archive::Archive;
 use crate::console::log::record;
 use crate::console::rate_limit::RateLimit;
 use crate::domain::bounce::rflags;
-use crate::domain::domain::Rights;
+use crate::domain::domain_state::Rights;
 use crate::domain::per_domain::PerDomainMappings;
 use crate::domain::shared_page::SharedPage;
 use crate::domain::shutdown_reason::ShutdownReason;

@@ -1,6 +1,6 @@
 //! The list of domains.
 
-use super::domain::DomainRef;
+use super::domain_state::DomainRef;
 use crate::sync::Mutex;
 use alloc::vec::Vec;
 use pinfold_validator::DomId;

@@ -6,7 +6,7 @@ pub mod bounce;
 pub mod context;
 pub mod debug_registers;
 pub mod descriptors;
-pub mod domain;
+pub mod domain_state;
 pub mod element_stop;
 pub mod exit;
 mod hooks;
@@ -27,6 +27,6 @@ pub mod vcpu_slot;
 pub mod vcpu_timers;
 pub mod work;
 
-pub use domain::{Domain, DomainRef};
+pub use domain_state::{Domain, DomainRef};
 pub use list::{after, all, find, list, unlist};
 pub use vcpu_slot::VcpuSlot;
