@@ -1,36 +1,39 @@
-//! Frees mappings lazily and reuses their pages as page tables: what a hypervisor for directly
-//! paged guests exists to survive.
+//! Tests pins of page tables whose frames have, or had a moment ago, lazily freed mappings.
 //!
 //! Phases, chosen by `phases=` on the command line (default `abc`):
 //!
-//! * **a**, stray mappings: a page with a stray mapping is pinned as a page table, as a guest did that knew
-//!   no better. Each time the hypervisor must refuse, and say which mapping was in the way.
-//! * **b**, the policies: address spaces are built from pages that were mapped a moment ago,
-//!   pinned, run on and taken apart. No pin may be refused, no content lost.
-//! * **c**, hostile: everything forbidden, each with its exact result.
-//! * **m**, memory types: what may be mapped in which way of caching, a change that forgets a lazy
-//!   mapping, and the shim's that does not; `cache=report` tells the guest that its domain has that
-//!   policy, and `form=fixed` leaves out what causes records. See [`memory_types`].
-//! * **1** to **5**, the scenarios: subsystems that historically left mappings behind, on every vCPU
-//!   at once, in the form that leaves them and in the form that does not; `form=` picks `broken` or
-//!   `fixed` (default `both`). See [`scenarios`].
-//! * **u**, the upcall: pins that meet a mapping of which the shim lost track, and heal. See
+//! * **a**, stray mappings: frames with a stray mapping are pinned as page tables without looking
+//!   for it. Each pin must be refused, and the hypervisor must name the mapping. See [`stray`].
+//! * **b**, policies of the shim: address spaces are built from frames that were mapped a moment
+//!   ago, pinned, run on and freed. No pin may be refused, and no content lost. See [`policies`].
+//! * **c**, hostile: everything that is forbidden, each with its exact result. See [`hostile`].
+//! * **m**, memory types: which types may be mixed, a change of type that forgets a lazy mapping,
+//!   and the shim's change that does not. `cache=report` says that the domain's policy is to report
+//!   mixing only; with `form=fixed` nothing is done that causes records. See [`memory_types`].
+//! * **1** to **5**, scenarios: subsystems that have left mappings behind in real kernels, on all
+//!   vCPUs at once, in a form that leaves them and a form that does not. `form=` is `broken`,
+//!   `fixed` or `both` (the default). See [`scenarios`].
+//! * **u**, the alias upcall: pins that meet a mapping of which the shim has lost track. See
 //!   [`upcall`].
 //!
 //! `rounds=N` sets the rounds of each policy and scenario (default 400), `seed=S` the random choices,
-//! and `pages=N` the memory that is used. The last line is `VERDICT pass ...` or `VERDICT fail ...`.
+//! and `pages=N` the frames that are used.
+//!
+//! It fails when a pin is accepted or refused against expectation, a mapping isn't named, a content
+//! is lost, a frame leaks, or the hypervisor's audit finds something. The last line is
+//! `VERDICT pass ...` or `VERDICT fail ...`.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
+mod failure;
 mod hostile;
 mod memory_types;
 mod policies;
 mod scenarios;
 mod stray;
 mod upcall;
-mod violation;
 mod words;
 
 use pinfold_guest::entry::lock::Mutex;
@@ -43,7 +46,7 @@ use pinfold_guest::{guest_main, println};
 
 guest_main!(main);
 
-/// What a phase found wrong; it is printed where it is found.
+/// A phase has failed, and has printed why.
 pub(crate) struct Failed;
 
 fn main(boot: &Boot) -> Exit {
@@ -94,7 +97,7 @@ fn main(boot: &Boot) -> Exit {
     finish(phases, seed)
 }
 
-/// The last checks: nothing leaked, and where the hypervisor can recount, it agrees.
+/// Checks at the end that the hypervisor's audit finds nothing wrong.
 fn finish(phases: &str, seed: u64) -> Exit {
     match hostile::audit() {
         Ok(text) => verdict(Ok(()), format_args!("phases={phases} seed={seed} audit={text}")),

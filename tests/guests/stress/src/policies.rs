@@ -1,20 +1,22 @@
-//! Phase b: every policy, on pages that were mapped a moment ago, without and with a pool of frames
-//! for tables.
+//! Phase b: every policy, on frames that were mapped a moment ago, with and without a pool of
+//! clean frames for tables.
 
 use crate::Failed;
+use crate::failure::Failure;
+use crate::words::Content;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::entry::Native;
 use pinfold_guest::fixtures::Random;
-use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu, Reuse};
+use pinfold_guest::mmu::{AddressSpace, Leaf, Mmu, Reuse};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Policy};
 
-/// Address spaces that are alive at the same time.
+/// Address spaces that exist at the same time.
 const LIVE: usize = 6;
 
-/// Every policy, and frames that the table pool takes at a time.
+/// Every policy, with the size of the table pool's refills.
 pub(crate) const KINDS: [(Policy, usize); 8] = [
     (Policy::Eager, 0),
     (Policy::Batch(64), 0),
@@ -26,51 +28,23 @@ pub(crate) const KINDS: [(Policy, usize); 8] = [
     (Policy::Targeted, 32),
 ];
 
-/// What can go wrong.
-enum Wrong {
-    Shim(Error),
-    /// A word is not the one that was written.
-    Content {
-        va: Vaddr,
-        wanted: u64,
-        found: u64,
-    },
-}
-
-impl From<Error> for Wrong {
-    fn from(error: Error) -> Wrong {
-        Wrong::Shim(error)
-    }
-}
-
-impl core::fmt::Display for Wrong {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Wrong::Shim(error) => error.fmt(f),
-            Wrong::Content { va, wanted, found } => {
-                write!(f, "content at {va}: {found:#x} instead of {wanted:#x}")
-            }
-        }
-    }
-}
-
-/// An address space, and what is in it.
+/// An address space, and its contents: address, frame and stamp.
 struct Process {
     space: AddressSpace,
     pages: Vec<(Vaddr, Pfn, u64)>,
 }
 
-/// All policies, each with the same number of rounds.
+/// Runs the same number of rounds under each policy.
 pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
     for (policy, pool) in KINDS {
         mmu.set_table_pool(pool);
         let free = mmu.free_frames();
         let before = mmu.stats();
-        let result = one(mmu, random, rounds, policy);
+        let result = run_round(mmu, random, rounds, policy);
         let done = mmu.stats() - before;
         println!("POLICY {policy} rounds={rounds} pool={pool} {done}");
         if pool != 0 && (done.clean_pins == 0 || done.refills == 0) {
-            println!("policy {policy}: the pool of {pool} was of no use");
+            println!("policy {policy}: the table pool of {pool} was never used");
             return Err(Failed);
         }
         if let Err(wrong) = result {
@@ -90,12 +64,12 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
     Ok(())
 }
 
-fn one(
+fn run_round(
     mmu: &mut Mmu<Native>,
     random: &mut Random,
     rounds: u64,
     policy: Policy,
-) -> Result<(), Wrong> {
+) -> Result<(), Failure> {
     mmu.set_policy(policy)?;
     let mut processes = VecDeque::new();
     for _ in 0..rounds {
@@ -103,8 +77,8 @@ fn one(
         if random.below(3) == 0 {
             copies(mmu, random)?;
         }
-        // Half of the address spaces are built of the pages that were mapped a moment ago, half
-        // of pages that have been free for long.
+        // Half of the address spaces are built of frames that were mapped a moment ago, half of
+        // frames that have been free for long.
         let cold = random.below(2) == 0;
         mmu.set_reuse(if cold { Reuse::Oldest } else { Reuse::Newest });
         let process = build(mmu, random)?;
@@ -124,13 +98,13 @@ fn one(
     Ok(())
 }
 
-fn check(mmu: &Mmu<Native>, va: Vaddr, wanted: u64) -> Result<(), Wrong> {
+fn check(mmu: &Mmu<Native>, va: Vaddr, wanted: u64) -> Result<(), Failure> {
     let found = mmu.load(va);
-    if found == wanted { Ok(()) } else { Err(Wrong::Content { va, wanted, found }) }
+    if found == wanted { Ok(()) } else { Err(Content { va, wanted, found }.into()) }
 }
 
-/// Buffers of several pages, as a file system has them: mapped side by side, used, let go.
-fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
+/// Maps several buffers of several pages side by side, as a file system does, uses and frees them.
+fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Failure> {
     let mut open: Vec<(Area, Vec<Pfn>, u64)> = Vec::new();
     for _ in 0..1 + random.below(4) {
         let frames: Vec<Pfn> =
@@ -155,8 +129,8 @@ fn buffers(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Single pages: cached slots and the atomic pair.
-fn copies(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
+/// Maps single pages: in cached slots and through the atomic pair.
+fn copies(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Failure> {
     for _ in 0..random.below(6) {
         let (from, to) = (mmu.alloc_frame()?, mmu.alloc_frame()?);
         let stamp = random.next_u64();
@@ -176,12 +150,12 @@ fn copies(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// An address space out of pages that had mappings a moment ago; the kernel runs on it.
-fn build(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<Process, Wrong> {
+/// Builds an address space out of frames that had mappings a moment ago, and runs on it.
+fn build(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<Process, Failure> {
     let mut tree = mmu.alloc_root()?;
     let mut pages: Vec<(Vaddr, Pfn, u64)> = Vec::new();
     for _ in 0..1 + random.below(6) {
-        // Slots 0 to 255 of the root, anywhere below.
+        // Any address of the lower half.
         let va = Vaddr(random.next_u64() & 0x0000_7fff_ffff_f000);
         if pages.iter().any(|&(other, ..)| other == va) {
             continue;
@@ -204,9 +178,13 @@ fn build(mmu: &mut Mmu<Native>, random: &mut Random) -> Result<Process, Wrong> {
     Ok(process)
 }
 
-/// Runs on an address space for a moment: what is in it is what was written, and stays.
-fn run_on(mmu: &mut Mmu<Native>, process: &mut Process, random: &mut Random) -> Result<(), Wrong> {
-    // SAFETY: the root has the kernel's part, and nobody changed it.
+/// Runs on an address space: checks what was written, and writes something else.
+fn run_on(
+    mmu: &mut Mmu<Native>,
+    process: &mut Process,
+    random: &mut Random,
+) -> Result<(), Failure> {
+    // SAFETY: the root has the kernel's entries, and nobody changed them.
     let before = unsafe { mmu.activate(process.space.root()) }?;
     let mut result = Ok(());
     for (va, _, stamp) in &mut process.pages {
@@ -220,8 +198,8 @@ fn run_on(mmu: &mut Mmu<Native>, process: &mut Process, random: &mut Random) -> 
     result
 }
 
-/// Takes an address space apart, after a last run and a change.
-fn end(mmu: &mut Mmu<Native>, random: &mut Random, mut process: Process) -> Result<(), Wrong> {
+/// Runs once more on an address space, changes some entries, and frees it.
+fn end(mmu: &mut Mmu<Native>, random: &mut Random, mut process: Process) -> Result<(), Failure> {
     run_on(mmu, &mut process, random)?;
     for &(va, frame, stamp) in &process.pages {
         let home = mmu.direct_map_va(frame);

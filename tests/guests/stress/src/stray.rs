@@ -1,7 +1,7 @@
-//! Phase a: a stray mapping is left, its page becomes a page table, and nobody looks first.
+//! Phase a: frames with a stray mapping become page tables, and nobody clears the mapping first.
 
 use crate::Failed;
-use crate::violation::{Wrong, named, refuse};
+use crate::failure::{Failure, check_named, expect_refusal};
 use alloc::vec::Vec;
 use arrayvec::ArrayString;
 use core::fmt::Write;
@@ -19,11 +19,11 @@ enum Stray {
     Vmap,
     Kmap,
     Atomic,
-    /// It is no stray at all: the area is in use when its page is given back.
+    /// It is in use: the frame was freed under a live area.
     Used,
 }
 
-/// Every round, each kind of stray mapping at each level of the tree.
+/// Tries each kind of stray mapping at each level, `rounds / 10` times.
 pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Result<(), Failed> {
     let rounds = rounds.div_ceil(10);
     set_policy(mmu, Policy::Lazy)?;
@@ -33,7 +33,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
         for stray in [Stray::Vmap, Stray::Kmap, Stray::Atomic, Stray::Used] {
             for level in 1..=4 {
                 mark(round, stray, level);
-                let found = one(mmu, random, stray, level).map_err(|error| {
+                let found = run_round(mmu, random, stray, level).map_err(|error| {
                     println!("stray: round {round}, {stray:?}, level {level}: {error}");
                     Failed
                 })?;
@@ -46,10 +46,10 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, random: &mut Random, rounds: u64) -> Re
     Ok(())
 }
 
-/// Ties what the hypervisor logs to what is tried here.
+/// Writes a mark to the hypervisor's log, so that its records can be tied to this attempt.
 fn mark(round: u64, stray: Stray, level: u8) {
     let mut text = ArrayString::<80>::new();
-    // It fits; and where there are no marks there is nobody to read them.
+    // It fits. Where `mark` doesn't exist, nobody reads the log.
     let _ = write!(text, "stray round={round} kind={stray:?} level={level}");
     let _ = pinfold::mark(&text);
 }
@@ -61,28 +61,33 @@ fn set_policy(mmu: &mut Mmu<Native>, policy: Policy) -> Result<(), Failed> {
     })
 }
 
-/// One refused pin; whether the hypervisor named the mapping.
-fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> Result<bool, Wrong> {
-    let (frame, left, area) = leave(mmu, random, stray)?;
-    // The page that was freed last is used first: it is the tree's root, or with some luck of the
-    // draw one further down.
+/// Makes one pin that must be refused. Returns whether the hypervisor named the mapping.
+fn run_round(
+    mmu: &mut Mmu<Native>,
+    random: &mut Random,
+    stray: Stray,
+    level: u8,
+) -> Result<bool, Failure> {
+    let (frame, left, area) = leave_mapping(mmu, random, stray)?;
+    // The frame that was freed last is allocated first: it becomes the tree's root, or a lower
+    // table if another frame is put aside.
     mmu.free_frame(frame);
     let aside = if level > 1 && random.below(2) == 0 { Some(mmu.alloc_frame()?) } else { None };
     let mut tree = mmu.alloc_tables(level)?;
     if let Some(frame) = aside {
         mmu.free_frame(frame);
     }
-    // The tables map one of themselves, read-only: that is allowed, and no alias.
+    // The tables map one of themselves read-only, which is allowed.
     let leaf = Leaf { frame: tree.frames()[0], writable: false, user: false };
     mmu.map_in(&mut tree, Vaddr(random.next_u64() & 0x7fff_ffff_f000), leaf)?;
     if !tree.frames().contains(&frame) {
-        // Only when the tree is so low that it never took the page that was put aside.
+        // The tree is so small that the frame wasn't allocated again.
         mmu.free_tables(tree);
-        return Err(Wrong::Shim(Error::NoFrame));
+        return Err(Failure::Shim(Error::NoFrame));
     }
-    let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
-    let named = named(mmu, frame, &[left])? > 0;
-    // Once it is dealt with, the same tree can be pinned.
+    let tree = expect_refusal(mmu, tree, Mmu::pin_without_before_pin)?;
+    let named = check_named(mmu, frame, &[left])? > 0;
+    // Once the mapping is cleared, the same tree can be pinned.
     let tree = match area {
         Some(area) => refused_by_the_shim(mmu, tree, area, left)?,
         None => tree,
@@ -93,28 +98,29 @@ fn one(mmu: &mut Mmu<Native>, random: &mut Random, stray: Stray, level: u8) -> R
     Ok(named)
 }
 
-/// Of a page that is in use the shim knows; then the use ends.
+/// The shim itself refuses to pin a frame that is mapped by a live area. Ends that use.
 fn refused_by_the_shim(
     mmu: &mut Mmu<Native>,
     tree: UnpinnedTables,
     area: Area,
     left: Vaddr,
-) -> Result<UnpinnedTables, Wrong> {
+) -> Result<UnpinnedTables, Failure> {
     let tree = match mmu.pin(tree) {
         Err((tree, Error::InUse(va))) if va == left => tree,
-        Err((_, error)) => return Err(Wrong::Otherwise(error)),
-        Ok(_) => return Err(Wrong::Accepted),
+        Err((_, error)) => return Err(Failure::Otherwise(error)),
+        Ok(_) => return Err(Failure::Accepted),
     };
     mmu.vunmap(area)?;
     Ok(tree)
 }
 
-/// Maps a frame, writes through the mapping, and leaves it; with the area, if that is in use.
-fn leave(
+/// Maps a frame, writes through the mapping, and leaves the mapping behind. Returns the frame, the
+/// address, and the area if it is still in use.
+fn leave_mapping(
     mmu: &mut Mmu<Native>,
     random: &mut Random,
     stray: Stray,
-) -> Result<(Pfn, Vaddr, Option<Area>), Wrong> {
+) -> Result<(Pfn, Vaddr, Option<Area>), Failure> {
     let frame = mmu.alloc_frame()?;
     let mut used = None;
     let stamp = random.next_u64();
@@ -146,7 +152,7 @@ fn leave(
             mmu.write(from, 0, stamp);
             mmu.copy_frame(0, from, frame)?;
             mmu.free_frame(from);
-            // The pair's second slot.
+            // The second slot of the pair maps the destination.
             mmu.kmap_pair(0)[1]
         }
         Stray::Used => {
@@ -158,7 +164,7 @@ fn leave(
         }
     };
     if mmu.read(frame, 0) != stamp {
-        return Err(Wrong::NotNamed(va, 0));
+        return Err(Failure::NotNamed(va, 0));
     }
     Ok((frame, va, used))
 }

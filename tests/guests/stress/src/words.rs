@@ -1,5 +1,5 @@
-//! Words of pages that are mapped for data, read and written by whichever vCPU while another
-//! changes mappings.
+//! Access to words of data pages. Any vCPU may read and write them while another one changes
+//! mappings.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,14 +8,14 @@ use pinfold_guest::entry::catch;
 
 /// First address of the vmap range.
 pub(crate) const VMAP: Vaddr = Vaddr(0xffff_9000_0000_0000);
-/// Pages of it.
+/// Its size in pages.
 pub(crate) const VMAP_PAGES: u64 = 16 * 512;
 /// First address of the kmap slots.
 pub(crate) const KMAP: Vaddr = Vaddr(0xffff_9800_0000_0000);
-/// Pages that they may take.
+/// Size of the range of kmap slots in pages.
 const KMAP_PAGES: u64 = 512;
 
-/// A word that is not the one that was written.
+/// A word has another value than the one that was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Content {
     pub(crate) va: Vaddr,
@@ -26,17 +26,17 @@ pub(crate) struct Content {
 impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Content { va, wanted, found } = self;
-        write!(f, "content at {va}: {found:#x} instead of {wanted:#x}")
+        write!(f, "{va} holds {found:#x} instead of {wanted:#x}")
     }
 }
 
-/// The word at an address of the lower half, or of the ranges in which the shim maps data.
+/// Returns the word at an address of the lower half, or of the ranges in which the shim maps data.
 fn word(va: Vaddr) -> &'static AtomicU64 {
     let within = |start: Vaddr, pages: u64| va.0.wrapping_sub(start.0) >> 12 < pages;
     let data = va.0 >> 47 == 0 || within(VMAP, VMAP_PAGES) || within(KMAP, KMAP_PAGES);
     assert!(data && va.0.is_multiple_of(8) && va.0 != 0, "{va} is not for data");
-    // SAFETY: nothing of Rust's lives in these ranges, and what is mapped there are frames of the
-    // shim's pool, used as plain words by all; where nothing is mapped the access ends in a trap.
+    // SAFETY: Rust uses no memory in these ranges. What is mapped there are frames of the shim's
+    // pool, which all vCPUs use as plain words; where nothing is mapped the access traps.
     unsafe { &*(va.0 as *const AtomicU64) }
 }
 
@@ -44,7 +44,7 @@ fn word(va: Vaddr) -> &'static AtomicU64 {
 ///
 /// # Panics
 ///
-/// If the address is not in a range for data.
+/// If the address is not in a data range.
 pub(crate) fn load(va: Vaddr) -> u64 {
     word(va).load(Relaxed)
 }
@@ -53,12 +53,12 @@ pub(crate) fn load(va: Vaddr) -> u64 {
 ///
 /// # Panics
 ///
-/// If the address is not in a range for data.
+/// If the address is not in a data range.
 pub(crate) fn store(va: Vaddr, value: u64) {
     word(va).store(value, Relaxed);
 }
 
-/// Checks a word.
+/// Checks the value of a word.
 pub(crate) fn check(va: Vaddr, wanted: u64) -> Result<(), Content> {
     match load(va) {
         found if found == wanted => Ok(()),
@@ -66,11 +66,11 @@ pub(crate) fn check(va: Vaddr, wanted: u64) -> Result<(), Content> {
     }
 }
 
-/// Writes a word that may not be mapped; whether it was.
+/// Writes a word that may not be mapped; true if it was.
 ///
 /// # Panics
 ///
-/// If the address is not in a range for data.
+/// If the address is not in a data range.
 pub(crate) fn try_store(va: Vaddr, value: u64) -> bool {
     let word = word(va).as_ptr() as u64;
     // SAFETY: as for any word of these ranges.

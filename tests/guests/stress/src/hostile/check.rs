@@ -1,22 +1,22 @@
-//! A result, and what it must be.
+//! Checks of the results of forbidden calls.
 
 use pinfold_abi::errno::Errno;
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::catch::Trap;
 use pinfold_guest::println;
 
-/// What a forbidden thing must end in.
+/// The expected result.
 #[derive(Clone, Copy)]
 pub(crate) enum Expect {
-    /// This error.
+    /// It is refused with this error.
     Refused(Errno),
-    /// It is not forbidden, or not yet: its effect is what the next check is about.
+    /// It succeeds: it is allowed, or prepares the next check.
     Done,
-    /// Different by nature.
+    /// The two hypervisors differ, for this reason.
     Differs { xen: i64, pinfold: i64, why: &'static str },
 }
 
-/// Counts results.
+/// Counts checks, and prints those that fail.
 pub(crate) struct Check {
     on_xen: bool,
     pub(crate) tried: u32,
@@ -28,7 +28,7 @@ impl Check {
         Check { on_xen: boot.is_first_domain(), tried: 0, wrong: 0 }
     }
 
-    /// The result of a hypercall.
+    /// Checks the result of a hypercall.
     pub(crate) fn call(&mut self, what: &str, result: i64, expect: Expect) {
         let (wanted, why) = match expect {
             Expect::Refused(errno) => (errno.as_result(), ""),
@@ -42,16 +42,16 @@ impl Check {
         }
     }
 
-    /// Something that must be so.
+    /// Checks a condition.
     pub(crate) fn holds(&mut self, what: &str, holds: bool) {
         self.tried += 1;
         if !holds {
             self.wrong += 1;
-            println!("HOSTILE wrong: {what}: it is not so");
+            println!("HOSTILE wrong: {what}: it does not hold");
         }
     }
 
-    /// Something that must end in this exception.
+    /// Checks that an access ended in this exception.
     pub(crate) fn trap(&mut self, what: &str, result: Result<(), Trap>, vector: u8) {
         self.tried += 1;
         match result {

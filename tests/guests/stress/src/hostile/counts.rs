@@ -12,8 +12,8 @@ use pinfold_guest::raw;
 
 const FAULT: Expect = Expect::Refused(EFAULT);
 
-/// Addresses at which no guest has anything: unmapped, in the hypervisor's hole, at its edges,
-/// not canonical, at the very end.
+/// Addresses that no guest maps: unmapped, in the hypervisor's hole and at its edges, not
+/// canonical, at the end of the address space.
 const NOWHERE: [u64; 8] = [
     0,
     0x1000,
@@ -26,7 +26,7 @@ const NOWHERE: [u64; 8] = [
 ];
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
-    // SAFETY: what this file asks for is refused, or concerns fixture frames.
+    // SAFETY: what this file asks for is refused, or affects fixture frames only.
     unsafe { raw::call(op as u64, args) }
 }
 
@@ -38,13 +38,13 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
         check.call("multicall list", call(Hypercall::Multicall, [at, 1, 0, 0, 0]), FAULT);
         check.call("set_gdt list", call(Hypercall::SetGdt, [at, 16, 0, 0, 0]), FAULT);
         check.call("memory_op argument", call(Hypercall::MemoryOp, [3, at, 0, 0, 0]), FAULT);
-        // This one counts what it did: nothing.
+        // This call returns how many extents were done: none.
         let freed = call(Hypercall::MemoryOp, [1, at, 0, 0, 0]);
         check.holds("memory_op frees nothing", freed <= 0);
         check.call("shutdown argument", call(Hypercall::SchedOp, [2, at, 0, 0, 0]), FAULT);
         check.call("console text", call(Hypercall::ConsoleIo, [0, 8, at, 0, 0]), FAULT);
         if at != 0 {
-            // Null asks for nothing.
+            // A null pointer is a valid request: it does nothing.
             check.call("trap table", call(Hypercall::SetTrapTable, [at, 0, 0, 0, 0]), FAULT);
             let text = call(Hypercall::XenVersion, [1, at, 0, 0, 0]);
             check.call("version text", text, FAULT);
@@ -55,34 +55,34 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     updates(fixture, check);
 }
 
-/// Lists of which the first part is there: it is done, the rest is not.
+/// Lists whose first part only is mapped: that part is done, the rest is not.
 fn lists_that_run_out(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let leaf = fixture.frame();
     let live = fixture.chain(2, leaf);
     fixture.pin(live[0], 2);
-    // Two frames side by side in the address space, the second one taken away.
+    // Two frames with adjacent addresses, of which the second is unmapped.
     let (mut list, mut hole) = (fixture.frame(), fixture.frame());
     while fixture.left() > 0 && fixture.va(hole) != fixture.va(list).page(1) {
         (list, hole) = (hole, fixture.frame());
     }
-    check.holds("two places side by side", fixture.va(hole) == fixture.va(list).page(1));
+    check.holds("two adjacent pages", fixture.va(hole) == fixture.va(list).page(1));
     fixture.set(list, 510, fixture.entry_addr(live[1], 5));
     fixture.set(list, 511, fixture.entry(leaf, RW));
-    // SAFETY: a fixture frame's place.
+    // SAFETY: the fixture frame's entry in the direct map.
     let gone = unsafe { raw::update_va_mapping(fixture.va(hole), 0, UVMF_INVLPG) };
-    check.call("a place taken away", gone, Expect::Done);
+    check.call("unmap a page", gone, Expect::Done);
     let mut done = 0u32;
     let at = fixture.va(list).0 + 510 * 8;
     let args = [at, 2, &raw mut done as u64, domid::SELF.into(), 0];
     check.call("a list that runs out", call(Hypercall::MmuUpdate, args), FAULT);
-    // SAFETY: written behind the compiler's back.
+    // SAFETY: the hypervisor wrote it, which the compiler doesn't know.
     check.holds("its first entry is done", unsafe { (&raw const done).read_volatile() } == 1);
-    check.holds("and stands", fixture.get(live[1], 5) != 0);
+    check.holds("it stays", fixture.get(live[1], 5) != 0);
     fixture.restore(saved);
 }
 
-/// `update_va_mapping` at addresses that are not the guest's.
+/// Calls `update_va_mapping` at addresses that don't belong to the guest.
 fn addresses(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let frame = fixture.frame();
@@ -91,16 +91,16 @@ fn addresses(fixture: &mut TableFixture, check: &mut Check) {
         for val in [0, entry] {
             // SAFETY: refused.
             let result = unsafe { raw::update_va_mapping(Vaddr(at), val, UVMF_INVLPG) };
-            check.call("update_va_mapping nowhere", result, Expect::Refused(EINVAL));
+            check.call("update_va_mapping of a bad address", result, Expect::Refused(EINVAL));
         }
     }
-    // SAFETY: a fixture frame, mapped as it is; the mask of CPUs is nowhere.
+    // SAFETY: maps a fixture frame as it is; only the mask of CPUs has a bad address.
     let mask = unsafe { raw::update_va_mapping(fixture.va(frame), entry, 0x1000 | UVMF_INVLPG) };
-    check.call("flush mask nowhere", mask, FAULT);
+    check.call("a flush mask at a bad address", mask, FAULT);
     fixture.restore(saved);
 }
 
-/// `mmu_update` with odd pointers.
+/// Calls `mmu_update` with misaligned pointers and an empty list.
 fn updates(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let leaf = fixture.frame();

@@ -1,4 +1,4 @@
-//! `pinfold_op`: its own refusals, and what it says of everything done before.
+//! `pinfold_op`: what it refuses, and its counters and audit after everything before.
 
 use super::check::{Check, Expect};
 use crate::Failed;
@@ -18,8 +18,8 @@ use pinfold_guest::raw;
 
 fn op<T>(command: Command, argument: &mut T) -> i64 {
     let args = [command as u64, core::ptr::from_mut(argument) as u64, 0, 0, 0];
-    // SAFETY: the argument is the command's structure; what it points to is valid for what the
-    // command does, or the command is refused.
+    // SAFETY: the argument is the command's structure. What it points to is valid for the command,
+    // or the command is refused.
     unsafe { raw::call(Hypercall::PinfoldOp as u64, args) }
 }
 
@@ -44,35 +44,39 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let frames = [u64::MAX >> 12];
     let mut find = FindAliases { version: VERSION, nr_frames: 1, ..FindAliases::default() };
     find.frames = frames.as_ptr() as u64;
-    check.holds("a search for a frame that is not there", op(Command::FindAliases, &mut find) < 0);
+    check.holds("a search for a frame that doesn't exist", op(Command::FindAliases, &mut find) < 0);
     find.nr_frames = MAX_FIND_FRAMES + 1;
     check.call("too many frames", op(Command::FindAliases, &mut find), Expect::Refused(E2BIG));
     let mut region = LazyRegion { version: VERSION, action: 0, ..LazyRegion::default() };
     region.range = Range { start: fixture.va(frame).0, pages: 1 };
     region.name[..4].copy_from_slice(b"test");
-    check.call("a name", op(Command::LazyRegion, &mut region), Expect::Done);
-    check.call("a second name", op(Command::LazyRegion, &mut region), Expect::Refused(EEXIST));
+    check.call("name a range", op(Command::LazyRegion, &mut region), Expect::Done);
+    check.call("name it again", op(Command::LazyRegion, &mut region), Expect::Refused(EEXIST));
     freed_maps(region.range.start, check);
     region.action = 1;
-    check.call("no name", op(Command::LazyRegion, &mut region), Expect::Done);
-    check.holds("no name to take away", op(Command::LazyRegion, &mut region) < 0);
+    check.call("remove the name", op(Command::LazyRegion, &mut region), Expect::Done);
+    check.holds("there is no name to remove", op(Command::LazyRegion, &mut region) < 0);
     region.action = 2;
     check.call("an unknown action", op(Command::LazyRegion, &mut region), Expect::Refused(EINVAL));
     fixture.restore(saved);
 }
 
-/// Bits of freed pages: what they are worth shows only in a report.
+/// Shares bitmaps of freed pages: what they say matters for reports only.
 fn freed_maps(start: u64, check: &mut Check) {
     let mut map = FreedMap { version: VERSION, pad: 0, start, bits: 0 };
     for bits in [HYPERVISOR_START, u64::MAX, 0x1000, 0] {
         map.bits = bits;
-        check.call("bits anywhere", op(Command::FreedMap, &mut map), Expect::Done);
+        check.call("a bitmap at any address", op(Command::FreedMap, &mut map), Expect::Done);
     }
     map.start = start + 4096;
-    check.call("bits of no range", op(Command::FreedMap, &mut map), Expect::Refused(ENOENT));
+    check.call(
+        "a bitmap of no named range",
+        op(Command::FreedMap, &mut map),
+        Expect::Refused(ENOENT),
+    );
 }
 
-/// Structures of another version.
+/// Passes structures of another version.
 fn versions(check: &mut Check) {
     for version in [0, VERSION + 1, u32::MAX] {
         let refused = Expect::Refused(EINVAL);
@@ -85,7 +89,7 @@ fn versions(check: &mut Check) {
     }
 }
 
-/// Counters: for a caller that knows version 1 no byte is written behind its end.
+/// Asks for counters: for a caller of version 1 no byte is written beyond the end of its structure.
 fn stats_versions(check: &mut Check) {
     for version in [0, STATS_VERSION + 1, u32::MAX] {
         let mut stats = Stats { version, ..Stats::default() };
@@ -97,13 +101,13 @@ fn stats_versions(check: &mut Check) {
     let mut stats = Stats { version: 1, ..behind };
     check.call("stats of version 1", op(Command::Stats, &mut stats), Expect::Done);
     let kept = [stats.ipi_ns, stats.irq_off_ns, stats.sched_ns] == [BEHIND; 3];
-    check.holds("stats of version 1 end where they did", kept);
+    check.holds("stats of version 1 end where they always did", kept);
     let mut stats = Stats { version: STATS_VERSION, ..behind };
     check.call("stats", op(Command::Stats, &mut stats), Expect::Done);
     check.holds("stats have the latencies", stats.ipi_ns != BEHIND && stats.irq_off_ns != BEHIND);
 }
 
-/// Arguments, and lists in them, that are nowhere.
+/// Passes arguments, and lists in them, at bad addresses.
 fn pointers(check: &mut Check) {
     for command in [
         Command::Version,
@@ -120,21 +124,25 @@ fn pointers(check: &mut Check) {
             // SAFETY: refused.
             let result =
                 unsafe { raw::call(Hypercall::PinfoldOp as u64, [command as u64, at, 0, 0, 0]) };
-            check.call("an argument nowhere", result, Expect::Refused(EFAULT));
+            check.call("an argument at a bad address", result, Expect::Refused(EFAULT));
         }
     }
     let mut mark = Mark { version: VERSION, len: 5, text: HYPERVISOR_START };
-    check.call("a mark nowhere", op(Command::Mark, &mut mark), Expect::Refused(EFAULT));
+    check.call("a mark at a bad address", op(Command::Mark, &mut mark), Expect::Refused(EFAULT));
     mark.len = MAX_MARK + 1;
     check.call("a mark too long", op(Command::Mark, &mut mark), Expect::Refused(E2BIG));
     let mut shot =
         Shootdown { version: VERSION, nr_ranges: 1, ranges: 0x1000, ..Shootdown::default() };
-    check.call("ranges nowhere", op(Command::Shootdown, &mut shot), Expect::Refused(EFAULT));
+    check.call(
+        "ranges at a bad address",
+        op(Command::Shootdown, &mut shot),
+        Expect::Refused(EFAULT),
+    );
     shot.nr_ranges = MAX_SHOOTDOWN_RANGES + 1;
     check.call("too many ranges", op(Command::Shootdown, &mut shot), Expect::Refused(E2BIG));
 }
 
-/// Ranges that are not the guest's to clear.
+/// Shoots down ranges that don't belong to the guest.
 fn shootdowns(fixture: &TableFixture, check: &mut Check) {
     let shoot = |start: u64, pages: u64| {
         let ranges = [Range { start, pages }];
@@ -158,10 +166,10 @@ fn shootdowns(fixture: &TableFixture, check: &mut Check) {
         check.holds(what, result < 0);
     }
     let (result, cleared) = shoot(0x1000, 16);
-    check.holds("nothing there", result == 0 && cleared == 0);
+    check.holds("nothing is cleared", result == 0 && cleared == 0);
 }
 
-/// What the hypervisor counted, and whether its recount agrees.
+/// Prints the hypervisor's counters, and has it recount all references.
 pub(crate) fn audit() -> Result<ArrayString<64>, Failed> {
     let mut text = ArrayString::new();
     let stats = match pinfold::stats() {

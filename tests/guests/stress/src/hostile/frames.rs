@@ -1,4 +1,4 @@
-//! Frames of others.
+//! Frames that don't belong to the guest.
 
 use super::check::{Check, Expect};
 use pinfold_abi::domid;
@@ -13,7 +13,7 @@ use pinfold_guest::raw;
 const INVALID: Expect = Expect::Refused(EINVAL);
 
 fn update(ptr: u64, val: u64) -> i64 {
-    // SAFETY: what this file asks for is refused.
+    // SAFETY: everything that this file asks for is refused.
     unsafe { raw::mmu_update(ptr, val) }
 }
 
@@ -33,40 +33,44 @@ fn hypervisor_frame() -> u64 {
     let args = [MACHPHYS_MFN_LIST, &raw mut list as u64, 0, 0, 0];
     // SAFETY: the call writes one word to `mfn`.
     unsafe { raw::call(Hypercall::MemoryOp as u64, args) };
-    // SAFETY: written behind the compiler's back.
+    // SAFETY: the hypervisor wrote it, which the compiler doesn't know.
     unsafe { (&raw const mfn).read_volatile() }
 }
 
 fn beyond_memory() -> u64 {
     let args = [MAXIMUM_RAM_PAGE, 0, 0, 0, 0];
-    // SAFETY: the call takes nothing.
+    // SAFETY: the call has no argument.
     unsafe { raw::call(Hypercall::MemoryOp as u64, args) as u64 + 0x1000 }
 }
 
 pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let (theirs, nobodys) = (hypervisor_frame(), beyond_memory());
-    check.holds("the hypervisor has a frame", theirs != 0);
+    check.holds("the hypervisor's frame is known", theirs != 0);
     let leaf = fixture.frame();
     let live = fixture.chain(4, leaf);
     fixture.pin(live[0], 4);
     let l1 = fixture.entry_addr(live[3], 9);
     for flags in [RO, RW, RO | 4, RW | 4] {
-        check.call("map theirs", update(l1, theirs << 12 | flags), Expect::Refused(EBUSY));
+        check.call(
+            "map the hypervisor's frame",
+            update(l1, theirs << 12 | flags),
+            Expect::Refused(EBUSY),
+        );
         let nothing = Expect::Differs {
             xen: 0,
             pinfold: EPERM.as_result(),
-            why: "Xen's first domain may map device memory, and what is no memory counts as that",
+            why: "Xen's first domain may map device memory, which is whatever is not RAM",
         };
-        check.call("map nobody's", update(l1, nobodys << 12 | flags), nothing);
-        // SAFETY: a fixture frame's place.
+        check.call("map a frame beyond memory", update(l1, nobodys << 12 | flags), nothing);
+        // SAFETY: the fixture frame's entry in the direct map.
         let va = unsafe { raw::update_va_mapping(fixture.va(leaf), theirs << 12 | flags, 2) };
-        check.call("map theirs by address", va, Expect::Refused(EBUSY));
+        check.call("map the hypervisor's frame by address", va, Expect::Refused(EBUSY));
     }
     for &table in live.iter().take(3) {
         let at = fixture.entry_addr(table, 9);
-        check.call("their frame as a table", update(at, theirs << 12 | RW), INVALID);
-        check.call("nobody's frame as a table", update(at, nobodys << 12 | RW), INVALID);
+        check.call("the hypervisor's frame as a table", update(at, theirs << 12 | RW), INVALID);
+        check.call("a frame beyond memory as a table", update(at, nobodys << 12 | RW), INVALID);
     }
     for frame in [theirs, nobodys, u64::MAX >> 12, u64::MAX] {
         for cmd in [
@@ -85,7 +89,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
         check.call("copy to it", ext(MmuextCmd::CopyPage, frame, fixture.mfn(leaf)), INVALID);
         check.call("write to it", update(frame << 12, 0), INVALID);
         let m2p = update(frame << 12 | MMU_MACHPHYS_UPDATE, 0);
-        check.call("its pseudo-physical number", m2p, INVALID);
+        check.call("set its M2P entry", m2p, INVALID);
         // SAFETY: refused.
         let descriptor =
             unsafe { raw::call(Hypercall::UpdateDescriptor as u64, [frame << 12, 0, 0, 0, 0]) };
@@ -100,7 +104,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     fixture.restore(saved);
 }
 
-/// Domains that do not exist, or are none.
+/// Names domains that don't exist.
 fn foreign_domains(fixture: &TableFixture, check: &mut Check, l1: u64) {
     let request = [MmuUpdate { ptr: l1, val: 0 }];
     let arg1 = fixture.mfn(Pfn(0));
@@ -108,13 +112,13 @@ fn foreign_domains(fixture: &TableFixture, check: &mut Check, l1: u64) {
     for domain in [77u16, domid::INVALID, domid::IDLE] {
         // SAFETY: refused.
         let (result, _) = unsafe { raw::mmu_updates(&request, domain.into()) };
-        check.call("update for nobody", result, Expect::Refused(ESRCH));
+        check.call("mmu_update for an unknown domain", result, Expect::Refused(ESRCH));
         // SAFETY: refused.
         let (result, _) = unsafe { raw::mmuext_ops(&op, domain.into()) };
-        check.call("mmuext for nobody", result, Expect::Refused(ESRCH));
+        check.call("mmuext_op for an unknown domain", result, Expect::Refused(ESRCH));
     }
     let tables_of = u64::from(domid::SELF) | 78 << 16;
     // SAFETY: refused.
     let (result, _) = unsafe { raw::mmu_updates(&request, tables_of) };
-    check.call("update of nobody's tables", result, Expect::Refused(ESRCH));
+    check.call("mmu_update of an unknown domain's tables", result, Expect::Refused(ESRCH));
 }

@@ -1,4 +1,4 @@
-//! Phase c: everything forbidden, each with its exact result.
+//! Phase c: everything that is forbidden, each with its exact result.
 
 pub(crate) mod check;
 mod counts;
@@ -20,7 +20,7 @@ use pinfold_guest::fixtures::TableFixture;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 
-/// Frames to do harm to.
+/// Frames of the fixture.
 const FRAMES: usize = 96;
 
 /// All of it.
@@ -35,7 +35,7 @@ pub(crate) fn run(mmu: &mut Mmu<Native>, boot: &Boot) -> Result<(), Failed> {
     })
 }
 
-/// Tries things on free frames, and says how many were tried and how many went wrong.
+/// Runs checks on free frames, and prints how many there were and how many failed.
 pub(crate) fn with_table_fixture(
     mmu: &mut Mmu<Native>,
     boot: &Boot,

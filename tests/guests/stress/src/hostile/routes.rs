@@ -1,4 +1,4 @@
-//! A writable mapping of a live table, by each route there is.
+//! Writable mappings of a live table, by every route.
 
 use super::check::{Check, Expect};
 use pinfold_abi::errno::Errno::{EBUSY, EFAULT, EINVAL};
@@ -18,7 +18,7 @@ const BUSY: Expect = Expect::Refused(EBUSY);
 const INVALID: Expect = Expect::Refused(EINVAL);
 
 fn call(op: Hypercall, args: [u64; 5]) -> i64 {
-    // SAFETY: what this file asks for concerns fixture frames, and is refused.
+    // SAFETY: what this file asks for affects fixture frames only, and is refused.
     unsafe { raw::call(op as u64, args) }
 }
 
@@ -32,7 +32,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let leaf = fixture.frame();
     let live = fixture.chain(4, leaf);
     check.call("pin of a plain tree", fixture.pin(live[0], 4), Expect::Done);
-    // Each of the four tables, wherever it stands.
+    // Each of the four tables of the tree.
     for (&table, level) in live.iter().zip(["L4", "L3", "L2", "L1"]) {
         mappings(fixture, check, table, level);
         tables(fixture, check, table, level);
@@ -42,13 +42,13 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     fixture.restore(saved);
 }
 
-/// By an entry of a live L1.
+/// By entries of a live L1.
 fn mappings(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &str) {
     let inner = fixture.save();
     let rw = fixture.entry(table, RW);
     check.call(level, fixture.unseal(table), BUSY);
     let spare = fixture.frame();
-    // SAFETY: a fixture frame's place.
+    // SAFETY: the fixture frame's entry in the direct map.
     let elsewhere =
         |val: u64| unsafe { raw::update_va_mapping(fixture.va(spare), val, UVMF_INVLPG) };
     check.call(level, elsewhere(rw), BUSY);
@@ -77,14 +77,14 @@ fn mappings(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &s
     for kind in [0, MMU_PT_UPDATE_PRESERVE_AD, MMU_PT_UPDATE_NO_TRANSLATE] {
         check.call("update of a free entry", update(fixture.entry_addr(own, 5) | kind, rw), BUSY);
         check.call("of a writable one", update(fixture.entry_addr(own, 3) | kind, rw), BUSY);
-        // Same frame, one bit more: the case that fast paths got wrong once.
+        // The same frame with one more bit: fast paths have got this case wrong (XSA-182).
         check.call("of a read-only one", update(fixture.entry_addr(own, 4) | kind, rw), BUSY);
     }
     check.holds("refused updates change nothing", fixture.get(own, 5) == 0);
     fixture.restore(inner);
 }
 
-/// By tables that are made live with the mapping in them.
+/// By tables that contain such an entry when they become live.
 fn tables(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &str) {
     let inner = fixture.save();
     let rw = fixture.entry(table, RW);
@@ -107,12 +107,12 @@ fn tables(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &str
     fixture.pin(live, 2);
     let link = update(fixture.entry_addr(live, 0), fixture.entry(bad, RW));
     check.call("link of an L1 with it inside", link, BUSY);
-    // A tree that maps one of its own tables, which are no tables yet.
+    // A tree that maps one of its own tables, which isn't a table yet.
     fixture.unseal(l1);
     fixture.set(l1, 1, fixture.entry(above[2], RW));
     fixture.seal(l1);
     check.call("pin of a tree that maps its own L2", fixture.pin(above[0], 4), BUSY);
-    check.call("and nothing is left of it", fixture.unseal(above[1]), Expect::Done);
+    check.call("no type of it is left", fixture.unseal(above[1]), Expect::Done);
     fixture.restore(inner);
 }
 
@@ -137,7 +137,7 @@ fn calls(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &str)
     let frames = [fixture.mfn(table)];
     let gdt = call(Hypercall::SetGdt, [frames.as_ptr() as u64, 16, 0, 0, 0]);
     check.call("set_gdt", gdt, INVALID);
-    // The hypervisor's own writes to guest addresses obey the guest's entries.
+    // The hypervisor writes to guest addresses with the rights that the guest's entries give.
     let home = fixture.va(table).0;
     let text = call(Hypercall::XenVersion, [version::EXTRAVERSION, home + 800, 0, 0, 0]);
     check.call("a string written to it", text, Expect::Refused(EFAULT));
@@ -150,7 +150,7 @@ fn calls(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &str)
     let args = [memory::INCREASE_RESERVATION, &raw mut reservation as u64, 0, 0, 0];
     let reserved = call(Hypercall::MemoryOp, args);
     check.holds("a frame number written to it", reserved <= 0);
-    // SAFETY: an empty list, with a place for the count that must not be written.
+    // SAFETY: an empty list; the count must not be written.
     let counted = unsafe {
         let list = [0u64; 2];
         raw::call(
@@ -163,27 +163,27 @@ fn calls(fixture: &mut TableFixture, check: &mut Check, table: Pfn, level: &str)
     fixture.restore(inner);
 }
 
-/// By plain stores, which are emulated where they are right.
+/// By plain stores, which the hypervisor emulates where they are allowed.
 fn stores(fixture: &mut TableFixture, check: &mut Check, l1: Pfn) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     check.call("vm_assist", call(Hypercall::VmAssist, assist), Expect::Done);
     let inner = fixture.save();
     let data = fixture.frame();
     let at = fixture.va(l1).0 + 9 * 8;
-    // SAFETY: a fixture table, in use by nobody.
+    // SAFETY: a fixture table, which is not in use.
     let store = |word: u64| unsafe { catch::write(at, word) };
-    check.holds("a right store is carried out", store(fixture.entry(data, RW)).is_ok());
+    check.holds("an allowed store is carried out", store(fixture.entry(data, RW)).is_ok());
     check.holds(
         "it is in the table",
         fixture.get(l1, 9) & !0xfff_u64 & !(1 << 52) == fixture.mfn(data) << 12,
     );
     check.trap("a store that maps it writable", store(fixture.entry(l1, RW)), 14);
     check.holds(
-        "the old entry stands",
+        "the old entry stays",
         fixture.get(l1, 9) & !0xfff_u64 & !(1 << 52) == fixture.mfn(data) << 12,
     );
     check.holds("a store that maps it read-only", store(fixture.entry(l1, RO)).is_ok());
-    // SAFETY: as above, across two entries.
+    // SAFETY: as above; the store would cross two entries.
     check.trap("a store across entries", unsafe { catch::write(at + 4, 0) }, 14);
     check.holds("a store that clears", store(0).is_ok());
     fixture.restore(inner);

@@ -1,4 +1,4 @@
-//! Tables of the wrong level, slots and bits that are not the guest's, pins counted wrongly.
+//! Tables of the wrong level, slots and bits that a guest must not set, and wrong pin counts.
 
 use super::check::{Check, Expect};
 use pinfold_abi::errno::Errno::{EBUSY, EINVAL};
@@ -22,7 +22,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     roots(fixture, check);
 }
 
-/// Each level where another is wanted.
+/// Uses each level where another one is expected.
 fn levels(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let tables: alloc::vec::Vec<_> = (1..=4u8)
@@ -53,7 +53,7 @@ fn levels(fixture: &mut TableFixture, check: &mut Check) {
     fixture.restore(saved);
 }
 
-/// The hypervisor's slots, and bits that no table may have.
+/// Tries the hypervisor's slots, and bits that no table may have.
 fn reserved(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let leaf = fixture.frame();
@@ -65,8 +65,8 @@ fn reserved(fixture: &mut TableFixture, check: &mut Check) {
             check.call("update of the hypervisor's slot", result, INVALID);
         }
     }
-    // Write-through, cache disable, size and global have no place in L2 to L4; address bits that
-    // no memory has have none anywhere.
+    // PWT, PCD, PS and G are not allowed in L2 to L4, and address bits beyond physical memory at no
+    // level.
     for (step, &table) in live.iter().take(3).enumerate() {
         let good = fixture.entry(live[step + 1], RW);
         for bit in [3, 4, 7, 8, 44, 48, 51] {
@@ -81,12 +81,12 @@ fn reserved(fixture: &mut TableFixture, check: &mut Check) {
     fixture.restore(saved);
 }
 
-/// Pins dropped twice, too early, or in use.
+/// Unpins twice, too early, or while in use.
 fn pins(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let leaf = fixture.frame();
     let live = fixture.chain(4, leaf);
-    check.call("unpin of what never was pinned", fixture.unpin(live[0]), INVALID);
+    check.call("unpin of a table that was never pinned", fixture.unpin(live[0]), INVALID);
     check.call("unpin of data", fixture.unpin(leaf), INVALID);
     fixture.pin(live[0], 4);
     check.call("unpin of a table that is in use, not pinned", fixture.unpin(live[3]), INVALID);
@@ -103,11 +103,11 @@ fn pins(fixture: &mut TableFixture, check: &mut Check) {
     fixture.restore(saved);
 }
 
-/// Roots that are none, or are taken away while they are loaded.
+/// Loads roots that are none, and unpins roots that are loaded.
 fn roots(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
     let load = |cmd: MmuextCmd, mfn: u64| {
-        // SAFETY: a root that is no root is refused; the user root is nobody's.
+        // SAFETY: a frame that is no root is refused; no user code runs on the user root.
         unsafe { raw::mmuext(cmd as u32, mfn, 0) }
     };
     let table = fixture.frame();

@@ -1,9 +1,9 @@
-//! Frames that get another memory type while lazy mappings of them are about.
+//! Changes of the memory type of frames that have lazy mappings.
 
 use super::Policy as Mixing;
 use crate::Failed;
+use crate::failure::Failure;
 use crate::scenarios::Fixture;
-use crate::violation::Wrong;
 use crate::words;
 use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;
@@ -17,11 +17,11 @@ use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
 
-/// Flags of a home mapping.
+/// Flags of an entry of the direct map.
 const HOME: u64 = EntryFlags::PRESENT.union(EntryFlags::WRITABLE).bits();
-/// What lazy mappings are left by.
+/// Number of ways in which a lazy mapping is left.
 const WAYS: u64 = 3;
-/// Policies of the shim that the cure must hold under.
+/// Policies of the shim that the fixed form is run with.
 const POLICIES: [Policy; 6] = [
     Policy::Eager,
     Policy::Batch(64),
@@ -35,15 +35,15 @@ fn other_type(random: &mut Random) -> MemoryType {
     MemoryType::ALL[1 + random.below(MemoryType::ALL.len() as u64 - 1) as usize]
 }
 
-/// Changes types as a guest does that knows of no lazy mapping: the home is unmapped, and mapped
-/// anew. Each time the hypervisor must refuse, or tell, and name the mapping that was forgotten.
+/// Changes types without knowing of a lazy mapping: unmaps the frame from the direct map and maps
+/// it again with another type. The hypervisor must refuse that, or report it, and name the mapping.
 pub(super) fn broken(
     mmu: &mut Mmu<Native>,
     random: &mut Random,
     rounds: u64,
     mixing: Mixing,
 ) -> Result<(), Failed> {
-    let told = |error: Wrong, round: u64| {
+    let told = |error: Failure, round: u64| {
         println!("memory: broken round {round}: {error}");
         Failed
     };
@@ -56,7 +56,7 @@ pub(super) fn broken(
             let was_refused =
                 forget(mmu, random, way, mixing).map_err(|error| told(error, round))?;
             refused += u64::from(was_refused);
-            // Else it would have been an error.
+            // Otherwise this is an error already.
             named += 1;
         }
     }
@@ -64,8 +64,8 @@ pub(super) fn broken(
     Ok(())
 }
 
-/// Leaves a mapping of a frame; where.
-fn leave(mmu: &mut Mmu<Native>, frame: Pfn, way: u64) -> Result<Vaddr, Error> {
+/// Leaves a mapping of a frame. Returns its address.
+fn leave_mapping(mmu: &mut Mmu<Native>, frame: Pfn, way: u64) -> Result<Vaddr, Error> {
     match way {
         0 => {
             let area = mmu.vmap(&[frame])?;
@@ -91,38 +91,40 @@ fn leave(mmu: &mut Mmu<Native>, frame: Pfn, way: u64) -> Result<Vaddr, Error> {
     }
 }
 
-/// One change; whether it was refused.
+/// Makes one change that forgets a mapping. Returns whether it was refused.
 fn forget(
     mmu: &mut Mmu<Native>,
     random: &mut Random,
     way: u64,
     mixing: Mixing,
-) -> Result<bool, Wrong> {
+) -> Result<bool, Failure> {
     let frame = mmu.alloc_frame()?;
-    let left = leave(mmu, frame, way)?;
+    let left = leave_mapping(mmu, frame, way)?;
     let (home, plain) = (mmu.direct_map_va(frame), mmu.mfn(frame).address() | HOME);
     let wanted = plain | other_type(random).flags().bits();
     set_home(mmu, home, 0)?;
     let refused = match (set_home(mmu, home, wanted), mixing) {
         (Err(Error::Refused(errno)), Mixing::Strict) if errno == Errno::EINVAL => true,
         (Ok(()), Mixing::Report) => false,
-        (Err(error), _) => return Err(Wrong::Otherwise(error)),
-        (Ok(()), Mixing::Strict) => return Err(Wrong::Told("a mix of memory types was accepted")),
+        (Err(error), _) => return Err(Failure::Otherwise(error)),
+        (Ok(()), Mixing::Strict) => {
+            return Err(Failure::Other("a mix of memory types was accepted"));
+        }
     };
     let mut found = mmu.find_aliases(&[frame]).map_err(Error::Refused)?;
     found.retain(|mapping| Vaddr(mapping.va) != home);
     match found.as_slice() {
         [mapping] if Vaddr(mapping.va) == left => {}
-        [] => return Err(Wrong::NotNamed(left, 0)),
-        others => return Err(Wrong::Surplus(Vaddr(others[0].va))),
+        [] => return Err(Failure::NotNamed(left, 0)),
+        others => return Err(Failure::Surplus(Vaddr(others[0].va))),
     }
-    // As it should have been done.
+    // The right way.
     set_home(mmu, home, 0)?;
     mmu.purge_vmap()?;
     mmu.purge_kmap()?;
     set_home(mmu, home, wanted)?;
     if mmu.read(frame, 0) != frame.0 {
-        return Err(Wrong::Told("the contents are lost"));
+        return Err(Failure::Other("the contents are lost"));
     }
     set_home(mmu, home, 0)?;
     set_home(mmu, home, plain)?;
@@ -130,13 +132,13 @@ fn forget(
     Ok(refused)
 }
 
-/// Maps a home, behind the shim's back.
+/// Sets a frame's entry in the direct map, around the shim.
 fn set_home(mmu: &mut Mmu<Native>, home: Vaddr, entry: u64) -> Result<(), Error> {
     Ok(mmu.platform().update_va_mappings(&[(home, entry)], UVMF_INVLPG | UVMF_ALL)?)
 }
 
-/// Changes types through the shim, with lazy mappings all over, on all vCPUs at once: nothing may be
-/// refused, told of or lost.
+/// Changes types through the shim on all vCPUs at once, with lazy mappings of the same frames:
+/// nothing may be refused, reported or lost.
 pub(super) fn fixed(fixture: &Fixture<'_>) -> Result<(), Failed> {
     let before = fixture.mmu().stats();
     let (rounds, policies) = (fixture.rounds(), POLICIES.len() as u64);
@@ -157,14 +159,15 @@ pub(super) fn fixed(fixture: &Fixture<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Some frames are used lazily, become another type, are used as that, come back, and are tables.
-fn cycle(fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+/// Uses some frames lazily, changes their type, uses them again, changes it back, and makes a
+/// table of one.
+fn cycle(fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), Failure> {
     let frames: Vec<Pfn> = {
         let mut mmu = fixture.mmu();
         (0..=random.below(4)).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?
     };
     use_lazily(fixture, cpu, &frames, random)?;
-    // Now and then from one to another, without a stop between.
+    // Sometimes from one type to another, without write-back in between.
     for _ in 0..=random.below(2) {
         fixture.mmu().set_memory_type(&frames, other_type(random))?;
         use_lazily(fixture, cpu, &frames, random)?;
@@ -175,7 +178,7 @@ fn cycle(fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), W
     for frame in frames {
         mmu.free_frame(frame);
     }
-    // The frame that was freed last is the table.
+    // The frame that was freed last becomes the table.
     let tree = mmu.alloc_tables(1)?;
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
@@ -183,20 +186,20 @@ fn cycle(fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), W
     Ok(())
 }
 
-/// Writes frames through each kind of lazy mapping while others change mappings, finds it at their
-/// homes, and lets go.
+/// Writes to frames through each kind of lazy mapping while others change mappings, checks the
+/// contents in the direct map, and frees the mappings.
 fn use_lazily(
     fixture: &Fixture<'_>,
     cpu: usize,
     frames: &[Pfn],
     random: &mut Random,
-) -> Result<(), Wrong> {
+) -> Result<(), Failure> {
     let area = fixture.mmu().vmap(frames)?;
     for (page, &frame) in (0..).zip(frames) {
         let (va, stamp) = (area.start().page(page), random.next_u64());
         words::store(va, stamp);
         if fixture.mmu().read(frame, 0) != stamp {
-            return Err(Wrong::Told("what was written through an area is not there"));
+            return Err(Failure::Other("what was written through an area is missing"));
         }
         let mapped = fixture.mmu().kmap(frame)?;
         words::check(mapped.va(), stamp)?;
@@ -208,7 +211,7 @@ fn use_lazily(
     if let [first, .., last] = *frames {
         mmu.copy_frame(cpu, first, last)?;
         if mmu.read(last, 0) != mmu.read(first, 0) {
-            return Err(Wrong::Told("what was copied is not there"));
+            return Err(Failure::Other("what was copied is missing"));
         }
     }
     Ok(mmu.vunmap(area)?)

@@ -1,5 +1,5 @@
-//! Phase m: memory types. What the hypervisor permits and what not, with `cache=report` for a
-//! domain that is told of mixing only; the change that forgets a lazy mapping, and the shim's.
+//! Phase m: memory types. Which combinations the hypervisor permits, a change of type that forgets
+//! a lazy mapping, and the shim's change.
 
 mod cycles;
 mod rules;
@@ -12,15 +12,14 @@ use pinfold_guest::entry::{Boot, Native};
 use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Mmu;
 
-/// Whether mixing memory types is borne, and only told of: as the manifest has it, which the guest
-/// can't see.
+/// What the manifest says of mixed memory types: refused, or only reported. The guest can't see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Policy {
     Strict,
     Report,
 }
 
-/// All of it; with `form=fixed` only what must not cause a record, on all vCPUs.
+/// Runs all of it; with `form=fixed` only the part that causes no records, on all vCPUs.
 pub(crate) fn run<'a>(
     fixture: &mut Option<Fixture<'a>>,
     mmu: &'a Mutex<Mmu<Native>>,

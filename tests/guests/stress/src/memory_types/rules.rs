@@ -1,4 +1,4 @@
-//! What may be mapped in which way, entry by entry.
+//! Which memory types may be mixed, entry by entry.
 
 use super::Policy;
 use crate::hostile::check::{Check, Expect};
@@ -22,7 +22,7 @@ fn update(ptr: u64, val: u64) -> i64 {
     unsafe { raw::mmu_update(ptr, val) }
 }
 
-/// What mixing ends in.
+/// The result of mixing types.
 fn mixing(policy: Policy) -> Expect {
     match policy {
         Policy::Strict => INVALID,
@@ -50,7 +50,7 @@ pub(super) fn run(
     }
 }
 
-/// An L1 table, pinned, and a frame that is mapped nowhere.
+/// Makes an L1 table, pinned, and a frame without any mapping.
 fn bare(fixture: &mut TableFixture, check: &mut Check) -> (Pfn, Pfn) {
     let (table, frame) = (fixture.frame(), fixture.frame());
     fixture.seal(table);
@@ -63,7 +63,7 @@ fn flags(memory: MemoryType) -> u64 {
     memory.flags().bits()
 }
 
-/// Two types meet in all three entries of a table: the first one twice, then the second.
+/// Two types meet in three entries of a table: two of the first type, then one of the second.
 fn pair(
     mmu: &mut Mmu<Native>,
     fixture: &mut TableFixture,
@@ -81,10 +81,10 @@ fn pair(
         check.call("another type", set(2, fixture.entry(frame, other)), mixing(policy));
         let present: &[u64] =
             if policy == Policy::Strict { &[first, first] } else { &[first, first, second] };
-        check.holds("the others are named", found(mmu, frame, table) == present);
+        check.holds("the hypervisor names all of them", found(mmu, frame, table) == present);
         check.call("clearing", set(2, 0), Expect::Done);
     }
-    // One left is too many.
+    // One mapping of the other type is enough.
     check.call("clearing", set(0, 0), Expect::Done);
     check.call("with one left", set(2, fixture.entry(frame, RO | second)), mixing(policy));
     check.call("clearing", set(2, 0), Expect::Done);
@@ -96,7 +96,7 @@ fn pair(
     fixture.restore(saved);
 }
 
-/// The types of a frame's mappings, all of which must be in one table, by slot.
+/// Returns the types of a frame's mappings, all of which must be in one table, ordered by index.
 fn found(mmu: &mut Mmu<Native>, frame: Pfn, table: Pfn) -> Vec<u64> {
     let mut mappings: Vec<Mapping> = mmu.find_aliases(&[frame]).unwrap_or_default();
     let table = mmu.mfn(table).0;
@@ -107,7 +107,7 @@ fn found(mmu: &mut Mmu<Native>, frame: Pfn, table: Pfn) -> Vec<u64> {
     mappings.iter().map(|mapping| mapping.entry & MemoryType::FLAGS.bits()).collect()
 }
 
-/// The only mapping of a frame can't change its type by itself: until it is gone it is one.
+/// The only mapping of a frame can't change its type in place: it conflicts with itself.
 fn own_entry(fixture: &mut TableFixture, check: &mut Check, policy: Policy) {
     let saved = fixture.save();
     let frame = fixture.frame();
@@ -124,7 +124,7 @@ fn own_entry(fixture: &mut TableFixture, check: &mut Check, policy: Policy) {
     fixture.restore(saved);
 }
 
-/// A table that disagrees with itself, or with what is mapped already.
+/// Tables whose entries conflict with each other, or with existing mappings.
 fn inside_a_table(fixture: &mut TableFixture, check: &mut Check, policy: Policy) {
     let saved = fixture.save();
     let frame = fixture.frame();
@@ -134,31 +134,31 @@ fn inside_a_table(fixture: &mut TableFixture, check: &mut Check, policy: Policy)
     fixture.set(table, 3, fixture.entry(frame, RO));
     fixture.set(table, 300, fixture.entry(frame, RW | combining));
     fixture.seal(table);
-    check.call("pin of a table in two minds", fixture.pin(table, 1), mixing(policy));
+    check.call("pin of a table with two types", fixture.pin(table, 1), mixing(policy));
     if policy == Policy::Report {
         check.call("unpin", fixture.unpin(table), Expect::Done);
     }
     fixture.unseal(table);
     fixture.set(table, 3, fixture.entry(frame, RO | combining));
     fixture.seal(table);
-    check.call("pin of a table in one mind", fixture.pin(table, 1), Expect::Done);
-    check.call("at its place otherwise", fixture.map(frame, RO), mixing(policy));
-    check.call("at its place alike", fixture.map(frame, RO | combining), Expect::Done);
+    check.call("pin of a table with one type", fixture.pin(table, 1), Expect::Done);
+    check.call("another type in the direct map", fixture.map(frame, RO), mixing(policy));
+    check.call("the same type in the direct map", fixture.map(frame, RO | combining), Expect::Done);
     check.call("unmapping", fixture.map(frame, 0), Expect::Done);
     check.call("unpin", fixture.unpin(table), Expect::Done);
     fixture.restore(saved);
 }
 
-/// By stores to a live table, which the hypervisor carries out.
+/// The same by stores to a live table, which the hypervisor emulates.
 fn stores(fixture: &mut TableFixture, check: &mut Check, policy: Policy) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
-    // SAFETY: concerns stores to tables only.
+    // SAFETY: affects stores to tables only.
     let assisted = unsafe { raw::call(Hypercall::VmAssist as u64, assist) };
     check.call("vm_assist", assisted, Expect::Done);
     let saved = fixture.save();
     let (table, frame) = bare(fixture, check);
     let store = |index: u64, word| {
-        // SAFETY: a fixture table, in use by nobody.
+        // SAFETY: a fixture table, which is not in use.
         unsafe { catch::write(fixture.va(table).0 + 8 * index, word) }
     };
     let uncached = flags(MemoryType::Uncached);
@@ -170,7 +170,7 @@ fn stores(fixture: &mut TableFixture, check: &mut Check, policy: Policy) {
             check.trap("another", other, 14);
             check.holds("nothing is stored", fixture.get(table, 2) == 0);
         }
-        Policy::Report => check.holds("another is borne", other.is_ok()),
+        Policy::Report => check.holds("another is accepted", other.is_ok()),
     }
     for index in 0..3 {
         check.holds("clearing", store(index, 0).is_ok());
@@ -180,7 +180,7 @@ fn stores(fixture: &mut TableFixture, check: &mut Check, policy: Policy) {
     fixture.restore(saved);
 }
 
-/// What the processor walks, or the hypervisor reads, is write-back: whatever the policy.
+/// What the processor or the hypervisor reads as a table must be write-back under every policy.
 fn uses_of_tables(fixture: &mut TableFixture, check: &mut Check, memory: MemoryType) {
     let saved = fixture.save();
     let leaf = fixture.frame();
@@ -189,11 +189,11 @@ fn uses_of_tables(fixture: &mut TableFixture, check: &mut Check, memory: MemoryT
     let window = fixture.frame();
     for &table in &live {
         let entry = fixture.entry(table, RO | flags(memory));
-        check.call("a table at its place", fixture.map(table, RO | flags(memory)), INVALID);
+        check.call("a table in the direct map", fixture.map(table, RO | flags(memory)), INVALID);
         check.call("in an L1", update(fixture.entry_addr(live[3], 77), entry), INVALID);
-        // SAFETY: a fixture frame's place.
+        // SAFETY: the fixture frame's entry in the direct map.
         let at = unsafe { raw::update_va_mapping(fixture.va(window), entry, 0) };
-        check.call("at another's place", at, INVALID);
+        check.call("at another frame's address", at, INVALID);
     }
     for &table in &live[..3] {
         let plain = fixture.get(table, 0) & !EntryFlags::ACCESSED.bits();
@@ -206,7 +206,7 @@ fn uses_of_tables(fixture: &mut TableFixture, check: &mut Check, memory: MemoryT
     fixture.restore(saved);
 }
 
-/// What is mapped past the caches is no table, however often it is asked for.
+/// A frame that is mapped with another type can't become a table, at whatever level.
 fn uses_of_data(fixture: &mut TableFixture, check: &mut Check, memory: MemoryType) {
     let saved = fixture.save();
     let (table, frame) = bare(fixture, check);
@@ -229,10 +229,10 @@ fn uses_of_data(fixture: &mut TableFixture, check: &mut Check, memory: MemoryTyp
             unsafe { raw::call(Hypercall::SetGdt as u64, [frames.as_ptr() as u64, 16, 0, 0, 0]) };
         check.call("set_gdt", gdt, INVALID);
         let plain = update(fixture.entry_addr(frame, 3), 0);
-        // The hypervisor would write through its own view, and mixes nothing on its own account.
+        // The hypervisor would write through its own mapping, which is write-back.
         check.call("mmu_update of it", plain, INVALID);
         check.call("clearing", update(fixture.entry_addr(table, 5), 0), Expect::Done);
-        // Now it was flushed of.
+        // The hypervisor has flushed it since.
         check.call("pin at last", fixture.pin(frame, 1), Expect::Done);
         check.call("unpin", fixture.unpin(frame), Expect::Done);
     }

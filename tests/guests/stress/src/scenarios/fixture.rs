@@ -1,7 +1,7 @@
-//! What scenarios run on: all vCPUs, and the owner of the mappings behind a lock.
+//! What all scenarios use: the vCPUs, and the [`Mmu`] behind a lock.
 
 use crate::Failed;
-use crate::violation::Wrong;
+use crate::failure::Failure;
 use arrayvec::ArrayString;
 use core::fmt::Write;
 use core::sync::atomic::Ordering::SeqCst;
@@ -15,10 +15,10 @@ use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Policy, Region};
 
-/// The owner of the mappings, for one vCPU at a time.
+/// The [`Mmu`], locked.
 pub(crate) type Owner<'a> = MutexGuard<'a, Mmu<Native>>;
 
-/// All that a scenario works with.
+/// The state of a run of scenarios.
 pub(crate) struct Fixture<'a> {
     team: VcpuPool,
     mmu: &'a Mutex<Mmu<Native>>,
@@ -26,7 +26,7 @@ pub(crate) struct Fixture<'a> {
     seed: u64,
     on_xen: bool,
     scenario: char,
-    /// Pieces of work so far: each has random numbers of its own.
+    /// Calls of [`Fixture::all`] so far: each has random numbers of its own.
     pieces: AtomicU64,
 }
 
@@ -52,67 +52,67 @@ impl<'a> Fixture<'a> {
         self.scenario = scenario;
     }
 
-    /// The scenario's digit.
+    /// Returns the scenario's digit.
     pub(crate) fn scenario(&self) -> char {
         self.scenario
     }
 
-    /// How many vCPUs there are.
+    /// Returns the number of vCPUs.
     pub(crate) fn count(&self) -> usize {
         self.team.count() as usize
     }
 
-    /// Rounds of each form, all vCPUs' together.
+    /// Returns the rounds of each form, summed over all vCPUs.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
     }
 
-    /// Whether this is Xen, which names no mapping.
+    /// Whether this is Xen, which names no mappings.
     pub(crate) fn on_xen(&self) -> bool {
         self.on_xen
     }
 
-    /// The owner of the mappings. Not to be taken twice: contents are touched without it.
+    /// Locks the [`Mmu`]. A vCPU must not lock it twice. Contents are read and written without it.
     pub(crate) fn mmu(&self) -> Owner<'a> {
         self.mmu.lock()
     }
 
-    /// Ties what the hypervisor logs to what is tried here.
+    /// Writes a mark to the hypervisor's log, so that its records can be tied to this round.
     pub(crate) fn mark(&self, round: u64, what: &str) {
         let mut text = ArrayString::<120>::new();
-        // What doesn't fit is cut off; and where there are no marks there is nobody to read them.
+        // What doesn't fit is cut off. Where `mark` doesn't exist, nobody reads the log.
         let _ = write!(text, "scenario={} round={round} {what}", self.scenario);
         let _ = pinfold::mark(&text);
     }
 
-    /// Has dead mappings dealt with in this way from now on.
+    /// Sets the policy for dead mappings.
     pub(crate) fn set_policy(&self, policy: Policy) -> Result<(), Failed> {
         self.once(|| Ok(self.mmu().set_policy(policy)?))
     }
 
-    /// A part of the vmap range with a name of its own, for reports.
+    /// Opens a named part of the vmap range: reports give the name.
     pub(crate) fn region(&self, name: &'static str, pages: u64) -> Result<Region, Failed> {
         self.mmu().open_region(name, pages).map_err(|error| {
-            println!("scenario {}: no addresses for {name}: {error}", self.scenario);
+            println!("scenario {}: region {name}: {error}", self.scenario);
             Failed
         })
     }
 
-    /// Does something on the running vCPU alone.
-    pub(crate) fn once(&self, work: impl FnOnce() -> Result<(), Wrong>) -> Result<(), Failed> {
+    /// Does something on this vCPU alone, and prints what went wrong.
+    pub(crate) fn once(&self, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failed> {
         work().map_err(|wrong| {
             println!("scenario {}: {wrong}", self.scenario);
             Failed
         })
     }
 
-    /// Has every vCPU do so many rounds (all of them together) at once, each with its number, the
-    /// round's, and random numbers that the seed repeats. The first that fails is printed, and
-    /// the others stop.
+    /// Runs rounds on all vCPUs at once, `rounds` in total. `work` gets the number of the vCPU, the
+    /// number of the round, and random numbers that the seed repeats. The first failure is printed,
+    /// and stops the other vCPUs.
     pub(crate) fn all(
         &self,
         rounds: u64,
-        work: impl Fn(usize, u64, &mut Random) -> Result<(), Wrong> + Sync,
+        work: impl Fn(usize, u64, &mut Random) -> Result<(), Failure> + Sync,
     ) -> Result<(), Failed> {
         let count = u64::from(self.team.count());
         let piece = self.pieces.fetch_add(1, SeqCst);

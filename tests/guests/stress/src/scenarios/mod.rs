@@ -1,23 +1,23 @@
-//! The scenarios: subsystems that historically left mappings behind.
+//! The scenarios: subsystems of real kernels that left stray mappings behind.
 //!
 //! | phase | module | what it is |
 //! |---|---|---|
 //! | 1 | [`file_system`] | a buffer cache that unmaps lazily, and frees its pages at once |
 //! | 2 | [`swap`] | buffers copied out and back through atomic slots that keep their mappings |
-//! | 3 | [`dma`] | devices that write to pages whose owners have let them go |
-//! | 4 | [`reverse`] | moving a buffer away under everybody who has it mapped |
-//! | 5 | [`pageable`] | objects that are paged out while a lazy mapping of them is left |
+//! | 3 | [`dma`] | devices that still write to pages that were freed |
+//! | 4 | [`migrate`] | moving a buffer to other frames while it is mapped and in use |
+//! | 5 | [`pageable`] | objects that are paged out while a lazy mapping of them exists |
 //!
-//! Each has two forms. The *broken* one leaves mappings behind as a kernel did once; it knows how
-//! many and where, and holds that against what the hypervisor refuses and names. The *fixed* one
-//! does the same work through the shim, and nothing may be refused, nothing lost. Both run on all
-//! vCPUs that there are: the [`Mmu`] is behind a lock, contents are read and written outside of it.
+//! Each has two forms. The *broken* one leaves mappings behind as those kernels did. It knows how
+//! many and where, and compares that with what the hypervisor refuses and names. The *fixed* one
+//! does the same work through the shim: no pin may be refused and no content lost. Both run on all
+//! vCPUs. The [`Mmu`] is behind a lock; contents are read and written without it.
 
 mod dma;
 mod file_system;
 mod fixture;
+mod migrate;
 mod pageable;
-mod reverse;
 mod seeded;
 mod swap;
 mod tables;
@@ -31,7 +31,7 @@ use pinfold_guest::entry::{Boot, Native, time};
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 
-/// A scenario's two forms.
+/// The two forms of a scenario.
 struct Scenario {
     broken: fn(&Fixture<'_>) -> Result<Tally, Failed>,
     fixed: fn(&Fixture<'_>) -> Result<(), Failed>,
@@ -42,13 +42,13 @@ fn scenario(phase: char) -> Option<Scenario> {
         '1' => Scenario { broken: file_system::broken, fixed: file_system::fixed },
         '2' => Scenario { broken: swap::broken, fixed: swap::fixed },
         '3' => Scenario { broken: dma::broken, fixed: dma::fixed },
-        '4' => Scenario { broken: reverse::broken, fixed: reverse::fixed },
+        '4' => Scenario { broken: migrate::broken, fixed: migrate::fixed },
         '5' => Scenario { broken: pageable::broken, fixed: pageable::fixed },
         _ => return None,
     })
 }
 
-/// What to run on; the first time, the vCPUs are started.
+/// Returns the fixture. The first call starts the vCPUs.
 pub(crate) fn fixture<'s, 'a>(
     fixture: &'s mut Option<Fixture<'a>>,
     mmu: &'a Mutex<Mmu<Native>>,
@@ -60,7 +60,7 @@ pub(crate) fn fixture<'s, 'a>(
     })
 }
 
-/// One scenario, in the forms asked for. The first one starts the vCPUs.
+/// Runs a scenario, in the forms that the command line asks for.
 pub(crate) fn run<'a>(
     fixture: &mut Option<Fixture<'a>>,
     mmu: &'a Mutex<Mmu<Native>>,
@@ -68,7 +68,7 @@ pub(crate) fn run<'a>(
     phase: char,
 ) -> Result<(), Failed> {
     let Some(scenario) = scenario(phase) else {
-        println!("stress: there is no scenario {phase} yet");
+        println!("stress: there is no scenario {phase}");
         return Err(Failed);
     };
     let fixture = self::fixture(fixture, mmu, boot)?;
@@ -87,7 +87,7 @@ pub(crate) fn run<'a>(
     Ok(())
 }
 
-/// Runs a form; afterwards nothing may be left of it, and the hypervisor's records must be right.
+/// Runs a form, and checks that it leaves nothing behind and that the hypervisor's audit is right.
 fn clean(
     fixture: &Fixture<'_>,
     form: &str,

@@ -1,16 +1,16 @@
-//! Phase u: the shim's index misses a dead mapping, and the pin that meets it is healed.
+//! Phase u: the shim's index misses a dead mapping, and the alias upcall resolves the pin.
 //!
-//! The index is made to forget on purpose. Without the upcall such a pin is refused; with it the
-//! guest is told of the mapping in the middle of the pin, clears it, and the pin goes through. The
-//! rest of the phase is what can go wrong in between: handlers that do nothing, that pin, that go
-//! somewhere else, buffers that are not there, marks that were forged.
+//! The index is made to lose mappings on purpose. Without the upcall such a pin is refused. With
+//! it the guest is told of the mapping during the pin, clears it, and the pin succeeds. The rest of
+//! the phase is what can go wrong meanwhile: handlers that do nothing, pin something or go somewhere
+//! else, buffers that aren't mapped, forged progress marks.
 
 mod list;
 mod refusals;
 mod together;
 
+use crate::failure::{Failure, expect_refusal};
 use crate::scenarios::Fixture;
-use crate::violation::{Wrong, refuse};
 use crate::{Failed, hostile};
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -26,17 +26,17 @@ use pinfold_guest::vmap::Policy;
 
 /// Nothing is mapped here.
 const NOWHERE: u64 = 0xffff_a000_0000_0000;
-/// An address of the lower half.
+/// Any address of the lower half.
 const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
 
-/// A tree with dead mappings that nobody knows of.
+/// A tree whose frames have dead mappings that the shim doesn't know of.
 struct Stray {
     tree: UnpinnedTables,
-    /// Where the mappings are.
+    /// Addresses of the mappings.
     left: Vec<Vaddr>,
 }
 
-/// What the hypervisor has counted.
+/// The hypervisor's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counts {
     upcalls: u64,
@@ -46,14 +46,14 @@ struct Counts {
 }
 
 impl Counts {
-    fn now() -> Result<Counts, Wrong> {
+    fn now() -> Result<Counts, Failure> {
         let stats = pinfold::stats().map_err(Error::Refused)?;
         let Stats { upcalls, healed, pins_refused: refused, aliases, .. } = stats;
         Ok(Counts { upcalls, healed, refused, aliases })
     }
 
-    /// Holds what was counted since against what must have been.
-    fn grew(self, what: &'static str, by: [u64; 4]) -> Result<(), Wrong> {
+    /// Checks by how much the counters have grown.
+    fn check_growth(self, what: &'static str, by: [u64; 4]) -> Result<(), Failure> {
         let now = Counts::now()?;
         let pairs = [
             (now.upcalls, self.upcalls),
@@ -65,15 +65,15 @@ impl Counts {
     }
 }
 
-fn equal<T: Debug + PartialEq>(what: &'static str, got: T, wanted: T) -> Result<(), Wrong> {
+fn equal<T: Debug + PartialEq>(what: &'static str, got: T, wanted: T) -> Result<(), Failure> {
     if got == wanted {
         return Ok(());
     }
     println!("upcall: {what}: {got:?} instead of {wanted:?}");
-    Err(Wrong::Told(what))
+    Err(Failure::Other(what))
 }
 
-/// The phase; where there is no such call, it is over at once.
+/// Runs the phase; where the call doesn't exist, it is skipped.
 pub(crate) fn run(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failed> {
     match alias::disable() {
         Err(errno) if errno == Known::ENOSYS => {
@@ -84,7 +84,7 @@ pub(crate) fn run(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failed> {
     }
     let free = fixture.mmu().free_frames();
     let before = fixture.mmu().stats();
-    let result = parts(fixture, rounds);
+    let result = run_parts(fixture, rounds);
     let _ = alias::disable();
     let done = fixture.mmu().stats() - before;
     if let Err(wrong) = result {
@@ -106,20 +106,20 @@ pub(crate) fn run(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failed> {
     hostile::audit().map(drop)
 }
 
-fn parts(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Wrong> {
+fn run_parts(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failure> {
     let mut mmu = fixture.mmu();
     mmu.set_policy(Policy::Targeted)?;
-    // Lists of pins pass the shim by: they would meet what earlier phases left in slots.
+    // Lists of pins go around the shim: they would meet what earlier phases left in slots.
     mmu.purge_kmap()?;
     for round in 0..rounds.div_ceil(10) {
         let level = (round % 4 + 1) as u8;
-        // Not in the middle, where it would clear what is meant to be met.
+        // Otherwise the shim would do so during a pin, and clear the mapping that is tested.
         mmu.purge_vmap()?;
         fixture.mark(round, "upcall: off");
-        without(&mut mmu, level)?;
+        pin_without_upcall(&mut mmu, level)?;
         fixture.mark(round, "upcall: on");
         alias::enable(alias::clear).map_err(Error::Refused)?;
-        healed(&mut mmu, level)?;
+        pin_with_upcall(&mut mmu, level)?;
         alias::disable().map_err(Error::Refused)?;
     }
     refusals::run(fixture, &mut mmu)?;
@@ -128,8 +128,8 @@ fn parts(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// A tree of this level of whose tables so many, the topmost, have a mapping that the index misses.
-fn stray(mmu: &mut Mmu<Native>, level: u8, count: usize) -> Result<Stray, Wrong> {
+/// Makes a tree of this level, whose topmost `count` tables have a mapping that the index misses.
+fn make_stray(mmu: &mut Mmu<Native>, level: u8, count: usize) -> Result<Stray, Failure> {
     let frames: Vec<Pfn> = (0..count).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
     let mut left = Vec::new();
     for &frame in &frames {
@@ -150,44 +150,49 @@ fn stray(mmu: &mut Mmu<Native>, level: u8, count: usize) -> Result<Stray, Wrong>
     Ok(Stray { tree, left })
 }
 
-/// Clears what is left of a tree that was refused, and frees it.
-fn give_up(mmu: &mut Mmu<Native>, tree: UnpinnedTables, left: &[Vaddr]) -> Result<(), Wrong> {
+/// Clears the mappings of a tree that was refused, and frees it.
+fn clear_and_free(
+    mmu: &mut Mmu<Native>,
+    tree: UnpinnedTables,
+    left: &[Vaddr],
+) -> Result<(), Failure> {
     let ranges: Vec<Range> = left.iter().map(|va| Range { start: va.0, pages: 1 }).collect();
     mmu.platform().shootdown(&ranges).map_err(Error::Refused)?;
     mmu.free_tables(tree);
     Ok(())
 }
 
-fn end(mmu: &mut Mmu<Native>, space: AddressSpace) -> Result<(), Wrong> {
+fn unpin_and_free(mmu: &mut Mmu<Native>, space: AddressSpace) -> Result<(), Failure> {
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
     mmu.free_tables(tree);
     Ok(())
 }
 
-/// Nobody hears of the mapping: the pin is refused.
-fn without(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Wrong> {
-    let Stray { tree, left } = stray(mmu, level, 1)?;
+/// Without a handler the pin is refused.
+fn pin_without_upcall(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Failure> {
+    let Stray { tree, left } = make_stray(mmu, level, 1)?;
     let before = Counts::now()?;
-    let tree = refuse(mmu, tree, Mmu::pin)?;
-    before.grew("refused without a handler", [0, 0, 1, 1])?;
-    give_up(mmu, tree, &left)
+    let tree = expect_refusal(mmu, tree, Mmu::pin)?;
+    before.check_growth("refused without a handler", [0, 0, 1, 1])?;
+    clear_and_free(mmu, tree, &left)
 }
 
-/// The handler clears the mapping: the pin goes through; then, with one in each table.
-fn healed(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Wrong> {
+/// The handler clears the mapping, and the pin succeeds: with one mapping, and with one in each
+/// table.
+fn pin_with_upcall(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Failure> {
     for count in [1, level] {
-        let Stray { tree, left } = stray(mmu, level, count.into())?;
+        let Stray { tree, left } = make_stray(mmu, level, count.into())?;
         let frames = tree.frames().to_vec();
         let (before, stats) = (Counts::now()?, mmu.stats());
         let space = mmu.pin(tree).map_err(|(_, error)| error)?;
         let count = u64::from(count);
-        before.grew("healed", [count, 1, 0, count])?;
+        before.check_growth("healed", [count, 1, 0, count])?;
         equal("the shim was told", (mmu.stats() - stats).cleared_by_upcall, count)?;
         for (frame, va) in frames.into_iter().zip(left) {
             let found = mmu.find_aliases(&[frame]).map_err(Error::Refused)?;
             equal("nothing is left there", found.iter().any(|found| found.va == va.0), false)?;
         }
-        end(mmu, space)?;
+        unpin_and_free(mmu, space)?;
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Handlers and buffers that don't do what they are for: each pin is refused, once, after one
-//! upcall at most.
+//! Handlers and buffers that don't do what they are for: each pin is refused once, after at most
+//! one upcall.
 
-use super::{Counts, NOWHERE, Stray, equal, give_up, stray};
+use super::{Counts, NOWHERE, Stray, clear_and_free, equal, make_stray};
+use crate::failure::{Failure, expect_refusal};
 use crate::scenarios::Fixture;
-use crate::violation::{Wrong, refuse};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::domid;
@@ -18,14 +18,14 @@ use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::mmu::{Error, Mmu};
 use pinfold_guest::raw;
 
-/// The marks of a list whose first element is tried again.
+/// The progress marks of a list whose first element is tried for the second time.
 const FORGED: u64 = 1 << 31 | 1 << 30;
 
-/// What the handler pins, and what came of it.
+/// The frame that the handler pins, and the result.
 static PIN: AtomicU64 = AtomicU64::new(0);
 static RESULT: AtomicU64 = AtomicU64::new(0);
 
-pub(super) fn run(fixture: &Fixture<'_>, mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+pub(super) fn run(fixture: &Fixture<'_>, mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     fixture.mark(0, "upcall: bad addresses");
     addresses()?;
     fixture.mark(0, "upcall: handlers that don't help");
@@ -49,13 +49,13 @@ pub(super) fn run(fixture: &Fixture<'_>, mmu: &mut Mmu<Native>) -> Result<(), Wr
     buffers(mmu)
 }
 
-fn enable(handler: alias::Handler) -> Result<(), Wrong> {
+fn enable(handler: alias::Handler) -> Result<(), Failure> {
     alias::enable(handler).map_err(|errno| Error::Refused(errno).into())
 }
 
 fn nothing(_: &[Mapping]) {}
 
-/// Makes the hypervisor forget in the handler what it waits for.
+/// Enables the upcall again in the handler, which makes the hypervisor drop the pending one.
 fn enables_again(_: &[Mapping]) {
     let _ = alias::enable(enables_again);
 }
@@ -81,7 +81,7 @@ fn pins_forged(found: &[Mapping]) {
     alias::clear(found);
 }
 
-fn addresses() -> Result<(), Wrong> {
+fn addresses() -> Result<(), Failure> {
     let code = trap::event_callback();
     for (address, buffer, room) in [
         (HYPERVISOR_START, NOWHERE, 8),
@@ -101,79 +101,79 @@ fn addresses() -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The guest is told, and all is as it was.
-fn useless(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
-    let Stray { tree, left } = stray(mmu, 3, 2)?;
+/// A handler that doesn't clear the mapping: the pin is refused.
+fn useless(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
+    let Stray { tree, left } = make_stray(mmu, 3, 2)?;
     let before = Counts::now()?;
-    let tree = refuse(mmu, tree, Mmu::pin)?;
-    before.grew("told once, then refused", [1, 0, 1, 2])?;
-    give_up(mmu, tree, &left)
+    let tree = expect_refusal(mmu, tree, Mmu::pin)?;
+    before.check_growth("told once, then refused", [1, 0, 1, 2])?;
+    clear_and_free(mmu, tree, &left)
 }
 
-/// The same frame pinned in the handler: refused there, without another upcall; then it is cleared
-/// and the first pin goes through, whatever the handler forged.
-fn nested(mmu: &mut Mmu<Native>, marks: u64) -> Result<(), Wrong> {
-    let Stray { tree, .. } = stray(mmu, 1, 1)?;
+/// The handler pins the same frame: that is refused, without another upcall. Then it clears the
+/// mapping, and the first pin succeeds, whatever marks the handler forged.
+fn nested(mmu: &mut Mmu<Native>, marks: u64) -> Result<(), Failure> {
+    let Stray { tree, .. } = make_stray(mmu, 1, 1)?;
     PIN.store(mmu.mfn(tree.frames()[0]).0, SeqCst);
     let before = Counts::now()?;
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     equal("refused in the handler", RESULT.load(SeqCst) as i64, Known::EINVAL.as_result())?;
-    // Who forges the mark has no pin that could be called healed.
-    before.grew("a pin in the handler", [1, u64::from(marks == 0), 1, 2])?;
-    super::end(mmu, space)
+    // A list with forged marks isn't counted as healed.
+    before.check_growth("a pin in the handler", [1, u64::from(marks == 0), 1, 2])?;
+    super::unpin_and_free(mmu, space)
 }
 
-/// A mapping that is used is left alone, and the pin refused.
-fn live(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+/// A mapping that is in use is not cleared, and the pin is refused.
+fn live(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     let tree = mmu.alloc_tables(1)?;
     let area = mmu.vmap(tree.frames())?;
     let before = Counts::now()?;
-    let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
-    before.grew("a live mapping", [1, 0, 1, 2])?;
+    let tree = expect_refusal(mmu, tree, Mmu::pin_without_before_pin)?;
+    before.check_growth("a live mapping", [1, 0, 1, 2])?;
     mmu.store(area.start(), 0);
     mmu.vunmap(area)?;
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
-    super::end(mmu, space)
+    super::unpin_and_free(mmu, space)
 }
 
-/// What is in the way is in no named range: the guest is not told.
-fn unnamed(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+/// The mapping is in no named region: there is no upcall.
+fn unnamed(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     let tree = mmu.alloc_tables(1)?;
     let before = Counts::now()?;
-    // Writable at its home.
+    // Writable in the direct map.
     let result = pin_raw(mmu.mfn(tree.frames()[0]).0, 0);
     equal("writable at home", result, Known::EINVAL.as_result())?;
-    before.grew("writable at home", [0, 0, 1, 1])?;
+    before.check_growth("writable at home", [0, 0, 1, 1])?;
     mmu.free_tables(tree);
     Ok(())
 }
 
-/// A first try that calls itself a second one is only refused.
-fn forged(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
-    let Stray { tree, left } = stray(mmu, 1, 1)?;
+/// A first try whose marks say that it is the second one is only refused.
+fn forged(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
+    let Stray { tree, left } = make_stray(mmu, 1, 1)?;
     let before = Counts::now()?;
     let result = pin_raw(mmu.mfn(tree.frames()[0]).0, FORGED);
     equal("a forged mark", result, Known::EINVAL.as_result())?;
-    before.grew("a forged mark", [0, 0, 1, 1])?;
-    give_up(mmu, tree, &left)
+    before.check_growth("a forged mark", [0, 0, 1, 1])?;
+    clear_and_free(mmu, tree, &left)
 }
 
-/// The pin is refused as if there were no upcall.
-fn buffers(mmu: &mut Mmu<Native>) -> Result<(), Wrong> {
+/// A buffer that can't be written: the pin is refused as without the upcall.
+fn buffers(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     let table = mmu.alloc_tables(1)?;
     let space = mmu.pin(table).map_err(|(_, error)| error)?;
-    // Read-only while it is a table, and the last words of a page that is mapped.
+    // Read-only because it is a table, and the last words of a mapped page.
     let Vaddr(sealed) = mmu.direct_map_va(space.root());
     let code = trap::event_callback();
     for buffer in [NOWHERE, sealed, NOWHERE - 8, 0] {
-        // SAFETY: nothing can be written there, so that nothing is entered.
+        // SAFETY: nothing can be written there, so the handler is never entered.
         unsafe { pinfold::alias_upcall(code, buffer, 8) }.map_err(Error::Refused)?;
-        let Stray { tree, left } = stray(mmu, 2, 1)?;
+        let Stray { tree, left } = make_stray(mmu, 2, 1)?;
         let before = Counts::now()?;
-        let tree = refuse(mmu, tree, Mmu::pin)?;
-        before.grew("a buffer that can't be written", [0, 0, 1, 1])?;
-        give_up(mmu, tree, &left)?;
+        let tree = expect_refusal(mmu, tree, Mmu::pin)?;
+        before.check_growth("a buffer that can't be written", [0, 0, 1, 1])?;
+        clear_and_free(mmu, tree, &left)?;
     }
     alias::disable().map_err(Error::Refused)?;
-    super::end(mmu, space)
+    super::unpin_and_free(mmu, space)
 }

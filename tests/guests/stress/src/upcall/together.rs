@@ -1,9 +1,9 @@
-//! All vCPUs at once: each pins without the lock, and is told of its own.
+//! All vCPUs at once: each pins without the lock, and gets an upcall for its own pin.
 
-use super::{Counts, Stray, equal, stray};
+use super::{Counts, Stray, equal, make_stray};
 use crate::Failed;
+use crate::failure::Failure;
 use crate::scenarios::Fixture;
-use crate::violation::Wrong;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::{Native, alias};
@@ -13,28 +13,28 @@ use pinfold_guest::platform::Platform;
 use pinfold_guest::println;
 use pinfold_guest::raw;
 
-/// Rounds at most: the shim must not clear what is dead in the middle of another vCPU's round.
+/// Rounds at most: the shim must not purge dead mappings in the middle of another vCPU's round.
 const MOST: u64 = 500;
 
 pub(super) fn run(fixture: &Fixture<'_>, rounds: u64) -> Result<(), Failed> {
     let rounds = rounds.min(MOST);
     let before = Counts::now().map_err(|_| Failed)?;
-    fixture.all(rounds, |_, _, _| one(fixture))?;
+    fixture.all(rounds, |_, _, _| run_round(fixture))?;
     fixture.all(fixture.count() as u64, |_, _, _| {
         alias::disable().map_err(|errno| Error::Refused(errno).into())
     })?;
-    // Told late or not: what is cleared is cleared.
+    // The order of the upcalls doesn't matter: all mappings are cleared.
     fixture.mmu().platform().take_cleared();
-    before.grew("on all vCPUs", [rounds, rounds, 0, rounds]).map_err(|wrong| {
+    before.check_growth("on all vCPUs", [rounds, rounds, 0, rounds]).map_err(|wrong| {
         println!("upcall: {wrong}");
         Failed
     })
 }
 
-fn one(fixture: &Fixture<'_>) -> Result<(), Wrong> {
+fn run_round(fixture: &Fixture<'_>) -> Result<(), Failure> {
     alias::enable(alias::clear).map_err(Error::Refused)?;
     let mut owner = fixture.mmu();
-    let Stray { tree, .. } = stray(&mut owner, 1, 1)?;
+    let Stray { tree, .. } = make_stray(&mut owner, 1, 1)?;
     let frame = tree.frames()[0];
     set_home(&mut owner, frame, RO)?;
     let mfn = owner.mfn(frame).0;
@@ -51,7 +51,7 @@ fn one(fixture: &Fixture<'_>) -> Result<(), Wrong> {
     Ok(())
 }
 
-fn set_home(mmu: &mut Mmu<Native>, frame: Pfn, flags: u64) -> Result<(), Wrong> {
+fn set_home(mmu: &mut Mmu<Native>, frame: Pfn, flags: u64) -> Result<(), Failure> {
     let entry = (mmu.direct_map_va(frame), mmu.mfn(frame).address() | flags);
     let platform = mmu.platform();
     platform.update_va_mappings(&[entry], UVMF_INVLPG | UVMF_ALL).map_err(Error::Refused)?;

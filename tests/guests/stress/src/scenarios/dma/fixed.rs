@@ -1,12 +1,12 @@
-//! The fixed form: a transfer holds its pages. Whoever begins one lets the mapping and the object
-//! go at once; whichever vCPU comes by later is the device, writes, and looks whether what it
-//! wrote stays. What was freed meanwhile is nobody else's until then.
+//! The fixed form: a transfer holds references to its pages. A vCPU starts a transfer, and unmaps
+//! and frees the object at once. Later any vCPU acts as the device: it writes, and checks that what
+//! it wrote stays. Until then the freed pages must not be used by anybody else.
 
 use super::super::fixture::{Fixture, Owner};
 use super::super::tables;
-use super::{AT, devices, mapped, pages, unmapped};
+use super::{AT, devices, map_object, pages, unmap_object};
+use crate::failure::Failure;
 use crate::policies::KINDS;
-use crate::violation::Wrong;
 use crate::{Failed, words};
 use alloc::collections::VecDeque;
 use core::sync::atomic::AtomicU64;
@@ -19,17 +19,17 @@ use pinfold_guest::fixtures::Random;
 use pinfold_guest::mmu::Error;
 use pinfold_guest::println;
 
-/// Transfers that are left for later, for each vCPU.
+/// Transfers that wait to be done, for each vCPU.
 const QUEUE: usize = 4;
 
-/// What the devices have to do.
+/// The devices and their pending transfers.
 struct Devices<'a> {
     fixture: &'a Fixture<'a>,
     devices: [Device; 2],
     queue: Mutex<VecDeque<(Io, Device)>>,
     /// Pages that were freed while a device wrote to them.
     freed_early: AtomicU64,
-    /// Page tables that the shim refused to make, with the holder's name.
+    /// Page tables that the shim refused to make, naming the transfer.
     refused: AtomicU64,
 }
 
@@ -63,13 +63,13 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
     println!("DMA scenario=3 freed_early={early} refused_by_shim={refused}");
     fixture.once(|| match fixture.mmu().frames_in_io() {
         0 if early > 0 && refused > 0 => Ok(()),
-        0 => Err(Wrong::Told("no page was freed while a device wrote to it")),
-        _ => Err(Wrong::Told("all transfers are over, and pages are held")),
+        0 => Err(Failure::Other("no page was freed while a device wrote to it")),
+        _ => Err(Failure::Other("pages are held though all transfers have ended")),
     })
 }
 
 impl Devices<'_> {
-    fn round(&self, random: &mut Random) -> Result<(), Wrong> {
+    fn round(&self, random: &mut Random) -> Result<(), Failure> {
         self.begin(random)?;
         let most = QUEUE * self.fixture.count();
         for _ in 0..random.below(3) {
@@ -81,22 +81,22 @@ impl Devices<'_> {
             self.serve(random)?;
         }
         if random.below(8) == 0 {
-            self.refused(random)?;
+            self.try_table(random)?;
         }
-        tables::make(&mut self.fixture.mmu(), random)
+        tables::build_and_free(&mut self.fixture.mmu(), random)
     }
 
-    /// A transfer to some pages of an object begins, and the object goes.
-    fn begin(&self, random: &mut Random) -> Result<(), Wrong> {
+    /// Starts a transfer to some pages of an object, and frees the object.
+    fn begin(&self, random: &mut Random) -> Result<(), Failure> {
         let device = self.devices[random.index(2)];
         let (space, mut object, root) = {
             let mut mmu = self.fixture.mmu();
-            let (space, object) = mapped(&mut mmu, pages(random))?;
-            // SAFETY: the root has the kernel's part, and nobody changed it.
+            let (space, object) = map_object(&mut mmu, pages(random))?;
+            // SAFETY: the root has the kernel's entries, and nobody changed them.
             let root = unsafe { mmu.activate(space.root()) }?;
             (space, object, root)
         };
-        // As user mode would: with nothing locked.
+        // Without the lock, as user mode would.
         let count = object.frames().len() as u64;
         let place = random.below(count);
         words::store(AT.page(place), random.next_u64());
@@ -106,9 +106,9 @@ impl Devices<'_> {
         let pages = 1 + random.below((count - place).min(6));
         let io = device.get_user_pages(&mut *mmu, &space, AT.page(place), pages)?;
         if io.frames() != &object.frames()[place as usize..][..pages as usize] {
-            return Err(Wrong::Told("the pages found are not the object's"));
+            return Err(Failure::Other("the translated pages are not the object's"));
         }
-        unmapped(&mut mmu, space, &mut object)?;
+        unmap_object(&mut mmu, space, &mut object)?;
         object.free(&mut mmu);
         self.freed_early.fetch_add(pages, SeqCst);
         drop(mmu);
@@ -116,8 +116,8 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// A device does its work: the pages are nobody else's.
-    fn serve(&self, random: &mut Random) -> Result<(), Wrong> {
+    /// Does a device's work: nobody else may write to the pages.
+    fn serve(&self, random: &mut Random) -> Result<(), Failure> {
         let Some((io, device)) = self.queue.lock().pop_front() else { return Ok(()) };
         let stamp = random.next_u64();
         let page =
@@ -126,26 +126,26 @@ impl Devices<'_> {
         for va in pages.clone().flat_map(page) {
             words::store(va, stamp ^ va.0);
         }
-        // Whoever takes frames now, takes others.
-        self.spoil(&io, random)?;
+        // Frames that are allocated now must be other ones.
+        self.overwrite_free_frames(&io, random)?;
         for va in pages.flat_map(page) {
             words::check(va, stamp ^ va.0)?;
         }
         let mut mmu = self.fixture.mmu();
         if io.frames().iter().any(|&frame| mmu.holders(frame) != [io.holder()]) {
-            return Err(Wrong::Told("the reference of a page is not seen"));
+            return Err(Failure::Other("the reference to a page is not reported"));
         }
         Ok(device.end(&mut *mmu, io)?)
     }
 
-    /// Frames are taken, written and given back.
-    fn spoil(&self, io: &Io, random: &mut Random) -> Result<(), Wrong> {
+    /// Allocates frames, writes to them and frees them.
+    fn overwrite_free_frames(&self, io: &Io, random: &mut Random) -> Result<(), Failure> {
         let mut mmu = self.fixture.mmu();
         let mut taken = alloc::vec::Vec::new();
         for _ in 0..random.below(6) {
             let frame = mmu.alloc_frame()?;
             if io.frames().contains(&frame) {
-                return Err(Wrong::Corrupt(frame));
+                return Err(Failure::Corrupt(frame));
             }
             mmu.write(frame, 0, random.next_u64());
             mmu.write(frame, 511, random.next_u64());
@@ -157,8 +157,9 @@ impl Devices<'_> {
         Ok(())
     }
 
-    /// A page table of a page that a device writes to: the shim refuses, and says who it is.
-    fn refused(&self, random: &mut Random) -> Result<(), Wrong> {
+    /// Tries to make a page table of a page that a device writes to: the shim refuses, and names the
+    /// transfer.
+    fn try_table(&self, random: &mut Random) -> Result<(), Failure> {
         let device = self.devices[random.index(2)];
         let mut owner = self.fixture.mmu();
         let mmu: &mut Owner<'_> = &mut owner;
@@ -171,10 +172,10 @@ impl Devices<'_> {
             {
                 self.refused.fetch_add(1, SeqCst);
                 device.end(&mut **mmu, io)?;
-                tables::healed(mmu, tree)
+                tables::pin_and_free(mmu, tree)
             }
-            Err((_, error)) => Err(Wrong::Otherwise(error)),
-            Ok(_) => Err(Wrong::Accepted),
+            Err((_, error)) => Err(Failure::Otherwise(error)),
+            Ok(_) => Err(Failure::Accepted),
         }
     }
 }

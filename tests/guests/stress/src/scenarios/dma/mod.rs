@@ -1,8 +1,8 @@
-//! Scenario 3: devices that write to pages whose owners have let them go.
+//! Scenario 3: devices that still write to pages that were freed.
 //!
-//! An object is mapped for user mode in large aligned runs; a device is given some of its pages to
-//! write to; and before it is through, the mapping goes, the object goes, and its pages are used
-//! again. The device is another vCPU, or the same one later.
+//! An object is mapped for user mode in large aligned runs. A device gets some of its pages to
+//! write to. Before the transfer has ended, the object is unmapped and freed, and its pages are
+//! used again. Another vCPU, or the same one later, acts as the device.
 
 mod broken;
 mod fixed;
@@ -13,7 +13,7 @@ pub(super) use fixed::run as fixed;
 use super::Fixture;
 use super::fixture::Owner;
 use crate::Failed;
-use crate::violation::Wrong;
+use crate::failure::Failure;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::dma::{Device, Object, RUN_PAGES};
 use pinfold_guest::fixtures::Random;
@@ -23,7 +23,7 @@ use pinfold_guest::println;
 /// Where objects are mapped.
 const AT: Vaddr = Vaddr(0x0000_7654_4000_0000);
 
-/// The devices.
+/// Opens the devices.
 fn devices(fixture: &Fixture<'_>) -> Result<[Device; 2], Failed> {
     let mut mmu = fixture.mmu();
     let mut device = |name| {
@@ -35,7 +35,7 @@ fn devices(fixture: &Fixture<'_>) -> Result<[Device; 2], Failed> {
     Ok([device("dma:disk0")?, device("dma:net0")?])
 }
 
-/// Pages of an object: few, a whole run, or a bit more.
+/// Chooses the size of an object: few pages, a whole run, or a little more.
 fn pages(random: &mut Random) -> u64 {
     match random.below(8) {
         0 => RUN_PAGES,
@@ -44,8 +44,8 @@ fn pages(random: &mut Random) -> u64 {
     }
 }
 
-/// An address space with an object in it.
-fn mapped(mmu: &mut Owner<'_>, pages: u64) -> Result<(AddressSpace, Object), Wrong> {
+/// Makes an address space with an object in it.
+fn map_object(mmu: &mut Owner<'_>, pages: u64) -> Result<(AddressSpace, Object), Failure> {
     let mut tree = mmu.alloc_root()?;
     mmu.alloc_intermediate_tables(&mut tree, AT)?;
     let mut space = mmu.pin(tree).map_err(|(_, error)| error)?;
@@ -54,8 +54,12 @@ fn mapped(mmu: &mut Owner<'_>, pages: u64) -> Result<(AddressSpace, Object), Wro
     Ok((space, object))
 }
 
-/// The mapping goes, and the address space.
-fn unmapped(mmu: &mut Owner<'_>, space: AddressSpace, object: &mut Object) -> Result<(), Wrong> {
+/// Unmaps the object, and frees the address space.
+fn unmap_object(
+    mmu: &mut Owner<'_>,
+    space: AddressSpace,
+    object: &mut Object,
+) -> Result<(), Failure> {
     let mut space = space;
     object.unmap(&mut **mmu, &mut space)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;

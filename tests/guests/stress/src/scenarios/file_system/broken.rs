@@ -1,15 +1,15 @@
-//! The broken form. Two mistakes, by turns:
+//! The broken form. It makes two mistakes in turn:
 //!
-//! * **batched**, XFS's of 2007: 64 dead areas are cleared together, and who makes a page table
-//!   doesn't ask whether its page is among them.
-//! * **block**: who makes a page table does ask, but a block of addresses that was used up and then
-//!   freed is on no list any more.
+//! * **batched**, as XFS did in 2007: dead areas are cleared 64 at a time, and the pin of a page
+//!   table doesn't check whether its frame is mapped by one of them.
+//! * **block**: the pin does check, but a block of addresses that was used up and then freed is on
+//!   no list any more.
 
 use super::super::fixture::Fixture;
-use super::super::tables::healed;
+use super::super::tables::pin_and_free;
 use super::super::{SeededAliases, Tally};
 use super::{pages_of, region};
-use crate::violation::{Wrong, named, refuse};
+use crate::failure::{Failure, check_named, expect_refusal};
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use pinfold_guest::addr::{Pfn, Vaddr};
@@ -23,14 +23,14 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
     fixture.set_policy(Policy::Batch(64))?;
     let region = region(fixture)?;
     fixture.all(fixture.rounds(), |cpu, round, random| {
-        let here = Here { fixture, region, cpu, round, seeded: &seeded };
+        let here = Round { fixture, region, cpu, round, seeded: &seeded };
         if random.below(2) == 0 { here.batched(random) } else { here.block(random) }
     })?;
     Ok(seeded.tally())
 }
 
-/// A round on a vCPU.
-struct Here<'a> {
+/// One round on one vCPU.
+struct Round<'a> {
     fixture: &'a Fixture<'a>,
     region: Region,
     cpu: usize,
@@ -38,34 +38,35 @@ struct Here<'a> {
     seeded: &'a SeededAliases,
 }
 
-impl Here<'_> {
-    /// A buffer is given up, and its last page becomes a page table.
-    fn batched(&self, random: &mut Random) -> Result<(), Wrong> {
-        let &Here { fixture, cpu, round, seeded, .. } = self;
+impl Round<'_> {
+    /// Frees a buffer, and makes a page table of its last page.
+    fn batched(&self, random: &mut Random) -> Result<(), Failure> {
+        let &Round { fixture, cpu, round, seeded, .. } = self;
         let mut cache = BufferCache::new(MemoryDisk::default(), self.region, 32);
         let block = random.below(64);
-        let handle = cache.get(&mut fixture.mmu(), cpu, block, pages_of(block)).map_err(wrong)?;
+        let handle =
+            cache.get(&mut fixture.mmu(), cpu, block, pages_of(block)).map_err(to_failure)?;
         let last = handle.start().page(handle.pages() - 1);
         words::store(last, round);
         let mut mmu = fixture.mmu();
         fixture.mark(round, "batched");
         cache.put(&mmu, handle, true);
-        // Nothing else is dead, so that the batch is not full with this one.
+        // Nothing else is dead, so the batch isn't full.
         mmu.purge_vmap()?;
-        cache.clear(&mut mmu).map_err(wrong)?;
+        cache.clear(&mut mmu).map_err(to_failure)?;
         let tree = seeded.table(mmu.alloc_tables(1)?, None)?;
         let frame = tree.frames()[0];
-        let tree = refuse(&mut mmu, tree, Mmu::pin_without_before_pin)?;
-        seeded.refused(named(&mut mmu, frame, &[last])?);
-        healed(&mut mmu, tree)
+        let tree = expect_refusal(&mut mmu, tree, Mmu::pin_without_before_pin)?;
+        seeded.refused(check_named(&mut mmu, frame, &[last])?);
+        pin_and_free(&mut mmu, tree)
     }
 
-    /// A block is used up and freed, and one of its pages becomes a page table.
-    fn block(&self, random: &mut Random) -> Result<(), Wrong> {
-        let &Here { fixture, region, cpu, round, seeded } = self;
+    /// Uses up a block of addresses and frees it, and makes a page table of one of its pages.
+    fn block(&self, random: &mut Random) -> Result<(), Failure> {
+        let &Round { fixture, region, cpu, round, seeded } = self;
         let mut areas: Vec<(Area, Vec<Pfn>)> = Vec::new();
         let mut pages = 0;
-        // Whatever is left of the last block, and all of the next.
+        // The rest of the last block, and all of the next.
         while pages < 2 * BLOCK_PAGES {
             let mut mmu = fixture.mmu();
             let frames: Result<Vec<Pfn>, _> =
@@ -80,7 +81,7 @@ impl Here<'_> {
         let mut mmu = fixture.mmu();
         fixture.mark(round, "block");
         mmu.leak_blocks(cpu, true);
-        // The batch is not full before the block is lost.
+        // The batch must not become full before the block is lost.
         mmu.purge_vmap()?;
         mmu.set_policy(Policy::Lazy)?;
         let mut lost: Vec<(Vaddr, Pfn)> = Vec::new();
@@ -93,7 +94,7 @@ impl Here<'_> {
         let (kept, lost): (Vec<_>, Vec<_>) =
             lost.into_iter().partition(|&(va, _)| !mmu.is_leaked(va));
         let Some(&(va, frame)) = lost.get(random.below(lost.len().max(1) as u64) as usize) else {
-            return Err(Wrong::Told("no block was lost"));
+            return Err(Failure::Other("no block was lost"));
         };
         for (_, other) in kept.into_iter().chain(lost) {
             if other != frame {
@@ -102,17 +103,17 @@ impl Here<'_> {
         }
         mmu.free_frame(frame);
         let tree = seeded.table(mmu.alloc_tables(1)?, Some(frame))?;
-        let tree = refuse(&mut mmu, tree, Mmu::pin)?;
-        seeded.refused(named(&mut mmu, frame, &[va])?);
+        let tree = expect_refusal(&mut mmu, tree, Mmu::pin)?;
+        seeded.refused(check_named(&mut mmu, frame, &[va])?);
         mmu.reclaim_leaked_blocks()?;
-        healed(&mut mmu, tree)
+        pin_and_free(&mut mmu, tree)
     }
 }
 
-pub(super) fn wrong(error: Error) -> Wrong {
+pub(super) fn to_failure(error: Error) -> Failure {
     match error {
-        Error::Busy => Wrong::Told("somebody has the buffer"),
+        Error::Busy => Failure::Other("the buffer is in use"),
         Error::Mmu(error) => error.into(),
-        Error::Corrupt { frame, .. } => Wrong::Corrupt(frame),
+        Error::Corrupt { frame, .. } => Failure::Corrupt(frame),
     }
 }

@@ -1,12 +1,12 @@
-//! The fixed form: the same work through the shim, under every policy. All vCPUs share one cache;
-//! who has a buffer uses it while the others map, unmap and pin.
+//! The fixed form: the same work through the shim, under every policy. All vCPUs share one cache. A
+//! vCPU uses its buffer while others map, unmap and pin.
 
 use super::super::fixture::Fixture;
 use super::super::tables;
-use super::broken::wrong;
+use super::broken::to_failure;
 use super::{pages_of, region, words_of};
+use crate::failure::Failure;
 use crate::policies::KINDS;
-use crate::violation::Wrong;
 use crate::{Failed, words};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
@@ -18,16 +18,16 @@ use pinfold_guest::println;
 
 /// Blocks of the disk.
 const BLOCKS: u64 = 60;
-/// Pages that the cache keeps: about half of them.
+/// Pages that the cache keeps: about half of the disk's.
 const PAGES: u64 = 100;
-/// Rounds after which what nobody used is given up and cleared.
+/// Rounds after which buffers that nobody used are unmapped and cleared.
 const AGE: u64 = 20;
 
 /// The cache, and what was written last into each block.
 struct FileSystem {
     cache: Mutex<BufferCache<MemoryDisk>>,
     stamps: [AtomicU64; BLOCKS as usize],
-    /// Rounds of all vCPUs so far: the time.
+    /// Rounds so far, of all vCPUs: the cache's clock.
     now: AtomicU64,
 }
 
@@ -51,11 +51,11 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
     }
     let mut cache = files.cache.lock();
     println!("FILES {:?}", cache.counts());
-    fixture.once(|| cache.clear(&mut fixture.mmu()).map_err(wrong))
+    fixture.once(|| cache.clear(&mut fixture.mmu()).map_err(to_failure))
 }
 
 impl FileSystem {
-    fn round(&self, fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+    fn round(&self, fixture: &Fixture<'_>, cpu: usize, random: &mut Random) -> Result<(), Failure> {
         let now = self.now.fetch_add(1, SeqCst);
         for _ in 0..1 + random.below(3) {
             let block = random.below(BLOCKS);
@@ -64,34 +64,34 @@ impl FileSystem {
                 cache.get(&mut fixture.mmu(), cpu, block, pages_of(block))
             };
             match got {
-                Ok(handle) => self.used(fixture, handle, random)?,
-                // Another vCPU has it.
+                Ok(handle) => self.use_buffer(fixture, handle, random)?,
+                // Another vCPU uses it.
                 Err(Error::Busy) => {}
-                Err(error) => return Err(wrong(error)),
+                Err(error) => return Err(to_failure(error)),
             }
         }
         match random.below(40) {
-            0 => drop(self.cache.lock().shrink(&mut fixture.mmu(), PAGES / 2).map_err(wrong)?),
-            1..=9 => self.cache.lock().tick(&mut fixture.mmu(), now, AGE).map_err(wrong)?,
+            0 => drop(self.cache.lock().shrink(&mut fixture.mmu(), PAGES / 2).map_err(to_failure)?),
+            1..=9 => self.cache.lock().tick(&mut fixture.mmu(), now, AGE).map_err(to_failure)?,
             _ => {}
         }
-        tables::make(&mut fixture.mmu(), random)
+        tables::build_and_free(&mut fixture.mmu(), random)
     }
 
-    /// Reads a buffer and writes it, with nothing locked, and gives it back.
-    fn used(
+    /// Reads and writes a buffer, without the lock, and puts it back.
+    fn use_buffer(
         &self,
         fixture: &Fixture<'_>,
         handle: Handle,
         random: &mut Random,
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), Failure> {
         let stamp = &self.stamps[handle.block() as usize];
         let old = stamp.load(SeqCst);
         let dirty = random.below(3) > 0;
         let new = if dirty { random.next_u64() | 1 } else { old };
         for page in 0..handle.pages() {
             for (word, va) in (0..).zip(words_of(handle.start().page(page), page)) {
-                // A block that was never written is all zeroes.
+                // A block that was never written is all zeros.
                 let content = |stamp: u64| if stamp == 0 { 0 } else { stamp ^ (page * 8 + word) };
                 words::check(va, content(old))?;
                 if dirty {

@@ -1,12 +1,12 @@
-//! The fixed form: the same through the shim, under every policy. All vCPUs share the objects'
-//! memory and the store; each has objects of its own, which it reads and writes while the others
-//! page out, map and pin.
+//! The fixed form: the same through the shim, under every policy. All vCPUs share the pager and its
+//! store. Each has objects of its own, which it reads and writes while others page out, map and
+//! pin.
 
 use super::super::fixture::Fixture;
 use super::super::tables;
 use super::{region, words_of};
+use crate::failure::Failure;
 use crate::policies::KINDS;
-use crate::violation::Wrong;
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use pinfold_guest::addr::Vaddr;
@@ -16,16 +16,16 @@ use pinfold_guest::fixtures::Random;
 use pinfold_guest::pageable::{InMemory, ObjectId, Pager};
 use pinfold_guest::println;
 
-/// Pages that have a frame at a time.
+/// Pages that have a frame at the same time.
 const RESIDENT: usize = 40;
 /// Pages that the store has room for: more than all objects have.
 const ROOM: usize = 500;
-/// Objects of a vCPU.
+/// Objects of each vCPU.
 const OBJECTS: usize = 12;
-/// Pages of one at most.
+/// Largest size of an object in pages.
 const PAGES: u64 = 8;
 
-/// An object, and what was written last to each of its pages.
+/// An object, and the last word written to each of its pages.
 struct Object {
     id: ObjectId,
     stamps: Vec<u64>,
@@ -34,7 +34,7 @@ struct Object {
 struct Memory<'a> {
     fixture: &'a Fixture<'a>,
     pager: Mutex<Pager<InMemory>>,
-    /// By vCPU.
+    /// The objects of each vCPU.
     objects: Vec<Mutex<Vec<Object>>>,
 }
 
@@ -67,7 +67,7 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
 }
 
 impl Memory<'_> {
-    fn round(&self, cpu: usize, random: &mut Random) -> Result<(), Wrong> {
+    fn round(&self, cpu: usize, random: &mut Random) -> Result<(), Failure> {
         let mut objects = self.objects[cpu].lock();
         if objects.len() < OBJECTS {
             let pages = 1 + random.below(PAGES);
@@ -75,7 +75,7 @@ impl Memory<'_> {
             objects.push(Object { id, stamps: alloc::vec![0; pages as usize] });
         }
         let which = random.index(objects.len());
-        self.used(&mut objects[which], random)?;
+        self.use_object(&mut objects[which], random)?;
         match random.below(12) {
             0 => {
                 let object = objects.swap_remove(which);
@@ -88,11 +88,11 @@ impl Memory<'_> {
             }
             _ => {}
         }
-        tables::make(&mut self.fixture.mmu(), random)
+        tables::build_and_free(&mut self.fixture.mmu(), random)
     }
 
-    /// Part of an object is brought in, looked at and written, with nothing locked, and let go.
-    fn used(&self, object: &mut Object, random: &mut Random) -> Result<(), Wrong> {
+    /// Pages in a part of an object, checks and writes it without the lock, and unpins it.
+    fn use_object(&self, object: &mut Object, random: &mut Random) -> Result<(), Failure> {
         let pages = object.stamps.len() as u64;
         let start = random.below(pages);
         let range = start..start + 1 + random.below(pages - start);
@@ -123,8 +123,8 @@ impl Memory<'_> {
         Ok(pager.unpin(object.id, range)?)
     }
 
-    /// Everything is looked at once more, and freed.
-    fn end(self) -> Result<(), Wrong> {
+    /// Checks all objects once more, and frees them.
+    fn end(self) -> Result<(), Failure> {
         let mut mmu = self.fixture.mmu();
         let mut pager = self.pager.into_inner();
         for object in self.objects.into_iter().flat_map(Mutex::into_inner) {
@@ -132,14 +132,14 @@ impl Memory<'_> {
                 pager.pin(&mut mmu, object.id, number..number + 1)?;
                 let frame = pager.page(object.id, number)?;
                 if mmu.read(frame, 511) != stamp {
-                    return Err(Wrong::Corrupt(frame));
+                    return Err(Failure::Corrupt(frame));
                 }
                 pager.unpin(object.id, number..number + 1)?;
             }
             pager.free(&mut mmu, object.id)?;
         }
         if pager.resident() != 0 || !pager.store().is_empty() {
-            return Err(Wrong::Told("something is left in the store"));
+            return Err(Failure::Other("the store is not empty"));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Scenario 5: objects that are paged out while a lazy mapping of them is left.
+//! Scenario 5: objects that are paged out while a lazy mapping of them exists.
 
 mod broken;
 mod fixed;
@@ -11,12 +11,12 @@ use crate::Failed;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::vmap::Region;
 
-/// Where objects are mapped.
+/// Opens the region in which objects are mapped.
 fn region(fixture: &Fixture<'_>) -> Result<Region, Failed> {
     fixture.region("pageable", 1024)
 }
 
-/// The words of a page that are looked at.
+/// Returns the words of a page that are checked.
 fn words_of(page: Vaddr, number: u64) -> [Vaddr; 3] {
     [0, 5 + number * 37 % 500, 511].map(|word| Vaddr(page.0 + word * 8))
 }

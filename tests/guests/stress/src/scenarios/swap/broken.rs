@@ -1,18 +1,16 @@
-//! The broken form. Each round makes both of the mistakes that a slot which keeps its mapping
-//! invites:
+//! The broken form. A slot that keeps its mapping invites two mistakes, and each round makes both:
 //!
-//! * **slot**: the frame of a page that was copied out becomes a page table, and nobody looks. The
-//!   hypervisor refuses, and names the slot.
-//! * **write**: somebody goes on writing through the slot. The frame is another buffer's by then;
-//!   no hypervisor can tell that from an ordinary write, but the other buffer's checksum does, and
-//!   names the frame.
+//! * **slot**: the frame of a page that was copied out becomes a page table, and the pin doesn't
+//!   look for the mapping. The hypervisor refuses, and names the slot.
+//! * **write**: somebody goes on writing through the slot when the frame belongs to another buffer.
+//!   No hypervisor can tell that from an ordinary write, but the other buffer's checksum shows it.
 
 use super::super::fixture::Fixture;
-use super::super::tables::healed;
+use super::super::tables::pin_and_free;
 use super::super::{SeededAliases, Tally};
-use super::hands::Full;
+use super::context::LockPerRound;
 use super::storage;
-use crate::violation::{Wrong, named, refuse};
+use crate::failure::{Failure, check_named, expect_refusal};
 use crate::{Failed, words};
 use core::cell::RefCell;
 use core::sync::atomic::AtomicU64;
@@ -24,7 +22,7 @@ use pinfold_guest::mmu::Mmu;
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
 
-/// Stale writes that were made, and those that were found in the frame that they went to.
+/// Stale writes that were made, and those that a checksum has shown.
 #[derive(Default)]
 struct Writes {
     made: AtomicU64,
@@ -35,15 +33,15 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
     let seeded = SeededAliases::default();
     let writes = Writes::default();
     fixture.set_policy(Policy::Lazy)?;
-    // The shared memory of a round is the round's own, but for its addresses.
+    // Each round has shared memory of its own; only the addresses are shared.
     storage(fixture)?;
     fixture.all(fixture.rounds(), |cpu, round, random| {
-        let storage = storage(fixture).map_err(|Failed| Wrong::Told("no shared memory"))?;
-        let hands = Full { owner: RefCell::new((fixture.mmu(), storage)), cpu };
+        let storage = storage(fixture).map_err(|Failed| Failure::Other("no shared memory"))?;
+        let context = LockPerRound { owner: RefCell::new((fixture.mmu(), storage)), cpu };
         fixture.mark(round, "slot");
-        slot(&hands, random, &seeded)?;
+        slot(&context, random, &seeded)?;
         fixture.mark(round, "write");
-        write(&hands, random, &writes)
+        write(&context, random, &writes)
     })?;
     let [made, found] = [writes.made, writes.found].map(AtomicU64::into_inner);
     println!("STALE-WRITES scenario=2 made={made} found={found}");
@@ -54,44 +52,48 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
     Ok(seeded.tally())
 }
 
-/// A buffer goes out, and its last page's frame becomes a page table.
-fn slot(hands: &Full<'_>, random: &mut Random, seeded: &SeededAliases) -> Result<(), Wrong> {
+/// Swaps a buffer out, and makes a page table of its last page's frame.
+fn slot(
+    context: &LockPerRound<'_>,
+    random: &mut Random,
+    seeded: &SeededAliases,
+) -> Result<(), Failure> {
     let mut buffers = Buffers::new(64, Slots::Kept);
-    let id = buffers.create(hands, 1 + random.index(4), random.next_u64())?;
+    let id = buffers.create(context, 1 + random.index(4), random.next_u64())?;
     let last = buffers.frames(id).last().copied().flatten();
-    // It was filled through other slots, which are no part of this.
-    hands.with_mmu(|mmu, _| mmu.purge_kmap())?;
-    buffers.swap_out(hands, id)?;
+    // The slots that were used to fill it are not tested here.
+    context.with_mmu(|mmu, _| mmu.purge_kmap())?;
+    buffers.swap_out(context, id)?;
     let tree = {
-        let (mmu, _) = &mut *hands.owner.borrow_mut();
+        let (mmu, _) = &mut *context.owner.borrow_mut();
         let tree = seeded.table(mmu.alloc_tables(1)?, last)?;
         let frame = tree.frames()[0];
-        let [from, _] = mmu.kmap_pair(hands.cpu_id());
-        let tree = refuse(mmu, tree, Mmu::pin_without_before_pin)?;
-        seeded.refused(named(mmu, frame, &[from])?);
+        let [from, _] = mmu.kmap_pair(context.cpu_id());
+        let tree = expect_refusal(mmu, tree, Mmu::pin_without_before_pin)?;
+        seeded.refused(check_named(mmu, frame, &[from])?);
         tree
     };
-    healed(&mut hands.owner.borrow_mut().0, tree)?;
-    buffers.check(hands, id)?;
-    Ok(buffers.free(hands, id)?)
+    pin_and_free(&mut context.owner.borrow_mut().0, tree)?;
+    buffers.check(context, id)?;
+    Ok(buffers.free(context, id)?)
 }
 
-/// A buffer goes out, its frame becomes another buffer's, and somebody writes through the slot.
-fn write(hands: &Full<'_>, random: &mut Random, writes: &Writes) -> Result<(), Wrong> {
+/// Swaps a buffer out, gives its frame to another buffer, and writes through the stale slot.
+fn write(context: &LockPerRound<'_>, random: &mut Random, writes: &Writes) -> Result<(), Failure> {
     let mut buffers = Buffers::new(64, Slots::Kept);
-    let old = buffers.create(hands, 1, random.next_u64())?;
-    buffers.swap_out(hands, old)?;
-    let [stale, _] = hands.with_mmu(|mmu, _| mmu.kmap_pair(hands.cpu_id()));
-    let new = buffers.create(hands, 1, random.next_u64())?;
+    let old = buffers.create(context, 1, random.next_u64())?;
+    buffers.swap_out(context, old)?;
+    let [stale, _] = context.with_mmu(|mmu, _| mmu.kmap_pair(context.cpu_id()));
+    let new = buffers.create(context, 1, random.next_u64())?;
     let Some(frame) = buffers.frames(new)[0] else {
-        return Err(Wrong::Told("a new buffer is not in memory"));
+        return Err(Failure::Other("a new buffer is not in memory"));
     };
-    buffers.check(hands, new)?;
+    buffers.check(context, new)?;
     let word = Vaddr(stale.0 + random.below(512) * 8);
     words::store(word, words::load(word) ^ (1 << random.below(64)));
     writes.made.fetch_add(1, SeqCst);
     let moved = random.below(2) == 0;
-    let seen = if moved { buffers.swap_out(hands, new) } else { buffers.check(hands, new) };
+    let seen = if moved { buffers.swap_out(context, new) } else { buffers.check(context, new) };
     match seen {
         Err(Error::Corrupt(Corrupt { buffer, page: 0, frame: named, .. }))
             if buffer == new && named == frame =>
@@ -101,9 +103,9 @@ fn write(hands: &Full<'_>, random: &mut Random, writes: &Writes) -> Result<(), W
         Err(error) => return Err(error.into()),
         Ok(()) => {}
     }
-    buffers.check(hands, old)?;
+    buffers.check(context, old)?;
     for id in [old, new] {
-        buffers.free(hands, id)?;
+        buffers.free(context, id)?;
     }
     Ok(())
 }

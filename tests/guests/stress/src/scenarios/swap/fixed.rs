@@ -1,11 +1,11 @@
-//! The fixed form: the same work, with slots that are kept and dealt with before a pin, and with
-//! slots that are cleared at once; then a stale write is a fault and harms nobody.
+//! The fixed form: the same work, once with slots that keep their mappings, which the shim clears
+//! before a pin, and once with slots that are cleared at once: then a stale write faults.
 
 use super::super::fixture::Fixture;
 use super::super::tables;
-use super::hands::Free;
+use super::context::LockPerStep;
 use super::storage;
-use crate::violation::Wrong;
+use crate::failure::Failure;
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
@@ -19,12 +19,12 @@ use pinfold_guest::pageable::{InMemory, Pager};
 use pinfold_guest::println;
 use pinfold_guest::vmap::Policy;
 
-/// Frames that a vCPU's buffers may have.
+/// Frames that the buffers of a vCPU may use.
 const FRAMES: usize = 10;
-/// Buffers of a vCPU: more than fit.
+/// Buffers of each vCPU: more than fit into the frames.
 const BUFFERS: usize = 8;
 
-/// What one vCPU has.
+/// The buffers of one vCPU.
 struct Own {
     buffers: Buffers,
     ids: Vec<BufferId>,
@@ -40,17 +40,17 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
         let (before, began) = (fixture.mmu().stats(), time::tsc());
         let share = fixture.rounds().div_ceil(2);
         fixture.all(share, |cpu, _, random| {
-            let hands = Free { fixture, storage: &storage, cpu };
+            let context = LockPerStep { fixture, storage: &storage, cpu };
             let mut own = owns[cpu].lock();
-            round(&hands, &mut own, random)?;
-            let stale = out_again(&hands, &mut own)?;
+            round(&context, &mut own, random)?;
+            let stale = out_again(&context, &mut own)?;
             if slots == Slots::Cleared {
                 if words::try_store(stale[random.index(2)], 1) {
-                    return Err(Wrong::Told("a write through a cleared slot went through"));
+                    return Err(Failure::Other("a write through a cleared slot went through"));
                 }
                 faults.fetch_add(1, SeqCst);
             }
-            tables::make(&mut fixture.mmu(), random)
+            tables::build_and_free(&mut fixture.mmu(), random)
         })?;
         let (done, ticks) = (fixture.mmu().stats() - before, time::tsc() - began);
         let [out, back, checked] = end(fixture, &storage, owns)?;
@@ -63,33 +63,33 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Something is done to a buffer or two.
-fn round(hands: &Free<'_>, own: &mut Own, random: &mut Random) -> Result<(), Wrong> {
+/// Does something with one buffer or two.
+fn round(context: &LockPerStep<'_>, own: &mut Own, random: &mut Random) -> Result<(), Failure> {
     let Own { buffers, ids } = own;
     if ids.len() < BUFFERS {
-        ids.push(buffers.create(hands, 1 + random.index(4), random.next_u64())?);
+        ids.push(buffers.create(context, 1 + random.index(4), random.next_u64())?);
     }
     let which = random.index(ids.len());
     match random.below(8) {
-        0 => buffers.free(hands, ids.swap_remove(which))?,
-        1 | 2 => buffers.write(hands, ids[which], random.next_u64())?,
-        3 => buffers.swap_out(hands, ids[which])?,
-        _ => buffers.check(hands, ids[which])?,
+        0 => buffers.free(context, ids.swap_remove(which))?,
+        1 | 2 => buffers.write(context, ids[which], random.next_u64())?,
+        3 => buffers.swap_out(context, ids[which])?,
+        _ => buffers.check(context, ids[which])?,
     }
     Ok(())
 }
 
-/// A buffer comes in and goes out; where its last page went through.
-fn out_again(hands: &Free<'_>, own: &mut Own) -> Result<[Vaddr; 2], Wrong> {
+/// Swaps a buffer in and out. Returns the addresses of the slots that the last page went through.
+fn out_again(context: &LockPerStep<'_>, own: &mut Own) -> Result<[Vaddr; 2], Failure> {
     if let Some(&id) = own.ids.last() {
-        own.buffers.swap_in(hands, id)?;
-        own.buffers.swap_out(hands, id)?;
+        own.buffers.swap_in(context, id)?;
+        own.buffers.swap_out(context, id)?;
     }
-    Ok(hands.with_mmu(|mmu, _| mmu.kmap_pair(hands.cpu_id())))
+    Ok(context.with_mmu(|mmu, _| mmu.kmap_pair(context.cpu_id())))
 }
 
-/// Everything is looked at once more, and freed: pages that went out, that came back, and that
-/// were looked at.
+/// Checks all buffers once more and frees them. Returns the pages that were swapped out, swapped in
+/// and checked.
 fn end(
     fixture: &Fixture<'_>,
     storage: &Mutex<Pager<InMemory>>,
@@ -99,10 +99,10 @@ fn end(
     fixture.once(|| {
         for own in owns {
             let Own { mut buffers, ids } = own.into_inner();
-            let hands = Free { fixture, storage, cpu: 0 };
+            let context = LockPerStep { fixture, storage, cpu: 0 };
             for id in ids {
-                buffers.check(&hands, id)?;
-                buffers.free(&hands, id)?;
+                buffers.check(&context, id)?;
+                buffers.free(&context, id)?;
             }
             let BufferStats { out, back, checked } = buffers.stats();
             for (sum, count) in sum.iter_mut().zip([out, back, checked]) {

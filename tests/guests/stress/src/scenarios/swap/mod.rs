@@ -1,12 +1,12 @@
-//! Scenario 2: buffers that are swapped through shared memory.
+//! Scenario 2: buffers that are swapped to shared memory.
 //!
 //! When memory is short, the pages of a buffer are copied to an object that can be paged out, and
-//! back when it is used, each through the two atomic slots of the CPU that does it. The slots keep
-//! their mappings, and the pages are free at once.
+//! copied back when the buffer is used, through the two atomic slots of the CPU that does it. The
+//! slots keep their mappings, but the pages are freed at once.
 
 mod broken;
+mod context;
 mod fixed;
-mod hands;
 
 pub(super) use broken::run as broken;
 pub(super) use fixed::run as fixed;
@@ -15,13 +15,13 @@ use super::Fixture;
 use crate::Failed;
 use pinfold_guest::pageable::{InMemory, Pager};
 
-/// Pages of the shared memory that are not paged out.
+/// Pages of the shared memory that have a frame.
 const RESIDENT: usize = 24;
-/// Pages that can be.
+/// Pages that the store has room for.
 const ROOM: usize = 500;
 
-/// Where buffers are copied to.
+/// Opens the shared memory.
 fn storage(fixture: &Fixture<'_>) -> Result<Pager<InMemory>, Failed> {
-    // Nothing maps shared memory for the kernel here but the slots.
+    // The kernel maps shared memory through the slots only.
     Ok(Pager::new(InMemory::new(ROOM), RESIDENT, fixture.region("swap", 64)?))
 }

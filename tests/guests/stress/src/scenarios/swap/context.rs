@@ -1,4 +1,4 @@
-//! A vCPU's hands: with the locks taken for each step, or kept for all of a round.
+//! How a vCPU gets at the [`Mmu`] and the pager: locked for each step, or for a whole round.
 
 use super::super::fixture::{Fixture, Owner};
 use crate::words;
@@ -10,14 +10,14 @@ use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::pageable::{InMemory, Pager};
 
-/// Takes the locks when it needs them: contents are copied while others map and pin.
-pub(super) struct Free<'a> {
+/// Locks for each step: contents are copied while others map and pin.
+pub(super) struct LockPerStep<'a> {
     pub(super) fixture: &'a Fixture<'a>,
     pub(super) storage: &'a Mutex<Pager<InMemory>>,
     pub(super) cpu: usize,
 }
 
-impl CpuContext for Free<'_> {
+impl CpuContext for LockPerStep<'_> {
     type Platform = Native;
     type Store = InMemory;
 
@@ -39,13 +39,13 @@ impl CpuContext for Free<'_> {
     }
 }
 
-/// Has all there is, so that the frame which is freed last is the one that is used next.
-pub(super) struct Full<'a> {
+/// Holds both for the whole round, so that the frame that is freed last is allocated first.
+pub(super) struct LockPerRound<'a> {
     pub(super) owner: RefCell<(Owner<'a>, Pager<InMemory>)>,
     pub(super) cpu: usize,
 }
 
-impl CpuContext for Full<'_> {
+impl CpuContext for LockPerRound<'_> {
     type Platform = Native;
     type Store = InMemory;
 

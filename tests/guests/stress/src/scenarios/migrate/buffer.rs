@@ -1,7 +1,7 @@
 //! A buffer that is mapped in many places.
 
 use super::super::fixture::Owner;
-use crate::violation::Wrong;
+use crate::failure::Failure;
 use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;
 use pinfold_guest::addr::{Pfn, Vaddr};
@@ -10,25 +10,25 @@ use pinfold_guest::mmu::{AddressSpace, Error, Leaf};
 use pinfold_guest::println;
 use pinfold_guest::vmap::{Area, Region};
 
-/// The buffer, and who has it mapped.
+/// The buffer and its mappings.
 pub(super) struct Buffer {
     pub(super) frames: Vec<Pfn>,
-    /// Of the kernel, all pages.
+    /// The kernel's area: all pages.
     pub(super) area: Area,
-    /// Of the kernel, the first page.
+    /// The kernel's kmap slot: the first page.
     pub(super) slot: Mapped,
-    /// Of user mode, each from its address on, all pages.
+    /// Address spaces, each with the address at which it maps all pages for user mode.
     pub(super) spaces: Vec<(Vaddr, AddressSpace)>,
 }
 
 impl Buffer {
-    /// One of so many pages, all zeroes, mapped into as many spaces as there are addresses.
+    /// Makes a buffer of zeroed pages, mapped into one new address space for each of `addresses`.
     pub(super) fn new(
         mmu: &mut Owner<'_>,
         region: Region,
         pages: u64,
         addresses: &[Vaddr],
-    ) -> Result<Buffer, Wrong> {
+    ) -> Result<Buffer, Failure> {
         let frames: Result<Vec<Pfn>, Error> = (0..pages).map(|_| mmu.alloc_frame()).collect();
         let frames = frames?;
         for &frame in &frames {
@@ -47,13 +47,13 @@ impl Buffer {
         Ok(Buffer { frames, area, slot, spaces })
     }
 
-    /// Mappings of all its pages.
+    /// Returns the number of mappings of all its pages.
     pub(super) fn mappings(&self) -> u64 {
         self.area.pages() * (1 + self.spaces.len() as u64) + 1
     }
 
-    /// Takes it apart; nobody runs on its spaces.
-    pub(super) fn end(self, mmu: &mut Owner<'_>) -> Result<(), Wrong> {
+    /// Frees it. No vCPU may run on its address spaces.
+    pub(super) fn end(self, mmu: &mut Owner<'_>) -> Result<(), Failure> {
         for (_, space) in self.spaces {
             let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
             mmu.free_tables(tree);
@@ -67,13 +67,13 @@ impl Buffer {
     }
 }
 
-/// Runs something on a space.
-pub(super) fn on<T>(
+/// Does something while this vCPU runs on an address space.
+pub(super) fn run_on<T>(
     mmu: &mut Owner<'_>,
     space: &AddressSpace,
     work: impl FnOnce(&mut Owner<'_>) -> T,
-) -> Result<T, Wrong> {
-    // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's part.
+) -> Result<T, Failure> {
+    // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's entries.
     let before = unsafe { mmu.activate(space.root()) }?;
     let result = work(mmu);
     // SAFETY: the kernel ran on it until now.
@@ -81,9 +81,9 @@ pub(super) fn on<T>(
     Ok(result)
 }
 
-/// Asks the hypervisor where it disagrees with the reverse map about frames, and prints that. How
-/// many entries it are; none where it can't be asked.
-pub(super) fn differences(mmu: &mut Owner<'_>, frames: &[Pfn]) -> Result<Vec<Vaddr>, Wrong> {
+/// Has the hypervisor compare the reverse map of frames with all page tables, and prints the
+/// differences. Returns their addresses; none where the hypervisor can't be asked.
+pub(super) fn differences(mmu: &mut Owner<'_>, frames: &[Pfn]) -> Result<Vec<Vaddr>, Failure> {
     use pinfold_guest::rmap::Difference::{Missing, Surplus};
     let found = match mmu.check_rmap(frames) {
         Ok(found) => found,

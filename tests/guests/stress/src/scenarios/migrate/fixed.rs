@@ -1,11 +1,11 @@
-//! The fixed form: the buffer is moved again and again, while every other vCPU writes to it all the
-//! time, by each of its mappings in turn, and checks that nothing is lost. Who comes at the wrong
-//! moment faults, and waits.
+//! The fixed form: the buffer is moved again and again while all other vCPUs write to it, through
+//! each of its mappings in turn, and check that nothing is lost. An access during a move faults,
+//! and waits for its end.
 
 use super::super::fixture::{Fixture, Owner};
 use super::buffer::{Buffer, differences};
 use super::with_map;
-use crate::violation::Wrong;
+use crate::failure::Failure;
 use crate::{Failed, words};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::SeqCst;
@@ -19,7 +19,8 @@ use pinfold_guest::vmap::{Policy, Region};
 
 /// Pages of the buffer.
 const PAGES: u64 = 4;
-/// Where it is in the spaces of the vCPUs: the first two have one each, the others share theirs.
+/// Its addresses in the vCPUs' address spaces: the first vCPU has the first space, the others share
+/// the second.
 const PLACES: [Vaddr; 2] = [Vaddr(0x0000_1234_5678_9000), Vaddr(0x0000_5e00_001f_f000)];
 /// Exception vector of page faults.
 const PAGE_FAULT: u8 = 14;
@@ -55,14 +56,14 @@ fn moves(
     let shared = pinfold_guest::entry::lock::Mutex::new(&mut buffer);
     let result = fixture.all(fixture.count() as u64, |cpu, _, random| {
         let user = &users[cpu];
-        // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's part.
+        // SAFETY: the root is of `alloc_root`, and nobody changed the kernel's entries.
         let before = unsafe { fixture.mmu().activate(user.root) }?;
         let result = if cpu == 0 {
             let result = move_often(fixture, &mut shared.lock(), user, rounds, random);
             over.store(true, SeqCst);
             result
         } else {
-            user.hammer(&over)
+            user.write_until(&over)
         };
         writes.fetch_add(user.count.load(SeqCst), SeqCst);
         // SAFETY: the kernel ran on it until now.
@@ -73,43 +74,43 @@ fn moves(
     result
 }
 
-/// The mover's part: moves, and uses the buffer itself in between.
+/// Moves the buffer, and uses it in between.
 fn move_often(
     fixture: &Fixture<'_>,
     buffer: &mut Buffer,
     user: &User,
     rounds: u64,
     random: &mut Random,
-) -> Result<(), Wrong> {
+) -> Result<(), Failure> {
     for round in 0..rounds {
         user.write_all()?;
         let mut mmu = fixture.mmu();
         leave_dead(&mut mmu, buffer, random)?;
         let to: Result<Vec<Pfn>, _> = (0..PAGES).map(|_| mmu.alloc_frame()).collect();
         let old = core::mem::replace(&mut buffer.frames, to?);
-        // A search of all tables for each frame: seldom for all of them.
+        // The check searches all tables for each frame: only seldom for all frames.
         let page = random.index(PAGES as usize);
         let looked_at = if round % 16 == 0 { 0..old.len() } else { page..page + 1 };
         if !differences(&mut mmu, &old[looked_at.clone()])?.is_empty() {
-            return Err(Wrong::Told("the reverse map is wrong before the move"));
+            return Err(Failure::Other("the reverse map is wrong before the move"));
         }
         let wanted = buffer.mappings();
         moving::during(|| {
             let mut gone = mmu.unmap_everywhere(&old)?;
             if gone.cleared() < wanted {
-                return Err(Wrong::Told("not every mapping was found"));
+                return Err(Failure::Other("a mapping was not found"));
             }
             user.faults()?;
             gone.copy(&buffer.frames);
             user.faults()?;
             match gone.map(&buffer.frames)? {
                 mapped if mapped == wanted => Ok(()),
-                _ => Err(Wrong::Told("not every mapping was made again")),
+                _ => Err(Failure::Other("a mapping was not made again")),
             }
         })?;
-        // What the old frames have left, the next table finds.
+        // Mappings that the old frames still have are found by the next pin.
         if !differences(&mut mmu, &buffer.frames[looked_at])?.is_empty() {
-            return Err(Wrong::Told("the reverse map is wrong after the move"));
+            return Err(Failure::Other("the reverse map is wrong after the move"));
         }
         table(&mut mmu, &old, random)?;
         drop(mmu);
@@ -118,8 +119,8 @@ fn move_often(
     Ok(())
 }
 
-/// Leaves dead mappings of some of its pages: they are to be found as well.
-fn leave_dead(mmu: &mut Owner<'_>, buffer: &Buffer, random: &mut Random) -> Result<(), Wrong> {
+/// Leaves dead mappings of some of its pages: moving must find these too.
+fn leave_dead(mmu: &mut Owner<'_>, buffer: &Buffer, random: &mut Random) -> Result<(), Failure> {
     let some = &buffer.frames[random.index(PAGES as usize)..];
     match random.below(4) {
         0 => {
@@ -140,14 +141,14 @@ fn leave_dead(mmu: &mut Owner<'_>, buffer: &Buffer, random: &mut Random) -> Resu
     Ok(())
 }
 
-/// The old frames become page tables at once.
-fn table(mmu: &mut Owner<'_>, old: &[Pfn], random: &mut Random) -> Result<(), Wrong> {
+/// Makes a page table of the old frames at once.
+fn table(mmu: &mut Owner<'_>, old: &[Pfn], random: &mut Random) -> Result<(), Failure> {
     for &frame in old {
         mmu.free_frame(frame);
     }
     let tree = mmu.alloc_tables(1 + random.below(4) as u8)?;
     if !old.contains(&tree.frames()[0]) {
-        return Err(Wrong::Told("another frame than the one freed last was given out"));
+        return Err(Failure::Other("the frame that was freed last was not allocated first"));
     }
     let space = mmu.pin(tree).map_err(|(_, error)| error)?;
     let tree = mmu.unpin(space).map_err(|(_, error)| error)?;
@@ -155,68 +156,69 @@ fn table(mmu: &mut Owner<'_>, old: &[Pfn], random: &mut Random) -> Result<(), Wr
     Ok(())
 }
 
-/// A vCPU that uses the buffer: it has a word of its own in each page.
+/// The use of the buffer by one vCPU, which has a word of its own in each page.
 struct User {
     root: Pfn,
     word: u64,
-    /// First addresses of its ways to the buffer; the last one leads to the first page only.
-    ways: [Vaddr; 3],
+    /// First addresses of its mappings; the last one maps the first page only.
+    mappings: [Vaddr; 3],
     count: AtomicU64,
 }
 
 impl User {
     fn of(buffer: &Buffer, cpu: usize) -> User {
         let (place, space) = &buffer.spaces[cpu.min(buffer.spaces.len() - 1)];
-        let ways = [*place, buffer.area.start(), buffer.slot.va()];
-        User { root: space.root(), word: cpu as u64 * 9 * 8, ways, count: AtomicU64::new(0) }
+        let mappings = [*place, buffer.area.start(), buffer.slot.va()];
+        User { root: space.root(), word: cpu as u64 * 9 * 8, mappings, count: AtomicU64::new(0) }
     }
 
-    /// Its word of a page, by one of the ways.
-    fn address(&self, way: usize, page: u64) -> Vaddr {
-        Vaddr(self.ways[way].page(page).0 + self.word)
+    /// Returns the address of its word of a page in one of the mappings.
+    fn address(&self, mapping: usize, page: u64) -> Vaddr {
+        Vaddr(self.mappings[mapping].page(page).0 + self.word)
     }
 
-    fn ways_to(page: u64) -> usize {
+    fn mappings_of(page: u64) -> usize {
         if page == 0 { 3 } else { 2 }
     }
 
-    /// Writes its words once more, each by another way than the last time, and reads them by all.
-    fn write_all(&self) -> Result<(), Wrong> {
+    /// Writes all its words, each through another mapping than the last time, and reads them through
+    /// all mappings.
+    fn write_all(&self) -> Result<(), Failure> {
         self.check_all()?;
         let count = self.count.fetch_add(1, SeqCst) + 1;
         for page in 0..PAGES {
-            let way = (count + page) as usize % User::ways_to(page);
-            words::store(self.address(way, page), count);
+            let mapping = (count + page) as usize % User::mappings_of(page);
+            words::store(self.address(mapping, page), count);
         }
         self.check_all()
     }
 
-    /// Nothing that it wrote is lost, by whichever way.
-    fn check_all(&self) -> Result<(), Wrong> {
+    /// Checks through all mappings that nothing it wrote is lost.
+    fn check_all(&self) -> Result<(), Failure> {
         let count = self.count.load(SeqCst);
         for page in 0..PAGES {
-            for way in 0..User::ways_to(page) {
-                words::check(self.address(way, page), count)?;
+            for mapping in 0..User::mappings_of(page) {
+                words::check(self.address(mapping, page), count)?;
             }
         }
         Ok(())
     }
 
-    fn hammer(&self, over: &AtomicBool) -> Result<(), Wrong> {
+    fn write_until(&self, over: &AtomicBool) -> Result<(), Failure> {
         while !over.load(SeqCst) {
             self.write_all()?;
         }
         Ok(())
     }
 
-    /// By none of the ways can it be touched now.
-    fn faults(&self) -> Result<(), Wrong> {
+    /// Checks that an access through any mapping faults.
+    fn faults(&self) -> Result<(), Failure> {
         for page in 0..PAGES {
-            for way in 0..User::ways_to(page) {
-                // SAFETY: reading a word of the buffer is harmless.
-                match unsafe { catch::read(self.address(way, page).0) } {
+            for mapping in 0..User::mappings_of(page) {
+                // SAFETY: reading a word of the buffer has no effect.
+                match unsafe { catch::read(self.address(mapping, page).0) } {
                     Err(Trap { vector: PAGE_FAULT, .. }) => {}
-                    _ => return Err(Wrong::Told("what is moved can be touched")),
+                    _ => return Err(Failure::Other("the buffer can be accessed during the move")),
                 }
             }
         }

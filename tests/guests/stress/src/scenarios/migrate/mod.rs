@@ -1,8 +1,8 @@
-//! Scenario 4: moving a buffer away under everybody who has it mapped.
+//! Scenario 4: moving a buffer to other frames while it is mapped and in use.
 //!
-//! A buffer is mapped in several address spaces, in an area and in a slot. Its contents are to be
-//! in other frames: nobody may touch it while they are copied, and nobody may go on with the old
-//! frames afterwards, which become page tables at once.
+//! A buffer is mapped in several address spaces, in an area and in a slot. While its contents are
+//! copied, nobody may write to it; afterwards nobody may use the old frames, which become page
+//! tables at once.
 
 mod broken;
 mod buffer;
