@@ -5,7 +5,6 @@
 //! second way to run a guest (a hardware container) would stand beside it, behind the same seam.
 
 pub mod apic;
-pub mod barriers;
 pub mod cache;
 pub mod control;
 pub mod entry;
@@ -23,5 +22,6 @@ pub mod percpu;
 pub mod port;
 pub mod rtc;
 pub mod segments;
+pub mod spec_ctrl;
 pub mod user_copy;
 pub mod vector;

@@ -4,10 +4,10 @@ pub mod acpi;
 pub mod archive;
 pub mod build_domain;
 pub mod patches;
-pub mod processors;
+pub mod smp;
 pub mod start;
 
-use crate::arch::{apic, barriers, control, flaws, fpu, io_apic, layout, percpu, port};
+use crate::arch::{apic, control, flaws, fpu, io_apic, layout, percpu, port, spec_ctrl};
 use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use crate::memory::paging;
 use crate::memory::{self, isolation};
@@ -103,7 +103,7 @@ fn entry(info: &'static mut BootInfo) -> ! {
 
 extern "C" fn on_own_stack() -> ! {
     // SAFETY: the first processor, for the first time.
-    unsafe { processors::set_up_own(0) };
+    unsafe { smp::set_up_own(0) };
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");
     apic::init(layout::APIC_REGISTERS);
@@ -113,13 +113,13 @@ extern "C" fn on_own_stack() -> ! {
     let archive = Archive::open(machine);
     let manifest = archive.manifest();
     isolation::decide(manifest.as_ref().map_or(Isolation::Auto, |m| m.isolate_page_tables));
-    let mitigations = barriers::set_up(flaws::plan());
+    let mitigations = spec_ctrl::set_up(flaws::plan());
     patches::apply(&mitigations);
     if mitigations.clear_fpu_pointers {
         fpu::overwrite_pointers_at_loads();
     }
     flaws::report(&mitigations);
-    processors::start_others(machine);
+    smp::start_others(machine);
     isolation::build_guest_roots();
     if let Some(io_apic) = machine.tables.io_apic {
         // The page is mapped at its start; the registers may begin in the middle.

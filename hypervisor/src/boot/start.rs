@@ -2,7 +2,7 @@
 
 use super::archive::{Archive, ArchiveError};
 use super::build_domain;
-use super::processors;
+use super::smp;
 use crate::console::log::record;
 use crate::domain::{DomainRef, scheduler, timers};
 use crate::memory::{canaries, heap};
@@ -77,6 +77,6 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
     }
     console::start(built.len());
     drop(built);
-    processors::release_aps();
+    smp::release_aps();
     run::run()
 }

@@ -4,7 +4,7 @@
 use super::per_domain::PerDomainMappings;
 use super::vcpu::{Mode, Vcpu};
 use super::{debug_registers, ldt};
-use crate::arch::{barriers, control, fpu, gdt, layout, percpu, segments};
+use crate::arch::{control, fpu, gdt, layout, percpu, segments, spec_ctrl};
 use crate::memory::{isolation, tlb};
 use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
@@ -36,7 +36,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     segments::set_gs_base(VirtAddr::new(vcpu.gs_base));
     debug_registers::load(vcpu);
     control::load_guest_cr4(vcpu.cr4);
-    barriers::enter_domain(vcpu.domain.id);
+    spec_ctrl::enter_domain(vcpu.domain.id);
     selectors_fine
 }
 

@@ -1,6 +1,6 @@
 //! How each domain ended, how the run ended, and the end of the machine.
 
-use crate::arch::{self, barriers, ipi};
+use crate::arch::{self, ipi, spec_ctrl};
 use crate::backend::console::keyboard;
 use crate::console::log::record;
 use crate::console::{buffer, serial};
@@ -100,7 +100,7 @@ pub fn finish() -> ! {
     let [guests, ok, failed, crashed] = [&TALLY.guests, &TALLY.ok, &TALLY.failed, &TALLY.crashed]
         .map(|count| count.load(Ordering::Relaxed));
     let aliases = TALLY.aliases.load(Ordering::Relaxed);
-    barriers::report();
+    spec_ctrl::report();
     // With everything else out there is room to tell all that is left to tell.
     serial::flush_all();
     buffer::append_dropped(None);

@@ -6,7 +6,7 @@
 
 use super::Machine;
 use crate::arch::entry::EntrySet;
-use crate::arch::{apic, barriers, control, flaws, gdt, idt, ipi, layout, percpu};
+use crate::arch::{apic, control, flaws, gdt, idt, ipi, layout, percpu, spec_ctrl};
 use crate::memory::{direct_map, paging, tlb};
 use crate::run;
 use crate::time::clock;
@@ -243,7 +243,7 @@ extern "C" fn enter(cpu: usize) -> ! {
     unsafe { set_up_own(cpu) };
     flaws::detect();
     if let Some(mode) = flaws::plan().ibrs {
-        barriers::set_ibrs(mode);
+        spec_ctrl::set_ibrs(mode);
     }
     apic::init_other();
     ARRIVED.store(cpu, Ordering::Release);
