@@ -1,62 +1,53 @@
-//! Healing a pin: the kernel is entered when a pin meets an alias in one of its named ranges, clears
-//! the mappings that it is told of, and the pin is tried again.
+//! The alias upcall: when a pin meets an alias in one of the kernel's named ranges, the hypervisor
+//! enters the kernel here with the mappings it found. The handler clears those that are dead, and the
+//! pin is tried again.
 //!
-//! This is for the day on which the kernel's own index misses a mapping. Off until [`enable`] is
-//! called, on each vCPU for itself. The handler runs in the middle of the pin: whoever pins holds
-//! the owner of the mappings ([`Mmu`](crate::mmu::Mmu)), so it takes no lock and touches nothing of
-//! that. What it cleared it notes in a list of atomics, and the owner looks there when the pin is
-//! through.
+//! This covers for a mapping that the kernel's own index missed. It is off until [`enable`] is called,
+//! on each vCPU. The handler runs in the middle of the pin, whose caller holds the
+//! [`Mmu`](crate::mmu::Mmu): it takes no lock and does not touch the `Mmu`. It notes what it cleared in
+//! a list of atomics, which the `Mmu` reads after the pin.
 
+use super::frame::ALIAS;
 use super::percpu::this;
+use super::upcall_buffer::{MAX_MAPPINGS, UpcallBuffer};
 use crate::addr::Vaddr;
 use crate::hypercall::{Errno, address, call, check, pinfold};
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
-use core::cell::UnsafeCell;
+use core::arch::global_asm;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU64};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::pinfold::{
-    AliasesFound, Command, MAPPING_ATTACHED, MAPPING_FREED, MAPPING_WRITABLE, Mapping, Range,
-    Shootdown, VERSION,
+    Command, MAPPING_ATTACHED, MAPPING_FREED, MAPPING_WRITABLE, Mapping, Range, Shootdown, VERSION,
 };
 
-/// Mappings that the kernel is told of at a time.
-const ROOM: usize = 64;
-
-/// What is done with the mappings in the way of a pin.
+/// A function that deals with the mappings in the way of a pin.
 pub type Handler = fn(&[Mapping]);
 
-/// What the hypervisor writes.
-#[derive(Debug, Default)]
-#[repr(C)]
-struct Told {
-    head: AliasesFound,
-    mappings: Mappings,
+global_asm!(
+    ".pushsection .text.traps, \"ax\"",
+    "pinfold_alias_callback:",
+    "pop rcx",
+    "pop r11",
+    "push 0",
+    "push {alias}",
+    "jmp pinfold_trap_common",
+    ".popsection",
+    alias = const ALIAS,
+);
+
+unsafe extern "C" {
+    #[link_name = "pinfold_alias_callback"]
+    safe static ALIAS_CALLBACK: u8;
 }
-
-#[derive(Debug)]
-#[repr(transparent)]
-struct Mappings([Mapping; ROOM]);
-
-impl Default for Mappings {
-    fn default() -> Mappings {
-        Mappings([Mapping::default(); ROOM])
-    }
-}
-
-/// A vCPU's buffer, written by the hypervisor before the handler is entered.
-#[derive(Debug, Default)]
-#[repr(transparent)]
-pub(super) struct Buffer(UnsafeCell<Told>);
 
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Addresses that the handler cleared and nobody was told of yet; 0: a free place.
-static CLEARED: [AtomicU64; 4 * ROOM] = [const { AtomicU64::new(0) }; 4 * ROOM];
+/// Addresses that the handler cleared and the `Mmu` has not read yet; 0: a free slot.
+static CLEARED: [AtomicU64; 4 * MAX_MAPPINGS] = [const { AtomicU64::new(0) }; 4 * MAX_MAPPINGS];
 
-/// Has pins of the running vCPU that meet an alias come to a handler first: [`clear`], but for
-/// tests.
+/// Enables the upcall on the running vCPU. Kernels pass [`clear`]; tests have handlers of their own.
 ///
 /// # Errors
 ///
@@ -65,16 +56,22 @@ pub fn enable(handler: Handler) -> Result<(), Errno> {
     let cpu = this();
     let mut buffer = cpu.aliases.load(Acquire);
     if buffer.is_null() {
-        // For good: the hypervisor may write there until it is told otherwise.
-        buffer = Box::leak(Box::<Buffer>::default());
+        // Never freed: the hypervisor may write there until another buffer is registered.
+        buffer = Box::leak(Box::<UpcallBuffer>::default());
         cpu.aliases.store(buffer, Release);
     }
     HANDLER.store(handler as *mut (), Release);
-    // SAFETY: the entry takes what is pushed there, and the buffer is for nobody else.
-    unsafe { pinfold::alias_upcall(super::trap::alias_callback(), address(buffer), ROOM as u32) }
+    // SAFETY: the stub pops what the hypervisor pushes, and nothing else uses the buffer.
+    unsafe {
+        pinfold::alias_upcall(
+            address(&raw const ALIAS_CALLBACK),
+            address(buffer),
+            MAX_MAPPINGS as u32,
+        )
+    }
 }
 
-/// Has pins of the running vCPU refused at once, as before.
+/// Disables the upcall on the running vCPU: pins that meet an alias are refused at once.
 ///
 /// # Errors
 ///
@@ -91,27 +88,26 @@ pub(super) fn entered() {
     if buffer.is_null() || handler.is_null() {
         return;
     }
-    // A trap in the handler is not the one that the interrupted code may expect.
+    // A trap in the handler is not the one that the interrupted code expects.
     let landing = cpu.landing.swap(0, Relaxed);
-    // SAFETY: the buffer is never freed; the hypervisor writes it before it enters here, on this
+    // SAFETY: the buffer is never freed. The hypervisor writes it before it enters here, for this
     // vCPU only, and not again before this returns.
-    let told = unsafe { &*(*buffer).0.get() };
-    let count = (told.head.nr_mappings as usize).min(ROOM);
+    let mappings = unsafe { (*buffer).mappings() };
     // SAFETY: only `enable` stores here, and it stores a `Handler`.
     let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
-    handler(&told.mappings.0[..count]);
+    handler(mappings);
     cpu.landing.store(landing, Relaxed);
 }
 
-/// The handler: clears the mappings that this kernel has freed, in one shootdown. What it uses still
-/// is left alone, so that the pin is refused for it.
+/// The default handler: clears the mappings that this kernel has freed, in one shootdown. Mappings
+/// that are in use stay, and the pin is refused because of them.
 pub fn clear(mappings: &[Mapping]) {
     const DEAD: u16 = MAPPING_WRITABLE | MAPPING_ATTACHED | MAPPING_FREED;
-    let ranges: ArrayVec<Range, ROOM> = mappings
+    let ranges: ArrayVec<Range, MAX_MAPPINGS> = mappings
         .iter()
         .filter(|mapping| mapping.flags & DEAD == DEAD)
         .map(|mapping| Range { start: mapping.va, pages: 1 })
-        .take(ROOM)
+        .take(MAX_MAPPINGS)
         .collect();
     let mut argument = Shootdown {
         version: VERSION,
@@ -120,7 +116,7 @@ pub fn clear(mappings: &[Mapping]) {
         ..Shootdown::default()
     };
     let args = [Command::Shootdown as u64, address(&raw mut argument), 0, 0, 0];
-    // SAFETY: nothing uses what is mapped there: its owner freed it, and holds still meanwhile.
+    // SAFETY: nothing uses these mappings: the `Mmu` freed them, and whoever pins holds it.
     if check(unsafe { call(Hypercall::PinfoldOp as u64, args) }).is_ok() {
         for range in &ranges {
             note(range.start);
@@ -128,17 +124,17 @@ pub fn clear(mappings: &[Mapping]) {
     }
 }
 
-/// Notes a cleared address. If there is no place, its owner goes on believing that something is
-/// mapped there, and clears nothing one day.
+/// Records a cleared address. If the list is full, the `Mmu` still believes that the address is
+/// mapped and clears an empty entry later, which is harmless.
 fn note(va: u64) {
-    let _ = CLEARED.iter().find(|place| place.compare_exchange(0, va, AcqRel, Relaxed).is_ok());
+    let _ = CLEARED.iter().find(|slot| slot.compare_exchange(0, va, AcqRel, Relaxed).is_ok());
 }
 
-/// The addresses that were cleared, each once.
+/// Takes the addresses that were cleared since the last call.
 pub(super) fn take_cleared() -> impl Iterator<Item = Vaddr> {
-    let taken = |place: &AtomicU64| match place.load(Relaxed) {
+    let taken = |slot: &AtomicU64| match slot.load(Relaxed) {
         0 => None,
-        _ => Some(Vaddr(place.swap(0, AcqRel))),
+        _ => Some(Vaddr(slot.swap(0, AcqRel))),
     };
     CLEARED.iter().filter_map(taken)
 }

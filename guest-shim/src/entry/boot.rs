@@ -2,6 +2,9 @@
 
 use pinfold_abi::start_info::{SIF_INITDOMAIN, StartInfo};
 
+/// First address of the initial address space: pfn 0 is here, pfn n is n pages further on.
+pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
+
 /// The start-of-day page.
 #[derive(Clone, Copy, Debug)]
 pub struct Boot {

@@ -1,7 +1,7 @@
 //! Expecting a trap: run some code and find out whether, and how, it was stopped.
 
+use super::frame::TrapFrame;
 use super::percpu::{self, this};
-use super::trap::TrapFrame;
 use core::arch::global_asm;
 use core::sync::atomic::Ordering::Relaxed;
 

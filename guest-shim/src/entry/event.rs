@@ -4,9 +4,10 @@
 //! Handlers run on the interrupted code's stack with events masked; one that unmasks them may be
 //! interrupted by others.
 
+use super::boot::Boot;
+use super::frame::TrapFrame;
+use super::memory::Frames;
 use super::percpu::this;
-use super::trap::TrapFrame;
-use super::{Boot, memory::Frames};
 use crate::addr::{PAGE_SIZE, Vaddr};
 use crate::hypercall::event::{self, Port};
 use crate::hypercall::{Errno, address, call, check, version};

@@ -1,6 +1,6 @@
 //! From the builder's address space to one in which every frame has its home.
 
-use super::Boot;
+use super::boot::Boot;
 use super::memory::Frames;
 use super::native::Native;
 use crate::addr::{Level, Mfn, Pfn};

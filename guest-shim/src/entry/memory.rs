@@ -1,7 +1,8 @@
 //! The guest's memory as the builder left it: where pseudo-physical frames are, in machine memory
 //! and in the initial address space.
 
-use super::{Boot, VIRT_BASE, catch};
+use super::boot::{Boot, VIRT_BASE};
+use super::catch;
 use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr, index_at};
 use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};

@@ -22,6 +22,7 @@ pub mod alias;
 mod boot;
 pub mod catch;
 pub mod event;
+mod frame;
 mod heap;
 pub mod kernel;
 pub mod lock;
@@ -33,15 +34,13 @@ pub mod smp;
 mod start;
 pub mod time;
 pub mod trap;
+mod upcall_buffer;
 pub mod user;
 pub mod vcpu_pool;
 
-pub use boot::Boot;
+pub use boot::{Boot, VIRT_BASE};
 pub use native::Native;
 pub use start::{EntryRegisters, entry_registers, run};
-
-/// First address of the initial address space: pfn 0 is here, pfn n is n pages further on.
-pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// Makes a function `fn(&Boot) -> Exit` the guest's kernel and supplies the panic handler.
 #[macro_export]

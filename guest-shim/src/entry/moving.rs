@@ -5,8 +5,8 @@
 //! slow.
 
 use super::catch::cr2;
+use super::frame::TrapFrame;
 use super::percpu::this;
-use super::trap::TrapFrame;
 use crate::hypercall::sched;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};

@@ -1,6 +1,6 @@
 //! The real machine below the shim.
 
-use super::Boot;
+use super::boot::Boot;
 use super::memory::Frames;
 use super::percpu::this;
 use crate::addr::{Mfn, Pfn, Vaddr};

@@ -3,6 +3,7 @@
 //! The hypervisor swaps GS bases between kernel and user mode, so that the kernel's is always
 //! live here. Code that changes it must not trap before it has put it back.
 
+use super::upcall_buffer::UpcallBuffer;
 use crate::hypercall::{Errno, address, call, check};
 use crate::shared::VcpuRecord;
 use crate::shared::ports::{PortSet, WORDS};
@@ -37,7 +38,7 @@ pub struct PerCpu {
     /// Ports whose events go to this vCPU.
     pub(super) ports: PortSet,
     /// Where the hypervisor says what a pin met, or null.
-    pub(super) aliases: AtomicPtr<super::alias::Buffer>,
+    pub(super) aliases: AtomicPtr<UpcallBuffer>,
     /// For the kernel's use.
     pub scratch: [AtomicU64; 8],
 }

@@ -1,6 +1,7 @@
 //! Notes and the first instructions.
 
-use super::{Boot, percpu, trap};
+use super::boot::{Boot, VIRT_BASE};
+use super::{percpu, trap};
 use crate::hypercall::sched::{Exit, shutdown};
 use core::arch::global_asm;
 use pinfold_abi::start_info::StartInfo;
@@ -74,7 +75,7 @@ global_asm!(
     FEATURES = const pinfold_abi::elfnote::Note::Features as u32,
     SUPPORTED_FEATURES = const pinfold_abi::elfnote::Note::SupportedFeatures as u32,
     PAE_MODE = const pinfold_abi::elfnote::Note::PaeMode as u32,
-    virt_base = const super::VIRT_BASE,
+    virt_base = const VIRT_BASE,
     hv_start = const pinfold_abi::layout::HYPERVISOR_START,
 );
 

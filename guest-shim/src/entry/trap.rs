@@ -1,9 +1,12 @@
 //! Traps: a stub for each exception, one handler in Rust, and a register dump for what nobody
 //! expected.
 //!
-//! The hypervisor pushes `rcx, r11, [error], rip, cs, rflags, rsp, ss`; the stubs make one layout
-//! of both kinds, [`TrapFrame`], and return by the `iret` hypercall.
+//! The hypervisor pushes `rcx, r11, [error], rip, cs, rflags, rsp, ss`. The stubs push 0 where an
+//! exception has no error code, so that all frames are a [`TrapFrame`], and return by the `iret`
+//! hypercall.
 
+pub use super::frame::TrapFrame;
+use super::frame::{ALIAS, EVENT, FAILSAFE};
 use crate::hypercall::sched::{Exit, shutdown};
 use crate::hypercall::{Errno, address, call, check};
 use core::arch::global_asm;
@@ -14,54 +17,8 @@ use pinfold_abi::trap::{TI_MASK_EVENTS, TrapInfo};
 /// Exception vectors.
 pub const VECTORS: usize = 32;
 
-/// The interrupted state, as the stubs leave it on the stack.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-#[expect(missing_docs, reason = "the fields are registers")]
-pub struct TrapFrame {
-    pub r15: u64,
-    pub r14: u64,
-    pub r13: u64,
-    pub r12: u64,
-    pub rbp: u64,
-    pub rbx: u64,
-    pub r11: u64,
-    pub r10: u64,
-    pub r9: u64,
-    pub r8: u64,
-    pub rax: u64,
-    pub rcx: u64,
-    pub rdx: u64,
-    pub rsi: u64,
-    pub rdi: u64,
-    /// Exception vector.
-    pub vector: u64,
-    /// Error code; 0 for exceptions without one.
-    pub error: u64,
-    pub rip: u64,
-    /// Selector in bits 0-15 (RPL 3: guest user), saved event mask in bits 32-39.
-    pub cs: u64,
-    pub rflags: u64,
-    pub rsp: u64,
-    pub ss: u64,
-}
-
-impl TrapFrame {
-    /// Whether the trap came from guest user mode.
-    pub fn from_user(&self) -> bool {
-        self.cs & 3 == 3
-    }
-}
-
 /// A trap handler: true when it dealt with the trap and the guest goes on as the frame now says.
 pub type Handler = fn(&mut TrapFrame) -> bool;
-
-/// What the stubs call an event upcall.
-const EVENT: u64 = 0x100;
-/// What the stubs call an alias that a pin met.
-const ALIAS: u64 = 0x102;
-/// What the stubs call a selector that could not be loaded.
-const FAILSAFE: u64 = 0x101;
 
 static FAILSAFES: AtomicU64 = AtomicU64::new(0);
 
@@ -115,6 +72,7 @@ global_asm!(
     ".irp vector, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
     "pinfold_trap_stub \\vector, 0",
     ".endr",
+    ".global pinfold_trap_common",
     "pinfold_trap_common:",
     "push rdi",
     "push rsi",
@@ -167,12 +125,6 @@ global_asm!(
     "push 0",
     "push {event}",
     "jmp pinfold_trap_common",
-    "pinfold_alias_callback:",
-    "pop rcx",
-    "pop r11",
-    "push 0",
-    "push {alias}",
-    "jmp pinfold_trap_common",
     // Four words of selectors are above rcx and r11; none of them is used.
     "pinfold_failsafe_callback:",
     "pop rcx",
@@ -184,7 +136,6 @@ global_asm!(
     ".popsection",
     dispatch = sym dispatch,
     event = const EVENT,
-    alias = const ALIAS,
     failsafe = const FAILSAFE,
     iret = const Hypercall::Iret as u64,
 );
@@ -194,8 +145,6 @@ unsafe extern "C" {
     safe static STUBS: u8;
     #[link_name = "pinfold_event_callback"]
     safe static EVENT_CALLBACK: u8;
-    #[link_name = "pinfold_alias_callback"]
-    safe static ALIAS_CALLBACK: u8;
     #[link_name = "pinfold_failsafe_callback"]
     safe static FAILSAFE_CALLBACK: u8;
 }
@@ -252,11 +201,6 @@ pub(super) fn callbacks() -> Callbacks {
         failsafe: address(&raw const FAILSAFE_CALLBACK),
         syscall: super::user::syscall_callback(),
     }
-}
-
-/// Where the kernel is entered when a pin meets an alias.
-pub(super) fn alias_callback() -> u64 {
-    address(&raw const ALIAS_CALLBACK)
 }
 
 /// The address of the event callback, for tests that put another in its place.
