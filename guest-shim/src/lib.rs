@@ -11,7 +11,6 @@
 //! | [`hypercall`] | the calls that change no mapping, typed |
 //! | [`platform`] | the calls that do, as a trait: the machine, or a model of it in a test |
 //! | [`mmu`] | page tables, and the one place where lazy mappings are dealt with before a pin |
-//! | [`table_pool`] | frames that are known to have no lazy mapping, for page tables |
 //! | [`vmap`] | areas of kernel addresses, cleared late, by one of six policies |
 //! | [`buffer_cache`] | blocks of a disk in memory, as a file system has them, mapped lazily |
 //! | [`rmap`] | from a frame to everything that maps it, and moving it away from there |
@@ -34,23 +33,23 @@ pub mod addr;
 pub mod buffer;
 pub mod buffer_cache;
 pub mod dma;
+mod entries;
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod entry;
+mod error;
 #[cfg(all(feature = "raw", feature = "entry", target_os = "none"))]
 pub mod fixtures;
 mod frames;
-mod freed;
 pub mod hypercall;
 pub mod kmap;
 pub mod mmu;
 pub mod pageable;
-mod per_frame;
 pub mod platform;
 #[cfg(feature = "raw")]
 pub mod raw;
 pub mod rmap;
 pub mod shared;
-pub mod table_pool;
+mod stats;
 pub mod vmap;
 
 pub use pinfold_abi as abi;

@@ -65,7 +65,7 @@ impl Device {
     ///
     /// If a frame is none that was given out.
     pub fn begin<P: Platform>(&self, mmu: &mut Mmu<P>, frames: &[Pfn]) -> Result<Io, Error> {
-        mmu.hold(frames, self.name);
+        mmu.pin_frames(frames, self.name);
         match mmu.vmap_in(self.region, frames) {
             Ok(area) => Ok(Io { holder: self.name, frames: frames.to_vec(), area, holds: true }),
             Err(error) => {
@@ -90,7 +90,7 @@ impl Device {
     ) -> Result<Io, Error> {
         let page = |page| {
             let va = start.page(page);
-            mmu.user_frame(space, va).ok_or(Error::NotMapped(va))
+            mmu.writable_user_frame(space, va).ok_or(Error::NotMapped(va))
         };
         let frames: Vec<Pfn> = (0..pages).map(page).collect::<Result<_, _>>()?;
         self.begin(mmu, &frames)

@@ -21,8 +21,6 @@ mod device;
 #[cfg(feature = "raw")]
 mod fault_injection;
 mod object;
-mod references;
 
 pub use device::{Device, Io};
 pub use object::{Object, RUN_PAGES};
-pub(crate) use references::References;

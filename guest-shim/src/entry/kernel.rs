@@ -73,9 +73,3 @@ fn extend(
     let val = mfn.address() | (DIRECT_MAP_RW | EntryFlags::USER).bits();
     Ok(native.mmu_update(&[MmuUpdate { ptr, val }])?)
 }
-
-impl From<Errno> for Error {
-    fn from(errno: Errno) -> Error {
-        Error::Refused(errno.into())
-    }
-}

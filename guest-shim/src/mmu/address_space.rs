@@ -2,7 +2,7 @@
 
 use super::unpinned::TABLE;
 use super::{Error, Leaf, Mmu, UnpinnedTables};
-use crate::addr::{Index, Level, Pfn, Vaddr, index_at};
+use crate::addr::{Index, Level, Mfn, Pfn, Vaddr, index_at};
 use crate::hypercall::Errno;
 use crate::platform::Platform;
 use alloc::vec::Vec;
@@ -10,16 +10,17 @@ use pinfold_abi::mmu::{
     ENTRY_ADDRESS, EntryFlags, MmuUpdate, MmuextCmd, MmuextOp, UVMF_ALL, UVMF_INVLPG, UVMF_NONE,
 };
 
-/// Flags of a frame's home mapping while it is a page table.
+/// Flags of a page table's entry in the direct map.
 const DIRECT_MAP_RO: u64 = EntryFlags::PRESENT.union(EntryFlags::ACCESSED).bits();
-/// Flags of a frame's home mapping otherwise.
+/// Flags of any other frame's entry in the direct map.
 pub(super) const DIRECT_MAP_RW: u64 =
     DIRECT_MAP_RO | EntryFlags::WRITABLE.union(EntryFlags::DIRTY).bits();
 
-/// A pinned tree.
+/// Pinned page tables: a table and all tables below it, in use.
 #[derive(Debug)]
 #[must_use = "its frames are lost when it is dropped; see Mmu::unpin"]
 pub struct AddressSpace {
+    /// The root first.
     pub(super) tables: Vec<Pfn>,
     pub(super) level: u8,
 }
@@ -36,81 +37,85 @@ impl AddressSpace {
     }
 }
 
-fn pin_op(level: u8, mfn: u64) -> MmuextOp {
+/// The operation that pins a table of this level.
+fn pin_op(level: u8, table: Mfn) -> MmuextOp {
     let cmd = MmuextCmd::PinL1Table as u32 + u32::from(level) - 1;
-    MmuextOp { cmd, pad: 0, arg1: mfn, arg2: 0 }
+    MmuextOp { cmd, pad: 0, arg1: table.0, arg2: 0 }
+}
+
+/// An operation on one frame, or on none (0).
+fn frame_op(cmd: MmuextCmd, frame: Mfn) -> MmuextOp {
+    MmuextOp { cmd: cmd as u32, pad: 0, arg1: frame.0, arg2: 0 }
 }
 
 impl<P: Platform> Mmu<P> {
-    /// Pins a tree: its lazy mappings are dealt with, its homes become read-only, its root is
-    /// pinned.
+    /// Pins page tables: clears the lazy mappings of their frames, makes them read-only in the
+    /// direct map, and pins the root.
     ///
     /// # Errors
     ///
-    /// The tree comes back as it was, with the reason.
-    pub fn pin(&mut self, tree: UnpinnedTables) -> Result<AddressSpace, (UnpinnedTables, Error)> {
-        match self.before_pin(&tree.tables) {
-            Ok(()) => self.pin_now(tree),
-            Err(error) => Err((tree, error)),
+    /// The tables come back as they were, with the reason.
+    pub fn pin(&mut self, tables: UnpinnedTables) -> Result<AddressSpace, (UnpinnedTables, Error)> {
+        match self.before_pin(&tables.tables) {
+            Ok(()) => self.pin_now(tables),
+            Err(error) => Err((tables, error)),
         }
     }
 
-    /// Pins what is ready to be pinned.
+    /// Pins page tables without clearing lazy mappings.
     pub(super) fn pin_now(
         &mut self,
-        tree: UnpinnedTables,
+        tables: UnpinnedTables,
     ) -> Result<AddressSpace, (UnpinnedTables, Error)> {
-        if let Err(errno) = self.set_direct_map_prot(&tree.tables, DIRECT_MAP_RO, UVMF_NONE) {
-            return Err((tree, errno.into()));
+        let UnpinnedTables { tables, level } = tables;
+        if let Err(errno) = self.set_direct_map_prot(&tables, DIRECT_MAP_RO, UVMF_NONE) {
+            return Err((UnpinnedTables { tables, level }, errno.into()));
         }
-        let op = pin_op(tree.level, self.platform.mfn(tree.tables[0]).0);
-        let pinned = self.platform.mmuext_op(&[op]);
+        let op = pin_op(level, self.mfn(tables[0]));
+        let pinned = self.entries.platform.mmuext_op(&[op]);
         self.note_upcall_clears();
         match pinned {
             Ok(()) => {
-                self.stats.pins += 1;
-                self.stats.tables += tree.tables.len() as u64;
-                self.note_in_use(&tree.tables, true);
-                Ok(AddressSpace { tables: tree.tables, level: tree.level })
+                self.entries.stats.pins += 1;
+                self.entries.stats.tables += tables.len() as u64;
+                self.entries.note_in_use(&tables, true);
+                Ok(AddressSpace { tables, level })
             }
             Err(errno) => {
-                self.stats.refused += 1;
-                // The frames are no tables, so that nothing is in the way of this.
-                let _ =
-                    self.set_direct_map_prot(&tree.tables, DIRECT_MAP_RW, UVMF_INVLPG | UVMF_ALL);
-                Err((tree, errno.into()))
+                self.entries.stats.refused += 1;
+                // This can't be refused: the frames are no page tables.
+                let _ = self.set_direct_map_prot(&tables, DIRECT_MAP_RW, UVMF_INVLPG | UVMF_ALL);
+                Err((UnpinnedTables { tables, level }, errno.into()))
             }
         }
     }
 
-    /// Unpins a space that is not loaded.
+    /// Unpins page tables that are not loaded.
     ///
     /// # Errors
     ///
-    /// The hypervisor's refusal, with the space: it is loaded, or a part of it is in use.
+    /// The hypervisor's refusal, with the address space: it is loaded, or a part of it is in use.
     pub fn unpin(&mut self, space: AddressSpace) -> Result<UnpinnedTables, (AddressSpace, Error)> {
-        let cmd = MmuextCmd::UnpinTable as u32;
-        let arg1 = self.platform.mfn(space.tables[0]).0;
-        let unpin = MmuextOp { cmd, pad: 0, arg1, arg2: 0 };
-        let result = self.platform.mmuext_op(&[unpin]).and_then(|()| {
+        let op = frame_op(MmuextCmd::UnpinTable, self.mfn(space.root()));
+        let unpinned = self.entries.platform.mmuext_op(&[op]).and_then(|()| {
             self.set_direct_map_prot(&space.tables, DIRECT_MAP_RW, UVMF_INVLPG | UVMF_ALL)
         });
-        match result {
+        match unpinned {
             Ok(()) => {
-                self.stats.unpins += 1;
-                self.note_in_use(&space.tables, false);
+                self.entries.stats.unpins += 1;
+                self.entries.note_in_use(&space.tables, false);
                 Ok(UnpinnedTables { tables: space.tables, level: space.level })
             }
             Err(errno) => Err((space, errno.into())),
         }
     }
 
-    /// Maps an address of a space whose tables lead there, or (with `None`) unmaps it. The TLB is
-    /// the caller's business: see [`flush`](Mmu::flush).
+    /// Maps an address of an address space that has a leaf table for it, or unmaps it (`None`). The
+    /// TLB is not flushed: see [`flush`](Mmu::flush).
     ///
     /// # Errors
     ///
-    /// [`Error::NoRoom`] without a table for the address, or the hypervisor's refusal.
+    /// [`Error::NoRoom`] without a leaf table for the address, or the hypervisor's refusal.
     pub fn set_leaf(
         &mut self,
         space: &AddressSpace,
@@ -118,17 +123,17 @@ impl<P: Platform> Mmu<P> {
         leaf: Option<Leaf>,
     ) -> Result<(), Error> {
         let table = self.leaf_table(space, va).ok_or(Error::NoRoom)?;
-        let val = leaf.map_or(0, |leaf| self.leaf_entry(leaf));
-        let ptr = self.platform.mfn(table).entry_address(va.index(Level::L1));
-        self.platform.mmu_update(&[MmuUpdate { ptr, val }])?;
+        let val = leaf.map_or(0, |leaf| self.entries.leaf_entry(leaf));
+        let ptr = self.mfn(table).entry_address(va.index(Level::L1));
+        self.entries.platform.mmu_update(&[MmuUpdate { ptr, val }])?;
         match leaf {
-            Some(leaf) => self.note_mapped(MmuUpdate { ptr, val }, leaf.frame, va),
-            None => self.note_unmapped(ptr),
+            Some(leaf) => self.entries.note_mapped(MmuUpdate { ptr, val }, leaf.frame, va),
+            None => self.entries.note_unmapped(ptr),
         }
         Ok(())
     }
 
-    /// The entry that maps an address of a space, if its tables lead there.
+    /// The leaf entry of an address, if the address space has a leaf table for it.
     pub fn leaf(&self, space: &AddressSpace, va: Vaddr) -> Option<u64> {
         Some(self.read(self.leaf_table(space, va)?, va.index(Level::L1).get()))
     }
@@ -137,69 +142,50 @@ impl<P: Platform> Mmu<P> {
         self.table_of(space, va, 1)
     }
 
-    /// The table of this level for an address of a space, if its tables lead there.
+    /// The table of this level that translates an address, if the address space has one.
     pub(super) fn table_of(&self, space: &AddressSpace, va: Vaddr, level: u8) -> Option<Pfn> {
         if level > space.level {
             return None;
         }
-        let mut table = space.tables[0];
+        let mut table = space.root();
         for level in (level + 1..=space.level).rev() {
-            let entry = self.read(table, index_at(va, level));
-            let mfn = (entry & ENTRY_ADDRESS) >> 12;
-            let mut below = space.tables.iter().copied();
-            table = below.find(|&pfn| {
-                entry & EntryFlags::PRESENT.bits() != 0 && self.platform.mfn(pfn).0 == mfn
-            })?;
+            table = self.table_below(&space.tables, self.read(table, index_at(va, level)))?;
         }
         Some(table)
     }
 
-    /// Hangs a tree below an entry of a space's root, which is one level higher: the tables are
-    /// in use from then on, as if pinned with it.
-    ///
-    /// # Errors
-    ///
-    /// The tree comes back as it was, with the reason.
-    ///
-    /// # Panics
-    ///
-    /// If the levels do not fit.
-    pub fn link_subtree(
-        &mut self,
-        space: &mut AddressSpace,
-        index: usize,
-        tree: UnpinnedTables,
-    ) -> Result<(), (UnpinnedTables, Error)> {
-        assert_eq!(tree.level + 1, space.level, "a table holds tables of the level below");
-        if let Err(error) = self.link(space.tables[0], index, &tree) {
-            return Err((tree, error));
+    /// Which of these tables an entry points to.
+    pub(super) fn table_below(&self, tables: &[Pfn], entry: u64) -> Option<Pfn> {
+        if entry & EntryFlags::PRESENT.bits() == 0 {
+            return None;
         }
-        space.tables.extend(tree.tables);
-        Ok(())
+        let mfn = Mfn::from_address(entry & ENTRY_ADDRESS);
+        tables.iter().copied().find(|&pfn| self.mfn(pfn) == mfn)
     }
 
-    /// Makes an entry of a live table lead to a tree.
+    /// Makes an entry of a live table point to page tables, after clearing the lazy mappings of
+    /// their frames.
     pub(super) fn link(
         &mut self,
         parent: Pfn,
         index: usize,
-        tree: &UnpinnedTables,
+        tables: &UnpinnedTables,
     ) -> Result<(), Error> {
-        self.before_pin(&tree.tables)?;
-        self.set_direct_map_prot(&tree.tables, DIRECT_MAP_RO, UVMF_NONE)?;
-        let ptr = self.platform.mfn(parent).entry_address(Index::new(index));
-        let val = self.platform.mfn(tree.tables[0]).address() | TABLE.bits();
-        let linked = self.platform.mmu_update(&[MmuUpdate { ptr, val }]);
+        self.before_pin(&tables.tables)?;
+        self.set_direct_map_prot(&tables.tables, DIRECT_MAP_RO, UVMF_NONE)?;
+        let ptr = self.mfn(parent).entry_address(Index::new(index));
+        let val = self.mfn(tables.root()).address() | TABLE.bits();
+        let linked = self.entries.platform.mmu_update(&[MmuUpdate { ptr, val }]);
         if linked.is_err() {
             // As in `pin_now`.
-            let _ = self.set_direct_map_prot(&tree.tables, DIRECT_MAP_RW, UVMF_INVLPG | UVMF_ALL);
+            let _ = self.set_direct_map_prot(&tables.tables, DIRECT_MAP_RW, UVMF_INVLPG | UVMF_ALL);
         } else {
-            self.note_in_use(&tree.tables, true);
+            self.entries.note_in_use(&tables.tables, true);
         }
         Ok(linked?)
     }
 
-    /// Makes the kernel run on a space, and says which root it ran on before.
+    /// Loads a root table for the kernel. Returns the root that was loaded before.
     ///
     /// # Errors
     ///
@@ -207,50 +193,46 @@ impl<P: Platform> Mmu<P> {
     ///
     /// # Safety
     ///
-    /// The space must be of [`alloc_root`](Mmu::alloc_root), with the kernel's part unchanged.
+    /// The root must be one of [`alloc_root`](Mmu::alloc_root), with the kernel's part unchanged.
     pub unsafe fn activate(&mut self, root: Pfn) -> Result<Pfn, Error> {
-        let before = self.platform.root();
-        let arg1 = self.platform.mfn(root).0;
-        let cmd = MmuextCmd::NewBaseptr as u32;
-        self.platform.mmuext_op(&[MmuextOp { cmd, pad: 0, arg1, arg2: 0 }])?;
-        self.platform.set_root(root);
+        let before = self.entries.platform.root();
+        let op = frame_op(MmuextCmd::NewBaseptr, self.mfn(root));
+        self.entries.platform.mmuext_op(&[op])?;
+        self.entries.platform.set_root(root);
         Ok(before)
     }
 
-    /// Makes a space what guest user mode runs on; `None` takes it away.
+    /// Sets the address space that guest user mode runs in, or none.
     ///
     /// # Errors
     ///
     /// The hypervisor's refusal.
     pub fn set_user_root(&mut self, space: Option<&AddressSpace>) -> Result<(), Error> {
-        let arg1 = space.map_or(0, |space| self.platform.mfn(space.root()).0);
-        let cmd = MmuextCmd::NewUserBaseptr as u32;
-        Ok(self.platform.mmuext_op(&[MmuextOp { cmd, pad: 0, arg1, arg2: 0 }])?)
+        let root = space.map_or(Mfn(0), |space| self.mfn(space.root()));
+        Ok(self.entries.platform.mmuext_op(&[frame_op(MmuextCmd::NewUserBaseptr, root)])?)
     }
 
-    /// Flushes the whole TLB of every vCPU of the guest.
+    /// Flushes the whole TLB of every vCPU.
     ///
     /// # Errors
     ///
     /// The hypervisor's refusal.
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.stats.flushes += 1;
-        let cmd = MmuextCmd::TlbFlushAll as u32;
-        Ok(self.platform.mmuext_op(&[MmuextOp { cmd, ..MmuextOp::default() }])?)
+        Ok(self.entries.flush()?)
     }
 
+    /// Maps frames in the direct map with other flags.
     pub(super) fn set_direct_map_prot(
         &mut self,
         frames: &[Pfn],
         flags: u64,
         flush: u64,
     ) -> Result<(), Errno> {
-        let homes: Vec<_> = frames
+        let platform = &mut self.entries.platform;
+        let entries: Vec<_> = frames
             .iter()
-            .map(|&pfn| {
-                (self.platform.direct_map_va(pfn), self.platform.mfn(pfn).address() | flags)
-            })
+            .map(|&pfn| (platform.direct_map_va(pfn), platform.mfn(pfn).address() | flags))
             .collect();
-        self.platform.update_va_mappings(&homes, flush)
+        platform.update_va_mappings(&entries, flush)
     }
 }

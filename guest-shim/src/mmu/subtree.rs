@@ -1,60 +1,89 @@
-//! Whole tables hung into a space that is in use, and taken out again: many pages by one call.
+//! Whole tables linked into an address space that is in use, and unlinked again: many pages with one
+//! call.
 
 use super::address_space::DIRECT_MAP_RW;
 use super::{AddressSpace, Error, Mmu, UnpinnedTables};
-use crate::addr::{Level, Mfn, Pfn, Vaddr, index_at};
+use crate::addr::{Level, Mfn, Pfn, Vaddr, index_at, is_lower_half};
 use crate::platform::Platform;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags, MmuUpdate, UVMF_ALL, UVMF_INVLPG};
 
 impl<P: Platform> Mmu<P> {
-    /// Makes the tables of a tree that lead to an address, but for the leaf table: what
-    /// [`link_subtree_at`](Mmu::link_subtree_at) wants.
+    /// Links page tables below an entry of the root of an address space, whose level is one higher.
+    /// They are in use from then on, as if pinned with it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoFrame`]; tables made until then stay in the tree.
+    /// The tables come back as they were, with the reason.
     ///
     /// # Panics
     ///
-    /// If the tree is a leaf table.
-    pub fn alloc_intermediate_tables(
+    /// If the levels do not fit.
+    pub fn link_subtree(
         &mut self,
-        tree: &mut UnpinnedTables,
-        va: Vaddr,
-    ) -> Result<(), Error> {
-        assert!(tree.level > 1, "a leaf table leads to pages");
-        self.table_in(tree, va, 2).map(drop)
+        space: &mut AddressSpace,
+        index: usize,
+        tables: UnpinnedTables,
+    ) -> Result<(), (UnpinnedTables, Error)> {
+        assert_eq!(tables.level + 1, space.level, "a table holds tables of the level below");
+        match self.link(space.root(), index, &tables) {
+            Ok(()) => {
+                space.tables.extend(tables.tables);
+                Ok(())
+            }
+            Err(error) => Err((tables, error)),
+        }
     }
 
-    /// Hangs a tree where an address of a space is, below tables that lead there: it is in use from
-    /// then on, as if pinned with the space.
+    /// Makes the tables above the leaf table of an address, for
+    /// [`link_subtree_at`](Mmu::link_subtree_at).
     ///
     /// # Errors
     ///
-    /// The tree comes back as it was, with the reason: [`Error::NoRoom`] without a table for it, or
-    /// if something is there already; what a pin would have said; or the hypervisor's refusal.
+    /// [`Error::NoFrame`]; tables made until then stay.
+    ///
+    /// # Panics
+    ///
+    /// If `tables` is a leaf table.
+    pub fn alloc_intermediate_tables(
+        &mut self,
+        tables: &mut UnpinnedTables,
+        va: Vaddr,
+    ) -> Result<(), Error> {
+        assert!(tables.level > 1, "a leaf table has no table below it");
+        self.table_in(tables, va, 2).map(drop)
+    }
+
+    /// Links page tables where an address space has a table for the entry above. They are in use
+    /// from then on, as if pinned with it.
+    ///
+    /// # Errors
+    ///
+    /// The tables come back as they were, with the reason: [`Error::NoRoom`] if the table above is
+    /// missing or its entry is in use; what a pin would have returned; or the hypervisor's refusal.
     pub fn link_subtree_at(
         &mut self,
         space: &mut AddressSpace,
         va: Vaddr,
-        tree: UnpinnedTables,
+        tables: UnpinnedTables,
     ) -> Result<(), (UnpinnedTables, Error)> {
-        let above = tree.level + 1;
+        let above = tables.level + 1;
         let Some(parent) = self.table_of(space, va, above) else {
-            return Err((tree, Error::NoRoom));
+            return Err((tables, Error::NoRoom));
         };
         let index = index_at(va, above);
         if self.read(parent, index) & EntryFlags::PRESENT.bits() != 0 {
-            return Err((tree, Error::NoRoom));
+            return Err((tables, Error::NoRoom));
         }
-        if let Err(error) = self.link(parent, index, &tree) {
-            return Err((tree, error));
+        match self.link(parent, index, &tables) {
+            Ok(()) => {
+                space.tables.extend(tables.tables);
+                Ok(())
+            }
+            Err(error) => Err((tables, error)),
         }
-        space.tables.extend(tree.tables);
-        Ok(())
     }
 
-    /// Takes the leaf table of an address out of a space, with all that it maps, and flushes.
+    /// Unlinks the leaf table of an address, with all that it maps, and flushes.
     ///
     /// # Errors
     ///
@@ -66,25 +95,25 @@ impl<P: Platform> Mmu<P> {
     ) -> Result<UnpinnedTables, Error> {
         let found = self.table_of(space, va, 2).zip(self.table_of(space, va, 1));
         let Some((parent, table)) = found else { return Err(Error::NotMapped(va)) };
-        let ptr = self.platform.mfn(parent).entry_address(va.index(Level::L2));
-        self.platform.mmu_update(&[MmuUpdate { ptr, val: 0 }])?;
+        let ptr = self.mfn(parent).entry_address(va.index(Level::L2));
+        self.entries.platform.mmu_update(&[MmuUpdate { ptr, val: 0 }])?;
         // It is no table any more, whatever fails from here on.
         space.tables.retain(|&other| other != table);
-        self.note_in_use(&[table], false);
+        self.entries.note_in_use(&[table], false);
         self.flush()?;
         self.set_direct_map_prot(&[table], DIRECT_MAP_RW, UVMF_INVLPG | UVMF_ALL)?;
         Ok(UnpinnedTables { tables: alloc::vec![table], level: 1 })
     }
 
-    /// The frame that may be written to at an address of a space's lower half. Whether that is for
-    /// user mode the entry doesn't say: the hypervisor makes every page user mode's, as the kernel
-    /// runs in its ring.
-    pub(crate) fn user_frame(&self, space: &AddressSpace, va: Vaddr) -> Option<Pfn> {
+    /// The frame that an address of the lower half maps writable. The entry does not say whether user
+    /// mode may use it: the guest kernel runs in the same ring, and the hypervisor sets the USER flag
+    /// of every page.
+    pub(crate) fn writable_user_frame(&self, space: &AddressSpace, va: Vaddr) -> Option<Pfn> {
         let wanted = (EntryFlags::PRESENT | EntryFlags::WRITABLE).bits();
         let entry = self.leaf(space, va)?;
-        if va.0 >> 47 != 0 || entry & wanted != wanted {
+        if !is_lower_half(va) || entry & wanted != wanted {
             return None;
         }
-        self.platform.pfn(Mfn((entry & ENTRY_ADDRESS) >> 12))
+        self.entries.platform.pfn(Mfn::from_address(entry & ENTRY_ADDRESS))
     }
 }

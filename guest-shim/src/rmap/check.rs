@@ -1,41 +1,39 @@
-//! The map, held against what the hypervisor finds in the tables.
+//! The reverse map against the mappings that the hypervisor finds in the tables.
 
-use super::Mapping;
+use super::map::{Mapping, Rmap};
 use crate::addr::{Index, Mfn, Pfn, Vaddr};
-use crate::hypercall::Errno;
-use crate::mmu::Mmu;
-use crate::per_frame::FrameSet;
-use crate::platform::Platform;
+use crate::frames::FrameSet;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
+use pinfold_abi::pinfold::{MAPPING_ATTACHED, Mapping as Found};
 
-/// Frames that the hypervisor is asked about at a time: it answers with so many mappings at most.
-const AT_ONCE: usize = 4;
+/// Bytes of a page-table entry.
+const ENTRY_SIZE: u64 = size_of::<u64>() as u64;
 
-/// An entry about which the two disagree.
+/// An entry that only one of the two has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// The hypervisor found it, and the map doesn't have it.
+    /// The hypervisor found it; the map does not have it.
     Missing {
         /// The frame that is mapped.
         frame: Pfn,
-        /// Where, if its table hangs in an address space.
+        /// Where, if its table is linked into an address space.
         va: Option<Vaddr>,
-        /// Its table, and its place there.
+        /// Its table.
         table: Mfn,
-        /// Which entry of the table.
+        /// Its index in the table.
         index: u16,
     },
-    /// The map has it, and the hypervisor didn't find it.
+    /// The map has it; the hypervisor did not find it.
     Surplus {
         /// The frame that is mapped.
         frame: Pfn,
         /// Where.
         va: Vaddr,
-        /// Its table, and its place there.
+        /// Its table.
         table: Mfn,
-        /// Which entry of the table.
+        /// Its index in the table.
         index: u16,
     },
 }
@@ -57,52 +55,43 @@ impl fmt::Display for Difference {
     }
 }
 
-impl<P: Platform> Mmu<P> {
-    /// Where the reverse map and the hypervisor disagree about these frames: nowhere, if every
-    /// mapping was made through the shim. Tables that are not in use are no matter of this.
-    ///
-    /// # Errors
-    ///
-    /// The hypervisor's refusal; -ENOSYS where it can't be asked.
-    ///
-    /// # Panics
-    ///
-    /// Without a reverse map; see [`enable_rmap`](Mmu::enable_rmap).
-    pub fn check_rmap(&mut self, frames: &[Pfn]) -> Result<Vec<Difference>, Errno> {
-        let mut differences = Vec::new();
-        for some in frames.chunks(AT_ONCE) {
-            self.check_some(some, &mut differences)?;
-        }
-        Ok(differences)
-    }
+/// A frame to compare the views of.
+pub(crate) struct Subject {
+    pub(crate) pfn: Pfn,
+    pub(crate) mfn: Mfn,
+    /// Where the direct map maps it: not a matter of the reverse map.
+    pub(crate) direct_map_va: Vaddr,
+}
 
-    fn check_some(&mut self, frames: &[Pfn], out: &mut Vec<Difference>) -> Result<(), Errno> {
-        let found = self.find_aliases(frames)?;
-        let rmap = self.rmap.as_ref().expect("a reverse map is kept");
-        let set: FrameSet = frames.iter().copied().collect();
-        let known = rmap.of(&set).into_iter().filter(|mapping| rmap.is_in_use(mapping.ptr));
+impl Rmap {
+    /// Compares the map with the mappings of these frames that the hypervisor found. Entries of
+    /// tables that are not in use do not matter.
+    pub(crate) fn compare(&self, frames: &[Subject], found: &[Found]) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let set: FrameSet = frames.iter().map(|frame| frame.pfn).collect();
+        let known = self.of(&set).into_iter().filter(|mapping| self.is_in_use(mapping.ptr));
         let mut known: BTreeMap<u64, Mapping> = known.map(|m| (m.ptr, m)).collect();
-        // A table may hang in several places; its entry is one all the same.
+        // A table may be linked in several places: its entry is found once for each.
         let mut seen: Vec<u64> = Vec::new();
         for mapping in found {
             let (table, index) = (Mfn(mapping.table), mapping.index);
             let ptr = table.entry_address(Index::new_truncate(index.into()));
-            let of = frames.iter().copied().find(|&pfn| self.mfn(pfn).0 == mapping.frame);
-            let Some(frame) = of else { continue };
-            let attached = mapping.flags & pinfold_abi::pinfold::MAPPING_ATTACHED != 0;
+            let subject = frames.iter().find(|frame| frame.mfn.0 == mapping.frame);
+            let Some(&Subject { pfn: frame, direct_map_va, .. }) = subject else { continue };
+            let attached = mapping.flags & MAPPING_ATTACHED != 0;
             let va = attached.then_some(Vaddr(mapping.va));
-            if va == Some(self.direct_map_va(frame)) || seen.contains(&ptr) {
+            if va == Some(direct_map_va) || seen.contains(&ptr) {
                 continue;
             }
             seen.push(ptr);
             if known.remove(&ptr).is_none() {
-                out.push(Difference::Missing { frame, va, table, index });
+                differences.push(Difference::Missing { frame, va, table, index });
             }
         }
-        out.extend(known.into_values().map(|Mapping { ptr, frame, va, .. }| {
-            let index = (ptr / 8 % 512) as u16;
-            Difference::Surplus { frame, va, table: Mfn(ptr >> 12), index }
+        differences.extend(known.into_values().map(|Mapping { ptr, frame, va, .. }| {
+            let index = Index::new_truncate(ptr / ENTRY_SIZE).get() as u16;
+            Difference::Surplus { frame, va, table: Mfn::from_address(ptr), index }
         }));
-        Ok(())
+        differences
     }
 }

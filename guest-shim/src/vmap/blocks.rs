@@ -1,21 +1,23 @@
-//! Blocks: addresses that one CPU carves small areas from, without looking for room each time.
+//! Blocks: ranges of addresses from which one CPU carves small areas, without a search each time.
 //!
-//! Addresses of a block are given out once, from its beginning to its end, and come back all
-//! together: when the block was used up, every area in it is dead, *and* the mappings they left
-//! were cleared. That last step is what was forgotten once: a block with nothing alive in it was
-//! taken off the lists, and what looked for stale mappings looked at the lists. Here a dead area is
-//! on the list of dead areas wherever it came from, and a block only counts.
+//! Addresses of a block are given out once, from its beginning to its end. They are free again all at
+//! once: when the block is used up, every area in it is dead, *and* the mappings of those areas were
+//! cleared. Kernels have forgotten the last condition: a block with nothing alive in it was taken off
+//! the lists, and the search for stale mappings went through the lists. Here a dead area is on the
+//! list of dead areas wherever it was carved from, and a block only counts pages.
 
-use super::Region;
+use super::regions::Region;
 use alloc::collections::BTreeMap;
+#[cfg(feature = "raw")]
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Pages of a block.
 pub const BLOCK_PAGES: u64 = 64;
-/// Pages of the largest area that comes from a block: four of them fit.
+/// Pages of the largest area that is carved from a block: four of them fit.
 pub const SMALL_PAGES: u64 = BLOCK_PAGES / 4;
 
-/// Whose a block is: a CPU's, for one part of the range.
+/// Who carves from a block: a CPU, for one part of the range.
 pub(super) type Owner = (Region, usize);
 
 /// One block.
@@ -24,45 +26,47 @@ struct Block {
     owner: Owner,
     /// Pages given out, from the first on.
     used: u64,
-    /// Pages of these that nobody uses any more.
+    /// Pages of these whose areas are dead.
     dead: u64,
 }
 
 impl Block {
-    /// Whether something was in it, and nothing is.
+    /// Whether it has had areas, and all of them are dead.
     fn is_idle(&self) -> bool {
         self.used > 0 && self.used == self.dead
     }
 
+    /// Whether it is used up and all its areas are dead.
     fn is_drained(&self) -> bool {
         self.dead == BLOCK_PAGES
     }
 
-    /// Gives no more out.
+    /// Gives up the pages that were not given out.
     fn close(&mut self) {
         self.dead += BLOCK_PAGES - self.used;
         self.used = BLOCK_PAGES;
     }
 }
 
-/// A block that came to its end.
+/// A block that is used up and whose areas are all dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DrainedBlock {
     pub(super) first: u64,
+    /// The CPU that carved from it.
     pub(super) cpu: usize,
 }
 
-/// The blocks of all CPUs.
+/// The blocks of all CPUs that are not drained.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
-    /// Those with something alive, or with room: by first page.
+    /// By first page.
     blocks: BTreeMap<u64, Block>,
     /// The block that each CPU carves from.
     open: BTreeMap<Owner, u64>,
 }
 
 impl Blocks {
-    /// Takes pages from the CPU's block; the first one.
+    /// Takes pages of the CPU's open block. Returns the first one.
     pub(super) fn take(&mut self, owner: Owner, pages: u64) -> Option<u64> {
         let &first = self.open.get(&owner)?;
         let block = self.blocks.get_mut(&first)?;
@@ -77,30 +81,30 @@ impl Blocks {
         Some(page)
     }
 
-    /// Has the CPU carve from a new block. What the old one has left is too small for what is
-    /// wanted now, and is given up; if nothing else was alive in it, it is drained.
+    /// Makes a new block the CPU's open one. The rest of the old one is too small for the wanted
+    /// area and is given up; the old one is returned if that drained it.
     pub(super) fn open(&mut self, owner: Owner, first: u64) -> Option<DrainedBlock> {
         let old = self.open.insert(owner, first);
         self.blocks.insert(first, Block { owner, used: 0, dead: 0 });
         let old = old?;
         self.blocks.get_mut(&old)?.close();
-        self.end(old)
+        self.remove_drained(old)
     }
 
-    /// Notes that pages which came from a block are dead; the block, if it was drained by that.
+    /// Notes that the area of these pages is dead. Returns the block if that drained it.
     ///
     /// # Panics
     ///
-    /// If they did not come from a block.
+    /// If the pages were not carved from a block.
     pub(super) fn retire(&mut self, page: u64, pages: u64) -> Option<DrainedBlock> {
         let found = self.blocks.range_mut(..=page).next_back();
         let (&first, block) = found.expect("a page of a block");
         assert!(page + pages <= first + block.used, "page {page} is not of a block");
         block.dead += pages;
-        self.end(first)
+        self.remove_drained(first)
     }
 
-    fn end(&mut self, first: u64) -> Option<DrainedBlock> {
+    fn remove_drained(&mut self, first: u64) -> Option<DrainedBlock> {
         if !self.blocks.get(&first)?.is_drained() {
             return None;
         }
@@ -108,12 +112,54 @@ impl Blocks {
         Some(DrainedBlock { first, cpu })
     }
 
-    /// Gives up what is left of blocks in which nothing is alive, for when addresses are scarce.
+    /// Gives up the rest of blocks without a live area, for when addresses are scarce.
     pub(super) fn close_idle(&mut self) -> Vec<DrainedBlock> {
         let idle = self.blocks.iter_mut().filter(|(_, block)| block.is_idle());
         let firsts: Vec<u64> = idle.map(|(&first, block)| (block.close(), first).1).collect();
         self.open.retain(|_, first| !firsts.contains(first));
-        firsts.into_iter().filter_map(|first| self.end(first)).collect()
+        firsts.into_iter().filter_map(|first| self.remove_drained(first)).collect()
+    }
+}
+
+/// Drained blocks that were leaked, for tests of what finds their mappings.
+#[cfg(feature = "raw")]
+#[derive(Debug, Default)]
+pub(super) struct LeakedBlocks {
+    /// CPUs that leak their blocks.
+    cpus: BTreeSet<usize>,
+    /// First pages of the blocks.
+    blocks: Vec<u64>,
+}
+
+#[cfg(feature = "raw")]
+impl LeakedBlocks {
+    pub(super) fn set_leaks(&mut self, cpu: usize, leaks: bool) {
+        if leaks {
+            self.cpus.insert(cpu);
+        } else {
+            self.cpus.remove(&cpu);
+        }
+    }
+
+    pub(super) fn leaks(&self, cpu: usize) -> bool {
+        self.cpus.contains(&cpu)
+    }
+
+    pub(super) fn push(&mut self, first: u64) {
+        self.blocks.push(first);
+    }
+
+    pub(super) fn last(&self) -> Option<u64> {
+        self.blocks.last().copied()
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.blocks.pop();
+    }
+
+    /// Whether a page is in a leaked block.
+    pub(super) fn contains(&self, page: u64) -> bool {
+        self.blocks.iter().any(|&first| (first..first + BLOCK_PAGES).contains(&page))
     }
 }
 

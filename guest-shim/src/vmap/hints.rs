@@ -1,21 +1,21 @@
-//! How many dead mappings each frame has: enough to know which pins have nothing to clear.
+//! How many dead mappings each frame has: enough to tell which pins have nothing to clear.
 
 use crate::addr::Pfn;
-use crate::per_frame::FrameSet;
+use crate::frames::FrameSet;
 use alloc::vec::Vec;
 
-/// For each frame, the dead mappings that it may still have. They are cleared all together, so that
-/// no count ever goes down: a new round begins, and counts of older ones are void.
+/// Counts the dead mappings of each frame. All dead mappings are cleared at once, so no single count
+/// is ever reduced: a new round begins, and the counts of earlier rounds no longer count.
 #[derive(Debug)]
 pub(super) struct Hints {
     round: u32,
-    /// By frame: the round that the count is of, and the count.
+    /// By frame: the round of the count, and the count.
     counts: Vec<(u32, u32)>,
 }
 
 impl Default for Hints {
     fn default() -> Hints {
-        // Round 0 is that of frames without a count.
+        // Round 0 is the round of frames without a count.
         Hints { round: 1, counts: Vec::new() }
     }
 }
@@ -37,12 +37,12 @@ impl Hints {
         }
     }
 
-    /// Whether one of these frames has a dead mapping.
+    /// Whether one of these frames may have a dead mapping.
     pub(super) fn any(&self, frames: &FrameSet) -> bool {
         frames.iter().any(|pfn| self.get(pfn) != 0)
     }
 
-    /// All dead mappings were cleared.
+    /// Notes that all dead mappings were cleared.
     pub(super) fn clear(&mut self) {
         self.round = match self.round.checked_add(1) {
             Some(round) => round,

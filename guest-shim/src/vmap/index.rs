@@ -1,14 +1,14 @@
-//! Dead mappings by frame: what makes it possible to clear just those that matter.
+//! Dead mappings by frame, so that a pin can clear those of its own frames and no others.
 //!
-//! A list for each frame, linked through an array with a place for each page of the range. Whatever
-//! is done takes time for the mappings that it is about, and none for all the others.
+//! Each frame has a list, linked through an array with an element for each page of the range. An
+//! operation takes time for the mappings that it is about, not for all that are dead.
 
 use crate::addr::Pfn;
-use crate::per_frame::FrameSet;
+use crate::frames::FrameSet;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// In place of a page's number: there is none, the list ends.
+/// In place of a page's number: the end of a list.
 const END: u32 = u32::MAX;
 
 /// A page of the range that may still map a frame.
@@ -24,10 +24,10 @@ struct Link {
 pub(super) struct Index {
     /// By frame: the first page of its list, or [`END`].
     heads: Vec<u32>,
-    /// By page. Made when there is a first one, for all: most policies have no use for it.
+    /// By page. Allocated with the first entry: most policies do not use it.
     links: Vec<Option<Link>>,
     pages: u64,
-    /// How many there are.
+    /// Pages in it.
     count: u64,
 }
 
@@ -37,21 +37,21 @@ impl Index {
         Index { heads: Vec::new(), links: Vec::new(), pages, count: 0 }
     }
 
-    /// How many pages are in it.
+    /// Pages in it.
     pub(super) fn len(&self) -> u64 {
         self.count
     }
 
     pub(super) fn add(&mut self, pfn: Pfn, page: u64) {
-        let (frame, place) = (pfn.0 as usize, page as usize);
+        let (frame, slot) = (pfn.0 as usize, page as usize);
         if frame >= self.heads.len() {
             self.heads.resize(frame + 1, END);
         }
         if self.links.is_empty() {
             self.links = alloc::vec![None; self.pages as usize];
         }
-        debug_assert!(self.links[place].is_none(), "page {page} is dead already");
-        self.links[place] = Some(Link { frame: frame as u32, next: self.heads[frame] });
+        debug_assert!(self.links[slot].is_none(), "page {page} is dead already");
+        self.links[slot] = Some(Link { frame: frame as u32, next: self.heads[frame] });
         self.heads[frame] = page as u32;
         self.count += 1;
     }
@@ -77,19 +77,19 @@ impl Index {
         })
     }
 
-    /// The pages that map one of these frames, in order.
+    /// The pages that may map one of these frames, in ascending order.
     pub(super) fn of(&self, frames: &FrameSet) -> Vec<u64> {
         let mut pages: Vec<u64> = frames.iter().flat_map(|pfn| self.list(pfn)).collect();
         pages.sort_unstable();
         pages
     }
 
-    /// Those of these pages that may still map something.
+    /// The pages of a range that may still be mapped.
     pub(super) fn dead_in(&self, mut pages: Range<u64>) -> impl Iterator<Item = u64> {
         core::iter::from_fn(move || pages.find(|&page| self.link(page).is_some()))
     }
 
-    /// Forgets what maps these frames.
+    /// Removes all pages of these frames.
     pub(super) fn forget(&mut self, frames: &FrameSet) {
         for pfn in frames.iter() {
             while self.contains(pfn) {
@@ -105,7 +105,7 @@ impl Index {
         self.count -= 1;
     }
 
-    /// Forgets a page; the frame that it mapped, if it was known.
+    /// Removes a page. Returns the frame that it mapped, if it was in the index.
     pub(super) fn forget_page(&mut self, page: u64) -> Option<Pfn> {
         let gone = self.link(page)?;
         let pfn = Pfn(gone.frame.into());
@@ -122,7 +122,8 @@ impl Index {
         Some(pfn)
     }
 
-    /// Forgets a page together with all others: its frame has none then; which frame it was.
+    /// Removes a page when all pages are being removed, so that its list needs no repair. Returns its
+    /// frame.
     pub(super) fn forget_with_all(&mut self, page: u64) -> Option<Pfn> {
         let gone = self.links.get_mut(page as usize)?.take()?;
         self.heads[gone.frame as usize] = END;

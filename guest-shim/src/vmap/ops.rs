@@ -1,252 +1,215 @@
 //! Mapping, unmapping and clearing.
 
-use super::blocks::BLOCK_PAGES;
-use super::{Dead, Policy, Region};
+use super::area::{Area, DeadArea};
+use super::blocks::{BLOCK_PAGES, DrainedBlock};
+use super::policy::Policy;
+use super::regions::Region;
+use super::state::Vmap;
 use crate::addr::{PAGE_SIZE, Pfn, Vaddr};
-use crate::hypercall::Errno;
-use crate::mmu::{Error, Leaf, Mmu};
-use crate::per_frame::FrameSet;
-use crate::platform::Platform;
+use crate::entries::Entries;
+use crate::error::Error;
+use crate::frames::FrameSet;
 use alloc::vec::Vec;
-use pinfold_abi::errno::Errno as Known;
-use pinfold_abi::mmu::{MmuUpdate, MmuextCmd, MmuextOp};
-use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range};
+use pinfold_abi::pinfold::Range;
 
-/// A live area; goes back with [`Mmu::vunmap`].
-#[derive(Debug)]
-#[must_use = "its addresses are lost when it is dropped; see Mmu::vunmap"]
-pub struct Area {
-    pub(super) first: u64,
-    pub(super) pages: u64,
-    pub(super) start: Vaddr,
-    /// Whether it was carved from a block.
-    pub(super) in_block: bool,
-}
-
-impl Area {
-    /// Address of its first page.
-    pub fn start(&self) -> Vaddr {
-        self.start
-    }
-
-    /// Pages mapped.
-    pub fn pages(&self) -> u64 {
-        self.pages
-    }
-}
-
-impl<P: Platform> Mmu<P> {
-    /// Maps frames side by side, writable.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoRoom`] without addresses, or the hypervisor's refusal.
-    pub fn vmap(&mut self, frames: &[Pfn]) -> Result<Area, Error> {
-        self.vmap_in(Region::default(), frames)
-    }
-
-    /// Maps frames side by side, writable, in a named part of the range.
-    ///
-    /// # Errors
-    ///
-    /// As [`vmap`](Mmu::vmap).
-    pub fn vmap_in(&mut self, region: Region, frames: &[Pfn]) -> Result<Area, Error> {
-        let pages = frames.len() as u64;
-        // One page more stays unmapped behind each area.
-        let first = self.take_addresses(region, pages + 1)?;
-        self.map_area(first, false, frames)
+impl Vmap {
+    /// Maps frames side by side, writable, in a part of the range.
+    pub(crate) fn map(
+        &mut self,
+        entries: &mut impl Entries,
+        region: Region,
+        frames: &[Pfn],
+    ) -> Result<Area, Error> {
+        // One unmapped page follows each area.
+        let first = self.take_addresses(entries, region, frames.len() as u64 + 1)?;
+        self.map_at(entries, first, false, frames)
     }
 
     /// Maps frames from a page of the range on.
-    pub(super) fn map_area(
+    pub(super) fn map_at(
         &mut self,
+        entries: &mut impl Entries,
         first: u64,
         in_block: bool,
         frames: &[Pfn],
     ) -> Result<Area, Error> {
         let pages = frames.len() as u64;
-        let start = self.vmap.window.va(first);
-        let mut updates = Vec::with_capacity(frames.len());
-        for (page, &frame) in (0..pages).zip(frames) {
-            let ptr = self.vmap.window.entry_addr(start.page(page));
-            updates.push(MmuUpdate { ptr, val: self.leaf_entry(Leaf::kernel(frame)) });
-        }
+        let start = self.window.va(first);
         for &frame in frames {
-            self.vmap.live_counts.add(frame);
+            self.live_counts.increment(frame);
         }
-        self.vmap.freed.set(first..first + pages, false);
-        self.vmap.live.insert(first, frames.to_vec());
-        for (page, (&update, &frame)) in (0..).zip(updates.iter().zip(frames)) {
-            self.note_mapped(update, frame, start.page(page));
-        }
+        self.freed.set(first..first + pages, false);
+        self.live.insert(first, frames.to_vec());
         let area = Area { first, pages, start, in_block };
-        if let Err(errno) = self.platform.mmu_update(&updates) {
-            // Some may be mapped: it is as good as dead.
-            self.vunmap(area)?;
+        if let Err(errno) = entries.map(start, frames) {
+            // Some pages may be mapped: they are cleared like those of a dead area.
+            self.unmap(entries, area)?;
             return Err(errno.into());
         }
-        self.stats.areas += 1;
+        entries.stats().areas += 1;
         Ok(area)
     }
 
-    /// Unmaps an area: at once, or later, as the policy has it.
-    ///
-    /// # Errors
-    ///
-    /// The hypervisor's refusal of clearing.
-    pub fn vunmap(&mut self, area: Area) -> Result<(), Error> {
-        let frames = self.vmap.live.remove(&area.first).unwrap_or_default();
-        let (indexed, hinted) = (self.vmap.policy.has_index(), self.vmap.policy == Policy::Hinted);
+    /// Takes free addresses of a part of the range, after clearing all that is dead if need be.
+    pub(super) fn take_addresses(
+        &mut self,
+        entries: &mut impl Entries,
+        region: Region,
+        pages: u64,
+    ) -> Result<u64, Error> {
+        if let Some(first) = self.free.take(region, pages) {
+            return Ok(first);
+        }
+        let idle = self.blocks.close_idle();
+        self.retire_blocks(entries, idle);
+        self.purge(entries)?;
+        self.free.take(region, pages).ok_or(Error::NoRoom)
+    }
+
+    /// Unmaps an area, at once or later according to the policy.
+    pub(crate) fn unmap(&mut self, entries: &mut impl Entries, area: Area) -> Result<(), Error> {
+        let frames = self.live.remove(&area.first).unwrap_or_default();
+        let (indexed, hinted) = (self.policy.has_index(), self.policy == Policy::Hinted);
         for (page, &frame) in (area.first..).zip(&frames) {
-            self.vmap.live_counts.subtract(frame);
+            self.live_counts.decrement(frame);
             if indexed {
-                self.vmap.index.add(frame, page);
+                self.index.add(frame, page);
             } else if hinted {
-                self.vmap.hints.add(frame);
+                self.hints.add(frame);
             }
         }
-        self.vmap.freed.set(area.first..area.first + area.pages, true);
         let Area { first, pages, in_block, .. } = area;
-        self.vmap.dead.push(Dead { first, pages, in_block, since: self.vmap.now });
-        self.vmap.dead_pages += pages;
+        let dead = DeadArea { first, pages, in_block, since: self.now };
+        self.freed.set(dead.page_range(), true);
+        self.dead.push(dead);
+        self.dead_pages += pages;
         if in_block {
-            let drained = self.vmap.blocks.retire(first, pages);
-            self.retire_blocks(drained)?;
+            let drained = self.blocks.retire(first, pages);
+            self.retire_blocks(entries, drained);
         }
-        if self.vmap.is_full() {
-            self.purge_vmap()?;
+        if self.is_full() {
+            self.purge(entries)?;
         }
         Ok(())
     }
 
-    /// Clears all dead mappings of areas; how many there were.
-    ///
-    /// # Errors
-    ///
-    /// The hypervisor's refusal.
-    pub fn purge_vmap(&mut self) -> Result<u64, Error> {
-        if self.vmap.dead.is_empty() && self.vmap.drained.is_empty() {
+    /// Notes that all areas of these blocks are dead: their addresses are free after the next purge,
+    /// since mappings of their last areas may still exist.
+    pub(super) fn retire_blocks(
+        &mut self,
+        entries: &mut impl Entries,
+        drained: impl IntoIterator<Item = DrainedBlock>,
+    ) {
+        #[cfg(not(feature = "raw"))]
+        let _ = entries;
+        for block in drained {
+            #[cfg(feature = "raw")]
+            if self.leaked.leaks(block.cpu) {
+                self.leak_block(entries, block.first);
+                continue;
+            }
+            self.drained.push(block.first);
+        }
+    }
+
+    /// Clears all dead mappings. Returns how many there were.
+    pub(crate) fn purge(&mut self, entries: &mut impl Entries) -> Result<u64, Error> {
+        if self.dead.is_empty() && self.drained.is_empty() {
             return Ok(0);
         }
-        // The index knows which dead pages were not cleared yet; without one, all of them are.
-        // If clearing fails, everything stays dead.
-        let cleared = if self.vmap.policy.has_index() {
-            let dead = self.vmap.dead.iter();
-            let index = &self.vmap.index;
-            let pages = dead.flat_map(|dead| index.dead_in(dead.first..dead.first + dead.pages));
-            self.clear_pages(pages.collect())?
+        // The index knows which dead pages are still mapped; without one, all of them may be. If
+        // clearing fails, everything stays dead.
+        let cleared = if self.policy.has_index() {
+            let pages = self.dead.iter().flat_map(|dead| self.index.dead_in(dead.page_range()));
+            let pages: Vec<u64> = pages.collect();
+            self.clear_pages(entries, pages)?
         } else {
-            let dead = self.vmap.dead.iter();
-            let start = |first| self.vmap.window.va(first).0;
-            let ranges: Vec<_> =
-                dead.map(|dead| Range { start: start(dead.first), pages: dead.pages }).collect();
-            let cleared = self.clear_ranges(&ranges)?;
-            self.stats.cleared += cleared;
+            let range =
+                |dead: &DeadArea| Range { start: self.window.va(dead.first).0, pages: dead.pages };
+            let ranges: Vec<Range> = self.dead.iter().map(range).collect();
+            let cleared = entries.clear_ranges(&ranges)?;
+            entries.stats().cleared += cleared;
             cleared
         };
-        self.vmap.dead_pages = 0;
-        self.vmap.hints.clear();
-        for Dead { first, pages, in_block, .. } in core::mem::take(&mut self.vmap.dead) {
-            if !in_block {
-                self.vmap.free.give(first, pages + 1);
+        self.dead_pages = 0;
+        self.hints.clear();
+        for dead in core::mem::take(&mut self.dead) {
+            if !dead.in_block {
+                self.free.give(dead.first, dead.pages + 1);
             }
-            for page in first..first + pages {
-                if let Some(frame) = self.vmap.index.forget_with_all(page) {
-                    self.frames.release(frame);
+            for page in dead.page_range() {
+                if let Some(frame) = self.index.forget_with_all(page) {
+                    entries.free_deferred(frame);
                 }
             }
         }
-        for first in core::mem::take(&mut self.vmap.drained) {
-            self.vmap.free.give(first, BLOCK_PAGES + 1);
+        for first in core::mem::take(&mut self.drained) {
+            self.free.give(first, BLOCK_PAGES + 1);
         }
         Ok(cleared)
     }
 
-    /// Clears the dead mappings of these frames by areas, and these idle slots that map some of them; how
-    /// many there were.
-    pub(crate) fn shoot_down(&mut self, frames: &FrameSet, slots: &[usize]) -> Result<u64, Error> {
-        let pages = self.vmap.index.of(frames);
-        let areas = pages.iter().map(|&page| self.vmap.window.va(page));
-        let all = areas.chain(slots.iter().map(|&slot| self.kmap.va(slot)));
-        let ranges = ranges_of(all);
+    /// Sets the time, in the kernel's own unit, and clears all dead mappings if the oldest is at
+    /// least so old. Returns how many there were.
+    pub(crate) fn purge_aged(
+        &mut self,
+        entries: &mut impl Entries,
+        now: u64,
+        age: u64,
+    ) -> Result<u64, Error> {
+        self.now = now;
+        match self.dead.first() {
+            Some(oldest) if now.saturating_sub(oldest.since) >= age => self.purge(entries),
+            _ => Ok(0),
+        }
+    }
+
+    /// Clears the indexed dead mappings of these frames, and these kmap slots, with one call.
+    /// Returns how many mappings there were.
+    pub(crate) fn shoot_down(
+        &mut self,
+        entries: &mut impl Entries,
+        frames: &FrameSet,
+        slots: &[Vaddr],
+    ) -> Result<u64, Error> {
+        let pages = self.index.of(frames);
+        let areas = pages.iter().map(|&page| self.window.va(page));
+        let ranges = ranges_of(areas.chain(slots.iter().copied()));
         if ranges.is_empty() {
             return Ok(0);
         }
-        // If clearing fails, everything stays where it was.
-        let cleared = self.clear_ranges(&ranges)?;
-        self.vmap.index.forget(frames);
-        self.forget_slots(slots);
-        self.stats.cleared += cleared.saturating_sub(slots.len() as u64);
+        // If clearing fails, everything stays dead.
+        let cleared = entries.clear_ranges(&ranges)?;
+        self.index.forget(frames);
+        entries.stats().cleared += cleared.saturating_sub(slots.len() as u64);
         Ok(cleared)
     }
 
-    pub(super) fn clear_pages(&mut self, pages: Vec<u64>) -> Result<u64, Error> {
-        let ranges = ranges_of(pages.into_iter().map(|page| self.vmap.window.va(page)));
-        let cleared = self.clear_ranges(&ranges)?;
-        self.stats.cleared += cleared;
+    /// Clears these pages of the range. Returns how many were mapped.
+    pub(super) fn clear_pages(
+        &mut self,
+        entries: &mut impl Entries,
+        pages: Vec<u64>,
+    ) -> Result<u64, Error> {
+        let ranges = ranges_of(pages.into_iter().map(|page| self.window.va(page)));
+        let cleared = entries.clear_ranges(&ranges)?;
+        entries.stats().cleared += cleared;
         Ok(cleared)
     }
 
-    /// Clears the entries of ranges of the vmap and kmap windows and flushes, in one call where the
-    /// hypervisor has one.
-    fn clear_ranges(&mut self, ranges: &[Range]) -> Result<u64, Error> {
-        let mut cleared = 0;
-        for some in ranges.chunks(MAX_SHOOTDOWN_RANGES as usize) {
-            cleared += match self.platform.shootdown(some) {
-                Ok(shot) => {
-                    self.stats.flushes += u64::from(shot.flushed);
-                    shot.cleared
-                }
-                Err(errno) if errno == Known::ENOSYS => self.clear_plainly(some)?,
-                Err(errno) => return Err(errno.into()),
-            };
-            self.note_cleared(some);
-            self.stats.shootdowns += 1;
-        }
-        Ok(cleared)
-    }
-
-    fn clear_plainly(&mut self, ranges: &[Range]) -> Result<u64, Errno> {
-        let updates: Vec<_> = ranges
-            .iter()
-            .flat_map(|range| (0..range.pages).map(|page| Vaddr(range.start).page(page)))
-            .map(|va| {
-                let in_vmap = self.vmap.covers(va);
-                let window = if in_vmap { &self.vmap.window } else { self.kmap.window() };
-                MmuUpdate { ptr: window.entry_addr(va), val: 0 }
-            })
-            .collect();
-        self.platform.mmu_update(&updates)?;
-        self.stats.flushes += 1;
-        let cmd = MmuextCmd::TlbFlushAll as u32;
-        self.platform.mmuext_op(&[MmuextOp { cmd, ..MmuextOp::default() }])?;
-        Ok(updates.len() as u64)
-    }
-
-    /// Dead mappings of areas that were not cleared yet.
-    pub fn lazy_mappings(&self) -> u64 {
-        self.vmap.lazy()
-    }
-
-    /// Sets how many dead pages the lazy policies leave for later. What a new owner leaves is a
-    /// thousand for each doubling of the CPUs, or half of the range if that is less.
-    pub fn set_lazy_limit(&mut self, pages: u64) {
-        self.vmap.limit = pages;
-    }
-
-    /// Changes the policy; everything dead is cleared first.
-    ///
-    /// # Errors
-    ///
-    /// The hypervisor's refusal of clearing.
-    pub fn set_policy(&mut self, policy: Policy) -> Result<(), Error> {
-        self.purge_vmap()?;
-        self.vmap.policy = policy;
+    /// Changes the policy, after clearing everything that is dead.
+    pub(crate) fn set_policy(
+        &mut self,
+        entries: &mut impl Entries,
+        policy: Policy,
+    ) -> Result<(), Error> {
+        self.purge(entries)?;
+        self.policy = policy;
         Ok(())
     }
 }
 
-/// Pages in order, as ranges.
+/// Joins pages in ascending order to ranges.
 fn ranges_of(pages: impl Iterator<Item = Vaddr>) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for Vaddr(start) in pages {

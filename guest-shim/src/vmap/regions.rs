@@ -1,18 +1,17 @@
-//! Named parts of the vmap range: a subsystem that has one of its own can be told from others in a
-//! report.
+//! Named parts of the vmap range: a report can tell the mappings of one subsystem from those of others.
 
-use super::areas::FreeRanges;
-use crate::addr::Vaddr;
-use crate::mmu::{Error, Mmu};
-use crate::platform::Platform;
+use super::free_ranges::FreeRanges;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Pages that a part begins and ends at a multiple of: so many freed bits are a word.
-const GRAIN: u64 = 64;
+/// The name of the range, except for parts that have one of their own.
+pub(crate) const WHOLE_RANGE: &str = "vmap";
 
-/// A named part of the vmap range, from [`Mmu::open_region`]; by default what has no name of its
-/// own.
+/// Parts begin and end at a multiple of this many pages, so that their freed bits are whole words.
+pub(super) const GRANULE: u64 = u64::BITS as u64;
+
+/// A named part of the vmap range, from [`Mmu::open_region`](crate::mmu::Mmu::open_region). The
+/// default is all that has no name of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Region(usize);
 
@@ -23,7 +22,7 @@ struct Part {
     free: FreeRanges,
 }
 
-/// The parts; the first one is what the others were cut off from.
+/// All parts. The others were split off the first one.
 #[derive(Debug)]
 pub(super) struct Regions(Vec<Part>);
 
@@ -31,31 +30,37 @@ impl Regions {
     /// So many pages in one part.
     pub(super) fn new(pages: u64) -> Regions {
         let free = FreeRanges::new(pages);
-        Regions(alloc::vec![Part { name: super::NAME, pages: 0..pages, free }])
+        Regions(alloc::vec![Part { name: WHOLE_RANGE, pages: 0..pages, free }])
     }
 
-    /// Takes so many pages of a part; the first one.
+    /// Takes so many pages of a part. Returns the first one.
     pub(super) fn take(&mut self, region: Region, pages: u64) -> Option<u64> {
         self.0[region.0].free.take(pages)
     }
 
-    /// Gives pages back to the part that they are of.
+    /// Gives pages back to the part that they are in.
     ///
     /// # Panics
     ///
     /// If one of them is free already.
     pub(super) fn give(&mut self, start: u64, pages: u64) {
         let part = self.0.iter_mut().find(|part| part.pages.contains(&start));
-        part.expect("all pages are of some part").free.give(start, pages);
+        part.expect("every page is in a part").free.give(start, pages);
     }
 
     /// The part of this name.
-    fn find(&self, name: &str) -> Option<Region> {
+    pub(super) fn find(&self, name: &str) -> Option<Region> {
         self.0.iter().position(|part| part.name == name).map(Region)
     }
 
-    /// Cuts pages off the end of the first part, if they are free.
-    fn cut(&mut self, name: &'static str, pages: u64) -> Option<Region> {
+    /// Name and pages of a part.
+    pub(super) fn part(&self, region: Region) -> (&'static str, Range<u64>) {
+        let part = &self.0[region.0];
+        (part.name, part.pages.clone())
+    }
+
+    /// Splits pages off the end of the first part, if they are free.
+    pub(super) fn split_off(&mut self, name: &'static str, pages: u64) -> Option<Region> {
         let whole = self.0[0].pages.clone();
         let start = whole.end.checked_sub(pages).filter(|&start| start > 0)?;
         if !self.0[0].free.take_at(start, pages) {
@@ -69,40 +74,6 @@ impl Regions {
     }
 }
 
-impl<P: Platform> Mmu<P> {
-    /// A part of the vmap range of at least so many pages, with a name for reports; the one that
-    /// has the name, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoRoom`] if not so many pages are free at the end of the range, or the
-    /// hypervisor's refusal of clearing.
-    pub fn open_region(&mut self, name: &'static str, pages: u64) -> Result<Region, Error> {
-        if let Some(region) = self.vmap.free.find(name) {
-            return Ok(region);
-        }
-        self.purge_vmap()?;
-        let pages = pages.checked_next_multiple_of(GRAIN).ok_or(Error::NoRoom)?;
-        let region = self.vmap.free.cut(name, pages).ok_or(Error::NoRoom)?;
-        // Names serve reports; a hypervisor that keeps none is as good.
-        let _ = self.platform.forget_region(self.vmap.window.va(0));
-        for of in [Region::default(), region] {
-            self.tell_region(of);
-        }
-        Ok(region)
-    }
-
-    /// Tells the hypervisor what a part is called.
-    fn tell_region(&mut self, region: Region) {
-        let Part { name, pages, .. } = &self.vmap.free.0[region.0];
-        let start: Vaddr = self.vmap.window.va(pages.start);
-        let range = pinfold_abi::pinfold::Range { start: start.0, pages: pages.end - pages.start };
-        let _ = self.platform.name_region(range, name);
-        let bits = &self.vmap.freed.bits()[(pages.start / GRAIN) as usize..];
-        let _ = self.platform.freed_map(start, bits);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,7 +83,7 @@ mod tests {
         let mut regions = Regions::new(256);
         let whole = Region::default();
         let low = regions.take(whole, 10).unwrap();
-        let part = regions.cut("part", 64).unwrap();
+        let part = regions.split_off("part", 64).unwrap();
         assert_eq!(regions.find("part"), Some(part));
         assert_eq!(regions.take(part, 64), Some(192));
         assert_eq!(regions.take(part, 1), None);
@@ -129,10 +100,10 @@ mod tests {
     fn what_is_in_use_is_not_cut_off() {
         let mut regions = Regions::new(128);
         regions.take(Region::default(), 65);
-        assert_eq!(regions.cut("part", 64), None);
-        assert_eq!(regions.cut("part", 128), None, "something stays");
-        assert_eq!(regions.cut("part", 256), None);
+        assert_eq!(regions.split_off("part", 64), None);
+        assert_eq!(regions.split_off("part", 128), None, "something stays");
+        assert_eq!(regions.split_off("part", 256), None);
         regions.give(64, 1);
-        assert!(regions.cut("part", 64).is_some());
+        assert!(regions.split_off("part", 64).is_some());
     }
 }

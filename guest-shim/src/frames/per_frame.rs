@@ -1,10 +1,9 @@
-//! What is known of each frame, in arrays by frame number: a look takes the same time however much
-//! is known of others.
+//! Counts, marks and sets by frame number: a lookup takes the same time however many there are.
 
 use crate::addr::Pfn;
 use alloc::vec::Vec;
 
-/// A number for each frame; 0 for those that nobody set.
+/// A number for each frame, 0 at first.
 #[derive(Debug, Default)]
 pub(crate) struct Counts(Vec<u32>);
 
@@ -13,23 +12,23 @@ impl Counts {
         self.0.get(pfn.0 as usize).copied().unwrap_or(0)
     }
 
-    pub(crate) fn add(&mut self, pfn: Pfn) {
-        let place = pfn.0 as usize;
-        if place >= self.0.len() {
-            self.0.resize(place + 1, 0);
+    pub(crate) fn increment(&mut self, pfn: Pfn) {
+        let index = pfn.0 as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, 0);
         }
-        self.0[place] += 1;
+        self.0[index] += 1;
     }
 
     /// # Panics
     ///
     /// If the number is 0.
-    pub(crate) fn subtract(&mut self, pfn: Pfn) {
+    pub(crate) fn decrement(&mut self, pfn: Pfn) {
         self.0[pfn.0 as usize] -= 1;
     }
 }
 
-/// A mark on some frames.
+/// One bit for each frame, clear at first.
 #[derive(Debug, Default)]
 pub(crate) struct Marks(Vec<u64>);
 
@@ -40,11 +39,11 @@ impl Marks {
     }
 
     pub(crate) fn set(&mut self, pfn: Pfn) {
-        let place = (pfn.0 / 64) as usize;
-        if place >= self.0.len() {
-            self.0.resize(place + 1, 0);
+        let index = (pfn.0 / 64) as usize;
+        if index >= self.0.len() {
+            self.0.resize(index + 1, 0);
         }
-        self.0[place] |= 1 << (pfn.0 % 64);
+        self.0[index] |= 1 << (pfn.0 % 64);
     }
 
     pub(crate) fn clear(&mut self, pfn: Pfn) {
@@ -54,7 +53,7 @@ impl Marks {
     }
 }
 
-/// Some frames, each once, in order.
+/// A set of frames, in ascending order.
 #[derive(Debug)]
 pub(crate) struct FrameSet(Vec<Pfn>);
 
@@ -100,9 +99,9 @@ mod tests {
     #[test]
     fn counts_begin_at_nothing() {
         let mut counts = Counts::default();
-        counts.add(Pfn(7));
-        counts.add(Pfn(7));
-        counts.subtract(Pfn(7));
+        counts.increment(Pfn(7));
+        counts.increment(Pfn(7));
+        counts.decrement(Pfn(7));
         assert_eq!([6, 7, 8].map(|pfn| counts.get(Pfn(pfn))), [0, 1, 0]);
     }
 

@@ -1,15 +1,15 @@
-//! Which pages of a range are free: first fit, neighbours joined.
+//! The free pages of a range. Allocation is first fit; free neighbours are joined.
 
 use alloc::collections::BTreeMap;
 
-/// Free ranges of pages: first page and length, no two touching.
+/// Free ranges of pages: first page and length. No two ranges touch.
 #[derive(Debug, Default)]
 pub(super) struct FreeRanges {
     ranges: BTreeMap<u64, u64>,
 }
 
 impl FreeRanges {
-    /// All of so many pages.
+    /// So many pages, all free.
     pub(super) fn new(pages: u64) -> FreeRanges {
         let mut ranges = BTreeMap::new();
         if pages > 0 {
@@ -18,7 +18,7 @@ impl FreeRanges {
         FreeRanges { ranges }
     }
 
-    /// Takes so many pages; the first one.
+    /// Takes so many pages. Returns the first one.
     pub(super) fn take(&mut self, pages: u64) -> Option<u64> {
         let (&start, &length) = self.ranges.iter().find(|&(_, &length)| length >= pages)?;
         self.ranges.remove(&start);
@@ -28,7 +28,7 @@ impl FreeRanges {
         Some(start)
     }
 
-    /// Takes these pages, if all are free.
+    /// Takes these pages if all are free. Returns whether they were.
     pub(super) fn take_at(&mut self, start: u64, pages: u64) -> bool {
         let before = self.ranges.range(..=start).next_back();
         let Some((&first, &length)) = before.filter(|&(&first, &length)| {
