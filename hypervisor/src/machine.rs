@@ -9,9 +9,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 #[repr(u32)]
 pub enum RunResult {
     /// Every guest ended well.
-    Good = 0x10,
+    Success = 0x10,
     /// Some guest failed, crashed or didn't start.
-    Bad = 0x11,
+    Failure = 0x11,
     /// The hypervisor panicked.
     Panic = 0x12,
 }

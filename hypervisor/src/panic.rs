@@ -1,7 +1,7 @@
 //! Last words. `cargo xtask report` resolves the addresses with the hypervisor's symbols.
 
 use crate::arch::{ipi, percpu};
-use crate::console::log::write_at_any_cost;
+use crate::console::log::write_in_panic;
 use core::arch::asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,7 @@ fn begin() {
     match PANICKING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
         // What they would go on with may be broken.
         Ok(_) if percpu::online().is_empty() => {}
-        Ok(_) => ipi::stop_others(),
+        Ok(_) => ipi::halt_others(),
         Err(first) if first == own => crate::machine::end(crate::machine::RunResult::Panic),
         Err(_) => loop {
             x86_64::instructions::hlt();
@@ -31,7 +31,7 @@ fn begin() {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     begin();
-    write_at_any_cost(Who::Hypervisor, kind::PANIC, format_args!("{info}"));
+    write_in_panic(Who::Hypervisor, kind::PANIC, format_args!("{info}"));
     let frame: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
@@ -40,9 +40,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 }
 
 /// A trap in ring 0 that nobody reckoned with.
-pub fn with_registers(regs: &CpuUserRegs, cr2: u64) -> ! {
+pub fn on_unexpected_trap(regs: &CpuUserRegs, cr2: u64) -> ! {
     begin();
-    write_at_any_cost(
+    write_in_panic(
         Who::Hypervisor,
         kind::PANIC,
         format_args!(
@@ -50,8 +50,8 @@ pub fn with_registers(regs: &CpuUserRegs, cr2: u64) -> ! {
             regs.vector, regs.error_code, regs.rip, regs.rsp, regs.rflags
         ),
     );
-    dump(regs, |line| write_at_any_cost(Who::Hypervisor, kind::DUMP, line));
-    write_at_any_cost(Who::Hypervisor, kind::DUMP, format_args!("frame=0 rip={:#x}", regs.rip));
+    dump(regs, |line| write_in_panic(Who::Hypervisor, kind::DUMP, line));
+    write_in_panic(Who::Hypervisor, kind::DUMP, format_args!("frame=0 rip={:#x}", regs.rip));
     backtrace(regs.rbp);
     crate::machine::end(crate::machine::RunResult::Panic)
 }
@@ -82,7 +82,7 @@ fn backtrace(mut frame: u64) {
         }
         // SAFETY: two words on a mapped stack of ours.
         let (next, rip) = unsafe { (*(frame as *const u64), *((frame + 8) as *const u64)) };
-        write_at_any_cost(Who::Hypervisor, kind::DUMP, format_args!("frame={depth} rip={rip:#x}"));
+        write_in_panic(Who::Hypervisor, kind::DUMP, format_args!("frame={depth} rip={rip:#x}"));
         if next <= frame {
             return;
         }

@@ -77,7 +77,7 @@ pub fn init(registers: u64) {
 }
 
 /// Switches another processor's controller on, in the mode that the first one's is in.
-pub fn init_other() {
+pub fn init_ap() {
     if REGISTERS.load(Ordering::Relaxed) == 0 {
         let (base, flags) = ApicBase::read();
         // SAFETY: x2APIC mode is there, as the first processor has it; nothing uses the
@@ -165,6 +165,6 @@ pub fn end_of_interrupt() {
 /// Whether the timer's interrupt waits to be delivered: how long operations learn, with
 /// interrupts off, that their time is up.
 pub fn timer_is_pending() -> bool {
-    super::latency::looked_at_scheduler();
+    super::latency::checked_scheduler();
     read(IRR + 0x10 * (u32::from(TIMER_VECTOR) / 32)) & 1 << (TIMER_VECTOR % 32) != 0
 }

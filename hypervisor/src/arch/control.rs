@@ -75,7 +75,7 @@ pub fn set_up() -> Protections {
     // The first one alone: one that comes late must not undo what was decided since.
     let _ = HYPERVISOR_CR4.compare_exchange(0, cr4.bits(), Ordering::Relaxed, Ordering::Relaxed);
     if smap {
-        user_copy::smap_is_on();
+        user_copy::enable_smap();
     }
     cache::set_up();
     set_up_system_calls(EntrySet::Direct);
@@ -105,7 +105,7 @@ pub fn load_guest_cr4(guest: u64) {
 
 /// Lets those interrupts in that wait, and no others: for the hypervisor's loop, which holds no lock
 /// then, and looks at all that they say.
-pub fn let_interrupts_in() {
+pub fn open_interrupt_window() {
     // SAFETY: interrupts in ring 0 are acknowledged, and change nothing else. `sti` takes effect
     // behind the next instruction (Intel SDM vol. 2, STI).
     unsafe { core::arch::asm!("sti", "nop", "cli", options(nomem, nostack)) };

@@ -43,7 +43,7 @@ static HALT_REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Has the other processors do nothing any more, as soon as they look: for one that panics. They may
 /// hold locks, so it can't wait for them.
-pub fn stop_others() {
+pub fn halt_others() {
     HALT_REQUESTED.store(true, Ordering::SeqCst);
     let own = cpu_number();
     for cpu in percpu::online().without(own).iter() {
@@ -94,9 +94,12 @@ fn flush_others(others: CpuSet, and_own: bool) {
     }
 }
 
-/// Takes a processor out of its guest or its sleep: there is something new for it to see.
+/// Makes a CPU leave its guest or its sleep, because there is work for it.
+///
+/// # Panics
+/// If the CPU isn't online.
 pub fn kick(cpu: usize) {
-    percpu::set_need_resched(cpu);
+    percpu::set_need_resched_on(cpu);
     if cpu != cpu_number() {
         apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
     }
@@ -125,7 +128,7 @@ fn park() {
     // Release: what this processor did is seen by the one that waits; acquire at the end: what
     // that one did is seen here.
     PARKED.fetch_or(own, Ordering::AcqRel);
-    latency::leave_out(|| {
+    latency::exclude(|| {
         while STOP_REQUESTED.load(Ordering::Acquire) {
             service_ipis();
             core::hint::spin_loop();
@@ -155,7 +158,7 @@ pub fn stop_machine<T>(work: impl FnOnce() -> T) -> T {
         service_ipis();
         core::hint::spin_loop();
     }
-    let result = latency::leave_out(work);
+    let result = latency::exclude(work);
     STOP_REQUESTED.store(false, Ordering::Release);
     STOPPER.store(false, Ordering::Release);
     result

@@ -6,7 +6,7 @@
 //!
 //! * `ipi`: the time in the hypervisor without [`serviced_ipis`];
 //! * `irq_off`: the time from an entry into the hypervisor to the return to a guest or to sleep;
-//! * `sched`: the time in the hypervisor without [`looked_at_scheduler`].
+//! * `sched`: the time in the hypervisor without [`checked_scheduler`].
 //!
 //! Times are of the TSC; under QEMU's `-icount shift=0` it counts instructions. A span begins with
 //! [`begin`], and ends with [`end`] on the way back to the guest, which leads there because a span
@@ -148,14 +148,14 @@ pub fn stamp() {
 }
 
 /// The same, in the span that goes on.
-pub fn set_doing(doing: Activity) {
+pub fn set_activity(doing: Activity) {
     this().meter.doing.store(doing.0, Relaxed);
 }
 
 /// What was stamped is long: it is measured.
 #[cold]
 #[inline(never)]
-pub fn measure() {
+pub fn measure_from_stamp() {
     let meter = &this().meter;
     if !meter.goes_on.load(Relaxed) {
         // The low half is enough: it is not a second ago.
@@ -164,13 +164,13 @@ pub fn measure() {
         meter.entered.store(now.wrapping_sub(ago.into()), Relaxed);
         meter.goes_on.store(true, Relaxed);
         // The way back to the guest leads past `end`.
-        percpu::set_need_resched(percpu::cpu_number());
+        percpu::set_need_resched();
     }
 }
 
 /// A span begins, unless one goes on; the processor does this now. For the scheduler, on whose way
 /// to a guest the span ends anyway.
-pub fn begin(doing: Activity) {
+pub fn begin_span(doing: Activity) {
     let meter = &this().meter;
     meter.doing.store(doing.0, Relaxed);
     if !meter.goes_on.load(Relaxed) {
@@ -181,7 +181,7 @@ pub fn begin(doing: Activity) {
 
 /// What the processor does now, in case it takes long.
 #[inline(always)]
-pub fn does<const ACTIVITY: u32>() {
+pub fn set_activity_const<const ACTIVITY: u32>() {
     // SAFETY: as for `stamp`.
     unsafe {
         core::arch::asm!(
@@ -194,7 +194,7 @@ pub fn does<const ACTIVITY: u32>() {
 }
 
 /// The span ends, if there is one: a guest goes on, or the processor sleeps.
-pub fn end() {
+pub fn end_span() {
     let meter = &this().meter;
     if !meter.goes_on.load(Relaxed) {
         return;
@@ -222,7 +222,7 @@ pub fn serviced_ipis() {
 
 /// The processor looked whether its vCPU's time is up or a timer is due, and goes on only if not.
 #[inline]
-pub fn looked_at_scheduler() {
+pub fn checked_scheduler() {
     let meter = &this().meter;
     if meter.goes_on.load(Relaxed) {
         let entered = meter.entered.load(Relaxed);
@@ -235,14 +235,14 @@ pub fn looked_at_scheduler() {
 
 /// Does something that is not measured: the machine stands still on purpose, as a diagnosis wants
 /// it. A span that goes on ends before it, and another begins after.
-pub fn leave_out<T>(work: impl FnOnce() -> T) -> T {
+pub fn exclude<T>(work: impl FnOnce() -> T) -> T {
     let meter = &this().meter;
     let was_measured = meter.goes_on.load(Relaxed);
-    end();
+    end_span();
     let result = work();
     if was_measured {
         stamp();
-        measure();
+        measure_from_stamp();
     }
     result
 }
@@ -259,7 +259,7 @@ pub struct Latency {
 }
 
 /// The longest times of a processor that has been set up.
-pub fn of(cpu: usize) -> Latency {
+pub fn longest_of(cpu: usize) -> Latency {
     let meter = percpu::meter_of(cpu);
     Latency { ipi: meter.ipi.read(), irq_off: meter.irq_off.read(), sched: meter.sched.read() }
 }

@@ -77,8 +77,8 @@ pub const DIRECT_MAP_START: u64 = slot(262);
 pub const DIRECT_MAP_BYTES: u64 = 10 * SLOT;
 
 /// Bytes of a vCPU's part of the per-domain window: GDT, then LDT.
-pub const VCPU_WINDOW: u64 = 256 * 1024;
+pub const VCPU_MAPPINGS_BYTES: u64 = 256 * 1024;
 /// vCPUs that one L1 table's windows are enough for.
-pub const VCPUS_A_WINDOW_TABLE: usize = (2 << 20) / VCPU_WINDOW as usize;
+pub const VCPUS_PER_L1: usize = (2 << 20) / VCPU_MAPPINGS_BYTES as usize;
 /// Bytes from a vCPU's part to its LDT.
 pub const LDT_OFFSET: u64 = 128 * 1024;

@@ -303,18 +303,38 @@ pub fn take_resched() -> bool {
     need_resched.load(Ordering::Acquire) && need_resched.swap(false, Ordering::Acquire)
 }
 
-/// Calls for a processor's attention. It has been set up.
-pub fn set_need_resched(number: usize) {
-    let record = layout::cpu_record(number) as *const PerCpu;
-    // SAFETY: records of processors that were set up live for ever; the field is atomic.
-    unsafe { (*record).need_resched.store(true, Ordering::Release) };
+/// Has this CPU look for work before it returns to its guest.
+#[inline]
+pub fn set_need_resched() {
+    // Release: pairs with the acquire in `take_resched`.
+    this().need_resched.store(true, Ordering::Release);
 }
 
-/// A processor's meter. It has been set up.
-pub fn meter_of(number: usize) -> &'static Meter {
-    let record = layout::cpu_record(number) as *const PerCpu;
-    // SAFETY: records of processors that were set up live for ever; the field is atomic.
-    unsafe { &(*record).meter }
+/// Has another CPU look for work before it returns to its guest. The caller sends the IPI
+/// ([`super::ipi::kick`]).
+///
+/// # Panics
+/// If the CPU isn't online.
+pub fn set_need_resched_on(cpu: usize) {
+    // Release: pairs with the acquire in `take_resched`.
+    record(cpu).need_resched.store(true, Ordering::Release);
+}
+
+/// The latency meter of a CPU.
+///
+/// # Panics
+/// If the CPU isn't online.
+pub fn meter_of(cpu: usize) -> &'static Meter {
+    &record(cpu).meter
+}
+
+/// The record of a CPU: only its atomic fields may be used by others.
+fn record(cpu: usize) -> &'static PerCpu {
+    assert!(online().contains(cpu), "CPU {cpu} is not online");
+    let record = layout::cpu_record(cpu) as *const PerCpu;
+    // SAFETY: the CPU is online, so its record is mapped and installed (`set_online`); records are
+    // never freed.
+    unsafe { &*record }
 }
 
 /// Processors that can take part, at most.
@@ -325,11 +345,14 @@ static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS]
 /// Processors that run.
 static ONLINE: AtomicU64 = AtomicU64::new(0);
 
-/// Counts a processor among those that run.
-pub fn set_online(number: usize, apic_id: u32) {
-    APIC_IDS[number].store(apic_id, Ordering::Relaxed);
-    // Release: who finds the processor in the set finds its identifier.
-    ONLINE.fetch_or(1 << number, Ordering::Release);
+/// Adds a CPU to those that are online.
+///
+/// # Safety
+/// The CPU has installed its record ([`PerCpu::install`]).
+pub unsafe fn set_online(cpu: usize, apic_id: u32) {
+    APIC_IDS[cpu].store(apic_id, Ordering::Relaxed);
+    // Release: whoever finds the CPU in the set finds its APIC id and its record.
+    ONLINE.fetch_or(1 << cpu, Ordering::Release);
 }
 
 /// Processors that run.

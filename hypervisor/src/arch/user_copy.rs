@@ -15,7 +15,7 @@ unsafe extern "C" {
 static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// Tells the copies that CR4.SMAP was set.
-pub fn smap_is_on() {
+pub fn enable_smap() {
     SMAP.store(true, Ordering::Relaxed);
 }
 

@@ -1,6 +1,6 @@
 //! The boot archive: a tar file with the manifest and the guests' images.
 
-use super::Machine;
+use super::MachineInfo;
 use crate::memory::direct_map;
 use core::fmt;
 use pinfold_image::{Manifest, ManifestError};
@@ -39,7 +39,7 @@ pub struct Archive(Option<&'static [u8]>);
 
 impl Archive {
     /// Takes what the boot loader left.
-    pub fn open(boot: &Machine) -> Archive {
+    pub fn open(boot: &MachineInfo) -> Archive {
         Archive(boot.archive.map(|(physical, bytes)| {
             let start = direct_map::address(physical) as *const u8;
             // SAFETY: the boot loader keeps the file out of the usable regions; nobody writes it.

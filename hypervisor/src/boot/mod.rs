@@ -33,7 +33,7 @@ static CONFIG: BootloaderConfig = {
 bootloader_api::entry_point!(entry, config = &CONFIG);
 
 /// What later steps need of the boot loader's report, copied out of its mappings.
-pub struct Machine {
+pub struct MachineInfo {
     /// All regions of memory.
     pub regions: ArrayVec<Region, 256>,
     /// Physical address and length of the boot archive.
@@ -44,7 +44,7 @@ pub struct Machine {
     pub protections: control::Protections,
 }
 
-static MACHINE: spin::Once<Machine> = spin::Once::new();
+static MACHINE: spin::Once<MachineInfo> = spin::Once::new();
 
 fn entry(info: &'static mut BootInfo) -> ! {
     console::serial::init();
@@ -67,7 +67,7 @@ fn entry(info: &'static mut BootInfo) -> ! {
     for region in info.memory_regions.iter() {
         let kind = match region.kind {
             MemoryRegionKind::Usable => RegionKind::Usable,
-            MemoryRegionKind::Bootloader => RegionKind::Loader,
+            MemoryRegionKind::Bootloader => RegionKind::BootLoader,
             _ => RegionKind::Other,
         };
         if regions.try_push(Region { start: region.start, end: region.end, kind }).is_err() {
@@ -95,21 +95,22 @@ fn entry(info: &'static mut BootInfo) -> ! {
         tables.processors.len().max(1),
         tables.io_apic.map(|io_apic| io_apic.address),
     );
-    memory::plan(frames, &regions, root);
-    MACHINE.call_once(|| Machine { regions, archive, tables, protections });
+    memory::reserve_tables(frames, &regions, root);
+    MACHINE.call_once(|| MachineInfo { regions, archive, tables, protections });
     // SAFETY: the tables map the running image at its address, and a stack that is unused so far.
     unsafe { paging::switch(root, layout::stack_top(0), on_own_stack) }
 }
 
 extern "C" fn on_own_stack() -> ! {
     // SAFETY: the first processor, for the first time.
-    unsafe { smp::set_up_own(0) };
+    unsafe { smp::init_cpu(0) };
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");
     apic::init(layout::APIC_REGISTERS);
-    percpu::set_online(0, apic::id());
+    // SAFETY: `init_cpu` installed the record.
+    unsafe { percpu::set_online(0, apic::id()) };
     time::calibrate(machine.tables.pm_timer);
-    memory::start(&machine.regions, machine.protections.physical_bits);
+    memory::init(&machine.regions, machine.protections.physical_bits);
     let archive = Archive::open(machine);
     let manifest = archive.manifest();
     isolation::decide(manifest.as_ref().map_or(Isolation::Auto, |m| m.isolate_page_tables));
@@ -119,7 +120,7 @@ extern "C" fn on_own_stack() -> ! {
         fpu::overwrite_pointers_at_loads();
     }
     flaws::report(&mitigations);
-    smp::start_others(machine);
+    smp::start_aps(machine);
     isolation::build_guest_roots();
     if let Some(io_apic) = machine.tables.io_apic {
         // The page is mapped at its start; the registers may begin in the middle.

@@ -4,7 +4,7 @@
 //! The code there (the trampoline) loads page tables that map its own page at its own address and
 //! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
 
-use super::Machine;
+use super::MachineInfo;
 use crate::arch::entry::EntrySet;
 use crate::arch::{apic, control, flaws, gdt, idt, ipi, layout, percpu, spec_ctrl};
 use crate::memory::{direct_map, paging, tlb};
@@ -101,7 +101,7 @@ static MAY_RUN: AtomicBool = AtomicBool::new(false);
 ///
 /// # Safety
 /// Once per processor, with interrupts off, with a number of its own, on the hypervisor's tables.
-pub unsafe fn set_up_own(cpu: usize) {
+pub unsafe fn init_cpu(cpu: usize) {
     // SAFETY: as the caller vouches; `paging::build` mapped the GDT page at the idle window.
     unsafe {
         percpu::PerCpu::install(cpu, paging::translate);
@@ -112,7 +112,7 @@ pub unsafe fn set_up_own(cpu: usize) {
 }
 
 /// Starts all processors but the calling one. One that doesn't come is left alone.
-pub fn start_others(machine: &Machine) {
+pub fn start_aps(machine: &MachineInfo) {
     let begin = clock::now_ns();
     let own = apic::id();
     let others = machine.tables.processors.iter().copied().filter(|&id| id != own);
@@ -150,7 +150,7 @@ struct Trampoline {
 
 impl Trampoline {
     /// Takes four pages below 1 MiB: those are never given to domains.
-    fn build(machine: &Machine) -> Option<Trampoline> {
+    fn build(machine: &MachineInfo) -> Option<Trampoline> {
         const LOW: u64 = 1 << 20;
         let mut pages: ArrayVec<Mfn, 4> = ArrayVec::new();
         for region in machine.regions.iter().filter(|region| region.is_usable()) {
@@ -222,9 +222,10 @@ impl Trampoline {
             apic::send_start_up(apic_id, page);
             let end = clock::now_ns() + AP_STARTUP_TIMEOUT_MS * 500_000;
             while clock::now_ns() < end {
-                // Acquire: what it set up is there.
+                // Acquire: pairs with the release in `enter`; what the CPU set up is visible.
                 if ARRIVED.load(Ordering::Acquire) == cpu {
-                    percpu::set_online(cpu, apic_id);
+                    // SAFETY: the CPU stores its number after `init_cpu`, which installs its record.
+                    unsafe { percpu::set_online(cpu, apic_id) };
                     return true;
                 }
                 core::hint::spin_loop();
@@ -237,15 +238,15 @@ impl Trampoline {
 /// Where the trampoline leads: on the processor's own stack, on the trampoline's tables.
 extern "C" fn enter(cpu: usize) -> ! {
     // SAFETY: the idle root maps everything this processor uses from here on.
-    unsafe { tlb::leave_trampoline() };
+    unsafe { tlb::load_first_root() };
     control::set_up();
     // SAFETY: the processor that starts us gives each its own number, and each comes here once.
-    unsafe { set_up_own(cpu) };
+    unsafe { init_cpu(cpu) };
     flaws::detect();
     if let Some(mode) = flaws::plan().ibrs {
         spec_ctrl::set_ibrs(mode);
     }
-    apic::init_other();
+    apic::init_ap();
     ARRIVED.store(cpu, Ordering::Release);
     while !MAY_RUN.load(Ordering::Acquire) {
         ipi::service_ipis();

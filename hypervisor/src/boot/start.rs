@@ -7,7 +7,7 @@ use crate::console::log::record;
 use crate::domain::{DomainRef, scheduler, timers};
 use crate::memory::{canaries, heap};
 use crate::run::{self, summary};
-use crate::time::timer_queue::Kind;
+use crate::time::timer_queue::TimerKind;
 use crate::time::{clock, timers as cpu_timers};
 use crate::{console, machine};
 use alloc::vec::Vec;
@@ -39,7 +39,7 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
     }
     log::set_max_level(manifest.log.into());
     if manifest.canaries {
-        canaries::start();
+        canaries::enable();
     }
     let vcpus = manifest.domains.iter().map(|domain| domain.vcpus as usize).sum();
     if !reserve_lists(vcpus) {
@@ -71,7 +71,7 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
     for (domain, lifetime_ms) in &built {
         if let Some(ms) = *lifetime_ms {
             let end = clock::now_ns() + u64::from(ms) * 1_000_000;
-            timers::arm(domain, 0, Kind::Lifetime, end, 0);
+            timers::arm(domain, 0, TimerKind::Lifetime, end, 0);
         }
         domain.slots[0].bring_up();
     }

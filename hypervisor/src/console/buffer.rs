@@ -32,7 +32,7 @@ pub fn micros() -> u64 {
 
 /// Writes one record: `false` if it had to be dropped. It is formatted first, outside the lock.
 pub fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
-    if !serial::is_there() || serial::is_panicking() {
+    if !serial::is_present() || serial::is_panicking() {
         return true;
     }
     let mut record = Text(ArrayVec::new());
@@ -40,17 +40,17 @@ pub fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
     let _ = fmt::write(&mut record, text);
     record.0.extend(*b"\r\n");
     let result = BUFFER.lock().append(micros(), source, &record.0);
-    serial::written();
+    serial::on_append();
     result.is_ok()
 }
 
 /// Writes what is new of a guest's line: `false` if there is no room, and the guest must wait.
 pub fn append_line(source: Source, domain: u16, line: &ConsoleLine<'_>) -> bool {
-    if !serial::is_there() || serial::is_panicking() {
+    if !serial::is_present() || serial::is_panicking() {
         return true;
     }
     let result = BUFFER.lock().append_line(micros(), source, domain, line);
-    serial::written();
+    serial::on_append();
     match result {
         Err(Full) if serial::is_stuck() => {
             // Nobody reads at the other end: no guest must hang for that.
@@ -69,7 +69,7 @@ pub fn count_dropped(source: Source) {
 /// Writes how many records a domain, or all and the hypervisor, had dropped and not told.
 pub fn append_dropped(domain: Option<u16>) {
     BUFFER.lock().append_dropped(micros(), domain);
-    serial::written();
+    serial::on_append();
 }
 
 /// A record's text, with room left for its line end.

@@ -44,8 +44,8 @@ pub fn write_as(source: Source, who: Who, kind: &str, body: fmt::Arguments<'_>) 
 }
 
 /// Writes one record when nothing can be relied on any more.
-pub fn write_at_any_cost(who: Who, kind: &str, body: fmt::Arguments<'_>) {
-    serial::write_at_any_cost(format_args!("{} {body}\n", head(who, kind)));
+pub fn write_in_panic(who: Who, kind: &str, body: fmt::Arguments<'_>) {
+    serial::write_in_panic(format_args!("{} {body}\n", head(who, kind)));
 }
 
 /// Writes a record: `record!(who, KIND, "format", arguments)`.

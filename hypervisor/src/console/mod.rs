@@ -28,5 +28,5 @@ pub mod serial;
 /// more.
 pub fn start(domains: usize) {
     buffer::set_domains(domains);
-    serial::stop_waiting();
+    serial::set_asynchronous();
 }

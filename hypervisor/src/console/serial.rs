@@ -40,20 +40,20 @@ const STEPS: usize = 4;
 const STUCK_NS: u64 = 5_000_000_000;
 /// Looks at a port for as long as that before the clock runs: each takes about a microsecond
 /// (the port is on the slow bus).
-const STUCK_LOOKS: u64 = 10_000_000;
+const STUCK_POLLS: u64 = 10_000_000;
 /// Tries to get a lock that its holder may never give back: some 20 ms at least, and no holder that
 /// goes on takes a tenth of that.
 const SEIZE_TRIES: u64 = 1_000_000;
 
 static PORT: FairMutex<Option<Port>> = FairMutex::new(None);
 /// The port is there.
-static THERE: AtomicBool = AtomicBool::new(false);
+static PRESENT: AtomicBool = AtomicBool::new(false);
 /// Who writes waits for the port.
 static SYNCHRONOUS: AtomicBool = AtomicBool::new(true);
 /// The port's interrupt reaches a processor.
 static INTERRUPTS: AtomicBool = AtomicBool::new(false);
 /// Somebody wrote, and could not get at the port, or has not tried yet.
-static WANTED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// What was typed could not be fetched because the port was in use: it must interrupt again.
 static RETRIGGER: AtomicBool = AtomicBool::new(false);
 /// Something waits to be sent.
@@ -61,7 +61,7 @@ static BACKLOG: AtomicBool = AtomicBool::new(false);
 /// The port has taken nothing for a long time.
 static STUCK: AtomicBool = AtomicBool::new(false);
 /// A guest that waits for room may go on.
-static AWAITED: AtomicBool = AtomicBool::new(false);
+static SPACE_FREED: AtomicBool = AtomicBool::new(false);
 /// A processor panics: nobody else goes near the port.
 static PANICKING: AtomicBool = AtomicBool::new(false);
 /// The panicking processor has port and buffer.
@@ -85,9 +85,9 @@ pub fn init() {
     // SAFETY: COM1 is a serial port or nothing on every PC, and nobody else drives it.
     let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else { return };
     // The library waits without end for the firmware's last bytes to be sent.
-    let mut patience = Patience::new();
+    let mut stall_timer = StallTimer::new();
     while !uart.lsr().contains(LSR::TRANSMITTER_EMPTY) {
-        if !patience.lasts() {
+        if !stall_timer.is_running() {
             return;
         }
     }
@@ -100,13 +100,13 @@ pub fn init() {
     if uart.init(config).is_ok() {
         let port = Port { uart, staged: ArrayVec::new(), armed: false, refuses_since: None };
         *PORT.lock() = Some(port);
-        THERE.store(true, Ordering::Relaxed);
+        PRESENT.store(true, Ordering::Relaxed);
     }
 }
 
 /// Whether there is a port.
-pub fn is_there() -> bool {
-    THERE.load(Ordering::Relaxed)
+pub fn is_present() -> bool {
+    PRESENT.load(Ordering::Relaxed)
 }
 
 /// The port's interrupt is routed to a processor.
@@ -115,7 +115,7 @@ pub fn enable_interrupts() {
 }
 
 /// Nobody waits for the port from now on: domains run.
-pub fn stop_waiting() {
+pub fn set_asynchronous() {
     SYNCHRONOUS.store(false, Ordering::Relaxed);
 }
 
@@ -130,8 +130,8 @@ pub fn is_stuck() -> bool {
 }
 
 /// Whether guests that wait for room should try again; once each time.
-pub fn take_awaited() -> bool {
-    AWAITED.load(Ordering::Relaxed) && AWAITED.swap(false, Ordering::Relaxed)
+pub fn take_space_freed() -> bool {
+    SPACE_FREED.load(Ordering::Relaxed) && SPACE_FREED.swap(false, Ordering::Relaxed)
 }
 
 /// Whether something waits to be sent and no interrupt will tell when it can be: a processor that
@@ -143,17 +143,17 @@ pub fn needs_polling() -> bool {
 }
 
 /// Something was written to the buffer.
-pub fn written() {
+pub fn on_append() {
     if SYNCHRONOUS.load(Ordering::Relaxed) {
-        flush(Until::Taken);
+        flush_until(Until::Taken);
     } else {
-        transmit(Occasion::Written);
+        transmit(TransmitReason::Written);
     }
 }
 
 /// Why the port is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occasion {
+pub enum TransmitReason {
     /// Something was written.
     Written,
     /// It may have interrupted.
@@ -161,28 +161,28 @@ pub enum Occasion {
 }
 
 /// Gives the port what it takes at once. Never waits, neither for the port nor for who works on it.
-pub fn transmit(occasion: Occasion) {
+pub fn transmit(occasion: TransmitReason) {
     // SeqCst: the wish first, then the lock. Who finds it taken leaves the wish to its holder, who
     // looks for one after giving the lock back.
-    WANTED.store(true, Ordering::SeqCst);
+    REQUESTED.store(true, Ordering::SeqCst);
     for step in 1..=STEPS {
-        if !WANTED.load(Ordering::SeqCst) || PANICKING.load(Ordering::Relaxed) {
+        if !REQUESTED.load(Ordering::SeqCst) || PANICKING.load(Ordering::Relaxed) {
             return;
         }
         let Some(mut locked) = PORT.try_lock() else {
-            if occasion == Occasion::Polled && !RETRIGGER.swap(true, Ordering::Relaxed) {
+            if occasion == TransmitReason::Polled && !RETRIGGER.swap(true, Ordering::Relaxed) {
                 // The holder may have looked already.
-                WANTED.store(true, Ordering::SeqCst);
+                REQUESTED.store(true, Ordering::SeqCst);
                 continue;
             }
             return;
         };
         let Some(port) = locked.as_mut() else { return };
-        WANTED.store(false, Ordering::SeqCst);
+        REQUESTED.store(false, Ordering::SeqCst);
         port.fill();
         let backlog = port.has_backlog();
         BACKLOG.store(backlog, Ordering::Relaxed);
-        let polled = occasion == Occasion::Polled && port.armed;
+        let polled = occasion == TransmitReason::Polled && port.armed;
         let retrigger = RETRIGGER.swap(false, Ordering::Relaxed) || polled;
         // Others write all the time: the interrupt sees to what comes after the last step.
         port.arm(backlog || step == STEPS, retrigger);
@@ -198,7 +198,7 @@ pub fn transmit(occasion: Occasion) {
 pub fn receive(to: &mut [u8]) -> usize {
     let locked = PORT.try_lock().or_else(|| {
         RETRIGGER.store(true, Ordering::Relaxed);
-        WANTED.store(true, Ordering::SeqCst);
+        REQUESTED.store(true, Ordering::SeqCst);
         PORT.try_lock()
     });
     locked.and_then(|mut port| port.as_mut().map(|port| port.uart.receive_bytes(to))).unwrap_or(0)
@@ -214,8 +214,8 @@ enum Until {
 }
 
 /// Waits until everything is written, or the port is stuck.
-fn flush(until: Until) {
-    let mut patience = Patience::new();
+fn flush_until(until: Until) {
+    let mut stall_timer = StallTimer::new();
     loop {
         {
             let mut locked = PORT.lock();
@@ -224,7 +224,7 @@ fn flush(until: Until) {
                 if !port.send(take_bytes) {
                     break;
                 }
-                patience = Patience::new();
+                stall_timer = StallTimer::new();
             }
             let taken = !port.has_backlog();
             BACKLOG.store(!taken, Ordering::Relaxed);
@@ -235,7 +235,7 @@ fn flush(until: Until) {
         if !SYNCHRONOUS.load(Ordering::Relaxed) {
             ipi::service_ipis();
         }
-        if is_stuck() || !patience.lasts() {
+        if is_stuck() || !stall_timer.is_running() {
             STUCK.store(true, Ordering::Relaxed);
             return;
         }
@@ -243,8 +243,8 @@ fn flush(until: Until) {
 }
 
 /// Waits until the port has taken all that was written: there is room for everything then.
-pub fn flush_all() {
-    flush(Until::Taken);
+pub fn flush() {
+    flush_until(Until::Taken);
 }
 
 /// Has everything sent before the machine ends. One that ends well while another processor panics
@@ -253,12 +253,12 @@ pub fn finish(panics: bool) {
     if panics {
         // Twice only if the first time panicked.
         if let Some(port) = seize_port().filter(|_| !FINISHING.swap(true, Ordering::Relaxed)) {
-            let mut patience = Patience::new();
-            while !port.is_idle() && patience.lasts() {}
+            let mut stall_timer = StallTimer::new();
+            while !port.is_idle() && stall_timer.is_running() {}
         }
         return;
     }
-    flush(Until::Sent);
+    flush_until(Until::Sent);
     while PANICKING.load(Ordering::Relaxed) {
         core::hint::spin_loop();
     }
@@ -266,10 +266,10 @@ pub fn finish(panics: bool) {
 
 /// Writes what is buffered and then these words, at once, whoever is at the port or the buffer: for
 /// the panic handler only.
-pub fn write_at_any_cost(text: fmt::Arguments<'_>) {
+pub fn write_in_panic(text: fmt::Arguments<'_>) {
     let first = !PANICKING.swap(true, Ordering::SeqCst);
     let Some(port) = seize_port() else { return };
-    let mut out = Direct { port, patience: Patience::new() };
+    let mut out = Direct { port, stall_timer: StallTimer::new() };
     if first {
         // SAFETY: the other processors were stopped ([`crate::panic`]), and nobody writes to the
         // buffer any more, so that its holder stands still if the lock isn't this processor's for
@@ -342,7 +342,7 @@ impl Port {
         let since = *self.refuses_since.get_or_insert(now);
         if now.saturating_sub(since) > STUCK_NS && !STUCK.swap(true, Ordering::Relaxed) {
             // Who waits for room has waited long enough.
-            AWAITED.store(true, Ordering::Relaxed);
+            SPACE_FREED.store(true, Ordering::Relaxed);
         }
         false
     }
@@ -385,7 +385,7 @@ fn take_bytes(to: &mut [u8]) -> usize {
         (buffer.read(to), buffer.take_wakeup())
     };
     if awaited {
-        AWAITED.store(true, Ordering::Relaxed);
+        SPACE_FREED.store(true, Ordering::Relaxed);
     }
     count
 }
@@ -393,7 +393,7 @@ fn take_bytes(to: &mut [u8]) -> usize {
 /// Writes to the port without the buffer.
 struct Direct {
     port: &'static mut Port,
-    patience: Patience,
+    stall_timer: StallTimer,
 }
 
 impl Direct {
@@ -402,9 +402,9 @@ impl Direct {
         let mut left = buffer.len() + FIFO_SIZE;
         while left > 0 {
             if self.port.send(|to| buffer.read(to)) {
-                self.patience = Patience::new();
+                self.stall_timer = StallTimer::new();
                 left = left.saturating_sub(1);
-            } else if self.port.staged.is_empty() || !self.patience.lasts() {
+            } else if self.port.staged.is_empty() || !self.stall_timer.is_running() {
                 return;
             }
         }
@@ -422,8 +422,8 @@ impl Direct {
                 count
             };
             if self.port.send(next) {
-                self.patience = Patience::new();
-            } else if !self.patience.lasts() {
+                self.stall_timer = StallTimer::new();
+            } else if !self.stall_timer.is_running() {
                 return;
             }
         }
@@ -447,23 +447,23 @@ impl fmt::Write for Direct {
 
 /// Time that is left to a port that takes nothing.
 #[derive(Clone, Copy, Debug)]
-struct Patience {
+struct StallTimer {
     since: u64,
-    looks: u64,
+    polls: u64,
 }
 
-impl Patience {
-    fn new() -> Patience {
-        Patience { since: clock::now_ns(), looks: 0 }
+impl StallTimer {
+    fn new() -> StallTimer {
+        StallTimer { since: clock::now_ns(), polls: 0 }
     }
 
     /// Takes one more look; whether it is worth while.
-    fn lasts(&mut self) -> bool {
+    fn is_running(&mut self) -> bool {
         core::hint::spin_loop();
-        self.looks += 1;
+        self.polls += 1;
         match clock::now_ns() {
             // The clock doesn't run yet.
-            0 => self.looks < STUCK_LOOKS,
+            0 => self.polls < STUCK_POLLS,
             now => now.saturating_sub(self.since) < STUCK_NS,
         }
     }

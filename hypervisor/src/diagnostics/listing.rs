@@ -50,7 +50,7 @@ pub fn go_on(vcpu: &Vcpu) -> bool {
     let pending = &vcpu.slot().reports;
     while pending.is_any() {
         let Some(mut listing) = pending.take() else { break };
-        latency::begin(Activity::REPORT);
+        latency::begin_span(Activity::REPORT);
         while step(&mut listing, &vcpu.domain, &mut |_| {}).is_none() {
             ipi::service_ipis();
             if apic::timer_is_pending() || vcpu.domain.is_ending() {

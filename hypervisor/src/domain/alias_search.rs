@@ -68,7 +68,7 @@ impl Pending {
         }
         self.any.store(true, Ordering::Relaxed);
         // The way back to the guest leads past the listing.
-        percpu::set_need_resched(percpu::cpu_number());
+        percpu::set_need_resched();
     }
 
     /// Whether there are some.

@@ -15,7 +15,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     let cpu = percpu::this();
     vcpu.info = vcpu.slot().info();
     vcpu.publish_runstate();
-    isolation::before_vcpu();
+    isolation::scrub_before_vcpu();
     // The root that is loaded next flushes what was known of the window.
     vcpu.domain.per_domain.set_hypervisor_page(vcpu.id, cpu.gdt_physical());
     tlb::enter_domain(vcpu.domain.id, vcpu.root());

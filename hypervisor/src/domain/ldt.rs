@@ -22,7 +22,7 @@ const TABLE_INDICATOR: u16 = 1 << 2;
 pub fn offset_of(vcpu: &Vcpu, address: u64) -> Option<u64> {
     let start = PerDomainMappings::ldt_base(vcpu.id).as_u64();
     let offset = address.checked_sub(start)?;
-    (offset < layout::VCPU_WINDOW - layout::LDT_OFFSET).then_some(offset)
+    (offset < layout::VCPU_MAPPINGS_BYTES - layout::LDT_OFFSET).then_some(offset)
 }
 
 /// Maps the page that the processor wanted at `offset` of the LDT.

@@ -21,7 +21,7 @@ const PAGE: u64 = TABLE | 1 << 63;
 const PAGE_READ_ONLY: u64 = 0x21 | 1 << 63;
 
 /// L1 tables at most: for the vCPUs that the ABI has room for.
-const MAX_L1: usize = LEGACY_VCPUS.div_ceil(layout::VCPUS_A_WINDOW_TABLE);
+const MAX_L1: usize = LEGACY_VCPUS.div_ceil(layout::VCPUS_PER_L1);
 /// Tables at most.
 const MAX_TABLES: usize = 2 + MAX_L1;
 
@@ -37,7 +37,7 @@ pub struct PerDomainMappings {
 impl PerDomainMappings {
     /// Frames that the tables for so many vCPUs need.
     pub fn frames_for(vcpus: usize) -> usize {
-        2 + vcpus.div_ceil(layout::VCPUS_A_WINDOW_TABLE)
+        2 + vcpus.div_ceil(layout::VCPUS_PER_L1)
     }
 
     /// Builds the tables for `vcpus`. `zeros` is a frame of zeros for GDT pages that have nothing in
@@ -85,7 +85,7 @@ impl PerDomainMappings {
 
     /// Linear address of a vCPU's GDT.
     pub fn gdt_base(vcpu: u16) -> VirtAddr {
-        VirtAddr::new(layout::PER_DOMAIN_START + u64::from(vcpu) * layout::VCPU_WINDOW)
+        VirtAddr::new(layout::PER_DOMAIN_START + u64::from(vcpu) * layout::VCPU_MAPPINGS_BYTES)
     }
 
     /// Linear address of a vCPU's LDT.
@@ -95,7 +95,7 @@ impl PerDomainMappings {
 
     fn store(&self, vcpu: u16, offset: u64, entry: u64) {
         let address = PerDomainMappings::gdt_base(vcpu) + offset;
-        let table = self.l1[usize::from(vcpu) / layout::VCPUS_A_WINDOW_TABLE];
+        let table = self.l1[usize::from(vcpu) / layout::VCPUS_PER_L1];
         let index = Index::new(address.p1_index().into());
         direct_map::entry(table, index).store(entry, SEQ);
     }

@@ -6,7 +6,7 @@ use super::shutdown_reason::ShutdownReason;
 use super::vcpu_timers::Armed;
 use crate::arch::percpu::cpu_number;
 use crate::event::ports;
-use crate::time::timer_queue::{Entry, Kind};
+use crate::time::timer_queue::{Entry, TimerKind};
 use crate::time::{clock, timers};
 use pinfold_abi::event::VIRQ_TIMER;
 use pinfold_abi::sched::SHUTDOWN_WATCHDOG;
@@ -17,7 +17,7 @@ pub const SHORTEST_PERIOD_NS: u64 = 1_000_000;
 
 /// Arms a timer of a vCPU on this CPU, in place of what it was armed for.
 /// `period`: nanoseconds until it fires again, 0 for once.
-pub fn arm(domain: &Domain, vcpu: u16, kind: Kind, deadline: u64, period: u64) {
+pub fn arm(domain: &Domain, vcpu: u16, kind: TimerKind, deadline: u64, period: u64) {
     let Some(slot) = domain.slots.get(usize::from(vcpu)) else { return };
     let cpu = cpu_number();
     {
@@ -33,7 +33,7 @@ pub fn arm(domain: &Domain, vcpu: u16, kind: Kind, deadline: u64, period: u64) {
 }
 
 /// Disarms a timer of a vCPU.
-pub fn disarm(domain: &Domain, vcpu: u16, kind: Kind) {
+pub fn disarm(domain: &Domain, vcpu: u16, kind: TimerKind) {
     let Some(slot) = domain.slots.get(usize::from(vcpu)) else { return };
     let mut armed = slot.timers.0.lock();
     if let Some(Armed { cpu, deadline, .. }) = armed[kind as usize].take() {
@@ -43,7 +43,7 @@ pub fn disarm(domain: &Domain, vcpu: u16, kind: Kind) {
 
 /// Disarms all timers of a vCPU.
 pub fn disarm_all(domain: &Domain, vcpu: u16) {
-    for kind in Kind::ALL {
+    for kind in TimerKind::ALL {
         disarm(domain, vcpu, kind);
     }
 }
@@ -91,11 +91,13 @@ fn fire(entry: Entry) {
         }
     }
     match entry.kind {
-        Kind::Poll => slot.kick(),
-        Kind::Lifetime => domain.destroy("its lifetime, as the manifest has it, is over"),
-        Kind::Watchdog1 | Kind::Watchdog2 => {
+        TimerKind::Poll => slot.kick(),
+        TimerKind::Lifetime => domain.destroy("its lifetime, as the manifest has it, is over"),
+        TimerKind::Watchdog1 | TimerKind::Watchdog2 => {
             domain.end(ShutdownReason::Shutdown(SHUTDOWN_WATCHDOG))
         }
-        Kind::Singleshot | Kind::Periodic => ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu),
+        TimerKind::Singleshot | TimerKind::Periodic => {
+            ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu)
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Which timers of a vCPU are armed.
 
 use crate::sync::Mutex;
-use crate::time::timer_queue::Kind;
+use crate::time::timer_queue::TimerKind;
 
 /// One timer of a vCPU, if it is armed.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,6 @@ pub(super) struct Armed {
     pub(super) period: u64,
 }
 
-/// The timers of a vCPU, by [`Kind`].
+/// The timers of a vCPU, by [`TimerKind`].
 #[derive(Debug, Default)]
-pub struct Timers(pub(super) Mutex<[Option<Armed>; Kind::ALL.len()]>);
+pub struct Timers(pub(super) Mutex<[Option<Armed>; TimerKind::ALL.len()]>);

@@ -74,7 +74,7 @@ impl Work {
         let used = ENTRIES.wrapping_sub(budget.left() as u32);
         self.charge(used);
         if used >= LONG {
-            latency::measure();
+            latency::measure_from_stamp();
         }
     }
 
@@ -98,7 +98,7 @@ impl Work {
     #[inline(never)]
     pub fn look(&self) -> bool {
         self.spent.set(0);
-        latency::measure();
+        latency::measure_from_stamp();
         ipi::service_ipis();
         apic::timer_is_pending()
     }
@@ -117,7 +117,7 @@ impl Work {
     #[cold]
     pub fn yield_before_retry(&self) {
         self.yields.set(true);
-        percpu::set_need_resched(percpu::cpu_number());
+        percpu::set_need_resched();
     }
 
     /// Whether it is to yield.

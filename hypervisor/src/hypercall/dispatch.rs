@@ -122,13 +122,13 @@ pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
 /// Carries out a call that has its time measured if it turns out to be long.
 #[inline(always)]
 fn noted<const CALL: u32>(run: impl FnOnce() -> Outcome) -> Outcome {
-    latency::does::<CALL>();
+    latency::set_activity_const::<CALL>();
     run()
 }
 
 /// Carries out a call whose time is measured, whatever it does.
 fn measured(call: Hypercall, run: impl FnOnce() -> Outcome) -> Outcome {
-    latency::measure();
-    latency::set_doing(Activity::hypercall(call));
+    latency::measure_from_stamp();
+    latency::set_activity(Activity::hypercall(call));
     run()
 }

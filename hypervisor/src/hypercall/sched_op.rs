@@ -7,7 +7,7 @@ use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};
 use crate::event::ports;
 use crate::memory::guest::GuestPtr;
 use crate::time::clock;
-use crate::time::timer_queue::Kind;
+use crate::time::timer_queue::TimerKind;
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::sched::*;
@@ -63,7 +63,7 @@ fn reason(argument: u64) -> Result<u32, Errno> {
 /// Arms, feeds or stops a watchdog; the number of a new one. They are timers of vCPU 0, whichever
 /// asks.
 fn watchdog(vcpu: &Vcpu, argument: u64) -> Result<i64, Errno> {
-    const KINDS: [Kind; 2] = [Kind::Watchdog1, Kind::Watchdog2];
+    const KINDS: [TimerKind; 2] = [TimerKind::Watchdog1, TimerKind::Watchdog2];
     let asked = GuestPtr::<Watchdog>::new(argument).read()?;
     let domain = &vcpu.domain;
     let mut used = domain.watchdogs.lock();
@@ -96,7 +96,7 @@ fn poll(vcpu: &mut Vcpu, argument: u64) -> Outcome {
             vcpu.domain.pollers.fetch_add(1, Ordering::SeqCst);
             vcpu.state = RunState::Polling(deadline);
             if let Some(at) = deadline {
-                timers::arm(&vcpu.domain, vcpu.id, Kind::Poll, at, 0);
+                timers::arm(&vcpu.domain, vcpu.id, TimerKind::Poll, at, 0);
             }
             if !vcpu.may_go_on() {
                 return Outcome::Yield(0);

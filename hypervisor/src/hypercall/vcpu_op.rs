@@ -12,7 +12,7 @@ use crate::memory::frame_refs::get_writable_ref;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::validator;
 use crate::time::clock;
-use crate::time::timer_queue::Kind;
+use crate::time::timer_queue::TimerKind;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::shared_info::VcpuInfo;
 use pinfold_abi::vcpu::*;
@@ -40,13 +40,13 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         VCPUOP_REGISTER_RUNSTATE_AREA => register_runstate(vcpu, slot, argument).into(),
         VCPUOP_SET_PERIODIC_TIMER => set_periodic(vcpu, slot, argument).into(),
         VCPUOP_STOP_PERIODIC_TIMER => {
-            timers::disarm(&domain, slot.id, Kind::Periodic);
+            timers::disarm(&domain, slot.id, TimerKind::Periodic);
             Outcome::Done(0)
         }
         // Those of others are refused, as on the reference.
         VCPUOP_SET_SINGLESHOT_TIMER if own => set_singleshot(vcpu, argument).into(),
         VCPUOP_STOP_SINGLESHOT_TIMER if own => {
-            timers::disarm(&domain, slot.id, Kind::Singleshot);
+            timers::disarm(&domain, slot.id, TimerKind::Singleshot);
             Outcome::Done(0)
         }
         VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => {
@@ -136,7 +136,7 @@ fn set_periodic(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno
         return Err(Errno::EINVAL);
     }
     let first = clock::now_ns().saturating_add(period);
-    timers::arm(&vcpu.domain, slot.id, Kind::Periodic, first, period);
+    timers::arm(&vcpu.domain, slot.id, TimerKind::Periodic, first, period);
     Ok(())
 }
 
@@ -151,7 +151,7 @@ fn set_singleshot(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
 /// `set_timer_op(deadline)`: the same timer, by another door; 0 disarms it.
 pub fn set_timer(vcpu: &Vcpu, deadline: u64) -> Outcome {
     if deadline == 0 {
-        timers::disarm(&vcpu.domain, vcpu.id, Kind::Singleshot);
+        timers::disarm(&vcpu.domain, vcpu.id, TimerKind::Singleshot);
     } else {
         arm_singleshot(vcpu, deadline);
     }
@@ -159,7 +159,7 @@ pub fn set_timer(vcpu: &Vcpu, deadline: u64) -> Outcome {
 }
 
 fn arm_singleshot(vcpu: &Vcpu, deadline: u64) {
-    timers::arm(&vcpu.domain, vcpu.id, Kind::Singleshot, deadline, 0);
+    timers::arm(&vcpu.domain, vcpu.id, TimerKind::Singleshot, deadline, 0);
     // What is past fires now, not at the timer's next tick.
     timers::expire();
 }

@@ -12,40 +12,40 @@ use pinfold_validator::Mfn;
 static CANARIES: Canaries<MachinePlatform, ServiceIpis> = Canaries::new(MachinePlatform);
 
 /// Set once at boot, before any guest runs.
-static WANTED: AtomicBool = AtomicBool::new(false);
+static ENABLED: AtomicBool = AtomicBool::new(false);
 
 /// From now on there are some.
-pub fn start() {
-    WANTED.store(true, Ordering::Relaxed);
+pub fn enable() {
+    ENABLED.store(true, Ordering::Relaxed);
 }
 
-fn wanted() -> bool {
-    WANTED.load(Ordering::Relaxed)
+fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
 }
 
-fn tell(broken: BrokenCanary) {
+fn report(broken: BrokenCanary) {
     record!(Who::Hypervisor, AUDIT, "{broken}");
 }
 
 /// A domain gave a frame back.
 pub fn on_release(frame: Mfn) {
-    if wanted() {
-        CANARIES.on_release(frames::allocator(), frame, &mut tell);
+    if is_enabled() {
+        CANARIES.on_release(frames::allocator(), frame, &mut report);
     }
 }
 
 /// Somebody gets frames.
 pub fn on_alloc() {
-    if wanted() {
-        CANARIES.check_next(&mut tell);
+    if is_enabled() {
+        CANARIES.check_next(&mut report);
     }
 }
 
 /// Looks at all of them: how many there ever were, and how often one was broken. `None` if there are
 /// to be none.
 pub fn check_all() -> Option<(u64, u64)> {
-    wanted().then(|| {
-        CANARIES.check_all(&mut tell);
+    is_enabled().then(|| {
+        CANARIES.check_all(&mut report);
         (CANARIES.planted(), CANARIES.broken())
     })
 }

@@ -18,7 +18,7 @@ pub enum RegionKind {
     /// RAM that nobody uses.
     Usable,
     /// RAM that the boot loader left in use: the hypervisor's image, the archive of guests.
-    Loader,
+    BootLoader,
     /// Firmware's, devices', or no memory at all.
     Other,
 }
@@ -56,7 +56,7 @@ impl EarlyFrames {
     ///
     /// # Panics
     /// If the machine has too little memory for the hypervisor's own structures.
-    pub fn take(&mut self, bytes: u64, align: u64) -> u64 {
+    pub fn alloc(&mut self, bytes: u64, align: u64) -> u64 {
         let address = self.next.next_multiple_of(align);
         let end = address + bytes.next_multiple_of(4096);
         assert!(end <= self.end, "too little memory for the hypervisor's own structures");
@@ -69,12 +69,12 @@ impl EarlyFrames {
     }
 
     /// Whether a physical address was handed out (or lost to alignment).
-    pub fn has_taken(&self, address: u64) -> bool {
+    pub fn has_allocated(&self, address: u64) -> bool {
         (self.start..self.next).contains(&address)
     }
 
     /// Bytes handed out.
-    pub fn taken(&self) -> u64 {
+    pub fn allocated_bytes(&self) -> u64 {
         self.next - self.start
     }
 }

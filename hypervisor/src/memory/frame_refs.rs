@@ -22,7 +22,7 @@ pub fn retry_while_busy(mut step: impl FnMut() -> Result<(), Refusal>) -> Result
     for _ in 1..TRIES {
         match step() {
             Err(refusal) if refusal.cause == Cause::Busy => {
-                latency::measure();
+                latency::measure_from_stamp();
                 // The other one may be waiting for this processor to flush.
                 ipi::service_ipis();
                 if apic::timer_is_pending() {

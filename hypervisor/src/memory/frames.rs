@@ -17,7 +17,7 @@ pub type Reserved = ReservedFrames<'static, 'static, MachinePlatform, ServiceIpi
 
 /// The machine's allocator.
 pub fn allocator() -> &'static MachineAllocator {
-    ALLOCATOR.get().expect("memory::start makes it")
+    ALLOCATOR.get().expect("memory::init makes it")
 }
 
 /// Starts with no free frame. `words` has a bit for each frame, all zero.

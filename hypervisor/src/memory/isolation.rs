@@ -21,7 +21,7 @@
 //!   the guest out, and the flush marks the copy stale. Loading a root is such a flush, too.
 //! * `invlpg` for the guest: it drops what the processor knows of the root's entries, whatever the
 //!   address, and a guest that changed one may count on it.
-//! * A page fault in a slot where the two roots differ ([`catch_up`]). An entry that becomes present,
+//! * A page fault in a slot where the two roots differ ([`refresh_after_fault`]). An entry that becomes present,
 //!   or allows more, needs no flush on a processor: the guest never hears of such a fault.
 //!
 //! Between these the copy may lack what was added, or have what was removed from, or changed in, the
@@ -159,7 +159,7 @@ fn idle_root() -> Mfn {
 }
 
 /// Before a vCPU runs that may be another domain's than the last one here.
-pub fn before_vcpu() {
+pub fn scrub_before_vcpu() {
     if is_active() {
         percpu::this().scrub_entry_stacks();
     }
@@ -207,7 +207,7 @@ fn copy_entries(to: Mfn, from: Mfn, first: usize, count: usize) {
 
 /// Whether a page fault of the guest's at `address` came of a guest root that lags behind: it is
 /// filled then, and the guest is to try again.
-pub fn catch_up(address: u64) -> bool {
+pub fn refresh_after_fault(address: u64) -> bool {
     let cpu = percpu::this();
     let Some(guest_root) = cpu.guest_root() else { return false };
     let slot = page_walk::slot(address, 4);

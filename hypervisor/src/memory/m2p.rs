@@ -16,7 +16,7 @@ static TABLE: Once<&'static [AtomicU64]> = Once::new();
 /// Takes memory for `count` frames, marks all invalid, and maps it for guests.
 pub fn place(early: &mut EarlyFrames, count: u64, root: u64) {
     let bytes = (count * 8).next_multiple_of(LARGE_PAGE);
-    let physical = early.take(bytes, LARGE_PAGE);
+    let physical = early.alloc(bytes, LARGE_PAGE);
     paging::map_for_guests(early, root, M2P_START, physical, bytes);
     let words = direct_map::address(physical) as *const AtomicU64;
     // SAFETY: the range was just taken, zeroed, for so many words; it is never given back.

@@ -42,17 +42,17 @@ struct Plan {
 
 /// The validator.
 pub fn validator() -> &'static MachineValidator {
-    VALIDATOR.get().expect("memory::start makes it before any guest")
+    VALIDATOR.get().expect("memory::init makes it before any guest")
 }
 
 /// Takes memory for the frame table, the M2P and the bitmap, and maps the M2P for guests.
-pub fn plan(mut early: EarlyFrames, regions: &[Region], root: u64) {
+pub fn reserve_tables(mut early: EarlyFrames, regions: &[Region], root: u64) {
     let end = regions.iter().filter(|r| r.is_usable()).map(|r| r.end).max().unwrap_or(0);
     let count = end.div_ceil(4096);
-    let table = early.take(count * size_of::<FrameEntry>() as u64, 4096);
+    let table = early.alloc(count * size_of::<FrameEntry>() as u64, 4096);
     m2p::place(&mut early, count, root);
     let bitmap_words = count.div_ceil(64) as usize;
-    let bitmap = early.take(bitmap_words as u64 * 8, 4096);
+    let bitmap = early.alloc(bitmap_words as u64 * 8, 4096);
     tlb::set_idle_root(root);
     let table = direct_map::address(table) as *mut MaybeUninit<FrameEntry>;
     for index in 0..count as usize {
@@ -69,14 +69,14 @@ pub fn plan(mut early: EarlyFrames, regions: &[Region], root: u64) {
 fn max_cached_mfn(regions: &[Region]) -> Mfn {
     const LOW: u64 = 4 << 30;
     let ends = regions.iter().map(|region| match region.kind {
-        RegionKind::Usable | RegionKind::Loader => region.end,
+        RegionKind::Usable | RegionKind::BootLoader => region.end,
         RegionKind::Other => region.end.min(LOW),
     });
     Mfn::new(ends.max().unwrap_or(0).div_ceil(4096).saturating_sub(1))
 }
 
 /// Starts the validator and hands it the free memory.
-pub fn start(regions: &[Region], physical_bits: u8) {
+pub fn init(regions: &[Region], physical_bits: u8) {
     let begin = crate::time::clock::now_ns();
     let plan = PLAN.get().expect("planned before the change of stacks");
     let count = plan.frame_table.len() as u64;
@@ -100,10 +100,10 @@ pub fn start(regions: &[Region], physical_bits: u8) {
     frames::start(validator, words);
     for region in regions {
         for mfn in region.start.div_ceil(4096)..region.end / 4096 {
-            let free = mfn >= FIRST_USED_FRAME && !plan.early.has_taken(mfn << 12);
+            let free = mfn >= FIRST_USED_FRAME && !plan.early.has_allocated(mfn << 12);
             match region.kind {
                 RegionKind::Usable if free => frames::allocator().add_free(Mfn::new(mfn)),
-                RegionKind::Usable | RegionKind::Loader => {
+                RegionKind::Usable | RegionKind::BootLoader => {
                     validator.reserve_boot_frame(Mfn::new(mfn))
                 }
                 RegionKind::Other => break,
@@ -116,7 +116,7 @@ pub fn start(regions: &[Region], physical_bits: u8) {
         count * size_of::<FrameEntry>() as u64 / 1024,
         size_of::<FrameEntry>(),
         count * 8 / 1024,
-        plan.early.taken() / 1024,
+        plan.early.allocated_bytes() / 1024,
         (crate::time::clock::now_ns() - begin) / 1000
     );
 }

@@ -38,7 +38,7 @@ impl Mapper<'_> {
     fn next(&mut self, parent: u64, index: usize, tables: PageTableFlags) -> u64 {
         let entry = &table(parent)[index];
         if entry.is_unused() {
-            let physical = self.frames.take(PAGE, PAGE);
+            let physical = self.frames.alloc(PAGE, PAGE);
             table(parent)[index].set_addr(PhysAddr::new(physical), tables);
             physical
         } else {
@@ -95,7 +95,7 @@ pub fn build(
     processors: usize,
     io_apic: Option<u64>,
 ) -> u64 {
-    let root = frames.take(PAGE, PAGE);
+    let root = frames.alloc(PAGE, PAGE);
     let mut mapper = Mapper { root, frames };
     for region in regions {
         let start = region.start & !(LARGE - 1);
@@ -117,10 +117,10 @@ pub fn build(
 
 /// Maps what a processor has for itself: stack, record without its guard pages, idle GDT.
 fn map_processor(mapper: &mut Mapper<'_>, cpu: usize) {
-    let stack = mapper.frames.take(layout::STACK_BYTES, PAGE);
+    let stack = mapper.frames.alloc(layout::STACK_BYTES, PAGE);
     mapper.map(layout::stack_bottom(cpu), stack, layout::STACK_BYTES, DATA);
     let bytes = size_of::<PerCpu>() as u64;
-    let record = mapper.frames.take(bytes, PAGE);
+    let record = mapper.frames.alloc(bytes, PAGE);
     mapper.map(layout::cpu_record(cpu), record, bytes, DATA);
     for guard in PerCpu::guard_pages() {
         mapper.unmap(VirtAddr::new(layout::cpu_record(cpu) + guard));

@@ -90,6 +90,6 @@ pub fn flush_page_local(address: u64) {
 /// # Safety
 /// Everything that the caller uses is mapped there; it has no record yet, and had no guest's root
 /// loaded.
-pub unsafe fn leave_trampoline() {
+pub unsafe fn load_first_root() {
     write_cr3(idle_root());
 }

@@ -27,8 +27,8 @@ use alloc::boxed::Box;
 pub fn run() -> ! {
     isolation::start_cpu();
     loop {
-        latency::begin(Activity::SCHEDULER);
-        latency::looked_at_scheduler();
+        latency::begin_span(Activity::SCHEDULER);
+        latency::checked_scheduler();
         ipi::quiescent_point();
         timers::expire();
         guest_console::poll(debug_keys::handle);
@@ -41,8 +41,8 @@ pub fn run() -> ! {
         if stepped || runs {
             // The timer that ended the slice is still pending, and would end the next attempt of
             // whatever looks at it.
-            latency::end();
-            control::let_interrupts_in();
+            latency::end_span();
+            control::open_interrupt_window();
         } else {
             idle();
         }
@@ -82,7 +82,7 @@ fn idle() {
             && !serial::needs_polling()
         {
             cpu_timers::program();
-            latency::end();
+            latency::end_span();
             // An interrupt that came since is taken by this, and ends the sleep.
             x86_64::instructions::interrupts::enable_and_hlt();
             x86_64::instructions::interrupts::disable();

@@ -3,7 +3,7 @@
 use crate::arch::entry::{self, EntrySet};
 use crate::arch::ipi;
 use crate::arch::latency::{self, Activity};
-use crate::arch::percpu::{self, cpu_number};
+use crate::arch::percpu;
 use crate::diagnostics::crash::finish;
 use crate::diagnostics::listing;
 use crate::domain::exit::Next;
@@ -24,7 +24,7 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     scheduler::note_run_begin();
     timers::begin_slice(slice);
     // What changed before it was loaded is looked at before it runs.
-    percpu::set_need_resched(cpu_number());
+    percpu::set_need_resched();
     // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
     // comes with a call for attention.
     let entries = isolation::entry_set();
@@ -49,8 +49,8 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
 
 #[cold]
 fn must_go_on(vcpu: &mut Vcpu) -> bool {
-    latency::begin(Activity::SCHEDULER);
-    latency::looked_at_scheduler();
+    latency::begin_span(Activity::SCHEDULER);
+    latency::checked_scheduler();
     ipi::quiescent_point();
     // The record of events may have moved.
     vcpu.info = vcpu.slot().info();
@@ -65,7 +65,7 @@ fn must_go_on(vcpu: &mut Vcpu) -> bool {
         && !vcpu.slot().is_down_wanted()
         && listing::go_on(vcpu);
     if goes_on {
-        latency::end();
+        latency::end_span();
     }
     goes_on
 }

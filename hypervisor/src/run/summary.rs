@@ -56,7 +56,7 @@ pub fn expect(guests: usize) {
 pub fn gone() {
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
         // Nobody is left to keep waiting.
-        arch::latency::end();
+        arch::latency::end_span();
         ipi::stop_machine(|| audit::run(None));
         audit::report_leftovers();
         isolation::report();
@@ -102,7 +102,7 @@ pub fn finish() -> ! {
     let aliases = TALLY.aliases.load(Ordering::Relaxed);
     spec_ctrl::report();
     // With everything else out there is room to tell all that is left to tell.
-    serial::flush_all();
+    serial::flush();
     buffer::append_dropped(None);
     latency::report();
     record!(
@@ -110,5 +110,9 @@ pub fn finish() -> ! {
         END,
         "guests={guests} ok={ok} failed={failed} crashed={crashed} aliases={aliases}"
     );
-    machine::end(if ok == guests { machine::RunResult::Good } else { machine::RunResult::Bad })
+    machine::end(if ok == guests {
+        machine::RunResult::Success
+    } else {
+        machine::RunResult::Failure
+    })
 }

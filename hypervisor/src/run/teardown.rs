@@ -130,7 +130,7 @@ pub fn step() -> bool {
         return false;
     }
     let Some(mut dying) = DYING.lock().pop_front() else { return false };
-    latency::begin(Activity::TEARDOWN);
+    latency::begin_span(Activity::TEARDOWN);
     match &mut dying.phase {
         Phase::Dump(dump) => {
             if dump.step(&dying.domain) {

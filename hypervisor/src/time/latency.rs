@@ -15,7 +15,7 @@ pub fn ns(ticks: u64) -> u64 {
 /// Writes a LATENCY record for each processor.
 pub fn report() {
     for cpu in percpu::online().iter() {
-        let Latency { ipi, irq_off, sched } = latency::of(cpu);
+        let Latency { ipi, irq_off, sched } = latency::longest_of(cpu);
         let us = |ticks| ns(ticks).div_ceil(1000);
         record!(
             Who::Hypervisor,
@@ -34,7 +34,7 @@ pub fn report() {
 /// The longest times of any processor, in nanoseconds: without servicing IPIs, with interrupts off,
 /// without a look at the scheduler.
 pub fn longest() -> [u64; 3] {
-    let all = percpu::online().iter().map(latency::of);
+    let all = percpu::online().iter().map(latency::longest_of);
     let ticks = all.fold([0; 3], |[ipi, irq_off, sched]: [u64; 3], of| {
         [ipi.max(of.ipi.0), irq_off.max(of.irq_off.0), sched.max(of.sched.0)]
     });

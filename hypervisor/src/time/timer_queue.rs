@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 /// Which of a vCPU's timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum TimerKind {
     /// Fires once.
     Singleshot,
     /// Fires again and again.
@@ -24,14 +24,14 @@ pub enum Kind {
     Watchdog2,
 }
 
-impl Kind {
-    pub const ALL: [Kind; 6] = [
-        Kind::Singleshot,
-        Kind::Periodic,
-        Kind::Poll,
-        Kind::Lifetime,
-        Kind::Watchdog1,
-        Kind::Watchdog2,
+impl TimerKind {
+    pub const ALL: [TimerKind; 6] = [
+        TimerKind::Singleshot,
+        TimerKind::Periodic,
+        TimerKind::Poll,
+        TimerKind::Lifetime,
+        TimerKind::Watchdog1,
+        TimerKind::Watchdog2,
     ];
 }
 
@@ -45,7 +45,7 @@ pub struct Entry {
     /// Number of the vCPU in the domain.
     pub vcpu: u16,
     /// Which of the vCPU's timers.
-    pub kind: Kind,
+    pub kind: TimerKind,
 }
 
 /// Timers, the latest first.
@@ -59,7 +59,7 @@ impl TimerQueue {
 
     /// Bytes that room for all timers of so many vCPUs takes.
     pub const fn heap_bytes(vcpus: usize) -> usize {
-        vcpus * Kind::ALL.len() * size_of::<Entry>()
+        vcpus * TimerKind::ALL.len() * size_of::<Entry>()
     }
 
     /// Makes room for all timers of so many vCPUs. The queue is empty.
@@ -67,7 +67,7 @@ impl TimerQueue {
     /// # Errors
     /// If there is no memory for it.
     pub fn reserve(&mut self, vcpus: usize) -> Result<(), TryReserveError> {
-        self.0.try_reserve_exact(vcpus * Kind::ALL.len())
+        self.0.try_reserve_exact(vcpus * TimerKind::ALL.len())
     }
 
     /// The index of a timer, or where it would be.

@@ -66,5 +66,5 @@ unsafe fn die(frame: *const CpuUserRegs) -> ! {
         regs
     };
     let cr2 = Cr2::read_raw();
-    crate::panic::with_registers(&regs, cr2)
+    crate::panic::on_unexpected_trap(&regs, cr2)
 }

@@ -47,8 +47,8 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
 /// An interrupt of the machine's, while a guest ran.
 fn interrupt(number: u8) -> Next {
     latency::stamp();
-    latency::does::<{ Activity::INTERRUPT.0 }>();
-    latency::measure();
+    latency::set_activity_const::<{ Activity::INTERRUPT.0 }>();
+    latency::measure_from_stamp();
     if number != idt::SPURIOUS_VECTOR {
         apic::end_of_interrupt();
     }
@@ -71,12 +71,12 @@ fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
     match number {
         vector::PAGE_FAULT => {
             latency::stamp();
-            latency::does::<{ Activity::PAGE_FAULT.0 }>();
+            latency::set_activity_const::<{ Activity::PAGE_FAULT.0 }>();
             page_fault::handle(vcpu)
         }
         vector::GENERAL_PROTECTION => {
             latency::stamp();
-            latency::does::<{ Activity::GENERAL_PROTECTION.0 }>();
+            latency::set_activity_const::<{ Activity::GENERAL_PROTECTION.0 }>();
             general_protection::handle(vcpu)
         }
         vector::INVALID_OPCODE => invalid_opcode::handle(vcpu),

@@ -22,7 +22,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     vcpu.last_fault_address = address;
     let error = vcpu.file.regs.error_code;
 
-    if isolation::is_active() && isolation::catch_up(address) {
+    if isolation::is_active() && isolation::refresh_after_fault(address) {
         return Ok(());
     }
     // The processor read a descriptor for the guest: an implicit supervisor access to our window.

@@ -38,8 +38,8 @@ pub fn guest_sent(domain: &Domain) {
 /// for the hypervisor.
 pub fn poll(handle_debug_key: fn(u8)) {
     keyboard::poll(handle_debug_key);
-    serial::transmit(serial::Occasion::Polled);
-    if serial::take_awaited() {
+    serial::transmit(serial::TransmitReason::Polled);
+    if serial::take_space_freed() {
         for domain in domain::all() {
             let mut console = domain.console.lock();
             let changed = console.is_stalled() && console.service();
