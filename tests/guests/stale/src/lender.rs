@@ -1,4 +1,4 @@
-//! A grant to oneself, mapped again and again, so that the books of handles grow.
+//! A grant to the domain itself, mapped again and again, so that the table of handles grows.
 
 use crate::forgery::Forgery;
 use crate::table::GrantTable;
@@ -11,10 +11,10 @@ use pinfold_guest::raw::{self, grants};
 
 /// The entry of the grant.
 pub(crate) const REFERENCE: u32 = RESERVED_ENTRIES;
-/// Handles in a frame of them: 16 bytes each.
+/// Handles in one frame: 16 bytes each.
 const HANDLES_PER_FRAME: u32 = 256;
 
-/// A page that is lent, and a place to map it at.
+/// A granted page, and the address at which it is mapped.
 #[derive(Debug)]
 pub(crate) struct Lender {
     dom: u16,
@@ -22,7 +22,7 @@ pub(crate) struct Lender {
 }
 
 impl Lender {
-    /// Lends a frame of the bench. `None` if its place can't be had.
+    /// Grants a fixture frame. `None` if its address can't be unmapped.
     pub(crate) fn new(fixture: &mut TableFixture, table: &GrantTable, dom: u16) -> Option<Lender> {
         let (page, place) = (fixture.lose(), fixture.lose());
         let lender = Lender { dom, place: fixture.va(place) };
@@ -30,13 +30,13 @@ impl Lender {
         lender.clear().then_some(lender)
     }
 
-    /// Empties the place. The mappings that were there can't be ended any more.
+    /// Clears the entry at the address. The mappings that were there can't be unmapped any more.
     pub(crate) fn clear(&self) -> bool {
-        // SAFETY: a place of the bench, which holds nothing of Rust's.
+        // SAFETY: the address of a fixture frame, where Rust uses no memory.
         unsafe { raw::update_va_mapping(self.place, 0, UVMF_INVLPG) == 0 }
     }
 
-    /// Maps so often: the last handle.
+    /// Maps the grant `count` times. Returns the last handle.
     fn map(&self, count: u32) -> Option<u32> {
         let asked = |_| MapGrantRef {
             host_addr: self.place.0,
@@ -52,7 +52,7 @@ impl Lender {
         list.iter().all(|mapped| mapped.status == 0).then_some(list.last()?.handle)
     }
 
-    /// Maps until the last handle of a frame of them is used: its number.
+    /// Maps until the last handle of a frame of handles is used. Returns it.
     pub(crate) fn use_up(&self) -> Option<u32> {
         let mut last = self.map(1)?;
         let missing = HANDLES_PER_FRAME - 1 - last % HANDLES_PER_FRAME;
@@ -62,12 +62,12 @@ impl Lender {
         (last % HANDLES_PER_FRAME == HANDLES_PER_FRAME - 1).then_some(last)
     }
 
-    /// Maps once: the handle.
+    /// Maps once. Returns the handle.
     pub(crate) fn map_one(&self) -> Option<u32> {
         self.map(1)
     }
 
-    /// Ends the mapping that is there: the status.
+    /// Unmaps. Returns the status.
     pub(crate) fn unmap(&self, handle: u32) -> i16 {
         grants::unmap(handle, self.place.0)
     }

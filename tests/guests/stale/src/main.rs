@@ -1,35 +1,38 @@
-//! Attacks with stale translations: what a CPU's TLB still remembers of a mapping that is in no table
-//! any more. The guest never flushes; it keeps a window on every frame that it ever had, gives the
-//! frames back in the hope that the hypervisor or another domain takes them, and stores through the
-//! windows. No such store may land in a frame that somebody else has.
+//! Attacks by stale translations: those that a CPU's TLB keeps after the page-table entry is gone.
 //!
-//! Alone (no `role`), it looks at what the hypervisor keeps for it: grant table, handles, frames
-//! that come again. `phases=` says which parts run:
+//! The guest never flushes. It maps every frame that it gets in a window, uses the window, clears
+//! its entry and gives the frame back, in the hope that the hypervisor or another domain takes it.
+//! Then it stores through the windows. No such store may reach a frame that somebody else owns.
+//! It fails if one does, if a frame comes with contents, or if too few translations were stale, for
+//! then nothing was tested.
 //!
-//! | phase | where the frames that were given back go                                  |
-//! |-------|---------------------------------------------------------------------------|
-//! | `g`   | its grant table grows: shared frames, and the books about their use       |
-//! | `h`   | it maps grants: the books of handles grow                                 |
-//! | `r`   | it takes frames again                                                     |
-//! | `x`   | it exchanges them                                                         |
-//! | `m`   | all of these, pins, audits and dumps, at random                           |
+//! Alone (no `role`) it attacks what the hypervisor keeps for it, and frames that it gets again.
+//! `phases=` chooses:
 //!
-//! With a second vCPU, that one stores through all windows all the time. `rounds=N` and `seed=S` say
-//! how often and in which order.
+//! | phase | where the frames go that were given back                                           |
+//! |-------|------------------------------------------------------------------------------------|
+//! | `g`   | into its grant table, which grows: shared frames and status of entries             |
+//! | `h`   | into its table of grant handles, which grows as it maps grants                     |
+//! | `r`   | back to the guest, which takes frames again                                        |
+//! | `x`   | back to the guest, which exchanges frames                                          |
+//! | `m`   | all of these, pins, audits and dumps, in random order                              |
 //!
-//! Beside others (`pair`): `role=victim peers=A,B` checks its memory until the peers have ended, and
-//! takes their frames then; `role=attacker peers=V` attacks it; `role=granter peers=B` and
-//! `role=borrower peers=G,V` do so with frames that the one lends to the other.
+//! With a second vCPU, that one stores through all windows all the time. `rounds=N` is the number of
+//! rounds, `seed=S` repeats the random choices.
+//!
+//! With other domains (see [`pair`]): `role=victim peers=A,B` checks its memory until the peers have
+//! ended, and takes their frames then; `role=attacker peers=V` attacks it; `role=granter peers=B`
+//! and `role=borrower peers=G,V` attack it with frames that one lends to the other.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-mod alone;
-mod field;
+mod attack;
 mod forgery;
 mod lender;
 mod pair;
+mod single;
 mod table;
 mod windows;
 mod writer;
@@ -42,17 +45,17 @@ use pinfold_guest::hypercall::sched::Exit;
 
 guest_main!(main);
 
-/// What was asked for on the command line.
+/// The options on the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) rounds: u64,
     pub(crate) seed: u64,
     pub(crate) phases: &'static str,
-    /// Numbers of the other domains, in the order that the role wants.
+    /// Numbers of the other domains, in the order that the role defines.
     pub(crate) peers: Vec<u16>,
-    /// Which of the victim's peers this one is.
+    /// The index of this domain among the victim's peers.
     pub(crate) place: u32,
-    /// Frames that must go to the victim while there is a stale translation.
+    /// How many frames must reach the victim while there is a stale translation of them.
     pub(crate) crossed: u64,
 }
 
@@ -71,7 +74,7 @@ fn main(boot: &Boot) -> Exit {
         peers: peers.split(',').filter_map(|number| number.parse().ok()).collect(),
     };
     match boot.option("role") {
-        None => alone::run(boot, &plan, &mut check),
+        None => single::run(boot, &plan, &mut check),
         Some(role) => pair::run(boot, role, &plan, &mut check),
     }
     check.verdict()

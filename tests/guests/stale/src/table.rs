@@ -1,52 +1,52 @@
-//! The domain's grant table, and what shows that somebody wrote to the hypervisor's books about it.
+//! The domain's grant table, and signs that somebody overwrote the hypervisor's tables about it.
 
-use crate::field::TABLE_WINDOWS;
+use crate::attack::TABLE_WINDOWS;
 use crate::windows::{WORDS, Windows};
 use alloc::vec::Vec;
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, SWAP_GRANT_REF, SwapGrantRef};
 use pinfold_guest::raw::grants;
 
-/// Frames that the table can have, on both hypervisors.
+/// Frames that the table can have on both hypervisors.
 pub(crate) const MOST_FRAMES: usize = 64;
 
-/// The table, mapped.
+/// The grant table, mapped in windows.
 #[derive(Debug)]
 pub(crate) struct GrantTable {
     windows: Windows,
     frames: Vec<u64>,
 }
 
-/// What was found in a frame of the table, or in the books about its entries.
+/// What was found in a frame of the table, or in the status of its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Foreign {
-    /// Words of the frame that are not zero.
+    /// Words of the frame that are not 0.
     pub(crate) words: u64,
-    /// Entries that count as in use.
+    /// Entries whose status says that they are in use.
     pub(crate) in_use: u64,
     /// The first of the words.
     pub(crate) first: Option<(usize, u64)>,
 }
 
 impl GrantTable {
-    /// As many frames as there are.
+    /// Maps all frames of the table.
     pub(crate) fn new(windows: Windows) -> Option<GrantTable> {
         let mut table = GrantTable { windows, frames: Vec::new() };
         let (now, _) = grants::query(domid::SELF).ok()?;
         (table.grow(now.max(1) as usize) == Ok(())).then_some(table)
     }
 
-    /// Number of frames.
+    /// Returns the number of frames.
     pub(crate) fn len(&self) -> usize {
         self.frames.len()
     }
 
-    /// A frame of the table.
+    /// Returns a frame of the table.
     pub(crate) fn frame(&self, index: usize) -> u64 {
         self.frames[index]
     }
 
-    /// Lets the table grow to so many frames.
+    /// Has the table grow to so many frames.
     pub(crate) fn grow(&mut self, count: usize) -> Result<(), i16> {
         let frames = grants::setup_list(domid::SELF, count as u32)?;
         for &frame in frames.iter().skip(self.frames.len()) {
@@ -59,7 +59,7 @@ impl GrantTable {
         Ok(())
     }
 
-    /// Looks at a frame in which no entry was ever written.
+    /// Inspects a frame in which no entry was ever written.
     pub(crate) fn foreign(&self, index: usize) -> Foreign {
         let window = TABLE_WINDOWS.start + index;
         let mut found = Foreign {
@@ -82,7 +82,7 @@ impl GrantTable {
         self.windows.store(TABLE_WINDOWS.start + frame, word, entry);
     }
 
-    /// An entry.
+    /// Reads an entry.
     pub(crate) fn get(&self, reference: u32) -> u64 {
         let frame = (reference / ENTRIES_PER_FRAME) as usize;
         let word = (reference % ENTRIES_PER_FRAME) as usize;
@@ -90,8 +90,8 @@ impl GrantTable {
     }
 }
 
-/// Entries of a frame of the table that the hypervisor says are in use, by refusing to change their
-/// places. They are zeros, all of them, so nothing changes.
+/// Counts the entries of a frame of the table that are in use: those that the hypervisor refuses to
+/// swap. All of them are 0, so swapping changes nothing.
 fn entries_in_use(frame: usize) -> u64 {
     let first = frame as u32 * ENTRIES_PER_FRAME;
     let mut list: Vec<SwapGrantRef> = (0..ENTRIES_PER_FRAME / 2)

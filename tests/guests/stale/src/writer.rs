@@ -1,5 +1,5 @@
-//! The second vCPU: stores through every window that was opened, all the time, also when it is
-//! closed, for as long as its TLB has the translation.
+//! The second vCPU: it stores through every window that was opened, all the time. After a window is
+//! closed it goes on for as long as its TLB has the translation.
 
 use crate::forgery::{Forgery, Shared};
 use crate::windows::{WORDS, Windows};
@@ -10,15 +10,15 @@ use pinfold_guest::entry::{catch, time};
 
 /// Windows that it can store through.
 pub(crate) const MOST: usize = 192;
-/// How long one waits for the other.
-const PATIENCE_NS: u64 = 10_000_000_000;
+/// How long one vCPU waits for the other.
+const TIMEOUT_NS: u64 = 10_000_000_000;
 
-/// What the two vCPUs know of each other.
+/// What the two vCPUs tell each other.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    /// Windows that are stored through in each pass.
+    /// The windows opened last: all of them are stored through in each pass.
     newest: [AtomicUsize; 2],
-    /// Windows for which no store has faulted since they were opened.
+    /// Windows through which no store has faulted since they were opened.
     alive: [AtomicBool; MOST],
     forgery: Shared,
     passes: AtomicU64,
@@ -38,14 +38,14 @@ impl Writer {
         }
     }
 
-    /// The vCPU's work, until [`Writer::stop`].
+    /// Stores until [`Writer::stop`]. The second vCPU runs this.
     pub(crate) fn run(&self, windows: &Windows) {
         let mut turn = 0usize;
         while !self.over.load(SeqCst) {
             let [first, end] = [0, 1].map(|index| self.newest[index].load(SeqCst));
             let index = turn * 2 % WORDS;
             self.sweep(windows, first..end, index);
-            // And one of the older ones.
+            // And through one of the older windows.
             if let Some(old) = turn.checked_rem(first) {
                 self.sweep(windows, old..old + 1, index);
             }
@@ -60,7 +60,7 @@ impl Writer {
         let at = AtomicUsize::new(range.start);
         while at.load(Relaxed) < range.end {
             let base = windows.va(0).0 + index as u64 * 8;
-            // SAFETY: no Rust memory is in a frame that windows were ever opened on; the closure
+            // SAFETY: Rust uses no memory in frames that windows were opened on; the closure
             // owns nothing.
             let stopped = unsafe {
                 catch::catch(|| {
@@ -68,7 +68,7 @@ impl Writer {
                     while next < range.end {
                         if self.alive[next].load(Relaxed) {
                             let word = (base + next as u64 * 4096) as *mut u64;
-                            // What comes may not return: what is noted must be in memory.
+                            // The store may trap without returning, so this must be in memory before it.
                             compiler_fence(SeqCst);
                             word.write_volatile(even);
                             word.add(1).write_volatile(odd);
@@ -87,19 +87,19 @@ impl Writer {
         self.stores.fetch_add(range.len() as u64, Relaxed);
     }
 
-    /// Ends its work.
+    /// Makes [`Writer::run`] return.
     pub(crate) fn stop(&self) {
         self.over.store(true, SeqCst);
     }
 
-    /// Tells it what to store.
-    pub(crate) fn choose(&self, forgery: Forgery) {
+    /// Sets the words that it stores.
+    pub(crate) fn set_forgery(&self, forgery: Forgery) {
         self.forgery.set(forgery);
     }
 
-    /// Tells it which windows were opened just now; all before them are older ones.
-    pub(crate) fn aim(&self, range: Range<usize>) {
-        // Never an end with another's beginning that lies behind it: such a range is empty.
+    /// Sets the windows that were opened last; all before them are older ones.
+    pub(crate) fn set_targets(&self, range: Range<usize>) {
+        // In this order a reader that sees parts of two ranges sees an empty one.
         self.newest[1].store(0, SeqCst);
         for window in range.clone() {
             self.alive[window].store(true, SeqCst);
@@ -108,12 +108,12 @@ impl Writer {
         self.newest[1].store(range.end, SeqCst);
     }
 
-    /// Waits until it has stored through all that it was told of; `false` if it never does. The
-    /// waiting vCPU gives nothing up: another root on its processor would be a flush.
-    pub(crate) fn wait_for_a_pass(&self) -> bool {
-        // The pass that goes on may have begun before.
+    /// Waits until it has stored through all windows that were set; `false` if it never does. The
+    /// waiting vCPU doesn't block: another root on its processor would flush its TLB.
+    pub(crate) fn wait_for_pass(&self) -> bool {
+        // The pass in progress may have begun before the change.
         let end = self.passes.load(SeqCst) + 2;
-        let late = time::raw() + PATIENCE_NS;
+        let late = time::raw() + TIMEOUT_NS;
         while self.passes.load(SeqCst) < end {
             core::hint::spin_loop();
             if time::raw() > late {
@@ -123,12 +123,12 @@ impl Writer {
         true
     }
 
-    /// How many of these windows it has a translation for.
+    /// Counts the windows of a range for which it has a translation.
     pub(crate) fn alive(&self, range: Range<usize>) -> usize {
         range.filter(|&window| self.alive[window].load(SeqCst)).count()
     }
 
-    /// Stores that it tried.
+    /// Returns the number of stores that it tried.
     pub(crate) fn stores(&self) -> u64 {
         self.stores.load(Relaxed)
     }

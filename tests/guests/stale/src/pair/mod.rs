@@ -1,22 +1,22 @@
-//! Several domains: one that checks its own memory, and others that attack it with what they
-//! remember of frames that it has by now.
+//! Several domains: a victim that checks its own memory, and others that attack it with stale
+//! translations of frames that it owns by now.
 //!
 //! | role       | `peers=`         | does                                                            |
 //! |------------|------------------|-----------------------------------------------------------------|
-//! | `victim`   | all the others   | has much memory, gives and takes, lets tables grow; ends last   |
-//! | `attacker` | the victim       | gives frames back and stores to them; gives frames to it        |
-//! | `granter`  | the borrower     | lends frames, and gives them back when they are mapped no more  |
-//! | `borrower` | granter, victim  | overwrites what maps a frame that was lent, and stores to it    |
+//! | `victim`   | all the others   | takes and gives back much memory, grows its tables; ends last   |
+//! | `attacker` | the victim       | gives frames back and stores to them; transfers frames to it    |
+//! | `granter`  | the borrower     | grants frames, and gives them back when they are unmapped       |
+//! | `borrower` | granter, victim  | overwrites the mapping of a granted frame, and stores to it     |
 //!
-//! An attacker learns from the machine-to-physical table that a frame has a new owner who gave it a
-//! pfn. From then on no access of its own may succeed; it looks.
+//! An attacker learns from the machine-to-physical table when a frame has a new owner. From then on
+//! none of its own accesses may succeed.
 
 mod attacker;
 mod lending;
 mod victim;
 
 use crate::Plan;
-use crate::field::Field;
+use crate::attack::Attack;
 use crate::forgery::Forgery;
 use crate::windows::WORDS;
 use crate::writer::Writer;
@@ -33,31 +33,31 @@ use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::raw::{grants, reservation};
 
-/// First of the entries by which the victim accepts a frame: one for each peer, in their order.
+/// First of the entries by which the victim accepts a frame: one for each peer, in order.
 const ACCEPT: u32 = RESERVED_ENTRIES + 8;
 /// How long a domain waits for another.
-const PATIENCE_NS: u64 = 60_000_000_000;
-/// How long frames that were given back are stored to, unless another domain has all of them.
-const HAUNT_NS: u64 = 2_000_000;
-/// The same where there are few: each costs two domains a round.
-const HAUNT_LENT_NS: u64 = 25_000_000;
+const TIMEOUT_NS: u64 = 60_000_000_000;
+/// How long frames that were given back are stored to, unless another domain has taken all of them.
+const STORE_NS: u64 = 2_000_000;
+/// The same for granted frames, of which there are few: each costs two domains a round.
+const STORE_GRANTED_NS: u64 = 25_000_000;
 
 pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
     if role == "victim" {
         victim::run(boot, plan, check);
         return;
     }
-    let Some(field) = Field::set_up(boot, check) else { return };
+    let Some(attack) = Attack::set_up(boot, check) else { return };
     let play = match role {
         "attacker" => attacker::run,
         "granter" => lending::lend,
         "borrower" => lending::borrow,
         _ => {
-            check.holds("a role that there is", false);
+            check.holds("the role exists", false);
             return;
         }
     };
-    let mut attacker = Attacker { field, writer: None, plan, crossed: 0, late: 0, stolen: 0 };
+    let mut attacker = Attacker { attack, writer: None, plan, crossed: 0, late: 0, stolen: 0 };
     if smp::count() < 2 {
         play(&mut attacker, check);
         attacker.finish(check);
@@ -65,7 +65,7 @@ pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
     }
     let Some(team) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
     let writer = Writer::new();
-    let windows = attacker.field.windows;
+    let windows = attacker.attack.windows;
     attacker.writer = Some(&writer);
     let state = Mutex::new((attacker, check));
     team.run(&|id| match id {
@@ -73,7 +73,7 @@ pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
             let (attacker, check) = &mut *state.lock();
             play(attacker, check);
             attacker.finish(check);
-            // In the middle of the other one's stores.
+            // The other vCPU is in the middle of its stores.
             sched::shutdown(check.verdict());
         }
         1 => writer.run(&windows),
@@ -81,23 +81,23 @@ pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
     });
 }
 
-/// A domain that attacks.
+/// An attacking domain.
 struct Attacker<'a> {
-    field: Field,
+    attack: Attack,
     writer: Option<&'a Writer>,
     plan: &'a Plan,
-    /// Frames of its that another domain got while it had a stale translation.
+    /// Frames that another domain took while this one had a stale translation of them.
     crossed: u64,
-    /// Stores that landed in such a frame.
+    /// Stores that reached such a frame.
     late: u64,
-    /// Frames of another domain that it could map.
+    /// Frames of another domain that it could map by a grant.
     stolen: u64,
 }
 
 impl Attacker<'_> {
-    /// Stores to frames that were given back, for so long.
-    fn haunt(&mut self, frames: &[u64], range: Range<usize>, forgery: Forgery, ns: u64) {
-        let windows = self.field.windows;
+    /// Stores to frames that were given back, for `ns` nanoseconds.
+    fn store_meanwhile(&mut self, frames: &[u64], range: Range<usize>, forgery: Forgery, ns: u64) {
+        let windows = self.attack.windows;
         let mut gone: Vec<bool> = frames.iter().map(|_| false).collect();
         let mut crossed: Vec<bool> = gone.clone();
         let end = time::raw() + ns;
@@ -106,12 +106,12 @@ impl Attacker<'_> {
             let index = turn * 2 % WORDS;
             turn += 1;
             for (at, window) in range.clone().enumerate() {
-                // First who has it, then the store: a frame that was seen to be another's has been
-                // forgotten by every CPU before.
+                // First ask who owns it, then store: a frame that was seen to have another owner has
+                // been flushed from every TLB before.
                 if !crossed[at] && reservation::pfn_of(frames[at]).is_some() {
                     crossed[at] = true;
                     self.crossed += 1;
-                    // Once more, whether it was there before or not.
+                    // Try again, whether the last store failed or not.
                     gone[at] = false;
                 }
                 if gone[at] {
@@ -123,16 +123,16 @@ impl Attacker<'_> {
                 self.late += u64::from(landed && crossed[at]);
             }
         }
-        self.field.tally.strikes += frames.len() as u64;
+        self.attack.tally.strikes += frames.len() as u64;
     }
 
-    /// Tries to map what one frame of another domain's grant table lends; it lends nothing to this
-    /// domain.
-    fn steal(&mut self, victim: u16, frame_of_table: u32) {
-        let window = self.field.scratch();
+    /// Tries to map everything that one frame of another domain's grant table could grant; it grants
+    /// nothing to this domain.
+    fn map_foreign_grants(&mut self, victim: u16, frame_of_table: u32) {
+        let window = self.attack.scratch();
         let first = frame_of_table * ENTRIES_PER_FRAME;
         let asked = |reference| MapGrantRef {
-            host_addr: self.field.windows.va(window).0,
+            host_addr: self.attack.windows.va(window).0,
             flags: MapFlags::HOST_MAP.bits(),
             reference,
             dom: victim,
@@ -158,22 +158,22 @@ impl Attacker<'_> {
 
     fn finish(&mut self, check: &mut Check) {
         let (crossed, late, stolen) = (self.crossed, self.late, self.stolen);
-        check.equal("no access to what is another domain's", late, 0);
-        check.equal("nothing is lent that was not lent", stolen, 0);
+        check.equal("no access to another domain's frames", late, 0);
+        check.equal("nothing can be mapped that was not granted", stolen, 0);
         check.holds("frames went to the other domain meanwhile", crossed >= self.plan.crossed);
         let more = format_args!("crossed={crossed} late={late} stolen={stolen}");
-        self.field.report("attacker", more, 8, check);
+        self.attack.report("attacker", more, 8, check);
     }
 }
 
-/// Whether a domain is there.
+/// Whether a domain exists.
 fn is_there(dom: u16) -> bool {
     grants::query(dom) != Err(Status::BadDomain as i16)
 }
 
-/// Lets others run until something is so; `false` if it takes too long.
+/// Yields until a condition holds; `false` if that takes too long.
 fn wait(mut until: impl FnMut() -> bool) -> bool {
-    let end = time::raw() + PATIENCE_NS;
+    let end = time::raw() + TIMEOUT_NS;
     while !until() {
         if time::raw() > end {
             return false;

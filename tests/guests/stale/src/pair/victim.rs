@@ -1,12 +1,12 @@
-//! The one that is attacked. It minds its own business and checks every word of it.
+//! The domain that is attacked. It uses its memory as usual, and checks every word of it.
 
 use super::{ACCEPT, is_there, wait};
 use crate::Plan;
-use crate::field::{spare, zeros};
+use crate::attack::{spare, zeros};
 use crate::forgery::Forgery;
 use crate::lender::Lender;
 use crate::table::{Foreign, GrantTable, MOST_FRAMES};
-use crate::windows::{A_TABLE, WORDS, Windows};
+use crate::windows::{PER_TABLE, WORDS, Windows};
 use alloc::vec::Vec;
 use core::ops::Range;
 use pinfold_abi::grant::EntryFlags;
@@ -18,16 +18,16 @@ use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
 use pinfold_guest::raw::{self, grants, reservation};
 
-/// Tables of windows, each full of pages that are checked.
+/// Tables of windows; each window has a page that is checked.
 const TABLES: usize = 2;
-const PAGES: usize = TABLES * A_TABLE;
+const PAGES: usize = TABLES * PER_TABLE;
 /// Pages that are given back and taken in a round.
 const BATCH: usize = 32;
 /// Rounds at least.
 const ROUNDS: u64 = 8;
-/// Rounds between two looks at everything.
+/// Rounds between two checks of all pages.
 const ROUNDS_BETWEEN_LOOKS: u64 = 32;
-/// Rounds between two growths of the grant table, and of the books of handles.
+/// Rounds between two growths of the grant table or of the table of handles.
 const ROUNDS_BETWEEN_GROWTHS: u64 = 4;
 /// Frames of handles, at most.
 const MOST_HANDLE_FRAMES: u64 = 48;
@@ -35,17 +35,17 @@ const MOST_HANDLE_FRAMES: u64 = 48;
 const SWEEP: usize = 8192;
 const SWEEPS: usize = 6;
 
-/// A page that is mapped and has its own words.
+/// A page that is mapped and has words of its own.
 #[derive(Clone, Copy, Debug)]
 struct Page {
     pfn: u64,
     mfn: u64,
-    /// Which of the frames that it had.
+    /// How many frames it has had.
     generation: u64,
 }
 
 impl Page {
-    /// What belongs there: another word at each place, in each page, each time.
+    /// Returns the word at an index: different for each index, page and frame.
     fn word(self, index: usize) -> u64 {
         let place = self.pfn << 9 | index as u64;
         (place ^ self.generation << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
@@ -62,11 +62,11 @@ struct Done {
     pins: u64,
     accepted: u64,
     swept: u64,
-    /// Frames that came with something in them.
+    /// Frames that came with contents.
     dirty: u64,
-    /// Words that changed by themselves.
+    /// Words that changed without being written.
     changed: u64,
-    /// Frames of the grant table with foreign words or uses.
+    /// Frames of the grant table with foreign words or status.
     foreign: u64,
     /// Handles that were lost.
     lost: u64,
@@ -75,7 +75,7 @@ struct Done {
 struct Victim {
     /// A window for each page.
     windows: Windows,
-    /// Those of the grant table, and of what is looked at.
+    /// Windows of the grant table, and for inspecting frames.
     side: Windows,
     pages: Vec<Page>,
     table: GrantTable,
@@ -84,8 +84,8 @@ struct Victim {
     done: Done,
 }
 
-/// A window of the side to look at what has none of its own.
-const LOOKING: usize = A_TABLE - 1;
+/// The window for inspecting frames that have none.
+const INSPECTION: usize = PER_TABLE - 1;
 
 pub(super) fn run(boot: &Boot, plan: &Plan, check: &mut Check) {
     let Some(mut victim) = Victim::set_up(boot, plan, check) else {
@@ -117,9 +117,9 @@ pub(super) fn run(boot: &Boot, plan: &Plan, check: &mut Check) {
 impl Victim {
     fn set_up(boot: &Boot, plan: &Plan, check: &mut Check) -> Option<Victim> {
         let frames = Frames::new(boot);
-        // Before places are emptied, which would look like the end of what is mapped.
+        // Before windows are emptied: that would look like the end of the mapped memory.
         let given = spare(&frames, u64::MAX);
-        check.equal("room for frames", reservation::give_back(&given), given.len());
+        check.equal("there is room for frames", reservation::give_back(&given), given.len());
         let mut fixture = TableFixture::new(frames);
         let own = grants::own_number()?;
         let side = Windows::new(&mut fixture, 1)?;
@@ -140,7 +140,8 @@ impl Victim {
         dirty + changed + foreign + lost == 0
     }
 
-    /// Takes frames for these pages, which have none: empty ones; and writes their words.
+    /// Takes frames for these pages, which have none, checks that they are empty, and writes their
+    /// words.
     fn take(&mut self, pages: Range<usize>) {
         let mut list: Vec<u64> = self.pages[pages.clone()].iter().map(|page| page.pfn).collect();
         let came = reservation::populate(&mut list);
@@ -162,7 +163,7 @@ impl Victim {
         self.done.taken += pages.len() as u64;
     }
 
-    /// Looks at each word of these pages.
+    /// Checks each word of these pages.
     fn look_at(&mut self, pages: Range<usize>) {
         for index in pages {
             let page = self.pages[index];
@@ -174,7 +175,7 @@ impl Victim {
         }
     }
 
-    /// The first few of the words that are wrong.
+    /// Prints the first few wrong words.
     fn say(&self, what: &str, page: usize, mfn: u64, word: usize, wanted: u64, seen: u64) {
         if self.done.dirty + self.done.changed < 4 {
             println!(
@@ -185,7 +186,7 @@ impl Victim {
 
     fn round(&mut self, plan: &Plan, check: &mut Check) {
         self.done.rounds += 1;
-        // First, while what others gave back has not become pages.
+        // First, before frames that others gave back become pages.
         if self.done.rounds.is_multiple_of(ROUNDS_BETWEEN_GROWTHS) {
             self.grow(check);
         }
@@ -196,12 +197,12 @@ impl Victim {
         for index in pages.clone() {
             let last = index + 1 == pages.end;
             check.holds(
-                "a page goes",
+                "a page is unmapped",
                 if last { self.windows.close_and_flush(index) } else { self.windows.close(index) },
             );
         }
         let frames: Vec<u64> = self.pages[pages.clone()].iter().map(|page| page.mfn).collect();
-        check.equal("frames go", reservation::give_back(&frames), BATCH);
+        check.equal("frames are given back", reservation::give_back(&frames), BATCH);
         self.take(pages);
         self.pin(check);
         self.accept(plan, check);
@@ -210,14 +211,14 @@ impl Victim {
         }
     }
 
-    /// Lets the grant table grow, or the books of handles.
+    /// Has the grant table grow, or the table of handles.
     fn grow(&mut self, check: &mut Check) {
         let index = self.table.len();
         if index < MOST_FRAMES {
             check.equal("the table grows", self.table.grow(index + 1), Ok(()));
             self.done.growths += 1;
         }
-        // The first frame has entries of ours.
+        // The first frame contains the victim's own entries.
         let frame = 1 + self.random.index(self.table.len().max(2) - 1);
         for frame in [frame, self.table.len() - 1] {
             let foreign = self.table.foreign(frame);
@@ -246,43 +247,43 @@ impl Victim {
         (0..WORDS).for_each(|word| {
             self.windows.store(index, word, 0);
         });
-        check.holds("a page goes", self.windows.close_and_flush(index));
+        check.holds("a page is unmapped", self.windows.close_and_flush(index));
         let cmd = MmuextCmd::PinL1Table as u32 + self.random.below(3) as u32;
-        // SAFETY: an empty page that nothing of Rust's is in.
+        // SAFETY: an empty page, which Rust doesn't use.
         let pinned = unsafe { raw::mmuext(cmd, page.mfn, 0) };
-        check.equal("it is a table", pinned, 0);
+        check.equal("it becomes a table", pinned, 0);
         self.look_at_empty(page.mfn);
         // SAFETY: as above.
         let unpinned = unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, page.mfn, 0) };
-        check.equal("and none", unpinned, 0);
+        check.equal("it is unpinned", unpinned, 0);
         self.done.pins += 1;
-        check.holds("it comes back", self.windows.open(index, page.mfn));
+        check.holds("it is mapped again", self.windows.open(index, page.mfn));
         (0..WORDS).for_each(|word| {
             self.windows.store(index, word, page.word(word));
         });
     }
 
-    /// Looks at a frame that must be empty.
+    /// Checks that a frame is empty.
     fn look_at_empty(&mut self, mfn: u64) {
-        self.look_aside(mfn, |side| side.first_other(LOOKING, zeros)).flatten().inspect(
+        self.look_aside(mfn, |side| side.first_other(INSPECTION, zeros)).flatten().inspect(
             |&(word, seen)| {
-                self.say("dirty", LOOKING, mfn, word, 0, seen);
+                self.say("dirty", INSPECTION, mfn, word, 0, seen);
                 self.done.dirty += 1;
             },
         );
     }
 
-    /// Looks at a frame that has no window; `None` if it can't be mapped.
+    /// Inspects a frame that has no window; `None` if it can't be mapped.
     fn look_aside<T>(&self, mfn: u64, look: impl FnOnce(Windows) -> T) -> Option<T> {
-        if !self.side.open_read_only(LOOKING, mfn) {
+        if !self.side.open_read_only(INSPECTION, mfn) {
             return None;
         }
         let seen = look(self.side);
-        self.side.close_here(LOOKING);
+        self.side.close_here(INSPECTION);
         Some(seen)
     }
 
-    /// Looks whether frames were passed on to it, which must stay as they came; and accepts more.
+    /// Checks frames that were transferred to it, which must not change, and accepts more.
     fn accept(&mut self, plan: &Plan, check: &mut Check) {
         for (reference, &peer) in (ACCEPT..).zip(&plan.peers) {
             let entry = self.table.get(reference);
@@ -293,23 +294,23 @@ impl Victim {
                 }
                 let mfn = entry >> 32;
                 let words = |side: Windows| -> Vec<u64> {
-                    (0..WORDS).filter_map(|word| side.read(LOOKING, word)).collect()
+                    (0..WORDS).filter_map(|word| side.read(INSPECTION, word)).collect()
                 };
                 let first = self.look_aside(mfn, words);
                 let second = self.look_aside(mfn, words);
-                check.equal("it can be looked at", first.as_ref().map(Vec::len), Some(WORDS));
+                check.equal("it can be mapped", first.as_ref().map(Vec::len), Some(WORDS));
                 if first != second {
                     println!("STALE victim: frame {mfn:#x} was accepted and changed");
                     self.done.changed += 1;
                 }
                 self.done.accepted += 1;
-                check.equal("it goes", reservation::give_back(&[mfn]), 1);
+                check.equal("it is given back", reservation::give_back(&[mfn]), 1);
             }
             self.table.set(reference, Forgery::accept(peer));
         }
     }
 
-    /// Takes what the others had, and everything else that is free: all of it is empty.
+    /// Takes the frames that the others had, and everything else that is free: all must be empty.
     fn sweep(&mut self, check: &mut Check) {
         for _ in 0..SWEEPS {
             let frames = reservation::take(SWEEP);
@@ -317,7 +318,7 @@ impl Victim {
                 self.look_at_empty(frame);
             }
             self.done.swept += frames.len() as u64;
-            check.equal("they go", reservation::give_back(&frames), frames.len());
+            check.equal("they are given back", reservation::give_back(&frames), frames.len());
         }
     }
 }

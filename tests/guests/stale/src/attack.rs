@@ -1,5 +1,5 @@
-//! What an attacker has: windows, frames that come and go, and counts of how often it reached what it
-//! wanted to reach.
+//! The state of an attack: windows, frames taken and given back, and counts of how often the guest
+//! reached what it attacks.
 
 use crate::forgery::Forgery;
 use crate::windows::{WORDS, Windows};
@@ -13,46 +13,45 @@ use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
 use pinfold_guest::raw::{self, grants, reservation};
 
-/// Frames that are given back for good: so many may be taken.
+/// Frames given back at the start, so that as many can be taken.
 const ROOM: u64 = 2048;
-/// Windows for frames of the grant table. QEMU's translator has a slot for one page in 256: these
-/// and the next take nothing away from the windows that are to stay.
+/// Windows for frames of the grant table. QEMU's TLB has a slot for one page in 256: these windows
+/// and the next ones use other slots than the windows whose translations must stay.
 pub(crate) const TABLE_WINDOWS: Range<usize> = MOST..MOST + 64;
-/// Tries to leave stale translations.
+/// Attempts to make translations stale.
 const TRIES: usize = 8;
-/// Windows to look at frames with.
-const LOOKING: Range<usize> = 256 + MOST..512;
+/// Windows for inspecting frames.
+const INSPECTION: Range<usize> = 256 + MOST..512;
 
-/// How often which dangerous situation came about.
+/// How often each dangerous situation occurred.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
-    /// Frames given back with a stale translation in a TLB.
+    /// Frames that were given back.
     pub(crate) given: u64,
-    /// Stale translations: stores that landed after the mapping was gone, in frames that were the
-    /// guest's own still.
+    /// Stale translations: windows that were usable after their entry was cleared.
     pub(crate) stale: u64,
-    /// Pages that were tried to be filled after their frame was given back.
+    /// Pages that the guest tried to overwrite after their frame was given back.
     pub(crate) strikes: u64,
-    /// Those where a store landed.
+    /// Pages of these that a store has reached.
     pub(crate) landed: u64,
 }
 
-/// An attacker's things.
+/// The state of an attack.
 #[derive(Debug)]
-pub(crate) struct Field {
+pub(crate) struct Attack {
     pub(crate) fixture: TableFixture,
     pub(crate) windows: Windows,
-    /// The domain's own number.
+    /// The domain's number.
     pub(crate) own: u16,
     pub(crate) tally: Tally,
-    /// The next window that was not used since the last flush.
+    /// The first window that was not used since the last flush.
     next: usize,
-    looking: usize,
+    inspection: usize,
 }
 
-impl Field {
-    /// Makes the windows, and room to take frames.
-    pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Field> {
+impl Attack {
+    /// Makes the windows, and gives frames back so that others can be taken.
+    pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<Attack> {
         let frames = Frames::new(boot);
         let mut fixture = TableFixture::new(frames);
         let own = grants::own_number();
@@ -61,26 +60,26 @@ impl Field {
         check.holds("windows can be made", windows.is_some());
         let spare = spare(&frames, ROOM);
         check.equal("room for frames", reservation::give_back(&spare), spare.len());
-        let looking = LOOKING.start;
-        let field = Field {
+        let inspection = INSPECTION.start;
+        let attack = Attack {
             fixture,
             windows: windows?,
             own: own?,
             tally: Tally::default(),
             next: 0,
-            looking,
+            inspection,
         };
-        Some(field)
+        Some(attack)
     }
 
-    /// So many windows without any translation.
+    /// Returns windows without any translation.
     pub(crate) fn fresh(&mut self, count: usize, writer: Option<&Writer>) -> Range<usize> {
         assert!(count <= MOST);
         if self.next + count > MOST {
             if let Some(writer) = writer {
-                // It must be through with the old ones before they mean something else.
-                writer.aim(0..0);
-                writer.wait_for_a_pass();
+                // It must have finished with the old windows before they are used again.
+                writer.set_targets(0..0);
+                writer.wait_for_pass();
             }
             // SAFETY: a flush.
             unsafe { raw::mmuext(MmuextCmd::TlbFlushAll as u32, 0, 0) };
@@ -91,8 +90,8 @@ impl Field {
         first..self.next
     }
 
-    /// Leaves stale translations of these frames, which are the guest's own and mapped nowhere else,
-    /// in the TLB of each vCPU; the windows.
+    /// Leaves stale translations of frames, which belong to the guest and are mapped nowhere else, in
+    /// the TLB of each vCPU. Returns the windows.
     pub(crate) fn leave_stale(&mut self, frames: &[u64], writer: Option<&Writer>) -> Range<usize> {
         let range = self.fresh(frames.len(), writer);
         let before = self.tally.stale;
@@ -102,7 +101,7 @@ impl Field {
             }
             self.tally.stale = before;
             self.make_stale(range.clone(), writer);
-            // A processor that was taken away for a while has forgotten all.
+            // If the vCPU was descheduled meanwhile, its TLB was flushed: try again.
             if self.tally.stale > before {
                 break;
             }
@@ -110,30 +109,30 @@ impl Field {
         range
     }
 
-    /// Uses what these windows map on each vCPU, takes the mappings away, and counts the windows that
-    /// can be used still.
+    /// Uses these windows on each vCPU, clears their entries, and counts the windows that can still be
+    /// used.
     pub(crate) fn make_stale(&mut self, range: Range<usize>, writer: Option<&Writer>) {
         let windows = self.windows;
         range.clone().for_each(|window| {
             windows.store(window, 0, 0);
         });
         if let Some(writer) = writer {
-            writer.aim(range.clone());
-            writer.wait_for_a_pass();
+            writer.set_targets(range.clone());
+            writer.wait_for_pass();
         }
         range.clone().for_each(|window| {
             windows.close(window);
         });
-        let mine = range.clone().filter(|&window| windows.store(window, 1, 0)).count();
-        let its = writer.map_or(0, |writer| {
-            writer.wait_for_a_pass();
+        let own = range.clone().filter(|&window| windows.store(window, 1, 0)).count();
+        let others = writer.map_or(0, |writer| {
+            writer.wait_for_pass();
             writer.alive(range.clone())
         });
-        self.tally.stale += mine.max(its) as u64;
+        self.tally.stale += own.max(others) as u64;
     }
 
-    /// Takes frames, leaves stale translations of them and gives them back: the frames and windows.
-    pub(crate) fn bait(
+    /// Takes frames, leaves stale translations of them and gives them back. Returns both.
+    pub(crate) fn give_back_stale(
         &mut self,
         count: usize,
         writer: Option<&Writer>,
@@ -144,16 +143,16 @@ impl Field {
         (frames, range)
     }
 
-    /// Tries to fill the pages of frames that are not the guest's any more.
-    pub(crate) fn strike(&mut self, range: Range<usize>, forgery: Forgery) {
+    /// Tries to overwrite frames that no longer belong to the guest.
+    pub(crate) fn store_through(&mut self, range: Range<usize>, forgery: Forgery) {
         for window in range {
             self.tally.strikes += 1;
             self.tally.landed += u64::from(self.windows.fill(window, forgery) > 0);
         }
     }
 
-    /// The first word of a frame that is not as it should be; `None` also for a frame that can't be
-    /// looked at.
+    /// Returns the first word of a frame that differs from what is wanted; `None` also if the frame
+    /// can't be mapped.
     pub(crate) fn first_other(
         &mut self,
         frame: u64,
@@ -162,7 +161,7 @@ impl Field {
         self.look(frame, |windows, window| windows.first_other(window, wanted)).flatten()
     }
 
-    /// Whether a frame has this word somewhere.
+    /// Whether a frame contains this word.
     pub(crate) fn has(&mut self, frame: u64, word: u64) -> bool {
         let seen = |windows: Windows, window| {
             (0..WORDS).any(|index| windows.read(window, index) == Some(word))
@@ -170,7 +169,7 @@ impl Field {
         self.look(frame, seen) == Some(true)
     }
 
-    /// Looks at a frame through a window of its own; `None` if it can't be mapped.
+    /// Inspects a frame through a window of its own; `None` if it can't be mapped.
     fn look<T>(&mut self, frame: u64, look: impl FnOnce(Windows, usize) -> T) -> Option<T> {
         let window = self.scratch();
         if !self.windows.open_read_only(window, frame) {
@@ -181,19 +180,19 @@ impl Field {
         Some(found)
     }
 
-    /// A window that no other vCPU uses.
+    /// Returns a window that no other vCPU uses.
     pub(crate) fn scratch(&mut self) -> usize {
-        let window = self.looking;
-        self.looking += 1;
-        if self.looking == LOOKING.end {
-            self.looking = LOOKING.start;
+        let window = self.inspection;
+        self.inspection += 1;
+        if self.inspection == INSPECTION.end {
+            self.inspection = INSPECTION.start;
         }
         window
     }
 
-    /// Says what was reached since the last time, and holds it against what must be: a stale
-    /// translation for one of `share` frames. Code and stacks want slots of the TLB, too, and where
-    /// vCPUs take turns on a processor, each change is a flush.
+    /// Prints the counts since the last report. At least one of `share` frames must have had a stale
+    /// translation when it was given back: code and stacks need slots of the TLB too, and where vCPUs
+    /// share a processor, each switch is a flush.
     pub(crate) fn report(
         &mut self,
         phase: &str,
@@ -206,18 +205,18 @@ impl Field {
             "STALE {phase}: frames_given_back={given} stale_translations={stale} strikes={strikes} landed={landed} {more}"
         );
         check.holds("frames were given back", given > 0);
-        check.holds("many with a stale translation", stale >= given / share);
+        check.holds("enough translations were stale", stale >= given / share);
     }
 }
 
-/// Frames that the builder left free and did not map, from the end.
+/// Returns frames that the builder left free and didn't map, from the end.
 pub(crate) fn spare(frames: &Frames, most: u64) -> alloc::vec::Vec<u64> {
     let mapped = frames.mapped_end().0;
     let first = mapped.max(frames.count().saturating_sub(most));
     (first..frames.count()).filter_map(|pfn| frames.mfn(Pfn(pfn))).map(|mfn| mfn.0).collect()
 }
 
-/// A page of zeros.
+/// The contents of an empty page.
 pub(crate) fn zeros(index: usize) -> u64 {
     debug_assert!(index < WORDS);
     0
