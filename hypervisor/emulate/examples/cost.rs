@@ -1,10 +1,13 @@
-//! Counts what decoding and executing a page-table store costs:
-//! `valgrind --tool=callgrind target/release/examples/cost FORM ROUNDS`, for two values of ROUNDS; the
-//! difference in instructions, divided by the difference in rounds, is the cost of one.
-//! FORM: `fast` or `general`, followed by `-mov`, `-xchg`, `-cmpxchg`, `-and`, `-imm`.
+//! Measures the cost of decoding and evaluating a store to a page table, in instructions:
+//! run `valgrind --tool=callgrind target/release/examples/cost FORM ROUNDS` for two numbers of rounds
+//! and divide the difference of the instruction counts by the difference of the rounds.
+//!
+//! FORM is `fast` or `general`, followed by `-mov`, `-xchg`, `-cmpxchg`, `-and`, `-imm` or `-none`
+//! (the cost of the loop).
 
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::vcpu::CpuUserRegs;
-use pinfold_emulate::store::PteStore;
+use pinfold_emulate::pte_store::PteStore;
 use pinfold_emulate::{SegmentBases, warm_up};
 use std::hint::black_box;
 
@@ -22,7 +25,7 @@ fn main() {
         "none" => &[],
         _ => panic!("unknown form {form}"),
     };
-    // What a caller has: fifteen bytes from rip on.
+    // Fifteen bytes, as a caller fetches them.
     let mut fetched = [0x90; 15];
     fetched[..bytes.len()].copy_from_slice(bytes);
     warm_up();
@@ -38,9 +41,10 @@ fn main() {
             _ => PteStore::decode(black_box(&fetched), &regs, bases),
         };
         let store = decoded.unwrap();
-        let planned = black_box(&store).plan(black_box(round << 12 | 0x67), &regs);
-        planned.effects.commit(&mut regs);
-        black_box(planned.new);
+        let entry = (round * PAGE_SIZE) | 0x67;
+        let result = black_box(&store).evaluate(black_box(entry), &regs);
+        result.effects.apply(&mut regs);
+        black_box(result.entry);
         regs.rip = 0;
     }
 }

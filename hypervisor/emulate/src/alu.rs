@@ -1,66 +1,56 @@
-//! Arithmetic as the CPU does it, status flags included (Intel SDM vol. 1, 3.4.3 and appendix A).
+//! Arithmetic as the CPU does it, with status flags (Intel SDM vol. 1, 3.4.3 and appendix A).
 
-use crate::registers::{AF, CF, OF, PF, SF, Width, ZF};
+use crate::registers::Width;
+use x86_64::registers::rflags::RFlags;
 
-/// A result and the status flags that go with it.
+/// A result and the status flags that it sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub(crate) struct AluResult {
     pub(crate) value: u64,
-    pub(crate) flags: u64,
+    pub(crate) flags: RFlags,
 }
 
 /// `a + b + carry`
-pub(crate) const fn add(a: u64, b: u64, carry: bool, width: Width) -> Outcome {
+pub(crate) fn add(a: u64, b: u64, carry: bool, width: Width) -> AluResult {
     let (a, b) = (a & width.mask(), b & width.mask());
     let wide = a as u128 + b as u128 + carry as u128;
     let value = wide as u64 & width.mask();
-    let mut flags = common(value, width);
-    if wide > width.mask() as u128 {
-        flags |= CF;
-    }
-    // Both operands have one sign and the result the other.
-    if (a ^ value) & (b ^ value) & width.sign() != 0 {
-        flags |= OF;
-    }
-    flags |= (a ^ b ^ value) & AF;
-    Outcome { value, flags }
+    let mut flags = result_flags(value, width) | carry_of_bit_3(a, b, value);
+    flags.set(RFlags::CARRY_FLAG, wide > width.mask() as u128);
+    // Both operands have the same sign, the result the other.
+    flags.set(RFlags::OVERFLOW_FLAG, (a ^ value) & (b ^ value) & width.sign() != 0);
+    AluResult { value, flags }
 }
 
 /// `a - b - borrow`
-pub(crate) const fn sub(a: u64, b: u64, borrow: bool, width: Width) -> Outcome {
+pub(crate) fn sub(a: u64, b: u64, borrow: bool, width: Width) -> AluResult {
     let (a, b) = (a & width.mask(), b & width.mask());
     let value = a.wrapping_sub(b).wrapping_sub(borrow as u64) & width.mask();
-    let mut flags = common(value, width);
-    if (a as u128) < b as u128 + borrow as u128 {
-        flags |= CF;
-    }
-    // The operands differ in sign and the result has not the first one's.
-    if (a ^ b) & (a ^ value) & width.sign() != 0 {
-        flags |= OF;
-    }
-    flags |= (a ^ b ^ value) & AF;
-    Outcome { value, flags }
+    let mut flags = result_flags(value, width) | carry_of_bit_3(a, b, value);
+    flags.set(RFlags::CARRY_FLAG, (a as u128) < b as u128 + borrow as u128);
+    // The operands differ in sign, and so do the result and the first operand.
+    flags.set(RFlags::OVERFLOW_FLAG, (a ^ b) & (a ^ value) & width.sign() != 0);
+    AluResult { value, flags }
 }
 
-/// The flags of `and`, `or`, `xor`: CF and OF are clear. AF is undefined by the manual and clear on
-/// every known processor.
-pub(crate) const fn logic(value: u64, width: Width) -> Outcome {
+/// The result of `and`, `or` or `xor` is `value`: CF and OF are clear. The manual leaves AF undefined;
+/// all known CPUs clear it.
+pub(crate) fn logic(value: u64, width: Width) -> AluResult {
     let value = value & width.mask();
-    Outcome { value, flags: common(value, width) }
+    AluResult { value, flags: result_flags(value, width) }
 }
 
 /// ZF, SF and PF of a result.
-const fn common(value: u64, width: Width) -> u64 {
-    let mut flags = 0;
-    if value == 0 {
-        flags |= ZF;
-    }
-    if value & width.sign() != 0 {
-        flags |= SF;
-    }
+fn result_flags(value: u64, width: Width) -> RFlags {
+    let mut flags = RFlags::empty();
+    flags.set(RFlags::ZERO_FLAG, value == 0);
+    flags.set(RFlags::SIGN_FLAG, value & width.sign() != 0);
     // PF: an even number of ones in the lowest byte, whatever the width.
-    if (value as u8).count_ones().is_multiple_of(2) {
-        flags |= PF;
-    }
+    flags.set(RFlags::PARITY_FLAG, (value as u8).count_ones().is_multiple_of(2));
     flags
+}
+
+/// AF, which is the carry or borrow of bit 3 and has the place of bit 4.
+fn carry_of_bit_3(a: u64, b: u64, value: u64) -> RFlags {
+    RFlags::from_bits_retain(a ^ b ^ value) & RFlags::AUXILIARY_CARRY_FLAG
 }

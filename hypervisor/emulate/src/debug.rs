@@ -1,39 +1,42 @@
 //! Debug registers as a guest may set them (Intel SDM vol. 3, 18.2).
 //!
-//! A breakpoint in the hypervisor's own memory would make it trap in its entry code, so addresses
-//! are checked; in DR6 and DR7 reserved bits are put right, and what a guest must not switch on is
-//! refused. A guest is not shown
-//! AMD's breakpoint address masks (CPUID hides them), with which a range would have to be checked
-//! (XSA-444). The CPU aligns a breakpoint to its length, so one that begins below the hole ends
-//! there too.
+//! A breakpoint in the hypervisor's memory would trap in its entry code, so breakpoint addresses are
+//! checked. The CPU aligns a breakpoint to its length, so one that begins below the hypervisor's
+//! range also ends there. AMD's address masks, which make a breakpoint a range (XSA-444), are hidden
+//! by CPUID and never loaded. Reserved bits of DR6 and DR7 are corrected, forbidden ones refused.
 
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
+use x86_64::registers::debug::{
+    BreakpointCondition, DebugAddressRegisterNumber as Breakpoint, Dr6Flags, Dr7Flags, Dr7Value,
+};
 
 /// DR6: bits that always read as one.
 pub const DR6_ONES: u64 = 0xffff_0ff0;
-/// DR6: bits that the CPU reports in: the four breakpoints, BD, BS, BT.
-pub const DR6_STATUS: u64 = 0xe00f;
+/// DR6: bits in which the CPU reports: the four breakpoints, BD, BS and BT.
+pub const DR6_STATUS: u64 = Dr6Flags::TRAP
+    .union(Dr6Flags::ACCESS_DETECTED)
+    .union(Dr6Flags::STEP)
+    .union(Dr6Flags::SWITCH)
+    .bits();
 /// DR7: the bit that always reads as one.
 pub const DR7_ONES: u64 = 0x400;
-/// DR7: the enable bits of the four breakpoints, local and global.
-pub const DR7_ENABLES: u64 = 0xff;
-/// DR7: every access to a debug register traps; the hypervisor's own would.
-const DR7_GENERAL_DETECT: u64 = 1 << 13;
+/// DR7: the local and global enable bits of the four breakpoints.
+const DR7_ENABLES: u64 = 0xff;
 /// DR7: bits that a guest may set: enables, LE and GE, conditions and lengths. Not RTM (bit 11),
-/// which is hidden.
+/// which is hidden, and not GD (bit 13), which would trap the hypervisor's own accesses.
 const DR7_GUEST: u64 = 0xffff_03ff;
-/// The low half of the address space ends here.
+/// First address after the low half of the address space.
 const LOW_HALF_END: u64 = 1 << 47;
 
 /// The debug registers of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DebugRegisters {
-    /// DR0 to DR3: addresses.
+    /// DR0 to DR3: linear addresses of breakpoints.
     pub addresses: [u64; 4],
-    /// DR6: what happened.
+    /// DR6: which conditions were met.
     pub status: u64,
-    /// DR7: what is on.
+    /// DR7: which breakpoints are enabled, and how.
     pub control: u64,
 }
 
@@ -44,17 +47,16 @@ impl Default for DebugRegisters {
 }
 
 impl DebugRegisters {
-    /// Changes a register. `debug_extensions`: the guest's CR4.DE.
+    /// Sets a register. `debug_extensions`: the guest's CR4.DE, see
+    /// [`crate::control::has_debug_extensions`].
     ///
-    /// The error is the hypercall's, and what the reference gives: EPERM for an address that is not
-    /// the guest's, for GD and for I/O breakpoints without CR4.DE; EINVAL for a wide value in DR6
-    /// or DR7; ENODEV for what is no register. A trapped `mov` turns any of them into a fault.
-    pub const fn set(
-        &mut self,
-        register: u64,
-        value: u64,
-        debug_extensions: bool,
-    ) -> Result<(), Errno> {
+    /// # Errors
+    /// Those of the hypercall `set_debugreg`, as in Xen; a trapped `mov` turns all into a fault:
+    /// * EPERM: an address of the hypervisor's or not canonical; GD in DR7; an I/O breakpoint without
+    ///   CR4.DE.
+    /// * EINVAL: a value of DR6 or DR7 above 32 bits.
+    /// * ENODEV: no such register.
+    pub fn set(&mut self, register: u64, value: u64, debug_extensions: bool) -> Result<(), Errno> {
         match resolve(register, debug_extensions) {
             Some(Register::Address(index)) => {
                 if !is_guest_address(value) {
@@ -73,7 +75,10 @@ impl DebugRegisters {
         Ok(())
     }
 
-    /// Reads a register; ENODEV for what is none. `debug_extensions`: the guest's CR4.DE.
+    /// Reads a register. `debug_extensions`: the guest's CR4.DE.
+    ///
+    /// # Errors
+    /// ENODEV: no such register.
     pub const fn get(&self, register: u64, debug_extensions: bool) -> Result<u64, Errno> {
         match resolve(register, debug_extensions) {
             Some(Register::Address(index)) => Ok(self.addresses[index]),
@@ -83,20 +88,20 @@ impl DebugRegisters {
         }
     }
 
-    /// Whether any breakpoint is on, so that the registers must be loaded into the CPU.
+    /// Whether a breakpoint is enabled, so that the registers must be loaded into the CPU.
     pub const fn is_active(&self) -> bool {
         self.control & DR7_ENABLES != 0
     }
 }
 
-/// What a register number means.
+/// The meaning of a register number.
 enum Register {
     Address(usize),
     Status,
     Control,
 }
 
-/// DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set.
+/// DR4 and DR5 are aliases of DR6 and DR7 unless CR4.DE is set.
 const fn resolve(register: u64, debug_extensions: bool) -> Option<Register> {
     match register {
         0..=3 => Some(Register::Address(register as usize)),
@@ -108,20 +113,25 @@ const fn resolve(register: u64, debug_extensions: bool) -> Option<Register> {
     }
 }
 
-/// DR7 with its reserved bits put right. An I/O breakpoint (condition 2) exists only with CR4.DE; on
-/// a breakpoint that is not enabled the condition does not matter.
-const fn checked_control(value: u64, debug_extensions: bool) -> Result<u64, Errno> {
-    if value & DR7_GENERAL_DETECT != 0 {
+/// Checks a value of DR7 and corrects its reserved bits.
+///
+/// I/O breakpoints exist only with CR4.DE. The condition of a breakpoint that isn't enabled doesn't
+/// matter.
+///
+/// # Errors
+/// EPERM: see [`DebugRegisters::set`].
+fn checked_control(value: u64, debug_extensions: bool) -> Result<u64, Errno> {
+    let dr7 = Dr7Value::from_bits_truncate(value);
+    if dr7.flags().contains(Dr7Flags::GENERAL_DETECT_ENABLE) {
         return Err(Errno::EPERM);
     }
-    let mut index = 0;
-    while index < 4 {
-        let enabled = value >> (2 * index) & 3 != 0;
-        let condition = value >> (16 + 4 * index) & 3;
-        if enabled && condition == 2 && !debug_extensions {
+    for breakpoint in [Breakpoint::Dr0, Breakpoint::Dr1, Breakpoint::Dr2, Breakpoint::Dr3] {
+        let enables = Dr7Flags::local_breakpoint_enable(breakpoint)
+            | Dr7Flags::global_breakpoint_enable(breakpoint);
+        let is_io = dr7.condition(breakpoint) == BreakpointCondition::IoReadsWrites;
+        if dr7.flags().intersects(enables) && is_io && !debug_extensions {
             return Err(Errno::EPERM);
         }
-        index += 1;
     }
     Ok(value & DR7_GUEST | DR7_ONES)
 }

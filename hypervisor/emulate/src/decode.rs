@@ -1,60 +1,62 @@
-//! The decoder's edge: bytes to instructions, operands to registers and addresses.
+//! From bytes to instructions, and from operands to registers and addresses.
 
-use crate::registers::{Gpr, Part, Width};
+use crate::registers::{Gpr, RegisterOperand, Width};
 use iced_x86::{Decoder, DecoderOptions, Instruction, MemorySize, OpKind, Register};
 use pinfold_abi::vcpu::CpuUserRegs;
 
-/// Bytes of the longest instruction; more need not be fetched.
+/// Bytes of the longest instruction (Intel SDM vol. 2, 2.3.11); no more need to be fetched.
 pub const MAX_INSTRUCTION: usize = 15;
 
-/// Bases of the segments that have one in 64-bit mode.
+/// Bases of FS and GS, the segments that have one in 64-bit mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SegmentBases {
-    /// FS
+    /// FS base.
     pub fs: u64,
-    /// GS, the live one
+    /// The active GS base.
     pub gs: u64,
 }
 
-/// Builds the decoder's tables. To be called once, before the first trap, with the heap ready.
+/// Builds the decoder's tables. Call it once the heap is ready, before the first trap.
 pub fn warm_up() {
-    let _ = instruction(&[0x90], 0);
+    let _ = decode_instruction(&[0x90], 0);
 }
 
-/// The instruction that the bytes begin with, in 64-bit mode; `None` when there is none, or when it
-/// is longer than the bytes.
-pub(crate) fn instruction(bytes: &[u8], rip: u64) -> Option<Instruction> {
+/// Decodes the instruction at the beginning of `bytes`, in 64-bit mode. `None`: it is invalid, or
+/// longer than the bytes.
+pub(crate) fn decode_instruction(bytes: &[u8], rip: u64) -> Option<Instruction> {
     let bytes = &bytes[..bytes.len().min(MAX_INSTRUCTION)];
     let mut decoder = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE);
     let instruction = decoder.decode();
     (!instruction.is_invalid()).then_some(instruction)
 }
 
-/// The general register, or part of one, of a decoder's register.
-pub(crate) fn part(register: Register) -> Option<Part> {
+/// The general register, or part of one, that the decoder names; `None` for other registers.
+pub(crate) fn register_operand(register: Register) -> Option<RegisterOperand> {
     let number = register as u32;
-    let of =
-        |first: Register, width| Some(Part::low(Gpr::new((number - first as u32) as u8), width));
+    let low = |first: Register, width| {
+        Some(RegisterOperand::low(Gpr::new((number - first as u32) as u8), width))
+    };
     match register {
-        Register::AH | Register::CH | Register::DH | Register::BH => Some(Part {
+        Register::AH | Register::CH | Register::DH | Register::BH => Some(RegisterOperand {
             gpr: Gpr::new((number - Register::AH as u32) as u8),
             width: Width::B1,
             high: true,
         }),
-        Register::AL | Register::CL | Register::DL | Register::BL => of(Register::AL, Width::B1),
-        // The list of byte registers has ah, ch, dh, bh in the middle.
-        _ if (Register::SPL..=Register::R15L).contains(&register) => {
-            Some(Part::low(Gpr::new((number - Register::SPL as u32 + 4) as u8), Width::B1))
-        }
-        _ if (Register::AX..=Register::R15W).contains(&register) => of(Register::AX, Width::B2),
-        _ if (Register::EAX..=Register::R15D).contains(&register) => of(Register::EAX, Width::B4),
-        _ if (Register::RAX..=Register::R15).contains(&register) => of(Register::RAX, Width::B8),
+        Register::AL | Register::CL | Register::DL | Register::BL => low(Register::AL, Width::B1),
+        // The decoder lists ah, ch, dh, bh between bl and spl.
+        _ if (Register::SPL..=Register::R15L).contains(&register) => Some(RegisterOperand::low(
+            Gpr::new((number - Register::SPL as u32 + 4) as u8),
+            Width::B1,
+        )),
+        _ if (Register::AX..=Register::R15W).contains(&register) => low(Register::AX, Width::B2),
+        _ if (Register::EAX..=Register::R15D).contains(&register) => low(Register::EAX, Width::B4),
+        _ if (Register::RAX..=Register::R15).contains(&register) => low(Register::RAX, Width::B8),
         _ => None,
     }
 }
 
 /// The linear address of a memory operand, explicit or implied.
-pub(crate) fn memory_operand(
+pub(crate) fn memory_address(
     instruction: &Instruction,
     operand: u32,
     regs: &CpuUserRegs,
@@ -64,11 +66,11 @@ pub(crate) fn memory_operand(
         Register::FS => Some(bases.fs),
         Register::GS => Some(bases.gs),
         Register::ES | Register::CS | Register::SS | Register::DS => Some(0),
-        _ => Some(part(register)?.get(regs)),
+        _ => Some(register_operand(register)?.get(regs)),
     })
 }
 
-/// Bytes of the memory operand, if it is an integer of a general register's width.
+/// The width of the memory operand, if it is an integer.
 pub(crate) fn memory_width(instruction: &Instruction) -> Option<Width> {
     match instruction.memory_size() {
         MemorySize::UInt8 | MemorySize::Int8 => Some(Width::B1),
@@ -79,15 +81,16 @@ pub(crate) fn memory_width(instruction: &Instruction) -> Option<Width> {
     }
 }
 
-/// Whether the address of an explicit memory operand is computed in 32 bits.
-pub(crate) fn has_narrow_address(instruction: &Instruction) -> bool {
+/// Whether the address of an explicit memory operand has 32 bits.
+pub(crate) fn has_32_bit_address(instruction: &Instruction) -> bool {
     let narrow = |register: Register| {
-        register == Register::EIP || part(register).is_some_and(|p| p.width == Width::B4)
+        register == Register::EIP
+            || register_operand(register).is_some_and(|p| p.width == Width::B4)
     };
     narrow(instruction.memory_base()) || narrow(instruction.memory_index())
 }
 
-/// An immediate operand, sign-extended as the instruction wants.
+/// An immediate operand, sign-extended as the instruction does it.
 pub(crate) fn immediate(instruction: &Instruction, operand: u32) -> Option<u64> {
     match instruction.op_kind(operand) {
         OpKind::Immediate8

@@ -1,13 +1,14 @@
-//! The model-specific registers that a guest may touch, and what comes of it.
+//! The model-specific registers that a guest may access.
 //!
-//! Numbers are those of the Intel SDM vol. 4 and the AMD APM vol. 2 appendix A. A guest has no
-//! MSR of its own but the three segment bases; for the rest it is told what a quiet machine would
-//! say, or refused. Kernels access MSRs with a fault handler in place, so a refusal is safe.
-//! What is refused is what the reference refuses: among it any write of PAT, TSC and APIC base, even
-//! of the value that is there.
+//! Numbers are those of the Intel SDM vol. 4 and the AMD APM vol. 2 appendix A. A guest has no MSRs
+//! of its own except the three segment bases. Some others read as a fixed value; the rest raise #GP.
+//! Kernels access MSRs with a fault handler in place, so #GP does no harm. It is raised where Xen
+//! raises it, among others for any write of PAT, TSC and APIC base, even of the present value.
 
-use crate::GeneralProtection;
+use crate::control::GeneralProtection;
 use pinfold_abi::layout::PAGE_SIZE;
+use x86_64::VirtAddr;
+use x86_64::registers::model_specific::EferFlags;
 
 /// Time stamp counter.
 pub const TSC: u32 = 0x10;
@@ -15,9 +16,9 @@ pub const TSC: u32 = 0x10;
 pub const APIC_BASE: u32 = 0x1b;
 /// Microcode revision.
 pub const UCODE_REV: u32 = 0x8b;
-/// Platform information; bit 31 would announce CPUID faulting.
+/// Platform information; bit 31 announces CPUID faulting.
 pub const PLATFORM_INFO: u32 = 0xce;
-/// Feature enables; bit 0 would switch CPUID faulting on.
+/// Feature enables; bit 0 enables CPUID faulting.
 pub const MISC_FEATURES: u32 = 0x140;
 /// Miscellaneous enables.
 pub const MISC_ENABLE: u32 = 0x1a0;
@@ -27,31 +28,35 @@ pub const PAT: u32 = 0x277;
 pub const EFER: u32 = 0xc000_0080;
 /// FS base.
 pub const FS_BASE: u32 = 0xc000_0100;
-/// The live GS base.
+/// The active GS base.
 pub const GS_BASE: u32 = 0xc000_0101;
-/// The parked GS base.
+/// The inactive GS base, which `swapgs` activates.
 pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
-/// Fills a hypercall page; the number is announced in CPUID leaf 0x40000002.
+/// A write fills a page with hypercall stubs. CPUID leaf 0x40000002 announces the number.
 pub const HYPERCALL_PAGE: u32 = 0x4000_0000;
 
-/// The PAT that entries of guests are interpreted with (`public/arch-x86/xen.h`, PAT table):
-/// WB, WT, UC-, UC, WC, WP, UC, UC.
+/// The PAT that applies to guests' page-table entries (`public/arch-x86/xen.h`): WB, WT, UC-, UC, WC,
+/// WP, UC, UC.
 pub const PAT_VALUE: u64 = pinfold_abi::mmu::PAT;
-/// EFER as a guest sees it: SCE, LME, LMA, NXE.
-pub const EFER_VIEW: u64 = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11;
-/// The local APIC's usual address, enabled.
+/// EFER as a guest reads it: SCE, LME, LMA, NXE.
+pub const EFER_VIEW: u64 = EferFlags::SYSTEM_CALL_EXTENSIONS
+    .union(EferFlags::LONG_MODE_ENABLE)
+    .union(EferFlags::LONG_MODE_ACTIVE)
+    .union(EferFlags::NO_EXECUTE_ENABLE)
+    .bits();
+/// [`APIC_BASE`] of every vCPU: the default address, enabled.
 const APIC_BASE_VALUE: u64 = 0xfee0_0800;
-/// [`APIC_BASE`]: this is the processor that booted.
+/// [`APIC_BASE`]: the bit of the bootstrap processor.
 const APIC_BASE_BSP: u64 = 1 << 8;
 
-/// What a read may need of the vCPU.
+/// What the values of MSRs depend on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MsrContext {
     /// FS base.
     pub fs_base: u64,
-    /// The live GS base.
+    /// The active GS base.
     pub gs_base: u64,
-    /// The parked GS base.
+    /// The inactive GS base.
     pub kernel_gs_base: u64,
     /// The time stamp counter.
     pub tsc: u64,
@@ -59,29 +64,31 @@ pub struct MsrContext {
     pub boot_vcpu: bool,
 }
 
-/// What a write does.
+/// What the caller must do to complete a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "nothing has been done yet"]
+#[must_use = "the write has not completed"]
 pub enum WriteEffect {
-    /// Nothing; the instruction completes.
+    /// Nothing.
     Ignore,
-    /// FS base; a canonical address.
+    /// Set the FS base; the address is canonical.
     SetFsBase(u64),
-    /// The live GS base; a canonical address.
+    /// Set the active GS base; the address is canonical.
     SetGsBase(u64),
-    /// The parked GS base; a canonical address.
+    /// Set the inactive GS base; the address is canonical.
     SetKernelGsBase(u64),
-    /// Fill this machine frame with hypercall stubs. The caller checks that the guest could write
-    /// it: the number is the guest's.
+    /// Fill this machine frame with hypercall stubs, if the guest may write to it. The number is
+    /// the guest's and unchecked.
     HypercallPage {
-        /// The frame.
+        /// Machine frame number.
         mfn: u64,
     },
 }
 
-/// `rdmsr`.
+/// Emulates `rdmsr`.
 ///
-/// For a guest without a #GP handler yet, the ABI asks the caller to give 0 in place of the fault.
+/// # Errors
+/// [`GeneralProtection`]: not an MSR that a guest may read. As long as the guest has no #GP handler,
+/// the ABI wants 0 instead of the fault; that is up to the caller.
 pub const fn read(msr: u32, context: &MsrContext) -> Result<u64, GeneralProtection> {
     Ok(match msr {
         FS_BASE => context.fs_base,
@@ -97,16 +104,19 @@ pub const fn read(msr: u32, context: &MsrContext) -> Result<u64, GeneralProtecti
     })
 }
 
-/// `wrmsr`.
+/// Emulates `wrmsr`.
+///
+/// # Errors
+/// [`GeneralProtection`]: not an MSR that a guest may write, or not such a value.
 pub const fn write(msr: u32, value: u64) -> Result<WriteEffect, GeneralProtection> {
     Ok(match msr {
-        FS_BASE | GS_BASE | KERNEL_GS_BASE if !is_canonical(value) => {
+        FS_BASE | GS_BASE | KERNEL_GS_BASE if VirtAddr::try_new(value).is_err() => {
             return Err(GeneralProtection);
         }
         FS_BASE => WriteEffect::SetFsBase(value),
         GS_BASE => WriteEffect::SetGsBase(value),
         KERNEL_GS_BASE => WriteEffect::SetKernelGsBase(value),
-        // The low bits are the page's number, and there is one page.
+        // The low bits are an index of the page; there is only one.
         HYPERCALL_PAGE if value.is_multiple_of(PAGE_SIZE) => {
             WriteEffect::HypercallPage { mfn: value / PAGE_SIZE }
         }
@@ -115,9 +125,4 @@ pub const fn write(msr: u32, value: u64) -> Result<WriteEffect, GeneralProtectio
         MISC_ENABLE => WriteEffect::Ignore,
         _ => return Err(GeneralProtection),
     })
-}
-
-const fn is_canonical(address: u64) -> bool {
-    // Sign extension of bit 47 must give the address again.
-    ((address << 16) as i64 >> 16) as u64 == address
 }

@@ -1,11 +1,14 @@
-//! Instructions that are not a ring-3 kernel's to execute, decoded.
+//! Decodes instructions that a kernel in ring 3 can't execute.
 //!
-//! They arrive by #GP, or by #UD behind the forced-emulation prefix. What is done about each is
-//! the caller's policy, with [`crate::control`], [`crate::msr`], [`crate::cpuid`] and
-//! [`crate::debug`]; once it is done, [`Decoded::complete`] moves the guest past the instruction.
+//! They arrive by #GP, or by #UD behind the forced-emulation prefix. What each does is the caller's
+//! policy, with [`crate::control`], [`crate::msr`], [`crate::cpuid`] and [`crate::debug`]. Then
+//! [`Decoded::advance`] moves the guest past the instruction.
 
-use crate::decode::{SegmentBases, instruction, memory_operand, memory_width, part};
-use crate::registers::{Gpr, Part, Width, complete};
+use crate::decode::{
+    MAX_INSTRUCTION, SegmentBases, decode_instruction, memory_address, memory_width,
+    register_operand,
+};
+use crate::registers::{Gpr, RegisterOperand, Width, advance_rip};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use pinfold_abi::cpuid::FORCED_EMULATION_PREFIX;
 use pinfold_abi::vcpu::CpuUserRegs;
@@ -15,16 +18,16 @@ use pinfold_abi::vcpu::CpuUserRegs;
 pub enum Privileged {
     /// `mov r64, crN`
     ReadCr {
-        /// Which control register, 0 to 15.
+        /// Control register, 0 to 15.
         cr: u8,
-        /// Where it goes.
+        /// Destination.
         to: Gpr,
     },
     /// `mov crN, r64`
     WriteCr {
-        /// Which control register, 0 to 15.
+        /// Control register, 0 to 15.
         cr: u8,
-        /// Where the value is.
+        /// Source.
         from: Gpr,
     },
     /// `clts`
@@ -56,14 +59,14 @@ pub enum Privileged {
     In {
         /// The first port.
         port: u16,
-        /// How many ports: 1, 2 or 4 bytes.
+        /// Bytes transferred: 1, 2 or 4.
         width: Width,
     },
     /// `out`: from al, ax or eax.
     Out {
         /// The first port.
         port: u16,
-        /// How many ports: 1, 2 or 4 bytes.
+        /// Bytes transferred: 1, 2 or 4.
         width: Width,
     },
     /// `ins`: from the port in dx.
@@ -72,16 +75,16 @@ pub enum Privileged {
     Outs(StringIo),
     /// `mov r64, drN`
     ReadDr {
-        /// Which debug register, 0 to 15.
+        /// Debug register, 0 to 15.
         dr: u8,
-        /// Where it goes.
+        /// Destination.
         to: Gpr,
     },
     /// `mov drN, r64`
     WriteDr {
-        /// Which debug register, 0 to 15.
+        /// Debug register, 0 to 15.
         dr: u8,
-        /// Where the value is.
+        /// Source.
         from: Gpr,
     },
     /// `xsetbv`: number in ecx, value in edx:eax.
@@ -94,16 +97,16 @@ pub enum Privileged {
     Rdpmc,
     /// `int n`
     Int(u8),
-    /// Any other; it is not emulated, the fault is the guest's.
+    /// Any other instruction: it isn't emulated.
     Other,
 }
 
-/// Where `lmsw` takes its 16 bits from.
+/// The operand of `lmsw`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MswSource {
-    /// They were in a register.
+    /// The value of a register.
     Value(u16),
-    /// They are in guest memory, two bytes at this linear address.
+    /// Two bytes of guest memory at this linear address.
     Memory(u64),
 }
 
@@ -116,39 +119,39 @@ pub struct StringIo {
     pub width: Width,
     /// Linear address of the next element.
     pub address: u64,
-    /// With a repeat prefix: rcx counts.
+    /// There is a repeat prefix: rcx is the number of elements.
     pub repeat: bool,
 }
 
 /// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// What it is.
+    /// The instruction.
     pub instruction: Privileged,
-    /// Its bytes, a forced-emulation prefix included.
+    /// Length in bytes, a forced-emulation prefix included.
     pub len: u8,
 }
 
 impl Decoded {
-    /// Moves past the instruction, after its registers have been set.
+    /// Advances rip past the instruction, after its results have been set.
     ///
-    /// Single stepping is the caller's: with TF set in `regs.rflags` a #DB is due now.
-    pub fn complete(&self, regs: &mut CpuUserRegs) {
-        complete(regs, self.len);
+    /// With TF set in `regs.rflags` the caller must deliver a #DB now.
+    pub fn advance(&self, regs: &mut CpuUserRegs) {
+        advance_rip(regs, self.len);
     }
 }
 
-/// Decodes the 64-bit instruction at `regs.rip`, after a #GP. `None`: the bytes are none, or end
-/// within one.
+/// Decodes the 64-bit instruction at `regs.rip` after a #GP, from its bytes. `None`: they are no
+/// instruction, or end within one.
 pub fn decode(bytes: &[u8], regs: &CpuUserRegs, bases: SegmentBases) -> Option<Decoded> {
-    let instruction = instruction(bytes, regs.rip)?;
+    let instruction = decode_instruction(bytes, regs.rip)?;
     let len = instruction.len() as u8;
     Some(Decoded { instruction: classify(&instruction, regs, bases), len })
 }
 
-/// Decodes behind the forced-emulation prefix, after a #UD. `None`: there is no such prefix at
-/// `regs.rip`, or nothing good behind it. Only CPUID is asked for in this way; any other
-/// instruction is [`Privileged::Other`], for which the #UD is the guest's.
+/// Decodes the forced-emulation prefix and the instruction behind it, after a #UD. `None`: there is no
+/// prefix, or no valid instruction behind it. The ABI knows only CPUID in this form; anything else is
+/// [`Privileged::Other`], and the #UD is the guest's.
 pub fn decode_forced(bytes: &[u8]) -> Option<Decoded> {
     const CPUID: [u8; 2] = [0x0f, 0xa2];
     let rest = bytes.strip_prefix(&FORCED_EMULATION_PREFIX)?;
@@ -156,14 +159,14 @@ pub fn decode_forced(bytes: &[u8]) -> Option<Decoded> {
     if rest.starts_with(&CPUID) {
         return Some(Decoded { instruction: Privileged::Cpuid, len: prefix + 2 });
     }
-    let len = instruction(rest, 0)?.len() as u8;
+    let len = decode_instruction(rest, 0)?.len() as u8;
     Some(Decoded { instruction: Privileged::Other, len: prefix + len })
 }
 
-/// `int n` in guest user mode, where code may be 32-bit: the vector and the length. The prefixes
-/// that may stand in front are the same in both modes, except that only 64-bit code has REX.
+/// Decodes `int n` of guest user mode, which may be 32-bit code. Returns the vector and the length in
+/// bytes. Both modes have the same prefixes, but only 64-bit code has REX.
 pub fn decode_interrupt(bytes: &[u8], long_mode: bool) -> Option<(u8, u8)> {
-    let bytes = bytes.get(..crate::MAX_INSTRUCTION).unwrap_or(bytes);
+    let bytes = bytes.get(..MAX_INSTRUCTION).unwrap_or(bytes);
     let is_prefix = |byte: u8| {
         matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf2 | 0xf3)
             || long_mode && byte & 0xf0 == 0x40
@@ -180,11 +183,11 @@ fn classify(instruction: &Instruction, regs: &CpuUserRegs, bases: SegmentBases) 
         Mnemonic::Mov => move_special(instruction),
         Mnemonic::Clts => Privileged::Clts,
         Mnemonic::Lmsw => match instruction.op0_kind() {
-            OpKind::Register => match part(instruction.op0_register()) {
+            OpKind::Register => match register_operand(instruction.op0_register()) {
                 Some(part) => Privileged::Lmsw(MswSource::Value(part.get(regs) as u16)),
                 None => Privileged::Other,
             },
-            _ => match memory_operand(instruction, 0, regs, bases) {
+            _ => match memory_address(instruction, 0, regs, bases) {
                 Some(address) => Privileged::Lmsw(MswSource::Memory(address)),
                 None => Privileged::Other,
             },
@@ -193,7 +196,7 @@ fn classify(instruction: &Instruction, regs: &CpuUserRegs, bases: SegmentBases) 
         Mnemonic::Wrmsr => Privileged::WriteMsr,
         Mnemonic::Cpuid => Privileged::Cpuid,
         Mnemonic::Hlt => Privileged::Hlt,
-        Mnemonic::Invlpg => match memory_operand(instruction, 0, regs, bases) {
+        Mnemonic::Invlpg => match memory_address(instruction, 0, regs, bases) {
             Some(address) => Privileged::Invlpg { address },
             None => Privileged::Other,
         },
@@ -230,7 +233,7 @@ fn classify(instruction: &Instruction, regs: &CpuUserRegs, bases: SegmentBases) 
 
 /// `mov` between a general and a control or debug register.
 fn move_special(instruction: &Instruction) -> Privileged {
-    let gpr = |register: Register| part(register).map(|part| part.gpr);
+    let gpr = |register: Register| register_operand(register).map(|part| part.gpr);
     let number = |register: Register, first: Register| (register as u32 - first as u32) as u8;
     let (to, from) = (instruction.op0_register(), instruction.op1_register());
     match instruction.code() {
@@ -254,14 +257,14 @@ fn move_special(instruction: &Instruction) -> Privileged {
     }
 }
 
-/// The port, immediate or in dx, and the width, which the accumulator shows.
+/// The port, immediate or in dx, and the width, which is the accumulator's.
 fn port_io(
     port: OpKind,
     accumulator: Register,
     instruction: &Instruction,
     regs: &CpuUserRegs,
 ) -> Option<(u16, Width)> {
-    let width = part(accumulator)?.width;
+    let width = register_operand(accumulator)?.width;
     match port {
         OpKind::Immediate8 => Some((instruction.immediate8().into(), width)),
         OpKind::Register => Some((regs.rdx as u16, width)),
@@ -282,28 +285,28 @@ fn string_io(
     Some(StringIo {
         port: regs.rdx as u16,
         width: memory_width(instruction)?,
-        address: memory_operand(instruction, operand, regs, bases)?,
+        address: memory_address(instruction, operand, regs, bases)?,
         repeat: instruction.has_rep_prefix() || instruction.has_repne_prefix(),
     })
 }
 
-/// Puts what a port gave into the accumulator: `in` of `width` bytes.
+/// Sets the result of an `in` of `width` bytes: al, ax or eax.
 pub fn set_in_result(regs: &mut CpuUserRegs, width: Width, value: u32) {
-    Part::low(Gpr::RAX, width).set(regs, value as u64);
+    RegisterOperand::low(Gpr::RAX, width).set(regs, value as u64);
 }
 
-/// Puts a 64-bit result into edx:eax, as `rdmsr` and `rdtsc` do.
+/// Sets edx:eax to a 64-bit result, as `rdmsr` and `rdtsc` do.
 pub const fn set_edx_eax(regs: &mut CpuUserRegs, value: u64) {
     regs.rax = value & 0xffff_ffff;
     regs.rdx = value >> 32;
 }
 
-/// The 64-bit operand in edx:eax, as `wrmsr` and `xsetbv` take it.
+/// The 64-bit operand in edx:eax, as of `wrmsr` and `xsetbv`.
 pub const fn edx_eax(regs: &CpuUserRegs) -> u64 {
     regs.rdx << 32 | regs.rax & 0xffff_ffff
 }
 
-/// Puts the four results of `cpuid` into their registers.
+/// Sets the four results of `cpuid`.
 pub const fn set_cpuid_result(regs: &mut CpuUserRegs, [eax, ebx, ecx, edx]: [u32; 4]) {
     regs.rax = eax as u64;
     regs.rbx = ebx as u64;

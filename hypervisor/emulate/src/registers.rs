@@ -1,31 +1,18 @@
-//! General registers by number and by part, over the ABI's register file.
+//! General registers by number and by part, in the register file of the ABI.
 
 use core::mem::offset_of;
 use pinfold_abi::vcpu::CpuUserRegs;
+use x86_64::registers::rflags::RFlags;
 
-/// RFLAGS: carry.
-pub const CF: u64 = 1 << 0;
-/// RFLAGS: parity of the low byte.
-pub const PF: u64 = 1 << 2;
-/// RFLAGS: carry out of bit 3.
-pub const AF: u64 = 1 << 4;
-/// RFLAGS: zero.
-pub const ZF: u64 = 1 << 6;
-/// RFLAGS: sign.
-pub const SF: u64 = 1 << 7;
-/// RFLAGS: single step.
-pub const TF: u64 = 1 << 8;
-/// RFLAGS: strings go down.
-pub const DF: u64 = 1 << 10;
-/// RFLAGS: overflow.
-pub const OF: u64 = 1 << 11;
-/// RFLAGS: the next instruction breakpoint is passed over. The CPU sets it in the image that a
-/// fault saves, and clears it when an instruction completes.
-pub const RF: u64 = 1 << 16;
-/// The six that arithmetic sets.
-pub const STATUS_FLAGS: u64 = CF | PF | AF | ZF | SF | OF;
+/// The six flags that arithmetic sets.
+pub const STATUS_FLAGS: RFlags = RFlags::CARRY_FLAG
+    .union(RFlags::PARITY_FLAG)
+    .union(RFlags::AUXILIARY_CARRY_FLAG)
+    .union(RFlags::ZERO_FLAG)
+    .union(RFlags::SIGN_FLAG)
+    .union(RFlags::OVERFLOW_FLAG);
 
-/// A general register, by the number that instructions give it: 0 is rax, 4 is rsp, 15 is r15.
+/// A general register, by its number in instructions: 0 is rax, 4 is rsp, 15 is r15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gpr(u8);
 
@@ -45,35 +32,35 @@ impl Gpr {
     /// rdi
     pub const RDI: Gpr = Gpr(7);
 
-    /// The register of a number's low four bits.
+    /// The register with a number; only the low four bits count.
     pub const fn new(number: u8) -> Gpr {
         Gpr(number & 15)
     }
 
-    /// Its number, 0 to 15.
+    /// The number, 0 to 15.
     pub const fn number(self) -> u8 {
         self.0
     }
 
-    /// Its value.
+    /// The register's value.
     pub fn get(self, regs: &CpuUserRegs) -> u64 {
         let words: &Words = zerocopy::transmute_ref!(regs);
-        words[PLACES[usize::from(self.0 & 15)]]
+        words[WORD_INDEX[usize::from(self.0 & 15)]]
     }
 
-    /// Changes its value.
+    /// Sets the register's value.
     pub fn set(self, regs: &mut CpuUserRegs, value: u64) {
         let words: &mut Words = zerocopy::transmute_mut!(regs);
-        words[PLACES[usize::from(self.0 & 15)]] = value;
+        words[WORD_INDEX[usize::from(self.0 & 15)]] = value;
     }
 }
 
-/// The register file seen as words: a table look-up is cheaper than sixteen branches, and this is
-/// done several times for every trapped store.
+/// The register file as words. Indexing it is cheaper than sixteen branches, and it is done several
+/// times for each emulated store.
 type Words = [u64; size_of::<CpuUserRegs>() / 8];
 
-/// Where in the register file the registers are, by number.
-const PLACES: [usize; 16] = [
+/// Index in the register file of the register with each number.
+const WORD_INDEX: [usize; 16] = [
     offset_of!(CpuUserRegs, rax) / 8,
     offset_of!(CpuUserRegs, rcx) / 8,
     offset_of!(CpuUserRegs, rdx) / 8,
@@ -92,7 +79,7 @@ const PLACES: [usize; 16] = [
     offset_of!(CpuUserRegs, r15) / 8,
 ];
 
-/// How much of a register or of memory an instruction works on.
+/// The width of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Width {
@@ -107,7 +94,7 @@ pub enum Width {
 }
 
 impl Width {
-    /// Of a number of bytes.
+    /// The width of `bytes` bytes, if there is one.
     pub const fn from_bytes(bytes: usize) -> Option<Width> {
         match bytes {
             1 => Some(Width::B1),
@@ -118,51 +105,52 @@ impl Width {
         }
     }
 
-    /// Its bytes.
+    /// Number of bytes.
     pub const fn bytes(self) -> u64 {
         self as u64
     }
 
-    /// Its bits.
+    /// Number of bits.
     pub const fn bits(self) -> u32 {
         self as u32 * 8
     }
 
-    /// All its bits set.
+    /// A value with all bits of the width set.
     pub const fn mask(self) -> u64 {
         u64::MAX >> (64 - self.bits())
     }
 
-    /// Its highest bit set.
+    /// A value with the highest bit of the width set.
     pub const fn sign(self) -> u64 {
         1 << (self.bits() - 1)
     }
 }
 
-/// A register, or the part of one, that an instruction names.
+/// A register operand: a general register or a part of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Part {
-    /// Which register.
+pub struct RegisterOperand {
+    /// The register.
     pub gpr: Gpr,
-    /// How much of it.
+    /// The width of the part.
     pub width: Width,
-    /// The second-lowest byte (ah, ch, dh, bh) and not the lowest.
+    /// The part is the second-lowest byte (ah, ch, dh, bh), not the lowest.
     pub high: bool,
 }
 
-impl Part {
-    /// The low part of a register.
-    pub const fn low(gpr: Gpr, width: Width) -> Part {
-        Part { gpr, width, high: false }
+impl RegisterOperand {
+    /// The low `width` of a register.
+    pub const fn low(gpr: Gpr, width: Width) -> RegisterOperand {
+        RegisterOperand { gpr, width, high: false }
     }
 
-    /// Its value, zero-extended.
+    /// The value, zero-extended.
     pub fn get(self, regs: &CpuUserRegs) -> u64 {
         let value = self.gpr.get(regs);
         if self.high { value >> 8 & 0xff } else { value & self.width.mask() }
     }
 
-    /// Changes it as the CPU does: four bytes clear the upper half, one and two leave the rest.
+    /// Sets the value as the CPU does: a write of 4 bytes clears the upper half of the register, one of
+    /// 1 or 2 bytes keeps the rest.
     pub fn set(self, regs: &mut CpuUserRegs, value: u64) {
         let value = value & self.width.mask();
         let whole = self.gpr.get(regs);
@@ -175,8 +163,8 @@ impl Part {
     }
 }
 
-/// Moves past an instruction that has been carried out.
-pub(crate) fn complete(regs: &mut CpuUserRegs, len: u8) {
+/// Advances rip past a completed instruction and clears RF, as the CPU does.
+pub(crate) fn advance_rip(regs: &mut CpuUserRegs, len: u8) {
     regs.rip = regs.rip.wrapping_add(len.into());
-    regs.rflags &= !RF;
+    regs.rflags &= !RFlags::RESUME_FLAG.bits();
 }

@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::trap::{TI_DPL, TI_MASK_EVENTS};
 use pinfold_abi::vcpu::*;
-use pinfold_emulate::control::CR4_DE;
+use pinfold_emulate::control::has_debug_extensions;
 use pinfold_validator::Mfn;
 
 /// Gives a slot its first state. `caller` is the vCPU that asks.
@@ -186,7 +186,7 @@ fn fill(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> 
     if masks(VGCF_I387_VALID) {
         vcpu.fpu = FpuState::from_guest(&context.fpu);
     }
-    let extensions = vcpu.cr4 & CR4_DE != 0;
+    let extensions = has_debug_extensions(vcpu.cr4);
     for register in [0, 1, 2, 3, 6, 7] {
         vcpu.debug.set(register, context.debugreg[register as usize], extensions)?;
     }

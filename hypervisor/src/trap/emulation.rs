@@ -70,7 +70,7 @@ pub fn bases() -> SegmentBases {
 pub fn emulate(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
     match execute(vcpu, decoded.instruction) {
         Ok(()) => {
-            decoded.complete(&mut vcpu.file.regs);
+            decoded.advance(&mut vcpu.file.regs);
             debug::step(vcpu)
         }
         Err(EmulationFault::GeneralProtection) => bounce::general_protection(vcpu, 0),
@@ -104,14 +104,14 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFaul
         Privileged::WriteMsr => write_msr(vcpu)?,
         Privileged::Cpuid => answer_cpuid(vcpu),
         Privileged::ReadDr { dr, to } => {
-            let extensions = vcpu.cr4 & control::CR4_DE != 0;
+            let extensions = control::has_debug_extensions(vcpu.cr4);
             let value = vcpu.debug.get(dr.into(), extensions);
             let value = value.map_err(|_| EmulationFault::GeneralProtection)?;
             to.set(&mut vcpu.file.regs, value);
         }
         Privileged::WriteDr { dr, from } => {
             let value = from.get(&vcpu.file.regs);
-            let extensions = vcpu.cr4 & control::CR4_DE != 0;
+            let extensions = control::has_debug_extensions(vcpu.cr4);
             let set = vcpu.debug.set(dr.into(), value, extensions);
             set.map_err(|_| EmulationFault::GeneralProtection)?;
             debug_registers::reload(vcpu);

@@ -6,7 +6,7 @@ use crate::domain::vcpu::Vcpu;
 use crate::memory::{direct_map, validator};
 use core::sync::atomic::Ordering;
 use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
-use pinfold_emulate::store::PteStore;
+use pinfold_emulate::pte_store::PteStore;
 use pinfold_validator::{Error, Index, Kind, Swap, Vaddr};
 
 /// Tries before a store that loses every race is left to the guest: it faults again.
@@ -58,13 +58,13 @@ pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
     let index = Index::new((store.entry_address() % 4096 / 8) as usize);
     for _ in 0..TRIES {
         let old = direct_map::entry(table, index).load(Ordering::Acquire);
-        let planned = store.plan(old, &vcpu.file.regs);
+        let result = store.evaluate(old, &vcpu.file.regs);
         let swapped = vcpu
             .work
-            .attempt(|budget| validator.update_l1_cas(id, table, index, old, planned.new, budget));
+            .attempt(|budget| validator.update_l1_cas(id, table, index, old, result.entry, budget));
         match swapped {
             Ok(Swap::Done) => {
-                planned.effects.commit(&mut vcpu.file.regs);
+                result.effects.apply(&mut vcpu.file.regs);
                 vcpu.domain.stats.emulated_stores.bump();
                 return Store::Done;
             }

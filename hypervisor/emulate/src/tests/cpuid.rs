@@ -18,7 +18,7 @@ fn shown(leaf: u32, subleaf: u32) -> [u32; 4] {
 }
 
 #[test]
-fn what_a_pv_guest_must_not_see_is_hidden() {
+fn features_that_break_pv_guests_are_hidden() {
     let hidden: &[(u32, usize, &[u32])] = &[
         // VME, PSE, MCE, MTRR, PGE, MCA, PSE36, DS, ACPI, HTT, TM, PBE
         (1, 3, &[1, 3, 7, 12, 13, 14, 17, 21, 22, 28, 29, 31]),
@@ -51,7 +51,7 @@ fn what_a_pv_guest_must_not_see_is_hidden() {
 }
 
 #[test]
-fn what_linux_needs_is_shown() {
+fn features_that_linux_needs_are_shown() {
     // FPU TSC MSR PAE CX8 APIC SEP CMOV PAT CLFLUSH MMX FXSR SSE SSE2
     for bit in [0, 4, 5, 6, 8, 9, 11, 15, 16, 19, 23, 24, 25, 26] {
         assert_eq!(shown(1, 0)[3] >> bit & 1, 1, "leaf 1 edx bit {bit}");
@@ -63,7 +63,7 @@ fn what_linux_needs_is_shown() {
 }
 
 #[test]
-fn nothing_is_shown_that_the_cpu_has_not() {
+fn features_that_the_cpu_lacks_are_hidden() {
     for leaf in [7, 0x8000_0001, 0x8000_0007] {
         assert_eq!(filter(leaf, 0, [0; 4], &CONTEXT), [0; 4], "{leaf:#x}");
     }
@@ -72,7 +72,7 @@ fn nothing_is_shown_that_the_cpu_has_not() {
 }
 
 #[test]
-fn the_signature_is_found_and_reaches_to_leaf_two() {
+fn hypervisor_leaves_have_signature_version_and_limits() {
     let [eax, ebx, ecx, edx] = shown(FIRST_LEAF, 0);
     let name: std::vec::Vec<u8> = [ebx, ecx, edx].iter().flat_map(|w| w.to_le_bytes()).collect();
     assert_eq!(name, b"XenVMMXenVMM");
@@ -84,7 +84,7 @@ fn the_signature_is_found_and_reaches_to_leaf_two() {
 }
 
 #[test]
-fn the_clock_is_described() {
+fn leaf_3_describes_the_tsc() {
     assert_eq!(shown(FIRST_LEAF + 3, 0), [2, 0, 2_400_000, 0]);
     assert_eq!(shown(FIRST_LEAF + 3, 1), [0, 0, 0xd555_5555, 0xff]);
     assert_eq!(shown(FIRST_LEAF + 3, 2), [2_400_000, 0, 0, 0]);
@@ -93,7 +93,7 @@ fn the_clock_is_described() {
 }
 
 #[test]
-fn the_machine_below_does_not_show() {
+fn unlisted_leaves_are_zero() {
     // KVM's or another hypervisor's leaves, leaves above the announced ones, XSAVE, topology.
     for leaf in [0x4000_0100, 0x4fff_ffff, 8, 0xa, 0xb, 0xd, 0x1f, 0x8000_001e, 0xc000_0000, !0] {
         assert_eq!(shown(leaf, 0), [0; 4], "{leaf:#x}");
@@ -105,7 +105,7 @@ fn the_machine_below_does_not_show() {
 }
 
 #[test]
-fn one_processor_with_the_number_of_the_vcpu() {
+fn topology_is_one_processor_with_the_vcpu_number() {
     let [_, ebx, ..] = shown(1, 0);
     assert_eq!(ebx >> 24, 6);
     assert_eq!(ebx >> 16 & 0xff, 1);
@@ -115,8 +115,8 @@ fn one_processor_with_the_number_of_the_vcpu() {
 }
 
 #[test]
-fn the_tables_name_each_bit_once() {
-    for entry in SHOWN {
+fn the_tables_list_each_bit_once_in_order() {
+    for entry in ALLOWED {
         for (index, (bit, name)) in entry.bits.iter().enumerate() {
             assert!(*bit < 32 && !name.is_empty());
             assert!(entry.bits[..index].iter().all(|(other, _)| other < bit), "{name}");

@@ -5,7 +5,7 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
 
 #[test]
-fn addresses_stay_out_of_the_hole() {
+fn breakpoints_in_the_hypervisors_range_are_refused() {
     let mut dr = DebugRegisters::default();
     for good in [0, (1 << 47) - 1, HYPERVISOR_END, u64::MAX] {
         assert_eq!(dr.set(2, good, false), Ok(()));
@@ -18,7 +18,7 @@ fn addresses_stay_out_of_the_hole() {
 }
 
 #[test]
-fn there_are_six_registers_and_two_more_names() {
+fn dr4_and_dr5_are_aliases_without_debug_extensions() {
     let mut dr = DebugRegisters::default();
     assert_eq!(dr.set(4, 1, false), Ok(()));
     assert_eq!(dr.get(4, false), Ok(DR6_ONES | 1));
@@ -33,7 +33,7 @@ fn there_are_six_registers_and_two_more_names() {
 }
 
 #[test]
-fn reserved_bits_are_put_right() {
+fn reserved_bits_are_corrected() {
     let mut dr = DebugRegisters::default();
     assert_eq!(dr.set(6, 0xffff_ffff, false), Ok(()));
     assert_eq!(dr.status, 0xffff_efff);
@@ -49,7 +49,7 @@ fn reserved_bits_are_put_right() {
 }
 
 #[test]
-fn a_guest_traps_neither_debug_registers_nor_ports() {
+fn general_detect_and_io_breakpoints_are_refused() {
     let mut dr = DebugRegisters::default();
     assert_eq!(dr.set(7, 1 << 13, true), Err(Errno::EPERM));
     // Breakpoint 1 on, condition I/O.

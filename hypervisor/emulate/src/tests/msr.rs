@@ -7,7 +7,7 @@ const CONTEXT: MsrContext =
     MsrContext { fs_base: 1, gs_base: 2, kernel_gs_base: 3, tsc: 4, boot_vcpu: true };
 
 #[test]
-fn bases_are_read_and_written() {
+fn segment_bases_are_read_and_written() {
     assert_eq!(read(FS_BASE, &CONTEXT), Ok(1));
     assert_eq!(read(GS_BASE, &CONTEXT), Ok(2));
     assert_eq!(read(KERNEL_GS_BASE, &CONTEXT), Ok(3));
@@ -23,7 +23,7 @@ fn bases_are_read_and_written() {
 }
 
 #[test]
-fn a_quiet_machine_is_shown() {
+fn other_msrs_read_as_fixed_values() {
     assert_eq!(read(PAT, &CONTEXT), Ok(0x0000_0501_0007_0406));
     assert_eq!(read(EFER, &CONTEXT), Ok(0xd01));
     assert_eq!(read(TSC, &CONTEXT), Ok(4));
@@ -40,7 +40,7 @@ fn a_quiet_machine_is_shown() {
 }
 
 #[test]
-fn what_is_hidden_is_refused() {
+fn hidden_msrs_raise_gp() {
     // MTRR, machine checks, PMU, speculation control, TSC_AUX, SYSENTER.
     // And where `syscall` goes, which is the hypervisor's.
     for msr in [
@@ -67,7 +67,7 @@ fn what_is_hidden_is_refused() {
 }
 
 #[test]
-fn the_hypercall_page_is_one_page() {
+fn the_hypercall_page_msr_takes_a_page_address() {
     assert_eq!(write(HYPERCALL_PAGE, 0x1234_5000), Ok(WriteEffect::HypercallPage { mfn: 0x12345 }));
     assert_eq!(write(HYPERCALL_PAGE, 0x1234_5001), Err(GeneralProtection));
 }

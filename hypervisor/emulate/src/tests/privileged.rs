@@ -4,6 +4,7 @@ use crate::SegmentBases;
 use crate::privileged::*;
 use crate::registers::{Gpr, Width};
 use pinfold_abi::vcpu::CpuUserRegs;
+use x86_64::registers::rflags::RFlags;
 
 fn regs() -> CpuUserRegs {
     CpuUserRegs { rip: 0x1000, rdx: 0x3f8, rdi: 0x5000, rsi: 0x6000, rcx: 4, ..Default::default() }
@@ -16,7 +17,7 @@ fn one(bytes: &[u8]) -> Privileged {
 }
 
 #[test]
-fn control_and_debug_registers() {
+fn moves_to_control_and_debug_registers_are_decoded() {
     let (rax, r9) = (Gpr::RAX, Gpr::new(9));
     assert_eq!(one(&[0x0f, 0x20, 0xc0]), Privileged::ReadCr { cr: 0, to: rax });
     assert_eq!(one(&[0x41, 0x0f, 0x20, 0xd9]), Privileged::ReadCr { cr: 3, to: r9 });
@@ -31,7 +32,7 @@ fn control_and_debug_registers() {
 }
 
 #[test]
-fn what_has_no_operands() {
+fn instructions_without_operands_are_decoded() {
     for (bytes, expected) in [
         (&[0x0f, 0x32][..], Privileged::ReadMsr),
         (&[0x0f, 0x30], Privileged::WriteMsr),
@@ -52,7 +53,7 @@ fn what_has_no_operands() {
 }
 
 #[test]
-fn what_is_not_emulated() {
+fn other_instructions_are_not_emulated() {
     // lgdt, lidt, lldt, ltr, swapgs, sysretq, sysexit, mov ds, hlt's neighbour cmc, plain mov.
     for bytes in [
         &[0x0f, 0x01, 0x17][..],
@@ -71,7 +72,7 @@ fn what_is_not_emulated() {
 }
 
 #[test]
-fn addresses() {
+fn the_address_of_invlpg_is_computed() {
     assert_eq!(one(&[0x0f, 0x01, 0x3f]), Privileged::Invlpg { address: 0x5000 });
     assert_eq!(one(&[0x64, 0x0f, 0x01, 0x3f]), Privileged::Invlpg { address: 0x5100 });
     assert_eq!(one(&[0x65, 0x0f, 0x01, 0x7f, 0x08]), Privileged::Invlpg { address: 0x5208 });
@@ -81,7 +82,7 @@ fn addresses() {
 }
 
 #[test]
-fn port_input_and_output() {
+fn port_io_is_decoded() {
     let at = |port, width| (port, width);
     for (bytes, (port, width)) in [
         (&[0xe4, 0x60][..], at(0x60, Width::B1)),
@@ -101,7 +102,7 @@ fn port_input_and_output() {
 }
 
 #[test]
-fn string_input_and_output() {
+fn string_io_is_decoded() {
     let (port, repeat) = (0x3f8, true);
     assert_eq!(
         one(&[0xf3, 0x6d]),
@@ -111,12 +112,12 @@ fn string_input_and_output() {
         one(&[0x65, 0x6e]),
         Privileged::Outs(StringIo { port, width: Width::B1, address: 0x6200, repeat: false })
     );
-    // With 32-bit addresses it is left alone.
+    // Not supported with 32-bit addresses.
     assert_eq!(one(&[0x67, 0x6d]), Privileged::Other);
 }
 
 #[test]
-fn the_forced_prefix_asks_for_cpuid_only() {
+fn the_forced_emulation_prefix_is_for_cpuid_only() {
     let prefix = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
     let with = |rest: &[u8]| [&prefix, rest].concat();
     assert_eq!(
@@ -133,7 +134,7 @@ fn the_forced_prefix_asks_for_cpuid_only() {
 }
 
 #[test]
-fn a_cut_off_instruction_is_none() {
+fn an_incomplete_instruction_is_none() {
     assert_eq!(decode(&[0x0f], &regs(), SegmentBases::default()), None);
     assert_eq!(decode(&[], &regs(), SegmentBases::default()), None);
     // Sixteen bytes of prefixes are too many for any instruction.
@@ -141,7 +142,7 @@ fn a_cut_off_instruction_is_none() {
 }
 
 #[test]
-fn interrupts_in_both_modes() {
+fn int_n_is_decoded_in_both_modes() {
     assert_eq!(decode_interrupt(&[0xcd, 0x80], true), Some((0x80, 2)));
     assert_eq!(decode_interrupt(&[0x2e, 0xcd, 0x81], false), Some((0x81, 3)));
     assert_eq!(decode_interrupt(&[0x48, 0xcd, 0x81], true), Some((0x81, 3)));
@@ -152,15 +153,19 @@ fn interrupts_in_both_modes() {
 }
 
 #[test]
-fn completing_moves_past_the_instruction() {
-    let mut regs = CpuUserRegs { rip: u64::MAX, rflags: 1 << 16 | 1 << 8, ..Default::default() };
-    Decoded { instruction: Privileged::Clts, len: 2 }.complete(&mut regs);
+fn advancing_moves_rip_and_clears_rf() {
+    let mut regs = CpuUserRegs {
+        rip: u64::MAX,
+        rflags: (RFlags::RESUME_FLAG | RFlags::TRAP_FLAG).bits(),
+        ..Default::default()
+    };
+    Decoded { instruction: Privileged::Clts, len: 2 }.advance(&mut regs);
     assert_eq!(regs.rip, 1);
-    assert_eq!(regs.rflags, 1 << 8, "RF ends with the instruction, TF stays for the caller");
+    assert_eq!(regs.rflags, RFlags::TRAP_FLAG.bits(), "RF is cleared, TF is up to the caller");
 }
 
 #[test]
-fn results_go_where_the_cpu_puts_them() {
+fn results_are_set_in_the_cpus_registers() {
     let all = u64::MAX;
     let mut regs = CpuUserRegs { rax: all, rbx: all, rcx: all, rdx: all, ..Default::default() };
     assert_eq!(edx_eax(&regs), all);

@@ -1,21 +1,24 @@
-//! The emulation against the CPU itself: every supported form runs natively on a buffer, then is
-//! decoded from the very bytes that ran, and carried out on a copy. Memory, registers, flags and
-//! length must be the same.
+//! Emulation compared with the CPU: each supported instruction is executed natively on a buffer, then
+//! decoded from the same bytes and emulated on a copy. Memory, registers, flags and length must be
+//! the same.
 
 use crate::SegmentBases;
-use crate::registers::{DF, STATUS_FLAGS};
-use crate::store::PteStore;
+use crate::pte_store::PteStore;
+use crate::registers::STATUS_FLAGS;
 use pinfold_abi::vcpu::CpuUserRegs;
 use proptest::prelude::*;
 use std::arch::asm;
 use std::format;
+use x86_64::registers::rflags::RFlags;
 
-/// Words around the operand, since a bit number in a register reaches beyond it.
+/// The flags that are compared.
+const FLAGS: u64 = STATUS_FLAGS.union(RFlags::DIRECTION_FLAG).bits();
+/// Words of the buffer: bit numbers in a register may lie outside of the operand.
 const WORDS: usize = 64;
 /// The word that rdi points into.
 const MIDDLE: usize = WORDS / 2;
 
-/// What the instruction may read and change besides memory.
+/// The registers that an instruction may read and change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Machine {
     rax: u64,
@@ -25,7 +28,7 @@ struct Machine {
     flags: u64,
 }
 
-/// Runs one instruction; gives its bytes.
+/// Executes one instruction and returns its bytes.
 type Run = fn(&mut Machine) -> &'static [u8];
 
 macro_rules! forms {
@@ -66,7 +69,7 @@ macro_rules! forms {
     };
 }
 
-/// A form for each of the four widths, with the source in a register.
+/// The instructions under test, with operands of different widths.
 const FORMS: &[(&str, Run)] = forms![
     "mov [rdi], rdx",
     "mov [rdi], edx",
@@ -162,7 +165,7 @@ const FORMS: &[(&str, Run)] = forms![
     "repne stosd",
 ];
 
-/// Runs a form both ways and compares. `shift`: bytes from the middle word, as the width allows.
+/// Executes and emulates an instruction, and compares. `before.rdi`: bytes from the middle word.
 fn check(
     (text, run): (&str, Run),
     words: [u64; WORDS],
@@ -187,15 +190,15 @@ fn check(
         rip,
         ..Default::default()
     };
-    // A repeated instruction faults once for each step.
+    // A repeated instruction faults once for each element.
     let mut steps = 0;
     while regs.rip == rip {
         let store = PteStore::decode(&fetched, &regs, SegmentBases::default())
             .map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
         let index = (store.entry_address() - base) as usize / 8;
-        let planned = store.plan(emulated[index], &regs);
-        emulated[index] = planned.new;
-        planned.effects.commit(&mut regs);
+        let result = store.evaluate(emulated[index], &regs);
+        emulated[index] = result.entry;
+        result.effects.apply(&mut regs);
         steps += 1;
         prop_assert!(steps <= WORDS, "{text} does not end");
     }
@@ -207,14 +210,14 @@ fn check(
         rcx: regs.rcx,
         rdx: regs.rdx,
         rdi: regs.rdi,
-        flags: regs.rflags & (STATUS_FLAGS | DF),
+        flags: regs.rflags & FLAGS,
     };
-    let expected = Machine { flags: after.flags & (STATUS_FLAGS | DF), ..after };
+    let expected = Machine { flags: after.flags & FLAGS, ..after };
     prop_assert_eq!(expected, seen, "registers after {}", text);
     Ok(())
 }
 
-/// Values where carries and signs change, and any others.
+/// Values at which carries and signs change, and any others.
 fn value() -> impl Strategy<Value = u64> {
     prop_oneof![
         Just(0),
@@ -230,7 +233,7 @@ fn value() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// The operand's width in bytes, as the form's text shows it; so that the operand is aligned.
+/// The width of the memory operand in bytes, by the text of the instruction.
 fn width(text: &str) -> u64 {
     let source = text.rsplit(", ").next().unwrap();
     match () {
@@ -252,7 +255,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40_000))]
 
     #[test]
-    fn every_form_does_what_the_cpu_does(
+    fn emulation_matches_the_cpu(
         form in 0..FORMS.len(),
         old in value(),
         rax in value(),
@@ -266,7 +269,7 @@ proptest! {
         let mut words = [0x0123_4567_89ab_cdef; WORDS];
         words[MIDDLE] = old;
         let place = place / width * width;
-        // A quarter of all comparisons should succeed, which random values never would.
+        // Half of the cmpxchg should succeed, which random values would never do.
         let rax = if equal { old >> (place * 8) } else { rax };
         // Bit numbers must stay inside the buffer; other sources may be anything.
         let is_bit = text.contains("bt") && text.ends_with("dx");
@@ -276,18 +279,18 @@ proptest! {
             rcx: 1 + rdx % 4,
             rdx,
             rdi: place,
-            flags: flags & (STATUS_FLAGS | DF) | 2,
+            flags: flags & FLAGS | 2,
         };
         check((text, run), words, before)?;
     }
 }
 
-/// Every form at least once, whatever the random choice above.
+/// Each instruction at least once, whatever the property test chooses.
 #[test]
-fn no_form_is_left_out() {
+fn every_instruction_matches_the_cpu_at_edge_values() {
     for &(text, run) in FORMS {
         for rdx in [0u64, 1, 5, 63, 64, 200, (-1i64) as u64, (-65i64) as u64] {
-            for flags in [2, 2 | STATUS_FLAGS] {
+            for flags in [2, 2 | STATUS_FLAGS.bits()] {
                 let before = Machine { rax: 0x8000_0067, rcx: 2, rdx, rdi: 0, flags };
                 let result = check((text, run), [0x8000_0067; WORDS], before);
                 assert!(result.is_ok(), "{result:?}");

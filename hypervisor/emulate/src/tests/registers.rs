@@ -4,7 +4,7 @@ use crate::registers::*;
 use pinfold_abi::vcpu::CpuUserRegs;
 
 #[test]
-fn every_number_is_its_own_register() {
+fn every_number_names_its_own_register() {
     let mut regs = CpuUserRegs::default();
     for number in 0..16 {
         Gpr::new(number).set(&mut regs, 0x100 + u64::from(number));
@@ -16,7 +16,7 @@ fn every_number_is_its_own_register() {
 }
 
 #[test]
-fn parts_merge_as_the_cpu_merges() {
+fn narrow_writes_merge_as_on_the_cpu() {
     let all = u64::MAX;
     for (width, high, expected) in [
         (Width::B8, false, 0x12),
@@ -26,7 +26,7 @@ fn parts_merge_as_the_cpu_merges() {
         (Width::B1, true, 0xffff_ffff_ffff_12ff),
     ] {
         let mut regs = CpuUserRegs { rbx: all, ..Default::default() };
-        let part = Part { gpr: Gpr::RBX, width, high };
+        let part = RegisterOperand { gpr: Gpr::RBX, width, high };
         part.set(&mut regs, 0x12);
         assert_eq!(regs.rbx, expected);
         assert_eq!(part.get(&regs), 0x12);

@@ -1,9 +1,10 @@
-//! The rules of a page-table store that the CPU can't be asked about: which are taken, retries,
-//! refusals, addresses.
+//! Stores to page tables: what can't be compared with the CPU itself. Which instructions are
+//! supported, retries, errors, addresses.
 
 use crate::SegmentBases;
-use crate::registers::{CF, RF, ZF};
-use crate::store::{PteStore, StoreError};
+use x86_64::registers::rflags::RFlags;
+
+use crate::pte_store::{PteStore, StoreError};
 use pinfold_abi::vcpu::CpuUserRegs;
 use std::vec::Vec;
 
@@ -13,7 +14,7 @@ fn regs() -> CpuUserRegs {
     CpuUserRegs { rip: RIP, rdi: 0x7000, rdx: 0x1234_5067, ..Default::default() }
 }
 
-/// As a caller fetches: fifteen bytes, whatever follows the instruction.
+/// Fifteen bytes, as a caller fetches them.
 fn fetched(bytes: &[u8]) -> Vec<u8> {
     let mut fetched = bytes.to_vec();
     fetched.resize(15.max(bytes.len()), 0x90);
@@ -22,35 +23,37 @@ fn fetched(bytes: &[u8]) -> Vec<u8> {
 
 fn decode(bytes: &[u8], regs: &CpuUserRegs) -> Result<PteStore, StoreError> {
     let bases = SegmentBases { fs: 0x10_0000, gs: 0x20_0000 };
-    let short = PteStore::decode(&fetched(bytes), regs, bases);
-    // The same from an exact slice, which only the full decoder reads.
-    let full = PteStore::decode(bytes, regs, bases);
+    let fast = PteStore::decode(&fetched(bytes), regs, bases);
+    // An exact slice is shorter than 15 bytes, so it is left to the general decoder.
+    let general = PteStore::decode(bytes, regs, bases);
     assert_eq!(
-        short.map(|s| (s.address(), s.instruction_len())),
-        full.map(|s| (s.address(), s.instruction_len()))
+        fast.map(|s| (s.address(), s.instruction_len())),
+        general.map(|s| (s.address(), s.instruction_len()))
     );
-    short
+    fast
 }
 
 #[test]
-fn a_failed_compare_exchange_can_be_tried_again() {
+fn evaluating_again_after_a_lost_race_changes_nothing() {
     // lock cmpxchg [rdi], rdx
     let regs = CpuUserRegs { rax: 0x67, ..regs() };
     let store = decode(&[0xf0, 0x48, 0x0f, 0xb1, 0x17], &regs).unwrap();
-    // Another CPU set the dirty bit: the first plan is thrown away and leaves no trace.
-    let stale = store.plan(0x67, &regs);
-    assert_eq!(stale.new, 0x1234_5067);
-    let fresh = store.plan(0x67 | 0x40, &CpuUserRegs { rax: 0x27, ..regs });
-    assert_eq!(fresh.new, 0x67, "not equal: the entry stays");
-    let mut after = CpuUserRegs { rax: 0x27, rflags: ZF | RF, ..regs };
-    fresh.effects.commit(&mut after);
+    // Another CPU sets the dirty bit: the first result is dropped, which changes nothing.
+    let stale = store.evaluate(0x67, &regs);
+    assert_eq!(stale.entry, 0x1234_5067);
+    let fresh = store.evaluate(0x67 | 0x40, &CpuUserRegs { rax: 0x27, ..regs });
+    assert_eq!(fresh.entry, 0x67, "not equal: the entry stays");
+    let mut after =
+        CpuUserRegs { rax: 0x27, rflags: (RFlags::ZERO_FLAG | RFlags::RESUME_FLAG).bits(), ..regs };
+    fresh.effects.apply(&mut after);
+    let changed = RFlags::ZERO_FLAG | RFlags::CARRY_FLAG | RFlags::RESUME_FLAG;
     assert_eq!(after.rax, 0x67);
-    assert_eq!(after.rflags & (ZF | CF | RF), CF);
+    assert_eq!(RFlags::from_bits_retain(after.rflags) & changed, RFlags::CARRY_FLAG);
     assert_eq!(after.rip, RIP + 5);
 }
 
 #[test]
-fn an_operand_lies_within_one_entry() {
+fn an_operand_across_two_entries_is_unaligned() {
     for (bytes, rdi, entry) in [
         (&[0x48, 0x89, 0x17][..], 0x7ff8, Ok(0x7ff8)),
         (&[0x89, 0x17], 0x7ffc, Ok(0x7ff8)),
@@ -67,18 +70,18 @@ fn an_operand_lies_within_one_entry() {
 }
 
 #[test]
-fn a_part_leaves_the_rest_of_the_entry() {
+fn a_narrow_store_keeps_the_rest_of_the_entry() {
     // lock and byte ptr [rdi], 0xfd: how a kernel write-protects an entry
     let store = decode(&[0xf0, 0x80, 0x27, 0xfd], &regs()).unwrap();
-    assert_eq!(store.plan(0x8000_0001_2345_6067, &regs()).new, 0x8000_0001_2345_6065);
+    assert_eq!(store.evaluate(0x8000_0001_2345_6067, &regs()).entry, 0x8000_0001_2345_6065);
     // mov dword ptr [rdi + 4], 0: the upper half
     let store = decode(&[0xc7, 0x47, 0x04, 0, 0, 0, 0], &regs()).unwrap();
-    assert_eq!(store.plan(0x8000_0001_2345_6067, &regs()).new, 0x2345_6067);
+    assert_eq!(store.evaluate(0x8000_0001_2345_6067, &regs()).entry, 0x2345_6067);
     assert_eq!(store.address(), 0x7004);
 }
 
 #[test]
-fn addresses_of_every_kind() {
+fn every_addressing_mode_is_computed() {
     let regs = CpuUserRegs { rbx: 0x100, r12: 0x40_0000, rsp: 0x9000, r13: 0xa000, ..regs() };
     for (bytes, address) in [
         // mov [rdi + rbx*8 + 0x10], rdx
@@ -117,22 +120,22 @@ fn addresses_of_every_kind() {
 }
 
 #[test]
-fn a_repeated_store_goes_step_by_step() {
+fn rep_stos_is_emulated_element_by_element() {
     let mut regs = CpuUserRegs { rcx: 2, rax: 0x55, ..regs() };
     let bytes = [0xf3, 0x48, 0xab];
     let store = decode(&bytes, &regs).unwrap();
-    let planned = store.plan(0, &regs);
-    assert_eq!(planned.new, 0x55);
-    planned.effects.commit(&mut regs);
+    let result = store.evaluate(0, &regs);
+    assert_eq!(result.entry, 0x55);
+    result.effects.apply(&mut regs);
     assert_eq!((regs.rip, regs.rcx, regs.rdi), (RIP, 1, 0x7008));
-    decode(&bytes, &regs).unwrap().plan(0, &regs).effects.commit(&mut regs);
+    decode(&bytes, &regs).unwrap().evaluate(0, &regs).effects.apply(&mut regs);
     assert_eq!((regs.rip, regs.rcx, regs.rdi), (RIP + 3, 0, 0x7010));
     regs.rip = RIP;
-    assert_eq!(decode(&bytes, &regs), Err(StoreError::Unsupported), "no step left");
+    assert_eq!(decode(&bytes, &regs), Err(StoreError::Unsupported), "no element left");
 }
 
 #[test]
-fn what_is_not_a_supported_store() {
+fn other_instructions_are_unsupported() {
     for bytes in [
         &[0x48, 0x8b, 0x17][..],         // mov rdx, [rdi]: a load
         &[0x48, 0x39, 0x17],             // cmp [rdi], rdx: no store
@@ -156,7 +159,7 @@ fn what_is_not_a_supported_store() {
 }
 
 #[test]
-fn what_is_no_instruction() {
+fn invalid_bytes_are_undecodable() {
     for bytes in [
         &[][..],
         &[0x48],
