@@ -11,7 +11,7 @@ use pinfold_guest::raw::grants::{copy, transfer};
 
 const PERMIT: EntryFlags = EntryFlags::PERMIT_ACCESS;
 const MARK: u64 = 0x0102_0304_0506_0708;
-/// References of this file.
+/// References that this file uses.
 const SOURCE: u32 = FIRST + 16;
 const DEST: u32 = FIRST + 17;
 
@@ -31,7 +31,7 @@ pub(crate) fn run(fixture: &mut GrantFixture, check: &mut Check) {
     copies(fixture, check);
     refusals(fixture, check);
     if !check.on_xen() {
-        // Xen's first domain has no room for a page more.
+        // Xen's first domain can't take another page.
         transfers(fixture, check);
     }
 }
@@ -44,7 +44,7 @@ fn copies(fixture: &mut GrantFixture, check: &mut Check) {
     check.equal("a whole page", copy(plain(own(fixture, from, 0), own(fixture, to, 0), 4096)), 0);
     let same =
         (0..512).all(|index| fixture.tables.get(to, index) == fixture.tables.get(from, index));
-    check.holds("arrives whole", same);
+    check.holds("the whole page is copied", same);
     fixture.tables.clear(to);
     fixture.grant(SOURCE, PERMIT | EntryFlags::READ_ONLY, fixture.own, from);
     fixture.grant(DEST, PERMIT, fixture.own, to);
@@ -55,19 +55,19 @@ fn copies(fixture: &mut GrantFixture, check: &mut Check) {
     check.equal("a piece, both granted", copy(asked), 0);
     let words = [2, 3, 4, 5].map(|index| fixture.tables.get(to, index));
     let expected = [0, MARK.wrapping_mul(2), MARK.wrapping_mul(3), 0];
-    check.equal("arrives where it is to", words, expected);
+    check.equal("it is copied to the right words", words, expected);
     check.equal(
-        "nothing stays marked",
+        "no entry stays in use",
         (fixture.flags(SOURCE), fixture.flags(DEST)),
         (PERMIT | EntryFlags::READ_ONLY, PERMIT),
     );
+    check.equal("no bytes", copy(plain(own(fixture, from, 4096 - 1), own(fixture, to, 0), 0)), 0);
+    // Within one page, overlapping.
     check.equal(
-        "nothing at all",
-        copy(plain(own(fixture, from, 4096 - 1), own(fixture, to, 0), 0)),
+        "an overlapping copy",
+        copy(plain(own(fixture, from, 0), own(fixture, from, 8), 64)),
         0,
     );
-    // Within one page, over itself.
-    check.equal("over itself", copy(plain(own(fixture, from, 0), own(fixture, from, 8), 64)), 0);
 }
 
 fn refusals(fixture: &mut GrantFixture, check: &mut Check) {
@@ -86,53 +86,65 @@ fn refusals(fixture: &mut GrantFixture, check: &mut Check) {
     }
     let denied = Status::PermissionDenied as i16;
     let others = CopyPointer { domid: 77, ..source };
-    check.equal("nobody's frame", copy(plain(others, dest, 8)), denied);
+    check.equal("a frame of another domain", copy(plain(others, dest, 8)), denied);
     let numbered = CopyPointer { domid: fixture.own, ..source };
-    check.equal("one's own, by number", copy(plain(numbered, dest, 8)), denied);
+    check.equal(
+        "a frame of its own, by the domain's number",
+        copy(plain(numbered, dest, 8)),
+        denied,
+    );
     let nobodys = Copy { flags: COPY_SOURCE_REFERENCE, ..plain(others, dest, 8) };
-    check.equal("nobody's grant", copy(nobodys), Status::BadDomain as i16);
+    check.equal("a grant of an unknown domain", copy(nobodys), Status::BadDomain as i16);
     fixture.grant_frame(SOURCE, EntryFlags::empty(), fixture.own, fixture.tables.mfn(from));
     let asked = Copy { flags: COPY_SOURCE_REFERENCE, ..plain(by(fixture, SOURCE, 0), dest, 8) };
-    check.equal("what is not granted", copy(asked), Status::GeneralError as i16);
+    check.equal("from an entry that grants nothing", copy(asked), Status::GeneralError as i16);
     fixture.grant(DEST, PERMIT | EntryFlags::READ_ONLY, fixture.own, to);
     let asked = Copy { flags: COPY_DEST_REFERENCE, ..plain(source, by(fixture, DEST, 0), 8) };
-    check.equal("to what is granted for reading", copy(asked), Status::GeneralError as i16);
+    check.equal("to a read-only grant", copy(asked), Status::GeneralError as i16);
     let beyond = CopyPointer { frame: u32::MAX.into(), ..by(fixture, DEST, 0) };
     let asked = Copy { flags: COPY_DEST_REFERENCE, ..plain(source, beyond, 8) };
-    check.equal("to no reference", copy(asked), Status::BadReference as i16);
+    check.equal("to an unknown reference", copy(asked), Status::BadReference as i16);
 
-    // A table is not written to by a copy.
+    // A copy must not write to a page table.
     let table = fixture.tables.frame();
     fixture.tables.seal(table);
     check.equal("pin", fixture.tables.pin(table, 1), 0);
     fixture.tables.set(from, 0, fixture.tables.entry(table, RW));
     let to_table = copy(plain(source, own(fixture, table, 0), 8));
     check.equal("to a table", to_table, Status::GeneralError as i16);
-    check.equal("it is as it was", fixture.tables.get(table, 0), 0);
+    check.equal("it is unchanged", fixture.tables.get(table, 0), 0);
     check.equal("from a table", copy(plain(own(fixture, table, 0), dest, 8)), 0);
     fixture.tables.unpin(table);
     fixture.tables.unseal(table);
 }
 
-/// A frame that goes to its own domain.
+/// Transfers a frame to the domain itself.
 fn transfers(fixture: &mut GrantFixture, check: &mut Check) {
     const ENTRY: u32 = FIRST + 18;
     let page = fixture.tables.lose();
     let (place, mfn) = (fixture.tables.va(page), fixture.tables.mfn(page));
     fixture.tables.set(page, 0, MARK);
     let general = Status::GeneralError as i16;
-    check.equal("a page in use", transfer(mfn, fixture.own, ENTRY), general);
+    check.equal("a page table", transfer(mfn, fixture.own, ENTRY), general);
     fixture.grant_frame(ENTRY, EntryFlags::ACCEPT_TRANSFER, fixture.own, 0);
     check.equal("a mapped page", transfer(mfn, fixture.own, ENTRY), Status::BadPage as i16);
-    check.equal("the entry waits", fixture.flags(ENTRY), EntryFlags::ACCEPT_TRANSFER);
+    check.equal(
+        "the entry still waits for a frame",
+        fixture.flags(ENTRY),
+        EntryFlags::ACCEPT_TRANSFER,
+    );
     check.equal("unmap it", map_at(place, 0), 0);
-    check.equal("to nobody", transfer(mfn, 77, ENTRY), Status::BadDomain as i16);
+    check.equal("to an unknown domain", transfer(mfn, 77, ENTRY), Status::BadDomain as i16);
     check.equal("transfer", transfer(mfn, fixture.own, ENTRY), 0);
     let done = EntryFlags::ACCEPT_TRANSFER
         | EntryFlags::TRANSFER_COMMITTED
         | EntryFlags::TRANSFER_COMPLETED;
-    check.equal("the entry says so", (fixture.flags(ENTRY), fixture.frame(ENTRY)), (done, mfn));
+    check.equal(
+        "the entry has the frame",
+        (fixture.flags(ENTRY), fixture.frame(ENTRY)),
+        (done, mfn),
+    );
     check.equal("only once", transfer(mfn, fixture.own, ENTRY), general);
     check.equal("map it again", map_at(place, mfn << 12 | RW), 0);
-    check.equal("it is as it was", read(place, 0), Some(MARK));
+    check.equal("its contents stay", read(place, 0), Some(MARK));
 }

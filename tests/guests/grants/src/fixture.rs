@@ -1,4 +1,4 @@
-//! The grant table in its place, pages to lend, and windows to map them at.
+//! The domain's grant table, pages to grant, and addresses to map them at.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pinfold_abi::domid;
@@ -12,22 +12,22 @@ use pinfold_guest::fixtures::{Check, RW, TableFixture};
 use pinfold_guest::raw::grants as calls;
 use pinfold_guest::raw::{self, reservation};
 
-/// First reference that is the guest's to give.
+/// First reference that a guest may use.
 pub(crate) const FIRST: u32 = 8;
 
-/// Everything that the tests work on.
+/// The state of all tests.
 pub(crate) struct GrantFixture {
-    /// Free frames at their places.
+    /// Free frames, mapped in the initial address space.
     pub(crate) tables: TableFixture,
     /// The domain's own number.
     pub(crate) own: u16,
-    /// Machine frame of the shared page.
+    /// Machine frame of the shared info page.
     pub(crate) shared_info: u64,
     table: Vaddr,
 }
 
 impl GrantFixture {
-    /// Sets the grant table up, with one frame.
+    /// Sets up the grant table, with one frame.
     pub(crate) fn set_up(boot: &Boot, check: &mut Check) -> Option<GrantFixture> {
         let own = calls::own_number();
         check.holds("the domain has a number", own.is_some());
@@ -35,7 +35,7 @@ impl GrantFixture {
         let frames = calls::setup::<1>(domid::SELF);
         check.equal("setup_table", frames.map(drop), Ok(()));
         let (own, [frame]) = (own?, frames.ok()?);
-        // Its place is the table's from now on.
+        // The frame's address maps the grant table from now on.
         let place = tables.lose();
         let table = tables.va(place);
         check.equal("the table can be mapped writable", map_at(table, frame << 12 | RW), 0);
@@ -46,11 +46,11 @@ impl GrantFixture {
     fn entry(&self, reference: u32) -> (&AtomicU32, &AtomicU32) {
         assert!(reference < ENTRIES_PER_FRAME);
         let entry = (self.table.0 + u64::from(reference) * 8) as *const AtomicU32;
-        // SAFETY: the table was mapped there, for good; both sides use atomic accesses.
+        // SAFETY: the table stays mapped there; both sides use atomic accesses.
         unsafe { (&*entry, &*entry.add(1)) }
     }
 
-    /// Grants a frame by number.
+    /// Grants a machine frame.
     pub(crate) fn grant_frame(&self, reference: u32, flags: EntryFlags, dom: u16, mfn: u64) {
         let (word, frame) = self.entry(reference);
         frame.store(mfn as u32, Ordering::SeqCst);
@@ -62,25 +62,25 @@ impl GrantFixture {
         self.grant_frame(reference, flags, dom, self.tables.mfn(pfn));
     }
 
-    /// Flags of an entry.
+    /// Returns the flags of an entry.
     pub(crate) fn flags(&self, reference: u32) -> EntryFlags {
         EntryFlags::from_bits_retain(self.entry(reference).0.load(Ordering::SeqCst) as u16)
     }
 
-    /// The frame in an entry.
+    /// Returns the frame in an entry.
     pub(crate) fn frame(&self, reference: u32) -> u64 {
         self.entry(reference).1.load(Ordering::SeqCst).into()
     }
 
-    /// An address with nothing there: a frame's place that is empty.
+    /// Returns an address where nothing is mapped.
     pub(crate) fn window(&mut self) -> Vaddr {
         let pfn = self.tables.lose();
         let va = self.tables.va(pfn);
-        assert!(map_at(va, 0) == 0, "a place can be emptied");
+        assert!(map_at(va, 0) == 0, "an address can be unmapped");
         va
     }
 
-    /// The entry that maps an address: its machine address, and itself.
+    /// Returns the machine address and the value of the entry that maps an address.
     pub(crate) fn leaf(&self, va: Vaddr) -> (u64, u64) {
         let frames = self.tables.frames();
         let (table, entry) = frames.walk(frames.boot_root(), va, 1).unwrap_or_default();
@@ -88,38 +88,38 @@ impl GrantFixture {
     }
 }
 
-/// Writes the entry that maps an address.
+/// Sets the entry that maps an address.
 pub(crate) fn map_at(va: Vaddr, entry: u64) -> i64 {
-    // SAFETY: places of the fixture hold nothing of Rust's.
+    // SAFETY: Rust uses no memory at the fixture's addresses.
     unsafe { raw::update_va_mapping(va, entry, UVMF_INVLPG) }
 }
 
-/// Gives a frame back to the hypervisor: how many went. One that is mapped stays.
+/// Gives a frame back to the hypervisor. Returns how many it took: none if it is mapped.
 pub(crate) fn give_back(mfn: u64) -> i64 {
     reservation::give_back(&[mfn]) as i64
 }
 
-/// A word of a window, if it can be read.
+/// Reads a word of a window, if it is mapped.
 pub(crate) fn read(va: Vaddr, index: u64) -> Option<u64> {
-    // SAFETY: reads a place of the fixture, or traps.
+    // SAFETY: reads an address of the fixture, or traps.
     unsafe { catch::read(va.0 + index * 8) }.ok()
 }
 
-/// Writes a word of a window; whether it could.
+/// Writes a word of a window. Returns whether it succeeded.
 pub(crate) fn write(va: Vaddr, index: u64, word: u64) -> bool {
-    // SAFETY: writes to a place of the fixture, or traps.
+    // SAFETY: writes to an address of the fixture, or traps.
     unsafe { catch::write(va.0 + index * 8, word) }.is_ok()
 }
 
-/// A word of a page that somebody else writes to, too.
+/// Returns a word of a page that another domain writes, too.
 pub(crate) fn shared(va: Vaddr, index: u64) -> &'static AtomicU64 {
-    // SAFETY: the caller has a page there, which both sides use by atomic accesses.
+    // SAFETY: the caller has mapped a page there, which both sides access atomically.
     unsafe { &*((va.0 + index * 8) as *const AtomicU64) }
 }
 
-/// Map for reading and writing.
+/// Maps for reading and writing.
 pub(crate) const MAP_RW: MapFlags = MapFlags::HOST_MAP;
-/// Map for reading.
+/// Maps for reading.
 pub(crate) const MAP_RO: MapFlags = MapFlags::HOST_MAP.union(MapFlags::READ_ONLY);
-/// What an entry's bits say that maps a page.
-pub(crate) const SHAPE: u64 = Pte::PRESENT.union(Pte::WRITABLE).bits();
+/// The bits of an entry that maps a page writable.
+pub(crate) const WRITABLE_ENTRY: u64 = Pte::PRESENT.union(Pte::WRITABLE).bits();

@@ -1,15 +1,16 @@
-//! Lending frames. Alone, the guest lends to itself, with Xen as the referee of each answer; with
-//! `role=granter`, `role=borrower` or `role=churn` and the other's number as `peer=`, two of them
-//! lend each other frames, and one ends before the other.
+//! Tests grants: of a domain to itself (each answer as on Xen), and between two domains, with
+//! `role=granter`, `role=borrower` or `role=churn` and `peer=` the number of the other one. The word
+//! `last` says that the peer ends first. It fails on any other answer or status than expected, if a
+//! granted page becomes a page table while it is mapped writable, or if the audit finds something.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-mod alone;
 mod copies;
 mod fixture;
 mod pair;
+mod single;
 
 use fixture::GrantFixture;
 use pinfold_guest::entry::{Boot, event};
@@ -40,7 +41,7 @@ fn main(boot: &Boot) -> Exit {
             pair::borrower::run(&mut fixture, peer, boot.has_word("last"), &mut check)
         }
         _ => {
-            alone::run(&mut fixture, &mut check);
+            single::run(&mut fixture, &mut check);
             copies::run(&mut fixture, &mut check);
             if !check.on_xen() {
                 check.equal(

@@ -1,6 +1,6 @@
-//! `vcpu_op`: starting vCPUs, and the states that none can start in.
+//! `vcpu_op`: starting vCPUs, and first states that are refused.
 
-use crate::team::{MOST, VcpuPool};
+use crate::sync::{MOST, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EEXIST, EINVAL, ENOENT};
@@ -15,25 +15,25 @@ use pinfold_guest::println;
 const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
 const VCPU: u32 = 1;
 
-/// What makes a state one that cannot be.
+/// Makes a valid first state invalid.
 type Change<'a> = &'a dyn Fn(&mut VcpuGuestContext);
 
 fn never(_own: &'static PerCpu) {}
 
-/// One state after another that is none, for a vCPU that is not started yet.
+/// Tries invalid first states for a vCPU that is not started yet.
 pub(crate) fn refused(frames: &Frames, check: &mut Check) {
-    check.equal("the boot vCPU is up", vcpu::is_up(0), Ok(true));
-    check.equal("the next one is not", vcpu::is_up(VCPU), Ok(false));
+    check.equal("the boot vCPU is online", vcpu::is_up(0), Ok(true));
+    check.equal("the next one is offline", vcpu::is_up(VCPU), Ok(false));
     check.refused("up before initialise", vcpu::up(VCPU), EINVAL);
-    check.ok("down of one that is down", vcpu::down(VCPU));
+    check.ok("down of an offline vCPU", vcpu::down(VCPU));
     let state = vcpu::runstate(VCPU).map(|info| info.state);
     check.equal("it is offline", state, Ok(RUNSTATE_OFFLINE));
-    check.ok("up of one that is up", vcpu::up(0));
+    check.ok("up of an online vCPU", vcpu::up(0));
     let far = smp::count();
-    check.refused("one too many: up", vcpu::up(far), ENOENT);
-    check.refused("down", vcpu::down(far), ENOENT);
-    check.refused("is_up", vcpu::is_up(far), ENOENT);
-    check.refused("runstate", vcpu::runstate(far), ENOENT);
+    check.refused("up of an unknown vCPU", vcpu::up(far), ENOENT);
+    check.refused("down of an unknown vCPU", vcpu::down(far), ENOENT);
+    check.refused("is_up of an unknown vCPU", vcpu::is_up(far), ENOENT);
+    check.refused("runstate of an unknown vCPU", vcpu::runstate(far), ENOENT);
     let data = frames.mfn(frames.first_free()).map_or(0, |mfn| mfn.0);
     let attempts: [(&str, Change<'_>); 18] = [
         ("rip", &|c| c.user_regs.rip = NONCANONICAL),
@@ -48,24 +48,24 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
         ("root that is no table", &|c| c.ctrlreg[3] = data << 12),
         ("root beyond memory", &|c| c.ctrlreg[3] = 0x000f_ffff_ffff_f000),
         ("user root that is no table", &|c| c.ctrlreg[1] = data << 12 | 1),
-        ("too many descriptors", &|c| c.gdt_ents = 7169),
-        ("descriptors in a writable frame", &|c| {
+        ("too many GDT entries", &|c| c.gdt_ents = 7169),
+        ("GDT in a writable frame", &|c| {
             c.gdt_ents = 16;
             c.gdt_frames[0] = data;
         }),
-        ("descriptors beyond memory", &|c| {
+        ("GDT beyond memory", &|c| {
             c.gdt_ents = 16;
             c.gdt_frames[0] = u64::MAX >> 12;
         }),
-        ("local descriptors not at a page", &|c| {
+        ("LDT that is not page-aligned", &|c| {
             c.ldt_ents = 1;
             c.ldt_base = 0xffff_9000_0000_0008;
         }),
-        ("too many local descriptors", &|c| {
+        ("too many LDT entries", &|c| {
             c.ldt_ents = 8193;
             c.ldt_base = 0xffff_9000_0000_0000;
         }),
-        ("local descriptors in the hole", &|c| {
+        ("LDT at the hypervisor's address", &|c| {
             c.ldt_ents = 16;
             c.ldt_base = 0xffff_8000_0000_0000;
         }),
@@ -75,43 +75,43 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
             return;
         };
         change(&mut context);
-        // SAFETY: refused, for it cannot be.
+        // SAFETY: the call is refused.
         let result = unsafe { vcpu::initialise(VCPU, &mut context) };
         check.refused(what, result, EINVAL);
-        check.refused("refused is not initialised", vcpu::up(VCPU), EINVAL);
+        check.refused("after the refusal it is not initialised", vcpu::up(VCPU), EINVAL);
     }
 }
 
-/// Starts all of them.
+/// Starts all vCPUs.
 pub(crate) fn run(count: u32, check: &mut Check) -> Option<VcpuPool> {
     static SEEN: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
     let start = time::raw();
-    let team = check.ok("start", VcpuPool::start("smp", count))?;
-    team.run(&|id| {
+    let pool = check.ok("start", VcpuPool::start("smp", count))?;
+    pool.run(&|id| {
         let here: u64 = 0;
         SEEN[id as usize].store(&raw const here as u64, SeqCst);
     });
-    println!("SMP {count} vCPUs up and through in {} us", (time::raw() - start) / 1000);
+    println!("SMP {count} vCPUs started and run in {} us", (time::raw() - start) / 1000);
     for id in 0..count {
         let stack = SEEN[id as usize].load(SeqCst);
-        check.holds("each ran", stack != 0);
-        check.equal("is up", vcpu::is_up(id), Ok(true));
+        check.holds("each vCPU ran", stack != 0);
+        check.equal("it is online", vcpu::is_up(id), Ok(true));
         let alone = (0..id).all(|other| SEEN[other as usize].load(SeqCst).abs_diff(stack) > 4096);
         check.holds("on a stack of its own", alone);
         let own = smp::cpu(id).map(PerCpu::id);
-        check.equal("with data of its own", own, Some(id));
+        check.equal("with per-CPU data of its own", own, Some(id));
     }
-    check.equal("the running one is 0", this().id(), 0);
+    check.equal("this is vCPU 0", this().id(), 0);
     let (_, mut context) = check.ok("a first state", smp::prepare(count - 1, never))?;
-    // SAFETY: refused.
+    // SAFETY: the call is refused.
     let again = unsafe { vcpu::initialise(count - 1, &mut context) };
     check.refused("initialise again", again, EEXIST);
     check.refused(
-        "timers are one's own",
+        "a vCPU can't set another's timer",
         vcpu::set_singleshot_timer(1, 1, SINGLESHOT_FUTURE),
         EINVAL,
     );
-    check.refused("timers are one's own", vcpu::stop_singleshot_timer(1), EINVAL);
-    check.ok("periodic ones are not", vcpu::stop_periodic_timer(1));
-    Some(team)
+    check.refused("a vCPU can't stop another's timer", vcpu::stop_singleshot_timer(1), EINVAL);
+    check.ok("a vCPU can stop another's periodic timer", vcpu::stop_periodic_timer(1));
+    Some(pool)
 }

@@ -1,6 +1,6 @@
-//! vCPUs that spin, and one that wants to work: nobody starves.
+//! Fairness: vCPUs that spin, and one that sleeps and works; none may starve.
 
-use crate::team::{Flag, VcpuPool};
+use crate::sync::{Flag, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::entry::{event, time};
@@ -10,12 +10,12 @@ use pinfold_guest::println;
 
 const MS: u64 = 1_000_000;
 
-pub(crate) fn run(team: &VcpuPool, check: &mut Check) {
+pub(crate) fn run(pool: &VcpuPool, check: &mut Check) {
     for masked in [false, true] {
         let over = Flag::new();
         let spun = AtomicU64::new(0);
         let worst = AtomicU64::new(0);
-        team.run(&|id| {
+        pool.run(&|id| {
             if id == 0 {
                 for _ in 0..15 {
                     let start = time::raw();
@@ -37,33 +37,33 @@ pub(crate) fn run(team: &VcpuPool, check: &mut Check) {
             }
         });
         let worst = worst.load(SeqCst) / 1000;
-        println!("SMP {} spin: woken {worst} us late at worst", team.count() - 1);
+        println!("SMP {} spin: woken {worst} us late at worst", pool.count() - 1);
         check.within("a sleeper wakes among spinners", worst, 0..=3_000_000);
-        check.equal("the spinners went on", spun.load(SeqCst), u64::from(team.count() - 1));
+        check.equal("the spinners went on", spun.load(SeqCst), u64::from(pool.count() - 1));
     }
-    shares(team, check);
+    shares(pool, check);
 }
 
-/// Each gets a share.
-fn shares(team: &VcpuPool, check: &mut Check) {
-    let counts: [AtomicU64; crate::team::MOST] = [const { AtomicU64::new(0) }; crate::team::MOST];
+/// Checks that each vCPU gets a share of the time.
+fn shares(pool: &VcpuPool, check: &mut Check) {
+    let counts: [AtomicU64; crate::sync::MOST] = [const { AtomicU64::new(0) }; crate::sync::MOST];
     let end = time::now() + 600 * MS;
-    team.run(&|id| {
+    pool.run(&|id| {
         let mine = &counts[id as usize];
         while time::raw() < end {
             mine.fetch_add(1, SeqCst);
         }
     });
-    let counts = &counts[..team.count() as usize];
+    let counts = &counts[..pool.count() as usize];
     let least = counts.iter().map(|count| count.load(SeqCst)).min().unwrap_or(0);
     let most = counts.iter().map(|count| count.load(SeqCst)).max().unwrap_or(0);
     println!("SMP shares: {least} the least, {most} the most");
-    // Not an even one: the machine's own processors may be busy with something else.
+    // Not an even one: the host may be busy with something else.
     check.holds("each gets a share", least > 0 && least * 50 > most);
-    for id in 0..team.count() {
+    for id in 0..pool.count() {
         let Some(info) = check.ok("runstate", vcpu::runstate(id)) else { continue };
         let sum: u64 = info.time.iter().sum();
-        check.holds("times add up to what has passed", sum <= time::now() + MS);
+        check.holds("runstate times add up to at most the elapsed time", sum <= time::now() + MS);
         check.holds("it ran", info.time[0] > 0);
     }
 }

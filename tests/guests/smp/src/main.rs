@@ -1,10 +1,12 @@
-//! Several vCPUs of one domain: brought up, rung, stopped, flushed, and all at the same page
-//! tables at once.
+//! Tests several vCPUs of one domain: start and stop, events, flushes, and all vCPUs changing the
+//! same page tables at once.
 //!
-//! `rounds=N` sets how often races are tried (default 400), `seed=S` the random choices, and
-//! `phases=` which parts run. With `stale` on the command line, a write through a translation that
-//! nobody flushed must have been seen: it says that the vCPUs really run at once, and that the
-//! tests could fail. The domain is ended by the last vCPU while the others spin.
+//! `rounds=N` is how often races are tried (default 400), `seed=S` repeats the random choices, and
+//! `phases=` chooses the parts. It fails on a lost event, a write through a translation that should
+//! have been flushed, a wrong answer, or an audit that finds something. With `stale` on the command
+//! line, a write through a translation that nobody flushed must have been seen: that shows that
+//! the vCPUs really run at once, and that the test can fail. At the end the last vCPU shuts the
+//! domain down while the others spin.
 #![no_std]
 #![no_main]
 
@@ -17,8 +19,8 @@ mod pages;
 mod roots;
 mod selfmod;
 mod stale;
+mod sync;
 mod tables;
-mod team;
 mod tlb;
 mod updown;
 
@@ -29,11 +31,11 @@ use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::hypercall::sched::{self, Exit};
 use pinfold_guest::{guest_main, println};
-use team::VcpuPool;
+use sync::VcpuPool;
 
 guest_main!(main);
 
-/// What was asked for on the command line.
+/// The options on the command line.
 pub(crate) struct Plan {
     pub(crate) rounds: u64,
     pub(crate) seed: u64,
@@ -48,7 +50,7 @@ fn main(boot: &Boot) -> Exit {
     }
     let count = smp::count();
     if count < 2 {
-        println!("VERDICT fail guest=smp it takes two vCPUs at least");
+        println!("VERDICT fail guest=smp it needs two vCPUs at least");
         return Exit::Crash;
     }
     let plan = Plan {
@@ -59,36 +61,36 @@ fn main(boot: &Boot) -> Exit {
     let frames = Frames::new(boot);
     let mut fixture = TableFixture::new(frames);
     bringup::refused(&frames, &mut check);
-    let Some(team) = bringup::run(count, &mut check) else { return check.verdict() };
+    let Some(pool) = bringup::run(count, &mut check) else { return check.verdict() };
     for phase in boot.option("phases").unwrap_or("iuftprsm").chars() {
         let saved = fixture.save();
         println!("SMP phase {phase}");
         match phase {
-            'i' => ipi::run(&team, &plan, &mut check),
-            'u' => updown::run(&team, &mut check),
-            'f' => fair::run(&team, &mut check),
-            't' => tlb::run(&team, &Pages::new(&mut fixture, 4), &plan, &mut check),
-            'p' => tables::run(&team, &Pages::new(&mut fixture, 24), &plan, &mut check),
-            'r' => roots::run(&frames, &team, &Pages::new(&mut fixture, 9), &plan, &mut check),
-            's' => stale::run(&team, &Pages::new(&mut fixture, 6), &plan, &mut check),
-            'm' => selfmod::run(&team, &Pages::new(&mut fixture, 8), &plan, &mut check),
-            _ => check.holds("a phase that there is", false),
+            'i' => ipi::run(&pool, &plan, &mut check),
+            'u' => updown::run(&pool, &mut check),
+            'f' => fair::run(&pool, &mut check),
+            't' => tlb::run(&pool, &Pages::new(&mut fixture, 4), &plan, &mut check),
+            'p' => tables::run(&pool, &Pages::new(&mut fixture, 24), &plan, &mut check),
+            'r' => roots::run(&frames, &pool, &Pages::new(&mut fixture, 9), &plan, &mut check),
+            's' => stale::run(&pool, &Pages::new(&mut fixture, 6), &plan, &mut check),
+            'm' => selfmod::run(&pool, &Pages::new(&mut fixture, 8), &plan, &mut check),
+            _ => check.holds("the phase exists", false),
         }
         fixture.restore(saved);
     }
     match pinfold::audit() {
         Ok(audit) => check.equal("the hypervisor's audit", audit.wrong, 0),
-        Err(_) => check.holds("an audit", check.on_xen()),
+        Err(_) => check.holds("the audit exists", check.on_xen()),
     }
     check.equal("no event came to a port without a handler", event::strays(), 0);
-    end(&team, &check)
+    end(&pool, &check)
 }
 
-/// The last vCPU ends the domain while the others spin.
-fn end(team: &VcpuPool, check: &Check) -> Exit {
+/// The last vCPU shuts the domain down while the others spin.
+fn end(pool: &VcpuPool, check: &Check) -> Exit {
     let exit = check.verdict();
-    let last = team.count() - 1;
-    team.run(&|id| {
+    let last = pool.count() - 1;
+    pool.run(&|id| {
         if id == last {
             sched::shutdown(exit);
         }

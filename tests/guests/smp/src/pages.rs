@@ -1,4 +1,4 @@
-//! Fixture frames that all vCPUs may harm, and the calls that do it.
+//! Fixture frames that all vCPUs may overwrite, and the calls that do it.
 
 use alloc::vec::Vec;
 use pinfold_abi::hypercall::Hypercall;
@@ -8,20 +8,20 @@ use pinfold_guest::entry::catch::{self, Trap};
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw;
 
-/// A frame, and its place in the address space.
+/// A frame, and its address in the initial address space.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
     pub(crate) mfn: u64,
     pub(crate) va: Vaddr,
-    /// Machine address of the entry that maps it at its place.
+    /// Machine address of the entry that maps it there.
     pub(crate) pte: u64,
 }
 
-/// Some of them.
+/// Several pages.
 pub(crate) struct Pages(pub(crate) Vec<Page>);
 
 impl Pages {
-    /// Takes so many from the fixture.
+    /// Takes `count` frames from the fixture.
     pub(crate) fn new(fixture: &mut TableFixture, count: usize) -> Pages {
         Pages((0..count).map(|_| Page::new(fixture)).collect())
     }
@@ -36,12 +36,12 @@ impl Page {
         Page { mfn: fixture.mfn(pfn), va, pte: table.entry_address(va.index(Level::L1)) }
     }
 
-    /// An entry that maps it.
+    /// Returns an entry that maps it.
     pub(crate) fn entry(self, flags: u64) -> u64 {
         Mfn(self.mfn).address() | flags
     }
 
-    /// Machine address of one of its own entries.
+    /// Returns the machine address of an entry in it.
     pub(crate) fn slot(self, index: usize) -> u64 {
         Mfn(self.mfn).entry_address(Index::new(index))
     }
@@ -51,41 +51,41 @@ impl Page {
         self.va.0 + index as u64 * 8
     }
 
-    /// Reads a word of what is at its place, which is mapped.
+    /// Reads a word at its address, which must be mapped.
     pub(crate) fn get(self, index: usize) -> u64 {
-        // SAFETY: a fixture frame's place.
+        // SAFETY: a fixture frame's address.
         unsafe { (self.word(index) as *const u64).read_volatile() }
     }
 
-    /// Writes a word to its place, which is mapped writable.
+    /// Writes a word at its address, which must be mapped writable.
     pub(crate) fn set(self, index: usize, word: u64) {
-        // SAFETY: a fixture frame's place.
+        // SAFETY: a fixture frame's address.
         unsafe { (self.word(index) as *mut u64).write_volatile(word) }
     }
 
-    /// Writes a word to its place, which may not be there.
+    /// Writes a word at its address, which may not be mapped.
     pub(crate) fn try_set(self, index: usize, word: u64) -> Result<(), Trap> {
-        // SAFETY: a fixture frame's place.
+        // SAFETY: a fixture frame's address.
         unsafe { catch::write(self.word(index), word) }
     }
 
-    /// Fills what is at its place.
+    /// Fills the page at its address.
     pub(crate) fn fill(self, word: u64) {
         (0..512).for_each(|index| self.set(index, word));
     }
 
-    /// Maps this at its place, with these flags for `update_va_mapping`.
+    /// Sets the entry at its address, with these flags of `update_va_mapping`.
     pub(crate) fn put(self, entry: u64, flush: u64) -> i64 {
-        // SAFETY: a fixture frame's place.
+        // SAFETY: a fixture frame's address.
         unsafe { raw::update_va_mapping(self.va, entry, flush) }
     }
 
-    /// Makes it read-only at its place, and nobody is told.
+    /// Maps it read-only, without a flush.
     pub(crate) fn seal(self) -> i64 {
         self.put(self.entry(RO), pinfold_abi::mmu::UVMF_NONE)
     }
 
-    /// Makes it writable at its place, for every vCPU.
+    /// Maps it writable, and flushes all vCPUs.
     pub(crate) fn unseal(self) -> i64 {
         self.put(self.entry(RW), FLUSH_ALL)
     }
@@ -99,28 +99,28 @@ impl Page {
 
     /// Unpins it.
     pub(crate) fn unpin(self) -> i64 {
-        // SAFETY: fixture table are loaded by nobody.
+        // SAFETY: fixture tables are loaded nowhere.
         unsafe { raw::mmuext(MmuextCmd::UnpinTable as u32, self.mfn, 0) }
     }
 }
 
-/// Flush of one address on every vCPU.
+/// Flushes one address on all vCPUs.
 pub(crate) const FLUSH_ALL: u64 = pinfold_abi::mmu::UVMF_INVLPG | pinfold_abi::mmu::UVMF_ALL;
 
 /// `mmu_update` of one entry.
 pub(crate) fn update(ptr: u64, val: u64) -> i64 {
-    // SAFETY: entries of fixture table, or of fixture frames' places.
+    // SAFETY: entries of fixture tables, or those that map fixture frames.
     unsafe { raw::mmu_update(ptr, val) }
 }
 
 /// `mmuext_op` of one element.
 pub(crate) fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
-    // SAFETY: flushes, and fixture frames.
+    // SAFETY: flushes, and calls on fixture frames.
     unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
-/// Any call.
+/// Makes any call.
 pub(crate) fn call(op: Hypercall, args: [u64; 5]) -> i64 {
-    // SAFETY: fixture frames, or calls that are refused.
+    // SAFETY: calls on fixture frames, or calls that are refused.
     unsafe { raw::call(op as u64, args) }
 }

@@ -1,12 +1,12 @@
-//! Entries of the root itself, which all vCPUs have loaded: one comes, goes or changes while another
-//! vCPU uses what is below it.
+//! Root entries, in the root that all vCPUs have loaded: one vCPU adds, removes or changes an entry
+//! while another uses addresses below it.
 //!
-//! A processor may walk a copy of the root instead of the root, as it does under a hypervisor that
-//! isolates guests from itself. The guest must not be able to tell.
+//! A hypervisor that isolates its address space from guests runs them on a copy of the root. The
+//! guest must not be able to tell.
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{Flag, VcpuPool, until};
+use crate::sync::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_NONE};
@@ -17,16 +17,16 @@ use pinfold_guest::entry::time;
 use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::println;
 
-/// The root's entry, which is nobody else's.
+/// An unused entry of the root.
 const SLOT: usize = 17;
 /// The first address below it.
 const WINDOW: u64 = (SLOT as u64) << 39;
-/// The entry of a future table that is written.
+/// The word that is written, which is an entry if the frame becomes a table.
 const PLACE: u64 = 77;
-/// For tables: ring 3 may go through.
+/// Flags of entries for tables: user mode may pass.
 const TABLE: u64 = RW | 4;
 
-/// Tables that map one frame, and where the root is to lead to them.
+/// Tables that map one frame, and the entry that leads to them.
 struct Chain {
     /// Machine address of the root's entry.
     slot: u64,
@@ -34,7 +34,7 @@ struct Chain {
 }
 
 impl Chain {
-    /// Seals three pages as tables that map `frame` writable at [`WINDOW`].
+    /// Makes three pages tables that map `frame` writable at [`WINDOW`].
     fn new(frames: &Frames, tables: [Page; 3], frame: Page, check: &mut Check) -> Chain {
         let root = frames.boot_root();
         let [l3, l2, l1] = tables;
@@ -49,23 +49,23 @@ impl Chain {
         Chain { slot: root.entry_address(Vaddr(WINDOW).index(Level::L4)), top: l3 }
     }
 
-    /// Has the root lead to it; nothing is flushed.
+    /// Sets the root's entry, without a flush.
     fn link(&self) -> i64 {
         update(self.slot, self.top.entry(TABLE))
     }
 
-    /// Has the root lead to nothing; nothing is flushed.
+    /// Clears the root's entry, without a flush.
     fn unlink(&self) -> i64 {
         update(self.slot, 0)
     }
 }
 
 fn write(index: u64, word: u64) -> bool {
-    // SAFETY: nothing but the frame of the chain is ever mapped there.
+    // SAFETY: only the chain's frame is ever mapped there.
     unsafe { catch::write(WINDOW + index * 8, word) }.is_ok()
 }
 
-pub(crate) fn run(frames: &Frames, team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(frames: &Frames, pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[a3, a2, a1, b3, b2, b1, frame, other, live, ..] = pages.0.as_slice() else { return };
     let chain = Chain::new(frames, [a3, a2, a1], frame, check);
     let second = Chain::new(frames, [b3, b2, b1], other, check);
@@ -73,17 +73,17 @@ pub(crate) fn run(frames: &Frames, team: &VcpuPool, pages: &Pages, plan: &Plan, 
 
     alone(&chain, &second, frame, other, check);
 
-    let found = come_and_go(team, &chain, rounds);
+    let found = come_and_go(pool, &chain, rounds);
     println!("SMP root entries come and go: {found:?}");
-    check.equal("calls", found.odd, 0);
-    check.equal("what is added is there at once, without a flush", found.missing, 0);
-    check.equal("what is removed and flushed is gone", found.late, 0);
+    check.equal("no call failed", found.odd, 0);
+    check.equal("an added entry is used at once, without a flush", found.missing, 0);
+    check.equal("a removed and flushed entry is not used", found.late, 0);
 
     check.equal("seal", live.put(live.entry(RO), FLUSH_ALL), 0);
     check.equal("a live table", live.pin(1), 0);
-    let found = becomes_table(team, &chain, frame, live, plan.rounds);
+    let found = becomes_table(pool, &chain, frame, live, plan.rounds);
     println!("SMP writes through a removed root entry: {found:?}");
-    check.equal("calls", found.odd, 0);
+    check.equal("no call failed", found.odd, 0);
     check.equal("no write lands in a live table", found.late, 0);
     check.holds("tables were made", found.made > 0);
     check.equal("unpin", live.unpin(), 0);
@@ -92,17 +92,17 @@ pub(crate) fn run(frames: &Frames, team: &VcpuPool, pages: &Pages, plan: &Plan, 
     }
 }
 
-/// What one vCPU does is seen by itself.
+/// One vCPU alone changes the entry, and uses it.
 fn alone(chain: &Chain, second: &Chain, frame: Page, other: Page, check: &mut Check) {
     check.equal("link", chain.link(), 0);
-    check.holds("what is added is there at once", write(0, 1));
+    check.holds("an added entry is used at once", write(0, 1));
     check.equal("another chain", second.link(), 0);
     check.equal("one address is flushed", ext(MmuextCmd::InvlpgLocal, WINDOW, 0), 0);
-    check.holds("what is there is used", write(0, 2));
+    check.holds("the new entry is used", write(0, 2));
     check.equal("it is the other frame", (frame.get(0), other.get(0)), (1, 2));
     check.equal("unlink", second.unlink(), 0);
     check.equal("one address is flushed", ext(MmuextCmd::InvlpgLocal, WINDOW, 0), 0);
-    check.holds("nothing is there any more", !write(0, 3));
+    check.holds("a removed entry is not used", !write(0, 3));
 }
 
 #[derive(Debug, Default)]
@@ -115,11 +115,11 @@ struct Found {
     late: u64,
 }
 
-/// One vCPU adds and removes the entry, another looks each time.
-fn come_and_go(team: &VcpuPool, chain: &Chain, rounds: u64) -> Found {
-    // Twice the round's number, and one more when the entry is there.
+/// One vCPU adds and removes the entry, and another one uses its addresses each time.
+fn come_and_go(pool: &VcpuPool, chain: &Chain, rounds: u64) -> Found {
+    // Twice the round's number, plus one while the entry is present.
     let [asked, answered, odd, missing, late] = [const { AtomicU64::new(0) }; 5];
-    team.run(&|id| match id {
+    pool.run(&|id| match id {
         0 => {
             for turn in 1..=rounds * 2 {
                 let added = turn % 2 == 1;
@@ -134,8 +134,8 @@ fn come_and_go(team: &VcpuPool, chain: &Chain, rounds: u64) -> Found {
         }
         1 => {
             for turn in 1..=rounds * 2 {
-                // In the guest all the time, as long as the others can run meanwhile: the entry is
-                // to come without a call of this vCPU's.
+                // This vCPU stays in guest mode, as long as the others can run meanwhile: the new
+                // entry must show without a call of its own.
                 for _ in 0..100_000 {
                     if asked.load(SeqCst) == turn {
                         break;
@@ -157,13 +157,13 @@ fn come_and_go(team: &VcpuPool, chain: &Chain, rounds: u64) -> Found {
     Found { rounds, made: 0, odd, missing, late }
 }
 
-/// A frame becomes a table after the root's entry above its only writable mapping went, without a
-/// flush, while another vCPU writes through it.
-fn becomes_table(team: &VcpuPool, chain: &Chain, frame: Page, live: Page, rounds: u64) -> Found {
+/// A frame becomes a table after the root entry above its only writable mapping was removed without
+/// a flush, while another vCPU writes through that mapping.
+fn becomes_table(pool: &VcpuPool, chain: &Chain, frame: Page, live: Page, rounds: u64) -> Found {
     let over = Flag::new();
     let [made, odd, late, writes] = [const { AtomicU64::new(0) }; 4];
     let evil = live.entry(RW);
-    team.run(&|id| {
+    pool.run(&|id| {
         if id == 1 {
             while !over.is_up() {
                 for value in [evil, 0, 0, 0] {
@@ -185,7 +185,7 @@ fn becomes_table(team: &VcpuPool, chain: &Chain, frame: Page, live: Page, rounds
             if chain.unlink() != 0 {
                 odd.fetch_add(1, SeqCst);
             }
-            // Refused if the writer has just put its entry there, which no table may have.
+            // Refused if the writer's entry, which no table may have, is in the frame.
             if frame.pin(1) == 0 {
                 made.fetch_add(1, SeqCst);
                 let end = time::raw() + 15_000;

@@ -1,9 +1,9 @@
-//! Page tables that change themselves, by two vCPUs and more at once: by calls, and by plain
-//! stores that the hypervisor carries out.
+//! Page tables that map themselves, changed by several vCPUs at once: by calls, and by plain stores
+//! that the hypervisor emulates.
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, call, update};
-use crate::team::{self, VcpuPool};
+use crate::sync::{self, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
@@ -13,26 +13,26 @@ use pinfold_abi::mmu::{
 use pinfold_guest::fixtures::{Check, RO, RW, Random};
 use pinfold_guest::println;
 
-pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[table, first, second, other, ..] = pages.0.as_slice() else { return };
     let assist =
         |command| call(Hypercall::VmAssist, [command, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0]);
-    check.equal("stores are carried out", assist(VMASST_CMD_ENABLE), 0);
-    // It maps itself read-only, and so does another place.
+    check.equal("writable page tables are on", assist(VMASST_CMD_ENABLE), 0);
+    // The table maps itself read-only, and another address maps it too.
     table.set(0, table.entry(RO));
     check.equal("seal", table.put(table.entry(RO), FLUSH_ALL), 0);
     check.equal("pin", table.pin(1), 0);
-    check.equal("a second place", other.put(table.entry(RO), FLUSH_ALL), 0);
-    entries(team, [table, first, second, other], plan, check);
-    places(team, [table, first, second, other], plan, check);
-    check.equal("the place is back", other.put(other.entry(RW), FLUSH_ALL), 0);
+    check.equal("a second address", other.put(table.entry(RO), FLUSH_ALL), 0);
+    entries(pool, [table, first, second, other], plan, check);
+    places(pool, [table, first, second, other], plan, check);
+    check.equal("the address maps its own frame again", other.put(other.entry(RW), FLUSH_ALL), 0);
     check.equal("unpin", table.unpin(), 0);
     check.equal("unseal", table.unseal(), 0);
-    check.equal("no more", assist(VMASST_CMD_DISABLE), 0);
+    check.equal("writable page tables are off", assist(VMASST_CMD_DISABLE), 0);
 }
 
-/// Everybody changes the same entries of the table.
-fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
+/// All vCPUs change the same entries of the table.
+fn entries(pool: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     let [table, first, second, other] = pages;
     let values = [
         0,
@@ -44,17 +44,17 @@ fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     ];
     let bad = [table.entry(RW), table.entry(RW | 4)];
     let [errors, let_through] = [const { AtomicU64::new(0) }; 2];
-    team.run(&|id| {
+    pool.run(&|id| {
         let mut random = Random::new(plan.seed + 31 * u64::from(id));
         for _ in 0..plan.rounds * 8 {
             let index = 1 + random.index(3);
             let value = values[random.index(values.len())];
             let kind = random.below(5);
-            team::at(2000 + kind as u32);
+            sync::at(2000 + kind as u32);
             let failed = match kind {
                 0 | 1 => update(table.slot(index), value) != 0,
-                // A store through either place; the entry may change under it, and it is tried
-                // again or done.
+                // A store through either address. The entry may change meanwhile; then it is
+                // emulated again.
                 2 => table.try_set(index, value).is_err(),
                 3 => other.try_set(index, value).is_err(),
                 _ => {
@@ -69,15 +69,15 @@ fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
         }
     });
     println!("SMP self-modifying: {} of {} refused", errors.load(SeqCst), plan.rounds * 8);
-    check.equal("right ones are carried out", errors.load(SeqCst), 0);
+    check.equal("allowed stores are emulated", errors.load(SeqCst), 0);
     check.equal("no writable mapping of the table itself", let_through.load(SeqCst), 0);
     for index in 1..4 {
         let address = table.get(index) & ENTRY_ADDRESS;
         let known = values.iter().any(|value| value & ENTRY_ADDRESS == address);
-        check.holds("what is there is what somebody wrote", known);
-        check.equal("and can be cleared", update(table.slot(index), 0), 0);
+        check.holds("the entry is one that was written", known);
+        check.equal("it can be cleared", update(table.slot(index), 0), 0);
     }
-    // No reference was lost or kept: both can be tables, and be written again.
+    // No reference was lost or leaked: both frames can be tables and data again.
     for page in [first, second] {
         check.equal("seal", page.put(page.entry(RO), FLUSH_ALL), 0);
         check.equal("no writable mapping is left", page.pin(1), 0);
@@ -86,15 +86,15 @@ fn entries(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     }
 }
 
-/// Everybody changes the same place of the address space that all run on.
-fn places(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
+/// All vCPUs change the entry of one address in the address space that all run on.
+fn places(pool: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
     let [table, first, second, other] = pages;
     let errors = AtomicU64::new(0);
-    team.run(&|id| {
+    pool.run(&|id| {
         let mut random = Random::new(plan.seed + 17 * u64::from(id));
         for _ in 0..plan.rounds * 4 {
             let kind = random.below(6);
-            team::at(3000 + kind as u32);
+            sync::at(3000 + kind as u32);
             let result = match kind {
                 0 => other.put(first.entry(RW), FLUSH_ALL),
                 1 => other.put(second.entry(RW), FLUSH_ALL),
@@ -102,7 +102,7 @@ fn places(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
                 3 => update(other.pte, second.entry(RO)),
                 4 => update(other.pte, 0),
                 _ => {
-                    // Read-only, not there, or a table: all may be.
+                    // Read-only, not present, or a table: all are allowed.
                     let _ = other.try_set(200, 0);
                     0
                 }
@@ -110,6 +110,6 @@ fn places(team: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
             errors.fetch_add(u64::from(result != 0), SeqCst);
         }
     });
-    check.equal("all are carried out", errors.load(SeqCst), 0);
-    check.equal("the place is free", other.put(0, FLUSH_ALL), 0);
+    check.equal("all calls succeed", errors.load(SeqCst), 0);
+    check.equal("the address can be unmapped", other.put(0, FLUSH_ALL), 0);
 }

@@ -1,13 +1,13 @@
-//! The hole that flushes are about: a frame becomes a page table while another vCPU still writes
-//! to it through a translation that is no longer in any table.
+//! Stale writes: a frame becomes a page table while another vCPU still writes to it through a
+//! translation whose entry is gone.
 //!
-//! What the writer puts there is an entry that no live table may hold: it maps a live table
-//! writable. Either the pin is refused because of it, or the table does not have it, then and for
-//! as long as it is a table.
+//! The writer stores an entry that no live table may have: it maps a live table writable. Either the
+//! pin is refused because of it, or the table doesn't contain it, and never will while it is a
+//! table.
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{Flag, VcpuPool, until};
+use crate::sync::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_NONE};
@@ -15,7 +15,7 @@ use pinfold_guest::entry::time;
 use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::println;
 
-/// The entry that is written.
+/// Index of the entry that is written.
 const PLACE: usize = 77;
 
 /// How the frame becomes a table.
@@ -23,20 +23,20 @@ const PLACE: usize = 77;
 enum Becoming {
     /// It is pinned.
     Pinned,
-    /// A pinned level-2 table is made to lead to it.
+    /// An entry of a pinned L2 table is set to it.
     Linked,
-    /// It becomes a root that is loaded for user mode.
+    /// It is loaded as the user root.
     Loaded,
 }
 
-pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[window, frame, live, above, ..] = pages.0.as_slice() else { return };
     check.equal("seal", live.put(live.entry(RO), FLUSH_ALL), 0);
     check.equal("a live table", live.pin(1), 0);
     check.equal("seal", above.put(above.entry(RO), FLUSH_ALL), 0);
     check.equal("a table above", above.pin(2), 0);
     for becoming in [Becoming::Pinned, Becoming::Linked, Becoming::Loaded] {
-        let found = race(team, [window, frame, live, above], becoming, plan.rounds * 3);
+        let found = race(pool, [window, frame, live, above], becoming, plan.rounds * 3);
         println!("SMP stale writes, {becoming:?}: {found:?}");
         check.equal("no write landed in a live table", found.late, 0);
         check.equal("no other error", found.odd, 0);
@@ -49,7 +49,7 @@ pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check
         check.equal("unpin", page.unpin(), 0);
         check.equal("unseal", page.unseal(), 0);
     }
-    check.equal("the window's own frame is back", window.put(window.entry(RW), FLUSH_ALL), 0);
+    check.equal("the window maps its own frame again", window.put(window.entry(RW), FLUSH_ALL), 0);
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct Found {
 }
 
 impl Becoming {
-    /// Makes the frame a table; the call's result.
+    /// Makes the frame a table. Returns the call's result.
     fn make(self, frame: Page, above: Page) -> i64 {
         match self {
             Becoming::Pinned => frame.pin(1),
@@ -70,7 +70,7 @@ impl Becoming {
         }
     }
 
-    /// Undoes that.
+    /// Undoes [`Becoming::make`]. Returns the call's result.
     fn unmake(self, frame: Page, above: Page) -> i64 {
         match self {
             Becoming::Pinned => frame.unpin(),
@@ -80,13 +80,13 @@ impl Becoming {
     }
 }
 
-fn race(team: &VcpuPool, pages: [Page; 4], becoming: Becoming, rounds: u64) -> Found {
+fn race(pool: &VcpuPool, pages: [Page; 4], becoming: Becoming, rounds: u64) -> Found {
     let [window, frame, live, above] = pages;
     let over = Flag::new();
     let [made, refused, late, odd, writes] = [const { AtomicU64::new(0) }; 5];
-    // At level 4 the entry would have to lead to a table of level 3: this one is of level 1.
+    // At level 4 the entry would have to name an L3 table, and this one is an L1 table.
     let evil = live.entry(RW);
-    team.run(&|id| {
+    pool.run(&|id| {
         if id == 1 {
             while !over.is_up() {
                 for value in [evil, 0, 0, 0] {
@@ -108,7 +108,7 @@ fn race(team: &VcpuPool, pages: [Page; 4], becoming: Becoming, rounds: u64) -> F
                 continue;
             }
             until(|| writes.load(SeqCst) > before + 1);
-            // No table maps it writable any more; nobody has flushed.
+            // No entry maps it writable any more; nothing was flushed.
             if window.put(0, UVMF_NONE) != 0 || frame.seal() != 0 {
                 odd.fetch_add(1, SeqCst);
             }

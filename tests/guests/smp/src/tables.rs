@@ -1,13 +1,13 @@
-//! All vCPUs pin, unpin, link and map the same few frames at random: every call succeeds or is
-//! refused, none hangs, and afterwards all references are gone.
+//! All vCPUs pin, unpin, link and map the same few frames at random. Every call succeeds or is
+//! refused, none hangs, and afterwards no reference is left.
 //!
-//! Not for Xen: there a pin of several levels that is refused leaves its undoing to a later moment,
-//! after which frames were seen to stay half typed, and once 4.17.7 met a bug check of its own in
-//! that undoing (`put_old_guest_table`, arch/x86/mm.c).
+//! Not for Xen: when it refuses a pin of several levels, it undoes the rest later. Frames were seen
+//! to stay partially typed after that, and Xen 4.17.7 once hit a BUG in that code
+//! (`put_old_guest_table`, arch/x86/mm.c).
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{self, VcpuPool};
+use crate::sync::{self, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
@@ -16,19 +16,19 @@ use pinfold_guest::fixtures::{Check, RO, RW, Random};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
 
-/// Kinds of things that are done.
+/// Number of actions.
 const KINDS: usize = 12;
 
-pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let done: [[AtomicU64; 2]; KINDS] = core::array::from_fn(|_| [const { AtomicU64::new(0) }; 2]);
     let pages = pages.0.as_slice();
-    // First everybody at all of them, then at two only.
+    // First all vCPUs change all pages, then two pages only.
     for some in [pages, &pages[..2], &pages[..6]] {
-        team.run(&|id| {
+        pool.run(&|id| {
             let mut random = Random::new(plan.seed + u64::from(id) * 977);
             for _ in 0..plan.rounds * 10 {
                 let kind = random.index(KINDS);
-                team::at(1000 + kind as u32);
+                sync::at(1000 + kind as u32);
                 let result = act(kind, some, &mut random);
                 done[kind][usize::from(result != 0)].fetch_add(1, SeqCst);
             }
@@ -47,10 +47,10 @@ pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check
         );
     }
     let good: u64 = done.iter().map(|[good, _]| good.load(SeqCst)).sum();
-    check.holds("much was done", good > plan.rounds);
+    check.holds("many calls succeeded", good > plan.rounds);
 }
 
-/// Does one thing; the call's result.
+/// Does one action. Returns the call's result.
 fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
     let mut any = || pages[random.index(pages.len())];
     let (page, target) = (any(), any());
@@ -61,14 +61,14 @@ fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
         2 | 3 => page.unpin(),
         4 => page.put(page.entry(RO), FLUSH_ALL),
         5 => page.put(page.entry(RW), FLUSH_ALL),
-        // Entries of whatever the frame is just now; the hypervisor's slots are left alone.
+        // An entry of whatever the frame is now; the hypervisor's slots stay untouched.
         6 => update(page.slot(slot), target.entry(flags)),
         7 => update(page.slot(slot), 0),
         8 => update(page.slot(slot) | 2, target.entry(flags)),
         9 => i64::from(page.try_set(slot, target.entry(flags)).is_err()),
         10 => ext(MmuextCmd::NewUserBaseptr, page.mfn, 0),
         _ => {
-            // A place that maps another's frame for a while.
+            // An address that maps another page's frame for a while.
             let first = page.put(target.entry(flags), FLUSH_ALL);
             let second = page.put(page.entry(RO), FLUSH_ALL);
             crate::pages::call(Hypercall::XenVersion, [0; 5]);
@@ -77,18 +77,18 @@ fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
     }
 }
 
-/// Takes everything back: afterwards every frame is an ordinary one.
+/// Undoes everything: afterwards each frame is an ordinary page again.
 fn clean(pages: &[Page], check: &mut Check) {
     check.equal("no user root", ext(MmuextCmd::NewUserBaseptr, 0, 0), 0);
-    // Each place maps its own frame again.
+    // Each address maps its own frame again.
     for page in pages {
         check.equal("read-only", page.put(page.entry(RO), FLUSH_ALL), 0);
     }
     for page in pages {
-        // Refused where it is not pinned.
+        // Refused where it isn't pinned.
         page.unpin();
     }
-    // Frames that lead to each other hold each other: entries go first.
+    // Frames whose entries name each other keep each other's types: clear the entries first.
     for page in pages {
         for slot in 0..4 {
             update(page.slot(slot), 0);

@@ -1,9 +1,9 @@
-//! A mapping that one vCPU uses is taken away by another, by each call that promises a flush: no
-//! write may land in the frame behind that call.
+//! One vCPU removes a mapping that others use, by each call that promises a flush: after the call no
+//! write may reach the frame.
 
 use crate::Plan;
 use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
-use crate::team::{Flag, VcpuPool, until};
+use crate::sync::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
@@ -13,10 +13,10 @@ use pinfold_guest::entry::time;
 use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::println;
 
-/// What is in the frame when it is somebody else's.
+/// The frame's contents once it is not to be written any more.
 const QUIET: u64 = 0x5151_5151_5151_5151;
 
-/// How a mapping is taken away.
+/// Removes a mapping.
 type Taking = fn(Page, &[u64; 1]) -> i64;
 
 fn by_mask(window: Page, cmd: MmuextCmd, mask: &[u64; 1]) -> i64 {
@@ -26,8 +26,8 @@ fn by_mask(window: Page, cmd: MmuextCmd, mask: &[u64; 1]) -> i64 {
     }
 }
 
-/// Each call that flushes.
-const WAYS: [(&str, Taking); 9] = [
+/// Every call that flushes.
+const CALLS: [(&str, Taking); 9] = [
     ("va_mapping, address", |w, _| w.put(0, UVMF_INVLPG | UVMF_ALL)),
     ("va_mapping, all", |w, _| w.put(0, UVMF_TLB_FLUSH | UVMF_ALL)),
     ("va_mapping, address, mask", |w, mask| w.put(0, UVMF_INVLPG | mask.as_ptr() as u64)),
@@ -51,26 +51,26 @@ fn shootdown(window: Page) -> i64 {
     crate::pages::call(Hypercall::PinfoldOp, args)
 }
 
-pub(crate) fn run(team: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[window, frame, ..] = pages.0.as_slice() else { return };
-    for (name, way) in WAYS {
+    for (name, way) in CALLS {
         if name == "shootdown" && check.on_xen() {
             continue;
         }
-        let found = race(team, window, frame, way, plan.rounds.min(400));
+        let found = race(pool, window, frame, way, plan.rounds.min(400));
         println!("SMP flush by {name}: {found:?}");
         check.equal(name, (found.refused, found.late), (0, 0));
-        check.holds("the mapping was in use each time", found.used == found.rounds);
+        check.holds("the mapping was used in each round", found.used == found.rounds);
     }
-    // Without any flush, late writes are nobody's fault: they show that the test can see them.
+    // Without a flush, late writes are allowed: they show that the test can see them.
     let nothing: Taking = |w, _| w.put(0, UVMF_NONE);
-    let found = race(team, window, frame, nothing, plan.rounds.min(100));
-    println!("SMP flush by nobody: {found:?}");
-    check.equal("a mapping taken away without a flush", found.refused, 0);
+    let found = race(pool, window, frame, nothing, plan.rounds.min(100));
+    println!("SMP without a flush: {found:?}");
+    check.equal("removing a mapping without a flush", found.refused, 0);
     if plan.stale {
-        check.holds("a stale translation was seen at work", found.late > 0);
+        check.holds("a write through a stale translation was seen", found.late > 0);
     }
-    check.equal("the window's own frame is back", window.put(window.entry(RW), FLUSH_ALL), 0);
+    check.equal("the window maps its own frame again", window.put(window.entry(RW), FLUSH_ALL), 0);
 }
 
 #[derive(Debug)]
@@ -79,20 +79,20 @@ struct Found {
     rounds: u64,
     used: u64,
     refused: u64,
-    /// Rounds in which a write landed that must not.
+    /// Rounds in which a write came too late and reached the frame.
     late: u64,
-    /// Writes that met no mapping.
+    /// Writes that found no mapping.
     faults: u64,
 }
 
-/// All but one vCPU write through the window; that one takes it away.
-fn race(team: &VcpuPool, window: Page, frame: Page, take: Taking, rounds: u64) -> Found {
+/// All vCPUs but one write through the window; that one removes its mapping.
+fn race(pool: &VcpuPool, window: Page, frame: Page, take: Taking, rounds: u64) -> Found {
     let over = Flag::new();
     let [used, refused, late, faults] = [const { AtomicU64::new(0) }; 4];
-    let everybody = [u64::MAX >> (64 - team.count())];
-    team.run(&|id| {
+    let everybody = [u64::MAX >> (64 - pool.count())];
+    pool.run(&|id| {
         if id != 0 {
-            // Each writer has a word of its own.
+            // Each writer has its own word.
             let index = id as usize;
             let mut value = 0u64;
             while !over.is_up() {
@@ -109,14 +109,14 @@ fn race(team: &VcpuPool, window: Page, frame: Page, take: Taking, rounds: u64) -
                 refused.fetch_add(1, SeqCst);
                 continue;
             }
-            let writers = 1..team.count() as usize;
+            let writers = 1..pool.count() as usize;
             if until(|| writers.clone().all(|index| frame.get(index) != 0)) {
                 used.fetch_add(1, SeqCst);
             }
             if take(window, &everybody) != 0 {
                 refused.fetch_add(1, SeqCst);
             }
-            // From here on the frame is somebody else's.
+            // From here on the frame must not change.
             frame.fill(QUIET);
             if round.is_multiple_of(4) {
                 let _ = time::sleep(300_000);

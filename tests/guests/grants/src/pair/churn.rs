@@ -1,5 +1,5 @@
-//! Two domains that lend each other pages and do everything with them, in no order: on two
-//! processors they meet in the middle of all of it, and one ends in the middle of the other's.
+//! Two domains that grant each other pages, and map, write, copy and pin them in random order. With
+//! two processors they do so at the same time, and one ends while the other is in the middle.
 
 use super::wait;
 use crate::fixture::{FIRST, GrantFixture, MAP_RO, MAP_RW, map_at, read, write};
@@ -14,12 +14,12 @@ use pinfold_guest::fixtures::{Check, RW, Random};
 use pinfold_guest::hypercall::{pinfold, sched};
 use pinfold_guest::raw::grants::{Map, copy, map, query, unmap};
 
-/// Pages that each lends, and windows for the other's.
+/// Pages that each domain grants, and windows for the other's pages.
 const PAGES: usize = 8;
 const GONE: i16 = Status::BadDomain as i16;
 
-/// Whether a refusal is one that comes about: the page is a table at the moment, the peer has no
-/// table yet, or is gone, or half so.
+/// Whether a refusal can happen: the page is a table at the moment, or the peer has no grant table
+/// yet or any more.
 fn is_expected(status: i16) -> bool {
     let expected = [Status::GeneralError, Status::BadReference, Status::BadDomain, Status::BadPage];
     expected.into_iter().any(|known| known as i16 == status)
@@ -31,13 +31,13 @@ struct Churn<'b> {
     random: Random,
     pages: Vec<Pfn>,
     windows: Vec<Vaddr>,
-    /// Handles, and where they were mapped.
+    /// Handles, and where each was mapped.
     handles: Vec<(u32, Vaddr)>,
     tables: u32,
     mapped: u32,
 }
 
-/// Lends to `peer` and borrows from it; `last`: the peer ends first.
+/// Runs one of the two; `last`: the peer ends first.
 pub(crate) fn run(
     fixture: &mut GrantFixture,
     peer: u16,
@@ -56,11 +56,11 @@ pub(crate) fn run(
     let random = Random::new(seed);
     let handles = Vec::new();
     let mut churn = Churn { fixture, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
-    // It is known before it has lent anything. Neither begins before both have a page of the
-    // other's; who is late may find the other one gone.
+    // The peer exists before it has granted anything. Each waits until both have mapped a page
+    // of the other's; the later one may find that the other has ended.
     let lends = wait(|| churn.borrows(check));
-    check.holds("the peer lends", lends);
-    check.holds("the peer borrows", wait(|| churn.lends() || query(peer) == Err(GONE)));
+    check.holds("the peer grants", lends);
+    check.holds("the peer maps", wait(|| churn.lends() || query(peer) == Err(GONE)));
     for _ in 0..rounds {
         churn.step(check);
     }
@@ -78,7 +78,7 @@ impl Churn<'_> {
             0..3 => self.map(window, check),
             3 | 4 => self.unmap(check),
             5 => {
-                // Never what a present entry looks like: the page may become a table.
+                // Never a present entry: the page may become a table.
                 let word = self.random.below(1 << 40) & !1;
                 let index = self.random.below(512);
                 write(window, index, word);
@@ -87,7 +87,7 @@ impl Churn<'_> {
             6 => self.copy(check),
             7 => self.table(check),
             _ if self.random.below(4) == 0 => {
-                check.equal("write over a window", map_at(window, 0), 0);
+                check.equal("overwrite a window", map_at(window, 0), 0);
             }
             _ => {
                 let _ = sched::yield_now();
@@ -107,17 +107,17 @@ impl Churn<'_> {
                 self.mapped += 1;
                 self.handles.push((handle, window));
             }
-            Err(status) => check.holds("why nothing is mapped", is_expected(status)),
+            Err(status) => check.holds("a map is refused for a known reason", is_expected(status)),
         }
     }
 
-    /// Tries to map a page of the peer's; whether anything was ever mapped.
+    /// Tries to map a page of the peer's. Returns whether one was ever mapped.
     fn borrows(&mut self, check: &mut Check) -> bool {
         self.map(self.windows[0], check);
         self.mapped > 0
     }
 
-    /// Whether the peer has one of our pages mapped.
+    /// Whether the peer has mapped one of this domain's pages.
     fn lends(&self) -> bool {
         let used = EntryFlags::READING | EntryFlags::WRITING;
         (FIRST..)
@@ -133,8 +133,12 @@ impl Churn<'_> {
         let (handle, window) = self.handles[which];
         match unmap(handle, window.0) {
             0 => drop(self.handles.swap_remove(which)),
-            // Something else is there by now.
-            status => check.equal("why nothing is unmapped", status, Status::GeneralError as i16),
+            // Another page has been mapped there since.
+            status => check.equal(
+                "an unmap is refused for a known reason",
+                status,
+                Status::GeneralError as i16,
+            ),
         }
     }
 
@@ -154,10 +158,13 @@ impl Churn<'_> {
             (own, theirs, COPY_DEST_REFERENCE)
         };
         let status = copy(Copy { source, dest, len: 4096, flags, ..Copy::default() });
-        check.holds("how a copy ends", status == 0 || is_expected(status));
+        check.holds(
+            "a copy succeeds or is refused for a known reason",
+            status == 0 || is_expected(status),
+        );
     }
 
-    /// Makes an own page a table for a moment, unless the peer has it mapped writable.
+    /// Pins a page for a moment, unless the peer has it mapped writable.
     fn table(&mut self, check: &mut Check) {
         let page = self.pages[self.random.index(PAGES)];
         self.fixture.tables.seal(page);
@@ -166,21 +173,23 @@ impl Churn<'_> {
                 self.tables += 1;
                 check.equal("unpin", self.fixture.tables.unpin(page), 0);
             }
-            refused => check.equal("why it is no table", refused, EINVAL.as_result()),
+            refused => {
+                check.equal("a pin is refused because of a mapping", refused, EINVAL.as_result())
+            }
         }
         let entry = self.fixture.tables.entry(page, RW);
         check.equal("writable again", map_at(self.fixture.tables.va(page), entry), 0);
     }
 
-    /// The peer has ended, whatever it was doing: nothing of it is left.
+    /// Checks that nothing of the peer is left after its end.
     fn after_the_peer(&mut self, check: &mut Check) {
         check.holds("the peer's end", wait(|| query(self.peer) == Err(GONE)));
         for (reference, &page) in (FIRST..).zip(&self.pages) {
             let flags = self.fixture.flags(reference);
-            check.equal("no mark is left", flags, EntryFlags::PERMIT_ACCESS);
+            check.equal("no entry is in use", flags, EntryFlags::PERMIT_ACCESS);
             self.fixture.tables.seal(page);
-            check.equal("every page can be a table", self.fixture.tables.pin(page, 1), 0);
-            check.equal("and none", self.fixture.tables.unpin(page), 0);
+            check.equal("every page can be pinned", self.fixture.tables.pin(page, 1), 0);
+            check.equal("unpin", self.fixture.tables.unpin(page), 0);
             self.fixture.tables.unseal(page);
         }
         for (handle, window) in core::mem::take(&mut self.handles) {

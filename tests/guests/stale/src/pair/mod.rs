@@ -63,12 +63,12 @@ pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
         attacker.finish(check);
         return;
     }
-    let Some(team) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
+    let Some(pool) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
     let writer = Writer::new();
     let windows = attacker.attack.windows;
     attacker.writer = Some(&writer);
     let state = Mutex::new((attacker, check));
-    team.run(&|id| match id {
+    pool.run(&|id| match id {
         0 => {
             let (attacker, check) = &mut *state.lock();
             play(attacker, check);

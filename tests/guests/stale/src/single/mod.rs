@@ -52,11 +52,11 @@ pub(crate) fn run(boot: &Boot, plan: &Plan, check: &mut Check) {
         domain.run(check);
         return;
     }
-    let Some(team) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
+    let Some(pool) = check.ok("start", VcpuPool::start("stale", smp::count())) else { return };
     let writer = Writer::new();
     domain.writer = Some(&writer);
     let state = Mutex::new((domain, &mut *check));
-    team.run(&|id| match id {
+    pool.run(&|id| match id {
         0 => {
             let (domain, check) = &mut *state.lock();
             domain.run(check);

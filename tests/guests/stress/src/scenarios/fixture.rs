@@ -20,7 +20,7 @@ pub(crate) type Owner<'a> = MutexGuard<'a, Mmu<Native>>;
 
 /// The state of a run of scenarios.
 pub(crate) struct Fixture<'a> {
-    team: VcpuPool,
+    pool: VcpuPool,
     mmu: &'a Mutex<Mmu<Native>>,
     rounds: u64,
     seed: u64,
@@ -33,12 +33,12 @@ pub(crate) struct Fixture<'a> {
 impl<'a> Fixture<'a> {
     /// Starts the vCPUs.
     pub(super) fn open(mmu: &'a Mutex<Mmu<Native>>, boot: &Boot) -> Result<Fixture<'a>, Failed> {
-        let team = VcpuPool::start("stress", smp::count().max(1)).map_err(|errno| {
+        let pool = VcpuPool::start("stress", smp::count().max(1)).map_err(|errno| {
             println!("stress: the vCPUs can't be started: {errno}");
             Failed
         })?;
         Ok(Fixture {
-            team,
+            pool,
             mmu,
             rounds: boot.number("rounds", 400),
             seed: boot.number("seed", 1),
@@ -59,7 +59,7 @@ impl<'a> Fixture<'a> {
 
     /// Returns the number of vCPUs.
     pub(crate) fn count(&self) -> usize {
-        self.team.count() as usize
+        self.pool.count() as usize
     }
 
     /// Returns the rounds of each form, summed over all vCPUs.
@@ -114,10 +114,10 @@ impl<'a> Fixture<'a> {
         rounds: u64,
         work: impl Fn(usize, u64, &mut Random) -> Result<(), Failure> + Sync,
     ) -> Result<(), Failed> {
-        let count = u64::from(self.team.count());
+        let count = u64::from(self.pool.count());
         let piece = self.pieces.fetch_add(1, SeqCst);
         let failed = AtomicBool::new(false);
-        self.team.run(&|id| {
+        self.pool.run(&|id| {
             let mut random = Random::new(self.seed + piece * 7919 + u64::from(id) * 977);
             for round in (u64::from(id)..rounds).step_by(count as usize) {
                 if failed.load(SeqCst) {

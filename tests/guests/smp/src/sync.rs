@@ -1,4 +1,4 @@
-//! The team of vCPUs, and what its members tell each other with.
+//! Means for vCPUs to wait for each other.
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::SeqCst;
@@ -6,10 +6,10 @@ use pinfold_guest::entry::time;
 pub(crate) use pinfold_guest::entry::vcpu_pool::{MOST, VcpuPool, at};
 use pinfold_guest::hypercall::sched;
 
-/// How long one waits for another, in ns.
+/// How long a vCPU waits for another, in ns.
 const LIMIT: u64 = 25_000_000_000;
 
-/// A flag that one vCPU raises for the others.
+/// A flag that one vCPU raises for others.
 pub(crate) struct Flag(AtomicBool);
 
 impl Flag {
@@ -26,7 +26,7 @@ impl Flag {
     }
 }
 
-/// Waits, letting others run, until this is so; false if it takes too long.
+/// Yields until a condition holds; false if that takes too long.
 pub(crate) fn until(so: impl Fn() -> bool) -> bool {
     let end = time::raw() + LIMIT;
     while !so() {
