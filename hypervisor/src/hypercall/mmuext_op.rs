@@ -122,7 +122,7 @@ fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 
 fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
     let (validator, id) = (memory::validator(), vcpu.domain.id);
-    // RefKind meanwhile: another vCPU could give it back, and somebody else get it.
+    // Held meanwhile: another vCPU could give it back, and somebody else get it.
     get_readable_ref(id, from).map_err(|refusal| {
         let again = vcpu.work.may_retry(&refusal);
         if again { ElementStop::Preempted } else { Errno::EINVAL.into() }

@@ -14,7 +14,7 @@
 
 use crate::addr::Mfn;
 use crate::context::{OpContext, OpError, run_unbudgeted};
-use crate::frame_table::{FrameEntry, Purpose, RefWord};
+use crate::frame_table::{FrameEntry, LastUser, Purpose, RefWord};
 use crate::ids::{CpuSet, DomId};
 use crate::memtype::CachePolicy;
 use crate::platform::Platform;
@@ -63,11 +63,6 @@ impl HypervisorFrames {
         self.count
     }
 }
-
-/// The last owner of a free frame that CPUs may remember whatever domain they ran: it was lent to
-/// others (`INV-FOREIGN`), or it was the hypervisor's, and may have been a table that every CPU's page
-/// walks went through.
-const ANYBODY: DomId = DomId::HYPERVISOR;
 
 impl<'a, P: Platform> Validator<'a, P> {
     /// Makes a frame usable, and free: at boot, for each frame of RAM that isn't the hypervisor's.
@@ -126,15 +121,18 @@ impl<'a, P: Platform> Validator<'a, P> {
         if !frame.begin_alloc() {
             return Err(op.refuse(Cause::NotFree, mfn, Some(frame), None));
         }
-        if let Some((last, stamp)) = frame.last_owner() {
+        if let Some((last, stamp)) = frame.last_user() {
             self.flush_if_behind(stamp, self.cpus_that_may_remember(last));
         }
         Ok(())
     }
 
-    /// The CPUs that may remember a frame because of its last owner.
-    fn cpus_that_may_remember(&self, last: DomId) -> CpuSet {
-        if last == ANYBODY { self.platform.all_cpus() } else { self.platform.dirty_cpus(last) }
+    /// The CPUs that may remember a frame.
+    fn cpus_that_may_remember(&self, last: LastUser) -> CpuSet {
+        match last {
+            LastUser::Anyone => self.platform.all_cpus(),
+            LastUser::Domain(dom) => self.platform.dirty_cpus(dom),
+        }
     }
 
     fn frames_in_row(&self, first: Mfn, count: u64) -> impl Iterator<Item = &'a FrameEntry> + '_ {
@@ -181,7 +179,7 @@ impl<'a, P: Platform> Validator<'a, P> {
             // What is freed must have been owned, or two would have it from now on.
             let taken = frame.take_back_from_hypervisor();
             assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
-            frame.make_free(ANYBODY, self.clock.now());
+            frame.make_free(LastUser::Anyone, self.clock.now());
         }
     }
 
@@ -246,7 +244,7 @@ impl<'a, P: Platform> Validator<'a, P> {
         &self,
         op: &mut OpContext<'_>,
         mfn: Mfn,
-    ) -> Result<(&'a FrameEntry, DomId, u64), OpError> {
+    ) -> Result<(&'a FrameEntry, LastUser, u64), OpError> {
         let frame = self.require_frame(op, mfn)?;
         let was = frame
             .take_back(op.dom)
@@ -260,7 +258,8 @@ impl<'a, P: Platform> Validator<'a, P> {
             self.flush_old_memtype(op, mfn, was);
         }
         // A free frame has one last owner: of those that it was lent to nothing else is known.
-        let last = if was.is_foreign_mapped() { ANYBODY } else { op.dom };
+        let last =
+            if was.is_foreign_mapped() { LastUser::Anyone } else { LastUser::Domain(op.dom) };
         Ok((frame, last, now))
     }
 
@@ -279,7 +278,7 @@ impl<'a, P: Platform> Validator<'a, P> {
             match frame.take_back_shared(dom) {
                 Ok(()) => {
                     self.platform.invalidate_m2p(mfn);
-                    frame.make_free(dom, self.clock.now());
+                    frame.make_free(LastUser::Domain(dom), self.clock.now());
                     Ok(())
                 }
                 Err(seen) => {

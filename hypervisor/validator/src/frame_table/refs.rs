@@ -36,6 +36,31 @@ pub(super) const fn same_above_count(word: u64, pattern: u64) -> bool {
     (word ^ pattern) >> REF_COUNT_BITS == 0
 }
 
+/// Whose CPUs may remember a frame that is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastUser {
+    /// Those that ran the domain which owned it.
+    Domain(DomId),
+    /// Any: other domains mapped it too (`INV-FOREIGN`), or it was the hypervisor's, and may have been
+    /// a table that every CPU's page walks went through.
+    Anyone,
+}
+
+impl LastUser {
+    /// As it is kept in a free frame's type word: a domain's number, or the one that no domain has.
+    const fn bits(self) -> u64 {
+        match self {
+            LastUser::Domain(dom) => dom.get() as u64,
+            LastUser::Anyone => DomId::HYPERVISOR.get() as u64,
+        }
+    }
+
+    fn from_bits(bits: u32) -> LastUser {
+        let dom = DomId::new(bits as u16);
+        if dom == DomId::HYPERVISOR { LastUser::Anyone } else { LastUser::Domain(dom) }
+    }
+}
+
 impl FrameEntry {
     /// Whether the frame is the domain's own, no shared one, and write-back (`INV-CACHE`).
     #[inline]
@@ -141,11 +166,11 @@ impl FrameEntry {
         self.refs.compare_exchange(RAM, RAM | MOVING, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// The last owner of the frame that is being given out and the stamp of its release, if it had
-    /// one.
-    pub(crate) fn last_owner(&self) -> Option<(DomId, u64)> {
+    /// Whose CPUs may remember the frame that is being allocated, and the stamp of its release.
+    /// `None`: it had no owner since boot, or was flushed for.
+    pub(crate) fn last_user(&self) -> Option<(LastUser, u64)> {
         let word = self.type_word();
-        word.stamp().map(|stamp| (DomId::new(word.count() as u16), stamp))
+        word.stamp().map(|stamp| (LastUser::from_bits(word.count()), stamp))
     }
 
     /// Ends [`FrameEntry::begin_alloc`]: the frame is the domain's, with one reference for the
@@ -236,9 +261,9 @@ impl FrameEntry {
 
     /// Ends [`FrameEntry::take_back`]: the frame is free, and remembers whose it was and when it
     /// went.
-    pub(crate) fn make_free(&self, last: DomId, now: u64) {
+    pub(crate) fn make_free(&self, last: LastUser, now: u64) {
         let kind = self.type_word().kind();
-        let types = TypeWord::new(kind, State::Idle, u64::from(last.get())).with_stamp(now);
+        let types = TypeWord::new(kind, State::Idle, last.bits()).with_stamp(now);
         self.types.store(types.0, Ordering::Relaxed);
         // Release: whoever gets the frame next sees the stamp.
         self.refs.store(RAM, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Owners: a frame changes hands only when nobody holds it (`INV-OWNER`).
 
-use crate::frame_table::{Begun, FrameEntry, Kind, PutOutcome, State, owned_pattern};
+use crate::frame_table::{Begun, FrameEntry, Kind, LastUser, PutOutcome, State, owned_pattern};
 use crate::ids::DomId;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +22,11 @@ fn hand_over(frame: &FrameEntry) -> bool {
     if frame.take_back(OLD).is_err() {
         return false;
     }
-    frame.make_free(OLD, 5);
+    frame.make_free(LastUser::Domain(OLD), 5);
     if !frame.begin_alloc() {
         return false;
     }
-    assert_eq!(frame.last_owner(), Some((OLD, 5)));
+    assert_eq!(frame.last_user(), Some((LastUser::Domain(OLD), 5)));
     frame.assign_to(NEW);
     true
 }
@@ -192,7 +192,7 @@ fn loom_a_shared_frame_is_taken_back_unmapped() {
             thread::spawn(move || {
                 let taken = frame.take_back_shared(OLD).is_ok();
                 if taken {
-                    frame.make_free(OLD, 1);
+                    frame.make_free(LastUser::Domain(OLD), 1);
                 }
                 taken
             })

@@ -5,6 +5,7 @@ mod descriptors;
 mod entries;
 mod flushes;
 mod grants;
+mod guards;
 mod machine;
 mod memtype;
 mod oracle;
