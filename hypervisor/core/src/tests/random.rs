@@ -4,6 +4,8 @@ use super::guest::{Guest, SLOTS, address};
 use super::*;
 use crate::grant::mapping::MapError;
 use pinfold_validator::{Budget, Error, HypervisorFrames, Level, Purpose};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use std::println;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -11,15 +13,16 @@ const FRAMES: usize = 96;
 const GUESTS: usize = 3;
 const STEPS: usize = 6_000;
 
-/// A small generator (xorshift64*), so that a seed is all that a failure needs.
-struct Random(u64);
+/// Random choices that a seed repeats.
+struct Random(Xoshiro256PlusPlus);
 
 impl Random {
+    fn new(seed: u64) -> Random {
+        Random(Xoshiro256PlusPlus::seed_from_u64(seed))
+    }
+
     fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % end
+        (self.0.next_u64() % end as u64) as usize
     }
 }
 
@@ -55,7 +58,7 @@ impl Driver {
             guests: Vec::new(),
             own: Vec::new(),
             next: 1,
-            random: Random(seed),
+            random: Random::new(seed),
             done,
         };
         while driver.guests.len() < GUESTS {

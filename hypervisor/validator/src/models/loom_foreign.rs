@@ -87,12 +87,12 @@ fn run(mark_first: bool) {
 }
 
 #[test]
-fn loom_a_lent_frame_is_flushed_for() {
+fn loom_a_foreign_mapped_frame_is_flushed_on_all_cpus() {
     run(true);
 }
 
 #[test]
 #[should_panic(expected = "checked while a TLB can write")]
-fn loom_a_late_mark_is_seen_to_fail() {
+fn loom_a_mark_set_after_the_entry_is_caught() {
     run(false);
 }

@@ -84,7 +84,7 @@ const OLDS: u64 = 1;
 
 /// What the old owner writes while it holds the frame can't come after the new owner's word.
 #[test]
-fn loom_a_word_about_a_frame_is_its_owners() {
+fn loom_an_m2p_entry_is_written_only_by_the_owner() {
     word_of_a_frame(|frame, word| {
         if frame.get_owned(owned_pattern(OLD)) {
             word.store(OLDS, Ordering::Relaxed);
@@ -107,7 +107,7 @@ fn loom_a_word_that_is_written_after_a_look_is_caught() {
 /// A type reference that was joined without a general one: the look at the owner afterwards finds
 /// a frame that changed hands, even if its type word looks the same.
 #[test]
-fn loom_a_joined_frame_is_the_owners_it_seemed() {
+fn loom_a_type_reference_belongs_to_the_expected_owner() {
     super::model(|| {
         let frame = Arc::new(frame());
         // The old owner has it writable.

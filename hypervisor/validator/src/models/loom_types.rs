@@ -121,7 +121,7 @@ fn loom_a_table_is_checked_before_it_is_used() {
 
 /// The last to leave takes the table apart, and nobody joins while it does.
 #[test]
-fn loom_only_the_last_takes_a_table_apart() {
+fn loom_only_the_last_put_takes_a_table_apart() {
     super::model(|| {
         let frame = Arc::new(frame());
         assert!(take(&frame, Kind::L1, || {}));
@@ -165,7 +165,7 @@ fn loom_only_the_last_takes_a_table_apart() {
 /// Of two that meet a half-made table, one goes on (or back), and the other is told to wait; the
 /// one that goes on sees all that was done before.
 #[test]
-fn loom_one_goes_on_with_a_half_made_table() {
+fn loom_one_cpu_resumes_a_partial_table() {
     super::model(|| {
         let frame = Arc::new(frame());
         let held = Arc::new(AtomicU64::new(0));

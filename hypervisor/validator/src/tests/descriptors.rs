@@ -10,7 +10,7 @@ const fn descriptor(kind: u64, dpl: u64) -> u64 {
 const DPL3: u64 = 3 << 45;
 
 #[test]
-fn every_kind_of_descriptor_is_judged() {
+fn every_descriptor_type_is_accepted_or_refused() {
     let world = fresh();
     for dpl in 0..4 {
         for kind in 0..32 {

@@ -26,7 +26,7 @@ fn upper_with(world: &World, bits: u64) -> Option<Cause> {
 }
 
 #[test]
-fn each_bit_of_a_leaf_is_judged() {
+fn each_bit_of_an_l1_entry_is_accepted_or_refused() {
     let world = fresh();
     for bit in 0..64 {
         let bits = 1 << bit;
@@ -46,7 +46,7 @@ fn each_bit_of_a_leaf_is_judged() {
 }
 
 #[test]
-fn each_flag_of_an_upper_entry_is_judged() {
+fn each_flag_of_an_upper_entry_is_accepted_or_refused() {
     let world = fresh();
     for bit in (0..12).chain(40..64) {
         let bits = 1 << bit;
@@ -98,7 +98,7 @@ fn software_bits_round_trip() {
 }
 
 #[test]
-fn absent_entries_hold_anything() {
+fn entries_that_are_not_present_may_hold_anything() {
     let world = fresh();
     for (index, garbage) in
         [!P, 0xdead_beef_dead_beee, 1 << 63, 16 << 12 | RW].into_iter().enumerate()
@@ -186,7 +186,7 @@ fn without_l1tf_absent_entries_may_name_anything() {
 
 /// The audit finds what got there by no call.
 #[test]
-fn the_audit_finds_absent_entries_that_name_memory() {
+fn the_audit_reports_entries_that_are_not_present_and_name_memory() {
     let world = two_domains(Setup { l1tf: true, ..Setup::default() });
     pin(world, Level::L1, L1).unwrap();
     let entry = PAGE.get() << 12;

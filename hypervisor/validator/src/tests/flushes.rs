@@ -31,7 +31,7 @@ fn a_stale_writer_is_flushed_before_its_frame_becomes_a_table() {
 }
 
 #[test]
-fn a_cpu_that_flushed_meanwhile_is_left_alone() {
+fn a_cpu_that_flushed_meanwhile_is_not_flushed_again() {
     let world = running();
     update(world, L1, 0, 0).unwrap();
     world.platform().flush_cpu(0);
@@ -79,7 +79,7 @@ fn one_flush_serves_all_frames_unmapped_before_it() {
 }
 
 #[test]
-fn read_only_mappings_owe_nothing() {
+fn read_only_mappings_need_no_flush() {
     let world = running();
     update(world, L1, 0, 0).unwrap();
     world.platform().flush_cpu(0);
@@ -177,7 +177,7 @@ fn stamps_survive_the_clocks_wraparound() {
 }
 
 #[test]
-fn an_untold_flush_costs_flushes_but_hides_none() {
+fn an_unrecorded_flush_costs_flushes_but_hides_none() {
     let clock = FlushClock::new();
     let stamp = clock.now();
     drop(clock.begin());

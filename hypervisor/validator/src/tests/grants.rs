@@ -93,7 +93,7 @@ fn a_table_is_never_granted_writable() {
 
 /// `INV-FOREIGN`: the owner's CPUs are not all that must be flushed.
 #[test]
-fn a_lent_frame_becomes_a_table_only_when_the_borrower_is_flushed() {
+fn a_foreign_mapped_frame_becomes_a_table_after_its_mapper_is_flushed() {
     let world = pinned();
     let machine = world.platform();
     world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
@@ -110,7 +110,7 @@ fn a_lent_frame_becomes_a_table_only_when_the_borrower_is_flushed() {
 }
 
 #[test]
-fn a_lent_frame_is_taken_only_when_the_borrower_is_flushed() {
+fn a_foreign_mapped_frame_is_reallocated_after_its_mapper_is_flushed() {
     let world = pinned();
     let machine = world.platform();
     world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
@@ -128,7 +128,7 @@ fn a_lent_frame_is_taken_only_when_the_borrower_is_flushed() {
 }
 
 #[test]
-fn only_frames_of_the_owner_are_had() {
+fn only_frames_of_the_granter_can_be_mapped() {
     let world = pinned();
     let of = |frame| GrantMapping { frame, ..mapping(true) };
     assert_eq!(cause(map(world, of(PAGE))), Cause::NotOwned);
@@ -201,7 +201,7 @@ fn an_update_cannot_extend_a_grant() {
 
 /// A domain dies while another has its frame: the frame goes last.
 #[test]
-fn a_borrowed_frame_outlives_its_owner() {
+fn a_granted_frame_outlives_its_granter() {
     let world = pinned();
     map(world, mapping(true)).unwrap();
     world.relinquish(B, &mut RelinquishProgress::new(), &mut Budget::unlimited()).unwrap();
@@ -219,7 +219,7 @@ fn a_borrowed_frame_outlives_its_owner() {
 
 /// The other way round: the borrower's tables go, and with them what they held.
 #[test]
-fn a_dying_borrower_gives_back() {
+fn a_dying_mapper_releases_granted_frames() {
     let world = pinned();
     map(world, mapping(true)).unwrap();
     world.relinquish(A, &mut RelinquishProgress::new(), &mut Budget::unlimited()).unwrap();
@@ -229,7 +229,7 @@ fn a_dying_borrower_gives_back() {
 }
 
 #[test]
-fn what_is_read_for_somebody_stays() {
+fn a_frame_with_a_readable_reference_cannot_be_released() {
     let world = pinned();
     world.get_readable_ref(A, L1).unwrap();
     assert_sound(world, &[held(L1, RefKind::Readable)]);

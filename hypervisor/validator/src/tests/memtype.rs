@@ -54,7 +54,7 @@ fn sound(world: &World) {
 }
 
 #[test]
-fn a_frame_has_the_type_that_it_is_mapped_with_first() {
+fn the_first_mapping_sets_the_memory_type() {
     for memory in MemoryType::ALL {
         for entry in [ro(FREE), rw(FREE)] {
             let world = strict();
@@ -99,7 +99,7 @@ fn the_three_flags_choose_the_type_by_the_pat() {
 }
 
 #[test]
-fn a_type_changes_after_the_last_mapping_and_two_flushes() {
+fn a_memory_type_changes_after_the_last_unmap_and_both_flushes() {
     let world = strict();
     map(world, 8, rw(FREE)).unwrap();
     map(world, 9, ro(FREE)).unwrap();
@@ -156,7 +156,7 @@ fn harmless_changes_keep_the_type() {
 }
 
 #[test]
-fn what_is_mapped_past_the_caches_is_no_table() {
+fn an_uncached_frame_cannot_become_a_table() {
     for entry in [ro(FREE), rw(FREE)] {
         let world = strict();
         map(world, 8, as_type(entry, Uncached)).unwrap();
@@ -186,7 +186,7 @@ fn what_is_mapped_past_the_caches_is_no_table() {
 }
 
 #[test]
-fn what_the_hypervisor_uses_is_mapped_write_back() {
+fn frames_that_the_hypervisor_uses_are_mapped_write_back() {
     for cache in [CachePolicy::Strict, CachePolicy::Report] {
         let world = running(cache);
         let uncached = |frame| as_type(ro(frame), Uncached);
@@ -222,7 +222,7 @@ fn a_table_whose_entries_disagree_is_refused() {
 }
 
 #[test]
-fn a_call_changes_so_many_types_and_goes_on_when_asked_again() {
+fn a_call_is_preempted_after_32_memory_type_changes() {
     let world = world(Setup { frames: 128, ..Setup::default() });
     for number in 1..128 {
         world.assign(mfn(number), A).unwrap();
@@ -261,7 +261,7 @@ fn a_freed_frame_is_clean() {
 }
 
 #[test]
-fn a_borrower_keeps_to_the_owners_type() {
+fn a_grant_mapping_must_use_the_owners_memory_type() {
     for cache in [CachePolicy::Strict, CachePolicy::Report] {
         let world = running(cache);
         let root = mfn(16);
@@ -282,7 +282,7 @@ fn a_borrower_keeps_to_the_owners_type() {
 }
 
 #[test]
-fn who_borrowed_a_frame_is_flushed_before_its_type_changes() {
+fn mappers_of_a_granted_frame_are_flushed_before_its_memory_type_changes() {
     let world = strict();
     // CPU 1 runs domain B on a tree of its own, and maps a frame of A's, which A never ran there.
     let tables = [mfn(16), mfn(17), mfn(18), mfn(19)];
@@ -311,7 +311,7 @@ fn who_borrowed_a_frame_is_flushed_before_its_type_changes() {
 }
 
 #[test]
-fn under_report_mixing_is_told_of_once_a_mapping() {
+fn with_policy_report_a_conflict_is_reported_once_per_mapping() {
     let world = running(CachePolicy::Report);
     // Those of the frames that were handed out.
     let before = cache_flushes(world);
@@ -342,7 +342,7 @@ fn under_report_mixing_is_told_of_once_a_mapping() {
 }
 
 #[test]
-fn under_report_a_call_tells_of_one_and_goes_on_when_asked_again() {
+fn with_policy_report_a_call_reports_one_conflict_and_is_preempted() {
     let world = running(CachePolicy::Report);
     map(world, 8, rw(FREE)).unwrap();
     let table = mfn(7);
@@ -381,7 +381,7 @@ fn refusals_name_both_types() {
 }
 
 #[test]
-fn the_audit_finds_a_wrong_type() {
+fn the_audit_reports_a_wrong_memory_type() {
     let world = strict();
     map(world, 8, rw(FREE)).unwrap();
     // Behind the validator's back.

@@ -47,7 +47,7 @@ fn a_frame_in_use_is_not_taken_back() {
 }
 
 #[test]
-fn a_half_made_table_is_in_use() {
+fn a_partial_table_cannot_be_released() {
     let world = fresh();
     tree(world);
     assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(1)), Err(Error::Preempted));
@@ -228,7 +228,7 @@ fn guests_cannot_name_frames_of_the_hypervisors() {
 }
 
 #[test]
-fn memory_in_use_since_boot_is_the_hypervisors() {
+fn memory_in_use_since_boot_belongs_to_the_hypervisor() {
     let world = fresh();
     // Frame 0 was not given as RAM.
     assert!(world.reserve_boot_frame(mfn(0)));
@@ -240,7 +240,7 @@ fn memory_in_use_since_boot_is_the_hypervisors() {
 }
 
 #[test]
-fn a_frame_that_comes_back_still_owes_its_flush() {
+fn a_reassigned_frame_is_flushed_first() {
     let world = fresh();
     tree(world);
     let machine = world.platform();
@@ -270,7 +270,7 @@ fn owned_frames_are_enumerated() {
 }
 
 #[test]
-fn what_is_done_with_an_owned_frame_is_done_while_it_is_owned() {
+fn an_owned_frame_cannot_change_hands_during_a_callback() {
     let world = fresh();
     let held = world.with_owned_frame(A, PAGE, || {
         assert_eq!(refusal(world.release(PAGE, A).map_err(Error::Refused)).cause, Cause::Busy);

@@ -27,7 +27,7 @@ fn a_tree_is_typed_to_its_leaves_and_freed_again() {
 }
 
 #[test]
-fn pin_refuses_a_writable_alias() {
+fn a_pin_with_a_writable_alias_is_refused() {
     // INV-ALIAS, from both sides.
     let world = fresh();
     world.platform().set(L1, 0, rw(L2));
@@ -127,7 +127,7 @@ fn a_table_shared_by_two_parents_is_typed_once_and_counted_twice() {
 }
 
 #[test]
-fn frames_of_others_can_be_neither_pinned_nor_pointed_to() {
+fn frames_of_other_domains_can_be_neither_pinned_nor_mapped() {
     let world = fresh();
     assert_eq!(cause(pin(world, Level::L1, mfn(16))), Cause::NotOwned);
     assert_eq!(cause(pin(world, Level::L1, mfn(30))), Cause::NotOwned);
@@ -147,7 +147,7 @@ fn frames_of_others_can_be_neither_pinned_nor_pointed_to() {
 }
 
 #[test]
-fn unpin_refuses_what_is_not_pinned() {
+fn unpinning_an_unpinned_frame_is_refused() {
     let world = fresh();
     tree(world);
     pin(world, Level::L2, L2).unwrap();

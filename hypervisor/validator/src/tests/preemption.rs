@@ -44,7 +44,7 @@ fn bushy() -> &'static World {
 }
 
 #[test]
-fn any_budget_gets_to_the_end_and_back() {
+fn any_budget_completes_a_pin_and_an_unpin() {
     for budget in [1, 2, 3, 7, 64, 511, 512, 513, 5000] {
         let world = bushy();
         let (result, preempted) = in_steps(budget, |budget| {
@@ -71,7 +71,7 @@ fn any_budget_gets_to_the_end_and_back() {
 }
 
 #[test]
-fn a_refusal_comes_out_with_its_evidence_whatever_the_budget() {
+fn a_refusal_has_its_evidence_at_any_budget() {
     for budget in [1, 2, 5, 100, 600, 1500] {
         let world = bushy();
         // The last L1 to be reached maps the L4 writable.
@@ -96,7 +96,7 @@ fn a_refusal_comes_out_with_its_evidence_whatever_the_budget() {
 }
 
 #[test]
-fn a_pin_that_is_never_asked_again_blocks_nothing() {
+fn an_abandoned_pin_blocks_nothing() {
     let world = bushy();
     assert_eq!(world.pin(A, Level::L4, mfn(1), &mut Budget::new(700)), Err(Error::Preempted));
     assert_eq!(world.info(mfn(1)).unwrap().state(), State::Partial);
@@ -113,7 +113,7 @@ fn a_pin_that_is_never_asked_again_blocks_nothing() {
 }
 
 #[test]
-fn a_half_made_table_can_be_pinned_as_another() {
+fn a_partial_table_can_be_pinned_as_another_type() {
     let world = fresh();
     tree(world);
     assert_eq!(world.pin(A, Level::L1, L1, &mut Budget::new(300)), Err(Error::Preempted));
@@ -128,7 +128,7 @@ fn a_half_made_table_can_be_pinned_as_another() {
 }
 
 #[test]
-fn an_interrupted_demotion_can_be_turned_round() {
+fn a_suspended_demotion_can_become_a_promotion() {
     // XSA-299: a child that was half demoted must not be taken for a whole one.
     for budget in 1..40 {
         let world = bushy();
@@ -144,7 +144,7 @@ fn an_interrupted_demotion_can_be_turned_round() {
 }
 
 #[test]
-fn a_suspect_that_was_mended_is_accepted() {
+fn a_suspect_entry_that_was_fixed_is_accepted() {
     let world = fresh();
     tree(world);
     let machine = world.platform();

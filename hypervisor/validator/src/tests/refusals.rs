@@ -13,7 +13,7 @@ fn alias() -> Refusal {
 }
 
 #[test]
-fn an_alias_is_told_in_words_and_fields() {
+fn a_refused_alias_is_reported_in_words_and_fields() {
     let refused = alias();
     assert_eq!(
         format!("{refused}"),
@@ -28,7 +28,7 @@ fn an_alias_is_told_in_words_and_fields() {
 }
 
 #[test]
-fn a_bad_entry_is_told_with_its_place() {
+fn a_refused_entry_is_reported_with_its_location() {
     let world = fresh();
     tree(world);
     pin(world, Level::L2, L2).unwrap();
@@ -96,7 +96,7 @@ fn errors_are_numbered_as_measured_on_xen() {
 }
 
 #[test]
-fn results_are_small_where_they_are_hot() {
+fn results_on_hot_paths_are_small() {
     // The evidence moves only when there is some: a result is its size, but success is one tag.
     assert!(size_of::<Error>() <= 144, "{}", size_of::<Error>());
     assert_eq!(size_of::<crate::context::OpError>(), 1);

@@ -15,7 +15,7 @@ fn finish(world: &World, dom: DomId, budget: u32) {
 }
 
 #[test]
-fn everything_comes_back() {
+fn after_relinquish_every_frame_can_be_released() {
     for budget in [1, 50, 100_000] {
         let world = fresh();
         tree(world);
@@ -59,7 +59,7 @@ fn roots_that_are_held_keep_their_tables() {
 }
 
 #[test]
-fn half_made_tables_are_found_without_a_hint() {
+fn relinquish_finds_partial_tables_that_were_not_noted() {
     let world = fresh();
     for index in 0..512 {
         world.platform().set(L1, index, rw(PAGE));

@@ -101,7 +101,7 @@ fn each_address_is_reported_once() {
 }
 
 #[test]
-fn half_made_tables_count_as_far_as_they_are_made() {
+fn a_search_counts_the_validated_part_of_a_partial_table() {
     let world = fresh();
     world.platform().set(L1, 10, rw(PAGE));
     world.platform().set(L1, 400, rw(PAGE));
@@ -112,7 +112,7 @@ fn half_made_tables_count_as_far_as_they_are_made() {
 }
 
 #[test]
-fn bounds_cut_the_search_short_and_it_says_so() {
+fn a_search_that_meets_its_limits_says_so() {
     let world = fresh();
     for index in 0..512 {
         world.platform().set(L1, index, rw(PAGE));
@@ -157,7 +157,7 @@ fn every_refused_alias_can_be_found() {
 }
 
 #[test]
-fn a_search_in_pieces_finds_what_one_in_one_go_does() {
+fn a_search_in_pieces_finds_all_that_a_whole_one_does() {
     let world = fresh();
     tree(world);
     let machine = world.platform();
@@ -190,7 +190,7 @@ fn a_search_in_pieces_finds_what_one_in_one_go_does() {
 }
 
 #[test]
-fn a_search_that_is_cut_in_pieces_keeps_its_bounds() {
+fn a_search_in_pieces_keeps_its_limits() {
     let world = fresh();
     tree(world);
     pin(world, Level::L4, L4).unwrap();

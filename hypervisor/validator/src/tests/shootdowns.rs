@@ -50,7 +50,7 @@ fn a_range_over_two_tables_is_cleared_for_one_flush() {
 }
 
 #[test]
-fn what_isn_t_mapped_is_passed_over() {
+fn unmapped_pages_are_skipped() {
     let world = mapped();
     let all = 0x7fff_ffff_f000 / 4096 + 1;
     let (result, cleared, _) = shoot(world, 0, all, 2000);
@@ -100,7 +100,7 @@ fn pages_shot_down_can_be_tables_at_once() {
 }
 
 #[test]
-fn a_table_with_all_references_taken_is_no_table_in_motion() {
+fn a_table_with_a_full_count_is_refused_not_preempted() {
     let world = mapped();
     world.frame(L1).unwrap().saturate_count();
     let mut total = ShootdownProgress::new();

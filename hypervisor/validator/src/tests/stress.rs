@@ -131,12 +131,12 @@ fn cpus_of_two_domains_race() {
 }
 
 #[test]
-fn cpus_race_where_mixing_is_told_of() {
+fn cpus_race_with_policy_report() {
     stress(&[A, B], CachePolicy::Report, ROUNDS, STEPS);
 }
 
 #[test]
-fn the_same_entry_is_changed_by_all_at_once() {
+fn all_cpus_change_the_same_entry_at_once() {
     // Whoever exchanged an entry drops what that one held.
     let world = fresh();
     tree(world);

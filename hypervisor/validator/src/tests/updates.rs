@@ -40,7 +40,7 @@ fn a_refused_update_leaves_the_entry_and_the_counts() {
 }
 
 #[test]
-fn only_harmless_bits_go_the_fast_way() {
+fn only_harmless_bits_take_the_fast_path() {
     // INV-FAST; XSA-148: PSE and RW got in through a fast path.
     let world = pinned_tree();
     let harmless: u64 = AD | 0x7 << 9 | 0x7ff << 52 | 1 << 63;
@@ -110,7 +110,7 @@ fn a_new_subtree_is_validated_and_the_old_one_freed() {
 }
 
 #[test]
-fn what_is_no_table_is_stored_to_plainly() {
+fn a_store_to_a_writable_frame_is_plain() {
     let world = pinned_tree();
     // Mapped writable; never typed; shared by the hypervisor.
     let shared = mfn(30);
@@ -133,7 +133,7 @@ fn what_is_no_table_is_stored_to_plainly() {
 }
 
 #[test]
-fn a_plain_store_owes_no_flush() {
+fn a_plain_store_needs_no_flush() {
     let world = fresh();
     world.platform().load(0, None);
     update(world, L1, 0, ro(PAGE)).unwrap();
@@ -142,7 +142,7 @@ fn a_plain_store_owes_no_flush() {
 }
 
 #[test]
-fn tables_and_targets_of_two_domains_don_t_mix() {
+fn an_entry_cannot_map_a_frame_of_another_domain() {
     let world = pinned_tree();
     let foreign = Update { target_owner: B, ..change(L1, 0, rw(mfn(16))) };
     let refused = world.update(foreign, &mut Budget::unlimited());
@@ -199,7 +199,7 @@ fn walks_find_leaves_and_say_where_they_end() {
 }
 
 #[test]
-fn a_plain_store_keeps_nothing_of_the_old_word() {
+fn a_plain_store_keeps_no_bit_of_the_old_word() {
     let world = fresh();
     world.platform().set(PAGE, 7, AD);
     let store = Update { preserve_ad: true, ..change(PAGE, 7, 0x1000) };

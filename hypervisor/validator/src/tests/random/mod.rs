@@ -13,24 +13,22 @@ use super::oracle::would_pin;
 use super::*;
 use crate::addr::ENTRIES;
 use pinfold_abi::mmu::MemoryType;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::vec;
 use tally::Tally;
 
-/// Small, fast, and the same everywhere (splitmix64, public domain).
-pub(super) struct Random(u64);
+/// Random choices that a seed repeats.
+pub(super) struct Random(Xoshiro256PlusPlus);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Random {
-        Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d).wrapping_add(1))
+        Random(Xoshiro256PlusPlus::seed_from_u64(seed))
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.next_u64()
     }
 
     pub(super) fn below(&mut self, bound: u64) -> u64 {
@@ -285,7 +283,7 @@ fn random_guests_with_l1tf_and_no_nx() {
 
 /// Most mappings are mixed soon, and still nothing is validated from a stale view.
 #[test]
-fn random_guests_whose_mixing_is_told_of() {
+fn random_guests_with_policy_report() {
     drive(5, Setup { frames: 40, cache: CachePolicy::Report, ..Setup::default() }, 2);
 }
 
