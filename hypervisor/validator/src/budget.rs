@@ -1,20 +1,21 @@
-//! How much one call may do.
+//! How much work one call may do.
 
-/// Table entries that a call may still visit. Every loop that a guest can make long draws on it;
-/// when it is used up the call stops with [`Error::Preempted`](crate::Error::Preempted). A budget of
-/// at least one makes progress, so a caller that asks again gets to the end.
+/// Table entries that a call may still visit (`INV-BOUND`). Every loop whose length a guest can choose
+/// is charged to it. When it is used up, the call stops with
+/// [`Error::Preempted`](crate::Error::Preempted). A budget of at least one makes progress, so a caller
+/// that tries again gets to the end.
 #[derive(Debug)]
 pub struct Budget {
     left: usize,
 }
 
 impl Budget {
-    /// A budget of so many entries.
+    /// A budget of `entries` table entries.
     pub const fn new(entries: u32) -> Budget {
         Budget { left: entries as usize }
     }
 
-    /// No bound: for tests only. Whatever runs on a machine is bounded.
+    /// No bound: for tests only.
     #[cfg(test)]
     pub const fn unlimited() -> Budget {
         Budget { left: usize::MAX }
@@ -30,7 +31,7 @@ impl Budget {
         self.left == 0
     }
 
-    /// Takes so many entries off it, for what was done outside of the validator.
+    /// Subtracts `entries`; also for work outside of the validator.
     #[inline]
     pub fn charge(&mut self, entries: usize) {
         self.left = self.left.saturating_sub(entries);

@@ -1,29 +1,30 @@
-//! Tables that lost their last reference when the budget was used up.
+//! Tables whose last reference was dropped when the budget was used up.
 //!
-//! Dropping a reference always succeeds, for whoever drops it has nothing to ask again with. What
-//! is left of the work waits here, and the domain's next operation does it first: the domain pays
-//! for its own tables, and sees them gone before anything else of its happens.
+//! Dropping a reference always succeeds, since there is no call that could be made again. What is left
+//! of the work is noted here, and the domain's next operation does it first: a domain pays for its own
+//! tables, and finds them gone before it does anything else.
 //!
-//! Only a list of hints: what is true of a table stands in its frame's word, and a hint that was
-//! lost or is out of date does no harm. If the list is full, the table stays partial until someone
-//! wants its frame, or the domain dies.
+//! The list holds hints only. The state of a table is in its frame's type word, so a hint that is lost
+//! or out of date does no harm. If the list is full, a table stays partial until an operation wants its
+//! frame, or the domain ends.
 
 use crate::addr::Mfn;
 use crate::ids::DomId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// A vCPU leaves one table of each level at most before it comes back and settles them.
+/// Length of the list. A vCPU leaves at most one table of each level before its next operation, which
+/// takes them apart.
 const SLOTS: usize = 192;
 
 const MFN_BITS: u32 = 48;
 
-/// Counts that there are: domains whose numbers end alike share one.
+/// Number of counters. Domains share one if the low bits of their numbers are equal.
 const COUNTS: usize = 256;
 
 /// The list. A slot is 0, or a domain above bit 48 and a frame plus one below.
 #[derive(Debug)]
 pub(crate) struct DeferredDevalidations {
-    /// Slots in use, by domain: so that what one leaves costs the others nothing.
+    /// Slots in use by each domain, so that a domain without any need not search the list.
     counts: [AtomicU32; COUNTS],
     slots: [AtomicU64; SLOTS],
 }
@@ -41,17 +42,17 @@ impl DeferredDevalidations {
         &self.counts[usize::from(dom.get()) % COUNTS]
     }
 
-    /// Whether there are none of the domain's.
+    /// Whether the domain has none.
     #[inline(always)]
     pub(crate) fn is_empty(&self, dom: DomId) -> bool {
         self.count(dom).load(Ordering::Relaxed) == 0
     }
 
-    /// Notes a table. Relaxed throughout: the frame's word orders what matters.
+    /// Notes a table. Relaxed throughout: the frame's type word orders what matters.
     #[cold]
     pub(crate) fn add(&self, dom: DomId, mfn: Mfn) {
         let hint = u64::from(dom.get()) << MFN_BITS | (mfn.get() + 1);
-        // Counted first, so that the count never goes below zero.
+        // Counted first, so that the count never goes below 0.
         self.count(dom).fetch_add(1, Ordering::Relaxed);
         for slot in &self.slots {
             if slot.compare_exchange(0, hint, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -61,7 +62,7 @@ impl DeferredDevalidations {
         self.count(dom).fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Takes a table of the domain's off the list.
+    /// Removes one of the domain's tables from the list.
     pub(crate) fn take(&self, dom: DomId) -> Option<Mfn> {
         for slot in &self.slots {
             let hint = slot.load(Ordering::Relaxed);

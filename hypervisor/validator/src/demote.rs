@@ -1,4 +1,7 @@
-//! Taking a table apart.
+//! Taking a table apart: the references of its entries are dropped, from the last entry to the first.
+//!
+//! Resumable at each entry, as [`crate::promote`]. Whoever drops the last reference of a table has no
+//! call to resume, so what the budget does not reach is noted in [`crate::deferred`].
 
 use crate::addr::{Index, Level, Mfn};
 use crate::context::{OpContext, OpError};
@@ -8,8 +11,8 @@ use crate::platform::{GROUP, Platform};
 use crate::validator::Validator;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Takes a table apart that is in state devalidating. `true`: it is idle. `false`: the budget
-    /// is used up; it is partial, and noted as an orphan of the domain.
+    /// Takes a table apart that is in state devalidating. `true`: it is idle. `false`: the budget is
+    /// used up, the table is partial, and the rest is deferred to the domain's next operation.
     pub(crate) fn demote(
         &self,
         op: &mut OpContext<'_>,
@@ -39,8 +42,8 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Drops what entries `[0, from)` hold, from the top, as far as the budget goes. Returns how
-    /// many still do.
+    /// Drops the references of entries `[0, from)`, from the last to the first, as far as the budget
+    /// goes. Returns how many entries still hold theirs.
     pub(crate) fn put_entries_down(
         &self,
         op: &mut OpContext<'_>,
@@ -97,15 +100,14 @@ impl<P: Platform> Validator<'_, P> {
         0
     }
 
-    /// Makes a table whose entries hold nothing any more idle, and drops the general reference that
-    /// its type held.
+    /// Makes a table idle whose entries hold no references, and drops its type's general reference.
     pub(crate) fn finish_table(&self, frame: &FrameEntry, kind: Kind, live: bool) {
-        // A table that CPUs walked leaves its mark: page walks may still remember it.
+        // A table that CPUs walked is stamped: they may have it cached.
         frame.finish(kind, live.then(|| self.clock.now()));
         frame.put();
     }
 
-    /// Takes apart what the domain's earlier operations left (see [`DeferredDevalidations`]).
+    /// Takes apart the tables that earlier operations of the domain left (see [`DeferredDevalidations`]).
     #[inline]
     pub(crate) fn run_deferred(&self, op: &mut OpContext<'_>) -> Result<(), OpError> {
         if self.deferred.is_empty(op.dom) { Ok(()) } else { self.run_deferred_slow(op) }

@@ -1,18 +1,16 @@
-//! How memory is cached: every frame in one way.
+//! Memory types of frames: every frame has one.
 //!
-//! Two mappings of a frame that are cached differently break memory, not always, and not where one
-//! looks: a line that was cached through one is written back over what was written past the caches
-//! through the other. It is the same disease as a stray writable mapping of a page table, and is
-//! told of in the same way.
+//! Two mappings of a frame with different memory types make it incoherent: a line that was cached
+//! through one is written back over what was written past the caches through the other. Such a
+//! mapping is refused like a writable mapping of a page table, and reported in the same way.
 //!
-//! And it is the hypervisor's business too. It sees every frame through a write-back view of its
-//! own, so a guest that can write past the caches can have it validate a table that is not the one
-//! in memory (XSA-402). Hence `INV-CACHE` and `INV-COHERENT`: a frame that was mapped in another
-//! way is looked at only after it was unmapped everywhere, and the TLBs and then the caches were
-//! flushed of it.
+//! The hypervisor is concerned itself. It sees every frame through a write-back view of its own, so a
+//! guest that writes past the caches could have it validate a table that is not the one in memory
+//! (XSA-402). Hence `INV-CACHE` and `INV-COHERENT`: a frame that was mapped with another type is read
+//! only after it was unmapped everywhere, and the TLBs and then the caches were flushed of it.
 //!
-//! Only L1 entries choose: above, the flags are refused, as on Xen, and roots are loaded without
-//! them, so that page tables are always walked write-back.
+//! Only L1 entries choose a memory type. Above, the flags are refused, as on Xen, and roots are loaded
+//! without them, so that page tables are always walked write-back.
 
 use core::fmt;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};
@@ -20,17 +18,17 @@ use pinfold_abi::mmu::{EntryFlags, MemoryType};
 /// The flags of an L1 entry that choose a memory type.
 pub(crate) const MEMTYPE_FLAGS: u64 = MemoryType::FLAGS.bits();
 
-/// The type of an L1 entry's mapping.
+/// Memory type of an L1 entry.
 pub(crate) const fn memtype_of(raw: u64) -> MemoryType {
     MemoryType::of(EntryFlags::from_bits_truncate(raw))
 }
 
-/// How the mappings of a frame are cached.
+/// Memory type of a frame: of all its mappings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameMemType {
-    /// All in this way.
+    /// All mappings have this one.
     Uniform(MemoryType),
-    /// In several: only where the policy bears that.
+    /// They have several: only with [`CachePolicy::Report`].
     Mixed,
     /// A CPU is changing it.
     Changing,
@@ -58,7 +56,7 @@ impl FrameMemType {
         }
     }
 
-    /// Whether all is as it is by default.
+    /// Whether it is write-back, the default.
     pub const fn is_write_back(self) -> bool {
         matches!(self, FrameMemType::Uniform(MemoryType::WriteBack))
     }
@@ -79,13 +77,13 @@ impl fmt::Display for FrameMemType {
     }
 }
 
-/// What is done about a mapping that is cached otherwise than the frame's others.
+/// What is done about a mapping whose memory type differs from that of the frame's others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CachePolicy {
     /// It is refused.
     #[default]
     Strict,
-    /// It is told of ([`Platform::report_cache_alias`]), and done; unless the hypervisor uses the frame
-    /// itself.
+    /// It is reported ([`Platform::report_cache_alias`](crate::Platform::report_cache_alias)) and done,
+    /// unless the hypervisor uses the frame itself.
     Report,
 }

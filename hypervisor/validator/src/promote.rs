@@ -1,18 +1,19 @@
-//! Making a frame a table, and unmaking it: 512 entries, resumable at each.
+//! Making a frame a table: 512 entries, resumable at each.
 //!
-//! Promotion goes up through the entries and takes what each holds; demotion goes down and drops
-//! it. Either may stop at any entry, for the budget or for another CPU, and then the frame is
-//! *partial*: entries `[0, resume)` hold references, nobody is at it, and whoever comes next can
-//! go on, or go back.
+//! Promotion goes up through the entries and takes the reference that each holds; [`crate::demote`]
+//! goes down and drops them. Either may stop at any entry, because the budget is used up or another
+//! CPU is working on a frame. The table is then *partial*: entries `[0, resume)` hold references, no
+//! CPU is working on it, and any can go on or go back.
 //!
-//! A promotion that meets a bad entry goes back to the start before it says so, or the tables below
-//! would stay typed by a table that never was one. If the budget doesn't reach that far it is
-//! preempted, and notes the bad entry as *suspect*: when asked again it first goes back the rest
-//! of the way, and then looks at the suspect before all others. So the refusal and its evidence
-//! come out in the end, and no work is done twice.
+//! A promotion that meets a bad entry drops all its references before it reports it. Otherwise the
+//! tables below would stay typed because of a table that never was one. If the budget doesn't reach
+//! that far, the promotion is preempted, and notes the bad entry as *suspect*. When it is resumed, it
+//! drops the rest and then checks the suspect before all other entries. So the refusal and its
+//! evidence come out in the end, and no work is done twice.
 //!
-//! Recursion goes one level down at each step, four deep at most (`INV-BOUND`): a table never
-//! holds a reference of its own level.
+//! Promotion calls [`Validator::get_type_ref`] for the tables below, which promotes them: one level
+//! down at each step, four at most (`INV-BOUND`), since a table never holds a reference of its own
+//! level.
 
 use crate::addr::{ENTRIES, Index, Level, Mfn};
 use crate::context::{OpContext, OpError};
@@ -22,8 +23,8 @@ use crate::platform::{GROUP, Platform};
 use crate::validator::Validator;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Validates a table that is in state validating, from `progress` on. Leaves it validated, with
-    /// the caller's reference; or idle, if it is refused; or partial, if preempted.
+    /// Validates a table that is in state validating, from `progress` on. Leaves it validated with the
+    /// caller's reference, idle if it is refused, or partial if preempted.
     pub(crate) fn promote(
         &self,
         op: &mut OpContext<'_>,
@@ -58,8 +59,8 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Takes what the entries of an L1 table hold, from a slot on. Returns where it stopped, and
-    /// why, if before the end.
+    /// Takes the references that the entries of an L1 table hold, from a slot on. Returns the slot
+    /// where it stopped, and why, if before the end.
     fn get_l1_entries(
         &self,
         op: &mut OpContext<'_>,
@@ -86,7 +87,7 @@ impl<P: Platform> Validator<'_, P> {
         (end, (end < ENTRIES).then_some(OpError::Preempted))
     }
 
-    /// Takes what one entry of an L1 table holds.
+    /// Takes the reference that one entry of an L1 table holds, and stores its effective form.
     #[inline(always)]
     fn get_l1e_at(&self, op: &mut OpContext<'_>, table: Mfn, slot: usize) -> Result<(), OpError> {
         let index = Index::new_truncate(slot as u64);
@@ -115,7 +116,7 @@ impl<P: Platform> Validator<'_, P> {
             let slot = next;
             let index = Index::new_truncate(slot as u64);
             next += 1;
-            // What a guest wrote in the hypervisor's slots is ignored, and replaced in the end.
+            // What a guest wrote in the hypervisor's slots is ignored, and replaced at the end.
             if level == Level::L4 && index.is_reserved() {
                 continue;
             }
@@ -135,7 +136,7 @@ impl<P: Platform> Validator<'_, P> {
             if let Err(halt) = self.get_entry(op, level, table, index, raw) {
                 return (slot, Some(halt));
             }
-            // Charged when done: the smallest budget still reaches the entries below.
+            // Charged afterwards, so that the smallest budget reaches the entries below.
             op.budget.charge(1);
             let effective = EntryRules::effective(level, raw);
             if effective != raw && raw & PRESENT != 0 {
@@ -179,8 +180,8 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Goes back the rest of the way of a promotion that failed, and looks at the entry that made
-    /// it fail. `Ok` if the entry is good now: the promotion then begins anew.
+    /// Drops the remaining references of a promotion that failed, and checks the entry that made it
+    /// fail again. `Ok` if the entry is good now: the promotion then starts over.
     #[cold]
     fn recheck(
         &self,

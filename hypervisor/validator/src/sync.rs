@@ -1,4 +1,4 @@
-//! The atomics: `core`'s, or `loom`'s when its models explore every interleaving.
+//! Atomics: those of `core`, or of `loom` in its models.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

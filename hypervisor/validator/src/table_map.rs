@@ -1,36 +1,36 @@
-//! Where tables are: so that a search need not look at every frame of the machine.
+//! Where tables are, so that a search need not look at every frame of the machine.
 //!
-//! One word for a chunk of frames: whether it is known that none of them is a table, and how often
-//! one of them began to become one. A search that looked through a chunk and found none marks it.
+//! One word for each chunk of frames: how often one of them began to become a table, and whether a
+//! search has found that none of them is one.
 //!
-//! No table is overlooked. A search reads the word, looks, and marks the chunk only if the word is
-//! still the same. If a frame was counted before it read, it has acquired what that release
-//! published, the frame's type among it, and finds the table; if after, the word is another one and
-//! stays. The count goes up only, so it isn't the same again, however long a search was suspended.
+//! No table is missed. A search reads the word, looks at the frames, and marks the chunk as empty only
+//! if the word is still the same. A frame that was counted before the search read the word is found:
+//! the read acquires what the count released, the frame's type included. A frame that is counted later
+//! changes the word, and the mark fails. The count only goes up, so an old word does not come back.
 
 use crate::addr::Mfn;
 use crate::sync::{AtomicU32, Ordering};
 
-/// Counts that there are.
+/// Number of chunks.
 const COUNTS: usize = 1024;
-/// Frames in a chunk, at least.
+/// Least number of frames in a chunk.
 const MIN_CHUNK: usize = 128;
 
-/// Of a word: none of the chunk is a table.
+/// Bit of a word: no frame of the chunk is a table.
 const EMPTY: u32 = 1;
-/// Of a word: one frame more that began to become a table.
+/// Unit of a word's count of frames that began to become a table.
 const ONE: u32 = 2;
 
-/// The words.
+/// One word for each chunk.
 #[derive(Debug)]
 pub(crate) struct TableMap {
     counts: [AtomicU32; COUNTS],
-    /// Frames in a chunk, as a power of two.
+    /// log2 of the number of frames in a chunk.
     shift: u32,
 }
 
 impl TableMap {
-    /// A map of so many frames, none of them a table.
+    /// A map of `frames` frames, none of them a table.
     pub(crate) fn new(frames: usize) -> TableMap {
         let chunk = frames.div_ceil(COUNTS).max(MIN_CHUNK).next_power_of_two();
         TableMap {
@@ -44,25 +44,25 @@ impl TableMap {
         1 << self.shift
     }
 
-    /// Notes that a frame is becoming a table: after its type says so.
+    /// Notes that a frame becomes a table: after its type says so.
     #[inline]
     pub(crate) fn note_table(&self, mfn: Mfn) {
-        // Beyond the last chunk there is no frame.
+        // There is no frame beyond the last chunk.
         if let Some(count) = self.counts.get((mfn.get() >> self.shift) as usize) {
-            // Release: see above. The one that fails finds the word as another left it, and adds to
-            // that. It wraps after 2^31 tables, and then a search would have to be that old.
+            // Release: see the module. The count wraps after 2^31 tables; only a search that has been
+            // under way for as long could take the word for the old one.
             let noted = |word: u32| Some((word & !EMPTY).wrapping_add(ONE));
             let _ = count.fetch_update(Ordering::Release, Ordering::Relaxed, noted);
         }
     }
 
-    /// The next chunk from one on that has a table, and its word; of so many that are looked at, at
-    /// most. The chunk behind these, and `None`, if none of them has.
+    /// The next chunk from `from` on that may have a table, and its word. Looks at `most` chunks at
+    /// most; if none of them has a table, returns the chunk after these, and `None`.
     pub(crate) fn next_used(&self, from: usize, most: usize) -> (usize, Option<u32>) {
         let counts = self.counts.get(from..).unwrap_or(&[]);
         let counts = &counts[..counts.len().min(most)];
         for (offset, count) in counts.iter().enumerate() {
-            // Acquire: see above.
+            // Acquire: see the module.
             let word = count.load(Ordering::Acquire);
             if word & EMPTY == 0 {
                 return (from + offset, Some(word));
@@ -71,10 +71,10 @@ impl TableMap {
         (from + counts.len(), None)
     }
 
-    /// A search found no table in a chunk whose word was `seen` before it looked.
+    /// Notes that a search found no table in a chunk, whose word was `seen` before.
     pub(crate) fn mark_empty(&self, chunk: usize, seen: u32) {
         if let Some(count) = self.counts.get(chunk) {
-            // Relaxed: nothing hangs on it. If it fails, a frame was noted meanwhile.
+            // Relaxed: no other data depends on it. It fails if a frame was noted meanwhile.
             let _ =
                 count.compare_exchange(seen, seen | EMPTY, Ordering::Relaxed, Ordering::Relaxed);
         }

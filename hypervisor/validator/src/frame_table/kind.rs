@@ -1,4 +1,4 @@
-//! What a frame can be used as, and where a type stands.
+//! What a frame can be used as, and the states of that use.
 
 use crate::addr::Level;
 use core::fmt;
@@ -21,7 +21,7 @@ pub enum Kind {
     L4 = 5,
     /// Page of a GDT or LDT.
     Descriptor = 6,
-    /// The hypervisor's alone, for some [`Purpose`].
+    /// The hypervisor's own, for some [`Purpose`].
     Hypervisor = 7,
 }
 
@@ -147,17 +147,17 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Where a type stands; the table in [`super`] says what each means.
+/// State of a type; the table in [`super`] says what each means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum State {
-    /// Not in use: the frame may take any type.
+    /// Not in use: any type may begin.
     Idle = 0,
     /// Some CPU is checking it.
     Validating = 1,
     /// In use.
     Validated = 2,
-    /// Half checked or half taken apart, and nobody is at it.
+    /// Checked or taken apart only in part, and no CPU is working on it.
     Partial = 3,
     /// Some CPU is dropping what its entries hold.
     Devalidating = 4,

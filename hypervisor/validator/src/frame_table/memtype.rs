@@ -1,8 +1,9 @@
-//! How a frame's mappings are cached: transitions of three bits of the reference word.
+//! The memory type of a frame's mappings: three bits of the reference word.
 //!
-//! They lie beside the count that they depend on, so that one exchange answers both: is the frame
-//! mapped, and how. Whoever changes them goes through [`FrameMemType::Changing`], in which one CPU has
-//! the three bits to itself (others may still drop references): there is something to do on the way.
+//! They are in the same word as the count that they depend on, so that one exchange answers both: is
+//! the frame mapped, and with which memory type. A change goes through [`FrameMemType::Changing`],
+//! in which one CPU has the three bits to itself, to flush TLBs and caches. Others may still drop
+//! references meanwhile.
 
 use super::kind::{Kind, State};
 use super::record::FrameEntry;
@@ -13,14 +14,14 @@ use crate::memtype::FrameMemType;
 use crate::sync::Ordering;
 use pinfold_abi::mmu::MemoryType;
 
-/// How a reference was had.
+/// What [`FrameEntry::get_with_memtype`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Reservation {
-    /// The frame is cached so.
+    /// The frame has that memory type already.
     AsWanted,
-    /// Nothing but the allocation held it, and it is cached so no more or not yet: the caller must
-    /// flush TLBs, then the caches, and call [`FrameEntry::set_memtype`].
+    /// Only the allocation held it, and it had another memory type: the caller must flush TLBs, then
+    /// the caches, and call [`FrameEntry::set_memtype`].
     Changing,
 }
 
@@ -29,13 +30,13 @@ const fn with_memtype(word: u64, caching: FrameMemType) -> u64 {
 }
 
 impl FrameEntry {
-    /// Takes a general reference of a frame that the domain owns or that is shared with it, for a
-    /// use that is cached in one way.
+    /// Takes a general reference of a frame that the domain owns or that is shared with it, for a use
+    /// with one memory type.
     ///
-    /// A frame is cached in another way only after its last mapping went (`INV-CACHE`), which is
-    /// when the allocation alone is left: every mapping, every type, every hold of the
-    /// hypervisor's is one more. Acquire pairs with the release of `put`: what those holders did
-    /// is over, and their entries are gone, before the TLBs are flushed.
+    /// The memory type changes only after the last mapping went (`INV-CACHE`), which is when the
+    /// allocation is the only reference left: every mapping, every type and every reference of the
+    /// hypervisor's is one more. Acquire pairs with the release of `put`: those holders are done,
+    /// and their entries gone, before the TLBs are flushed.
     pub(crate) fn get_with_memtype(
         &self,
         dom: DomId,
@@ -51,14 +52,14 @@ impl FrameEntry {
         })
     }
 
-    /// Takes a general reference all the same, of a frame that has mappings which are cached
-    /// otherwise: it is mixed then. Not if the hypervisor reads or writes it, as a table, as a
-    /// descriptor page or as one that it shares.
+    /// Takes a general reference of a frame although its mappings have another memory type: it is
+    /// *mixed* from then on. Fails if the hypervisor itself reads or writes the frame: as a table, as
+    /// a descriptor page, or as one that it shares.
     ///
-    /// The type is looked at with the caching bits in hand, and who makes the frame a table looks
-    /// at them with the type in hand ([`FrameEntry::memtype_of_typed`]). Both of these are exchanges
-    /// of the reference word, so one comes after the other: if theirs does, they see our bits, and
-    /// if ours does, it acquires what they released, their type.
+    /// This CPU sets the memory type bits and then reads the type. A CPU that makes the frame a table
+    /// sets the type and then reads these bits ([`FrameEntry::memtype_of_typed`]). Both do it with an
+    /// exchange of the reference word, and one of these comes second: that CPU sees what the other
+    /// one set.
     pub(crate) fn get_mixed(&self, dom: DomId) -> Result<(), RefError> {
         let seen = self.get_with(dom, |word| match RefWord(word).memtype() {
             FrameMemType::Changing => Err(RefError::Contended),
@@ -77,15 +78,15 @@ impl FrameEntry {
     }
 
     /// Ends [`FrameMemType::Changing`]. Only the three bits change: others may drop references
-    /// meanwhile. Release: who finds the frame cached so, the flushes were done.
+    /// meanwhile. Release: a CPU that sees the new memory type sees the flushes done.
     pub(crate) fn set_memtype(&self, caching: FrameMemType) {
         let flip = (FrameMemType::Changing.bits() ^ caching.bits()) << MEMTYPE_SHIFT;
         let before = self.refs.fetch_xor(flip, Ordering::AcqRel);
         debug_assert_eq!(RefWord(before).memtype(), FrameMemType::Changing);
     }
 
-    /// How the frame is cached, asked by who has just entered its type. An exchange that changes
-    /// nothing: [`FrameEntry::get_mixed`] says why.
+    /// The memory type, for a CPU that has just begun a type. An exchange that changes nothing:
+    /// [`FrameEntry::get_mixed`] says why.
     pub(crate) fn memtype_of_typed(&self) -> FrameMemType {
         RefWord(self.refs.fetch_or(0, Ordering::AcqRel)).memtype()
     }

@@ -6,7 +6,7 @@ use crate::ids::DomId;
 use crate::memtype::FrameMemType;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What is known of one machine frame. Private: only the methods in this folder keep the
+/// The record of one machine frame. The words are private to this folder, whose methods keep the
 /// invariants.
 #[derive(Debug)]
 #[repr(C, align(16))]
@@ -40,7 +40,7 @@ impl FrameEntry {
         RefWord(self.refs.load(Ordering::Acquire))
     }
 
-    /// All the type references that there can be, which no test has the time to take one by one.
+    /// Fills the count of type references: taking them one by one takes too long for a test.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn saturate_count(&self) {
         self.types.fetch_or(super::word::COUNT, Ordering::Relaxed);
@@ -77,7 +77,7 @@ impl FrameInfo {
         self.refs.is_ram()
     }
 
-    /// Who owns it (or may use it, for a shared frame); `None` if it is free or no RAM;
+    /// The owner, or for a shared frame the domain that may map it. `None` if it is free or no RAM;
     /// [`DomId::HYPERVISOR`] for the hypervisor's own frames.
     pub fn owner(&self) -> Option<DomId> {
         self.refs.owner()
@@ -88,13 +88,12 @@ impl FrameInfo {
         self.refs.is_shared()
     }
 
-    /// Whether another domain's tables map it, or did since it got its owner.
+    /// Whether another domain's tables map it, or have since it got its owner (`INV-FOREIGN`).
     pub fn is_foreign_mapped(&self) -> bool {
         self.refs.is_foreign_mapped()
     }
 
-    /// How its mappings are cached, or were last: a frame is cached otherwise only when it is
-    /// mapped again.
+    /// Memory type of its mappings. A frame that is not mapped keeps that of its last ones.
     pub fn memtype(&self) -> FrameMemType {
         self.refs.memtype()
     }
@@ -104,12 +103,12 @@ impl FrameInfo {
         self.refs.count()
     }
 
-    /// What it is, or was last, used as.
+    /// What it is used as; what it was last used as, while idle.
     pub fn kind(&self) -> Kind {
         self.types.kind()
     }
 
-    /// Where its type stands.
+    /// State of its type.
     pub fn state(&self) -> State {
         self.types.state()
     }
@@ -125,7 +124,7 @@ impl FrameInfo {
         self.types.count()
     }
 
-    /// Whether its type has all the references that it can.
+    /// Whether its count of type references is full.
     pub(crate) fn is_full(&self) -> bool {
         self.types.is_full()
     }
@@ -140,7 +139,7 @@ impl FrameInfo {
         (self.types.state() != State::Idle).then(|| self.types.kind())
     }
 
-    /// Entries that hold references while the type is partial.
+    /// How many entries, from the first on, hold references; `None` unless partial.
     pub fn resume(&self) -> Option<u16> {
         (self.types.state() == State::Partial).then(|| self.types.progress().resume)
     }

@@ -5,25 +5,25 @@ use super::record::FrameEntry;
 use super::word::{COUNT, KIND_AND_STATE, PINNED, Progress, TypeWord};
 use crate::sync::Ordering;
 
-/// How a type was entered.
+/// What [`FrameEntry::begin_type`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
-    /// One more reference of a type that was there.
+    /// Took one more reference of a validated type.
     Shared,
-    /// From idle; the word it was idle with. The caller has the frame to itself, in state
-    /// validating, and must publish, fail or suspend.
+    /// Began the type from idle; the word before. The caller has the frame to itself, in state
+    /// validating, and must publish, finish or suspend it.
     Started(TypeWord),
-    /// From partial, with the same duty; entries `[0, resume)` are held.
+    /// Resumed the type from partial, with the same duty. Entries `[0, resume)` hold references.
     Resumed(Progress),
-    /// From partial of another type; state devalidating, and the caller must settle or suspend,
-    /// and then ask again.
+    /// Began to undo another type, from partial. The state is devalidating; the caller must finish
+    /// or suspend it, and try again.
     Undoing(Progress),
 }
 
-/// Why a type was not entered.
+/// Why no type reference was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeginError {
-    /// Held as something else.
+    /// The frame has another type.
     OtherType(TypeWord),
     /// One more does not fit in the count.
     Overflow(TypeWord),
@@ -31,25 +31,26 @@ pub(crate) enum BeginError {
     Contended,
 }
 
-/// What a dropped reference left behind.
+/// What is left after a type reference was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PutOutcome {
-    /// Others hold the type.
+    /// The type has other references.
     StillHeld,
-    /// Nobody; a frame with no entries is idle at once. The caller drops the type's general
-    /// reference.
+    /// No reference, and a frame without entries is idle at once. The caller drops the type's
+    /// general reference.
     Idle,
-    /// Nobody; state devalidating, and the caller must take the table apart.
+    /// No reference. The state is devalidating, and the caller must take the table apart.
     LastOfTable,
 }
 
 impl FrameEntry {
-    /// Takes one more reference of a type that is validated. `false` if it isn't so, if one more
-    /// does not fit, or if another CPU was faster: [`FrameEntry::begin_type`] then says which.
+    /// Takes one more reference of a validated type. `false` if the type is another one or not
+    /// validated, the count is full, or another CPU changed the word: [`FrameEntry::begin_type`] then
+    /// tells these apart.
     ///
-    /// The caller looks at the owner before (or foreigners could disturb each other's frames) and
-    /// again after: the count that it now holds keeps the owner from changing, while before, the
-    /// frame may have changed hands with the type word looking just the same.
+    /// The caller checks the owner before, so that domains can't touch each other's counts, and again
+    /// after: only with the reference held can the owner not change, and a frame of another owner may
+    /// have the same type word.
     ///
     /// Acquire pairs with [`FrameEntry::publish`].
     #[inline]
@@ -64,9 +65,10 @@ impl FrameEntry {
                 .is_ok()
     }
 
-    /// Takes the first writable reference of an idle frame that owes no flush for it: the short way
-    /// of begin and publish, for there is nothing to do in between. `false` if it isn't so, or
-    /// another CPU was faster. The caller's general reference becomes the type's.
+    /// Takes the first writable reference of an idle frame that need not be flushed for: begin and
+    /// publish in one, since there is nothing to do in between. `false` if the frame is not idle,
+    /// needs a flush, or another CPU changed the word. The caller's general reference becomes the
+    /// type's.
     #[inline]
     pub(crate) fn begin_writable(&self) -> bool {
         let word = self.types.load(Ordering::Relaxed);
@@ -78,15 +80,15 @@ impl FrameEntry {
         let next = match (seen.kind(), seen.stamp()) {
             (_, None) => next,
             (Kind::Writable, Some(stamp)) => next.with_stamp(stamp),
-            // It was a table: INV-TLB.
+            // It was a table, so CPUs must be flushed first (INV-TLB).
             (_, Some(_)) => return false,
         };
         self.types.compare_exchange(word, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes one more reference of whatever table the frame is, if it is a validated one. Loops
-    /// where [`FrameEntry::get_type_ref`] gives up: a table in use must not be taken for none because
-    /// another CPU uses it too.
+    /// Takes one more reference of a validated table of any level. Loops where
+    /// [`FrameEntry::get_type_ref`] gives up: the caller would take a table for a plain frame only
+    /// because another CPU changed the count.
     #[inline]
     pub(crate) fn get_table_ref(&self) -> Option<Kind> {
         let mut word = self.types.load(Ordering::Relaxed);
@@ -111,8 +113,8 @@ impl FrameEntry {
     }
 
     /// Takes a reference of a type, from any state that allows it (`INV-TYPE`). The caller holds a
-    /// general reference, so the owner stays; it keeps that reference for the type if it entered
-    /// from idle, and drops it otherwise.
+    /// general reference, so the owner can't change. That reference becomes the type's if the type
+    /// began from idle; otherwise the caller drops it.
     pub(crate) fn begin_type(&self, kind: Kind) -> Result<Begun, BeginError> {
         let mut word = self.types.load(Ordering::Relaxed);
         loop {
@@ -123,16 +125,16 @@ impl FrameEntry {
                     return Err(BeginError::Overflow(seen));
                 }
                 State::Validated => (word + 1, Begun::Shared),
-                // A frame on its way to another type is held as that; one on its way to this type,
-                // or to none, will soon be somewhere else.
+                // A frame that is being validated as another type counts as of that type. One that is
+                // being validated as this type, or devalidated, will soon be in another state.
                 State::Validating if seen.kind() != kind => {
                     return Err(BeginError::OtherType(seen));
                 }
                 State::Validating | State::Devalidating => return Err(BeginError::Contended),
                 State::Idle => {
                     let next = TypeWord::new(kind, State::Validating, 1);
-                    // A writable frame keeps its stamp: references that map nothing leave it as
-                    // it was.
+                    // A writable frame keeps its stamp: a reference without a mapping does not
+                    // change it.
                     let next = match (kind, seen.stamp()) {
                         (Kind::Writable, Some(stamp)) => next.with_stamp(stamp),
                         (Kind::Writable, None) => next,
@@ -156,7 +158,7 @@ impl FrameEntry {
         }
     }
 
-    /// Enters a partial table to take it apart; `None` if it isn't one.
+    /// Begins to take a partial table apart; `None` if it isn't partial.
     pub(crate) fn begin_undo(&self) -> Option<(Kind, Progress)> {
         let seen = self.type_word();
         if seen.state() != State::Partial {
@@ -169,11 +171,11 @@ impl FrameEntry {
             .map(|_| (seen.kind(), seen.progress()))
     }
 
-    /// Ends validating: the type is usable, with the one reference of the CPU that entered.
+    /// Ends validating: the type is usable, with the one reference of this CPU. `stamp`: the stamp
+    /// that a writable frame keeps.
     ///
-    /// A plain store: in this state nobody else writes the word. Release pairs with the acquire of
-    /// whoever joins: the frame is seen flushed, checked and with its effective entries.
-    /// `stamp`: the stamp that a writable frame still has.
+    /// A plain store, since no other CPU writes the word in this state. Release pairs with the acquire
+    /// of the next reference: that CPU sees the frame flushed, checked and with its effective entries.
     pub(crate) fn publish(&self, kind: Kind, stamp: Option<u64>) {
         debug_assert_eq!(self.type_word().state(), State::Validating);
         let word = TypeWord::new(kind, State::Validated, 1);
@@ -181,17 +183,17 @@ impl FrameEntry {
         self.types.store(word.0, Ordering::Release);
     }
 
-    /// Leaves validating or devalidating halfway (`INV-PARTIAL`). Release: whoever goes on sees
-    /// what was done.
+    /// Leaves validating or devalidating before the end (`INV-PARTIAL`). Release: the CPU that
+    /// resumes sees what was done.
     pub(crate) fn suspend(&self, kind: Kind, progress: Progress) {
         debug_assert!(matches!(self.type_word().state(), State::Validating | State::Devalidating));
         let word = TypeWord::new(kind, State::Partial, 0).with_progress(progress);
         self.types.store(word.0, Ordering::Release);
     }
 
-    /// Leaves validating or devalidating with no entry held: the frame is idle. `stamp`: when the
-    /// last use of it ended, if CPUs may have used it; the frame then remembers as what. The
-    /// caller drops the type's general reference afterwards.
+    /// Leaves validating or devalidating when no entry holds a reference: the frame is idle. `stamp`:
+    /// when the last use of the type ended, if CPUs may have it cached; the frame then keeps its kind
+    /// as well. The caller drops the type's general reference afterwards.
     pub(crate) fn finish(&self, kind: Kind, stamp: Option<u64>) {
         debug_assert!(matches!(self.type_word().state(), State::Validating | State::Devalidating));
         let word = match stamp {
@@ -201,13 +203,13 @@ impl FrameEntry {
         self.types.store(word.0, Ordering::Release);
     }
 
-    /// Drops a writable reference whose entry is gone from the tables, stamping the frame with the
+    /// Drops a writable reference whose entry is gone from the tables, and stamps the frame with the
     /// flush clock. `true` if it was the last: the caller then drops the type's general reference.
     ///
-    /// Every drop stamps, not just the last (`INV-STAMP`, XSA-241). The clock is read after the
-    /// word and before the exchange: had another writer come, mapped, unmapped and gone in
-    /// between, it would have stamped the word with a later clock, and the exchange would fail;
-    /// with the same clock, no flush lies between the two, and one stamp serves both.
+    /// Every drop stamps, not only the last (`INV-STAMP`, XSA-241). The clock is read after the word
+    /// and before the exchange. If another CPU maps and unmaps the frame in between, it stamps the
+    /// word with a later time, and the exchange fails. If it stamps the same time, no flush lies
+    /// between the two, and one stamp is right for both.
     #[inline]
     pub(crate) fn put_writable_ref(&self, now: impl Fn() -> u64) -> bool {
         let mut word = self.types.load(Ordering::Acquire);
@@ -216,7 +218,7 @@ impl FrameEntry {
                 word & KIND_AND_STATE,
                 TypeWord::pattern(Kind::Writable, State::Validated)
             );
-            debug_assert!(word & COUNT != 0, "INV-COUNT: nobody held this");
+            debug_assert!(word & COUNT != 0, "INV-COUNT: no reference was held");
             let last = word & COUNT == 1;
             let next = TypeWord(word.wrapping_sub(1)).with_stamp(now());
             let next = if last { next.in_state(State::Idle) } else { next };
@@ -232,13 +234,13 @@ impl FrameEntry {
         }
     }
 
-    /// Drops a reference whose holder mapped nothing: the stamp stays what it was. For a
-    /// descriptor page the caller passes a stamp, as its entries were in a GDT.
+    /// Drops a reference that mapped nothing, so that the stamp stays what it was. Of a descriptor
+    /// page the caller passes a stamp, since CPUs may have it cached.
     pub(crate) fn put_type_ref(&self, kind: Kind, stamp: Option<u64>) -> PutOutcome {
         let mut word = self.types.load(Ordering::Relaxed);
         loop {
             debug_assert_eq!(word & KIND_AND_STATE, TypeWord::pattern(kind, State::Validated));
-            debug_assert!(word & COUNT != 0, "INV-COUNT: nobody held this");
+            debug_assert!(word & COUNT != 0, "INV-COUNT: no reference was held");
             let seen = TypeWord(word);
             let (next, left) = if word & COUNT != 1 {
                 (TypeWord(word.wrapping_sub(1)), PutOutcome::StillHeld)
@@ -250,7 +252,7 @@ impl FrameEntry {
                 (seen.in_state(State::Idle).with_count(0), PutOutcome::Idle)
             };
             let next = stamp.map_or(next, |now| next.with_stamp(now));
-            // Release: what this holder did is over before the frame becomes something else.
+            // Release: what this holder did is done before the frame gets another type.
             match self.types.compare_exchange_weak(
                 word,
                 next.0,
@@ -263,8 +265,8 @@ impl FrameEntry {
         }
     }
 
-    /// Drops a table reference if others are left; `false` if it is the last, or another CPU was
-    /// faster: [`FrameEntry::put_type_ref`] then does it.
+    /// Drops a table reference if others are left. `false` if it is the last, or another CPU changed
+    /// the word: [`FrameEntry::put_type_ref`] then does it.
     #[inline]
     pub(crate) fn try_put_table_ref(&self) -> bool {
         let word = self.types.load(Ordering::Relaxed);
@@ -275,14 +277,16 @@ impl FrameEntry {
                 .is_ok()
     }
 
-    /// Makes the reference that the caller holds on a validated table the pin (`INV-PIN`).
-    /// `false` if there is one already.
+    /// Turns the caller's reference of a validated table into the pin (`INV-PIN`). `false` if it is
+    /// pinned already.
     pub(crate) fn set_pinned(&self) -> bool {
         self.types.fetch_or(PINNED, Ordering::AcqRel) & PINNED == 0
     }
 
-    /// Takes the pin away from a table; the caller then has its reference to drop. The word as it
-    /// was, if it isn't pinned.
+    /// Removes the pin of a table; the caller then drops the pin's reference.
+    ///
+    /// # Errors
+    /// The word, if it isn't pinned.
     pub(crate) fn clear_pinned(&self) -> Result<Kind, TypeWord> {
         let mut word = self.types.load(Ordering::Relaxed);
         loop {

@@ -4,12 +4,12 @@
 //!
 //! | bits   | meaning                                                                     |
 //! |--------|-----------------------------------------------------------------------------|
-//! | 0      | lent: an entry of another domain's may map it, or may have (`INV-FOREIGN`)     |
-//! | 1..40  | general references; all ones is never reached (the one more is refused)     |
+//! | 0      | foreign-mapped: entries of other domains may map it, or may have (`INV-FOREIGN`) |
+//! | 1..40  | general references; all ones is full: one more is refused                   |
 //! | 40     | RAM that the validator manages                                              |
 //! | 41     | allocated: has an owner, and one of the references is the allocation        |
 //! | 42     | shared: the hypervisor's; its owner may map it, but not use it as a table   |
-//! | 43     | moving: one CPU is giving it out or taking it back; nobody else may touch it |
+//! | 43     | moving: one CPU is changing its owner; no other may touch it                |
 //! | 44..47 | caching: the type of its mappings, 0 for write-back, or 6, 7: [`FrameMemType`]   |
 //! | 47     | zero                                                                        |
 //! | 48..64 | owner                                                                       |
@@ -34,8 +34,7 @@ use crate::addr::ENTRIES;
 use crate::ids::DomId;
 use crate::memtype::FrameMemType;
 
-/// Lies below the count, so that what a fast path compares, all above it, is the same for a lent
-/// frame.
+/// Below the count, so that a fast path, which compares all bits above the count, ignores it.
 pub(super) const FOREIGN_MAPPED: u64 = 1;
 /// One general reference.
 pub(super) const ONE_REF: u64 = 1 << 1;
@@ -46,7 +45,8 @@ pub(super) const RAM: u64 = 1 << 40;
 pub(super) const ALLOCATED: u64 = 1 << 41;
 pub(super) const SHARED: u64 = 1 << 42;
 pub(super) const MOVING: u64 = 1 << 43;
-/// Above the count, so that what a fast path compares lets write-back frames through only.
+/// Above the count, so that a fast path, which compares all bits above it, takes write-back frames
+/// only.
 pub(super) const MEMTYPE_SHIFT: u32 = 44;
 pub(super) const MEMTYPE: u64 = 7 << MEMTYPE_SHIFT;
 pub(super) const OWNER_SHIFT: u32 = 48;
@@ -96,13 +96,13 @@ impl RefWord {
         (self.0 & REF_COUNT) / ONE_REF
     }
 
-    /// Whether another domain's tables may map it, or may have since it got its owner.
+    /// Whether tables of other domains may map it, or may have since it got its owner.
     #[inline]
     pub(crate) fn is_foreign_mapped(self) -> bool {
         self.0 & FOREIGN_MAPPED != 0
     }
 
-    /// How its mappings are cached.
+    /// Memory type of its mappings.
     pub(crate) const fn memtype(self) -> FrameMemType {
         FrameMemType::from_bits(self.0 >> MEMTYPE_SHIFT)
     }
@@ -122,22 +122,22 @@ impl RefWord {
     }
 }
 
-/// How far a table that isn't validated is.
+/// How far validation, or its reverse, has come in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Entries `[0, resume)` hold references.
     pub(crate) resume: u16,
-    /// The entry that made validation fail: what was held is dropped first, then this entry is
-    /// looked at again, to say why.
+    /// The entry that made validation fail. References that were taken are dropped first; then this
+    /// entry is checked again, for the evidence.
     pub(crate) suspect: Option<u16>,
-    /// Validated since its flush.
+    /// The table was validated since its flush, so page walks may have it cached.
     pub(crate) live: bool,
 }
 
 impl Progress {
-    /// Of a table that validation begins with.
+    /// Of a table whose validation begins.
     pub(crate) const START: Progress = Progress { resume: 0, suspect: None, live: false };
-    /// Of a table whose last reference went.
+    /// Of a validated table whose last reference was dropped.
     pub(crate) const WHOLE: Progress =
         Progress { resume: ENTRIES as u16, suspect: None, live: true };
 
@@ -221,7 +221,7 @@ impl TypeWord {
         TypeWord(self.0 & !COUNT | count)
     }
 
-    /// How far the table is; of meaning while it is neither idle nor validated.
+    /// How far the table is. Without meaning while it is idle or validated.
     pub(crate) const fn progress(self) -> Progress {
         let suspect = (self.0 >> SUSPECT_SHIFT & 0x3ff) as u16;
         Progress {

@@ -10,8 +10,8 @@ use crate::refusal::{Cause, EntryLocation};
 use crate::validator::Validator;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Takes what a present L1 entry holds (`INV-ENTRY`). Of a frame that isn't write-back the
-    /// words differ from what the fast path compares with.
+    /// Takes the reference that a present L1 entry holds (`INV-ENTRY`). The fast path is for write-back
+    /// frames: it compares the word with that of one.
     #[inline(always)]
     pub(crate) fn get_l1e(
         &self,
@@ -35,7 +35,7 @@ impl<P: Platform> Validator<'_, P> {
         self.get_l1e_slow(op, table, index, raw)
     }
 
-    /// Takes the first writable reference of a frame, in the plain case.
+    /// Takes the first writable reference of a frame that is idle and needs no flush.
     #[inline(never)]
     fn begin_writable(&self, op: &OpContext<'_>, frame: &FrameEntry) -> bool {
         if !frame.get_owned(op.owned) {
@@ -66,11 +66,11 @@ impl<P: Platform> Validator<'_, P> {
         self.get_ref_with_memtype(op, mfn, frame, kind, memtype_of(raw), Some(location))
     }
 
-    /// Drops what a present L1 entry held; the entry is out of reach of every page walk.
+    /// Drops the reference that a present L1 entry held. The entry is gone from the table.
     #[inline(always)]
     pub(crate) fn put_l1e(&self, raw: u64) {
         let Some(frame) = self.frame(target(raw)) else {
-            debug_assert!(false, "INV-ENTRY: a live entry points nowhere");
+            debug_assert!(false, "INV-ENTRY: a live entry points to no frame");
             return;
         };
         if raw & WRITABLE == 0 {
@@ -80,7 +80,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Takes what a present entry of a table above L1 holds.
+    /// Takes the reference that a present entry above L1 holds.
     pub(crate) fn get_upper_entry(
         &self,
         op: &mut OpContext<'_>,
@@ -91,8 +91,8 @@ impl<P: Platform> Validator<'_, P> {
         self.check_bits(op, level, raw)?;
         let mfn = target(raw);
         if mfn == table {
-            // Read-only all the way down, whatever is below, so nothing can be written through it;
-            // and a reference to itself would keep the table alive for ever.
+            // Nothing can be written through a read-only entry, whatever is below it. It takes no
+            // reference, which would keep the table alive for ever.
             let linear_root = level == Level::L4 && self.policy.refuse_linear_roots;
             return if raw & WRITABLE == 0 && !linear_root {
                 Ok(())
@@ -113,7 +113,7 @@ impl<P: Platform> Validator<'_, P> {
         taken
     }
 
-    /// Drops what a present entry above L1 held.
+    /// Drops the reference that a present entry above L1 held.
     pub(crate) fn put_upper_entry(
         &self,
         op: &mut OpContext<'_>,
@@ -126,13 +126,14 @@ impl<P: Platform> Validator<'_, P> {
             return;
         }
         let (Some(below), Some(frame)) = (level.below(), self.frame(mfn)) else {
-            debug_assert!(false, "INV-ENTRY: a live entry points nowhere");
+            debug_assert!(false, "INV-ENTRY: a live entry points to no frame");
             return;
         };
         self.put_table_ref(op, mfn, frame, Kind::table(below));
     }
 
-    /// Takes what any entry that is to be stored holds, present or not.
+    /// Takes the reference that an entry holds, of any level, before it is stored. One that is not
+    /// present holds none, but is checked.
     #[inline]
     pub(crate) fn get_entry(
         &self,
@@ -151,7 +152,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Drops what any entry that was stored held.
+    /// Drops the reference that an entry of any level held, after it was replaced.
     #[inline]
     pub(crate) fn put_entry(&self, op: &mut OpContext<'_>, level: Level, table: Mfn, raw: u64) {
         if raw & PRESENT == 0 {
@@ -192,14 +193,14 @@ impl<P: Platform> Validator<'_, P> {
 
     #[cold]
     fn check_absent_address(&self, op: &mut OpContext<'_>, raw: u64) -> Result<(), OpError> {
-        // Whose it is doesn't count: the entry stays when the frame is given to somebody else.
+        // The owner does not matter: the entry may stay when the frame gets another one.
         match self.absent.memory(raw) {
             Some(mfn) => Err(op.refuse(Cause::AbsentNamesMemory, mfn, self.frame(mfn), None)),
             None => Ok(()),
         }
     }
 
-    /// Refuses a slot of a root that is the hypervisor's.
+    /// Refuses the hypervisor's slots of a root.
     #[inline]
     pub(crate) fn check_slot(
         &self,
@@ -216,8 +217,8 @@ impl<P: Platform> Validator<'_, P> {
 }
 
 impl OpContext<'_> {
-    /// The target of an upper entry could not be had because it is a table of the entry's own
-    /// level: says so.
+    /// Changes the cause if the target of an upper entry was refused because it is a table of the
+    /// entry's own level.
     #[cold]
     fn explain_linear(&mut self, own: Kind) {
         self.amend(|evidence| {

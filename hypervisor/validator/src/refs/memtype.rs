@@ -9,15 +9,17 @@ use crate::refusal::{Cause, EntryLocation, Operation, Refusal};
 use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 
-/// Changes of memory types that one call makes: each is a flush of the domain's CPUs and of a page
-/// from the caches, tens of microseconds (`INV-BOUND`).
-const CHANGES: u8 = 32;
+/// Most changes of memory types in one call (`INV-BOUND`). Each flushes the domain's CPUs, and a page
+/// from the caches: tens of microseconds.
+const MAX_CHANGES: u8 = 32;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Takes a general reference of a frame, for a use that is cached in one way. `Some`: it is
-    /// cached in others too, which the policy bears, if it is told of
-    /// ([`Validator::report_conflict`]), for a guest's own entries: what the hypervisor holds on its
-    /// own account is never one of several. `by_entry`: it is for an entry.
+    /// Takes a general reference of a frame for a use with one memory type, and makes that the frame's
+    /// if nothing else refers to it. `by_entry`: the use is an entry of a guest's table.
+    ///
+    /// Returns `Some` with the memory type of the other mappings if it differs, the policy allows that,
+    /// and the use is an entry. The caller reports it ([`Validator::report_conflict`]) once it has all
+    /// that the entry holds.
     #[inline]
     pub(crate) fn reserve_memtype(
         &self,
@@ -28,8 +30,8 @@ impl<P: Platform> Validator<'_, P> {
         kind: Option<Kind>,
         by_entry: bool,
     ) -> Result<Option<FrameMemType>, OpError> {
-        if op.type_changes == CHANGES {
-            // It goes on where it was when it is asked again.
+        if op.type_changes == MAX_CHANGES {
+            // The caller resumes from here.
             return Err(OpError::Preempted);
         }
         match frame.get_with_memtype(op.dom, wanted) {
@@ -47,7 +49,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Goes on where a frame is not cached as it is wanted, and the policy bears that.
+    /// Takes the reference although the frame has another memory type.
     #[cold]
     #[inline(never)]
     fn reserve_mixed(
@@ -60,7 +62,7 @@ impl<P: Platform> Validator<'_, P> {
         present: FrameMemType,
     ) -> Result<Option<FrameMemType>, OpError> {
         if op.has_reported {
-            // One a call, since each costs a search: the next one when it is asked again.
+            // One report in a call, since each costs a search. The caller tries again.
             return Err(OpError::Preempted);
         }
         match frame.get_mixed(op.dom) {
@@ -69,8 +71,8 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Drops what is remembered of a frame that was cached in one way and will be in another, by
-    /// the TLBs first and the caches after (`INV-CACHE`). Nobody can map it meanwhile.
+    /// Flushes a frame whose memory type changes: from the TLBs first, then from the caches
+    /// (`INV-CACHE`). No CPU can map it meanwhile.
     #[cold]
     #[inline(never)]
     pub(crate) fn flush_old_memtype(&self, op: &OpContext<'_>, mfn: Mfn, seen: RefWord) {
@@ -79,13 +81,13 @@ impl<P: Platform> Validator<'_, P> {
         } else {
             self.platform.dirty_cpus(op.dom)
         };
-        // Read-only mappings leave no stamp when they go, so it is as if the last one went now.
+        // Read-only mappings leave no stamp when they go: assume that the last one went now.
         self.flush_if_behind(self.clock.now(), cpus);
         self.platform.flush_cache(mfn);
     }
 
-    /// Whether the frame may be mixed for this. What another domain lent may not: the policy of a
-    /// domain is about its own memory.
+    /// Whether the policy allows a use with another memory type. Never for a granted frame: the policy
+    /// of a domain is about its own memory.
     fn allows_conflict(&self, op: &OpContext<'_>, kind: Option<Kind>) -> bool {
         matches!(kind, None | Some(Kind::Writable))
             && op.operation != Operation::MapGranted
@@ -111,7 +113,7 @@ impl<P: Platform> Validator<'_, P> {
         op.refuse(cause, mfn, Some(frame), kind)
     }
 
-    /// Tells of a use that was had although the frame is cached otherwise.
+    /// Reports a use whose memory type differs from that of the frame's other mappings.
     #[cold]
     pub(crate) fn report_conflict(
         &self,

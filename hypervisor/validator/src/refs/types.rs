@@ -10,7 +10,8 @@ use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Takes a reference of a type that is held already, by a frame of the operation's domain.
+    /// Takes one more reference of a validated type, of a frame that the operation's domain owns. `false`
+    /// if that can't be done in one step: [`Validator::get_type_ref`] then does it.
     #[inline(always)]
     pub(crate) fn get_live_type_ref(
         &self,
@@ -28,13 +29,12 @@ impl<P: Platform> Validator<'_, P> {
         false
     }
 
-    /// The frame changed hands between the look at its owner and the reference: gives it back.
+    /// Drops a type reference of a frame that got another owner between the check and the reference.
     #[cold]
     #[inline(never)]
     pub(crate) fn undo_join_after_owner_change(&self, frame: &FrameEntry, kind: Kind) {
-        // A reference that mapped nothing; if it was the last by now, the table's true holders
-        // dropped theirs meanwhile, and left the taking apart to us. Partial, whole, it waits for
-        // whoever wants the frame.
+        // It mapped nothing. If it is the last by now, the other holders dropped theirs meanwhile, and
+        // the table is ours to take apart: left partial, for the next operation that wants the frame.
         match frame.put_type_ref(kind, None) {
             PutOutcome::StillHeld => {}
             PutOutcome::Idle => frame.put(),
@@ -42,7 +42,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Takes a type reference of a frame, promoting it if it is the first.
+    /// Takes a type reference of a frame. The first one promotes it: the frame is validated.
     #[inline]
     pub(crate) fn get_type_ref(
         &self,
@@ -66,7 +66,7 @@ impl<P: Platform> Validator<'_, P> {
         frame: &FrameEntry,
         kind: Kind,
     ) -> Result<(), OpError> {
-        // Whatever the hypervisor does with a frame, it does through its own view.
+        // The hypervisor uses the frame through its own view, which is write-back.
         self.get_ref_with_memtype(op, mfn, frame, Some(kind), MemoryType::WriteBack, None)
     }
 
@@ -81,18 +81,18 @@ impl<P: Platform> Validator<'_, P> {
         wanted: MemoryType,
         location: Option<EntryLocation>,
     ) -> Result<(), OpError> {
-        let mixes = self.reserve_memtype(op, mfn, frame, wanted, kind, location.is_some())?;
+        let conflict = self.reserve_memtype(op, mfn, frame, wanted, kind, location.is_some())?;
         if let Some(kind) = kind {
             self.get_reserved_type_ref(op, mfn, frame, kind)?;
         }
-        if let Some(present) = mixes {
+        if let Some(present) = conflict {
             let cause = Cause::CacheAlias { wanted, present };
             self.report_conflict(op, mfn, frame, cause, kind, location);
         }
         Ok(())
     }
 
-    /// Takes a type reference of a frame, with a general one in hand that becomes the type's, or is
+    /// Takes a type reference of a frame. The caller's general reference becomes the type's, or is
     /// dropped.
     fn get_reserved_type_ref(
         &self,
@@ -119,8 +119,8 @@ impl<P: Platform> Validator<'_, P> {
                     return Ok(());
                 }
                 Begun::Started(before) => {
-                    // INV-TLB: the type is ours; only now flush, and only then read. What was the
-                    // same before owes nothing: its stale translations mean what new ones mean.
+                    // INV-TLB: first the type, then the flush, then the entries are read. A frame that had
+                    // the same kind before needs no flush: stale translations allow what new ones do.
                     let changes = before.kind() != kind;
                     if changes {
                         self.flush_before_change(op, frame, before.stamp());
@@ -130,7 +130,8 @@ impl<P: Platform> Validator<'_, P> {
                         frame.publish(kind, stamp);
                         return Ok(());
                     }
-                    // INV-COHERENT: mixed since we took our reference, or about to be.
+                    // INV-COHERENT: another CPU may have mapped it with another memory type since the
+                    // reference was taken.
                     let caching = frame.memtype_of_typed();
                     if !caching.is_write_back() {
                         frame.finish(kind, stamp);
@@ -141,12 +142,13 @@ impl<P: Platform> Validator<'_, P> {
                         return self.promote_descriptors(op, mfn, frame);
                     }
                     self.table_map.note_table(mfn);
-                    // What it was, walks may remember: they do still if it fails to be that again.
+                    // If it was a table of this kind before, page walks may still have it cached, also
+                    // after a validation that fails.
                     let progress = Progress { live: stamp.is_some(), ..Progress::START };
                     return self.promote(op, mfn, frame, kind, progress);
                 }
                 Begun::Resumed(progress) => {
-                    // The type kept a general reference while it was partial.
+                    // A partial type still has its general reference.
                     frame.put();
                     return self.promote(op, mfn, frame, kind, progress);
                 }
@@ -161,10 +163,10 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Flushes the CPUs that may remember the frame as what it was (`INV-TLB`, `INV-FOREIGN`).
+    /// Flushes the CPUs that may have the frame cached with its old type (`INV-TLB`, `INV-FOREIGN`).
     ///
-    /// Whoever mapped it for another domain marked it as lent before the entry was there, and let go
-    /// of the type after; we have the type by now, so we see the mark.
+    /// A CPU that mapped it for another domain marked it before it stored the entry, and dropped the
+    /// type later. This CPU has the type, so it sees the mark.
     fn flush_before_change(&self, op: &OpContext<'_>, frame: &FrameEntry, stamp: Option<u64>) {
         match stamp {
             Some(stamp) if frame.ref_word().is_foreign_mapped() => {
@@ -174,7 +176,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Takes a general reference of a frame that isn't looked into.
+    /// Takes a general reference of a frame, to keep its owner and not to access it.
     pub(crate) fn get(
         &self,
         op: &mut OpContext<'_>,
@@ -230,8 +232,8 @@ impl<P: Platform> Validator<'_, P> {
         op.refuse(cause, mfn, Some(frame), Some(kind))
     }
 
-    /// Drops a type reference, demoting the table if it was the last. Always succeeds: what the
-    /// budget doesn't reach is left as an orphan, for the domain's next operation.
+    /// Drops a type reference of a table; the last one demotes it. Always succeeds: what the budget does
+    /// not reach is deferred to the domain's next operation.
     #[inline]
     pub(crate) fn put_table_ref(
         &self,
@@ -253,7 +255,7 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Drops a writable reference of ours, which no guest's TLB ever saw.
+    /// Drops a writable reference of the hypervisor's own, which no guest's TLB has cached.
     pub(crate) fn put_unmapped_writable(&self, frame: &FrameEntry) {
         if frame.put_type_ref(Kind::Writable, None) == PutOutcome::Idle {
             frame.put();
