@@ -5,7 +5,7 @@ use crate::console::log::write_in_panic;
 use core::arch::asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use pinfold_abi::record::{Who, kind};
+use pinfold_abi::record::{DumpFrame, Hex, LogRecord, PanicTrap, Who, kind};
 use pinfold_abi::vcpu::CpuUserRegs;
 
 /// Number of the processor that panics, plus 1; 0: none does.
@@ -42,18 +42,25 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// A trap in ring 0 that nobody reckoned with.
 pub fn on_unexpected_trap(regs: &CpuUserRegs, cr2: u64) -> ! {
     begin();
-    write_in_panic(
-        Who::Hypervisor,
-        kind::PANIC,
-        format_args!(
-            "trap={} error={:#x} rip={:#x} rsp={:#x} rflags={:#x} cr2={cr2:#x}",
-            regs.vector, regs.error_code, regs.rip, regs.rsp, regs.rflags
-        ),
-    );
+    let record = PanicTrap {
+        trap: regs.vector,
+        error: Hex(regs.error_code.into()),
+        rip: Hex(regs.rip),
+        rsp: Hex(regs.rsp),
+        rflags: Hex(regs.rflags),
+        cr2: Hex(cr2),
+    };
+    write_in_panic(Who::Hypervisor, PanicTrap::KIND, format_args!("{record}"));
     dump(regs, |line| write_in_panic(Who::Hypervisor, kind::DUMP, line));
-    write_in_panic(Who::Hypervisor, kind::DUMP, format_args!("frame=0 rip={:#x}", regs.rip));
+    write_frame(0, regs.rip);
     backtrace(regs.rbp);
     crate::machine::end(crate::machine::RunResult::Panic)
+}
+
+/// Writes a return address.
+fn write_frame(frame: u32, rip: u64) {
+    let record = DumpFrame { frame, rip: Hex(rip) };
+    write_in_panic(Who::Hypervisor, DumpFrame::KIND, format_args!("{record}"));
 }
 
 macro_rules! registers {
@@ -82,7 +89,7 @@ fn backtrace(mut frame: u64) {
         }
         // SAFETY: two words on a mapped stack of ours.
         let (next, rip) = unsafe { (*(frame as *const u64), *((frame + 8) as *const u64)) };
-        write_in_panic(Who::Hypervisor, kind::DUMP, format_args!("frame={depth} rip={rip:#x}"));
+        write_frame(depth, rip);
         if next <= frame {
             return;
         }

@@ -8,7 +8,6 @@
 use crate::frames::FrameAllocator;
 use crate::grant::pages::{FrameWords, WORDS_PER_FRAME};
 use arrayvec::ArrayVec;
-use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_validator::{HypervisorFrames, Index, Mfn, Platform, Purpose};
 use spin::RelaxStrategy;
@@ -32,13 +31,6 @@ pub struct BrokenCanary {
     pub expected: u64,
     /// What is there.
     pub seen: u64,
-}
-
-impl fmt::Display for BrokenCanary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BrokenCanary { frame, offset, expected, seen } = self;
-        write!(f, "canary frame={frame} offset={offset:#x} expected={expected:#x} seen={seen:#x}")
-    }
 }
 
 /// Those that there are, the oldest of which is at `next` when there are [`MAX_CANARIES`].

@@ -5,7 +5,7 @@ use crate::sizes::{CANCEL, HEADER, MAX_DROPPED_RECORD};
 use crate::source::{Quotas, SOURCES, Source};
 use arrayvec::ArrayString;
 use core::fmt::Write;
-use pinfold_abi::record::{Head, kind};
+use pinfold_abi::record::{Dropped, Head, kind};
 
 /// The record doesn't fit into what is left of its source's quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,12 +280,10 @@ impl<const N: usize> LogBuffer<N> {
         let head = Head { micros, who: source.subject(), kind: kind::DROPPED };
         (dropped != 0).then(|| {
             let mut record = ArrayString::new();
+            let body =
+                Dropped { records: dropped, cause: "buffer_full", source: Some(source.name()) };
             // Always fits: the numbers have at most 20 digits each.
-            let _ = write!(
-                record,
-                "{head} records={dropped} cause=buffer_full of={}\r\n",
-                source.name()
-            );
+            let _ = write!(record, "{head} {body}\r\n");
             record
         })
     }

@@ -4,6 +4,7 @@
 //! instructions that ask, and the answer for everybody else.
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use pinfold_abi::record::{CpuFlaw, Text, Word, YesNo};
 use pinfold_cpu_flaws::{CpuFeatures, CpuidWords, Flaw, Mitigations, VariantArray};
 use raw_cpuid::{CpuIdResult, cpuid};
 use spin::Once;
@@ -62,13 +63,25 @@ pub fn report(done: &Mitigations) {
     );
     for &flaw in Flaw::VARIANTS {
         let (name, found) = (flaw.name(), cpu.assess(flaw));
-        if found.affected {
-            let action = done.action(cpu, flaw);
-            let open = action.exposure.name();
-            log::info!("cpu flaw={name} affected=yes action={action} open={open}");
+        let action = done.action(cpu, flaw);
+        let record = if found.affected {
+            CpuFlaw {
+                flaw: name,
+                affected: YesNo(true),
+                action: Word(Text::Shown(&action)),
+                open: Some(action.exposure.name()),
+                reason: None,
+            }
         } else {
-            log::info!("cpu flaw={name} affected=no action=none reason=\"{}\"", found.reason);
-        }
+            CpuFlaw {
+                flaw: name,
+                affected: YesNo(false),
+                action: Word(Text::Str("none")),
+                open: None,
+                reason: Some(Text::Str(found.reason)),
+            }
+        };
+        log::info!("{record}");
     }
 }
 

@@ -20,6 +20,7 @@ use super::fixup::fixup;
 use super::percpu::{MAX_CPUS, cpu_number, online};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering};
+use pinfold_abi::record::Switches;
 use pinfold_cpu_flaws::{IbrsMode, Mitigations};
 use pinfold_validator::DomId;
 use x86_64::registers::model_specific::Msr;
@@ -197,8 +198,8 @@ pub fn report() {
         let switches = DONE[cpu].switches.load(Ordering::Relaxed);
         let [ibpb, rsb_fill, l1d_flush] =
             [IBPB, FILL_RSB, FLUSH_L1D].map(|step| if steps & step != 0 { switches } else { 0 });
-        log::info!(
-            "cpu={cpu} domain_switches={switches} ibpb={ibpb} rsb_fill={rsb_fill} l1d_flush={l1d_flush}"
-        );
+        let cpu = cpu as u64;
+        let record = Switches { cpu, domain_switches: switches, ibpb, rsb_fill, l1d_flush };
+        log::info!("{record}");
     }
 }

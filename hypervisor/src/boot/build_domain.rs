@@ -7,7 +7,7 @@ use crate::arch::entry::RegisterFile;
 use crate::backend::console::guest::GuestConsole;
 use crate::backend::store::{self, GuestStore};
 use crate::boot::archive::Archive;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::console::rate_limit::RateLimit;
 use crate::domain::bounce::rflags;
 use crate::domain::domain_state::Rights;
@@ -33,6 +33,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::hypercall::fill_hypercall_page;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::record::{Hex, Micros, Start, Text};
 use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo, VcpuTimeInfo};
 use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_image::start::Facts;
@@ -164,16 +165,16 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
     let domain = create(id, config, pages, vcpus)?;
     match fill(&domain, config, &image, initrd, &plan) {
         Ok(vcpu) => {
-            record!(
-                domain.who(),
-                START,
-                "name={:?} pages={pages} vcpus={vcpus} entry={:#x} overhead_frames={} vcpu_bytes={} in={} us",
-                domain.name,
-                plan.entry,
-                overhead(vcpus.into()),
-                size_of::<Vcpu>() + size_of::<VcpuSlot>(),
-                (clock::now_ns() - begin) / 1000
-            );
+            let record = Start {
+                name: Text::Str(&domain.name),
+                pages,
+                vcpus,
+                entry: Hex(plan.entry),
+                overhead_frames: overhead(vcpus.into()),
+                vcpu_bytes: (size_of::<Vcpu>() + size_of::<VcpuSlot>()) as u64,
+                built_in: Micros((clock::now_ns() - begin) / 1000),
+            };
+            write_record(domain.who(), &record);
             domain.slots[0].initialise(vcpu);
             Ok(domain)
         }

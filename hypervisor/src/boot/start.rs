@@ -3,7 +3,7 @@
 use super::archive::{Archive, ArchiveError};
 use super::build_domain;
 use super::smp;
-use crate::console::log::record;
+use crate::console::log::{write, write_record};
 use crate::domain::{DomainRef, scheduler, timers};
 use crate::memory::{canaries, heap};
 use crate::run::{self, summary};
@@ -11,7 +11,7 @@ use crate::time::timer_queue::TimerKind;
 use crate::time::{clock, timers as cpu_timers};
 use crate::{console, machine};
 use alloc::vec::Vec;
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{NoStart, Text, Who, kind};
 use pinfold_image::Manifest;
 use pinfold_validator::DomId;
 
@@ -29,7 +29,7 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
     let manifest = match manifest {
         Ok(manifest) => manifest,
         Err(error) => {
-            record!(Who::Hypervisor, NOSTART, "{error}");
+            write(Who::Hypervisor, kind::NOSTART, format_args!("{error}"));
             summary::count_unstarted();
             summary::finish();
         }
@@ -43,7 +43,11 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
     }
     let vcpus = manifest.domains.iter().map(|domain| domain.vcpus as usize).sum();
     if !reserve_lists(vcpus) {
-        record!(Who::Hypervisor, NOSTART, "no memory for the lists of {vcpus} vCPUs");
+        write(
+            Who::Hypervisor,
+            kind::NOSTART,
+            format_args!("no memory for the lists of {vcpus} vCPUs"),
+        );
         summary::count_unstarted();
         summary::finish();
     }
@@ -53,12 +57,8 @@ pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) ->
         match build_domain::build(id, config, archive) {
             Ok(domain) => built.push((domain, config.lifetime_ms)),
             Err(error) => {
-                record!(
-                    Who::Domain(id.get()),
-                    NOSTART,
-                    "name={:?} reason=\"{error}\"",
-                    config.name
-                );
+                let (name, reason) = (Text::Str(&config.name), Text::Shown(&error));
+                write_record(Who::Domain(id.get()), &NoStart { name, reason });
                 summary::count_unstarted();
             }
         }

@@ -3,7 +3,7 @@
 use super::{buffer, serial};
 use core::fmt;
 use log::{LevelFilter, Log, Metadata};
-use pinfold_abi::record::{Head, Who};
+use pinfold_abi::record::{Head, LogRecord, Who};
 use pinfold_log::{MAX_DOMAINS, Source};
 
 struct Console;
@@ -38,6 +38,11 @@ pub fn write(who: Who, kind: &str, body: fmt::Arguments<'_>) -> bool {
     write_as(Source::of(who, kind), who, kind, body)
 }
 
+/// Writes one record of a known type; `false` if it had to be dropped.
+pub fn write_record<'a, R: LogRecord<'a>>(who: Who, record: &R) -> bool {
+    write(who, R::KIND, format_args!("{record}"))
+}
+
 /// Writes one record that is charged to another source than its kind says.
 pub fn write_as(source: Source, who: Who, kind: &str, body: fmt::Arguments<'_>) -> bool {
     buffer::append(source, format_args!("{} {body}", head(who, kind)))
@@ -47,19 +52,3 @@ pub fn write_as(source: Source, who: Who, kind: &str, body: fmt::Arguments<'_>) 
 pub fn write_in_panic(who: Who, kind: &str, body: fmt::Arguments<'_>) {
     serial::write_in_panic(format_args!("{} {body}\n", head(who, kind)));
 }
-
-/// Writes a record: `record!(who, KIND, "format", arguments)`.
-macro_rules! record {
-    ($who:expr, $kind:ident, $($body:tt)*) => {{
-        $crate::console::log::write($who, pinfold_abi::record::kind::$kind, format_args!($($body)*));
-    }};
-}
-pub(crate) use record;
-
-/// Writes a record that others belong to: `false` if it had to be dropped.
-macro_rules! try_record {
-    ($who:expr, $kind:ident, $($body:tt)*) => {
-        $crate::console::log::write($who, pinfold_abi::record::kind::$kind, format_args!($($body)*))
-    };
-}
-pub(crate) use try_record;

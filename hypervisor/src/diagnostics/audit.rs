@@ -1,14 +1,13 @@
 //! Running the validator's audit: scratch space, and what the vCPUs hold.
 
-use crate::console::log::{record, write_as};
+use crate::console::log::{write_as, write_record};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};
 use crate::domain::{self, Domain, VcpuSlot};
 use crate::memory::{canaries, direct_map, frames, validator};
 use arrayvec::ArrayVec;
-use core::fmt;
 use core::mem::MaybeUninit;
 use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
-use pinfold_abi::record::{Who, kind};
+use pinfold_abi::record::{self, Leftovers, Who, kind};
 use pinfold_log::Source;
 use pinfold_validator::{AuditCell, AuditSummary, DomId, ExternalRef, Mfn, Purpose, RefKind};
 
@@ -75,7 +74,7 @@ pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
     let mut told = 0;
     let summary = validator().audit(scratch_cells, held, &mut |wrong| {
         if told < MOST_TOLD {
-            record!(Who::Hypervisor, AUDIT, "{wrong}");
+            write_record(Who::Hypervisor, &wrong.record());
         }
         told += 1;
     });
@@ -89,33 +88,17 @@ pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
         Some(vcpu) if summary.wrong == 0 => Source::Reports(vcpu.domain.id.get()),
         _ => Source::Hypervisor,
     };
-    write_as(
-        source,
-        Who::Hypervisor,
-        kind::AUDIT,
-        format_args!(
-            "frames={} own={} tables={} entries={}{} wrong={}",
-            summary.frames,
-            summary.hypervisor,
-            summary.tables,
-            summary.entries,
-            Watched(watched),
-            summary.wrong
-        ),
-    );
+    let record = record::AuditSummary {
+        frames: summary.frames,
+        own: summary.hypervisor,
+        tables: summary.tables,
+        entries: summary.entries,
+        canaries: watched.map(|(planted, _)| planted),
+        broken: watched.map(|(_, broken)| broken),
+        wrong: summary.wrong,
+    };
+    write_as(source, Who::Hypervisor, kind::AUDIT, format_args!("{record}"));
     Some(summary)
-}
-
-/// How many canaries were looked at, if there are any.
-struct Watched(Option<(u64, u64)>);
-
-impl fmt::Display for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some((planted, broken)) => write!(f, " canaries={planted} broken={broken}"),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Looks for frames that are still a domain's, when all domains are gone: there may be none.
@@ -125,6 +108,6 @@ pub fn report_leftovers() {
     };
     let stuck = (0..validator().frame_count()).filter(owned).count();
     if stuck != 0 {
-        record!(Who::Hypervisor, AUDIT, "leftovers stuck={stuck}");
+        write_record(Who::Hypervisor, &Leftovers { stuck: stuck as u64 });
     }
 }

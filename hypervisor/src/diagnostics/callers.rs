@@ -8,7 +8,7 @@
 
 use crate::memory::guest;
 use arrayvec::ArrayVec;
-use core::fmt;
+use pinfold_abi::record::Addresses;
 use pinfold_abi::vcpu::CpuUserRegs;
 
 /// Words of the stack that are looked at.
@@ -46,6 +46,11 @@ impl Callers {
         }
         Callers(found)
     }
+
+    /// For the log; `None` if none were found.
+    pub fn addresses(&self) -> Option<Addresses<'_>> {
+        (!self.0.is_empty()).then_some(Addresses::Items(&self.0))
+    }
 }
 
 /// True if a direct call ends at `address` and goes to a function that may hold `inner`.
@@ -65,15 +70,4 @@ fn calls_before(address: u64, inner: u64) -> bool {
 fn read(address: u64) -> Option<u64> {
     let mut bytes = [0; 8];
     guest::read_bytes(&mut bytes, address).ok().map(|()| u64::from_le_bytes(bytes))
-}
-
-/// ` callers=0x1,0x2`, or nothing.
-impl fmt::Display for Callers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, address) in self.0.iter().enumerate() {
-            f.write_str(if number == 0 { " callers=" } else { "," })?;
-            write!(f, "{address:#x}")?;
-        }
-        Ok(())
-    }
 }

@@ -1,32 +1,31 @@
 //! Crashes: what the log has of a guest that can't go on, and the end of its domain.
 
-use crate::console::log::{record, write};
+use crate::console::log::{write, write_record};
 use crate::domain::exit::{Fatal, Next};
 use crate::domain::shutdown_reason::ShutdownReason;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest;
-use pinfold_abi::record::kind;
+use pinfold_abi::record::{Crash, DumpStack, DumpUnreadable, Hex, Hex16, Text, YesNo, kind};
 
 /// Writes the records of a crash: registers, and the top of the stack if it can be read. The
 /// vCPU's address space must be loaded.
 pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
     let who = vcpu.who();
     let regs = &vcpu.file.regs;
-    record!(
-        who,
-        CRASH,
-        "name={:?} reason=\"{why}\" mode={} rip={:#x} vector={} error={:#x} cr2={:#x} cs={:#x} ss={:#x} rflags={:#x} cr3={:#x}",
-        vcpu.domain.name,
-        vcpu.mode.name(),
-        regs.rip,
-        regs.vector,
-        regs.error_code,
-        vcpu.last_fault_address,
-        regs.cs,
-        regs.ss,
-        regs.rflags,
-        vcpu.root().get() << 12
-    );
+    let record = Crash {
+        name: Text::Str(&vcpu.domain.name),
+        reason: Text::Str(why),
+        mode: vcpu.mode.name(),
+        rip: Hex(regs.rip),
+        vector: regs.vector,
+        error: Hex(regs.error_code.into()),
+        cr2: Hex(vcpu.last_fault_address),
+        cs: Hex(regs.cs.into()),
+        ss: Hex(regs.ss.into()),
+        rflags: Hex(regs.rflags),
+        cr3: Hex(vcpu.root().address()),
+    };
+    write_record(who, &record);
     crate::panic::dump(regs, |line| {
         write(who, kind::DUMP, line);
     });
@@ -34,19 +33,13 @@ pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
         let at = regs.rsp.wrapping_add(row * 32);
         let mut words = [0u8; 32];
         if guest::read_bytes(&mut words, at).is_err() {
-            record!(who, DUMP, "stack={at:#x} unreadable=yes");
+            let record = DumpUnreadable { stack: Hex(at), unreadable: YesNo(true) };
+            write_record(who, &record);
             return;
         }
         let word = |i: usize| u64::from_le_bytes(words[i * 8..][..8].try_into().expect("8 bytes"));
-        record!(
-            who,
-            DUMP,
-            "stack={at:#x} words={:#018x},{:#018x},{:#018x},{:#018x}",
-            word(0),
-            word(1),
-            word(2),
-            word(3)
-        );
+        let words = [0, 1, 2, 3].map(|at| Hex16(word(at)));
+        write(who, kind::DUMP, format_args!("{}", DumpStack { stack: Hex(at), words }));
     }
 }
 

@@ -2,17 +2,18 @@
 
 use super::frame_dump;
 use crate::backend::console::keyboard::KEYS;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::domain::{self, DomainRef};
 use crate::event::ports;
 use pinfold_abi::event::VIRQ_DEBUG;
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{InputDomain, InputKeys, Text, Who};
 
 /// Handles a key.
 pub fn handle(key: u8) {
     match key {
         b'd' => each_domain(|domain| {
-            record!(Who::Hypervisor, INPUT, "domain=d{} name={:?}", domain.id, domain.name);
+            let name = Text::Str(&domain.name);
+            write_record(Who::Hypervisor, &InputDomain { domain: domain.who(), name });
         }),
         b'f' => each_domain(|domain| {
             frame_dump::write(domain);
@@ -22,7 +23,9 @@ pub fn handle(key: u8) {
                 ports::raise_virq(domain, VIRQ_DEBUG, slot.id);
             }
         }),
-        _ => record!(Who::Hypervisor, INPUT, "keys=\"{KEYS}\""),
+        _ => {
+            write_record(Who::Hypervisor, &InputKeys { keys: Text::Str(KEYS) });
+        }
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the frames of a domain are, written to the log.
 
 use crate::arch::ipi;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::domain::Domain;
 use crate::memory::validator;
 use arrayvec::ArrayVec;
-use core::fmt;
 use pinfold_abi::frame_map::{Run, Use};
+use pinfold_abi::record::{FrameUses, Map};
 use pinfold_validator::{DomId, FrameInfo, Kind, Mfn, State};
 
 /// Frames that one record is about, at most.
@@ -28,18 +28,6 @@ impl Row {
             }
             _ => self.0.try_push(Run { usage, frames: 1 }).is_ok(),
         }
-    }
-}
-
-impl fmt::Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, run) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(" ")?;
-            }
-            run.fmt(f)?;
-        }
-        Ok(())
     }
 }
 
@@ -104,7 +92,8 @@ impl FrameDump {
         }
         // Nothing, if it changed hands meanwhile.
         if frames > 0 {
-            record!(domain.who(), FRAMES, "first={first} frames={frames} map=\"{row}\"");
+            let map = Map::Items(&row.0);
+            write_record(domain.who(), &FrameUses { first, frames, map });
         }
         self.told = self.told.saturating_add(frames);
         self.next += frames.max(1);

@@ -8,7 +8,7 @@
 use super::report;
 use crate::arch::latency::{self, Activity};
 use crate::arch::{apic, ipi};
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::domain::Domain;
 use crate::domain::alias_search::{Listing, MAPPINGS};
 use crate::domain::vcpu::Vcpu;
@@ -16,6 +16,7 @@ use crate::domain::work::ENTRIES;
 use crate::memory::validator;
 use crate::time::clock;
 use core::ops::ControlFlow;
+use pinfold_abi::record::{SearchEnd, YesNo};
 use pinfold_validator::{Budget, FrameMapping};
 
 /// Goes on for a bounded number of entries; `each` gets each mapping. At the end, whether
@@ -38,9 +39,10 @@ pub fn step(
         ControlFlow::Continue(())
     })?;
     if let Some(id) = *id {
-        let us = (clock::now_ns() - *begun_ns) / 1000;
-        let cut = if end.cut_short || end.found > *listed { "yes" } else { "no" };
-        record!(*who, MAPPING, "id={id} end=yes found={listed} cut_short={cut} search_us={us}");
+        let search_us = (clock::now_ns() - *begun_ns) / 1000;
+        let cut_short = end.cut_short || end.found > *listed;
+        let (found, end, cut_short) = (*listed, YesNo(true), YesNo(cut_short));
+        write_record(*who, &SearchEnd { id, end, found, cut_short, search_us });
     }
     Some(end.cut_short)
 }

@@ -1,19 +1,19 @@
 //! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
 
 use crate::arch::percpu;
-use crate::console::log::{record, try_record};
+use crate::console::log::write_record;
 use crate::diagnostics::callers::Callers;
 use crate::domain::alias_search::Listing;
-use crate::domain::regions::Life;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
 use crate::domain::{self, Domain};
 use crate::memory::{self, guest, m2p};
-use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::mmu::MemoryType;
-use pinfold_abi::record::{Quoted, Who};
-use pinfold_validator::{Error, FrameMapping, MappingFilter, Pfn, Refusal, Vaddr};
+use pinfold_abi::record::{
+    Alias, Cache, Hex, Hex16, Mapping, MappingState, MarkText, Maybe, Refused, SearchEnd, Text, Who,
+};
+use pinfold_validator::{Error, FrameMapping, MappingFilter, Refusal};
 
 /// Numbers of reports, over all domains.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -63,29 +63,20 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<MappingFilter>)>
     }
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let (who, rip) = (vcpu.who(), vcpu.file.regs.rip);
-    let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
-    let fields = refusal.fields();
-    let callers = || Callers::of(&vcpu.file.regs);
+    let pfn = Maybe(m2p::get(refusal.frame));
+    let (evidence, rip, why) = (refusal.evidence(), Hex(rip), Text::Shown(refusal));
     let (which, written) = if refusal.is_alias() {
-        let callers = callers();
-        let written = try_record!(
-            who,
-            ALIAS,
-            "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\""
-        );
+        let callers = Callers::of(&vcpu.file.regs);
+        let callers = callers.addresses();
+        let written = write_record(who, &Alias { id, evidence, pfn, rip, callers, why });
         (Some(MappingFilter::Writable), written)
     } else if refusal.is_cache_alias() {
-        let callers = callers();
-        let written = try_record!(
-            who,
-            CACHE,
-            "id={id} {fields} pfn={pfn} rip={rip:#x}{callers} why=\"{refusal}\""
-        );
-        (Some(MappingFilter::All), written)
+        let callers = Callers::of(&vcpu.file.regs);
+        let (rip, callers) = (Maybe(Some(rip)), callers.addresses());
+        let record = Cache { id, evidence, pfn, rip, callers, policy: None, why };
+        (Some(MappingFilter::All), write_record(who, &record))
     } else {
-        let written =
-            try_record!(who, REFUSED, "id={id} {fields} pfn={pfn} rip={rip:#x} why=\"{refusal}\"");
-        (None, written)
+        (None, write_record(who, &Refused { id, evidence, pfn, rip, why }))
     };
     // A report without its head is of no use.
     written.then_some((id, which))
@@ -105,84 +96,64 @@ fn pinfold_report_memtype_conflict(would_be_refused: &Refusal) {
     // left off.
     let here = percpu::cpu_number();
     let running = domain.slots.iter().find(|slot| slot.is_on(here));
-    let rip = Shown(running.map(|_| percpu::interrupted_rip()));
+    let rip = Maybe(running.map(|_| Hex(percpu::interrupted_rip())));
     let who = running.map_or(domain.who(), |slot| Who::Vcpu(domain.id.get(), slot.id));
-    let pfn = Shown(m2p::get(refusal.frame).map(Pfn::get));
-    let fields = refusal.fields();
-    let why = refusal;
-    if !try_record!(who, CACHE, "id={id} {fields} pfn={pfn} rip={rip} policy=report why=\"{why}\"")
-    {
+    let record = Cache {
+        id,
+        evidence: refusal.evidence(),
+        pfn: Maybe(m2p::get(refusal.frame)),
+        rip,
+        callers: None,
+        policy: Some("report"),
+        why: Text::Shown(refusal),
+    };
+    if !write_record(who, &record) {
         return;
     }
     let listing = Listing::begin(who, &domain, Some(id), refusal.frame, MappingFilter::All, 0);
     match running {
         Some(slot) => slot.reports.add(listing),
         // Nobody's turn to go on with it.
-        None => record!(who, MAPPING, "id={id} end=yes found=0 cut_short=yes search_us=0"),
+        None => {
+            write_record(who, &SearchEnd::not_begun(id));
+        }
     }
 }
 
 /// Writes what is known of a mapping.
 pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &FrameMapping) {
-    let va = Shown(mapping.address.map(Vaddr::get));
-    let FrameMapping { table, index, entry, .. } = mapping;
-    let memory = Memory(MemoryType::of(entry.flags()));
-    let owner = memory::validator().owner(*table);
+    let FrameMapping { table, index, entry, .. } = *mapping;
+    let memory_type = MemoryType::of(entry.flags());
+    let mut record = Mapping {
+        id,
+        va: Maybe(mapping.address),
+        table,
+        index: index.get() as u16,
+        entry: Hex16(entry.get()),
+        memory_type: (memory_type != MemoryType::WriteBack).then(|| memory_type.name()),
+        region: Maybe(None),
+        state: MappingState::Live,
+        borrower: None,
+    };
+    let owner = memory::validator().owner(table);
     if let Some(borrower) = owner.filter(|owner| *owner != domain.id) {
-        record!(
-            who,
-            MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry}{memory} region=none state=live borrower=d{borrower}"
-        );
+        record.borrower = Some(Who::Domain(borrower.get()));
+        write_record(who, &record);
         return;
     }
     let region = mapping.address.and_then(|va| domain.regions.lock().find(va.get()));
-    match region {
-        Some(region) => record!(
-            who,
-            MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry}{memory} region={} state={}",
-            Quoted(&region.name),
-            mapping
-                .address
-                .map_or(Life::Unknown, |va| region.life(va.get(), guest::read_byte))
-                .name()
-        ),
-        None => record!(
-            who,
-            MAPPING,
-            "id={id} va={va} table={table} index={index} entry={entry}{memory} region=none state=live"
-        ),
+    if let Some(region) = &region {
+        record.region = Maybe(Some(Text::Bytes(&region.name)));
+        record.state = mapping
+            .address
+            .map_or(MappingState::Unknown, |va| region.life(va.get(), guest::read_byte));
     }
-}
-
-/// The memory type of a mapping, if it isn't the usual one.
-struct Memory(MemoryType);
-
-impl fmt::Display for Memory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            MemoryType::WriteBack => Ok(()),
-            other => write!(f, " type={}", other.name()),
-        }
-    }
-}
-
-/// A number that may be missing.
-struct Shown(Option<u64>);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(number) => write!(f, "{number:#x}"),
-            None => f.write_str("none"),
-        }
-    }
+    write_record(who, &record);
 }
 
 /// A domain's line of its own.
 pub fn mark(domain: &Domain, text: &[u8]) {
     if domain.log_limit.allows() {
-        record!(domain.who(), MARK, "text={}", Quoted(text));
+        write_record(domain.who(), &MarkText { text: Text::Bytes(text) });
     }
 }

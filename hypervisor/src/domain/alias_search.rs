@@ -2,13 +2,13 @@
 
 use super::Domain;
 use crate::arch::percpu;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::memory::validator;
 use crate::sync::Mutex;
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering};
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{SearchEnd, Who};
 use pinfold_validator::{MappingFilter, Mfn, Search, SearchLimits};
 
 /// Mappings that a report lists.
@@ -63,7 +63,7 @@ impl Pending {
         if let Err(full) = list.try_push(listing) {
             let Listing { who, id, .. } = full.element();
             if let Some(id) = id {
-                record!(who, MAPPING, "id={id} end=yes found=0 cut_short=yes search_us=0");
+                write_record(who, &SearchEnd::not_begun(id));
             }
         }
         self.any.store(true, Ordering::Relaxed);

@@ -1,7 +1,6 @@
 //! A vCPU's alias upcall: where the guest wants to be told of aliases, and what it was told.
 
 use super::alias_search::Listing;
-use super::regions::Life;
 use super::vcpu::Vcpu;
 use crate::memory::guest::{self, GuestPtr};
 use crate::memory::validator;
@@ -10,6 +9,7 @@ use pinfold_abi::pinfold::{
     self, AliasUpcall, AliasesFound, FIND_TRUNCATED, MAPPING_ATTACHED, MAPPING_FREED,
     MAPPING_NAMED, MAPPING_WRITABLE,
 };
+use pinfold_abi::record::MappingState;
 use pinfold_validator::{FrameMapping, Mfn, Vaddr};
 
 /// How often the guest is told of one pin: of aliases of so many of its tables.
@@ -110,7 +110,7 @@ pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &FrameMapping) -> pinfold::Mappi
         let region = vcpu.domain.regions.lock().find(va.get());
         if let Some(region) = region {
             flags |= MAPPING_NAMED;
-            if region.life(va.get(), guest::read_byte) == Life::Dead {
+            if region.life(va.get(), guest::read_byte) == MappingState::Dead {
                 flags |= MAPPING_FREED;
             }
         }

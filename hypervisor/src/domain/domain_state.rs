@@ -8,7 +8,7 @@ use super::stats::Stats;
 use super::vcpu_slot::VcpuSlot;
 use crate::backend::console::guest::GuestConsole;
 use crate::backend::store::guest::GuestStore;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::console::rate_limit::RateLimit;
 use crate::event::port_table::Ports;
 use crate::grant::GrantState;
@@ -17,7 +17,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{CrashIdle, Text, Who};
 use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_validator::DomId;
 use spin::Once;
@@ -117,7 +117,8 @@ impl Domain {
     /// Ends the domain from outside, whatever its vCPUs do now.
     pub fn destroy(&self, why: &'static str) {
         if !self.is_ending() {
-            record!(self.who(), CRASH, "name={:?} reason=\"{why}\"", self.name);
+            let (name, reason) = (Text::Str(&self.name), Text::Str(why));
+            write_record(self.who(), &CrashIdle { name, reason });
             self.end(ShutdownReason::Crash(why));
         }
     }

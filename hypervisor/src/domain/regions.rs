@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::MAX_REGIONS;
+use pinfold_abi::record::MappingState;
 
 /// A named range.
 #[derive(Clone, Copy, Debug)]
@@ -17,38 +18,16 @@ pub struct Region {
     pub freed: Option<u64>,
 }
 
-/// What is known of the use of a mapped page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    /// The guest has freed it, and just not cleared its mapping yet.
-    Dead,
-    /// The guest uses it.
-    Live,
-    /// The guest didn't say.
-    Unknown,
-}
-
-impl Life {
-    /// As it is in the log.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Life::Dead => "dead",
-            Life::Live => "live",
-            Life::Unknown => "unknown",
-        }
-    }
-}
-
 impl Region {
     /// Whether the guest has freed the page at an address of the region. `read` copies a byte of
     /// the guest's.
-    pub fn life(&self, address: u64, read: impl FnOnce(u64) -> Option<u8>) -> Life {
+    pub fn life(&self, address: u64, read: impl FnOnce(u64) -> Option<u8>) -> MappingState {
         let page = address.wrapping_sub(self.start) / 4096;
         let byte = self.freed.and_then(|bits| bits.checked_add(page / 8)).and_then(read);
         match byte {
-            None => Life::Unknown,
-            Some(byte) if byte & 1 << (page % 8) != 0 => Life::Dead,
-            Some(_) => Life::Live,
+            None => MappingState::Unknown,
+            Some(byte) if byte & 1 << (page % 8) != 0 => MappingState::Dead,
+            Some(_) => MappingState::Live,
         }
     }
 }

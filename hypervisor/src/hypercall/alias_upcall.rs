@@ -13,7 +13,7 @@
 
 use super::continuation::Attempt;
 use crate::arch::{apic, ipi};
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::diagnostics::listing;
 use crate::diagnostics::report;
 use crate::domain::alias_upcall::{PendingUpcall, Searching, Upcall, UpcallBuffer};
@@ -24,6 +24,7 @@ use crate::memory::guest::{GuestPtr, is_guest_address, is_guest_range};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{self, AliasUpcall, AliasesFound, MAX_UPCALL_MAPPINGS};
+use pinfold_abi::record::Healed;
 use pinfold_validator::{Mfn, Refusal};
 
 /// `pinfold_op` `alias_upcall`.
@@ -140,7 +141,8 @@ pub fn pinned(vcpu: &mut Vcpu, pin: Mfn) {
     for (frame, id) in told.met {
         // Without a report there is nothing to heal in the log.
         if let Some(id) = id.filter(|_| vcpu.domain.log_limit.allows()) {
-            record!(vcpu.who(), HEALED, "id={id} frame={frame} pinned={pin} cleared_by=upcall");
+            let record = Healed { id, frame, pinned: pin, cleared_by: "upcall" };
+            write_record(vcpu.who(), &record);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::frames;
 use super::platform::MachinePlatform;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::sync::ServiceIpis;
 use core::sync::atomic::{AtomicBool, Ordering};
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{Canary, Hex, Who};
 use pinfold_core::canaries::{BrokenCanary, Canaries};
 use pinfold_validator::Mfn;
 
@@ -24,7 +24,10 @@ fn is_enabled() -> bool {
 }
 
 fn report(broken: BrokenCanary) {
-    record!(Who::Hypervisor, AUDIT, "{broken}");
+    let BrokenCanary { frame, offset, expected, seen } = broken;
+    let record =
+        Canary { frame, offset: Hex(offset as u64), expected: Hex(expected), seen: Hex(seen) };
+    write_record(Who::Hypervisor, &record);
 }
 
 /// A domain gave a frame back.

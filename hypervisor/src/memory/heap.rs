@@ -11,11 +11,11 @@
 //! through is a bug, but it is still served: a guest must not be able to end the machine with it.
 
 use super::{direct_map, frames};
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::sync::ServiceIpis;
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{Heap, Who};
 use pinfold_validator::Purpose;
 use talc::TalcLock;
 use talc::source::Claim;
@@ -93,10 +93,7 @@ pub fn forbid_allocations() {
 /// audit, and so the run, a failed one.
 pub fn report_late_allocations() {
     let late = LATE.load(Ordering::Relaxed);
-    let first = FIRST_LATE_BYTES.load(Ordering::Relaxed);
-    record!(
-        Who::Hypervisor,
-        AUDIT,
-        "heap late_allocations={late} first_bytes={first} wrong={late}"
-    );
+    let first_bytes = FIRST_LATE_BYTES.load(Ordering::Relaxed) as u64;
+    let record = Heap { late_allocations: late, first_bytes, wrong: late };
+    write_record(Who::Hypervisor, &record);
 }

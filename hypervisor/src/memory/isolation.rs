@@ -34,6 +34,7 @@ use crate::arch::percpu::{self, MAX_CPUS, PerCpu};
 use crate::arch::{control, flaws, idt, layout};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::record::{IsolationCheck, IsolationMode, OnOff};
 use pinfold_cpu_flaws::Flaw;
 use pinfold_image::Isolation;
 use pinfold_validator::{Index, Mfn, Purpose};
@@ -71,7 +72,7 @@ pub fn decide(wanted: Isolation) {
     if active {
         flaws::set_isolated();
     }
-    log::info!("isolation={} wanted={}", if active { "on" } else { "off" }, wanted.name());
+    log::info!("{}", IsolationMode { active: OnOff(active), wanted: wanted.name() });
 }
 
 /// Whether guests run on roots without the hypervisor's memory.
@@ -229,9 +230,10 @@ pub fn report() {
     for (cpu, root) in GUEST_ROOTS.iter().enumerate() {
         let root = root.load(Ordering::Acquire);
         if root != 0 {
-            let pages = check(cpu, Mfn::new(root >> 12));
+            let mapped_pages = check(cpu, Mfn::new(root >> 12)) as u64;
             let filled = FILLED[cpu].load(Ordering::Relaxed);
-            log::info!("isolation=on cpu={cpu} mapped_pages={pages} filled={filled}");
+            let (active, cpu) = (OnOff(true), cpu as u64);
+            log::info!("{}", IsolationCheck { active, cpu, mapped_pages, filled });
         }
     }
 }

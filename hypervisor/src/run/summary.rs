@@ -2,7 +2,7 @@
 
 use crate::arch::{self, ipi, spec_ctrl};
 use crate::backend::console::keyboard;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::console::{buffer, serial};
 use crate::diagnostics::audit;
 use crate::domain::Domain;
@@ -11,7 +11,7 @@ use crate::machine;
 use crate::memory::{heap, isolation};
 use crate::time::latency;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{Dropped, End, Shutdown, Text, Who};
 use pinfold_abi::sched;
 
 /// How many guests ended how.
@@ -71,7 +71,8 @@ pub fn close(domain: &Domain) {
     keyboard::ended(domain.id);
     let dropped = domain.log_limit.dropped();
     if dropped != 0 {
-        record!(domain.who(), DROPPED, "records={dropped} cause=rate_limit");
+        let record = Dropped { records: dropped, cause: "rate_limit", source: None };
+        write_record(domain.who(), &record);
     }
     buffer::append_dropped(Some(domain.id.get()));
     TALLY.aliases.fetch_add(domain.stats.aliases.get(), Ordering::Relaxed);
@@ -82,22 +83,20 @@ pub fn close(domain: &Domain) {
     let good = matches!(*reason, sched::SHUTDOWN_POWEROFF | sched::SHUTDOWN_REBOOT);
     let count = if good { &TALLY.ok } else { &TALLY.failed };
     count.fetch_add(1, Ordering::Relaxed);
-    record!(
-        domain.who(),
-        SHUTDOWN,
-        "name={:?} reason={} pins={} refused={} aliases={} healed={}",
-        domain.name,
-        reason_name(*reason),
-        domain.stats.pins.get(),
-        domain.stats.pins_refused.get(),
-        domain.stats.aliases.get(),
-        domain.stats.healed.get()
-    );
+    let record = Shutdown {
+        name: Text::Str(&domain.name),
+        reason: reason_name(*reason),
+        pins: domain.stats.pins.get(),
+        refused: domain.stats.pins_refused.get(),
+        aliases: domain.stats.aliases.get(),
+        healed: domain.stats.healed.get(),
+    };
+    write_record(domain.who(), &record);
 }
 
 /// Says how all ended, and stops the machine.
 pub fn finish() -> ! {
-    let [guests, ok, failed, crashed] = [&TALLY.guests, &TALLY.ok, &TALLY.failed, &TALLY.crashed]
+    let counts = [&TALLY.guests, &TALLY.ok, &TALLY.failed, &TALLY.crashed]
         .map(|count| count.load(Ordering::Relaxed));
     let aliases = TALLY.aliases.load(Ordering::Relaxed);
     spec_ctrl::report();
@@ -105,11 +104,8 @@ pub fn finish() -> ! {
     serial::flush();
     buffer::append_dropped(None);
     latency::report();
-    record!(
-        Who::Hypervisor,
-        END,
-        "guests={guests} ok={ok} failed={failed} crashed={crashed} aliases={aliases}"
-    );
+    let [guests, ok, failed, crashed] = counts.map(|count| count as u64);
+    write_record(Who::Hypervisor, &End { guests, ok, failed, crashed, aliases });
     machine::end(if ok == guests {
         machine::RunResult::Success
     } else {

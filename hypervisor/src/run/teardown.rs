@@ -6,7 +6,7 @@
 
 use super::summary;
 use crate::arch::latency::{self, Activity};
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::diagnostics::frame_dump::FrameDump;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
@@ -18,6 +18,7 @@ use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use pinfold_abi::record::Teardown;
 use pinfold_core::teardown::{DomainTeardown, TeardownStep, TeardownSummary};
 use pinfold_validator::Budget;
 
@@ -161,12 +162,8 @@ fn finish(domain: &Domain, summary: TeardownSummary) {
     platform::set_window(domain.id, None);
     domain::unlist(domain.id);
     domain.per_domain.free();
-    record!(
-        domain.who(),
-        AUDIT,
-        "teardown freed={freed} kept={kept} stuck={stuck} free_frames={}",
-        frames::free_count()
-    );
+    let free_frames = frames::free_count();
+    write_record(domain.who(), &Teardown { freed, kept, stuck, free_frames });
 }
 
 /// Frees the memory of a domain that could not be built: at boot, when nothing else runs.

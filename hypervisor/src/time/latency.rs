@@ -3,8 +3,8 @@
 use super::clock;
 use crate::arch::latency::{self, Latency};
 use crate::arch::percpu;
-use crate::console::log::record;
-use pinfold_abi::record::Who;
+use crate::console::log::write_record;
+use pinfold_abi::record::{self, Who};
 
 /// Nanoseconds of a number of ticks.
 pub fn ns(ticks: u64) -> u64 {
@@ -17,17 +17,16 @@ pub fn report() {
     for cpu in percpu::online().iter() {
         let Latency { ipi, irq_off, sched } = latency::longest_of(cpu);
         let us = |ticks| ns(ticks).div_ceil(1000);
-        record!(
-            Who::Hypervisor,
-            LATENCY,
-            "cpu={cpu} ipi_us={} ipi_at={} irq_off_us={} irq_off_at={} sched_us={} sched_at={}",
-            us(ipi.0),
-            ipi.1.name(),
-            us(irq_off.0),
-            irq_off.1.name(),
-            us(sched.0),
-            sched.1.name()
-        );
+        let record = record::Latency {
+            cpu: cpu as u64,
+            ipi_us: us(ipi.0),
+            ipi_at: ipi.1.name(),
+            irq_off_us: us(irq_off.0),
+            irq_off_at: irq_off.1.name(),
+            sched_us: us(sched.0),
+            sched_at: sched.1.name(),
+        };
+        write_record(Who::Hypervisor, &record);
     }
 }
 

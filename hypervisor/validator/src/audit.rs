@@ -16,6 +16,7 @@ use crate::memtype::{FrameMemType, memtype_of};
 use crate::platform::Platform;
 use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
+use pinfold_abi::record::{self, Bit, Hex16, MemoryTypes};
 
 /// Scratch space for one frame: 16 bytes, any contents.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,37 +92,69 @@ pub enum DiscrepancyKind {
     BadEntry(Index, u64),
 }
 
+impl Discrepancy {
+    /// As a log record.
+    pub fn record(&self) -> record::Discrepancy<'static> {
+        let info = &self.recorded;
+        let mut record = record::Discrepancy {
+            frame: self.frame,
+            wrong: self.kind.name(),
+            counted: None,
+            used_as: None,
+            types: None,
+            present: None,
+            index: None,
+            entry: None,
+            seen: info.kind().name(),
+            state: info.state().name(),
+            count: info.type_count().into(),
+            refs: info.references(),
+            pinned: Bit(info.is_pinned()),
+        };
+        match self.kind {
+            DiscrepancyKind::References(counted) | DiscrepancyKind::TypeCount(counted) => {
+                record.counted = Some(counted);
+            }
+            DiscrepancyKind::UsedAs(kind) => record.used_as = Some(kind.name()),
+            DiscrepancyKind::MemTypes(types) => {
+                record.types = Some(MemoryTypes(types));
+                record.present = Some(info.memtype().name());
+            }
+            DiscrepancyKind::BadEntry(index, entry) => {
+                record.index = Some(index.get() as u16);
+                record.entry = Some(Hex16(entry));
+            }
+            DiscrepancyKind::MappedWritable
+            | DiscrepancyKind::Unowned
+            | DiscrepancyKind::HypervisorFrame
+            | DiscrepancyKind::PinnedIdle
+            | DiscrepancyKind::InTransit => {}
+        }
+        record
+    }
+}
+
+impl DiscrepancyKind {
+    /// Its word in the log.
+    const fn name(self) -> &'static str {
+        match self {
+            DiscrepancyKind::References(_) => "references",
+            DiscrepancyKind::TypeCount(_) => "type_count",
+            DiscrepancyKind::UsedAs(_) => "type",
+            DiscrepancyKind::MappedWritable => "writable_table",
+            DiscrepancyKind::MemTypes(_) => "cached",
+            DiscrepancyKind::Unowned => "unowned",
+            DiscrepancyKind::HypervisorFrame => "hypervisor_frame",
+            DiscrepancyKind::PinnedIdle => "pinned_idle",
+            DiscrepancyKind::InTransit => "in_transit",
+            DiscrepancyKind::BadEntry(..) => "entry",
+        }
+    }
+}
+
 impl core::fmt::Display for Discrepancy {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let info = &self.recorded;
-        write!(f, "frame={} ", self.frame)?;
-        match self.kind {
-            DiscrepancyKind::References(counted) => {
-                write!(f, "wrong=references counted={counted}")?
-            }
-            DiscrepancyKind::TypeCount(counted) => write!(f, "wrong=type_count counted={counted}")?,
-            DiscrepancyKind::UsedAs(kind) => write!(f, "wrong=type used_as={}", kind.name())?,
-            DiscrepancyKind::MappedWritable => f.write_str("wrong=writable_table")?,
-            DiscrepancyKind::MemTypes(types) => {
-                f.write_str("wrong=cached as=")?;
-                for (number, kind) in MemoryType::ALL.into_iter().enumerate() {
-                    if types & 1 << number != 0 {
-                        write!(f, "{}.", kind.name())?;
-                    }
-                }
-                write!(f, " present={}", info.memtype())?
-            }
-            DiscrepancyKind::Unowned => f.write_str("wrong=unowned")?,
-            DiscrepancyKind::HypervisorFrame => f.write_str("wrong=hypervisor_frame")?,
-            DiscrepancyKind::PinnedIdle => f.write_str("wrong=pinned_idle")?,
-            DiscrepancyKind::InTransit => f.write_str("wrong=in_transit")?,
-            DiscrepancyKind::BadEntry(index, entry) => {
-                write!(f, "wrong=entry index={index} entry={entry:#018x}")?
-            }
-        }
-        let (kind, state) = (info.kind().name(), info.state().name());
-        write!(f, " seen={kind} state={state} count={}", info.type_count())?;
-        write!(f, " refs={} pinned={}", info.references(), u8::from(info.is_pinned()))
+        self.record().fmt(f)
     }
 }
 

@@ -28,7 +28,7 @@ fn planted(frames: usize) -> (World, Guest, Canaries, Vec<Mfn>) {
         world.machine.touch(0, address(0));
         guest.clear(&world, 0);
         assert!(guest.give_back(&world, frame));
-        let mut tell = |broken| panic!("{broken}");
+        let mut tell = |broken| panic!("{broken:?}");
         canaries.on_release(world.allocator, frame, &mut tell);
         if world.validator.owner(frame) == Some(DomId::HYPERVISOR) {
             found.push(frame);

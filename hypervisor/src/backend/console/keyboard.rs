@@ -5,14 +5,14 @@
 //! that weren't meant for it.
 
 use super::focus;
-use crate::console::log::record;
+use crate::console::log::write_record;
 use crate::console::serial;
 use crate::domain::{self, DomainRef};
 use crate::event::ports;
 use crate::sync::Mutex;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
-use pinfold_abi::record::Who;
+use pinfold_abi::record::{InputTo, Text, Who};
 use pinfold_validator::DomId;
 
 /// Ctrl-A.
@@ -96,14 +96,17 @@ fn owner() -> Option<DomainRef> {
 
 /// Gives the keyboard to a domain, or to the hypervisor, and says so.
 fn give_to(domain: Option<DomainRef>) {
-    let number = domain.as_ref().map_or(0, |domain| domain.id.get());
     focus::set(domain.as_ref().map(|domain| domain.id));
     match domain {
         Some(domain) => {
-            record!(Who::Hypervisor, INPUT, "to=d{number} name={:?}", domain.name);
+            let name = Some(Text::Str(&domain.name));
+            write_record(Who::Hypervisor, &InputTo { to: domain.who(), name, keys: None });
             domain.console.lock().show();
         }
-        None => record!(Who::Hypervisor, INPUT, "to=hv keys=\"{KEYS}\""),
+        None => {
+            let keys = Some(Text::Str(KEYS));
+            write_record(Who::Hypervisor, &InputTo { to: Who::Hypervisor, name: None, keys });
+        }
     }
 }
 

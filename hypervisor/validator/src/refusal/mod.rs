@@ -2,7 +2,7 @@
 
 mod cause;
 mod error;
-mod fields;
+mod evidence;
 mod operation;
 mod record;
 mod sentence;

@@ -366,7 +366,7 @@ fn refusals_name_both_types() {
     let refused = refusal(map(world, 9, as_type(rw(FREE), WriteCombining)));
     let text = std::format!("{refused}");
     assert!(text.contains("is wanted as wc memory while it is mapped as wb"), "{text}");
-    let fields = std::format!("{}", refused.fields());
+    let fields = std::format!("{}", refused.evidence());
     assert!(fields.contains("cause=cache_alias wanted=wc present=wb"), "{fields}");
     map(world, 8, 0).unwrap();
     map(world, 9, as_type(rw(FREE), WriteCombining)).unwrap();

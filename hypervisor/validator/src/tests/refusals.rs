@@ -20,7 +20,7 @@ fn a_refused_alias_is_reported_in_words_and_fields() {
         "pin_l2: frame 0x3 can't be an L2 table while it has 2 writable mappings"
     );
     assert_eq!(
-        format!("{}", refused.fields()),
+        format!("{}", refused.evidence()),
         "op=pin_l2 dom=1 frame=0x3 cause=writable_alias wanted=l2 owner=1 seen=writable \
          state=validated count=2 refs=2 pinned=0"
     );
@@ -44,7 +44,7 @@ fn a_refused_entry_is_reported_with_its_location() {
         "update: flags 0x10 may not be set at this level (NO_CACHE), wanted by entry 7 of L2 \
          table 0x3 (0x0000000000004017)"
     );
-    assert!(format!("{}", refused.fields()).ends_with(
+    assert!(format!("{}", refused.evidence()).ends_with(
         "cause=forbidden_flags bits=0x10 level=2 table=0x3 index=7 entry=0x0000000000004017"
     ));
 }
@@ -52,7 +52,7 @@ fn a_refused_entry_is_reported_with_its_location() {
 #[test]
 fn fields_read_back_as_a_record() {
     use pinfold_abi::record::Record;
-    let line = format!("[   0.000001] d1v0 ALIAS id=1 {}", alias().fields());
+    let line = format!("[   0.000001] d1v0 ALIAS id=1 {}", alias().evidence());
     let record = Record::parse(&line).unwrap();
     assert_eq!(record.field("op"), Some("pin_l2"));
     assert_eq!(record.number("frame"), Some(3));

@@ -38,7 +38,7 @@ impl Driver {
     /// What a refusal says is so: an alias can be found.
     pub(super) fn check_refusal(&mut self, refusal: &Refusal) {
         // Both forms must be printable, whatever is in them.
-        let text = std::format!("{refusal} {}", refusal.fields());
+        let text = std::format!("{refusal} {}", refusal.evidence());
         self.done.refused_caching += u64::from(refusal.is_cache_alias());
         assert!(!text.is_empty());
         let externally = self.held.writable.iter().any(|&(_, frame)| frame == refusal.frame);

@@ -4,13 +4,44 @@
 //!
 //! Time since boot in seconds; who it is about (`hv`, `d1`, `d1v0`); the record's kind in
 //! capitals; fields `key=value`, the value quoted when it has blanks (no quotes, no line ends
-//! inside: [`Quoted`] replaces them). Lines that continue a record carry the same `id`. What a
+//! inside: [`Text`] replaces them). Lines that continue a record carry the same `id`. What a
 //! guest prints itself has the kind [`kind::CONSOLE`] and free text behind it.
+
+mod audit;
+mod domain;
+mod event;
+mod field;
+mod guest;
+mod machine;
+#[cfg(test)]
+mod tests;
+mod value;
+mod violation;
+
+pub use audit::{AuditSummary, Canary, Discrepancy, Heap, Leftovers, Teardown};
+pub use domain::{
+    Crash, CrashIdle, Dropped, DumpFrame, DumpStack, DumpUnreadable, FrameUses, MarkText, NoStart,
+    Shutdown, Start,
+};
+pub use event::Event;
+pub use field::{LogRecord, ParseError};
+pub use guest::{CurveLine, ScenarioLine, Verdict};
+pub use machine::{
+    CpuFlaw, End, InputDomain, InputKeys, InputTo, IsolationCheck, IsolationMode, Latency,
+    PanicTrap, Switches,
+};
+pub use value::{
+    Addresses, Bit, Hex, Hex16, Map, MappingState, Maybe, MemoryTypes, Micros, OnOff, Text, Word,
+    YesNo,
+};
+pub use violation::{Alias, Cache, Evidence, Healed, Location, Mapping, Refused, SearchEnd, Seen};
 
 use core::fmt;
 
 /// Kinds of records.
 pub mod kind {
+    /// What the hypervisor says of its progress.
+    pub const INFO: &str = "INFO";
     /// Text that a guest wrote to its console; the rest of the line is free.
     pub const CONSOLE: &str = "|";
     /// A pin or update met an alias: head of a report.
@@ -141,11 +172,7 @@ impl<'a> Record<'a> {
 
     /// The value of a field that is a number, decimal or `0x` hexadecimal.
     pub fn number(&self, key: &str) -> Option<u64> {
-        let value = self.field(key)?;
-        match value.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => value.parse().ok(),
-        }
+        value::number(self.field(key)?)
     }
 }
 
@@ -186,69 +213,5 @@ impl<'a> Iterator for Fields<'a> {
             self.rest = &value[end..];
             return Some((key, &value[..end]));
         }
-    }
-}
-
-/// Shows bytes as a quoted value: what is not printable ASCII, and quotes, become `?`; trailing
-/// NULs are left out.
-#[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a>(pub &'a [u8]);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.0.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-        f.write_str("\"")?;
-        for &byte in &self.0[..end] {
-            let shown =
-                if (b' '..=b'~').contains(&byte) && byte != b'"' { byte as char } else { '?' };
-            fmt::Write::write_char(f, shown)?;
-        }
-        f.write_str("\"")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-    use std::format;
-    use std::vec::Vec;
-
-    #[test]
-    fn a_record_reads_back_what_was_written() {
-        let head = Head { micros: 12_345_678, who: Who::Vcpu(1, 0), kind: kind::ALIAS };
-        let line =
-            format!("{head} id=7 op=pin_l1 frame=0x1a2b region={}", Quoted(b"xfs \"buf\0\0"));
-        assert_eq!(
-            line,
-            "[  12.345678] d1v0 ALIAS id=7 op=pin_l1 frame=0x1a2b region=\"xfs ?buf\""
-        );
-        let record = Record::parse(&line).unwrap();
-        assert_eq!(record.head, head);
-        assert_eq!(record.number("id"), Some(7));
-        assert_eq!(record.number("frame"), Some(0x1a2b));
-        assert_eq!(record.field("region"), Some("xfs ?buf"));
-        assert_eq!(record.field("none"), None);
-    }
-
-    #[test]
-    fn garbled_lines_are_not_records() {
-        for line in [
-            "",
-            "[",
-            "[x.y] hv END",
-            "[ 1.2] hv END",
-            "[ 1.000000] who END",
-            "[99999999999999999999.000000] hv END",
-        ] {
-            assert_eq!(Record::parse(line), None, "{line}");
-        }
-    }
-
-    #[test]
-    fn an_unclosed_quote_ends_with_the_line() {
-        let record = Record::parse("[   0.000001] hv MARK a=1 b=\"half").unwrap();
-        let fields: Vec<_> = record.fields().collect();
-        assert_eq!(fields, [("a", "1"), ("b", "half")]);
     }
 }
