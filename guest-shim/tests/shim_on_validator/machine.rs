@@ -57,17 +57,17 @@ impl Ram {
 }
 
 impl val::Platform for Ram {
-    fn read_entry(&self, table: val::Mfn, index: val::Index) -> u64 {
+    fn read_entry(&self, table: Mfn, index: val::Index) -> u64 {
         self.word(table.get(), index.get())
     }
 
-    fn write_entry(&self, table: val::Mfn, index: val::Index, value: u64) {
+    fn write_entry(&self, table: Mfn, index: val::Index, value: u64) {
         self.set_word(table.get(), index.get(), value);
     }
 
     fn compare_exchange_entry(
         &self,
-        table: val::Mfn,
+        table: Mfn,
         index: val::Index,
         current: u64,
         new: u64,
@@ -94,13 +94,13 @@ impl val::Platform for Ram {
         val::CpuSet::of(CPU)
     }
 
-    fn clear_frame(&self, frame: val::Mfn) {
+    fn clear_frame(&self, frame: Mfn) {
         self.words.borrow_mut()[frame.get() as usize].fill(0);
     }
 
-    fn invalidate_m2p(&self, _: val::Mfn) {}
+    fn invalidate_m2p(&self, _: Mfn) {}
 
-    fn flush_cache(&self, _: val::Mfn) {
+    fn flush_cache(&self, _: Mfn) {
         self.cache_flushes.set(self.cache_flushes.get() + 1);
     }
 
@@ -112,9 +112,9 @@ impl val::Platform for Ram {
         panic!("nothing is borne: {would_be_refused}");
     }
 
-    fn install_hypervisor_slots(&self, _: val::DomId, _: val::Mfn) {}
+    fn install_hypervisor_slots(&self, _: val::DomId, _: Mfn) {}
 
-    fn clear_hypervisor_slots(&self, _: val::Mfn) {}
+    fn clear_hypervisor_slots(&self, _: Mfn) {}
 }
 
 pub(crate) type Judge<'a> = val::Validator<'a, &'a Ram>;
@@ -124,8 +124,8 @@ pub(crate) fn limits() -> val::Limits {
     val::Limits {
         physical_bits: 40,
         nx: true,
-        max_mfn: val::Mfn::new(LAST),
-        max_cached_mfn: val::Mfn::new(LAST),
+        max_mfn: Mfn::new(LAST),
+        max_cached_mfn: Mfn::new(LAST),
         policy: val::Policy::default(),
     }
 }
@@ -148,7 +148,7 @@ pub(crate) struct Machine<'a> {
     /// Why the last refused pin was refused.
     pub(crate) last_refusal: Option<val::Cause>,
     /// The frame that the last refusal was about.
-    refused_frame: val::Mfn,
+    refused_frame: Mfn,
     /// What a pin meets in the lazy ranges is cleared in the middle of it, as by the handler of an
     /// upcall; and what was, since the shim last asked.
     pub(crate) heals: bool,
@@ -165,8 +165,8 @@ fn mfn_of(pfn: Pfn) -> u64 {
     LAST - pfn.0
 }
 
-fn to_val(mfn: u64) -> val::Mfn {
-    val::Mfn::new(mfn)
+fn to_val(mfn: u64) -> Mfn {
+    Mfn::new(mfn)
 }
 
 impl<'a> Machine<'a> {
@@ -218,7 +218,7 @@ impl<'a> Machine<'a> {
     }
 
     /// What the hypervisor knows of a frame.
-    pub(crate) fn info(&self, mfn: val::Mfn) -> val::FrameInfo {
+    pub(crate) fn info(&self, mfn: Mfn) -> val::FrameInfo {
         self.judge.info(mfn).expect("a frame of RAM")
     }
 
@@ -255,7 +255,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn pin(&mut self, level: val::Level, mfn: val::Mfn) -> Result<(), Errno> {
+    fn pin(&mut self, level: Level, mfn: Mfn) -> Result<(), Errno> {
         loop {
             let result = self.through(|judge, budget| judge.pin(GUEST, level, mfn, budget));
             if result.is_ok() || !self.heals || !self.heal() {
@@ -277,7 +277,7 @@ impl<'a> Machine<'a> {
             &mut |mapping| {
                 let lazy = mapping.address.filter(|va| va.get() < DIRECT_MAP_RW);
                 ranges.extend(lazy.map(|va| Range { start: va.get(), pages: 1 }));
-                std::ops::ControlFlow::Continue(())
+                ControlFlow::Continue(())
             },
         );
         self.shootdown(&ranges).expect("what is mapped can be cleared");
@@ -395,7 +395,7 @@ impl Platform for Machine<'_> {
                     | MmuextCmd::PinL3Table
                     | MmuextCmd::PinL4Table,
                 ) => {
-                    let level = val::Level::from_number(u64::from(op.cmd) + 1).expect("1 to 4");
+                    let level = Level::from_number(u64::from(op.cmd) + 1).expect("1 to 4");
                     self.pin(level, mfn)?;
                 }
                 Some(MmuextCmd::UnpinTable) => {
@@ -421,7 +421,7 @@ impl Platform for Machine<'_> {
         self.calls += entries.len().div_ceil(32) as u64;
         for &(va, entry) in entries {
             let root = to_val(mfn_of(self.root));
-            let leaf = self.judge.walk(root, val::Vaddr::new(va.0));
+            let leaf = self.judge.walk(root, Vaddr::new(va.0));
             let leaf = leaf.map_err(|_| Errno::from(Known::EINVAL))?;
             self.update(leaf.table.get(), leaf.index.get(), entry, false)?;
             match flags & UVMF_FLUSHTYPE_MASK {
@@ -443,7 +443,7 @@ impl Platform for Machine<'_> {
         let mut total = val::ShootdownProgress::new();
         let root = to_val(mfn_of(self.root));
         for range in ranges {
-            let start = val::Vaddr::new(range.start);
+            let start = Vaddr::new(range.start);
             let mut left = val::PageRange { start, pages: range.pages };
             self.through(|judge, budget| {
                 judge.shootdown(GUEST, root, &mut left, budget, &mut total)
@@ -485,7 +485,7 @@ impl Platform for Machine<'_> {
                 let writable = if mapping.entry.is_writable() { MAPPING_WRITABLE } else { 0 };
                 found.push(Mapping {
                     frame,
-                    va: mapping.address.map_or(0, |va| va.get()),
+                    va: mapping.address.map_or(0, Vaddr::get),
                     table: mapping.table.get(),
                     entry: mapping.entry.get(),
                     index: mapping.index.get() as u16,

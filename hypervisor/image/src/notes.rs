@@ -175,7 +175,7 @@ impl<'a> Notes<'a> {
                     set(&mut page, address("HYPERCALL_PAGE")?, "HYPERCALL_PAGE")?;
                 }
                 "ELF_PADDR_OFFSET" => {
-                    set(&mut self.paddr_offset, address("ELF_PADDR_OFFSET")?, "ELF_PADDR_OFFSET")?
+                    set(&mut self.paddr_offset, address("ELF_PADDR_OFFSET")?, "ELF_PADDR_OFFSET")?;
                 }
                 "LOADER" => set(&mut self.loader, value, "LOADER")?,
                 "GUEST_OS" => set(&mut self.guest_os, value, "GUEST_OS")?,

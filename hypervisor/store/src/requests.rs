@@ -181,10 +181,10 @@ impl Store {
                 self.change(id, path, false, |tree, key| tree.write(key, value).map(|()| true))?;
             }
             MessageType::Mkdir => {
-                self.change(id, parse_string(payload)?, false, |tree, key| tree.mkdir(key))?;
+                self.change(id, parse_string(payload)?, false, Tree::mkdir)?;
             }
             MessageType::Rm => {
-                self.change(id, parse_string(payload)?, true, |tree, key| tree.remove(key))?
+                self.change(id, parse_string(payload)?, true, Tree::remove)?;
             }
             MessageType::SetPerms => self.set_permissions(id, payload)?,
             MessageType::Watch => {

@@ -1,7 +1,7 @@
 //! Attacks with stale translations, one at a time. The machine does the writing ([`machine`]); each
 //! test makes the hypervisor take a frame that a CPU still remembers, in another way.
 
-use super::guest::{Guest, address};
+use super::guest::address;
 use super::*;
 use pinfold_validator::{HypervisorFrames, Purpose};
 use std::sync::atomic::Ordering::SeqCst;

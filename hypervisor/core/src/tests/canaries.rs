@@ -1,6 +1,6 @@
 //! Canaries: that they are planted where a CPU remembers the frame, and that a write to one is told.
 
-use super::guest::{Guest, address};
+use super::guest::address;
 use super::*;
 use crate::canaries::{BrokenCanary, MAX_CANARIES};
 use std::sync::atomic::Ordering::SeqCst;

@@ -1,6 +1,6 @@
 //! Guests that do what they like with frames, and never flush.
 
-use super::guest::{Guest, SLOTS, address};
+use super::guest::{SLOTS, address};
 use super::*;
 use crate::grant::mapping::MapError;
 use pinfold_validator::{Budget, Error, HypervisorFrames, Level, Purpose};

@@ -1,6 +1,6 @@
 //! The end of a domain, in steps.
 
-use super::guest::{Guest, address};
+use super::guest::address;
 use super::*;
 use crate::teardown::TeardownSummary as Freed;
 

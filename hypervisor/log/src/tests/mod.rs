@@ -265,7 +265,7 @@ fn every_source_has_its_own_index() {
         assert_eq!(Source::from_index(index), source);
         count += 1;
     }
-    assert_eq!(count, crate::source::SOURCES);
+    assert_eq!(count, source::SOURCES);
     assert_eq!(Source::Reports(0).index(), Source::Messages.index());
     assert_eq!(Source::Reports(MAX_DOMAINS as u16 + 1).index(), Source::Messages.index());
 }

@@ -148,7 +148,7 @@ fn a_store_uses_no_more_heap_than_documented() {
     let before = LIVE.get();
     let store = Connection::new(3).unwrap();
     let taken = LIVE.get().wrapping_sub(before);
-    assert!(taken <= HEAP_BYTES, "{taken} of {}", HEAP_BYTES);
+    assert!(taken <= HEAP_BYTES, "{taken} of {HEAP_BYTES}");
     // And the bound is tight.
     assert!(taken > HEAP_BYTES * 9 / 10);
     drop(store);

@@ -28,12 +28,12 @@ impl fmt::Display for Refusal {
             Cause::CacheAlias { wanted, present } => self.cache_clash(f, wanted, present)?,
             Cause::ReservedSlot => f.write_str("the slot belongs to the hypervisor")?,
             Cause::ReservedBits(bits) => {
-                write!(f, "address bits {bits:#x} are beyond what this processor has")?
+                write!(f, "address bits {bits:#x} are beyond what this processor has")?;
             }
             Cause::ForbiddenFlags(flags) => {
                 write!(f, "flags {:#x} may not be set at this level (", flags.bits())?;
                 bitflags::parser::to_writer(&flags, &mut *f)?;
-                f.write_str(")")?
+                f.write_str(")")?;
             }
             Cause::SuperPage => f.write_str("large pages are not allowed")?,
             Cause::LinearNotAllowed => write!(
@@ -55,14 +55,14 @@ impl fmt::Display for Refusal {
                 self.seen.map_or(0, |seen| seen.references().saturating_sub(1))
             )?,
             Cause::BadDescriptor(value) => {
-                write!(f, "descriptor {value:#018x} is of a kind that no guest may have")?
+                write!(f, "descriptor {value:#018x} is of a kind that no guest may have")?;
             }
             Cause::ForeignMapping => {
-                f.write_str("a table of one domain can't map the memory of another")?
+                f.write_str("a table of one domain can't map the memory of another")?;
             }
             Cause::NotATable => write!(f, "frame {frame} is no page table of this kind")?,
             Cause::BadAddress(address) => {
-                write!(f, "address {address:#x} is outside the guest's address space")?
+                write!(f, "address {address:#x} is outside the guest's address space")?;
             }
             Cause::BadSlot(slot) => write!(f, "there is no slot {slot}")?,
         }

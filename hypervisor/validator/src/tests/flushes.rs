@@ -151,7 +151,7 @@ fn a_table_that_fails_to_be_one_again_is_flushed_before_it_is_written() {
 
 #[test]
 fn stamps_survive_the_clocks_wraparound() {
-    const BITS: u32 = crate::frame_table::STAMP_BITS;
+    const BITS: u32 = frame_table::STAMP_BITS;
     let all = CpuSet::of(0).with(1);
     for start in [1, (1 << BITS) - 3, (1 << BITS) - 1, 1 << BITS, (5 << BITS) - 2] {
         let clock = FlushClock::starting_at(start);

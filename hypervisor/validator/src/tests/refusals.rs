@@ -99,5 +99,5 @@ fn errors_are_numbered_as_measured_on_xen() {
 fn results_on_hot_paths_are_small() {
     // The evidence moves only when there is some: a result is its size, but success is one tag.
     assert!(size_of::<Error>() <= 144, "{}", size_of::<Error>());
-    assert_eq!(size_of::<crate::context::OpError>(), 1);
+    assert_eq!(size_of::<context::OpError>(), 1);
 }
