@@ -19,9 +19,10 @@ use crate::domain::vcpu::{Vcpu, VcpuMemory};
 use crate::domain::{self, Domain, DomainRef, VcpuSlot, descriptors};
 use crate::event::port_table::{self, Ports};
 use crate::event::ports;
-use crate::grant::GrantState;
-use crate::memory::platform::{self, MachinePlatform};
-use crate::memory::{direct_map, frames, heap, m2p, validator};
+use crate::grant::{self, GrantState};
+use crate::memory::frame_refs::{RootRef, WritableRef};
+use crate::memory::platform;
+use crate::memory::{frames, heap, m2p, validator};
 use crate::run::teardown;
 use crate::sync::Mutex;
 use crate::time::{clock, wall_clock};
@@ -100,13 +101,14 @@ impl From<LayoutError> for BuildError {
 
 /// The frames of a domain in the making, by pfn. The list is the guest's own p2m, in its frames.
 struct Memory {
-    list: Vec<Mfn>,
+    domain: DomId,
+    list: Vec<WritableRef>,
     pages: u64,
 }
 
 impl Memory {
     fn slot(&self, pfn: u64) -> &AtomicU64 {
-        direct_map::entry(self.list[(pfn / 512) as usize], Index::new((pfn % 512) as usize))
+        self.list[(pfn / 512) as usize].word(Index::new((pfn % 512) as usize))
     }
 
     fn mfn(&self, pfn: u64) -> Mfn {
@@ -119,12 +121,12 @@ impl Memory {
 
     /// Takes all frames of a domain; the caller made sure that there are enough.
     fn take(id: DomId, plan: &Plan) -> Option<Memory> {
-        let list: Option<Vec<Mfn>> =
-            plan.p2m.clone().map(|_| frames::alloc_domain_frame(id)).collect();
-        let memory = Memory { list: list?, pages: plan.pages };
+        let alloc = |_| WritableRef::get(id, frames::alloc_domain_frame(id)?).ok();
+        let list: Option<Vec<WritableRef>> = plan.p2m.clone().map(alloc).collect();
+        let memory = Memory { domain: id, list: list?, pages: plan.pages };
         for pfn in 0..plan.pages {
             let mfn = match pfn.checked_sub(plan.p2m.start) {
-                Some(index) if pfn < plan.p2m.end => memory.list[index as usize],
+                Some(index) if pfn < plan.p2m.end => memory.list[index as usize].frame(),
                 _ => frames::alloc_domain_frame(id)?,
             };
             memory.slot(pfn).store(mfn.get(), Ordering::Relaxed);
@@ -133,17 +135,23 @@ impl Memory {
         Some(memory)
     }
 
+    /// A frame, to write to. None is a page table yet, so nothing is in the way.
+    fn frame(&self, pfn: u64) -> Result<WritableRef, BuildError> {
+        WritableRef::get(self.domain, self.mfn(pfn)).map_err(BuildError::Tables)
+    }
+
     /// Copies bytes to pseudo-physical memory.
-    fn write(&self, offset: u64, bytes: &[u8]) {
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), BuildError> {
         let mut at = offset;
         let mut rest = bytes;
         while !rest.is_empty() {
             let in_page = (at % 4096) as usize;
             let (now, later) = rest.split_at(rest.len().min(4096 - in_page));
-            direct_map::write_bytes(self.mfn(at / 4096), in_page, now);
+            self.frame(at / 4096)?.write_bytes(in_page, now);
             at += now.len() as u64;
             rest = later;
         }
+        Ok(())
     }
 }
 
@@ -202,11 +210,11 @@ fn create(
     if !heap_shares(vcpus.into()).into_iter().all(heap::grow) {
         return Err(no_memory);
     }
-    let Some(shared_info) = frames::allocator().alloc_shared_frame(id) else {
+    let Some(shared_page) = SharedPage::alloc(id) else {
         return Err(no_memory);
     };
     let Some(per_domain) = PerDomainMappings::build(vcpus, zeros) else {
-        let reclaimed = frames::allocator().reclaim(shared_info, id);
+        let reclaimed = frames::allocator().reclaim(shared_page.frame(), id);
         debug_assert!(reclaimed.is_ok(), "nobody else knows it");
         return Err(no_memory);
     };
@@ -219,15 +227,15 @@ fn create(
     let domain = Arc::new(Domain {
         id,
         name: config.name.clone(),
-        shared_page: SharedPage(shared_info),
+        shared_page,
         per_domain,
-        slots: (0..vcpus).map(|vcpu| VcpuSlot::new(vcpu, shared_info)).collect(),
+        slots: (0..vcpus).map(|vcpu| VcpuSlot::new(vcpu, shared_page)).collect(),
         states: AtomicUsize::new(1),
         pollers: AtomicUsize::new(0),
         ports: Mutex::new(Ports::new()),
         pages: AtomicU64::new(pages),
         max_pages: pages,
-        grants: GrantState::new(MachinePlatform),
+        grants: GrantState::new(grant::platform()),
         regions: Mutex::default(),
         stats: Stats::default(),
         console: Mutex::new(GuestConsole::new(id)),
@@ -255,22 +263,22 @@ fn fill(
     let memory =
         Memory::take(id, plan).ok_or(BuildError::Memory(plan.pages, frames::free_count()))?;
     for segment in &image.segments {
-        memory.write(segment.offset, image.data(segment));
+        memory.write(segment.offset, image.data(segment))?;
     }
     if let Some(pfn) = plan.hypercall_pfn() {
         let mut page = [0; 4096];
         fill_hypercall_page(&mut page);
-        memory.write(pfn * 4096, &page);
+        memory.write(pfn * 4096, &page)?;
     }
     if let (Some(bytes), Some(place)) = (initrd, &plan.initrd) {
-        memory.write(place.pfn * 4096, bytes);
+        memory.write(place.pfn * 4096, bytes)?;
     }
     if let Some(ring) = plan.console {
         // Not a table yet, so nothing is in the way.
         domain.console.lock().open(memory.mfn(ring)).map_err(BuildError::Tables)?;
     }
     let facts = Facts {
-        shared_info: domain.shared_page.0.get() << 12,
+        shared_info: domain.shared_page.frame().address(),
         cmdline: &config.cmdline,
         console_evtchn: ports::open_console(domain),
         store_evtchn: ports::open_store(domain),
@@ -290,29 +298,29 @@ fn fill(
         domain.store.open(id, memory.mfn(ring), store).map_err(BuildError::Tables)?;
     }
     let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn))?;
-    memory.write(plan.start_info * 4096, start_info.as_bytes());
-    fill_shared_info(domain.shared_page.0);
+    memory.write(plan.start_info * 4096, start_info.as_bytes())?;
+    fill_shared_info(domain.shared_page);
 
     let common = EntryFlags::PRESENT | EntryFlags::ACCESSED | EntryFlags::DIRTY;
     for entry in plan.tables.entries() {
         let mut flags = common;
         flags.set(EntryFlags::WRITABLE, entry.writable);
         let value = memory.mfn(entry.target).get() << 12 | flags.bits();
-        let slot = direct_map::entry(memory.mfn(entry.table), Index::new(entry.index.into()));
-        slot.store(value, Ordering::Relaxed);
+        let table = memory.frame(entry.table)?;
+        table.word(Index::new(entry.index.into())).store(value, Ordering::Relaxed);
     }
     let root = memory.mfn(plan.tables.first);
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
-    to_the_end(|budget| validator().get_root_ref(id, root, budget))?;
-    platform::set_m2p_visible(root, true);
+    let root = to_the_end(|budget| RootRef::get(id, root, budget))?;
+    platform::set_m2p_visible(&root, true);
     let state = domain.slots[0].claim().expect("no vCPU runs that could have claimed it");
     Ok(first_vcpu(state, domain, plan, root))
 }
 
-fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Error>) -> Result<(), BuildError> {
+fn to_the_end<T>(mut step: impl FnMut(&mut Budget) -> Result<T, Error>) -> Result<T, BuildError> {
     loop {
         match step(&mut Budget::new(65_536)) {
-            Ok(()) => return Ok(()),
+            Ok(done) => return Ok(done),
             Err(Error::Preempted) => {}
             Err(Error::Refused(refusal)) => return Err(BuildError::Tables(refusal)),
         }
@@ -321,7 +329,7 @@ fn to_the_end(mut step: impl FnMut(&mut Budget) -> Result<(), Error>) -> Result<
 
 /// Events masked on every vCPU; a clock that holds for ever, since the TSC never changes its rate
 /// here: system time 0 is the hypervisor's start.
-fn fill_shared_info(frame: Mfn) {
+fn fill_shared_info(page: SharedPage) {
     let (tsc_to_system_mul, tsc_shift) = clock::scale();
     let time = VcpuTimeInfo {
         version: 2,
@@ -334,15 +342,15 @@ fn fill_shared_info(frame: Mfn) {
     let info = VcpuInfo { evtchn_upcall_mask: 1, time, ..VcpuInfo::default() };
     for vcpu in 0..LEGACY_VCPUS {
         let offset = core::mem::offset_of!(SharedInfo, vcpu_info) + vcpu * size_of::<VcpuInfo>();
-        direct_map::write_bytes(frame, offset, info.as_bytes());
+        page.write_bytes(offset, info.as_bytes());
     }
     let (seconds, nanoseconds) = wall_clock::at_start();
     let wall = [2, seconds as u32, nanoseconds, (seconds >> 32) as u32];
     let offset = core::mem::offset_of!(SharedInfo, wc_version);
-    direct_map::write_bytes(frame, offset, wall.as_bytes());
+    page.write_bytes(offset, wall.as_bytes());
 }
 
-fn first_vcpu(memory: VcpuMemory, domain: &DomainRef, plan: &Plan, root: Mfn) -> Box<Vcpu> {
+fn first_vcpu(memory: VcpuMemory, domain: &DomainRef, plan: &Plan, root: RootRef) -> Box<Vcpu> {
     let mut file = RegisterFile::new();
     file.regs = CpuUserRegs {
         rip: plan.entry,

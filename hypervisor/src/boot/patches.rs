@@ -20,7 +20,8 @@ pub fn apply(mitigations: &Mitigations) {
         for (at, byte) in (site..).zip(bytes) {
             let physical = paging::translate(at).expect("the hypervisor's code is mapped");
             let offset = (physical % 4096) as usize;
-            direct_map::write_bytes(Mfn::new(physical / 4096), offset, &[byte]);
+            // SAFETY: the frame holds the code of the hypervisor, which nothing runs through yet.
+            unsafe { direct_map::write_bytes(Mfn::from_address(physical), offset, &[byte]) };
         }
     }
     // What the processor fetched ahead is dropped (Intel SDM vol. 3, 9.3): `cpuid` serialises. The

@@ -165,10 +165,12 @@ impl Trampoline {
         }
         let [page, l4, l3, l2] = pages.into_inner().ok()?;
         for table in [page, l4, l3, l2] {
-            direct_map::clear(table);
+            // SAFETY: usable RAM that no domain ever gets; nobody else has the pages.
+            unsafe { direct_map::clear(table) };
         }
         let store = |table: Mfn, slot: usize, value: u64| {
-            direct_map::entry(table, Index::new(slot)).store(value, Ordering::Relaxed);
+            // SAFETY: as above.
+            unsafe { direct_map::entry(table, Index::new(slot)) }.store(value, Ordering::Relaxed);
         };
         /// Present, writable.
         const TABLE: u64 = 0x3;
@@ -187,7 +189,8 @@ impl Trampoline {
         assert!(bytes <= PARAMETERS, "the trampoline's code fits before its parameters");
         // SAFETY: the code lies between the two symbols.
         let code = unsafe { core::slice::from_raw_parts(start, bytes) };
-        direct_map::write_bytes(page, 0, code);
+        // SAFETY: as above.
+        unsafe { direct_map::write_bytes(page, 0, code) };
         let gdt = base + (PARAMETERS + core::mem::offset_of!(Parameters, gdt)) as u64;
         // SAFETY: the page is ours, the parameters fit behind the code.
         let parameters =

@@ -3,13 +3,15 @@
 use crate::console::log::{write_as, write_record};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};
 use crate::domain::{self, Domain, VcpuSlot};
+use crate::memory::frame_refs::{DescriptorRef, RootRef};
 use crate::memory::{canaries, direct_map, frames, validator};
 use arrayvec::ArrayVec;
+use core::iter;
 use core::mem::MaybeUninit;
 use pinfold_abi::layout::FIRST_RESERVED_GDT_PAGE;
 use pinfold_abi::record::{self, Leftovers, Who, kind};
 use pinfold_log::Source;
-use pinfold_validator::{AuditCell, AuditSummary, DomId, ExternalRef, Mfn, Purpose, RefKind};
+use pinfold_validator::{AuditCell, AuditSummary, DomId, ExternalRef, Mfn, Purpose};
 
 /// Frames told of in the log, at most.
 const MOST_TOLD: u64 = 32;
@@ -19,13 +21,9 @@ const MOST_HELD: usize = 4 + FIRST_RESERVED_GDT_PAGE + LDT_PAGES + 1;
 
 /// What a vCPU holds: roots and descriptor pages.
 fn held_by(vcpu: &Vcpu) -> ArrayVec<ExternalRef, MOST_HELD> {
-    let roots = [Some(vcpu.kernel_root), vcpu.user_root].into_iter().flatten();
-    let roots = roots.chain(vcpu.held_roots.iter().copied());
-    let descriptors = vcpu.gdt.iter().copied().chain(vcpu.ldt_pages.iter().flatten().copied());
-    roots
-        .map(|frame| ExternalRef { frame, held: RefKind::Root })
-        .chain(descriptors.map(|frame| ExternalRef { frame, held: RefKind::Descriptors }))
-        .collect()
+    let roots = iter::once(&vcpu.kernel_root).chain(&vcpu.user_root).chain(&vcpu.held_roots);
+    let descriptors = vcpu.gdt.iter().chain(vcpu.ldt_pages.iter().flatten());
+    roots.map(RootRef::external).chain(descriptors.filter_map(DescriptorRef::external)).collect()
 }
 
 /// What a vCPU and its slot hold.
@@ -40,7 +38,7 @@ fn held_by_slot(
         // SAFETY: the others pause, and this isn't the caller's own.
         None => unsafe { slot.with_vcpu(held_by) }.unwrap_or_default(),
     };
-    held.extend(slot.info_frame().map(|frame| ExternalRef { frame, held: RefKind::Writable }));
+    held.extend(slot.info_ref());
     held
 }
 

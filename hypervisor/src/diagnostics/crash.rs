@@ -23,7 +23,7 @@ pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
         cs: Hex(regs.cs.into()),
         ss: Hex(regs.ss.into()),
         rflags: Hex(regs.rflags),
-        cr3: Hex(vcpu.root().address()),
+        cr3: Hex(vcpu.root().frame().address()),
     };
     write_record(who, &record);
     crate::panic::dump(regs, |line| {

@@ -6,7 +6,6 @@ use super::vcpu::{Mode, Vcpu};
 use super::{debug_registers, ldt};
 use crate::arch::{control, fpu, gdt, layout, percpu, segments, spec_ctrl};
 use crate::memory::{isolation, tlb};
-use pinfold_validator::Mfn;
 use x86_64::VirtAddr;
 
 /// Loads everything of a vCPU. False if a selector could not be loaded (it is null now): the guest
@@ -84,8 +83,6 @@ pub fn to_user(vcpu: &mut Vcpu) -> bool {
 }
 
 /// Loads a new kernel root that the vCPU now holds.
-pub fn reload_root(vcpu: &Vcpu) -> Mfn {
-    let root = vcpu.root();
-    tlb::load_root(root);
-    root
+pub fn reload_root(vcpu: &Vcpu) {
+    tlb::load_root(vcpu.root());
 }

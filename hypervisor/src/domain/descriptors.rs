@@ -3,9 +3,9 @@
 use super::element_stop::ElementStop;
 use super::ldt;
 use super::vcpu::Vcpu;
-use crate::memory::frame_refs::get_descriptor_ref;
+use crate::memory::frame_refs::DescriptorRef;
+use crate::memory::frames;
 use crate::memory::guest::is_guest_range;
-use crate::memory::{self, frames};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, MAX_LDT_ENTRIES};
@@ -30,27 +30,19 @@ pub fn install_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), 
     if entries > FIRST_RESERVED_GDT_ENTRY as u64 || frames.len() > FIRST_RESERVED_GDT_PAGE {
         return Err(Errno::EINVAL.into());
     }
-    let new: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE> =
-        frames.iter().copied().map(Mfn::new).collect();
-    let (validator, id) = (memory::validator(), vcpu.domain.id);
-    for (taken, &frame) in new.iter().enumerate() {
-        if let Err(refusal) = get_descriptor_ref(id, frame) {
-            for &frame in &new[..taken] {
-                validator.put_descriptor_ref(id, frame);
-            }
-            return Err(ElementStop::refused(vcpu, &refusal));
-        }
-    }
+    let new: ArrayVec<DescriptorRef, FIRST_RESERVED_GDT_PAGE> = frames
+        .iter()
+        .map(|&frame| DescriptorRef::get(vcpu.domain.id, Mfn::new(frame)))
+        .collect::<Result<_, _>>()
+        .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
     vcpu.work.succeeded();
-    let window = &vcpu.domain.per_domain;
+    let mappings = &vcpu.domain.per_domain;
     for page in 0..FIRST_RESERVED_GDT_PAGE {
-        window.set_gdt_page(vcpu.id, page, new.get(page).copied(), zeros());
+        mappings.set_gdt_page(vcpu.id, page, new.get(page), zeros());
     }
-    let old = core::mem::replace(&mut vcpu.gdt, new);
+    // Unmapped: now they are released.
+    drop(core::mem::replace(&mut vcpu.gdt, new));
     vcpu.gdt_entries = entries as u32;
-    for frame in old {
-        validator.put_descriptor_ref(id, frame);
-    }
     Ok(())
 }
 
@@ -68,9 +60,9 @@ pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
 /// Drops every descriptor frame of a vCPU that runs no more.
 pub fn drop_all(vcpu: &mut Vcpu) {
     ldt::forget(vcpu);
-    let window = &vcpu.domain.per_domain;
-    for (page, frame) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
-        window.set_gdt_page(vcpu.id, page, None, zeros());
-        memory::validator().put_descriptor_ref(vcpu.domain.id, frame);
+    let mappings = &vcpu.domain.per_domain;
+    for (page, unmapped) in core::mem::take(&mut vcpu.gdt).into_iter().enumerate() {
+        mappings.set_gdt_page(vcpu.id, page, None, zeros());
+        drop(unmapped);
     }
 }

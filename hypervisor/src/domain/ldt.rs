@@ -11,7 +11,7 @@ use super::per_domain::PerDomainMappings;
 use super::vcpu::Vcpu;
 use crate::arch::layout;
 use crate::memory;
-use crate::memory::frame_refs::get_descriptor_ref;
+use crate::memory::frame_refs::DescriptorRef;
 use pinfold_abi::errno::Errno;
 use pinfold_validator::Vaddr;
 
@@ -38,13 +38,14 @@ pub fn map_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), ElementStop> {
     }
     let address = vcpu.ldt.0 + page as u64 * 4096;
     let validator = memory::validator();
-    let leaf = validator.walk(vcpu.kernel_root, Vaddr::new(address)).map_err(|_| Errno::EFAULT)?;
+    let leaf =
+        validator.walk(vcpu.kernel_root.frame(), Vaddr::new(address)).map_err(|_| Errno::EFAULT)?;
     let frame = leaf.entry.target().ok_or(Errno::EFAULT)?;
-    get_descriptor_ref(vcpu.domain.id, frame)
+    let page_ref = DescriptorRef::get(vcpu.domain.id, frame)
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
     vcpu.work.succeeded();
-    vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, Some(frame));
-    vcpu.ldt_pages[page] = Some(frame);
+    vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, Some(&page_ref));
+    vcpu.ldt_pages[page] = Some(page_ref);
     Ok(())
 }
 
@@ -61,9 +62,9 @@ pub fn map_for_selectors(vcpu: &mut Vcpu, selectors: &[u16]) {
 /// Forgets the table and drops its pages.
 pub fn forget(vcpu: &mut Vcpu) {
     for page in 0..vcpu.ldt_pages.len() {
-        if let Some(frame) = vcpu.ldt_pages[page].take() {
+        if let Some(unmapped) = vcpu.ldt_pages[page].take() {
             vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, None);
-            memory::validator().put_descriptor_ref(vcpu.domain.id, frame);
+            drop(unmapped);
         }
     }
     vcpu.ldt = (0, 0);

@@ -5,9 +5,11 @@
 
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
 use crate::arch::layout;
+use crate::memory::frame_refs::DescriptorRef;
 use crate::memory::{direct_map, frames};
 use crate::sync::Mutex;
 use arrayvec::ArrayVec;
+use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::shared_info::LEGACY_VCPUS;
 use pinfold_validator::{HypervisorFrames, Index, Mfn, Purpose};
 use x86_64::VirtAddr;
@@ -54,15 +56,15 @@ impl PerDomainMappings {
         let mut tables = own.iter().map(HypervisorFrames::first);
         let (l3, l2) = (tables.next()?, tables.next()?);
         let l1: ArrayVec<Mfn, MAX_L1> = tables.collect();
-        direct_map::entry(l3, Index::new(0)).store(l2.get() << 12 | TABLE, SEQ);
+        own_table_entry(l3, Index::new(0)).store(l2.address() | TABLE, SEQ);
         for (index, table) in l1.iter().enumerate() {
-            let entry = direct_map::entry(l2, Index::new(index));
-            entry.store(table.get() << 12 | TABLE, SEQ);
+            let entry = own_table_entry(l2, Index::new(index));
+            entry.store(table.address() | TABLE, SEQ);
         }
         let window = PerDomainMappings { l3, l1, frames: Mutex::new(own) };
         for vcpu in 0..vcpus {
             for page in 0..16 {
-                window.store(vcpu, page * 4096, zeros.get() << 12 | PAGE_READ_ONLY);
+                window.store(vcpu, page * 4096, zeros.address() | PAGE_READ_ONLY);
             }
         }
         Some(window)
@@ -97,7 +99,7 @@ impl PerDomainMappings {
         let address = PerDomainMappings::gdt_base(vcpu) + offset;
         let table = self.l1[usize::from(vcpu) / layout::VCPUS_PER_L1];
         let index = Index::new(address.p1_index().into());
-        direct_map::entry(table, index).store(entry, SEQ);
+        own_table_entry(table, index).store(entry, SEQ);
     }
 
     fn set(&self, vcpu: u16, offset: u64, entry: u64) {
@@ -108,18 +110,28 @@ impl PerDomainMappings {
     }
 
     /// Shows a descriptor frame as page `page` of a vCPU's GDT, or zeros.
-    pub fn set_gdt_page(&self, vcpu: u16, page: usize, frame: Option<Mfn>, zeros: Mfn) {
-        let entry = frame.map_or(zeros.get() << 12 | PAGE_READ_ONLY, |f| f.get() << 12 | PAGE);
+    pub fn set_gdt_page(&self, vcpu: u16, page: usize, frame: Option<&DescriptorRef>, zeros: Mfn) {
+        let entry = match frame {
+            Some(frame) => frame.frame().address() | PAGE,
+            None => zeros.address() | PAGE_READ_ONLY,
+        };
         self.set(vcpu, page as u64 * 4096, entry);
     }
 
     /// Shows a descriptor frame as page `page` of a vCPU's LDT, or nothing.
-    pub fn set_ldt_page(&self, vcpu: u16, page: usize, frame: Option<Mfn>) {
-        let entry = frame.map_or(0, |f| f.get() << 12 | PAGE);
+    pub fn set_ldt_page(&self, vcpu: u16, page: usize, frame: Option<&DescriptorRef>) {
+        let entry = frame.map_or(0, |frame| frame.frame().address() | PAGE);
         self.set(vcpu, layout::LDT_OFFSET + page as u64 * 4096, entry);
     }
 }
 
+/// An entry of one of the tables.
+fn own_table_entry(table: Mfn, index: Index) -> &'static AtomicU64 {
+    // SAFETY: the tables are frames of the hypervisor's own until `free`, after which nobody sets an
+    // entry: the domain has no vCPU then.
+    unsafe { direct_map::entry(table, index) }
+}
+
 /// Plain stores would do: a vCPU's window is used only on the processor that runs it, after a root
 /// was loaded or `invlpg`.
-const SEQ: core::sync::atomic::Ordering = core::sync::atomic::Ordering::SeqCst;
+const SEQ: Ordering = Ordering::SeqCst;

@@ -1,20 +1,41 @@
 //! The page that a domain and the hypervisor share. Both ends may touch any of it at any time:
 //! there are only atomic accesses, and what the guest wrote is never trusted.
 
-use crate::memory::direct_map;
+use crate::memory::{direct_map, frames};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::event::PORTS;
 use pinfold_abi::shared_info::SharedInfo;
-use pinfold_validator::{Index, Mfn};
+use pinfold_validator::{DomId, Index, Mfn};
 
 /// The page.
 #[derive(Clone, Copy, Debug)]
-pub struct SharedPage(pub Mfn);
+pub struct SharedPage(Mfn);
 
 impl SharedPage {
+    /// Allocates the page of a domain that is being built. `None` if there is no memory left.
+    pub fn alloc(domain: DomId) -> Option<SharedPage> {
+        frames::allocator().alloc_shared_frame(domain).map(SharedPage)
+    }
+
+    /// Its frame.
+    pub fn frame(self) -> Mfn {
+        self.0
+    }
+
+    /// Writes bytes from `offset` on, before the domain runs.
+    ///
+    /// # Panics
+    /// If they leave the page.
+    pub fn write_bytes(self, offset: usize, bytes: &[u8]) {
+        // SAFETY: as for `word`.
+        unsafe { direct_map::write_bytes(self.0, offset, bytes) };
+    }
+
     fn word(self, offset: usize) -> &'static AtomicU64 {
-        direct_map::entry(self.0, Index::new(offset / 8))
+        // SAFETY: the frame was allocated as a shared page, and is freed when the domain has no vCPU
+        // and no port left that could be raised.
+        unsafe { direct_map::entry(self.0, Index::new(offset / 8)) }
     }
 
     fn pending_word(self, port: u32) -> &'static AtomicU64 {

@@ -7,6 +7,7 @@ use super::work::Work;
 use super::{DomainRef, VcpuSlot};
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
+use crate::memory::frame_refs::{DescriptorRef, RootRef};
 use crate::time::clock;
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
@@ -17,7 +18,6 @@ use pinfold_abi::mmu::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use pinfold_abi::record::Who;
 use pinfold_emulate::control::CR4_INITIAL;
 use pinfold_emulate::debug::DebugRegisters;
-use pinfold_validator::Mfn;
 
 /// Which of the guest's two privilege levels runs; the processor sees ring 3 for both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +95,10 @@ pub struct Vcpu {
     pub last_cpu: usize,
     /// Can it run?
     pub state: RunState,
-    /// L4 of the guest kernel; the vCPU holds a reference.
-    pub kernel_root: Mfn,
-    /// L4 of the guest's user mode, if set; the vCPU holds a reference.
-    pub user_root: Option<Mfn>,
+    /// L4 of the guest kernel.
+    pub kernel_root: RootRef,
+    /// L4 of the guest's user mode, if set.
+    pub user_root: Option<RootRef>,
     /// FS base while not loaded.
     pub fs_base: u64,
     /// Live GS base while not loaded.
@@ -117,14 +117,14 @@ pub struct Vcpu {
     pub cr4: u64,
     /// Debug registers as the guest set them.
     pub debug: DebugRegisters,
-    /// GDT frames; the vCPU holds a descriptor reference on each.
-    pub gdt: ArrayVec<Mfn, FIRST_RESERVED_GDT_PAGE>,
+    /// GDT frames.
+    pub gdt: ArrayVec<DescriptorRef, FIRST_RESERVED_GDT_PAGE>,
     /// GDT entries.
     pub gdt_entries: u32,
     /// LDT: linear base and entries.
     pub ldt: (u64, u32),
-    /// LDT pages mapped so far, by page; the vCPU holds a descriptor reference on each.
-    pub ldt_pages: [Option<Mfn>; LDT_PAGES],
+    /// LDT pages mapped so far, by page.
+    pub ldt_pages: [Option<DescriptorRef>; LDT_PAGES],
     /// Its record of events, as of when it was loaded.
     pub info: InfoRef,
     /// Ports that it polls.
@@ -136,7 +136,7 @@ pub struct Vcpu {
     /// What it made the hypervisor do since the last look at the clock.
     pub work: Work,
     /// Roots that it holds for a vCPU that it is giving a first state to: the call is suspended.
-    pub held_roots: ArrayVec<Mfn, 2>,
+    pub held_roots: ArrayVec<RootRef, 2>,
     /// The search that a suspended `find_aliases` goes on with.
     pub find: Option<FindProgress>,
     /// FPU state while not loaded.
@@ -169,7 +169,7 @@ impl VcpuMemory {
 
 impl Vcpu {
     /// A vCPU in kernel mode on `root`, on which it holds a reference; all else as at reset.
-    pub fn new(memory: VcpuMemory, domain: DomainRef, id: u16, root: Mfn) -> Box<Vcpu> {
+    pub fn new(memory: VcpuMemory, domain: DomainRef, id: u16, root: RootRef) -> Box<Vcpu> {
         let info = domain.slots[usize::from(id)].info();
         let vcpu = Vcpu {
             file: RegisterFile::new(),
@@ -192,7 +192,7 @@ impl Vcpu {
             gdt: ArrayVec::new(),
             gdt_entries: 0,
             ldt: (0, 0),
-            ldt_pages: [None; LDT_PAGES],
+            ldt_pages: [const { None }; LDT_PAGES],
             info,
             polled: ArrayVec::new(),
             upcall: Upcall::default(),
@@ -209,7 +209,7 @@ impl Vcpu {
     /// Writes the copy of the runstate that the guest asked for.
     pub fn publish_runstate(&self) {
         let announced = self.domain.assists(VMASST_TYPE_RUNSTATE_UPDATE_FLAG);
-        self.slot().runstate.lock().publish(self.domain.id, self.kernel_root, announced);
+        self.slot().runstate.lock().publish(self.domain.id, self.kernel_root.frame(), announced);
     }
 
     /// What others may know of this vCPU.
@@ -252,10 +252,10 @@ impl Vcpu {
     }
 
     /// The root that the processor must use.
-    pub fn root(&self) -> Mfn {
-        match (self.mode, self.user_root) {
+    pub fn root(&self) -> &RootRef {
+        match (self.mode, &self.user_root) {
             (Mode::User, Some(root)) => root,
-            _ => self.kernel_root,
+            _ => &self.kernel_root,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! A vCPU's record of events and clock, in the shared page or where the guest registered it. The
 //! guest may change it any time: only atomic accesses, and nothing in it is trusted.
 
+use super::shared_page::SharedPage;
 use crate::memory::direct_map;
+use crate::memory::frame_refs::WritableRef;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use pinfold_abi::address::PAGE_SIZE;
 use pinfold_abi::shared_info::{LEGACY_VCPUS, VcpuInfo, VcpuTimeInfo};
 use pinfold_validator::Mfn;
 
@@ -23,17 +26,24 @@ impl InfoRef {
     ///
     /// # Panics
     /// If the page has no room for it.
-    pub fn legacy(shared_info: Mfn, vcpu: u16) -> InfoRef {
+    pub fn legacy(page: SharedPage, vcpu: u16) -> InfoRef {
         assert!(usize::from(vcpu) < LEGACY_VCPUS);
-        InfoRef::at(shared_info, usize::from(vcpu) * size_of::<VcpuInfo>())
+        InfoRef::at(page.frame(), usize::from(vcpu) * size_of::<VcpuInfo>())
     }
 
-    /// The record at an offset in a frame, on which a reference is held.
+    /// The record at an offset in a frame of the guest's.
     ///
     /// # Panics
     /// If it isn't aligned to 8 bytes or leaves the frame.
-    pub fn at(frame: Mfn, offset: usize) -> InfoRef {
-        assert!(offset.is_multiple_of(8) && offset + size_of::<VcpuInfo>() <= 4096);
+    ///
+    /// # Safety
+    /// The reference is held for as long as the record is accessed.
+    pub unsafe fn registered(frame: &WritableRef, offset: usize) -> InfoRef {
+        InfoRef::at(frame.frame(), offset)
+    }
+
+    fn at(frame: Mfn, offset: usize) -> InfoRef {
+        assert!(offset.is_multiple_of(8) && offset + size_of::<VcpuInfo>() <= PAGE_SIZE as usize);
         let record = direct_map::frame(frame).wrapping_add(offset).cast::<VcpuInfo>();
         InfoRef(NonNull::new(record).expect("the direct map is not at 0"))
     }

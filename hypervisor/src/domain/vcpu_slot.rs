@@ -6,14 +6,16 @@
 use super::alias_search::Pending;
 use super::runstate::{Runstate, State};
 use super::scheduler::{self, EnqueueReason};
+use super::shared_page::SharedPage;
 use super::vcpu::{RunState, Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
 use super::vcpu_timers::Timers;
 use crate::arch::ipi;
+use crate::memory::frame_refs::WritableRef;
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use pinfold_validator::{CpuSet, Mfn};
+use pinfold_validator::{CpuSet, ExternalRef};
 
 /// Where a vCPU's state is.
 pub enum VcpuState {
@@ -43,8 +45,8 @@ pub struct VcpuSlot {
     pub reports: Pending,
     /// Its record, as bits of an [`InfoRef`].
     info: AtomicU64,
-    /// Frame of the record and its reference, if the guest registered one.
-    info_frame: Mutex<Option<Mfn>>,
+    /// Frame of the record, if the guest registered one.
+    info_frame: Mutex<Option<WritableRef>>,
     /// Somebody wants it down.
     down_wanted: AtomicBool,
     /// A non-maskable interrupt was sent and not delivered.
@@ -57,14 +59,14 @@ pub struct VcpuSlot {
 
 impl VcpuSlot {
     /// The slot of a vCPU without a state, but with memory for it.
-    pub fn new(id: u16, shared_info: Mfn) -> VcpuSlot {
+    pub fn new(id: u16, shared_page: SharedPage) -> VcpuSlot {
         VcpuSlot {
             id,
             state: Mutex::new(VcpuState::Uninitialised),
             timers: Timers::default(),
             runstate: Mutex::default(),
             reports: Pending::default(),
-            info: AtomicU64::new(InfoRef::legacy(shared_info, id).to_bits()),
+            info: AtomicU64::new(InfoRef::legacy(shared_page, id).to_bits()),
             info_frame: Mutex::new(None),
             down_wanted: AtomicBool::new(false),
             nmi: AtomicBool::new(false),
@@ -87,14 +89,14 @@ impl VcpuSlot {
         unsafe { InfoRef::from_bits(self.info.load(Ordering::Acquire)) }
     }
 
-    /// Moves the record to a frame on which the caller took a writable reference, which is the
-    /// slot's from now on. False if it was moved before.
-    pub fn register_info(&self, frame: Mfn, offset: usize) -> bool {
+    /// Moves the record into a frame of the guest's. False if it was moved before.
+    pub fn register_info(&self, frame: WritableRef, offset: usize) -> bool {
         let mut registered = self.info_frame.lock();
         if registered.is_some() {
             return false;
         }
-        let new = InfoRef::at(frame, offset);
+        // SAFETY: the slot keeps the reference until its vCPU runs no more (`forget_info`).
+        let new = unsafe { InfoRef::registered(&frame, offset) };
         self.info().copy_to(new);
         self.info.store(new.to_bits(), Ordering::Release);
         *registered = Some(frame);
@@ -104,15 +106,15 @@ impl VcpuSlot {
         true
     }
 
-    /// Frame of a registered record.
-    pub fn info_frame(&self) -> Option<Mfn> {
-        *self.info_frame.lock()
+    /// The reference on a registered record's frame, as the audit counts it.
+    pub fn info_ref(&self) -> Option<ExternalRef> {
+        self.info_frame.lock().as_ref().and_then(WritableRef::external)
     }
 
-    /// Forgets a registered record: the reference is the caller's to drop. The vCPU runs no more.
-    pub fn forget_info(&self, shared_info: Mfn) -> Option<Mfn> {
-        self.info.store(InfoRef::legacy(shared_info, self.id).to_bits(), Ordering::Release);
-        self.info_frame.lock().take()
+    /// Forgets a registered record. The vCPU runs no more.
+    pub fn forget_info(&self, shared_page: SharedPage) {
+        self.info.store(InfoRef::legacy(shared_page, self.id).to_bits(), Ordering::Release);
+        drop(self.info_frame.lock().take());
     }
 
     /// Remembers where the state is, for the audit.

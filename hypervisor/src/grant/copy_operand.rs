@@ -2,11 +2,10 @@
 
 use super::resolve_domid;
 use crate::domain::DomainRef;
-use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};
-use crate::memory::validator;
+use crate::memory::frame_refs::{FrameRef, Readable, RefType, Writable};
 use pinfold_abi::domid;
 use pinfold_abi::grant::{CopyPointer, Status};
-use pinfold_validator::{Cause, Mfn, Refusal};
+use pinfold_validator::{Cause, DomId, Mfn, Refusal};
 
 /// Why a frame can't be held for a copy.
 pub enum NotHeld {
@@ -22,18 +21,43 @@ impl From<Status> for NotHeld {
     }
 }
 
-/// A frame that is held for a copy, until it is dropped.
-pub struct CopyOperand {
-    owner: DomainRef,
-    /// The frame.
-    pub frame: Mfn,
-    write: bool,
-    /// The entry whose use this is.
-    reference: Option<u32>,
+/// What a copy does with a frame.
+pub trait CopyAccess: RefType {
+    /// Whether it writes to it.
+    const WRITES: bool;
 }
 
-impl CopyOperand {
-    /// Holds the frame that a pointer of the caller's names, for reading or writing.
+impl CopyAccess for Readable {
+    const WRITES: bool = false;
+}
+
+impl CopyAccess for Writable {
+    const WRITES: bool = true;
+}
+
+/// A frame that is held for a copy, until it is dropped.
+pub struct CopyOperand<K: CopyAccess> {
+    /// The frame.
+    pub frame: FrameRef<K>,
+    /// Released after the frame.
+    _grant: Option<GrantUse>,
+}
+
+/// The use of a grant entry by a copy, until it is dropped.
+struct GrantUse {
+    owner: DomainRef,
+    reference: u32,
+    writes: bool,
+}
+
+impl Drop for GrantUse {
+    fn drop(&mut self) {
+        self.owner.grants.end_copy(self.reference, self.writes);
+    }
+}
+
+impl<K: CopyAccess> CopyOperand<K> {
+    /// Holds the frame that a pointer of the caller's names.
     ///
     /// # Errors
     /// As the ABI has them.
@@ -41,48 +65,29 @@ impl CopyOperand {
         caller: &DomainRef,
         pointer: &CopyPointer,
         by_reference: bool,
-        write: bool,
-    ) -> Result<CopyOperand, NotHeld> {
+    ) -> Result<CopyOperand<K>, NotHeld> {
         // Before it is looked up: whether there is such a domain is not the caller's business.
         if !by_reference && pointer.domid != domid::SELF {
             return Err(Status::PermissionDenied.into());
         }
         let owner = resolve_domid(caller, pointer.domid).ok_or(Status::BadDomain)?;
         if !by_reference {
-            let frame = Mfn::new(pointer.frame);
-            take(&owner, frame, write)?;
-            return Ok(CopyOperand { owner, frame, write, reference: None });
+            let frame = hold_frame(owner.id, Mfn::new(pointer.frame))?;
+            return Ok(CopyOperand { frame, _grant: None });
         }
         // A reference is the low half of the field.
         let reference = pointer.frame as u32;
-        let frame = owner.grants.begin_copy(reference, caller.id, write)?;
-        if let Err(why) = take(&owner, frame, write) {
-            owner.grants.end_copy(reference, write);
-            return Err(why);
-        }
-        Ok(CopyOperand { owner, frame, write, reference: Some(reference) })
+        let mfn = owner.grants.begin_copy(reference, caller.id, K::WRITES)?;
+        let id = owner.id;
+        let grant = GrantUse { owner, reference, writes: K::WRITES };
+        Ok(CopyOperand { frame: hold_frame(id, mfn)?, _grant: Some(grant) })
     }
 }
 
-fn take(owner: &DomainRef, frame: Mfn, write: bool) -> Result<(), NotHeld> {
-    let taken =
-        if write { get_writable_ref(owner.id, frame) } else { get_readable_ref(owner.id, frame) };
-    taken.map_err(|refusal| match refusal.cause {
+fn hold_frame<K: RefType>(owner: DomId, mfn: Mfn) -> Result<FrameRef<K>, NotHeld> {
+    FrameRef::get(owner, mfn).map_err(|refusal| match refusal.cause {
         Cause::Busy => NotHeld::Busy(refusal),
         Cause::TableInUse => NotHeld::Status(Status::GeneralError),
         _ => NotHeld::Status(Status::BadPage),
     })
-}
-
-impl Drop for CopyOperand {
-    fn drop(&mut self) {
-        if self.write {
-            validator().put_writable_ref(self.owner.id, self.frame);
-        } else {
-            validator().put_readable_ref(self.owner.id, self.frame);
-        }
-        if let Some(reference) = self.reference {
-            self.owner.grants.end_copy(reference, self.write);
-        }
-    }
 }

@@ -26,6 +26,12 @@ pub type GrantState = grant::GrantState<MachinePlatform, ServiceIpis>;
 pub type Borrower<'a> =
     grant::mapping::Borrower<'a, 'static, MachinePlatform, MachinePlatform, ServiceIpis, Listed>;
 
+/// How the grant tables reach their frames.
+pub fn platform() -> MachinePlatform {
+    // SAFETY: a grant table names only frames that it allocated for itself.
+    unsafe { MachinePlatform::new() }
+}
+
 /// The domains on the list.
 #[derive(Debug)]
 pub struct Listed;
@@ -43,7 +49,7 @@ pub fn borrower(vcpu: &Vcpu) -> Borrower<'_> {
         domains: &Listed,
         dom: vcpu.domain.id,
         grants: &vcpu.domain.grants,
-        root: vcpu.kernel_root,
+        root: vcpu.kernel_root.frame(),
         budget: ELEMENT_ENTRIES,
     }
 }

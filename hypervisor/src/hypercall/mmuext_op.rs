@@ -11,9 +11,9 @@ use crate::domain::roots::{new_root, new_user_root};
 use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::cost;
-use crate::memory::frame_refs::{get_readable_ref, get_writable_ref};
+use crate::memory;
+use crate::memory::frame_refs::{ReadableRef, WritableRef};
 use crate::memory::guest::GuestPtr;
-use crate::memory::{self, direct_map};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
@@ -111,28 +111,24 @@ fn unpin(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 }
 
 fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
-    let (validator, id) = (memory::validator(), vcpu.domain.id);
-    get_writable_ref(id, mfn).map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
-    direct_map::clear(mfn);
-    validator.put_writable_ref(id, mfn);
+    WritableRef::get(vcpu.domain.id, mfn)
+        .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?
+        .clear();
     vcpu.work.charge(cost::PAGE);
     vcpu.work.succeeded();
     Ok(())
 }
 
 fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
-    let (validator, id) = (memory::validator(), vcpu.domain.id);
-    // Held meanwhile: another vCPU could give it back, and somebody else get it.
-    get_readable_ref(id, from).map_err(|refusal| {
-        let again = vcpu.work.may_retry(&refusal);
-        if again { ElementStop::Preempted } else { Errno::EINVAL.into() }
+    let id = vcpu.domain.id;
+    // Held meanwhile: another vCPU could give the frame back, and another domain get it.
+    let from = ReadableRef::get(id, from).map_err(|refusal| {
+        let busy = vcpu.work.may_retry(&refusal);
+        if busy { ElementStop::Preempted } else { Errno::EINVAL.into() }
     })?;
-    let copied = get_writable_ref(id, to).map(|()| {
-        direct_map::copy(to, from);
-        validator.put_writable_ref(id, to);
-    });
-    validator.put_readable_ref(id, from);
-    copied.map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
+    WritableRef::get(id, to)
+        .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?
+        .copy_from(&from);
     vcpu.work.charge(cost::PAGE);
     vcpu.work.succeeded();
     Ok(())

@@ -18,7 +18,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         return Outcome::Done(Errno::EINVAL.as_result());
     }
     let validator = memory::validator();
-    let Ok(leaf) = validator.walk(vcpu.kernel_root, Vaddr::new(va)) else {
+    let Ok(leaf) = validator.walk(vcpu.kernel_root.frame(), Vaddr::new(va)) else {
         return Outcome::Done(Errno::EINVAL.as_result());
     };
     let id = vcpu.domain.id;

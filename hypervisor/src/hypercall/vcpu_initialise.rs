@@ -8,7 +8,7 @@ use crate::domain::VcpuSlot;
 use crate::domain::bounce::rflags;
 use crate::domain::descriptors;
 use crate::domain::element_stop::ElementStop;
-use crate::domain::roots::{drop_held_roots, get_root_ref, put_root_ref};
+use crate::domain::roots::{get_root, put_held_roots, put_root};
 use crate::domain::vcpu::Args;
 use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
@@ -30,7 +30,7 @@ use pinfold_validator::Mfn;
 pub fn run(caller: &mut Vcpu, slot: &VcpuSlot, args: &Args) -> Outcome {
     let initialised = initialise(caller, slot, args[2]);
     if !matches!(initialised, Err(ElementStop::Preempted)) {
-        drop_held_roots(caller);
+        put_held_roots(caller);
     }
     end_or_restart(caller, args, initialised)
 }
@@ -96,30 +96,30 @@ fn build(
     if let Err(stop) = hold_roots(caller, kernel_root, user_root) {
         return Err((stop, memory));
     }
-    // They are the new vCPU's from here on.
-    caller.held_roots.clear();
-    let mut vcpu = Vcpu::new(memory, caller.domain.clone(), slot.id, kernel_root);
-    vcpu.user_root = user_root;
-    platform::set_m2p_visible(kernel_root, true);
-    if let Some(root) = user_root.filter(|root| *root != kernel_root) {
+    // The caller holds them until the call is done, so these are only counted once more.
+    let kernel_root = match get_root(caller, kernel_root) {
+        Ok(root) => root,
+        Err(stop) => return Err((stop, memory)),
+    };
+    let user_root = match user_root.map(|root| get_root(caller, root)).transpose() {
+        Ok(root) => root,
+        Err(stop) => return Err((stop, memory)),
+    };
+    platform::set_m2p_visible(&kernel_root, true);
+    if let Some(root) = user_root.as_ref().filter(|root| root.frame() != kernel_root.frame()) {
         platform::set_m2p_visible(root, false);
     }
+    let mut vcpu = Vcpu::new(memory, caller.domain.clone(), slot.id, kernel_root);
+    vcpu.user_root = user_root;
     if let Err(stop) = fill(&mut vcpu, context) {
         descriptors::drop_all(&mut vcpu);
-        let roots = [Some(kernel_root), user_root].into_iter().flatten();
-        if matches!(stop, ElementStop::Preempted) {
-            // A descriptor page is busy: the call is made again, and finds them.
-            caller.held_roots.extend(roots);
-        } else {
-            roots.for_each(|root| put_root_ref(caller, root));
-        }
         return Err((stop, VcpuMemory::recycle(vcpu)));
     }
     Ok(vcpu)
 }
 
 /// Has the caller hold exactly these roots, one reference for each: those that it held before and
-/// the call doesn't name any more are dropped.
+/// the call doesn't name any more are released.
 fn hold_roots(
     caller: &mut Vcpu,
     kernel_root: Mfn,
@@ -128,22 +128,17 @@ fn hold_roots(
     let mut before = core::mem::take(&mut caller.held_roots);
     let mut result = Ok(());
     for root in [Some(kernel_root), user_root].into_iter().flatten() {
-        match before.iter().position(|held| *held == root) {
-            Some(place) => {
-                before.remove(place);
-                caller.held_roots.push(root);
+        let held = before.iter().position(|held| held.frame() == root);
+        match held.map(|place| Ok(before.remove(place))).unwrap_or_else(|| get_root(caller, root)) {
+            Ok(root) => caller.held_roots.push(root),
+            Err(stop) => {
+                result = Err(stop);
+                break;
             }
-            None => match get_root_ref(caller, root) {
-                Ok(()) => caller.held_roots.push(root),
-                Err(stop) => {
-                    result = Err(stop);
-                    break;
-                }
-            },
         }
     }
     for root in before {
-        put_root_ref(caller, root);
+        put_root(caller, root);
     }
     result.map_err(|stop| match stop {
         // Whatever is wrong with a root, the context is (as on the reference).
@@ -153,7 +148,7 @@ fn hold_roots(
 }
 
 fn fill(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> {
-    vcpu.mode = match (context.flags & VGCF_IN_KERNEL != 0, vcpu.user_root) {
+    vcpu.mode = match (context.flags & VGCF_IN_KERNEL != 0, &vcpu.user_root) {
         (true, _) => Mode::Kernel,
         (false, Some(_)) => Mode::User,
         (false, None) => return Err(Errno::EINVAL.into()),

@@ -8,11 +8,11 @@ use crate::domain::element_stop::ElementStop;
 use crate::domain::timers;
 use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
-use crate::memory::frame_refs::get_writable_ref;
+use crate::memory::frame_refs::WritableRef;
 use crate::memory::guest::{self, GuestPtr};
-use crate::memory::validator;
 use crate::time::clock;
 use crate::time::timer_queue::TimerKind;
+use pinfold_abi::address::PAGE_SIZE;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::shared_info::VcpuInfo;
 use pinfold_abi::vcpu::*;
@@ -97,7 +97,7 @@ fn register_time(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errn
     // The clock's scale never changes, so one copy is good for ever.
     guest::write_by_root(
         vcpu.domain.id,
-        vcpu.kernel_root,
+        vcpu.kernel_root.frame(),
         area.address,
         slot.info().time().as_bytes(),
     )
@@ -106,21 +106,18 @@ fn register_time(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errn
 fn register_info(vcpu: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), ElementStop> {
     let asked = GuestPtr::<RegisterVcpuInfo>::new(argument).read()?;
     let offset = asked.offset as usize;
-    let (id, frame) = (vcpu.domain.id, Mfn::new(asked.mfn));
-    get_writable_ref(id, frame).map_err(|refusal| {
-        let again = vcpu.work.may_retry(&refusal);
-        if again { ElementStop::Preempted } else { Errno::EINVAL.into() }
+    let frame = WritableRef::get(vcpu.domain.id, Mfn::new(asked.mfn)).map_err(|refusal| {
+        let busy = vcpu.work.may_retry(&refusal);
+        if busy { ElementStop::Preempted } else { Errno::EINVAL.into() }
     })?;
     vcpu.work.succeeded();
-    // In this order, as on the reference: first the frame, then the place in it.
-    let registered = if offset > 4096 - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
-        Err(Errno::ENXIO)
-    } else if !slot.register_info(frame, offset) {
-        Err(Errno::EINVAL)
-    } else {
-        Ok(())
-    };
-    registered.inspect_err(|_| validator().put_writable_ref(id, frame))?;
+    // In this order, as on Xen: first the frame, then the place in it.
+    if offset > PAGE_SIZE as usize - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
+        return Err(Errno::ENXIO.into());
+    }
+    if !slot.register_info(frame, offset) {
+        return Err(Errno::EINVAL.into());
+    }
     if slot.id == vcpu.id {
         vcpu.info = slot.info();
     } else {

@@ -9,7 +9,9 @@ use pinfold_abi::record::{Canary, Hex, Who};
 use pinfold_core::canaries::{BrokenCanary, Canaries};
 use pinfold_validator::Mfn;
 
-static CANARIES: Canaries<MachinePlatform, ServiceIpis> = Canaries::new(MachinePlatform);
+static CANARIES: Canaries<MachinePlatform, ServiceIpis> =
+    // SAFETY: canaries are frames of the hypervisor's own.
+    Canaries::new(unsafe { MachinePlatform::new() });
 
 /// Set once at boot, before any guest runs.
 static ENABLED: AtomicBool = AtomicBool::new(false);

@@ -4,8 +4,8 @@
 //! range it touches against the hypervisor's hole (XSA-212: every element, not just the base) and
 //! copies; no reference into guest memory ever exists.
 
-use super::frame_refs::get_writable_ref;
-use super::{direct_map, validator};
+use super::frame_refs::WritableRef;
+use super::validator;
 use crate::arch::user_copy;
 use core::marker::PhantomData;
 use pinfold_abi::errno::Errno;
@@ -71,9 +71,8 @@ pub fn write_by_root(domain: DomId, root: Mfn, to: u64, from: &[u8]) -> Result<(
         let frame = frame.ok_or(Errno::EFAULT)?;
         // Another vCPU may change the mapping right now: what counts is that the frame is the
         // domain's and plain memory while we write.
-        get_writable_ref(domain, frame).map_err(|_| Errno::EFAULT)?;
-        direct_map::write_bytes(frame, offset, now);
-        validator().put_writable_ref(domain, frame);
+        let frame = WritableRef::get(domain, frame).map_err(|_| Errno::EFAULT)?;
+        frame.write_bytes(offset, now);
         at = at.wrapping_add(now.len() as u64);
         rest = later;
     }

@@ -141,18 +141,31 @@ pub fn start_cpu() {
 
 /// Maps a page of the hypervisor's at its own address.
 fn map(root: Mfn, address: u64, flags: u64) {
-    let page = page_walk::find(idle_root(), address).expect("it is mapped for the hypervisor");
+    let page = find_own(address).expect("it is mapped for the hypervisor");
     assert!(page.level == 1, "{address:#x} is in a large page");
     let mut table = root;
     for level in (2..=4).rev() {
-        let entry = direct_map::entry(table, page_walk::slot(address, level));
+        let entry = own_entry(table, page_walk::slot(address, level));
         if entry.load(Ordering::Relaxed) == 0 {
             entry.store(alloc_frame().get() << 12 | TABLE, Ordering::Relaxed);
         }
         table = page_walk::frame(entry.load(Ordering::Relaxed));
     }
-    let entry = direct_map::entry(table, page_walk::slot(address, 1));
+    let entry = own_entry(table, page_walk::slot(address, 1));
     entry.store(page.frame().get() << 12 | flags, Ordering::Relaxed);
+}
+
+/// What maps an address of the hypervisor's.
+fn find_own(address: u64) -> Option<Leaf> {
+    // SAFETY: the idle root and its tables are the hypervisor's own.
+    unsafe { page_walk::find(idle_root(), address) }
+}
+
+/// An entry of one of the hypervisor's own tables: of a guest root, or below it.
+fn own_entry(table: Mfn, index: Index) -> &'static AtomicU64 {
+    // SAFETY: the callers name tables that are the hypervisor's own for as long as it runs, or the
+    // root of the vCPU that this processor serves, on which the vCPU holds a reference.
+    unsafe { direct_map::entry(table, index) }
 }
 
 fn idle_root() -> Mfn {
@@ -215,9 +228,8 @@ pub fn refresh_after_fault(address: u64) -> bool {
     if HYPERVISOR_SLOTS.contains(&slot.get()) {
         return false;
     }
-    let entry = |root: u64| {
-        direct_map::entry(Mfn::new(root >> 12), slot).load(Ordering::Acquire) & !SET_BY_WALKS
-    };
+    let entry =
+        |root: u64| own_entry(Mfn::new(root >> 12), slot).load(Ordering::Acquire) & !SET_BY_WALKS;
     let lags = entry(guest_root) != entry(cpu.hypervisor_root());
     if lags {
         percpu::mark_guest_root_stale();
@@ -245,15 +257,19 @@ pub fn report() {
 fn check(cpu: usize, root: Mfn) -> usize {
     let mut pages = 0;
     for slot in HYPERVISOR_SLOTS {
-        let entry = direct_map::entry(root, Index::new(slot)).load(Ordering::Relaxed);
+        let entry = own_entry(root, Index::new(slot)).load(Ordering::Relaxed);
         match slot {
             M2P_SLOT => assert!(entry == 0 || entry == super::reserved_entry(slot)),
             // The domain's: its descriptor tables. By the end they are gone.
             layout::PER_DOMAIN_SLOT => assert!(entry & USER == 0),
-            _ => page_walk::visit_slot(root, slot, &mut |leaf| {
-                check_page(cpu, leaf);
-                pages += 1;
-            }),
+            _ => {
+                let mut visit = |leaf| {
+                    check_page(cpu, leaf);
+                    pages += 1;
+                };
+                // SAFETY: the root and what it maps here are the hypervisor's own tables.
+                unsafe { page_walk::visit_slot(root, slot, &mut visit) };
+            }
         }
     }
     pages
@@ -272,6 +288,6 @@ fn check_page(cpu: usize, leaf: Leaf) {
     assert!(leaf.level == 1, "{leaf:x?} is large");
     let flags = PRESENT | WRITABLE | USER | GLOBAL | NO_EXECUTE;
     assert!(leaf.entry & flags == wanted & flags, "{leaf:x?} has wrong flags");
-    let own = page_walk::find(idle_root(), leaf.address).map(|own| own.frame());
+    let own = find_own(leaf.address).map(|own| own.frame());
     assert!(own == Some(leaf.frame()), "{leaf:x?} is another frame than {own:x?}");
 }

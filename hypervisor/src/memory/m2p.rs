@@ -25,10 +25,13 @@ pub fn place(early: &mut EarlyFrames, count: u64, root: u64) {
         word.store(INVALID_M2P_ENTRY, Ordering::Relaxed);
     }
     TABLE.call_once(|| table);
-    page_walk::visit_slot(Mfn::new(root >> 12), HYPERVISOR_SLOTS.start, &mut |leaf| {
-        let global = leaf.entry & page_walk::GLOBAL != 0;
-        assert!(!global, "a translation that guest user mode could keep: {leaf:x?}");
-    });
+    // SAFETY: the root and its tables are the hypervisor's own, built just now.
+    unsafe {
+        page_walk::visit_slot(Mfn::new(root >> 12), HYPERVISOR_SLOTS.start, &mut |leaf| {
+            let global = leaf.entry & page_walk::GLOBAL != 0;
+            assert!(!global, "a translation that guest user mode could keep: {leaf:x?}");
+        });
+    }
 }
 
 fn word(mfn: Mfn) -> Option<&'static AtomicU64> {

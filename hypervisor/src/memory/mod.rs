@@ -88,8 +88,9 @@ pub fn init(regions: &[Region], physical_bits: u8) {
         // Copies by guest pointers run in ring 0: see the policy.
         policy: Policy { l1tf: flaws::has(Flaw::L1tf), refuse_linear_roots: true },
     };
-    let validator =
-        VALIDATOR.call_once(|| Validator::new(MachinePlatform, plan.frame_table, limits));
+    // SAFETY: the validator names frames of its frame table that are RAM, and tracks what each is.
+    let platform = unsafe { MachinePlatform::new() };
+    let validator = VALIDATOR.call_once(|| Validator::new(platform, plan.frame_table, limits));
     // SAFETY: the words were taken for the bitmap, are zero, and are referred to only here.
     let words = unsafe {
         core::slice::from_raw_parts_mut(
@@ -130,5 +131,6 @@ pub fn max_mfn() -> Mfn {
 pub fn reserved_entry(slot: usize) -> u64 {
     use core::sync::atomic::Ordering;
     let root = Mfn::new(tlb::idle_root() >> 12);
-    direct_map::entry(root, pinfold_validator::Index::new(slot)).load(Ordering::Relaxed)
+    // SAFETY: the root is RAM and the hypervisor's own.
+    unsafe { direct_map::entry(root, pinfold_validator::Index::new(slot)) }.load(Ordering::Relaxed)
 }

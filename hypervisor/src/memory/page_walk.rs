@@ -60,10 +60,15 @@ fn is_leaf(entry: u64, level: u32) -> bool {
 }
 
 /// What maps an address in the tables below a root.
-pub fn find(root: Mfn, address: u64) -> Option<Leaf> {
+///
+/// # Safety
+/// The root is RAM, and so are the tables below it for as long as this runs.
+pub unsafe fn find(root: Mfn, address: u64) -> Option<Leaf> {
     let mut table = root;
     for level in (1..=LEVELS).rev() {
-        let entry = direct_map::entry(table, slot(address, level)).load(Ordering::Relaxed);
+        // SAFETY: the caller vouches for the tables.
+        let entry = unsafe { direct_map::entry(table, slot(address, level)) };
+        let entry = entry.load(Ordering::Relaxed);
         if entry & PRESENT == 0 {
             return None;
         }
@@ -76,14 +81,25 @@ pub fn find(root: Mfn, address: u64) -> Option<Leaf> {
 }
 
 /// Visits everything that one slot of a root maps.
-pub fn visit_slot(root: Mfn, slot: usize, visit: &mut impl FnMut(Leaf)) {
+///
+/// # Safety
+/// As for [`find`].
+pub unsafe fn visit_slot(root: Mfn, slot: usize, visit: &mut impl FnMut(Leaf)) {
     // Canonical: the bits above follow the highest one.
     let address = ((slot as u64 * bytes(LEVELS)) << 16).cast_signed() >> 16;
-    visit_entry(root, Index::new(slot), LEVELS, address.cast_unsigned(), visit);
+    // SAFETY: as the caller vouches.
+    unsafe { visit_entry(root, Index::new(slot), LEVELS, address.cast_unsigned(), visit) };
 }
 
-fn visit_entry(table: Mfn, index: Index, level: u32, address: u64, visit: &mut impl FnMut(Leaf)) {
-    let entry = direct_map::entry(table, index).load(Ordering::Relaxed);
+unsafe fn visit_entry(
+    table: Mfn,
+    index: Index,
+    level: u32,
+    address: u64,
+    visit: &mut impl FnMut(Leaf),
+) {
+    // SAFETY: the caller vouches for the tables.
+    let entry = unsafe { direct_map::entry(table, index) }.load(Ordering::Relaxed);
     if entry & PRESENT == 0 {
         return;
     }
@@ -93,6 +109,7 @@ fn visit_entry(table: Mfn, index: Index, level: u32, address: u64, visit: &mut i
     }
     for slot in 0..512 {
         let below = address + slot as u64 * bytes(level - 1);
-        visit_entry(frame(entry), Index::new(slot), level - 1, below, visit);
+        // SAFETY: as the caller vouches.
+        unsafe { visit_entry(frame(entry), Index::new(slot), level - 1, below, visit) };
     }
 }

@@ -1,12 +1,13 @@
 //! What the validator needs of the machine.
 
+use super::frame_refs::RootRef;
 use super::{direct_map, hooks, m2p, reserved_entry};
 use crate::arch::layout::PER_DOMAIN_SLOT;
 use crate::arch::{cache, ipi, percpu};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_core::grant::pages::FrameWords;
-use pinfold_validator::{CachePolicy, CpuSet, DomId, Index, Mfn, Platform, Refusal};
+use pinfold_validator::{CachePolicy, CpuSet, DomId, GROUP, Index, Mfn, Platform, Refusal};
 
 /// Most domains that can run at once.
 pub const MAX_DOMAINS: usize = 256;
@@ -62,44 +63,72 @@ pub fn set_cache_policy(domain: DomId, policy: CachePolicy) {
 /// L4 slot of the machine-to-physical table.
 const M2P_SLOT: usize = HYPERVISOR_SLOTS.start;
 
-/// Shows the M2P in a root, or hides it: guest kernels read it, guest user mode must not. The root
-/// is a validated L4 that a vCPU holds.
-pub fn set_m2p_visible(root: Mfn, show: bool) {
-    let entry = if show { reserved_entry(M2P_SLOT) } else { 0 };
-    direct_map::entry(root, Index::new(M2P_SLOT)).store(entry, Ordering::Release);
+/// Maps the M2P in a root, or unmaps it: guest kernels read it, guest user mode must not.
+pub fn set_m2p_visible(root: &RootRef, visible: bool) {
+    let entry = if visible { reserved_entry(M2P_SLOT) } else { 0 };
+    // SAFETY: the reference keeps the frame a validated L4, whose reserved slots are the
+    // hypervisor's.
+    let slot = unsafe { direct_map::entry(root.frame(), Index::new(M2P_SLOT)) };
+    slot.store(entry, Ordering::Release);
 }
 
 /// The machine, as the validator sees it.
+///
+/// Its methods take frame numbers, and are safe since only code that proved the frames to be RAM has
+/// one: the validator, which looks each up in its frame table, and the grant tables, which own theirs.
 #[derive(Clone, Copy, Debug)]
-pub struct MachinePlatform;
+pub struct MachinePlatform(());
+
+impl MachinePlatform {
+    /// Makes one.
+    ///
+    /// # Safety
+    /// It is only used for frames that are RAM, by code that tracks what each may be used for.
+    pub const unsafe fn new() -> MachinePlatform {
+        MachinePlatform(())
+    }
+}
+
+#[inline]
+fn machine_entry(frame: Mfn, index: Index) -> &'static AtomicU64 {
+    // SAFETY: whoever made the `MachinePlatform` vouched that its user names frames of RAM; the
+    // hypervisor and guests access page tables and grant tables atomically.
+    unsafe { direct_map::entry(frame, index) }
+}
+
+#[inline]
+fn machine_group(table: Mfn, first: Index) -> &'static [AtomicU64; GROUP] {
+    // SAFETY: as for `machine_entry`.
+    unsafe { direct_map::group(table, first) }
+}
 
 impl FrameWords for MachinePlatform {
     fn word(&self, frame: Mfn, index: Index) -> &AtomicU64 {
-        direct_map::entry(frame, index)
+        machine_entry(frame, index)
     }
 }
 
 impl Platform for MachinePlatform {
     #[inline]
     fn read_entry(&self, table: Mfn, index: Index) -> u64 {
-        direct_map::entry(table, index).load(Ordering::Acquire)
+        machine_entry(table, index).load(Ordering::Acquire)
     }
 
     #[inline]
     fn group_is_zero(&self, table: Mfn, first: Index) -> bool {
         // Acquire, as every read of an entry. The first one decides for most groups that aren't.
-        direct_map::group(table, first).iter().all(|entry| entry.load(Ordering::Acquire) == 0)
+        machine_group(table, first).iter().all(|entry| entry.load(Ordering::Acquire) == 0)
     }
 
     #[inline]
     fn group_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
-        let group = direct_map::group(table, first);
+        let group = machine_group(table, first);
         group.iter().any(|entry| entry.load(Ordering::Acquire) & mask == wanted)
     }
 
     #[inline]
     fn write_entry(&self, table: Mfn, index: Index, value: u64) {
-        direct_map::entry(table, index).store(value, Ordering::Release);
+        machine_entry(table, index).store(value, Ordering::Release);
     }
 
     #[inline]
@@ -110,7 +139,7 @@ impl Platform for MachinePlatform {
         old: u64,
         new: u64,
     ) -> Result<(), u64> {
-        direct_map::entry(table, index)
+        machine_entry(table, index)
             .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
     }
@@ -130,7 +159,8 @@ impl Platform for MachinePlatform {
     fn clear_frame(&self, frame: Mfn) {
         // One of many, perhaps, and others may wait for a flush.
         ipi::service_ipis();
-        direct_map::clear(frame);
+        // SAFETY: as for `machine_entry`; the frame is free, and flushed.
+        unsafe { direct_map::clear(frame) };
     }
 
     fn invalidate_m2p(&self, frame: Mfn) {

@@ -1,9 +1,10 @@
 //! Roots and flushes of the calling processor.
 
+use super::frame_refs::RootRef;
 use crate::arch::percpu::{self, cpu_number};
 use crate::memory::{self, platform};
 use core::sync::atomic::{AtomicU64, Ordering};
-use pinfold_validator::{DomId, Mfn};
+use pinfold_validator::DomId;
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
@@ -49,13 +50,13 @@ fn flush_by(work: impl FnOnce()) {
 
 /// Loads a root of a domain; all translations of guests leave this processor's TLB, since guests
 /// have no global mappings.
-pub fn load_root(root: Mfn) {
-    flush_by(|| switch_to(root.get() << 12));
+pub fn load_root(root: &RootRef) {
+    flush_by(|| switch_to(root.frame().address()));
 }
 
 /// Loads the first root of a domain on this processor, which had the idle root: from now on it may
 /// hold translations of the domain's.
-pub fn enter_domain(domain: DomId, root: Mfn) {
+pub fn enter_domain(domain: DomId, root: &RootRef) {
     platform::set_dirty(domain, true);
     load_root(root);
 }

@@ -10,34 +10,27 @@ use crate::console::log::write_record;
 use crate::diagnostics::frame_dump::FrameDump;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::work::ENTRIES;
-use crate::domain::{self, Domain, DomainRef, descriptors, roots, timers};
+use crate::domain::{self, Domain, DomainRef, descriptors, timers};
 use crate::event::ports;
 use crate::grant::Listed;
-use crate::memory::{frames, platform, validator};
+use crate::memory::{frames, platform};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use pinfold_abi::record::Teardown;
 use pinfold_core::teardown::{DomainTeardown, TeardownStep, TeardownSummary};
-use pinfold_validator::Budget;
 
 /// Drops a vCPU that runs no more and isn't loaded, and all that it holds. What one attempt doesn't
 /// reach of its tables is taken apart with the domain's others.
 pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
-    let (id, validator) = (domain.id, validator());
-    let slot = vcpu.slot();
+    let slot = &domain.slots[usize::from(vcpu.id)];
     slot.leave();
     timers::disarm_all(&domain, slot.id);
     descriptors::drop_all(&mut vcpu);
-    roots::drop_held_roots(&mut vcpu);
-    let roots = [Some(vcpu.kernel_root), vcpu.user_root];
-    for root in roots.into_iter().flatten() {
-        validator.put_root_ref(id, root, &mut Budget::new(ENTRIES));
-    }
-    // The audit must not look at it any more.
-    vcpu.slot().set_vcpu(None);
+    // The audit must not look at it any more. Its roots are released with it.
+    slot.set_vcpu(None);
 }
 
 /// Drops a vCPU whose domain ended; with the last one the domain's memory begins to go. The vCPU
@@ -115,11 +108,9 @@ fn begin_memory(domain: &Domain) -> DomainTeardown {
 fn drop_own_refs(domain: &Domain) -> DomainTeardown {
     let id = domain.id;
     domain.console.lock().close();
-    domain.store.close(id);
+    domain.store.close();
     for slot in &domain.slots {
-        if let Some(frame) = slot.forget_info(domain.shared_page.0) {
-            validator().put_writable_ref(id, frame);
-        }
+        slot.forget_info(domain.shared_page);
     }
     DomainTeardown::new(id)
 }

@@ -8,11 +8,12 @@ use crate::domain::element_stop::ElementStop;
 use crate::domain::exit::Fatal;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{debug_registers, roots};
-use crate::memory::frame_refs::get_writable_ref;
-use crate::memory::{direct_map, guest, validator};
+use crate::memory::frame_refs::WritableRef;
+use crate::memory::guest;
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
+use pinfold_abi::address::PAGE_SIZE;
 use pinfold_abi::hypercall::fill_hypercall_page;
 use pinfold_emulate::cpuid::{self, CpuidContext};
 use pinfold_emulate::msr::{self, MsrContext, WriteEffect};
@@ -185,7 +186,7 @@ fn read_cr(vcpu: &Vcpu, cr: u8) -> Result<u64, EmulationFault> {
     match cr {
         0 => Ok(control::cr0_read(vcpu.task_switched)),
         2 => Ok(vcpu.info.cr2().load(Ordering::Relaxed)),
-        3 => Ok(vcpu.kernel_root.get() << 12),
+        3 => Ok(vcpu.kernel_root.frame().address()),
         4 => Ok(vcpu.cr4),
         _ => Err(EmulationFault::GeneralProtection),
     }
@@ -252,16 +253,14 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
 /// Fills a frame of the guest's with hypercall stubs, as far as the guest itself could write it.
 /// (The MSR takes a guest frame number, which for a PV guest is a machine frame.)
 fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
-    let id = vcpu.domain.id;
-    get_writable_ref(id, mfn).map_err(|refusal| {
-        let again = vcpu.work.may_retry(&refusal);
-        if again { EmulationFault::Busy } else { EmulationFault::GeneralProtection }
+    let frame = WritableRef::get(vcpu.domain.id, mfn).map_err(|refusal| {
+        let busy = vcpu.work.may_retry(&refusal);
+        if busy { EmulationFault::Busy } else { EmulationFault::GeneralProtection }
     })?;
     vcpu.work.succeeded();
-    let mut page = [0; 4096];
+    let mut page = [0; PAGE_SIZE as usize];
     fill_hypercall_page(&mut page);
-    direct_map::write_bytes(mfn, 0, &page);
-    validator().put_writable_ref(id, mfn);
+    frame.write_bytes(0, &page);
     Ok(())
 }
 

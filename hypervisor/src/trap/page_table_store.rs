@@ -36,7 +36,7 @@ pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
         return Store::NotOurs;
     }
     let validator = validator();
-    let Ok(leaf) = validator.walk(vcpu.kernel_root, Vaddr::new(address)) else {
+    let Ok(leaf) = validator.walk(vcpu.kernel_root.frame(), Vaddr::new(address)) else {
         return Store::NotOurs;
     };
     let Some(table) = leaf.entry.target() else { return Store::NotOurs };
@@ -57,7 +57,9 @@ pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
     }
     let index = Index::new((store.entry_address() % 4096 / 8) as usize);
     for _ in 0..TRIES {
-        let old = direct_map::entry(table, index).load(Ordering::Acquire);
+        // SAFETY: the walk found the frame in the frame table as RAM. It may be something else by
+        // now: what is read is a guess, which the update compares.
+        let old = unsafe { direct_map::entry(table, index) }.load(Ordering::Acquire);
         let result = store.evaluate(old, &vcpu.file.regs);
         let swapped = vcpu
             .work

@@ -3,13 +3,13 @@
 use super::{focus, ring};
 use crate::console::buffer;
 use crate::console::log::head;
-use crate::memory;
+use crate::memory::frame_refs::WritableRef;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use pinfold_abi::record::{Who, kind};
 use pinfold_log::{ConsoleLine, Source};
 use pinfold_rings::InvalidIndices;
-use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
+use pinfold_validator::{DomId, ExternalRef, Mfn, Refusal};
 
 /// Longest line; a longer one is broken. Well below what readers of the log can take.
 const MAX_LINE: usize = 512;
@@ -52,7 +52,7 @@ pub struct GuestConsole {
     stalled: bool,
     /// The domain has ended: nothing more comes.
     closing: bool,
-    ring: Option<Mfn>,
+    ring: Option<WritableRef>,
     /// The guest used its ring. Until it does, what is typed waits: it may ask by hypercall.
     uses_ring: bool,
     /// The guest asked by hypercall for what is typed.
@@ -88,9 +88,7 @@ impl GuestConsole {
     /// # Errors
     /// As [`pinfold_validator::Validator::get_writable_ref`].
     pub fn open(&mut self, frame: Mfn) -> Result<(), Refusal> {
-        memory::validator().get_writable_ref(self.domain, frame)?;
-        self.forget_ring();
-        self.ring = Some(frame);
+        self.ring = Some(WritableRef::get(self.domain, frame)?);
         Ok(())
     }
 
@@ -103,7 +101,7 @@ impl GuestConsole {
             self.end_line();
         }
         self.stalled = false;
-        self.forget_ring();
+        self.ring = None;
     }
 
     /// Whether something of the guest's stays in the ring until the log has room.
@@ -116,15 +114,9 @@ impl GuestConsole {
         self.uses_ring || self.asks
     }
 
-    fn forget_ring(&mut self) {
-        if let Some(frame) = self.ring.take() {
-            memory::validator().put_writable_ref(self.domain, frame);
-        }
-    }
-
     /// What the console holds of frames, for the audit.
     pub fn held(&self) -> Option<ExternalRef> {
-        self.ring.map(|frame| ExternalRef { frame, held: RefKind::Writable })
+        self.ring.as_ref().and_then(WritableRef::external)
     }
 
     /// Shows bytes that the guest prints, as far as the log has room for them. Returns how many it
@@ -211,11 +203,13 @@ impl GuestConsole {
     }
 
     fn serve_ring(&mut self) -> bool {
-        let Some(frame) = self.ring else { return false };
+        // Put back below: `print` needs the rest of the console.
+        let Some(page) = self.ring.take() else { return false };
         // The bytes are shown as they come; a ring's worth bounds the time. What the log has no
         // room for stays in the ring, and the guest waits as for any slow console.
-        let printed = ring::drain(frame, &mut |bytes: &[u8]| self.print(bytes));
-        let brought = ring::offer(frame, &self.typed);
+        let printed = ring::drain(&page, &mut |bytes: &[u8]| self.print(bytes));
+        let brought = ring::offer(&page, &self.typed);
+        self.ring = Some(page);
         // Nonsense in the ring empties it.
         self.stalled = printed.is_ok_and(|(_, stayed)| stayed);
         let printed = printed.map(|(printed, _)| printed);

@@ -3,15 +3,13 @@
 //! The rules of the ring are [`pinfold_rings`]'; here is only where its page is.
 
 use crate::memory::direct_map;
+use crate::memory::frame_refs::WritableRef;
 use pinfold_rings::{ConsolePage, InvalidIndices};
-use pinfold_validator::Mfn;
 
-/// The page in a frame that the domain's console holds.
-fn page(mfn: Mfn) -> &'static ConsolePage {
-    // SAFETY: `GuestConsole::open` holds a writable reference of the frame, so it is RAM, stays the
-    // domain's and is no table, until `close` forgets it; the direct map lives for ever. The page is
-    // made of atomics, and any bytes are a valid one.
-    unsafe { &*direct_map::frame(mfn).cast::<ConsolePage>() }
+fn page(ring: &WritableRef) -> &ConsolePage {
+    // SAFETY: the reference keeps the frame RAM, the domain's and no table. The page is made of
+    // atomics, and any bytes are a valid one.
+    unsafe { &*direct_map::frame(ring.frame()).cast::<ConsolePage>() }
 }
 
 /// Takes what the guest printed, a ring's worth at most, until `each` doesn't take all of a piece.
@@ -20,16 +18,16 @@ fn page(mfn: Mfn) -> &'static ConsolePage {
 /// # Errors
 /// The guest's indices made no sense; the ring was emptied.
 pub(super) fn drain(
-    mfn: Mfn,
+    ring: &WritableRef,
     each: &mut impl FnMut(&[u8]) -> usize,
 ) -> Result<(usize, bool), InvalidIndices> {
-    page(mfn).output().drain(each)
+    page(ring).output().drain(each)
 }
 
 /// Puts in what was typed, as far as there is room. Returns how many bytes.
 ///
 /// # Errors
 /// The guest's indices made no sense; the ring was emptied.
-pub(super) fn offer(mfn: Mfn, bytes: &[u8]) -> Result<usize, InvalidIndices> {
-    page(mfn).input().write(bytes)
+pub(super) fn offer(ring: &WritableRef, bytes: &[u8]) -> Result<usize, InvalidIndices> {
+    page(ring).input().write(bytes)
 }

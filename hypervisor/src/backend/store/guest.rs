@@ -5,7 +5,8 @@
 //! must come after what was done before was there for the guest to see: hence the fences.
 
 use crate::arch::ipi;
-use crate::memory::{self, direct_map};
+use crate::memory::direct_map;
+use crate::memory::frame_refs::WritableRef;
 use crate::sync::Mutex;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
@@ -30,7 +31,7 @@ pub struct GuestStore {
 
 #[derive(Debug)]
 struct Open {
-    ring: Mfn,
+    ring: WritableRef,
     connection: Connection,
     /// The log has it that the guest writes nonsense.
     told: bool,
@@ -52,16 +53,15 @@ impl GuestStore {
     /// # Errors
     /// As [`pinfold_validator::Validator::get_writable_ref`].
     pub fn open(&self, domain: DomId, ring: Mfn, store: Connection) -> Result<(), Refusal> {
-        memory::validator().get_writable_ref(domain, ring)?;
-        self.ring.store(ring.get(), Ordering::Relaxed);
+        let ring = WritableRef::get(domain, ring)?;
+        self.ring.store(ring.frame().get(), Ordering::Relaxed);
         *self.open.lock() = Some(Open { ring, connection: store, told: false });
         Ok(())
     }
 
     /// Forgets everything, and lets go of the ring. Before the domain's frames are freed.
-    pub fn close(&self, domain: DomId) {
-        if let Some(open) = self.open.lock().take() {
-            memory::validator().put_writable_ref(domain, open.ring);
+    pub fn close(&self) {
+        if self.open.lock().take().is_some() {
             self.ring.store(0, Ordering::Relaxed);
         }
     }
@@ -100,18 +100,17 @@ impl GuestStore {
     }
 }
 
-impl Open {
-    fn page(&self) -> &'static StorePage {
-        // SAFETY: `GuestStore::open` holds a writable reference of the frame, so it is RAM, stays
-        // the domain's and is no table, until `close` forgets it; the direct map lives for ever.
-        // The page is made of atomics, and any bytes are a valid one.
-        unsafe { &*direct_map::frame(self.ring).cast::<StorePage>() }
-    }
+fn ring_page(ring: &WritableRef) -> &StorePage {
+    // SAFETY: the reference keeps the frame RAM, the domain's and no table. The page is made of
+    // atomics, and any bytes are a valid one.
+    unsafe { &*direct_map::frame(ring.frame()).cast::<StorePage>() }
+}
 
+impl Open {
     /// Says what waits, as far as there is room; with nothing left to say takes a message, or as
     /// much of it as there is. Returns how many bytes went either way.
     fn step(&mut self) -> Result<usize, InvalidIndices> {
-        let (page, mut moved) = (self.page(), 0);
+        let (page, mut moved) = (ring_page(&self.ring), 0);
         // A guest that empties the ring meanwhile could have it filled without end.
         for _ in 0..OUTPUTS {
             let output = self.connection.output();

@@ -3,7 +3,7 @@
 use super::elements::Preempted;
 use crate::domain::vcpu::Vcpu;
 use crate::grant::copy_operand::{CopyOperand, NotHeld};
-use crate::memory::direct_map;
+use crate::memory::frame_refs::{Readable, Writable};
 use pinfold_abi::grant::{COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, Status};
 
 /// Copies within one frame each.
@@ -26,8 +26,10 @@ fn copy_now(vcpu: &Vcpu, asked: &Copy) -> Result<(), NotHeld> {
         return Err(Status::BadCopyArgument.into());
     }
     let by = |flag| asked.flags & flag != 0;
-    let source = CopyOperand::hold(&vcpu.domain, &asked.source, by(COPY_SOURCE_REFERENCE), false)?;
-    let dest = CopyOperand::hold(&vcpu.domain, &asked.dest, by(COPY_DEST_REFERENCE), true)?;
-    direct_map::copy_bytes(dest.frame, to, source.frame, from, bytes);
+    let source: CopyOperand<Readable> =
+        CopyOperand::hold(&vcpu.domain, &asked.source, by(COPY_SOURCE_REFERENCE))?;
+    let dest: CopyOperand<Writable> =
+        CopyOperand::hold(&vcpu.domain, &asked.dest, by(COPY_DEST_REFERENCE))?;
+    dest.frame.copy_bytes_from(to, &source.frame, from, bytes);
     Ok(())
 }

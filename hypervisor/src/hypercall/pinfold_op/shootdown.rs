@@ -105,9 +105,9 @@ fn one(vcpu: &Vcpu, list: u64, at: &mut At, total: &mut ShootdownProgress) -> Re
     let mut range = PageRange { start: Vaddr::new(start), pages: left };
     let (validator, id) = (validator(), vcpu.domain.id);
     loop {
-        let step = vcpu
-            .work
-            .attempt(|budget| validator.shootdown(id, vcpu.kernel_root, &mut range, budget, total));
+        let step = vcpu.work.attempt(|budget| {
+            validator.shootdown(id, vcpu.kernel_root.frame(), &mut range, budget, total)
+        });
         match step {
             Ok(()) => {
                 *at = At { index: at.index + 1, pages: 0, before: sum };
