@@ -1,21 +1,20 @@
 //! Last words. `cargo xtask report` resolves the addresses with the hypervisor's symbols.
 
-use crate::arch::{ipi, percpu};
+use crate::arch::{ipi, percpu, stack};
 use crate::console::log::write_in_panic;
-use core::arch::asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use pinfold_abi::record::{DumpFrame, Hex, LogRecord, PanicTrap, Who, kind};
 use pinfold_abi::vcpu::CpuUserRegs;
 
-/// Number of the processor that panics, plus 1; 0: none does.
+/// Number of the CPU that panics, plus 1; 0: none does.
 static PANICKING: AtomicUsize = AtomicUsize::new(0);
 
-/// A panic inside a panic stops at once. One on another processor leaves the last words, and the
+/// A panic inside a panic stops at once. One on another CPU leaves the last words, and the
 /// end, to the first.
 fn begin() {
     x86_64::instructions::interrupts::disable();
-    // Before processors have numbers there is one.
+    // Before CPUs have numbers there is one.
     let own = if percpu::online().is_empty() { 1 } else { percpu::cpu_number() + 1 };
     match PANICKING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
         // What they would go on with may be broken.
@@ -32,10 +31,7 @@ fn begin() {
 fn panic(info: &PanicInfo<'_>) -> ! {
     begin();
     write_in_panic(Who::Hypervisor, kind::PANIC, format_args!("{info}"));
-    let frame: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
-    backtrace(frame);
+    backtrace(stack::frame_pointer());
     crate::machine::end(crate::machine::RunResult::Panic)
 }
 

@@ -1,13 +1,13 @@
 //! Locks of the hypervisor.
 //!
-//! It runs with interrupts off, so a processor that waits for a lock can't be interrupted; and
-//! the holder may be waiting for that very processor to flush its TLB. Hence who waits attends to
+//! It runs with interrupts off, so a CPU that waits for a lock can't be interrupted; and
+//! the holder may be waiting for that very CPU to flush its TLB. Hence who waits attends to
 //! such requests meanwhile.
 
 use crate::arch::ipi;
 use spin::RelaxStrategy;
 
-/// Waiting that attends to other processors' requests.
+/// Waiting that attends to other CPUs' requests.
 pub struct ServiceIpis;
 
 impl RelaxStrategy for ServiceIpis {

@@ -3,7 +3,7 @@
 //! Intel SDM vol. 3, chapter 11 (registers in table 11-1). Registers are reached through memory;
 //! x2APIC mode, if the firmware left it on, through MSRs.
 
-use super::idt::{SPURIOUS_VECTOR, TIMER_VECTOR};
+use super::vector;
 use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 
@@ -67,7 +67,7 @@ fn write(register: u32, value: u32) {
     }
 }
 
-/// Switches the first processor's controller on. `registers` is where its page is mapped
+/// Switches the first CPU's controller on. `registers` is where its page is mapped
 /// (uncached).
 pub fn init(registers: u64) {
     let (_, flags) = ApicBase::read();
@@ -76,11 +76,11 @@ pub fn init(registers: u64) {
     set_up();
 }
 
-/// Switches another processor's controller on, in the mode that the first one's is in.
+/// Switches another CPU's controller on, in the mode that the first one's is in.
 pub fn init_ap() {
     if REGISTERS.load(Ordering::Relaxed) == 0 {
         let (base, flags) = ApicBase::read();
-        // SAFETY: x2APIC mode is there, as the first processor has it; nothing uses the
+        // SAFETY: x2APIC mode is there, as the first CPU has it; nothing uses the
         // registers in memory then.
         unsafe { ApicBase::write(base, flags | ApicBaseFlags::X2APIC_ENABLE) };
     }
@@ -93,28 +93,28 @@ fn set_up() {
         write(lvt, MASKED);
     }
     write(DIVIDE, DIVIDE_BY_16);
-    write(LVT_TIMER, u32::from(TIMER_VECTOR));
+    write(LVT_TIMER, u32::from(vector::TIMER));
     write(INITIAL_COUNT, 0);
-    write(SPURIOUS, APIC_ON | u32::from(SPURIOUS_VECTOR));
+    write(SPURIOUS, APIC_ON | u32::from(vector::SPURIOUS));
 }
 
-/// Identifier of the calling processor's controller.
+/// Identifier of the calling CPU's controller.
 pub fn id() -> u32 {
     let value = read(ID);
     if REGISTERS.load(Ordering::Relaxed) == 0 { value } else { value >> 24 }
 }
 
-/// Sends an interrupt to a processor.
+/// Sends an interrupt to a CPU.
 pub fn send(apic_id: u32, vector: u8) {
     command(apic_id, u32::from(vector) | ASSERT);
 }
 
-/// Resets a processor, which then waits for [`send_start_up`].
+/// Resets a CPU, which then waits for [`send_start_up`].
 pub fn send_init(apic_id: u32) {
     command(apic_id, DELIVER_INIT | ASSERT);
 }
 
-/// Starts a processor that waits, in real mode at `page << 12`.
+/// Starts a CPU that waits, in real mode at `page << 12`.
 pub fn send_start_up(apic_id: u32, page: u8) {
     command(apic_id, DELIVER_START_UP | ASSERT | u32::from(page));
 }
@@ -166,5 +166,5 @@ pub fn end_of_interrupt() {
 /// interrupts off, that their time is up.
 pub fn timer_is_pending() -> bool {
     super::latency::checked_scheduler();
-    read(IRR + 0x10 * (u32::from(TIMER_VECTOR) / 32)) & 1 << (TIMER_VECTOR % 32) != 0
+    read(IRR + 0x10 * (u32::from(vector::TIMER) / 32)) & 1 << (vector::TIMER % 32) != 0
 }

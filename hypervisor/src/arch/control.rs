@@ -1,4 +1,4 @@
-//! Control registers and the MSRs of system calls, set once per processor.
+//! Control registers, and the MSRs of `syscall`: set once per CPU.
 
 use super::entry::EntrySet;
 use super::gdt::HYPERVISOR_CS;
@@ -7,32 +7,45 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::FLAT_RING3_CS32;
 use pinfold_emulate::control::CR4_EFFECTIVE;
 use raw_cpuid::CpuId;
+use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
-use x86_64::registers::model_specific::Msr;
+use x86_64::registers::model_specific::{LStar, Msr, SFMask, Star};
+use x86_64::registers::rflags::RFlags;
 
-const STAR: u32 = 0xc000_0081;
-const LSTAR: u32 = 0xc000_0082;
+/// CSTAR: entry point of `syscall` in 32-bit code (AMD APM vol. 2, 6.1.1).
 const CSTAR: u32 = 0xc000_0083;
-const FMASK: u32 = 0xc000_0084;
+/// IA32_SYSENTER_CS (Intel SDM vol. 4, MSR 174H).
 const SYSENTER_CS: u32 = 0x174;
 
-/// CR4 without what a guest asked for. Written by the first processor, and before guests run.
+/// Flags that `syscall` clears (IA32_FMASK, Intel SDM vol. 3, 5.8.8): all that a guest can set with
+/// `popf` or `iret` except the arithmetic flags.
+const FMASK: RFlags = RFlags::TRAP_FLAG
+    .union(RFlags::INTERRUPT_FLAG)
+    .union(RFlags::DIRECTION_FLAG)
+    .union(RFlags::IOPL_LOW)
+    .union(RFlags::IOPL_HIGH)
+    .union(RFlags::NESTED_TASK)
+    .union(RFlags::RESUME_FLAG)
+    .union(RFlags::ALIGNMENT_CHECK)
+    .union(RFlags::ID);
+
+/// CR4 without the bits of a guest. Written by the boot CPU before any guest runs.
 static HYPERVISOR_CR4: AtomicU64 = AtomicU64::new(0);
 
-/// What of the optional protections this processor has and now uses.
+/// Optional protections that this CPU supports; [`set_up`] has enabled them.
 #[derive(Clone, Copy, Debug)]
 pub struct Protections {
-    /// Ring 0 can't execute user pages.
+    /// SMEP: ring 0 can't execute user pages.
     pub smep: bool,
-    /// Ring 0 can't touch user pages by mistake.
+    /// SMAP: ring 0 can't access user pages unless EFLAGS.AC is set.
     pub smap: bool,
-    /// Ring 3 can't read descriptor-table addresses.
+    /// UMIP: ring 3 can't read the addresses of descriptor tables.
     pub umip: bool,
-    /// Bits of a physical address.
+    /// Width of a physical address in bits.
     pub physical_bits: u8,
 }
 
-/// Sets the control registers as the hypervisor wants them.
+/// Sets the control registers of this CPU.
 pub fn set_up() -> Protections {
     let cpuid = CpuId::new();
     let extended = cpuid.get_extended_feature_info();
@@ -42,7 +55,7 @@ pub fn set_up() -> Protections {
     let physical_bits =
         cpuid.get_processor_capacity_feature_info().map_or(36, |c| c.physical_address_bits());
 
-    // CR0.TS is off: guests' FPU state is switched eagerly. WP makes ring 0 honour read-only
+    // TS is clear: the FPU state of guests is switched eagerly. WP makes ring 0 respect read-only
     // pages, which copies to guests rely on.
     // SAFETY: paging and protection stay on; no code relies on the bits that change.
     unsafe {
@@ -56,7 +69,7 @@ pub fn set_up() -> Protections {
                 | Cr0Flags::PAGING,
         );
     }
-    // PGE: the hypervisor's own mappings are global, the guests' never are.
+    // PGE: the mappings of the hypervisor are global, those of guests never are.
     let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
         | Cr4Flags::PAGE_GLOBAL
         | Cr4Flags::OSFXSR
@@ -65,14 +78,14 @@ pub fn set_up() -> Protections {
     cr4.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, smep);
     cr4.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, smap);
     cr4.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, umip);
-    // SAFETY: each bit is offered by the processor; the hypervisor's pages are supervisor pages.
+    // SAFETY: the CPU supports each bit; the pages of the hypervisor are supervisor pages.
     unsafe {
         Cr4::write(cr4);
         Efer::update(|efer| {
             efer.insert(EferFlags::NO_EXECUTE_ENABLE | EferFlags::SYSTEM_CALL_EXTENSIONS);
         });
     }
-    // The first one alone: one that comes late must not undo what was decided since.
+    // Only the boot CPU: one that starts late must not undo `disable_global_pages`.
     let _ = HYPERVISOR_CR4.compare_exchange(0, cr4.bits(), Ordering::Relaxed, Ordering::Relaxed);
     if smap {
         user_copy::enable_smap();
@@ -82,48 +95,44 @@ pub fn set_up() -> Protections {
     Protections { smep, smap, umip, physical_bits }
 }
 
-/// Switches global mappings off, here and for whatever is loaded later: a translation of the
-/// hypervisor's must not outlive the change to a root that does not have it.
+/// Clears CR4.PGE, now and in [`load_guest_cr4`]: with page-table isolation, a translation of the
+/// hypervisor must not survive the switch to a guest root, which doesn't map it.
 pub fn disable_global_pages() {
     HYPERVISOR_CR4.fetch_and(!Cr4Flags::PAGE_GLOBAL.bits(), Ordering::Relaxed);
-    // SAFETY: no code relies on translations that stay. Clearing the bit drops all of them (Intel SDM
+    // SAFETY: no code relies on cached translations. Clearing the bit flushes all of them (Intel SDM
     // vol. 3, 4.10.4.1).
     unsafe { Cr4::update(|cr4| cr4.remove(Cr4Flags::PAGE_GLOBAL)) };
 }
 
-/// Makes the guest's wishes for CR4 effective. Derived from what the hypervisor wants and what the
-/// guest has, never from what is in the register (XSA-293).
+/// Loads CR4 for a vCPU whose virtual CR4 is `guest`. The value is made of the hypervisor's bits and
+/// the guest's, never of what the register holds (XSA-293).
 pub fn load_guest_cr4(guest: u64) {
     let own = HYPERVISOR_CR4.load(Ordering::Relaxed);
     let wanted = Cr4Flags::from_bits_retain(own | guest & CR4_EFFECTIVE);
     if Cr4::read() != wanted {
-        // SAFETY: the hypervisor's own bits stay as `set_up` chose them; the guest's are TSD and
-        // DE, which change nothing for ring 0 but DR4 and DR5, which it never names.
+        // SAFETY: the hypervisor's bits stay as `set_up` chose them. The guest's are TSD and DE: TSD
+        // doesn't affect ring 0, and DE only DR4 and DR5, which the hypervisor doesn't use.
         unsafe { Cr4::write(wanted) };
     }
 }
 
-/// Lets those interrupts in that wait, and no others: for the hypervisor's loop, which holds no lock
-/// then, and looks at all that they say.
+/// Takes the interrupts that are pending, by enabling interrupts for one instruction. For the run
+/// loop, which holds no lock there and then checks all that interrupts announce.
 pub fn open_interrupt_window() {
-    // SAFETY: interrupts in ring 0 are acknowledged, and change nothing else. `sti` takes effect
-    // behind the next instruction (Intel SDM vol. 2, STI).
+    // SAFETY: the handler of an interrupt in ring 0 only acknowledges it. `sti` takes effect after
+    // the next instruction (Intel SDM vol. 2, STI), hence the `nop`.
     unsafe { core::arch::asm!("sti", "nop", "cli", options(nomem, nostack)) };
 }
 
-/// Has `syscall` lead to a set of entry code.
+/// Directs `syscall` to a set of entry code, and disables `sysenter`.
 pub fn set_up_system_calls(entries: EntrySet) {
-    let star = u64::from(FLAT_RING3_CS32) << 48 | u64::from(HYPERVISOR_CS) << 32;
-    // Cleared on entry: everything but the always-one bit and the arithmetic flags; most of all
-    // IF, TF, DF, NT and AC (Intel SDM vol. 3, 5.8.8).
-    let fmask: u64 = 0x0025_7700;
-    // SAFETY: the entry points are the stubs made for them; sysenter is switched off by a null
-    // code segment, so it faults with #GP.
+    // SAFETY: the selectors are flat segments of the hypervisor's page of the GDT, the entry points
+    // are the stubs made for them. With a null code segment `sysenter` faults with #GP.
     unsafe {
-        Msr::new(STAR).write(star);
-        Msr::new(LSTAR).write(entries.syscall_entry());
+        Star::write_raw(FLAT_RING3_CS32, HYPERVISOR_CS);
         Msr::new(CSTAR).write(entries.compat_syscall_entry());
-        Msr::new(FMASK).write(fmask);
         Msr::new(SYSENTER_CS).write(0);
     }
+    LStar::write(VirtAddr::new(entries.syscall_entry()));
+    SFMask::write(FMASK);
 }

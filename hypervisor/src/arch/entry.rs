@@ -1,7 +1,7 @@
 //! Into the guest and back: the seam between the hypervisor and whatever runs guests.
 //!
 //! [`enter`] looks like a function call. It leaves the hypervisor's callee-saved registers on its
-//! stack, loads the guest's registers and returns to ring 3. The processor (or the `syscall` stub)
+//! stack, loads the guest's registers and returns to ring 3. The CPU (or the `syscall` stub)
 //! later pushes the guest's state right into the vCPU's register file, for which the TSS gives the
 //! file's end as the ring-0 stack; the stub completes the file and returns from `enter`. Nothing
 //! is copied, and no stack is shared between a guest's state and the hypervisor's frames.
@@ -11,13 +11,13 @@
 //!   register file, pushed below it into [`IRET_SLACK`]; the stub moves it up and reports it as an
 //!   exit, [`Exit::ReturnFault`].
 //! * NMI, machine check and double fault may come at any instruction, when GS says nothing: their
-//!   stacks carry the address of the processor's record.
+//!   stacks carry the address of the CPU's record.
 //! * A debug exception may come between `syscall` and the change of stacks, hence its own stack;
 //!   if it came from ring 3 the stub moves the frame to the register file and goes on as usual.
 //!
 //! The code exists twice, see [`EntrySet`]. With page-table isolation the guest runs on a root that
-//! maps neither the register file nor the hypervisor's stack: the processor pushes to a small stack
-//! in the processor's record ([`super::percpu::EntryStack`]), and the stub loads the hypervisor's
+//! maps neither the register file nor the hypervisor's stack: the CPU pushes to a small stack
+//! in the CPU's record ([`super::percpu::EntryStack`]), and the stub loads the hypervisor's
 //! root before it moves that frame to the register file. On the way out it is the other way round.
 //! What may arrive in ring 0 while the guest's root is loaded, between the switch and `iretq` or
 //! between `syscall` and the switch, is a fault of `iretq` and what the interrupt stack table
@@ -31,14 +31,14 @@ use pinfold_abi::layout::{FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::vcpu::CpuUserRegs;
 
 /// Bytes below a register file that a faulting `iretq` may overwrite: six words pushed by the
-/// processor and fifteen by the stub, less what falls into the file itself.
+/// CPU and fifteen by the stub, less what falls into the file itself.
 pub const IRET_SLACK: usize = 128;
 
 /// A vCPU's registers with the room around them that entry and exit need.
 #[repr(C, align(16))]
 pub struct RegisterFile {
     slack: [u8; IRET_SLACK + 8],
-    /// The registers; `ss` ends on a 16-byte boundary, where the processor starts to push.
+    /// The registers; `ss` ends on a 16-byte boundary, where the CPU starts to push.
     pub regs: CpuUserRegs,
 }
 
@@ -51,7 +51,7 @@ impl RegisterFile {
         RegisterFile { slack: [0; IRET_SLACK + 8], regs: CpuUserRegs::default() }
     }
 
-    /// Where the processor is to push: see [`super::percpu::PerCpu::set_registers_top`].
+    /// Where the CPU is to push: see [`super::percpu::PerCpu::set_registers_top`].
     pub fn top(&self) -> u64 {
         &raw const self.regs as u64 + SS_END as u64
     }
@@ -118,11 +118,11 @@ unsafe extern "C" {
 /// `entries` are the ones in use ([`super::idt::load`]). `file` is what
 /// [`super::percpu::PerCpu::set_registers_top`] was told last; its selectors have RPL 3, its flags
 /// have IF and neither IOPL, NT nor VM; the vCPU's address space is loaded, and, if isolated, its
-/// guest entries are in this processor's guest root.
+/// guest entries are in this CPU's guest root.
 #[inline]
 pub unsafe fn enter(entries: EntrySet, file: &mut RegisterFile) -> Exit {
     let regs = &raw mut file.regs;
-    // SAFETY: the register file is exclusively ours for the call, as is the processor.
+    // SAFETY: the register file is exclusively ours for the call, as is the CPU.
     let code = unsafe {
         match entries {
             EntrySet::Direct => pinfold_enter_guest_direct(regs),
@@ -144,7 +144,7 @@ pub unsafe fn enter(entries: EntrySet, file: &mut RegisterFile) -> Exit {
 const VERW_BYTES: usize = 7;
 
 /// The places where `verw` goes on the ways back to a guest, in either set of entry code, and the
-/// bytes that make it up there. On a processor that doesn't need it the places stay what they are:
+/// bytes that make it up there. On a CPU that doesn't need it the places stay what they are:
 /// one instruction that does nothing.
 pub fn verw_sites() -> [(u64, [u8; VERW_BYTES]); 4] {
     [
@@ -525,7 +525,7 @@ core::arch::global_asm!(
         VERW_PLACE
         iretq
 
-    # What `verw` looks at: it clears the processor's buffers only with an operand in memory.
+    # What `verw` looks at: it clears the CPU's buffers only with an operand in memory.
     .balign 2
     .global pinfold_verw_selector\suffix
     pinfold_verw_selector\suffix:

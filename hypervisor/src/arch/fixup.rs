@@ -1,9 +1,10 @@
-//! Instructions of the hypervisor that may fault because of a guest, and where to go on then.
+//! The fixup table: instructions of the hypervisor that may fault because of a guest, each with the
+//! address at which to resume. Linux calls it the exception table.
 //!
-//! Each such instruction puts a pair of self-relative addresses into the section
-//! `pinfold_fixups`: itself, and the place to continue. The trap handler looks a fault up there;
-//! any other fault in ring 0 is a bug of the hypervisor. The section is marked to be retained (R): no
-//! code refers to its contents by name.
+//! Each such instruction puts a pair of self-relative addresses into the section `pinfold_fixups`:
+//! its own, and the one to resume at. The trap handler looks up the faulting address; any other
+//! fault in ring 0 is a bug of the hypervisor. The section has the flag R (retain), because no code
+//! refers to its contents by name.
 
 #[repr(C)]
 struct Fixup {
@@ -16,13 +17,14 @@ unsafe extern "C" {
     static __stop_pinfold_fixups: [Fixup; 0];
 }
 
-/// Where to go on after a fault at `rip`, if it is one that was reckoned with.
+/// Address to resume at after a fault at `rip`, if the table lists that instruction.
 pub fn resume_address(rip: u64) -> Option<u64> {
     let start = (&raw const __start_pinfold_fixups).cast::<Fixup>();
     let end = (&raw const __stop_pinfold_fixups).cast::<Fixup>();
     let mut fixup = start;
     while fixup < end {
-        // SAFETY: the linker bounds the section, which holds nothing but whole pairs.
+        // SAFETY: the pair lies in the section, whose bounds the linker defines and which holds
+        // only whole pairs.
         let (instruction, resume) = unsafe {
             let at = fixup as u64;
             (
@@ -38,7 +40,8 @@ pub fn resume_address(rip: u64) -> Option<u64> {
     None
 }
 
-/// Assembly that registers label `$at` (a faulting instruction) with label `$resume`.
+/// Assembly that adds an entry to the table: the instruction at label `$at` may fault, and execution
+/// resumes at label `$resume`.
 macro_rules! fixup {
     ($at:literal, $resume:literal) => {
         concat!(

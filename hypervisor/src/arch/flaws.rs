@@ -1,4 +1,4 @@
-//! The flaws of this machine's processors: read once, told at boot.
+//! The flaws of this machine's CPUs: read once, told at boot.
 //!
 //! What they are and what is to be done is decided in `pinfold-cpu-flaws`; here are the
 //! instructions that ask, and the answer for everybody else.
@@ -17,7 +17,7 @@ static CPU: Once<CpuFeatures> = Once::new();
 /// Guests run on tables without the hypervisor's memory.
 static ISOLATED: AtomicBool = AtomicBool::new(false);
 
-/// Asks the calling processor, and remembers what the first one said.
+/// Asks the calling CPU, and remembers what the first one said.
 pub fn detect() {
     let own = read();
     let first = CPU.call_once(|| own);
@@ -27,7 +27,7 @@ pub fn detect() {
     }
 }
 
-/// The machine's processors.
+/// The machine's CPUs.
 ///
 /// # Panics
 /// Before [`detect`].
@@ -35,12 +35,12 @@ pub fn cpu() -> &'static CpuFeatures {
     CPU.get().expect("the first processor is asked before anything else")
 }
 
-/// Whether the processors have a flaw.
+/// Whether the CPUs have a flaw.
 pub fn has(flaw: Flaw) -> bool {
     cpu().has(flaw)
 }
 
-/// What the processors need and list.
+/// What the CPUs need and list.
 pub fn plan() -> Mitigations {
     Mitigations { isolated_tables: ISOLATED.load(Ordering::Relaxed), ..Mitigations::for_cpu(cpu()) }
 }
@@ -50,7 +50,7 @@ pub fn set_isolated() {
     ISOLATED.store(true, Ordering::Relaxed);
 }
 
-/// Tells the log what the processors are and have, and what is done about it.
+/// Tells the log what the CPUs are and have, and what is done about it.
 pub fn report(done: &Mitigations) {
     let cpu = cpu();
     log::info!(

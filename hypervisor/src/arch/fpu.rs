@@ -32,7 +32,7 @@ fn overwrite_pointers() {
     }
 }
 
-/// Bits of MXCSR that every processor has: the mask where none is given (Intel SDM vol. 1,
+/// Bits of MXCSR that every CPU has: the mask where none is given (Intel SDM vol. 1,
 /// 11.6.6).
 const MXCSR_BITS: u32 = 0xffbf;
 
@@ -41,7 +41,7 @@ const MXCSR_BITS: u32 = 0xffbf;
 pub struct FpuState([u8; 512]);
 
 impl FpuState {
-    /// The state after reset, with exceptions masked in MXCSR (0x1f80) as processors start.
+    /// The state after reset, with exceptions masked in MXCSR (0x1f80) as CPUs start.
     pub fn new() -> FpuState {
         let mut area = [0; 512];
         area[0..2].copy_from_slice(&0x037fu16.to_le_bytes());
@@ -49,7 +49,7 @@ impl FpuState {
         FpuState(area)
     }
 
-    /// A state that a guest made up: bits of MXCSR that no processor has would fault when loaded.
+    /// A state that a guest made up: bits of MXCSR that no CPU has would fault when loaded.
     pub fn from_guest(area: &[u8; 512]) -> FpuState {
         let mut area = *area;
         let mxcsr = u32::from_le_bytes([area[24], area[25], area[26], area[27]]);
@@ -57,7 +57,7 @@ impl FpuState {
         FpuState(area)
     }
 
-    /// Stores the processor's state here. TS must be clear.
+    /// Stores the CPU's state here. TS must be clear.
     pub fn save(&mut self) {
         // SAFETY: the area is 512 bytes, aligned to 16.
         unsafe { core::arch::asm!("fxsave64 [{}]", in(reg) &raw mut self.0, options(nostack)) };

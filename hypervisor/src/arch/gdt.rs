@@ -1,6 +1,6 @@
 //! The hypervisor's part of the GDT.
 //!
-//! Pages 0 to 13 of every vCPU's GDT are the guest's, page 14 is the processor's and holds what
+//! Pages 0 to 13 of every vCPU's GDT are the guest's, page 14 is the CPU's and holds what
 //! the ABI promises (flat ring-3 segments at 0xe023, 0xe02b, 0xe033) and what the hypervisor
 //! itself runs on. Intel SDM vol. 3, 3.4.5 (descriptors) and 8.2.3 (TSS descriptor).
 
@@ -68,7 +68,7 @@ impl HypervisorGdt {
             | (limit >> 16 & 0xf) << 48
             | (base >> 24 & 0xff) << 56;
         let index = usize::from(selector - FIRST_RESERVED_GDT_BYTE) / 8;
-        // SAFETY: only this processor writes its GDT page, and the CPU reads these entries only at
+        // SAFETY: only this CPU writes its GDT page, and the CPU reads these entries only at
         // the loads that follow.
         unsafe {
             *self.entries[index].get() = low;
@@ -102,7 +102,7 @@ impl HypervisorGdt {
 /// Loads the GDT register.
 ///
 /// # Safety
-/// Page 14 of the 64 KiB at `base` is the calling processor's page, and it stays mapped there.
+/// Page 14 of the 64 KiB at `base` is the calling CPU's page, and it stays mapped there.
 pub unsafe fn load(base: VirtAddr) {
     let pointer = DescriptorTablePointer { limit: (GDT_BYTES - 1) as u16, base };
     // SAFETY: as the caller vouches.
@@ -112,7 +112,7 @@ pub unsafe fn load(base: VirtAddr) {
 /// Loads the segment registers and the task register from a GDT just loaded for the first time.
 ///
 /// # Safety
-/// [`load`] was done and the TSS described; once per processor.
+/// [`load`] was done and the TSS described; once per CPU.
 pub unsafe fn load_segments() {
     let cs = SegmentSelector::new(HYPERVISOR_CS / 8, PrivilegeLevel::Ring0);
     let ss = SegmentSelector::new(HYPERVISOR_SS / 8, PrivilegeLevel::Ring0);

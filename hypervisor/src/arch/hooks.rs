@@ -1,18 +1,18 @@
-//! What the processor's floor asks of the floors above it: functions that they define and the linker
-//! finds. A hook costs what a call costs, and can't be left unset.
+//! Functions that this floor calls and floors above it define. The linker connects them: a hook
+//! costs no more than a call, and a missing one is a link error.
 
 use pinfold_abi::vcpu::CpuUserRegs;
 
 unsafe extern "Rust" {
-    /// Drops all translations of guests that the calling CPU holds. Defined in `memory::tlb`.
+    /// Flushes all guest translations from the TLB of the calling CPU. Defined in `memory::tlb`.
     pub safe fn pinfold_flush_guest_tlb();
 }
 
 unsafe extern "C" {
-    /// Handles an exception or interrupt that hit the hypervisor itself. Defined in
-    /// `trap::hypervisor`; called by the stubs in [`super::entry`].
+    /// Handles an exception or interrupt in ring 0. Defined in `trap::hypervisor`; called by the
+    /// stubs in [`super::entry`].
     pub fn pinfold_hypervisor_trap(frame: *mut CpuUserRegs);
-    /// The same for double faults, NMIs, machine checks and debug exceptions, which have stacks of
-    /// their own. Defined in `trap::hypervisor`.
+    /// Handles a double fault, an NMI or a machine check, and a debug exception in ring 0, all of
+    /// which have IST stacks. Defined in `trap::hypervisor`.
     pub fn pinfold_paranoid_trap(frame: *mut CpuUserRegs);
 }

@@ -2,7 +2,7 @@
 //!
 //! Registers are reached through an index and a window (Intel 82093AA datasheet, 3.1 and 3.2).
 
-use super::idt::SERIAL_VECTOR;
+use super::vector;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const INDEX: u64 = 0x00;
@@ -15,18 +15,18 @@ static REGISTERS: AtomicU64 = AtomicU64::new(0);
 
 fn write(register: u32, value: u32) {
     let base = REGISTERS.load(Ordering::Relaxed);
-    // SAFETY: `route_serial` got the mapping of the registers; it runs once, on one processor.
+    // SAFETY: `route_serial` got the mapping of the registers; it runs once, on one CPU.
     unsafe {
         ((base + INDEX) as *mut u32).write_volatile(register);
         ((base + WINDOW) as *mut u32).write_volatile(value);
     }
 }
 
-/// Sends the interrupt of an input (edge-triggered, active high, as ISA has it) to a processor.
+/// Sends the interrupt of an input (edge-triggered, active high, as ISA has it) to a CPU.
 /// `registers` is where the controller's page is mapped, uncached.
 pub fn route_serial(registers: u64, input: u32, apic_id: u32) {
     REGISTERS.store(registers, Ordering::Relaxed);
     let entry = REDIRECTION + input * 2;
     write(entry + 1, apic_id << 24);
-    write(entry, u32::from(SERIAL_VECTOR));
+    write(entry, u32::from(vector::SERIAL));
 }

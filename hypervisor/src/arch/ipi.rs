@@ -1,16 +1,16 @@
-//! What processors ask of each other: a flush of the TLB, attention, a pause.
+//! What CPUs ask of each other: a flush of the TLB, attention, a pause.
 //!
-//! Requests are counters in memory, and an interrupt says that there are some. The processor
+//! Requests are counters in memory, and an interrupt says that there are some. The CPU
 //! asked may be in a guest (the interrupt takes it out), asleep (it wakes), or in the hypervisor
 //! with interrupts off: then it finds the request while it waits for something
 //! ([`crate::sync::ServiceIpis`]), or on its way back to the guest, where the interrupt hits.
 
 use super::percpu::{self, MAX_CPUS, cpu_number};
-use super::{apic, hooks, idt, latency};
+use super::{apic, hooks, latency, vector};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_validator::CpuSet;
 
-/// Flushes asked of a processor, and flushes done, both since the start: done >= the count that a
+/// Flushes asked of a CPU, and flushes done, both since the start: done >= the count that a
 /// request drew means that a flush began after the request.
 struct Flushes {
     asked: AtomicU64,
@@ -20,7 +20,7 @@ struct Flushes {
 static FLUSHES: [Flushes; MAX_CPUS] =
     [const { Flushes { asked: AtomicU64::new(0), done: AtomicU64::new(0) } }; MAX_CPUS];
 
-/// Does what others asked of this processor that can be done at any moment.
+/// Does what others asked of this CPU that can be done at any moment.
 #[inline]
 pub fn service_ipis() {
     let own = &FLUSHES[cpu_number()];
@@ -32,16 +32,16 @@ pub fn service_ipis() {
             halt();
         }
         hooks::pinfold_flush_guest_tlb();
-        // Release: who sees the count, the flush was done. Only this processor stores it.
+        // Release: who sees the count, the flush was done. Only this CPU stores it.
         own.done.store(asked, Ordering::Release);
     }
     latency::serviced_ipis();
 }
 
-/// The machine is broken: a processor panics, and the others are to do nothing any more.
+/// The machine is broken: a CPU panics, and the others are to do nothing any more.
 static HALT_REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Has the other processors do nothing any more, as soon as they look: for one that panics. They may
+/// Has the other CPUs do nothing any more, as soon as they look: for one that panics. They may
 /// hold locks, so it can't wait for them.
 pub fn halt_others() {
     HALT_REQUESTED.store(true, Ordering::SeqCst);
@@ -49,7 +49,7 @@ pub fn halt_others() {
     for cpu in percpu::online().without(own).iter() {
         // Asked for a flush that is never done: it looks closer, and finds that it is to stop.
         FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst);
-        apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
+        apic::send(percpu::apic_id(cpu), vector::IPI);
     }
 }
 
@@ -61,7 +61,7 @@ fn halt() -> ! {
     }
 }
 
-/// Has several processors drop all translations of guests, and returns when they have.
+/// Has several CPUs drop all translations of guests, and returns when they have.
 #[inline]
 pub fn flush(cpus: CpuSet) {
     let own = cpu_number();
@@ -81,7 +81,7 @@ fn flush_others(others: CpuSet, and_own: bool) {
     let mut tickets = [0u64; MAX_CPUS];
     for cpu in others.iter() {
         tickets[cpu] = FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst) + 1;
-        apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
+        apic::send(percpu::apic_id(cpu), vector::IPI);
     }
     if and_own {
         hooks::pinfold_flush_guest_tlb();
@@ -101,18 +101,18 @@ fn flush_others(others: CpuSet, and_own: bool) {
 pub fn kick(cpu: usize) {
     percpu::set_need_resched_on(cpu);
     if cpu != cpu_number() {
-        apic::send(percpu::apic_id(cpu), idt::IPI_VECTOR);
+        apic::send(percpu::apic_id(cpu), vector::IPI);
     }
 }
 
 /// Somebody wants the others to stand still.
 static STOP_REQUESTED: AtomicBool = AtomicBool::new(false);
-/// Processors that stand still.
+/// CPUs that stand still.
 static PARKED: AtomicU64 = AtomicU64::new(0);
 /// Taken by who wants the others to stand still.
 static STOPPER: AtomicBool = AtomicBool::new(false);
 
-/// A moment at which this processor holds no lock and no operation is half done: if somebody wants
+/// A moment at which this CPU holds no lock and no operation is half done: if somebody wants
 /// it, it stands still here.
 #[inline]
 pub fn quiescent_point() {
@@ -125,7 +125,7 @@ pub fn quiescent_point() {
 #[cold]
 fn park() {
     let own = 1 << cpu_number();
-    // Release: what this processor did is seen by the one that waits; acquire at the end: what
+    // Release: what this CPU did is seen by the one that waits; acquire at the end: what
     // that one did is seen here.
     PARKED.fetch_or(own, Ordering::AcqRel);
     latency::exclude(|| {
@@ -137,14 +137,14 @@ fn park() {
     PARKED.fetch_and(!own, Ordering::AcqRel);
 }
 
-/// Does something while all other processors stand still at a [`quiescent_point`]. To be called where
+/// Does something while all other CPUs stand still at a [`quiescent_point`]. To be called where
 /// this one could.
 pub fn stop_machine<T>(work: impl FnOnce() -> T) -> T {
     while STOPPER.swap(true, Ordering::Acquire) {
         quiescent_point();
         core::hint::spin_loop();
     }
-    // A processor that still leaves the last pause would count for this one.
+    // A CPU that still leaves the last pause would count for this one.
     while PARKED.load(Ordering::Acquire) != 0 {
         service_ipis();
     }

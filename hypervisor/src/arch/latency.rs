@@ -1,8 +1,8 @@
-//! How long this processor keeps others waiting: measured, so that it can be held to a bound.
+//! How long this CPU keeps others waiting: measured, so that it can be held to a bound.
 //!
-//! The hypervisor runs with interrupts off. While it does, a processor that asked this one for a
+//! The hypervisor runs with interrupts off. While it does, a CPU that asked this one for a
 //! TLB flush waits until it services IPIs, and a vCPU or a timer that is due waits until it looks
-//! at the scheduler. For each processor there is the longest of
+//! at the scheduler. For each CPU there is the longest of
 //!
 //! * `ipi`: the time in the hypervisor without [`serviced_ipis`];
 //! * `irq_off`: the time from an entry into the hypervisor to the return to a guest or to sleep;
@@ -85,7 +85,7 @@ impl Longest {
     }
 }
 
-/// A processor's part. Relaxed throughout: only its own processor writes it, others read single
+/// A CPU's part. Relaxed throughout: only its own CPU writes it, others read single
 /// words for reports. Zeros are a valid record: nothing was measured.
 #[derive(Debug)]
 pub struct Meter {
@@ -109,7 +109,7 @@ pub struct Meter {
 
 #[inline(always)]
 fn now() -> u64 {
-    // SAFETY: every 64-bit processor has the counter, and ring 0 may always read it.
+    // SAFETY: every 64-bit CPU has the counter, and ring 0 may always read it.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
@@ -130,11 +130,11 @@ impl Meter {
 const STAMP: usize = offset_of!(PerCpu, meter) + offset_of!(Meter, stamp);
 const DOING: usize = offset_of!(PerCpu, meter) + offset_of!(Meter, doing);
 
-/// The processor left a guest: notes when, in case it takes long.
+/// The CPU left a guest: notes when, in case it takes long.
 #[inline(always)]
 pub fn stamp() {
-    // SAFETY: while the hypervisor runs GS points to the processor's record, and the word is its
-    // meter's, which only this processor writes. No span goes on when a guest was just left.
+    // SAFETY: while the hypervisor runs GS points to the CPU's record, and the word is its
+    // meter's, which only this CPU writes. No span goes on when a guest was just left.
     unsafe {
         core::arch::asm!(
             "rdtsc",
@@ -168,7 +168,7 @@ pub fn measure_from_stamp() {
     }
 }
 
-/// A span begins, unless one goes on; the processor does this now. For the scheduler, on whose way
+/// A span begins, unless one goes on; the CPU does this now. For the scheduler, on whose way
 /// to a guest the span ends anyway.
 pub fn begin_span(doing: Activity) {
     let meter = &this().meter;
@@ -179,7 +179,7 @@ pub fn begin_span(doing: Activity) {
     }
 }
 
-/// What the processor does now, in case it takes long.
+/// What the CPU does now, in case it takes long.
 #[inline(always)]
 pub fn set_activity_const<const ACTIVITY: u32>() {
     // SAFETY: as for `stamp`.
@@ -193,7 +193,7 @@ pub fn set_activity_const<const ACTIVITY: u32>() {
     }
 }
 
-/// The span ends, if there is one: a guest goes on, or the processor sleeps.
+/// The span ends, if there is one: a guest goes on, or the CPU sleeps.
 pub fn end_span() {
     let meter = &this().meter;
     if !meter.goes_on.load(Relaxed) {
@@ -207,7 +207,7 @@ pub fn end_span() {
     meter.goes_on.store(false, Relaxed);
 }
 
-/// The processor did what others asked of it.
+/// The CPU did what others asked of it.
 #[inline]
 pub fn serviced_ipis() {
     let meter = &this().meter;
@@ -220,7 +220,7 @@ pub fn serviced_ipis() {
     }
 }
 
-/// The processor looked whether its vCPU's time is up or a timer is due, and goes on only if not.
+/// The CPU looked whether its vCPU's time is up or a timer is due, and goes on only if not.
 #[inline]
 pub fn checked_scheduler() {
     let meter = &this().meter;
@@ -247,7 +247,7 @@ pub fn exclude<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The longest times of a processor, in ticks of the TSC, and what it did then.
+/// The longest times of a CPU, in ticks of the TSC, and what it did then.
 #[derive(Clone, Copy, Debug)]
 pub struct Latency {
     /// Without servicing IPIs.
@@ -258,7 +258,7 @@ pub struct Latency {
     pub sched: (u64, Activity),
 }
 
-/// The longest times of a processor that has been set up.
+/// The longest times of a CPU that has been set up.
 pub fn longest_of(cpu: usize) -> Latency {
     let meter = percpu::meter_of(cpu);
     Latency { ipi: meter.ipi.read(), irq_off: meter.irq_off.read(), sched: meter.sched.read() }

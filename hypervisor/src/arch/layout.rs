@@ -5,7 +5,7 @@
 //! | 256 | `0xffff800000000000` | machine-to-physical table, read-only for guests too (ABI) |
 //! | 257 | `0xffff808000000000` | nothing |
 //! | 258 | `0xffff810000000000` | device registers |
-//! | 259 | `0xffff818000000000` | stacks and records of the processors, guard pages below the stacks; their idle GDTs |
+//! | 259 | `0xffff818000000000` | stacks and records of the CPUs, guard pages below the stacks; their idle GDTs |
 //! | 260 | `0xffff820000000000` | the domain's own: GDT and LDT windows of its vCPUs |
 //! | 261 | `0xffff828000000000` | the hypervisor's image |
 //! | 262-271 | `0xffff830000000000` | direct map of all RAM |
@@ -29,31 +29,31 @@ pub const LOADER_START: u64 = slot(256);
 pub const APIC_REGISTERS: u64 = slot(258);
 /// Registers of the I/O interrupt controller.
 pub const IO_APIC_REGISTERS: u64 = slot(258) + 4096;
-/// What each processor has for itself: a guard page, its stack, its record.
+/// What each CPU has for itself: a guard page, its stack, its record.
 const CPU_AREAS: u64 = slot(259);
-/// Bytes from one processor's area to the next.
+/// Bytes from one CPU's area to the next.
 const CPU_AREA: u64 = 256 * 1024;
-/// Bytes of a processor's stack.
+/// Bytes of a CPU's stack.
 pub const STACK_BYTES: u64 = 64 * 1024;
 /// First of the GDTs that are loaded while no vCPU is: only the hypervisor's pages are mapped.
 const IDLE_GDTS: u64 = slot(259) + (1 << 30);
 
-/// Lowest address of a processor's stack; the page below is not mapped.
+/// Lowest address of a CPU's stack; the page below is not mapped.
 pub const fn stack_bottom(cpu: usize) -> u64 {
     CPU_AREAS + cpu as u64 * CPU_AREA + 4096
 }
 
-/// One past a processor's stack.
+/// One past a CPU's stack.
 pub const fn stack_top(cpu: usize) -> u64 {
     stack_bottom(cpu) + STACK_BYTES
 }
 
-/// Record of a processor ([`crate::arch::percpu::PerCpu`]).
+/// Record of a CPU ([`crate::arch::percpu::PerCpu`]).
 pub const fn cpu_record(cpu: usize) -> u64 {
     stack_top(cpu)
 }
 
-/// Whether an address is on some processor's stack, with a word of room above.
+/// Whether an address is on some CPU's stack, with a word of room above.
 pub const fn is_stack(address: u64) -> bool {
     if address < CPU_AREAS || address >= IDLE_GDTS {
         return false;
@@ -62,7 +62,7 @@ pub const fn is_stack(address: u64) -> bool {
     offset >= 4096 && offset < 4096 + STACK_BYTES - 8
 }
 
-/// GDT of a processor while no vCPU is loaded.
+/// GDT of a CPU while no vCPU is loaded.
 pub const fn idle_gdt(cpu: usize) -> u64 {
     IDLE_GDTS + cpu as u64 * GDT_BYTES
 }

@@ -1,12 +1,17 @@
-//! The processor: descriptor tables, entry and exit, its timer and its registers.
+//! The CPU: descriptor tables, entry and exit, APICs, MSRs, I/O ports.
 //!
-//! The only place with assembly. What the rest of the hypervisor sees is [`entry::enter`], which
-//! looks like a function call: it runs a guest and comes back with the reason why it stopped. A
-//! second way to run a guest (a hardware container) would stand beside it, behind the same seam.
+//! The other floors run guests through [`entry::enter`]: to its caller it is a function that runs
+//! a guest until the guest exits, and returns why.
+//!
+//! Almost all assembly of the hypervisor is here. The exceptions are instructions that belong to
+//! one algorithm elsewhere: the trampoline of the APs (`boot::smp`), the change of page tables
+//! together with the stack (`memory::paging`), and the copy of root entries by `rep movsq`
+//! (`memory::isolation`).
 
 pub mod apic;
 pub mod cache;
 pub mod control;
+pub mod debug_registers;
 pub mod entry;
 pub mod fixup;
 pub mod flaws;
@@ -23,5 +28,6 @@ pub mod port;
 pub mod rtc;
 pub mod segments;
 pub mod spec_ctrl;
+pub mod stack;
 pub mod user_copy;
 pub mod vector;

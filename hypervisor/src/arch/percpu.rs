@@ -1,4 +1,4 @@
-//! What each processor has for itself, reached through GS while the hypervisor runs.
+//! What each CPU has for itself, reached through GS while the hypervisor runs.
 //!
 //! In the guest, `KERNEL_GS_BASE` holds the address of this record and `GS_BASE` the guest's own
 //! value; `swapgs` at entry and exit changes places. Guests can't execute `swapgs` (ring 3).
@@ -17,7 +17,7 @@ use x86_64::structures::tss::TaskStateSegment;
 /// Bytes of each of the stacks for double fault, NMI, machine check and debug exceptions.
 const EXCEPTION_STACK: usize = 8192;
 
-/// A stack of the interrupt stack table. Its topmost words hold the address of the processor's
+/// A stack of the interrupt stack table. Its topmost words hold the address of the CPU's
 /// record, for handlers that can't trust GS (see `entry`).
 #[repr(C, align(4096))]
 pub struct ExceptionStack {
@@ -42,7 +42,7 @@ pub enum Ist {
     Debug = 3,
 }
 
-/// Where the processor pushes while the guest runs on a root without its register file. One frame
+/// Where the CPU pushes while the guest runs on a root without its register file. One frame
 /// is ever on it, and below that of a faulting `iretq` with all general registers: 216 bytes.
 #[repr(C, align(16))]
 pub struct EntryStack([u8; 512]);
@@ -53,7 +53,7 @@ pub struct PerCpu {
     this: *const PerCpu,
     /// Stack pointer of the hypervisor while a guest runs.
     hypervisor_sp: UnsafeCell<u64>,
-    /// One past the register file of the vCPU that runs: where the processor pushes.
+    /// One past the register file of the vCPU that runs: where the CPU pushes.
     registers_top: UnsafeCell<u64>,
     scratch: UnsafeCell<u64>,
     /// Physical address of the root that the hypervisor has loaded here, which is that of the vCPU
@@ -63,23 +63,23 @@ pub struct PerCpu {
     guest_root: UnsafeCell<u64>,
     /// The guest root is to be filled anew before the guest runs: see [`mark_guest_root_stale`].
     guest_root_stale: UnsafeCell<bool>,
-    /// Number of the processor, from 0 in the order in which they started.
+    /// Number of the CPU, from 0 in the order in which they started.
     number: usize,
     /// Something may have changed for the vCPU that runs here: see [`take_resched`].
     need_resched: AtomicBool,
     /// Physical address of the GDT page.
     gdt_physical: u64,
-    /// Task state segment: the stacks the processor switches to.
+    /// Task state segment: the stacks the CPU switches to.
     tss: UnsafeCell<TaskStateSegment>,
     entry_stack: UnsafeCell<EntryStack>,
     /// The hypervisor's page of the GDT.
     pub gdt: HypervisorGdt,
     stacks: [ExceptionStack; 4],
-    /// How long this processor keeps others waiting. Not on the first page, which guests' roots map.
+    /// How long this CPU keeps others waiting. Not on the first page, which guests' roots map.
     pub meter: Meter,
 }
 
-// SAFETY: the record is written only by its own processor, with interrupts off; but for
+// SAFETY: the record is written only by its own CPU, with interrupts off; but for
 // `need_resched` and `meter`, which are atomic.
 unsafe impl Sync for PerCpu {}
 
@@ -100,11 +100,11 @@ const _: () = assert!(ENTRY_STACK_TOP.is_multiple_of(16));
 const _: () = assert!(ENTRY_STACK_TOP <= 4096, "guests' roots map the record's first page");
 
 impl PerCpu {
-    /// Makes the zeroed record at [`layout::cpu_record`] the calling processor's: fills in the
+    /// Makes the zeroed record at [`layout::cpu_record`] the calling CPU's: fills in the
     /// stacks, GDT entries and GS. `physical_of` translates an address of the hypervisor's.
     ///
     /// # Safety
-    /// Once per processor, with interrupts off; nobody else has that number.
+    /// Once per CPU, with interrupts off; nobody else has that number.
     pub unsafe fn install(number: usize, physical_of: fn(u64) -> Option<u64>) -> &'static PerCpu {
         let record = layout::cpu_record(number) as *mut PerCpu;
         // SAFETY: `paging::build` mapped zeroed memory there, which nobody else uses; zeros are a
@@ -143,17 +143,17 @@ impl PerCpu {
         self.gdt_physical
     }
 
-    /// Tells the processor where to save the registers of the vCPU that runs next.
+    /// Tells the CPU where to save the registers of the vCPU that runs next.
     ///
     /// # Safety
     /// `top` is 16-byte aligned and one past a register file that stays in place and is not
     /// touched while the vCPU runs.
     pub unsafe fn set_registers_top(&self, top: u64) {
-        // SAFETY: only this processor, with interrupts off, touches its record; the caller vouches
+        // SAFETY: only this CPU, with interrupts off, touches its record; the caller vouches
         // for `top`.
         unsafe {
             *self.registers_top.get() = top;
-            // With isolation the processor pushes to the entry stack, and the stub moves that.
+            // With isolation the CPU pushes to the entry stack, and the stub moves that.
             if *self.guest_root.get() == 0 {
                 (*self.tss.get()).privilege_stack_table[0] = VirtAddr::new(top);
             }
@@ -169,7 +169,7 @@ impl PerCpu {
     /// `hypervisor_root`, and the stubs are the isolated ones before a guest runs.
     pub unsafe fn isolate(&self, guest_root: u64, hypervisor_root: u64) {
         let top = (&raw const *self).cast::<u8>().wrapping_add(ENTRY_STACK_TOP);
-        // SAFETY: only this processor, with interrupts off, touches its record.
+        // SAFETY: only this CPU, with interrupts off, touches its record.
         unsafe {
             *self.guest_root.get() = guest_root;
             *self.hypervisor_root.get() = hypervisor_root;
@@ -201,7 +201,7 @@ impl PerCpu {
     /// Forgets what earlier guests, or the hypervisor, left on the stacks that guests' roots map:
     /// the next guest must not find it there by speculation.
     pub fn scrub_entry_stacks(&self) {
-        // SAFETY: as for `isolate`. None of these stacks is in use: the processor runs on its normal
+        // SAFETY: as for `isolate`. None of these stacks is in use: the CPU runs on its normal
         // stack, and an exception on one of them is over when this goes on.
         unsafe {
             self.entry_stack.get().cast::<u8>().write_bytes(0, size_of::<EntryStack>());
@@ -219,7 +219,7 @@ impl PerCpu {
     }
 }
 
-/// The calling processor's record.
+/// The calling CPU's record.
 pub fn this() -> &'static PerCpu {
     let this: *const PerCpu;
     // SAFETY: while the hypervisor runs GS points to the record, whose first field is its address;
@@ -230,10 +230,10 @@ pub fn this() -> &'static PerCpu {
     }
 }
 
-/// Notes which root the hypervisor is about to load on this processor.
+/// Notes which root the hypervisor is about to load on this CPU.
 #[inline]
 pub fn set_hypervisor_root(physical: u64) {
-    // SAFETY: while the hypervisor runs GS points to the record, and only this processor, with
+    // SAFETY: while the hypervisor runs GS points to the record, and only this CPU, with
     // interrupts off, touches the field. An NMI in between loads either root: both map the
     // hypervisor, and what it leaves in the TLB the coming load of a root drops.
     unsafe {
@@ -246,7 +246,7 @@ pub fn set_hypervisor_root(physical: u64) {
     }
 }
 
-/// The guest root of this processor is to be filled anew before the guest runs on. Without
+/// The guest root of this CPU is to be filled anew before the guest runs on. Without
 /// isolation nobody looks.
 #[inline]
 pub fn mark_guest_root_stale() {
@@ -263,21 +263,21 @@ pub fn mark_guest_root_stale() {
 /// Where the vCPU that runs here left off.
 ///
 /// Of meaning while the hypervisor serves that vCPU: an exit happened, and the register file of
-/// [`PerCpu::set_registers_top`] is as the processor left it, or as it is to be resumed.
+/// [`PerCpu::set_registers_top`] is as the CPU left it, or as it is to be resumed.
 pub fn interrupted_rip() -> u64 {
-    /// The processor pushes ss, rsp, rflags, cs, rip.
+    /// The CPU pushes ss, rsp, rflags, cs, rip.
     const PUSHED: u64 = 5 * 8;
-    // SAFETY: only this processor, with interrupts off, touches its record.
+    // SAFETY: only this CPU, with interrupts off, touches its record.
     let top = unsafe { *this().registers_top.get() };
     if top == 0 {
         return 0;
     }
     // SAFETY: who set `top` vouched that a register file ends there, which lives while its vCPU
-    // runs; a volatile read of a plain word, as of what the processor writes by itself.
+    // runs; a volatile read of a plain word, as of what the CPU writes by itself.
     unsafe { ((top - PUSHED) as *const u64).read_volatile() }
 }
 
-/// Number of the calling processor.
+/// Number of the calling CPU.
 #[inline]
 pub fn cpu_number() -> usize {
     let number: usize;
@@ -293,7 +293,7 @@ pub fn cpu_number() -> usize {
     number
 }
 
-/// Whether somebody called for this processor's attention since the last time. Whoever changes what
+/// Whether somebody called for this CPU's attention since the last time. Whoever changes what
 /// the way back to the guest depends on calls ([`super::ipi::kick`]), so that one byte tells on
 /// every way back that all is as it was.
 #[inline]
@@ -337,12 +337,12 @@ fn record(cpu: usize) -> &'static PerCpu {
     unsafe { &*record }
 }
 
-/// Processors that can take part, at most.
+/// CPUs that can take part, at most.
 pub const MAX_CPUS: usize = CpuSet::CAPACITY;
 
-/// Identifiers of the processors' interrupt controllers, by number.
+/// Identifiers of the CPUs' interrupt controllers, by number.
 static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
-/// Processors that run.
+/// CPUs that run.
 static ONLINE: AtomicU64 = AtomicU64::new(0);
 
 /// Adds a CPU to those that are online.
@@ -355,12 +355,12 @@ pub unsafe fn set_online(cpu: usize, apic_id: u32) {
     ONLINE.fetch_or(1 << cpu, Ordering::Release);
 }
 
-/// Processors that run.
+/// CPUs that run.
 pub fn online() -> CpuSet {
     CpuSet::from_bits(ONLINE.load(Ordering::Acquire))
 }
 
-/// Identifier of a processor's interrupt controller.
+/// Identifier of a CPU's interrupt controller.
 pub fn apic_id(number: usize) -> u32 {
     APIC_IDS[number].load(Ordering::Relaxed)
 }

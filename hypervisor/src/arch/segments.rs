@@ -22,7 +22,7 @@ macro_rules! loader {
         $(#[$doc])*
         fn $name(selector: u16) -> bool {
             let mut ok: u64 = 1;
-            // SAFETY: a selector that the processor refuses faults at label 2, and the trap
+            // SAFETY: a selector that the CPU refuses faults at label 2, and the trap
             // handler goes on at 3, where null is loaded instead; null never faults. GS is the
             // guest's only between the two `swapgs`, where the trap handler doesn't use it.
             unsafe {

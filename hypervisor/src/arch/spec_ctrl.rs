@@ -1,13 +1,13 @@
-//! What keeps domains from reading each other through the processor: the steps of a switch from
+//! What keeps domains from reading each other through the CPU: the steps of a switch from
 //! one to another, and what is set once.
 //!
-//! Which steps there are is decided once at boot ([`set_up`]), from what the processors need and
-//! list. A step is an MSR that a processor may announce and not have, as emulated ones do: then it
+//! Which steps there are is decided once at boot ([`set_up`]), from what the CPUs need and
+//! list. A step is an MSR that a CPU may announce and not have, as emulated ones do: then it
 //! faults once at boot, and is left out and told of.
 //!
 //! | step         | against                         | when                                |
 //! |--------------|---------------------------------|-------------------------------------|
-//! | IBPB         | trained indirect branches       | a processor changes domains         |
+//! | IBPB         | trained indirect branches       | a CPU changes domains         |
 //! | return stack | trained returns                 | the same                            |
 //! | L1D flush    | L1TF                            | the same                            |
 //! | `verw`       | MDS and its relatives           | each return to a guest: see `entry` |
@@ -48,7 +48,7 @@ const NOBODY: u16 = u16::MAX;
 /// Steps of a switch, as the bits above. Written at boot, before any guest runs.
 static STEPS: AtomicU8 = AtomicU8::new(0);
 
-/// What a processor did.
+/// What a CPU did.
 struct Done {
     /// The domain that ran last.
     last: AtomicU16,
@@ -56,11 +56,11 @@ struct Done {
     switches: AtomicU64,
 }
 
-/// By processor, which alone writes its own: plain counters would do.
+/// By CPU, which alone writes its own: plain counters would do.
 static DONE: [Done; MAX_CPUS] =
     [const { Done { last: AtomicU16::new(NOBODY), switches: AtomicU64::new(0) } }; MAX_CPUS];
 
-/// Settles the steps, on the first processor, which has its IDT: each MSR is tried. Returns what is
+/// Settles the steps, on the first CPU, which has its IDT: each MSR is tried. Returns what is
 /// done from now on.
 pub fn set_up(planned: Mitigations) -> Mitigations {
     let done = Mitigations {
@@ -75,7 +75,7 @@ pub fn set_up(planned: Mitigations) -> Mitigations {
     done
 }
 
-/// Sets IBRS on the calling processor. False if it can't.
+/// Sets IBRS on the calling CPU. False if it can't.
 pub fn set_ibrs(mode: IbrsMode) -> bool {
     match mode {
         // What firmware, or a hypervisor below, set besides stays set.
@@ -84,7 +84,7 @@ pub fn set_ibrs(mode: IbrsMode) -> bool {
             works("ibrs", SPEC_CTRL, set | SPEC_CTRL_IBRS)
         }
         IbrsMode::Efer => {
-            // SAFETY: every processor has EFER.
+            // SAFETY: every CPU has EFER.
             let efer = unsafe { Msr::new(EFER).read() };
             works("auto_ibrs", EFER, efer | EFER_AIBRSE)
         }
@@ -99,7 +99,7 @@ fn works(step: &str, msr: u32, value: u64) -> bool {
     taken
 }
 
-/// Notes that this processor is about to run a domain; if another ran here last, takes the steps.
+/// Notes that this CPU is about to run a domain; if another ran here last, takes the steps.
 #[inline]
 pub fn enter_domain(domain: DomId) {
     let own = &DONE[cpu_number()];
@@ -132,7 +132,7 @@ fn switch_domains() {
 /// Writes an MSR that may not be there. False if it faulted.
 fn write(msr: u32, value: u64) -> bool {
     let mut ok = 1u32;
-    // SAFETY: the MSRs that get here change what the processor predicts and caches, and no state
+    // SAFETY: the MSRs that get here change what the CPU predicts and caches, and no state
     // that code sees; a fault goes on at label 3.
     unsafe {
         asm!(
@@ -172,7 +172,7 @@ fn read(msr: u32) -> Option<u64> {
     (ok != 0).then_some(u64::from(edx) << 32 | u64::from(eax))
 }
 
-/// Puts 32 harmless return addresses on the processor's own stack of them: as many as the deepest
+/// Puts 32 harmless return addresses on the CPU's own stack of them: as many as the deepest
 /// holds. One that is speculated to meets a breakpoint, at which speculation stops.
 fn fill_return_stack() {
     // SAFETY: each call pushes one word of the stack, and all are dropped again; the breakpoints
@@ -191,7 +191,7 @@ fn fill_return_stack() {
     }
 }
 
-/// Tells the log what was done at switches, one line a processor.
+/// Tells the log what was done at switches, one line a CPU.
 pub fn report() {
     let steps = STEPS.load(Ordering::Relaxed);
     for cpu in online().iter() {

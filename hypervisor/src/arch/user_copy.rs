@@ -1,52 +1,60 @@
 //! Copies between the hypervisor and the guest address space that is loaded.
 //!
-//! Every access to guest memory by a guest's pointer goes through here. The copy loops may fault
-//! (the page is absent or read-only): the trap handler finds them in the table of
-//! [`super::fixup`] and lets them return failure. Addresses were checked before
-//! ([`crate::memory::guest`]), so that none is in the hypervisor's hole.
+//! Every access by a guest's pointer goes through here. The copy loop may fault, if a page is absent
+//! or read-only: it is in the fixup table ([`super::fixup`]) and then returns failure. The caller
+//! (`memory::guest`) has checked that no address belongs to the hypervisor.
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use x86_64::instructions::smap::Smap;
 
 unsafe extern "C" {
     fn pinfold_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
 }
 
-/// SMAP is on: ring 0 must say so when it means a user page. Written once at boot.
-static SMAP: AtomicBool = AtomicBool::new(false);
+/// CR4.SMAP is set: ring 0 can access user pages only while AC is set. Written once at boot.
+static SMAP_ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// Tells the copies that CR4.SMAP was set.
+/// Makes copies set AC. To be called when CR4.SMAP has been set.
 pub fn enable_smap() {
-    SMAP.store(true, Ordering::Relaxed);
+    SMAP_ENABLED.store(true, Ordering::Relaxed);
 }
 
-/// Clears AC, which a guest may have left set: with it, SMAP would not bite.
+/// `Some` if SMAP is enabled.
+#[inline]
+fn smap() -> Option<Smap> {
+    // SAFETY: the CPU supports SMAP, since CR4.SMAP is set.
+    SMAP_ENABLED.load(Ordering::Relaxed).then(|| unsafe { Smap::new_unchecked() })
+}
+
+/// Clears AC, which a guest may have set: while it is set, SMAP has no effect.
 #[inline]
 pub fn forbid_user_access() {
-    if SMAP.load(Ordering::Relaxed) {
-        // SAFETY: CLAC exists where SMAP does; it only clears AC.
-        unsafe { core::arch::asm!("clac", options(nomem, nostack)) };
+    if let Some(smap) = smap() {
+        smap.enable();
     }
 }
 
 #[inline]
 fn allow_user_access() {
-    if SMAP.load(Ordering::Relaxed) {
-        // SAFETY: STAC exists where SMAP does; it only sets AC.
-        unsafe { core::arch::asm!("stac", options(nomem, nostack)) };
+    if let Some(smap) = smap() {
+        smap.disable();
     }
 }
 
-/// A copy met a page that it may not touch.
+/// A copy faulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;
 
 /// Copies `to.len()` bytes from a guest address.
 ///
+/// # Errors
+/// If a page is absent.
+///
 /// # Safety
-/// No byte of the range is in the hypervisor's hole.
+/// No byte of the range is at an address of the hypervisor.
 pub unsafe fn read(to: &mut [u8], from: u64) -> Result<(), Fault> {
     allow_user_access();
-    // SAFETY: the target is ours; the source, if it isn't mapped, faults and is caught.
+    // SAFETY: `to` is a slice of the hypervisor's. `from` may be unmapped: the fault has a fixup.
     let left = unsafe { pinfold_copy(to.as_mut_ptr(), from as *const u8, to.len()) };
     forbid_user_access();
     if left == 0 { Ok(()) } else { Err(Fault) }
@@ -54,12 +62,15 @@ pub unsafe fn read(to: &mut [u8], from: u64) -> Result<(), Fault> {
 
 /// Copies bytes to a guest address.
 ///
+/// # Errors
+/// If a page is absent or read-only.
+///
 /// # Safety
-/// No byte of the range is in the hypervisor's hole.
+/// No byte of the range is at an address of the hypervisor.
 pub unsafe fn write(to: u64, from: &[u8]) -> Result<(), Fault> {
     allow_user_access();
-    // SAFETY: the source is ours; the target faults and is caught if it isn't mapped writable
-    // (CR0.WP is set), and what a guest can write it may have written by us.
+    // SAFETY: `from` is a slice of the hypervisor's. `to` may be unmapped or read-only (CR0.WP is
+    // set): the fault has a fixup. What is written there the guest could write itself.
     let left = unsafe { pinfold_copy(to as *mut u8, from.as_ptr(), from.len()) };
     forbid_user_access();
     if left == 0 { Ok(()) } else { Err(Fault) }

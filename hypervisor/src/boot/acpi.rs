@@ -1,4 +1,4 @@
-//! What the ACPI tables say: how many processors there are, and where a timer of known rate is.
+//! What the ACPI tables say: how many CPUs there are, and where a timer of known rate is.
 
 use crate::arch::percpu::MAX_CPUS;
 use crate::memory::direct_map;
@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    /// Identifiers of the interrupt controllers of the processors that may be used.
+    /// Identifiers of the APIC ids that may be used.
     pub processors: ArrayVec<u32, MAX_CPUS>,
     /// The I/O interrupt controller that serves the legacy interrupts.
     pub io_apic: Option<IoApic>,
@@ -51,7 +51,7 @@ impl AcpiHandler for DirectMap {
     fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
 }
 
-/// Reads the tables; a machine without them counts as one processor without timer and I/O
+/// Reads the tables; a machine without them counts as one CPU without timer and I/O
 /// interrupts. The direct map must be there, the boot loader's or our own.
 pub fn read(rsdp: Option<u64>) -> Tables {
     let mut found = Tables::default();

@@ -40,7 +40,7 @@ pub struct MachineInfo {
     pub archive: Option<(u64, u64)>,
     /// What the ACPI tables say.
     pub tables: acpi::Tables,
-    /// Optional protections of the processor.
+    /// Optional protections of the CPU.
     pub protections: control::Protections,
 }
 
@@ -102,7 +102,7 @@ fn entry(info: &'static mut BootInfo) -> ! {
 }
 
 extern "C" fn on_own_stack() -> ! {
-    // SAFETY: the first processor, for the first time.
+    // SAFETY: the first CPU, for the first time.
     unsafe { smp::init_cpu(0) };
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");

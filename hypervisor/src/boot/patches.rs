@@ -1,12 +1,12 @@
-//! Instructions that are there only on processors that need them: put in place at boot.
+//! Instructions that are there only on CPUs that need them: put in place at boot.
 
 use crate::arch::entry;
 use crate::memory::{direct_map, paging};
 use pinfold_cpu_flaws::Mitigations;
 use pinfold_validator::Mfn;
 
-/// Puts `verw` on the ways back to guests, if the processors want it. On the hypervisor's own
-/// tables, before any other processor or guest runs.
+/// Puts `verw` on the ways back to guests, if the CPUs want it. On the hypervisor's own
+/// tables, before any other CPU or guest runs.
 ///
 /// # Panics
 /// If the code isn't where the tables say.
@@ -24,8 +24,8 @@ pub fn apply(mitigations: &Mitigations) {
             unsafe { direct_map::write_bytes(Mfn::from_address(physical), offset, &[byte]) };
         }
     }
-    // What the processor fetched ahead is dropped (Intel SDM vol. 3, 9.3): `cpuid` serialises. The
-    // code runs for the first time after this, on this processor and on the others.
+    // What the CPU fetched ahead is dropped (Intel SDM vol. 3, 9.3): `cpuid` serialises. The
+    // code runs for the first time after this, on this CPU and on the others.
     let _ = raw_cpuid::cpuid!(0);
     for (site, bytes) in entry::verw_sites() {
         // SAFETY: the place is code of this image, which may be read.

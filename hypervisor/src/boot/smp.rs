@@ -1,6 +1,6 @@
-//! Starting the other processors.
+//! Starting the other CPUs.
 //!
-//! A processor that gets INIT and start-up messages begins in real mode at a page below 1 MiB.
+//! A CPU that gets INIT and start-up messages begins in real mode at a page below 1 MiB.
 //! The code there (the trampoline) loads page tables that map its own page at its own address and
 //! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
 
@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_validator::{Index, Mfn};
 
-/// Milliseconds that a processor has for its start.
+/// Milliseconds that a CPU has for its start.
 const AP_STARTUP_TIMEOUT_MS: u64 = 500;
 
 /// Where the trampoline finds what it needs, in its page: after the code.
@@ -92,15 +92,15 @@ core::arch::global_asm!(
     parameters = const PARAMETERS,
 );
 
-/// The processor that is being started has arrived.
+/// The CPU that is being started has arrived.
 static ARRIVED: AtomicUsize = AtomicUsize::new(0);
 /// There are domains to run.
 static MAY_RUN: AtomicBool = AtomicBool::new(false);
 
-/// Sets up the descriptor tables of the calling processor.
+/// Sets up the descriptor tables of the calling CPU.
 ///
 /// # Safety
-/// Once per processor, with interrupts off, with a number of its own, on the hypervisor's tables.
+/// Once per CPU, with interrupts off, with a number of its own, on the hypervisor's tables.
 pub unsafe fn init_cpu(cpu: usize) {
     // SAFETY: as the caller vouches; `paging::build` mapped the GDT page at the idle window.
     unsafe {
@@ -111,7 +111,7 @@ pub unsafe fn init_cpu(cpu: usize) {
     idt::load(EntrySet::Direct);
 }
 
-/// Starts all processors but the calling one. One that doesn't come is left alone.
+/// Starts all CPUs but the calling one. One that doesn't come is left alone.
 pub fn start_aps(machine: &MachineInfo) {
     let begin = clock::now_ns();
     let own = apic::id();
@@ -137,13 +137,13 @@ pub fn start_aps(machine: &MachineInfo) {
     );
 }
 
-/// Lets all processors run guests.
+/// Lets all CPUs run guests.
 pub fn release_aps() {
     // Release: they see all domains.
     MAY_RUN.store(true, Ordering::Release);
 }
 
-/// The page that processors start in, filled, and its page tables.
+/// The page that CPUs start in, filled, and its page tables.
 struct Trampoline {
     page: Mfn,
 }
@@ -211,9 +211,9 @@ impl Trampoline {
         Some(Trampoline { page })
     }
 
-    /// Starts one processor. False if it doesn't come.
+    /// Starts one CPU. False if it doesn't come.
     fn start(&self, cpu: usize, apic_id: u32) -> bool {
-        // SAFETY: the page is ours, and no processor is on its way through it.
+        // SAFETY: the page is ours, and no CPU is on its way through it.
         let parameters =
             unsafe { &mut *direct_map::frame(self.page).add(PARAMETERS).cast::<Parameters>() };
         parameters.stack = layout::stack_top(cpu);
@@ -238,12 +238,12 @@ impl Trampoline {
     }
 }
 
-/// Where the trampoline leads: on the processor's own stack, on the trampoline's tables.
+/// Where the trampoline leads: on the CPU's own stack, on the trampoline's tables.
 extern "C" fn enter(cpu: usize) -> ! {
-    // SAFETY: the idle root maps everything this processor uses from here on.
+    // SAFETY: the idle root maps everything this CPU uses from here on.
     unsafe { tlb::load_first_root() };
     control::set_up();
-    // SAFETY: the processor that starts us gives each its own number, and each comes here once.
+    // SAFETY: the CPU that starts us gives each its own number, and each comes here once.
     unsafe { init_cpu(cpu) };
     flaws::detect();
     if let Some(mode) = flaws::plan().ibrs {

@@ -24,7 +24,7 @@ fn reserve_lists(vcpus: usize) -> bool {
         && cpu_timers::reserve(vcpus).is_ok()
 }
 
-/// Builds every domain of the manifest and runs them, on all processors, to their ends.
+/// Builds every domain of the manifest and runs them, on all CPUs, to their ends.
 pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) -> ! {
     let manifest = match manifest {
         Ok(manifest) => manifest,

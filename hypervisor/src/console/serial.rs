@@ -2,13 +2,13 @@
 //!
 //! Nobody waits for the port while domains run. It is given what its FIFO holds, 16 bytes, when
 //! that is empty: after a record was written, when it interrupts because it has become empty, and
-//! whenever a processor looks for its next vCPU. An emulated port is empty again at once; then a
-//! step goes on for a bounded number of bytes. One processor works on the port at a time; others
+//! whenever a CPU looks for its next vCPU. An emulated port is empty again at once; then a
+//! step goes on for a bounded number of bytes. One CPU works on the port at a time; others
 //! leave their wish to it.
 //!
 //! | when                        | who writes                                                    |
 //! |-----------------------------|---------------------------------------------------------------|
-//! | until domains run           | waits for the port: there is one processor, and no interrupt  |
+//! | until domains run           | waits for the port: there is one CPU, and no interrupt  |
 //! | while domains run           | copies into the buffer, never waits                           |
 //! | at the end of the machine   | waits until everything is on the wire                         |
 //! | in a panic                  | the same, and takes port and buffer from whoever holds them   |
@@ -34,7 +34,7 @@ use uart_16550::{Config, Uart16550};
 const COM1: u16 = 0x3f8;
 /// FIFOs that one step fills, if the port empties them at once: a few records' worth.
 const FIFOS_PER_STEP: usize = 64;
-/// Steps that one processor does for others that wrote meanwhile, before it leaves them the port.
+/// Steps that one CPU does for others that wrote meanwhile, before it leaves them the port.
 const STEPS: usize = 4;
 /// Nanoseconds after which a port that takes nothing is taken for stuck.
 const STUCK_NS: u64 = 5_000_000_000;
@@ -50,7 +50,7 @@ static PORT: FairMutex<Option<Port>> = FairMutex::new(None);
 static PRESENT: AtomicBool = AtomicBool::new(false);
 /// Who writes waits for the port.
 static SYNCHRONOUS: AtomicBool = AtomicBool::new(true);
-/// The port's interrupt reaches a processor.
+/// The port's interrupt reaches a CPU.
 static INTERRUPTS: AtomicBool = AtomicBool::new(false);
 /// Somebody wrote, and could not get at the port, or has not tried yet.
 static REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -62,9 +62,9 @@ static BACKLOG: AtomicBool = AtomicBool::new(false);
 static STUCK: AtomicBool = AtomicBool::new(false);
 /// A guest that waits for room may go on.
 static SPACE_FREED: AtomicBool = AtomicBool::new(false);
-/// A processor panics: nobody else goes near the port.
+/// A CPU panics: nobody else goes near the port.
 static PANICKING: AtomicBool = AtomicBool::new(false);
-/// The panicking processor has port and buffer.
+/// The panicking CPU has port and buffer.
 static SEIZED: AtomicBool = AtomicBool::new(false);
 /// The last words of a panic are being waited for.
 static FINISHING: AtomicBool = AtomicBool::new(false);
@@ -109,7 +109,7 @@ pub fn is_present() -> bool {
     PRESENT.load(Ordering::Relaxed)
 }
 
-/// The port's interrupt is routed to a processor.
+/// The port's interrupt is routed to a CPU.
 pub fn enable_interrupts() {
     INTERRUPTS.store(true, Ordering::Relaxed);
 }
@@ -119,7 +119,7 @@ pub fn set_asynchronous() {
     SYNCHRONOUS.store(false, Ordering::Relaxed);
 }
 
-/// Whether a processor panics: then port and buffer are its alone.
+/// Whether a CPU panics: then port and buffer are its alone.
 pub fn is_panicking() -> bool {
     PANICKING.load(Ordering::Relaxed)
 }
@@ -134,7 +134,7 @@ pub fn take_space_freed() -> bool {
     SPACE_FREED.load(Ordering::Relaxed) && SPACE_FREED.swap(false, Ordering::Relaxed)
 }
 
-/// Whether something waits to be sent and no interrupt will tell when it can be: a processor that
+/// Whether something waits to be sent and no interrupt will tell when it can be: a CPU that
 /// has nothing else to do looks after it.
 pub fn needs_polling() -> bool {
     !INTERRUPTS.load(Ordering::Relaxed)
@@ -193,7 +193,7 @@ pub fn transmit(occasion: TransmitReason) {
     }
 }
 
-/// Takes what was typed, at most a FIFO full. Nothing, also if another processor is at the port,
+/// Takes what was typed, at most a FIFO full. Nothing, also if another CPU is at the port,
 /// which then has the port interrupt again.
 pub fn receive(to: &mut [u8]) -> usize {
     let locked = PORT.try_lock().or_else(|| {
@@ -247,7 +247,7 @@ pub fn flush() {
     flush_until(Until::Taken);
 }
 
-/// Has everything sent before the machine ends. One that ends well while another processor panics
+/// Has everything sent before the machine ends. One that ends well while another CPU panics
 /// leaves the end to that one.
 pub fn finish(panics: bool) {
     if panics {
@@ -271,8 +271,8 @@ pub fn write_in_panic(text: fmt::Arguments<'_>) {
     let Some(port) = seize_port() else { return };
     let mut out = Direct { port, stall_timer: StallTimer::new() };
     if first {
-        // SAFETY: the other processors were stopped ([`crate::panic`]), and nobody writes to the
-        // buffer any more, so that its holder stands still if the lock isn't this processor's for
+        // SAFETY: the other CPUs were stopped ([`crate::panic`]), and nobody writes to the
+        // buffer any more, so that its holder stands still if the lock isn't this CPU's for
         // good; whatever state a writer was stopped in, the buffer bears it.
         let buffer = unsafe { &mut *seize(&BUFFER) };
         out.send_all(buffer);
@@ -282,19 +282,19 @@ pub fn write_in_panic(text: fmt::Arguments<'_>) {
     let _ = fmt::write(&mut out, text);
 }
 
-/// The port, for the processor that panics.
+/// The port, for the CPU that panics.
 fn seize_port() -> Option<&'static mut Port> {
     let first = !SEIZED.swap(true, Ordering::Relaxed);
     let port = if first { seize(&PORT) } else { PORT.as_mut_ptr() };
-    // SAFETY: the lock is this processor's for good, or its holder was stopped, and what the port
+    // SAFETY: the lock is this CPU's for good, or its holder was stopped, and what the port
     // was borrowed for before is over. It is plain registers, and a few bytes that are about to go
     // there: it may have been left in any state.
     unsafe { (*port).as_mut() }
 }
 
-/// Takes a lock for good, from whoever holds it; what it guards. Only for a processor that is about
+/// Takes a lock for good, from whoever holds it; what it guards. Only for a CPU that is about
 /// to stop the machine: holders give these locks back in far less time than this waits, so one that
-/// doesn't never goes on, and may be this very processor.
+/// doesn't never goes on, and may be this very CPU.
 fn seize<T>(lock: &'static FairMutex<T>) -> *mut T {
     for _ in 0..SEIZE_TRIES {
         if let Some(guard) = lock.try_lock() {

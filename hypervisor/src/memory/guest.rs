@@ -30,7 +30,7 @@ pub fn is_guest_address(address: u64) -> bool {
     is_guest_range(address, 1)
 }
 
-/// Whether bits 63 to 47 of an address are equal, as processors with four levels want it.
+/// Whether bits 63 to 47 of an address are equal, as CPUs with four levels want it.
 pub fn is_canonical(address: u64) -> bool {
     !(LOWER_END..HYPERVISOR_START).contains(&address)
 }

@@ -33,7 +33,7 @@ static HEAP: GuardedHeap =
     GuardedHeap(TalcLock::new(unsafe { Claim::array(&raw mut ARENA) }));
 
 /// Guests run, or are about to. Relaxed everywhere: it is set before the first vCPU is queued, and
-/// the run queue's lock is between that and whatever any processor does for a guest.
+/// the run queue's lock is between that and whatever any CPU does for a guest.
 static FORBIDDEN: AtomicBool = AtomicBool::new(false);
 /// Allocations since then.
 static LATE: AtomicU64 = AtomicU64::new(0);

@@ -1,31 +1,31 @@
 //! Page-table isolation, which Xen calls XPTI: guests run on a root without the hypervisor's memory.
 //!
-//! A processor with Meltdown lets ring 3 read, by speculation, whatever its root maps for ring 0; and
+//! A CPU with Meltdown lets ring 3 read, by speculation, whatever its root maps for ring 0; and
 //! a guest's validated root maps all of RAM, so that the hypervisor can run on it. With isolation each
-//! processor has a root of its own, the guest root, that is loaded while a guest runs. Its guest
+//! CPU has a root of its own, the guest root, that is loaded while a guest runs. Its guest
 //! slots, and those of the M2P and of the domain's descriptor tables, are copies of the validated
-//! root's; of the hypervisor it maps what the processor touches on the way in and out, and nothing
-//! else: this processor's record with TSS, GDT page and exception stacks, the entry code, and the
+//! root's; of the hypervisor it maps what the CPU touches on the way in and out, and nothing
+//! else: this CPU's record with TSS, GDT page and exception stacks, the entry code, and the
 //! IDT. The entry code changes roots ([`crate::arch::entry`]). There are no global mappings.
 //!
 //! # When the copy is made
 //!
 //! [`fill_guest_root`] copies before the guest runs if the copy is marked stale. Three things mark it:
 //!
-//! * A flush of this processor that the validator is told of. An entry that was removed from a root
-//!   must not be walked here once the validator counts this processor as flushed. The validator
+//! * A flush of this CPU that the validator is told of. An entry that was removed from a root
+//!   must not be walked here once the validator counts this CPU as flushed. The validator
 //!   removes the entry, by a locked instruction, before it reads the flush clock; a flush counts
 //!   for that removal if its tick was drawn later; and the copy is made after the tick was drawn, with
 //!   interrupts off until the guest runs. So it doesn't have the entry. A removal after the copy
-//!   was made finds a tick that is too old, and asks this processor to flush: the interrupt takes
+//!   was made finds a tick that is too old, and asks this CPU to flush: the interrupt takes
 //!   the guest out, and the flush marks the copy stale. Loading a root is such a flush, too.
-//! * `invlpg` for the guest: it drops what the processor knows of the root's entries, whatever the
+//! * `invlpg` for the guest: it drops what the CPU knows of the root's entries, whatever the
 //!   address, and a guest that changed one may count on it.
 //! * A page fault in a slot where the two roots differ ([`refresh_after_fault`]). An entry that becomes present,
-//!   or allows more, needs no flush on a processor: the guest never hears of such a fault.
+//!   or allows more, needs no flush on a CPU: the guest never hears of such a fault.
 //!
 //! Between these the copy may lack what was added, or have what was removed from, or changed in, the
-//! validated root: like a TLB that wasn't flushed yet. The processor sets accessed bits in the copy.
+//! validated root: like a TLB that wasn't flushed yet. The CPU sets accessed bits in the copy.
 
 use super::page_walk::{self, GLOBAL, Leaf, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::{direct_map, frames, tlb};
@@ -49,25 +49,25 @@ const CODE: u64 = PRESENT | USED;
 const READ_ONLY: u64 = CODE | NO_EXECUTE;
 const DATA: u64 = TABLE | NO_EXECUTE;
 
-/// Bits of a root's entry that the processor sets by itself.
+/// Bits of a root's entry that the CPU sets by itself.
 const SET_BY_WALKS: u64 = USED;
 
 /// Whether guests are isolated. Settled before any runs.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
-/// Physical address of each processor's guest root, for the check at the end; 0: none.
+/// Physical address of each CPU's guest root, for the check at the end; 0: none.
 static GUEST_ROOTS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-/// How often each processor filled its guest root.
+/// How often each CPU filled its guest root.
 static FILLED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
-/// Settles whether guests are isolated. Called once, before other processors start.
+/// Settles whether guests are isolated. Called once, before other CPUs start.
 pub fn decide(wanted: Isolation) {
     let active = match wanted {
         Isolation::Auto => flaws::has(Flaw::Meltdown),
         Isolation::On => true,
         Isolation::Off => false,
     };
-    // Relaxed: the processors that this one starts see it by that.
+    // Relaxed: the CPUs that this one starts see it by that.
     ACTIVE.store(active, Ordering::Relaxed);
     if active {
         flaws::set_isolated();
@@ -86,7 +86,7 @@ pub fn entry_set() -> EntrySet {
     if is_active() { EntrySet::Isolated } else { EntrySet::Direct }
 }
 
-/// Builds a guest root for each processor that runs, while there is memory.
+/// Builds a guest root for each CPU that runs, while there is memory.
 ///
 /// # Panics
 /// If there is too little memory, or a root is not as it must be.
@@ -102,7 +102,7 @@ pub fn build_guest_roots() {
     }
 }
 
-/// Builds a processor's guest root, without a guest.
+/// Builds a CPU's guest root, without a guest.
 fn build(cpu: usize) -> Mfn {
     let root = alloc_frame();
     for page in PerCpu::pages_for_guests() {
@@ -120,7 +120,7 @@ fn alloc_frame() -> Mfn {
     frame.expect("memory for the guest roots, before any guest has some").first()
 }
 
-/// Prepares the calling processor, which is on the idle root, for isolated guests.
+/// Prepares the calling CPU, which is on the idle root, for isolated guests.
 pub fn start_cpu() {
     if !is_active() {
         return;
@@ -179,7 +179,7 @@ pub fn scrub_before_vcpu() {
     }
 }
 
-/// Makes this processor's guest root a copy of the root of the vCPU that it serves, if anything
+/// Makes this CPU's guest root a copy of the root of the vCPU that it serves, if anything
 /// happened that calls for it. The guest runs next, and nothing between loads a root or answers a
 /// flush.
 #[inline]
@@ -200,13 +200,13 @@ fn fill(cpu: &PerCpu) {
     filled.store(filled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
-/// Copies entries of a root that other processors may change meanwhile: each is copied as it was
+/// Copies entries of a root that other CPUs may change meanwhile: each is copied as it was
 /// before or after.
 fn copy_entries(to: Mfn, from: Mfn, first: usize, count: usize) {
     assert!(first + count <= 512);
-    // SAFETY: both frames are RAM and mapped; the entries lie in them, as asserted. No processor
+    // SAFETY: both frames are RAM and mapped; the entries lie in them, as asserted. No CPU
     // walks the target, which is loaded nowhere but here while the guest runs. `movsq` reads and
-    // writes aligned quadwords, each in one piece, after whatever this processor did before by a
+    // writes aligned quadwords, each in one piece, after whatever this CPU did before by a
     // locked instruction (Intel SDM vol. 3, 8.1.1 and 8.2.3.9).
     unsafe {
         core::arch::asm!(
@@ -250,7 +250,7 @@ pub fn report() {
     }
 }
 
-/// Walks a guest root as the processor does, and counts the hypervisor's pages in it.
+/// Walks a guest root as the CPU does, and counts the hypervisor's pages in it.
 ///
 /// # Panics
 /// If one is mapped that must not be, or otherwise than it must.
@@ -276,7 +276,7 @@ fn check(cpu: usize, root: Mfn) -> usize {
 }
 
 /// # Panics
-/// If it is not a page that the processor needs while a guest runs.
+/// If it is not a page that the CPU needs while a guest runs.
 fn check_page(cpu: usize, leaf: Leaf) {
     let record = layout::cpu_record(cpu)..layout::cpu_record(cpu) + size_of::<PerCpu>() as u64;
     let wanted = match leaf.address {

@@ -23,7 +23,7 @@ use pinfold_validator::{FrameEntry, Limits, Mfn, Policy, Validator};
 use platform::MachinePlatform;
 use spin::Once;
 
-/// Frames below this are no guest's: firmware and starting processors want them.
+/// Frames below this are no guest's: firmware and starting CPUs want them.
 const FIRST_USED_FRAME: u64 = 0x100;
 
 /// The validator over all frames of the machine.
@@ -64,7 +64,7 @@ pub fn reserve_tables(mut early: EarlyFrames, regions: &[Region], root: u64) {
     PLAN.call_once(|| Plan { frame_table, bitmap, bitmap_words, early });
 }
 
-/// Highest frame of what may be memory that processors cache: RAM, and below 4 GiB whatever the memory
+/// Highest frame of what may be memory that CPUs cache: RAM, and below 4 GiB whatever the memory
 /// map lists, since the firmware hides memory of its own there. Above, what isn't RAM is devices.
 fn max_cached_mfn(regions: &[Region]) -> Mfn {
     const LOW: u64 = 4 << 30;

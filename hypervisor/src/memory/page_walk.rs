@@ -1,4 +1,4 @@
-//! Reading page tables as a processor does: for checks of the hypervisor's own mappings.
+//! Reading page tables as a CPU does: for checks of the hypervisor's own mappings.
 
 use super::direct_map;
 use core::sync::atomic::Ordering;

@@ -115,7 +115,7 @@ pub fn build(
     root
 }
 
-/// Maps what a processor has for itself: stack, record without its guard pages, idle GDT.
+/// Maps what a CPU has for itself: stack, record without its guard pages, idle GDT.
 fn map_processor(mapper: &mut Mapper<'_>, cpu: usize) {
     let stack = mapper.frames.alloc(layout::STACK_BYTES, PAGE);
     mapper.map(layout::stack_bottom(cpu), stack, layout::STACK_BYTES, DATA);

@@ -1,4 +1,4 @@
-//! Roots and flushes of the calling processor.
+//! Roots and flushes of the calling CPU.
 
 use super::frame_refs::RootRef;
 use crate::arch::percpu::{self, cpu_number};
@@ -48,20 +48,20 @@ fn flush_by(work: impl FnOnce()) {
     percpu::mark_guest_root_stale();
 }
 
-/// Loads a root of a domain; all translations of guests leave this processor's TLB, since guests
+/// Loads a root of a domain; all translations of guests leave this CPU's TLB, since guests
 /// have no global mappings.
 pub fn load_root(root: &RootRef) {
     flush_by(|| switch_to(root.frame().address()));
 }
 
-/// Loads the first root of a domain on this processor, which had the idle root: from now on it may
+/// Loads the first root of a domain on this CPU, which had the idle root: from now on it may
 /// hold translations of the domain's.
 pub fn enter_domain(domain: DomId, root: &RootRef) {
     platform::set_dirty(domain, true);
     load_root(root);
 }
 
-/// Loads the hypervisor's own root: no translation of the domain's is left on this processor.
+/// Loads the hypervisor's own root: no translation of the domain's is left on this CPU.
 pub fn leave_domain(domain: DomId) {
     flush_by(|| switch_to(idle_root()));
     platform::set_dirty(domain, false);

@@ -22,7 +22,7 @@ pub struct Measured {
 }
 
 fn tsc() -> u64 {
-    // SAFETY: every 64-bit processor has it, and ring 0 may always read it.
+    // SAFETY: every 64-bit CPU has it, and ring 0 may always read it.
     unsafe { _rdtsc() }
 }
 

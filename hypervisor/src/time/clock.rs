@@ -14,7 +14,7 @@ static SCALE: AtomicU64 = AtomicU64::new(0);
 
 /// The counter.
 pub fn tsc() -> u64 {
-    // SAFETY: every 64-bit processor has it, and ring 0 may always read it.
+    // SAFETY: every 64-bit CPU has it, and ring 0 may always read it.
     unsafe { _rdtsc() }
 }
 

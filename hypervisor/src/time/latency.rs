@@ -1,4 +1,4 @@
-//! How long each processor kept others waiting, told in the log at the end of a run.
+//! How long each CPU kept others waiting, told in the log at the end of a run.
 
 use super::clock;
 use crate::arch::latency::{self, Latency};
@@ -12,7 +12,7 @@ pub fn ns(ticks: u64) -> u64 {
     u64::try_from(ns).unwrap_or(u64::MAX)
 }
 
-/// Writes a LATENCY record for each processor.
+/// Writes a LATENCY record for each CPU.
 pub fn report() {
     for cpu in percpu::online().iter() {
         let Latency { ipi, irq_off, sched } = latency::longest_of(cpu);
@@ -30,7 +30,7 @@ pub fn report() {
     }
 }
 
-/// The longest times of any processor, in nanoseconds: without servicing IPIs, with interrupts off,
+/// The longest times of any CPU, in nanoseconds: without servicing IPIs, with interrupts off,
 /// without a look at the scheduler.
 pub fn longest() -> [u64; 3] {
     let all = percpu::online().iter().map(latency::longest_of);

@@ -1,4 +1,4 @@
-//! The timers of one processor, ordered by their deadlines.
+//! The timers of one CPU, ordered by their deadlines.
 //!
 //! A list that has its whole room before guests run: a vCPU's timer of each kind is in one queue at
 //! a time, so a queue that has room for those of all vCPUs never grows. The latest comes first:

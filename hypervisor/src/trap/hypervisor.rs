@@ -4,12 +4,12 @@
 //! memory only by instructions that are listed in [`crate::arch::fixup`]. So anything else here is
 //! a bug of ours, and ends in a panic with the registers.
 
-use crate::arch::{apic, fixup, idt};
+use crate::arch::{apic, fixup, vector};
 use pinfold_abi::vcpu::CpuUserRegs;
 use x86_64::registers::control::Cr2;
 
-const VECTOR_DEBUG: u32 = 1;
-const VECTOR_NMI: u32 = 2;
+const VECTOR_DEBUG: u32 = vector::DEBUG as u32;
+const VECTOR_NMI: u32 = vector::NMI as u32;
 
 /// A trap from ring 0. Called from `arch::entry`.
 ///
@@ -28,7 +28,7 @@ unsafe extern "C" fn pinfold_hypervisor_trap(frame: *mut CpuUserRegs) {
         return;
     }
     if vector >= 32 {
-        if vector != u32::from(idt::SPURIOUS_VECTOR) {
+        if vector != u32::from(vector::SPURIOUS) {
             apic::end_of_interrupt();
         }
         return;

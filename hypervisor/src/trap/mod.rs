@@ -11,7 +11,7 @@ pub mod page_table_store;
 use crate::arch::entry::Exit;
 use crate::arch::latency::{self, Activity};
 use crate::arch::vector::{self, has_error_code};
-use crate::arch::{apic, idt, ipi};
+use crate::arch::{apic, ipi};
 use crate::diagnostics::crash::finish;
 use crate::diagnostics::debug_keys;
 use crate::domain::bounce;
@@ -49,14 +49,14 @@ fn interrupt(number: u8) -> Next {
     latency::stamp();
     latency::set_activity_const::<{ Activity::INTERRUPT.0 }>();
     latency::measure_from_stamp();
-    if number != idt::SPURIOUS_VECTOR {
+    if number != vector::SPURIOUS {
         apic::end_of_interrupt();
     }
     match number {
-        idt::TIMER_VECTOR if timers::tick() || scheduler::should_preempt() => return Next::Yield,
-        idt::SERIAL_VECTOR => backend::console::poll(debug_keys::handle),
+        vector::TIMER if timers::tick() || scheduler::should_preempt() => return Next::Yield,
+        vector::SERIAL => backend::console::poll(debug_keys::handle),
         // Another processor wants something: a flush, or that this one looks around.
-        idt::IPI_VECTOR => {
+        vector::IPI => {
             ipi::service_ipis();
             if scheduler::should_preempt() {
                 return Next::Yield;
