@@ -1,7 +1,7 @@
-//! The local interrupt controller: end of interrupt and the one-shot timer.
+//! The local APIC: end of interrupt, IPIs, and the one-shot timer.
 //!
-//! Intel SDM vol. 3, chapter 11 (registers in table 11-1). Registers are reached through memory;
-//! x2APIC mode, if the firmware left it on, through MSRs.
+//! Intel SDM vol. 3, chapter 11 (registers in table 11-1). The registers are memory-mapped; if the
+//! firmware enabled x2APIC mode, they are MSRs.
 
 use super::vector;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -22,17 +22,20 @@ const CURRENT_COUNT: u32 = 0x390;
 const DIVIDE: u32 = 0x3e0;
 
 const MASKED: u32 = 1 << 16;
-const APIC_ON: u32 = 1 << 8;
-/// The register holds a command that was not sent yet.
+/// Spurious-interrupt vector register: the APIC is enabled.
+const APIC_ENABLE: u32 = 1 << 8;
+/// Delivery status: the last command has not been sent yet.
 const SEND_PENDING: u32 = 1 << 12;
-/// Level is asserted (INIT and start-up want it).
+/// Level: assert, which INIT and start-up IPIs need.
 const ASSERT: u32 = 1 << 14;
+/// Delivery mode: INIT.
 const DELIVER_INIT: u32 = 0b101 << 8;
+/// Delivery mode: start-up.
 const DELIVER_START_UP: u32 = 0b110 << 8;
 /// Divide by 16.
 const DIVIDE_BY_16: u32 = 0b0011;
 
-/// Address of the registers in the hypervisor's mapping; 0 in x2APIC mode. Written once at boot.
+/// Virtual address of the registers; 0 in x2APIC mode. Written once at boot.
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
 /// Timer ticks per millisecond, measured at boot.
 static TICKS_PER_MS: AtomicU64 = AtomicU64::new(1);
@@ -44,7 +47,7 @@ pub fn physical_address() -> u64 {
 
 fn read(register: u32) -> u32 {
     let base = REGISTERS.load(Ordering::Relaxed);
-    // SAFETY: `init` got the mapping of the registers; each is a naturally aligned word. In x2APIC
+    // SAFETY: the caller of `init` mapped the registers; each is a naturally aligned word. In x2APIC
     // mode the MSR of a register is 0x800 + its offset / 16 (SDM vol. 3, table 11-6).
     unsafe {
         if base == 0 {
@@ -57,7 +60,7 @@ fn read(register: u32) -> u32 {
 
 fn write(register: u32, value: u32) {
     let base = REGISTERS.load(Ordering::Relaxed);
-    // SAFETY: as for `read`; writes are those of this file.
+    // SAFETY: as for `read`; the callers are in this file and write valid values.
     unsafe {
         if base == 0 {
             Msr::new(0x800 + (register >> 4)).write(u64::from(value));
@@ -67,27 +70,29 @@ fn write(register: u32, value: u32) {
     }
 }
 
-/// Switches the first CPU's controller on. `registers` is where its page is mapped
-/// (uncached).
-pub fn init(registers: u64) {
+/// Enables the APIC of the boot CPU.
+///
+/// # Safety
+/// The APIC's page is mapped at `registers`, uncached, for good.
+pub unsafe fn init(registers: u64) {
     let (_, flags) = ApicBase::read();
     let x2apic = flags.contains(ApicBaseFlags::X2APIC_ENABLE);
     REGISTERS.store(if x2apic { 0 } else { registers }, Ordering::Relaxed);
     set_up();
 }
 
-/// Switches another CPU's controller on, in the mode that the first one's is in.
+/// Enables the APIC of another CPU, in the same mode as the boot CPU's.
 pub fn init_ap() {
     if REGISTERS.load(Ordering::Relaxed) == 0 {
         let (base, flags) = ApicBase::read();
-        // SAFETY: x2APIC mode is there, as the first CPU has it; nothing uses the
-        // registers in memory then.
+        // SAFETY: the CPU supports x2APIC mode, as the boot CPU uses it; then nothing accesses the
+        // memory-mapped registers.
         unsafe { ApicBase::write(base, flags | ApicBaseFlags::X2APIC_ENABLE) };
     }
     set_up();
 }
 
-/// Everything masked but the timer.
+/// Masks all local interrupts but the timer's.
 fn set_up() {
     for lvt in [LVT_LINT0, LVT_LINT1, LVT_ERROR] {
         write(lvt, MASKED);
@@ -95,37 +100,38 @@ fn set_up() {
     write(DIVIDE, DIVIDE_BY_16);
     write(LVT_TIMER, u32::from(vector::TIMER));
     write(INITIAL_COUNT, 0);
-    write(SPURIOUS, APIC_ON | u32::from(vector::SPURIOUS));
+    write(SPURIOUS, APIC_ENABLE | u32::from(vector::SPURIOUS));
 }
 
-/// Identifier of the calling CPU's controller.
+/// APIC id of this CPU.
 pub fn id() -> u32 {
     let value = read(ID);
     if REGISTERS.load(Ordering::Relaxed) == 0 { value } else { value >> 24 }
 }
 
-/// Sends an interrupt to a CPU.
+/// Sends an IPI to a CPU.
 pub fn send(apic_id: u32, vector: u8) {
     command(apic_id, u32::from(vector) | ASSERT);
 }
 
-/// Resets a CPU, which then waits for [`send_start_up`].
+/// Sends an INIT IPI: the CPU resets and waits for [`send_start_up`].
 pub fn send_init(apic_id: u32) {
     command(apic_id, DELIVER_INIT | ASSERT);
 }
 
-/// Starts a CPU that waits, in real mode at `page << 12`.
+/// Sends a start-up IPI (SIPI): a CPU that waits for it begins in real mode at the start of the 4 KiB
+/// page with this number.
 pub fn send_start_up(apic_id: u32, page: u8) {
     command(apic_id, DELIVER_START_UP | ASSERT | u32::from(page));
 }
 
 /// Writes the interrupt command register (SDM vol. 3, 11.6.1, 11.12.9).
 fn command(apic_id: u32, low: u32) {
-    // What was stored before is to be seen by who gets the interrupt; in x2APIC mode the write
-    // orders nothing by itself.
+    // Earlier stores must be visible to the CPU that takes the interrupt; in x2APIC mode the write
+    // of the MSR doesn't order them.
     core::sync::atomic::fence(Ordering::SeqCst);
     if REGISTERS.load(Ordering::Relaxed) == 0 {
-        // SAFETY: the command is one of the three above.
+        // SAFETY: the command is that of one of the three functions above.
         unsafe { Msr::new(0x830).write(u64::from(apic_id) << 32 | u64::from(low)) };
         return;
     }
@@ -136,12 +142,12 @@ fn command(apic_id: u32, low: u32) {
     write(ICR_LOW, low);
 }
 
-/// Starts the timer at its highest count, for calibration.
+/// Starts the timer at its maximum count, for calibration.
 pub fn start_calibration() {
     write(INITIAL_COUNT, u32::MAX);
 }
 
-/// Ends the calibration: `elapsed_us` microseconds have gone by. Returns ticks per millisecond.
+/// Ends the calibration after `elapsed_us` microseconds. Returns timer ticks per millisecond.
 pub fn end_calibration(elapsed_us: u64) -> u64 {
     let ticks = u64::from(u32::MAX - read(CURRENT_COUNT));
     write(INITIAL_COUNT, 0);
@@ -150,8 +156,8 @@ pub fn end_calibration(elapsed_us: u64) -> u64 {
     per_ms
 }
 
-/// Lets the timer fire once, `us` microseconds from now (at least one tick, at most the counter's
-/// range; a longer wait fires early).
+/// Arms the timer to fire once, `us` microseconds from now: after one tick at least, and earlier if
+/// the 32-bit counter can't count so far.
 pub fn arm_timer(us: u64) {
     let ticks = TICKS_PER_MS.load(Ordering::Relaxed).saturating_mul(us) / 1000;
     write(INITIAL_COUNT, ticks.clamp(1, u64::from(u32::MAX)) as u32);
@@ -162,8 +168,8 @@ pub fn end_of_interrupt() {
     write(EOI, 0);
 }
 
-/// Whether the timer's interrupt waits to be delivered: how long operations learn, with
-/// interrupts off, that their time is up.
+/// Whether the timer interrupt is pending. Long operations, which run with interrupts disabled, poll
+/// this to be preempted.
 pub fn timer_is_pending() -> bool {
     super::latency::checked_scheduler();
     read(IRR + 0x10 * (u32::from(vector::TIMER) / 32)) & 1 << (vector::TIMER % 32) != 0

@@ -1,7 +1,7 @@
-//! The flaws of this machine's CPUs: read once, told at boot.
+//! Security flaws of this machine's CPUs: detected and logged at boot.
 //!
-//! What they are and what is to be done is decided in `pinfold-cpu-flaws`; here are the
-//! instructions that ask, and the answer for everybody else.
+//! Which CPUs have which flaw, and which mitigations they need, is decided in `pinfold-cpu-flaws`.
+//! This file executes CPUID and RDMSR for it, and keeps the result.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use pinfold_abi::record::{CpuFlaw, Text, Word, YesNo};
@@ -14,43 +14,43 @@ use x86_64::registers::model_specific::Msr;
 const ARCH_CAPABILITIES: u32 = 0x10a;
 
 static CPU: Once<CpuFeatures> = Once::new();
-/// Guests run on tables without the hypervisor's memory.
+/// Page-table isolation is active.
 static ISOLATED: AtomicBool = AtomicBool::new(false);
 
-/// Asks the calling CPU, and remembers what the first one said.
+/// Reads the features of this CPU. Those of the boot CPU, the first caller, count for the machine.
 pub fn detect() {
     let own = read();
     let first = CPU.call_once(|| own);
-    // The decisions are the first one's: one that needs more is not protected.
+    // Mitigations are those that the boot CPU needs: a CPU that needs more is not protected.
     for &flaw in Flaw::VARIANTS.iter().filter(|&&flaw| own.has(flaw) && !first.has(flaw)) {
-        log::warn!("cpu flaw={} is on another processor than the first, too", flaw.name());
+        log::warn!("cpu flaw={} is on a CPU other than the first, too", flaw.name());
     }
 }
 
-/// The machine's CPUs.
+/// The features of the boot CPU.
 ///
 /// # Panics
 /// Before [`detect`].
 pub fn cpu() -> &'static CpuFeatures {
-    CPU.get().expect("the first processor is asked before anything else")
+    CPU.get().expect("`detect` ran on the boot CPU")
 }
 
-/// Whether the CPUs have a flaw.
+/// Whether the boot CPU has a flaw.
 pub fn has(flaw: Flaw) -> bool {
     cpu().has(flaw)
 }
 
-/// What the CPUs need and list.
+/// The mitigations that the boot CPU needs and announces.
 pub fn plan() -> Mitigations {
     Mitigations { isolated_tables: ISOLATED.load(Ordering::Relaxed), ..Mitigations::for_cpu(cpu()) }
 }
 
-/// Notes that guests run on tables without the hypervisor's memory, before [`report`].
+/// Notes that page-table isolation is active. To be called before [`plan`].
 pub fn set_isolated() {
     ISOLATED.store(true, Ordering::Relaxed);
 }
 
-/// Tells the log what the CPUs are and have, and what is done about it.
+/// Logs the CPU model, and for each flaw whether the CPU has it and what is done about it.
 pub fn report(done: &Mitigations) {
     let cpu = cpu();
     log::info!(
@@ -93,7 +93,7 @@ fn read() -> CpuFeatures {
     const NONE: CpuIdResult = CpuIdResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
     let leaf_0 = cpuid!(0);
     let leaf_1 = cpuid!(1);
-    // A leaf beyond the last answers as another one does (Intel SDM vol. 2, CPUID).
+    // A leaf above the highest returns the data of another leaf (Intel SDM vol. 2, CPUID).
     let leaf_7 = if leaf_0.eax >= 7 { cpuid!(7, 0) } else { NONE };
     let last = cpuid!(0x8000_0000u32).eax;
     let extended = |leaf: u32| if last >= leaf { cpuid!(leaf) } else { NONE };

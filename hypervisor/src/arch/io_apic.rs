@@ -1,30 +1,34 @@
-//! The I/O interrupt controller, of which one input is used: the first serial port's.
+//! The I/O APIC. One input is used: that of the first serial port.
 //!
-//! Registers are reached through an index and a window (Intel 82093AA datasheet, 3.1 and 3.2).
+//! Registers are accessed through an index and a data window (Intel 82093AA datasheet, 3.1 and 3.2).
 
 use super::vector;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const INDEX: u64 = 0x00;
 const WINDOW: u64 = 0x10;
-/// First of the redirection entries, two registers each.
+/// First register of the redirection table, which has two registers an input.
 const REDIRECTION: u32 = 0x10;
 
-/// Address of the registers in the hypervisor's mapping. Written once at boot.
+/// Virtual address of the registers. Written once at boot.
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
 
 fn write(register: u32, value: u32) {
     let base = REGISTERS.load(Ordering::Relaxed);
-    // SAFETY: `route_serial` got the mapping of the registers; it runs once, on one CPU.
+    // SAFETY: the caller of `route_serial` mapped the registers, and is the only one to access them.
     unsafe {
         ((base + INDEX) as *mut u32).write_volatile(register);
         ((base + WINDOW) as *mut u32).write_volatile(value);
     }
 }
 
-/// Sends the interrupt of an input (edge-triggered, active high, as ISA has it) to a CPU.
-/// `registers` is where the controller's page is mapped, uncached.
-pub fn route_serial(registers: u64, input: u32, apic_id: u32) {
+/// Routes an input to a CPU as [`vector::SERIAL`]: edge-triggered and active high, as ISA interrupts
+/// are.
+///
+/// # Safety
+/// The I/O APIC's registers are mapped at `registers`, uncached, for good; no other CPU calls this
+/// at the same time.
+pub unsafe fn route_serial(registers: u64, input: u32, apic_id: u32) {
     REGISTERS.store(registers, Ordering::Relaxed);
     let entry = REDIRECTION + input * 2;
     write(entry + 1, apic_id << 24);

@@ -1,54 +1,55 @@
-//! What CPUs ask of each other: a flush of the TLB, attention, a pause.
+//! Requests between CPUs: TLB flush, reschedule, `stop_machine`, halt.
 //!
-//! Requests are counters in memory, and an interrupt says that there are some. The CPU
-//! asked may be in a guest (the interrupt takes it out), asleep (it wakes), or in the hypervisor
-//! with interrupts off: then it finds the request while it waits for something
-//! ([`crate::sync::ServiceIpis`]), or on its way back to the guest, where the interrupt hits.
+//! A request is stored in memory, and an IPI announces it. The receiving CPU may be
+//! * in a guest: the IPI makes it exit;
+//! * halted: the IPI wakes it;
+//! * in the hypervisor with interrupts disabled: it polls for requests while it waits for something
+//!   (`sync::ServiceIpis`) and at points of long operations; at the latest the IPI is taken when the
+//!   guest resumes.
 
 use super::percpu::{self, MAX_CPUS, cpu_number};
 use super::{apic, hooks, latency, vector};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_validator::CpuSet;
 
-/// Flushes asked of a CPU, and flushes done, both since the start: done >= the count that a
-/// request drew means that a flush began after the request.
+/// Counts of TLB flushes that a CPU was asked for and has completed. A request increments
+/// `requested`; it is served when `completed` has reached the value after the increment.
 struct Flushes {
-    asked: AtomicU64,
-    done: AtomicU64,
+    requested: AtomicU64,
+    completed: AtomicU64,
 }
 
 static FLUSHES: [Flushes; MAX_CPUS] =
-    [const { Flushes { asked: AtomicU64::new(0), done: AtomicU64::new(0) } }; MAX_CPUS];
+    [const { Flushes { requested: AtomicU64::new(0), completed: AtomicU64::new(0) } }; MAX_CPUS];
 
-/// Does what others asked of this CPU that can be done at any moment.
+/// Serves the requests to this CPU that can be served anywhere: TLB flushes, and the halt.
 #[inline]
 pub fn service_ipis() {
     let own = &FLUSHES[cpu_number()];
-    // SeqCst: what the asker did to the tables before it asked is seen by the walks after the
-    // flush.
-    let asked = own.asked.load(Ordering::SeqCst);
-    if own.done.load(Ordering::Relaxed) != asked {
+    // SeqCst: page walks after the flush see what the requester wrote to tables before its request.
+    let requested = own.requested.load(Ordering::SeqCst);
+    if own.completed.load(Ordering::Relaxed) != requested {
         if HALT_REQUESTED.load(Ordering::Relaxed) {
             halt();
         }
         hooks::pinfold_flush_guest_tlb();
-        // Release: who sees the count, the flush was done. Only this CPU stores it.
-        own.done.store(asked, Ordering::Release);
+        // Release: the flush precedes the count. Only this CPU stores it.
+        own.completed.store(requested, Ordering::Release);
     }
     latency::serviced_ipis();
 }
 
-/// The machine is broken: a CPU panics, and the others are to do nothing any more.
+/// A CPU panics, and the others must halt.
 static HALT_REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// Has the other CPUs do nothing any more, as soon as they look: for one that panics. They may
-/// hold locks, so it can't wait for them.
+/// Makes the other CPUs halt when they next serve requests: for the panic handler. It doesn't wait
+/// for them, because they may wait for a lock that this CPU holds.
 pub fn halt_others() {
     HALT_REQUESTED.store(true, Ordering::SeqCst);
     let own = cpu_number();
     for cpu in percpu::online().without(own).iter() {
-        // Asked for a flush that is never done: it looks closer, and finds that it is to stop.
-        FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst);
+        // A flush request, so that `service_ipis` leaves its fast path and checks HALT_REQUESTED.
+        FLUSHES[cpu].requested.fetch_add(1, Ordering::SeqCst);
         apic::send(percpu::apic_id(cpu), vector::IPI);
     }
 }
@@ -61,7 +62,7 @@ fn halt() -> ! {
     }
 }
 
-/// Has several CPUs drop all translations of guests, and returns when they have.
+/// Flushes all guest translations from the TLBs of some CPUs, and returns when they have done so.
 #[inline]
 pub fn flush(cpus: CpuSet) {
     let own = cpu_number();
@@ -75,26 +76,27 @@ pub fn flush(cpus: CpuSet) {
     }
 }
 
-/// The others are asked first, so that they flush while this one does.
+/// Flushes the TLBs of `others`, and this CPU's if `and_own`. The requests are sent first, so that all
+/// CPUs flush at the same time.
 #[cold]
 fn flush_others(others: CpuSet, and_own: bool) {
-    let mut tickets = [0u64; MAX_CPUS];
+    let mut targets = [0u64; MAX_CPUS];
     for cpu in others.iter() {
-        tickets[cpu] = FLUSHES[cpu].asked.fetch_add(1, Ordering::SeqCst) + 1;
+        targets[cpu] = FLUSHES[cpu].requested.fetch_add(1, Ordering::SeqCst) + 1;
         apic::send(percpu::apic_id(cpu), vector::IPI);
     }
     if and_own {
         hooks::pinfold_flush_guest_tlb();
     }
     for cpu in others.iter() {
-        while FLUSHES[cpu].done.load(Ordering::Acquire) < tickets[cpu] {
+        while FLUSHES[cpu].completed.load(Ordering::Acquire) < targets[cpu] {
             service_ipis();
             core::hint::spin_loop();
         }
     }
 }
 
-/// Makes a CPU leave its guest or its sleep, because there is work for it.
+/// Makes a CPU exit its guest or wake up, and look for work.
 ///
 /// # Panics
 /// If the CPU isn't online.
@@ -105,15 +107,15 @@ pub fn kick(cpu: usize) {
     }
 }
 
-/// Somebody wants the others to stand still.
+/// [`stop_machine`] wants the other CPUs to park.
 static STOP_REQUESTED: AtomicBool = AtomicBool::new(false);
-/// CPUs that stand still.
+/// CPUs that are parked, one bit each.
 static PARKED: AtomicU64 = AtomicU64::new(0);
-/// Taken by who wants the others to stand still.
+/// Lock of [`stop_machine`].
 static STOPPER: AtomicBool = AtomicBool::new(false);
 
-/// A moment at which this CPU holds no lock and no operation is half done: if somebody wants
-/// it, it stands still here.
+/// Serves requests, and parks while another CPU runs [`stop_machine`]. To be called where this CPU
+/// holds no lock and no operation is in progress.
 #[inline]
 pub fn quiescent_point() {
     service_ipis();
@@ -125,8 +127,8 @@ pub fn quiescent_point() {
 #[cold]
 fn park() {
     let own = 1 << cpu_number();
-    // Release: what this CPU did is seen by the one that waits; acquire at the end: what
-    // that one did is seen here.
+    // Release: the CPU that runs `stop_machine` sees what this one did. It pairs with the acquire
+    // there; the acquire below pairs with the release there.
     PARKED.fetch_or(own, Ordering::AcqRel);
     latency::exclude(|| {
         while STOP_REQUESTED.load(Ordering::Acquire) {
@@ -137,14 +139,14 @@ fn park() {
     PARKED.fetch_and(!own, Ordering::AcqRel);
 }
 
-/// Does something while all other CPUs stand still at a [`quiescent_point`]. To be called where
-/// this one could.
+/// Runs `work` while all other CPUs are parked at a [`quiescent_point`]. To be called only where this
+/// CPU could call `quiescent_point`.
 pub fn stop_machine<T>(work: impl FnOnce() -> T) -> T {
     while STOPPER.swap(true, Ordering::Acquire) {
         quiescent_point();
         core::hint::spin_loop();
     }
-    // A CPU that still leaves the last pause would count for this one.
+    // A CPU that has not yet left the previous `park` would count as parked.
     while PARKED.load(Ordering::Acquire) != 0 {
         service_ipis();
     }

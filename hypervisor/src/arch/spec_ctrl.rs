@@ -1,20 +1,20 @@
-//! What keeps domains from reading each other through the CPU: the steps of a switch from
-//! one to another, and what is set once.
+//! Speculation control: mitigations that keep one domain from reading another, or the hypervisor, by
+//! speculative execution.
 //!
-//! Which steps there are is decided once at boot ([`set_up`]), from what the CPUs need and
-//! list. A step is an MSR that a CPU may announce and not have, as emulated ones do: then it
-//! faults once at boot, and is left out and told of.
+//! | mitigation   | against                           | when                               |
+//! |--------------|-----------------------------------|------------------------------------|
+//! | IBPB         | Spectre v2 between domains        | a CPU switches domains             |
+//! | RSB filling  | return stack poisoned by a domain | the same                           |
+//! | L1D flush    | L1TF                              | the same                           |
+//! | `verw`       | MDS and related flaws             | each return to a guest (`entry`)   |
+//! | IBRS         | Spectre v2 against ring 0         | always, set at boot                |
 //!
-//! | step         | against                         | when                                |
-//! |--------------|---------------------------------|-------------------------------------|
-//! | IBPB         | trained indirect branches       | a CPU changes domains         |
-//! | return stack | trained returns                 | the same                            |
-//! | L1D flush    | L1TF                            | the same                            |
-//! | `verw`       | MDS and its relatives           | each return to a guest: see `entry` |
-//! | IBRS         | guests that train for ring 0    | set at boot                         |
+//! [`set_up`] decides once at boot which are used, from what the CPUs need and support. Emulated CPUs
+//! announce MSRs that they don't have: each MSR is tried at boot, and a mitigation whose MSR faults
+//! is logged and not used.
 //!
-//! vCPUs of one domain are not kept from each other, nor a guest's kernel from its users: that is
-//! the guest's affair. Nothing is done for the other hyperthread of a core.
+//! vCPUs of one domain are not protected from each other, and a guest kernel must protect itself from
+//! its user mode. Nothing is done about the other hyperthread of a core.
 
 use super::fixup::fixup;
 use super::percpu::{MAX_CPUS, cpu_number, online};
@@ -42,26 +42,26 @@ const IBPB: u8 = 1 << 0;
 const FILL_RSB: u8 = 1 << 1;
 const FLUSH_L1D: u8 = 1 << 2;
 
-/// [`DONE`]: no domain ran here yet. No domain has this number.
-const NOBODY: u16 = u16::MAX;
+/// No domain has run on this CPU yet. No domain has this number.
+const NO_DOMAIN: u16 = u16::MAX;
 
-/// Steps of a switch, as the bits above. Written at boot, before any guest runs.
-static STEPS: AtomicU8 = AtomicU8::new(0);
+/// Mitigations at a switch of domains, as the bits above. Written at boot, before any guest runs.
+static AT_SWITCH: AtomicU8 = AtomicU8::new(0);
 
-/// What a CPU did.
-struct Done {
-    /// The domain that ran last.
+/// Switches of domains on a CPU.
+struct Switches {
+    /// The domain that ran last, or [`NO_DOMAIN`].
     last: AtomicU16,
-    /// Switches from one domain to another.
-    switches: AtomicU64,
+    /// Number of switches from one domain to another.
+    count: AtomicU64,
 }
 
-/// By CPU, which alone writes its own: plain counters would do.
-static DONE: [Done; MAX_CPUS] =
-    [const { Done { last: AtomicU16::new(NOBODY), switches: AtomicU64::new(0) } }; MAX_CPUS];
+/// By CPU. Each CPU writes only its own element, hence relaxed loads and stores.
+static SWITCHES: [Switches; MAX_CPUS] =
+    [const { Switches { last: AtomicU16::new(NO_DOMAIN), count: AtomicU64::new(0) } }; MAX_CPUS];
 
-/// Settles the steps, on the first CPU, which has its IDT: each MSR is tried. Returns what is
-/// done from now on.
+/// Tries the MSRs of the planned mitigations and enables those that work. Returns them. Runs on the
+/// boot CPU, after its IDT is loaded, before any guest runs.
 pub fn set_up(planned: Mitigations) -> Mitigations {
     let done = Mitigations {
         ibpb: planned.ibpb && works("ibpb", PRED_CMD, PRED_CMD_IBPB),
@@ -71,26 +71,27 @@ pub fn set_up(planned: Mitigations) -> Mitigations {
     };
     let steps = [(done.ibpb, IBPB), (done.fill_rsb, FILL_RSB), (done.flush_l1d, FLUSH_L1D)];
     let steps = steps.into_iter().filter(|(taken, _)| *taken).fold(0, |all, (_, bit)| all | bit);
-    STEPS.store(steps, Ordering::Relaxed);
+    AT_SWITCH.store(steps, Ordering::Relaxed);
     done
 }
 
-/// Sets IBRS on the calling CPU. False if it can't.
+/// Enables IBRS on this CPU. Returns `false` if the MSR faults.
 pub fn set_ibrs(mode: IbrsMode) -> bool {
     match mode {
-        // What firmware, or a hypervisor below, set besides stays set.
+        // Bits that the firmware, or a hypervisor below this one, has set stay set.
         IbrsMode::SpecCtrl => {
             let set = read(SPEC_CTRL).unwrap_or(0);
             works("ibrs", SPEC_CTRL, set | SPEC_CTRL_IBRS)
         }
         IbrsMode::Efer => {
-            // SAFETY: every CPU has EFER.
+            // SAFETY: every x86-64 CPU has EFER, and reading it has no effect.
             let efer = unsafe { Msr::new(EFER).read() };
             works("auto_ibrs", EFER, efer | EFER_AIBRSE)
         }
     }
 }
 
+/// Writes an MSR; logs a warning and returns `false` if that faults.
 fn works(step: &str, msr: u32, value: u64) -> bool {
     let taken = write(msr, value);
     if !taken {
@@ -99,17 +100,17 @@ fn works(step: &str, msr: u32, value: u64) -> bool {
     taken
 }
 
-/// Notes that this CPU is about to run a domain; if another ran here last, takes the steps.
+/// To be called before this CPU runs a vCPU of `domain`: applies the mitigations if another domain ran
+/// here last.
 #[inline]
 pub fn enter_domain(domain: DomId) {
-    let own = &DONE[cpu_number()];
+    let own = &SWITCHES[cpu_number()];
     let last = own.last.load(Ordering::Relaxed);
     if last != domain.get() {
         own.last.store(domain.get(), Ordering::Relaxed);
-        // What ran before the first domain was the hypervisor, whose secrets are kept from guests by
-        // other means or not at all.
-        if last != NOBODY {
-            own.switches.fetch_add(1, Ordering::Relaxed);
+        // Before the first domain only the hypervisor ran, which these mitigations don't protect.
+        if last != NO_DOMAIN {
+            own.count.fetch_add(1, Ordering::Relaxed);
             switch_domains();
         }
     }
@@ -117,7 +118,7 @@ pub fn enter_domain(domain: DomId) {
 
 #[cold]
 fn switch_domains() {
-    let steps = STEPS.load(Ordering::Relaxed);
+    let steps = AT_SWITCH.load(Ordering::Relaxed);
     if steps & IBPB != 0 {
         write(PRED_CMD, PRED_CMD_IBPB);
     }
@@ -129,11 +130,11 @@ fn switch_domains() {
     }
 }
 
-/// Writes an MSR that may not be there. False if it faulted.
+/// Writes an MSR that may not exist. Returns `false` if that faults.
 fn write(msr: u32, value: u64) -> bool {
     let mut ok = 1u32;
-    // SAFETY: the MSRs that get here change what the CPU predicts and caches, and no state
-    // that code sees; a fault goes on at label 3.
+    // SAFETY: the MSRs of this file affect prediction and caches only, no architectural state of the
+    // running code; after a fault execution resumes at label 3.
     unsafe {
         asm!(
             "2: wrmsr",
@@ -151,10 +152,10 @@ fn write(msr: u32, value: u64) -> bool {
     ok != 0
 }
 
-/// Reads an MSR that may not be there: `None` if that faulted.
+/// Reads an MSR that may not exist. Returns `None` if that faults.
 fn read(msr: u32) -> Option<u64> {
     let (mut ok, mut eax, mut edx) = (1u32, 0u32, 0u32);
-    // SAFETY: reading one of these MSRs changes nothing; a fault goes on at label 3.
+    // SAFETY: reading one of these MSRs has no effect; after a fault execution resumes at label 3.
     unsafe {
         asm!(
             "2: rdmsr",
@@ -172,11 +173,10 @@ fn read(msr: u32) -> Option<u64> {
     (ok != 0).then_some(u64::from(edx) << 32 | u64::from(eax))
 }
 
-/// Puts 32 harmless return addresses on the CPU's own stack of them: as many as the deepest
-/// holds. One that is speculated to meets a breakpoint, at which speculation stops.
+/// Overwrites the return stack buffer (RSB) with 32 harmless entries, as many as the deepest one
+/// holds. Speculation that uses one reaches an `int3`, which stops it.
 fn fill_return_stack() {
-    // SAFETY: each call pushes one word of the stack, and all are dropped again; the breakpoints
-    // are never reached.
+    // SAFETY: each call pushes one word, and all are popped again; no `int3` is ever executed.
     unsafe {
         asm!(
             ".rept 32",
@@ -185,17 +185,17 @@ fn fill_return_stack() {
             "77:",
             ".endr",
             "add rsp, 32 * 8",
-            // Nothing is speculated by the old stack behind this.
+            // No later instruction is executed speculatively with the old RSB.
             "lfence"
         );
     }
 }
 
-/// Tells the log what was done at switches, one line a CPU.
+/// Logs how often each mitigation was applied at switches of domains, one line a CPU.
 pub fn report() {
-    let steps = STEPS.load(Ordering::Relaxed);
+    let steps = AT_SWITCH.load(Ordering::Relaxed);
     for cpu in online().iter() {
-        let switches = DONE[cpu].switches.load(Ordering::Relaxed);
+        let switches = SWITCHES[cpu].count.load(Ordering::Relaxed);
         let [ibpb, rsb_fill, l1d_flush] =
             [IBPB, FILL_RSB, FLUSH_L1D].map(|step| if steps & step != 0 { switches } else { 0 });
         let cpu = cpu as u64;

@@ -17,6 +17,7 @@ use arrayvec::ArrayVec;
 use bootloader_api::config::Mapping;
 use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_image::Isolation;
 
 /// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
@@ -106,7 +107,8 @@ extern "C" fn on_own_stack() -> ! {
     unsafe { smp::init_cpu(0) };
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");
-    apic::init(layout::APIC_REGISTERS);
+    // SAFETY: `paging::build` mapped the registers there.
+    unsafe { apic::init(layout::APIC_REGISTERS) };
     // SAFETY: `init_cpu` installed the record.
     unsafe { percpu::set_online(0, apic::id()) };
     time::calibrate(machine.tables.pm_timer);
@@ -123,9 +125,10 @@ extern "C" fn on_own_stack() -> ! {
     smp::start_aps(machine);
     isolation::build_guest_roots();
     if let Some(io_apic) = machine.tables.io_apic {
-        // The page is mapped at its start; the registers may begin in the middle.
-        let registers = layout::IO_APIC_REGISTERS + io_apic.address % 4096;
-        io_apic::route_serial(registers, io_apic.serial_input, apic::id());
+        // The registers may begin in the middle of the page.
+        let registers = layout::IO_APIC_REGISTERS + io_apic.address % PAGE_SIZE;
+        // SAFETY: `paging::build` mapped the page there; only the boot CPU comes here.
+        unsafe { io_apic::route_serial(registers, io_apic.serial_input, apic::id()) };
         console::serial::enable_interrupts();
     }
     start::start_all(&archive, manifest)
