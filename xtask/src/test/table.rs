@@ -188,8 +188,8 @@ fn churn(seed: u32, rounds: u32) -> Case {
     }
 }
 
-fn misbehave(wish: &str) -> Spec {
-    Spec::new("misbehave").named(wish).with_cmdline(&format!("do={wish}"))
+fn misbehave(action: &str) -> Spec {
+    Spec::new("misbehave").named(action).with_cmdline(&format!("do={action}"))
 }
 
 /// Calls and traps that ask for as much work as they can. Under `--icount` the processor's counter
@@ -426,8 +426,11 @@ fn neighbours() -> Vec<Case> {
         Case::new("healthy-beside-crash", vec![hello(), misbehave("crash").ends(End::Crash)]),
         Case::new("failure-is-reported", vec![misbehave("fail").ends(End::Fail), hello()]),
         Case::new("panic-is-reported", vec![misbehave("panic").ends(End::Fail), hello()]),
-        Case::new("watchdog", vec![misbehave("doze").ends(End::Watchdog), hello()]),
-        Case::new("pry", vec![Spec { unprivileged: true, ..misbehave("pry").ends(End::Pass) }]),
+        Case::new("watchdog", vec![misbehave("watchdog").ends(End::Watchdog), hello()]),
+        Case::new(
+            "diagnose-is-refused",
+            vec![Spec { unprivileged: true, ..misbehave("diagnose").ends(End::Pass) }],
+        ),
         // The spinner is first in line and never calls the hypervisor: only a timer gets past it.
         Case {
             order: Some(("hello", "spin")),
@@ -454,10 +457,10 @@ fn slow_port() -> Vec<Case> {
             "d2 | misbehave: in the middle",
             "d1v0 MAPPING id=1 end=yes found=64",
         ],
-        ..Case::new(&format!("slow-port-{smp}"), vec![misbehave("flood"), misbehave("beat")])
+        ..Case::new(&format!("slow-port-{smp}"), vec![misbehave("flood"), misbehave("measure")])
     };
     // Guests that print wait for room and lose nothing, by hypercall or through their ring.
-    let talk = |name: &str| misbehave("talk").named(name);
+    let print = |name: &str| misbehave("print").named(name);
     let console = Case {
         serial_rate: NonZeroU32::new(11_520),
         limit: 240,
@@ -471,7 +474,10 @@ fn slow_port() -> Vec<Case> {
             "d2 | misbehave: line 400,",
         ],
         never: vec!["DROPPED"],
-        ..Case::new("slow-console", vec![Spec::new("console").with_cmdline("alpha"), talk("talk")])
+        ..Case::new(
+            "slow-console",
+            vec![Spec::new("console").with_cmdline("alpha"), print("print")],
+        )
     };
     vec![case(1), case(2), console]
 }

@@ -1,8 +1,8 @@
-//! Counts what each operation costs.
+//! Measures what each operation costs.
 //!
-//! Under QEMU's `-icount shift=0` the time stamp counter counts instructions, so the figures
-//! repeat to the digit. On any other machine they are cycles of that machine, good for ratios
-//! only. Each row is the mean of many turns, less what the empty loop costs.
+//! Under QEMU's `-icount shift=0` the time stamp counter counts instructions, so the numbers repeat
+//! exactly. On any other machine they are its cycles, good for ratios only. Each row is the mean of
+//! many iterations, less the cost of the empty loop. It fails if an operation gives a wrong result.
 #![no_std]
 #![no_main]
 

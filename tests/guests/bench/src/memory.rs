@@ -19,7 +19,7 @@ pub(crate) fn updates(meter: &Meter, fixture: &mut TableFixture) {
     let (table, page, other) = (fixture.frame(), fixture.frame(), fixture.frame());
     fixture.seal(table);
     expect("pin", fixture.pin(table, 1), 0);
-    // In turn to one frame and to another, so that no update is a no-op.
+    // Alternates between two frames, so that no update is a no-op.
     let value = |turn: u64| fixture.entry(if turn.is_multiple_of(2) { page } else { other }, RW);
     let at = fixture.entry_addr(table, 0);
     meter.row("mmu_update_1", 1, |turn| {
@@ -37,7 +37,7 @@ pub(crate) fn updates(meter: &Meter, fixture: &mut TableFixture) {
     });
     let va = fixture.va(page);
     meter.row("update_va_mapping_invlpg", 1, |turn| {
-        // SAFETY: the page at its place is not used meanwhile.
+        // SAFETY: the page is not used meanwhile.
         let result = unsafe { raw::update_va_mapping(va, value(turn), UVMF_INVLPG) };
         expect("update_va_mapping", result, 0);
     });
@@ -71,14 +71,14 @@ pub(crate) fn pins(meter: &Meter, fixture: &mut TableFixture) {
     fixture.restore(saved);
     let saved = fixture.save();
     let table = fixture.frame();
-    // Mapped writable at its place: with the report that names the mapping, where there is one.
+    // Mapped writable in the initial address space: includes the report that names the mapping.
     meter.row("refused_pin", 1, |_| {
         expect("refused pin", fixture.pin(table, 1), Errno::EINVAL.as_result());
     });
     fixture.restore(saved);
 }
 
-/// A plain store to a live page table.
+/// Plain stores to a live page table, which are emulated.
 pub(crate) fn stores(meter: &Meter, fixture: &mut TableFixture) {
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
     // SAFETY: switches emulation on, nothing else.

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use pinfold_guest::println;
 
 fn now() -> u64 {
-    // SAFETY: the instructions exist on every 64-bit processor and have no effect.
+    // SAFETY: every 64-bit processor has the instructions, and they have no side effect.
     unsafe {
         _mm_lfence();
         _rdtsc()
@@ -15,12 +15,12 @@ fn now() -> u64 {
 /// Measures operations.
 pub(crate) struct Meter {
     turns: u64,
-    /// What a turn of the empty loop costs, in 1/1000.
+    /// Cost of an iteration of the empty loop, in 1/1000.
     empty: u64,
 }
 
 impl Meter {
-    /// A meter that measures so many turns of each operation.
+    /// Makes a meter that runs each operation so many times.
     pub(crate) fn new(turns: u64) -> Meter {
         let mut meter = Meter { turns: turns.max(1), empty: 0 };
         meter.empty = meter.milli(|turn| {
@@ -29,9 +29,9 @@ impl Meter {
         meter
     }
 
-    /// Cost of a turn in 1/1000.
+    /// Measures the cost of an iteration, in 1/1000.
     fn milli(&self, mut operation: impl FnMut(u64)) -> u64 {
-        // One turn first, for what is only slow once.
+        // One iteration first, which may be slow for reasons that come once only.
         operation(0);
         let begin = now();
         for turn in 1..=self.turns {
@@ -40,14 +40,15 @@ impl Meter {
         (now() - begin) * 1000 / self.turns
     }
 
-    /// Measures an operation of which each turn does `each`, and prints the row.
+    /// Measures an operation, each iteration of which does `each` of what is counted, and prints the
+    /// row.
     pub(crate) fn row(&self, name: &str, each: u64, operation: impl FnMut(u64)) {
         let cost = self.milli(operation).saturating_sub(self.empty) / each / 1000;
         println!("BENCH name={name} cost={cost}");
     }
 }
 
-/// Stops the benchmark when an operation didn't do what it is measured for.
+/// Stops the benchmark if an operation didn't do what it is measured for.
 ///
 /// # Panics
 ///

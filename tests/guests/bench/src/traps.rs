@@ -1,4 +1,4 @@
-//! Entries and returns: the empty hypercall, forced CPUID, exceptions, system calls.
+//! Entries and returns: the simplest hypercall, forced CPUID, exceptions, system calls.
 
 use crate::meter::{Meter, expect};
 use core::arch::asm;
@@ -8,18 +8,18 @@ use pinfold_guest::fixtures::{TableFixture, UserProgram};
 use pinfold_guest::println;
 use pinfold_guest::raw;
 
-/// The cheapest call there is: the version.
+/// The simplest hypercall: the version.
 pub(crate) fn hypercall(meter: &Meter) {
     meter.row("hypercall", 1, |_| {
-        // SAFETY: asks for a number.
+        // SAFETY: returns a number.
         unsafe { raw::call(Hypercall::XenVersion as u64, [0; 5]) };
     });
 }
 
-/// CPUID behind the prefix that asks for emulation.
+/// CPUID behind the prefix that forces emulation.
 pub(crate) fn forced_cpuid(meter: &Meter) {
     meter.row("forced_cpuid", 1, |_| {
-        // SAFETY: ud2, "xen", cpuid: the hypervisor answers in the four registers.
+        // SAFETY: ud2, "xen", cpuid: the hypervisor returns the four registers.
         unsafe {
             asm!(
                 "push rbx",
@@ -37,29 +37,29 @@ pub(crate) fn forced_cpuid(meter: &Meter) {
 /// An exception to the guest kernel and its return.
 pub(crate) fn exception(meter: &Meter) {
     meter.row("exception_and_return", 1, |_| {
-        // SAFETY: the closure holds nothing that would have to be dropped.
+        // SAFETY: the closure owns nothing that would have to be dropped.
         let caught = unsafe { catch::catch(|| asm!("ud2")) };
         assert!(caught.is_err());
     });
 }
 
-/// Kernel stack for entries from user mode.
+/// The kernel stack for entries from user mode.
 #[repr(align(16))]
 struct Stack(core::cell::UnsafeCell<[u64; 1024]>);
-// SAFETY: the one vCPU is the only user.
+// SAFETY: only one vCPU runs.
 unsafe impl Sync for Stack {}
 static STACK: Stack = Stack(core::cell::UnsafeCell::new([0; 1024]));
 
-/// System calls of one program.
+/// System calls of the program.
 const CALLS: u32 = 1000;
-/// Instructions of the program besides each `syscall`: xor, dec, jnz.
+/// Instructions of the program for each `syscall`: xor, dec, jnz.
 const AROUND: u64 = 3;
 
-/// A system call from user mode and its return: a program that makes a thousand.
+/// System calls from user mode and their returns: a program makes a thousand.
 pub(crate) fn system_call(meter: &Meter, fixture: &mut TableFixture) {
     let saved = fixture.save();
     let top = STACK.0.get() as u64 + size_of::<Stack>() as u64;
-    // SAFETY: the stack is this function's only.
+    // SAFETY: only this function uses the stack.
     unsafe { user::set_kernel_stack(top) }.expect("a stack for user mode");
     let count = CALLS.to_le_bytes();
     // mov ebx, CALLS; again: xor eax, eax; syscall; dec ebx; jnz again; mov eax, 1; syscall

@@ -29,7 +29,7 @@ pub(crate) struct Ring {
 const _: () = assert!(core::mem::offset_of!(Page, in_cons) == 0xc00);
 
 impl Ring {
-    /// The ring that the builder mapped.
+    /// Finds the ring that the builder mapped.
     pub(crate) fn find(boot: &Boot) -> Option<Ring> {
         let info = boot.start_info();
         let frames = Frames::new(boot);
@@ -37,7 +37,7 @@ impl Ring {
         if boot.is_first_domain() || info.console_evtchn == 0 {
             return None;
         }
-        // SAFETY: the page is mapped at its place for good, and both sides use atomic accesses.
+        // SAFETY: the page stays mapped, and both sides use atomic accesses.
         Some(Ring { page: unsafe { &*(va.0 as *const Page) }, port: Port(info.console_evtchn) })
     }
 
@@ -45,7 +45,7 @@ impl Ring {
         let _ = event::send(self.port);
     }
 
-    /// Prints bytes; waits while the ring is full.
+    /// Writes bytes; waits while the ring is full.
     fn bytes(&self, bytes: &[u8]) {
         let page = self.page;
         for &byte in bytes {
@@ -59,7 +59,7 @@ impl Ring {
         }
     }
 
-    /// Prints a line.
+    /// Writes a line.
     pub(crate) fn line(&self, text: fmt::Arguments<'_>) {
         let mut line = ArrayString::<256>::new();
         let _ = line.write_fmt(text);
@@ -68,8 +68,8 @@ impl Ring {
         self.notify();
     }
 
-    /// Prints a prompt, and reads a line, which it shows as it comes; DEL takes a byte back.
-    pub(crate) fn ask(&self, prompt: &str) -> ArrayString<64> {
+    /// Writes a prompt, and reads a line, which it echoes; DEL removes a byte.
+    pub(crate) fn read_line(&self, prompt: &str) -> ArrayString<64> {
         let mut line = ArrayString::new();
         self.bytes(prompt.as_bytes());
         self.notify();
@@ -105,33 +105,33 @@ impl Ring {
                 self.notify();
                 return key;
             }
-            // Cleared before the next look: what comes after that raises it again.
+            // Cleared before the next check: an event after that sets it again.
             if !events::clear_pending(self.port) {
                 let _ = sched::poll(&[self.port], 0);
             }
         }
     }
 
-    /// Consumer's and producer's index of the output.
+    /// Returns the consumer's and the producer's index of the output.
     pub(crate) fn output_indices(&self) -> (u32, u32) {
         (self.page.out_cons.load(Ordering::SeqCst), self.page.out_prod.load(Ordering::SeqCst))
     }
 
-    /// Consumer's and producer's index of the input.
+    /// Returns the consumer's and the producer's index of the input.
     pub(crate) fn input_indices(&self) -> (u32, u32) {
         (self.page.in_cons.load(Ordering::SeqCst), self.page.in_prod.load(Ordering::SeqCst))
     }
 
-    /// Says that so much was printed; the index that says so.
-    pub(crate) fn lie_about_output(&self, distance: u32) -> u32 {
+    /// Moves the output's producer ahead of the consumer by this distance. Returns the new index.
+    pub(crate) fn set_output_ahead(&self, distance: u32) -> u32 {
         let produced = self.page.out_cons.load(Ordering::SeqCst).wrapping_add(distance);
         self.page.out_prod.store(produced, Ordering::SeqCst);
         self.notify();
         produced
     }
 
-    /// Says that so much was not read yet; the index that says so.
-    pub(crate) fn lie_about_input(&self, distance: u32) -> u32 {
+    /// Moves the input's consumer behind the producer by this distance. Returns the new index.
+    pub(crate) fn set_input_behind(&self, distance: u32) -> u32 {
         let consumed = self.page.in_prod.load(Ordering::SeqCst).wrapping_sub(distance);
         self.page.in_cons.store(consumed, Ordering::SeqCst);
         self.notify();

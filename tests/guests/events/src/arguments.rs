@@ -1,4 +1,4 @@
-//! Pointers that lead nowhere, in every call about events and time.
+//! Bad pointers, in every call about events and time.
 
 use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOENT, ENOSYS};
 use pinfold_abi::event as evtchn;
@@ -20,7 +20,7 @@ const NOWHERE: [u64; 7] = [
 ];
 
 fn call(op: Hypercall, args: [u64; 5]) -> Result<u64, Errno> {
-    // SAFETY: everything that this file asks for is refused, or has no effect.
+    // SAFETY: every call of this file is refused, or has no effect.
     raw::result(unsafe { raw::call(op as u64, args) })
 }
 
@@ -52,12 +52,12 @@ pub(crate) fn run(check: &mut Check) {
     let vcpu = |command: u64, id: u64, arg: u64| call(Hypercall::VcpuOp, [command, id, arg, 0, 0]);
     for id in [1u64, 77, 1 << 16, 1 << 31, u64::from(u32::MAX)] {
         for command in 0..=13 {
-            check.refused("a vCPU that is not", vcpu(command, id, 0x1000), ENOENT);
+            check.refused("an unknown vCPU", vcpu(command, id, 0x1000), ENOENT);
         }
     }
     check.refused("an unknown vcpu_op", vcpu(99, 0, 0), ENOSYS);
     check.differs(
-        "which CPU a vCPU is pinned to",
+        "the physical CPU of a vCPU",
         vcpu(vcpu::VCPUOP_GET_PHYSID, 0, 0x1000),
         Differs {
             xen: Some(EFAULT),

@@ -1,6 +1,6 @@
-//! `callback_op`, and where events go by it.
+//! `callback_op`, and how it changes where events are delivered.
 
-use crate::signal::{self, bell, drop_bell};
+use crate::signal::{self, bind_port, close_port};
 use pinfold_abi::errno::Errno::{EINVAL, ENOSYS};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::{
@@ -19,13 +19,13 @@ const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
 fn callback(command: u64, kind: u16, address: u64) -> Result<u64, Errno> {
     let argument = [u64::from(kind), address];
     let args = [command, argument.as_ptr() as u64, 0, 0, 0];
-    // SAFETY: the addresses are code for the purpose, or of callbacks that nobody calls.
+    // SAFETY: the addresses are those of callback code, or of callbacks that never come.
     raw::result(unsafe { raw::call(Hypercall::CallbackOp as u64, args) })
 }
 
 core::arch::global_asm!(
     ".pushsection .text.other_callback, \"ax\"",
-    // Another way in: counts, and goes on as the shim's does.
+    // Another event callback: counts, and continues with the shim's.
     "events_other_callback:",
     "lock inc qword ptr [rip + {count}]",
     "jmp [rip + {shim}]",
@@ -48,23 +48,23 @@ pub(crate) fn run(check: &mut Check) {
     let shim = trap::event_callback();
     SHIM.store(shim, SeqCst);
     let other = &raw const OTHER as u64;
-    let port = bell();
+    let port = bind_port();
     event::unmask();
     signal::reset();
-    check.ok("register the other way in", callback(0, CALLBACKTYPE_EVENT, other));
+    check.ok("register another event callback", callback(0, CALLBACKTYPE_EVENT, other));
     let upcalls = percpu::this().upcalls();
     check.ok("send", send(port));
-    check.equal("it is used", (count(), signal::handled()), (1, 1));
-    check.equal("it is an upcall", percpu::this().upcalls() - upcalls, 1);
-    check.ok("the shim's again", callback(0, CALLBACKTYPE_EVENT, shim));
+    check.equal("it is called", (count(), signal::handled()), (1, 1));
+    check.equal("the shim's is called after it", percpu::this().upcalls() - upcalls, 1);
+    check.ok("register the shim's callback again", callback(0, CALLBACKTYPE_EVENT, shim));
     check.ok("send", send(port));
-    check.equal("the other is not used", (count(), signal::handled()), (1, 2));
+    check.equal("the other is not called", (count(), signal::handled()), (1, 2));
     for kind in [CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE, CALLBACKTYPE_SYSCALL] {
         let refused = callback(0, kind, NONCANONICAL);
-        check.refused("an address that cannot be", refused, EINVAL);
+        check.refused("a non-canonical address", refused, EINVAL);
     }
     check.ok("send", send(port));
-    check.equal("refused is not registered", signal::handled(), 3);
+    check.equal("the refusal changes nothing", signal::handled(), 3);
     for kind in [
         CALLBACKTYPE_EVENT,
         CALLBACKTYPE_FAILSAFE,
@@ -78,13 +78,13 @@ pub(crate) fn run(check: &mut Check) {
     check.ok("unregister NMI", callback(1, CALLBACKTYPE_NMI, 0));
     check.ok("unregister NMI again", callback(1, CALLBACKTYPE_NMI, 0));
     for kind in [3, 6, 8, u16::MAX] {
-        check.refused("a type that is none", callback(0, kind, other), ENOSYS);
+        check.refused("an unknown type", callback(0, kind, other), ENOSYS);
     }
     for command in [2, 3, u64::from(u32::MAX)] {
-        check.refused("a command that is none", callback(command, 0, other), ENOSYS);
+        check.refused("an unknown command", callback(command, 0, other), ENOSYS);
     }
     check.ok("send", send(port));
     check.equal("all as before", (count(), signal::handled()), (1, 4));
     event::mask();
-    drop_bell(port);
+    close_port(port);
 }

@@ -1,7 +1,8 @@
-//! Events, time and callbacks of one vCPU, each call with its exact result.
+//! Tests events, time and callbacks of one vCPU: each call with its exact result.
 //!
-//! What Debian's Xen 4.17 answers is the expectation; where an unprivileged domain is answered
-//! differently than the first one, which the guest is there, the check says so.
+//! The expected answers are those of Debian's Xen 4.17, where the guest is the first domain; a check
+//! says so where an unprivileged domain gets another answer. It fails on any other answer, on an
+//! event that is lost or delivered at the wrong time, and on a clock or timer that is wrong.
 #![no_std]
 #![no_main]
 
@@ -48,7 +49,7 @@ fn main(boot: &Boot) -> Exit {
     watchdogs::run(&mut check);
     callbacks::run(&mut check);
     user::run(&mut fixture, &mut check);
-    // Last: the record is somewhere else from then on.
+    // Last, because the record moves.
     record::run(boot, shared, &mut check);
     check.equal("no event came to a port without a handler", event::strays(), 0);
     check.verdict()

@@ -1,6 +1,6 @@
 //! `register_vcpu_info`: the vCPU's record moves to a page of the guest.
 
-use crate::signal::{self, bell, drop_bell};
+use crate::signal::{self, bind_port, close_port};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EINVAL, ENXIO};
@@ -13,7 +13,7 @@ use pinfold_guest::shared::SharedPage;
 
 #[repr(C, align(4096))]
 struct Page(UnsafeCell<[u8; 4096]>);
-// SAFETY: the hypervisor's from the registration on; nothing uses it before.
+// SAFETY: only the hypervisor uses it once it is registered, and nobody before.
 unsafe impl Sync for Page {}
 static PAGE: Page = Page(UnsafeCell::new([0; 4096]));
 
@@ -22,38 +22,38 @@ const OFFSET: u32 = 0x340;
 
 pub(crate) fn run(boot: &Boot, shared: &SharedPage, check: &mut Check) {
     let frames = Frames::new(boot);
-    let port = bell();
+    let port = bind_port();
     signal::reset();
     // Pending when the record moves: it must not be lost.
     event::mask();
     check.ok("send", send(port));
     let page = PAGE.0.get().cast::<u8>();
-    // SAFETY: an offset at which no record can be.
+    // SAFETY: the record can't be at this offset.
     let crossing = unsafe { event::move_record(&frames, page, 4096 - 32) };
     check.refused("a record across pages", crossing, ENXIO);
     // SAFETY: as above.
     let odd = unsafe { event::move_record(&frames, page, u32::MAX) };
-    check.refused("a record nowhere", odd, ENXIO);
-    // SAFETY: the page is nobody's.
+    check.refused("a record at a bad address", odd, ENXIO);
+    // SAFETY: nobody uses the page.
     let moved = unsafe { event::move_record(&frames, page, OFFSET) };
     if check.ok("register", moved).is_none() {
         return;
     }
     event::unmask();
-    check.equal("what was pending comes in", signal::handled(), 1);
+    check.equal("the pending event is delivered", signal::handled(), 1);
     check.ok("send", send(port));
-    check.equal("events come in by the new record", signal::handled(), 2);
-    // The old record means nothing any more.
+    check.equal("events are delivered by the new record", signal::handled(), 2);
+    // The old record has no effect any more.
     event::mask();
     shared.vcpus[0].upcall_mask.store(0, SeqCst);
     shared.vcpus[0].upcall_pending.store(1, SeqCst);
     check.ok("send", send(port));
-    check.equal("the old record's mask means nothing", signal::handled(), 2);
+    check.equal("the old record's mask has no effect", signal::handled(), 2);
     event::unmask();
-    check.equal("the new one's does", signal::handled(), 3);
+    check.equal("the new record's mask has", signal::handled(), 3);
     event::mask();
 
-    // SAFETY: nothing is there.
+    // SAFETY: nothing is mapped there.
     let fault = unsafe { catch::read(0x4567_8000) };
     check.equal("cr2 is in the new record", fault.err().map(|trap| trap.cr2), Some(0x4567_8000));
     let before = time::raw();
@@ -62,6 +62,6 @@ pub(crate) fn run(boot: &Boot, shared: &SharedPage, check: &mut Check) {
     check.ok("sleep", time::sleep(2_000_000));
     // SAFETY: refused.
     let again = unsafe { vcpu::register_vcpu_info(0, 0, 0) };
-    check.refused("a second time", again, EINVAL);
-    drop_bell(port);
+    check.refused("registering twice", again, EINVAL);
+    close_port(port);
 }

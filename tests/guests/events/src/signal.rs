@@ -1,4 +1,4 @@
-//! Ports that this vCPU rings itself, and a note of what was handled.
+//! Ports to which this vCPU sends itself, and a record of what was handled.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -7,33 +7,33 @@ use pinfold_guest::entry::percpu;
 use pinfold_guest::hypercall::event::{Port, bind_ipi, close};
 use pinfold_guest::shared::ports;
 
-/// Ports in the order in which their handlers were called.
+/// Ports, in the order in which their handlers were called.
 static ORDER: [AtomicU32; 16] = [const { AtomicU32::new(0) }; 16];
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 static DEEPEST: AtomicU32 = AtomicU32::new(0);
 
-/// Forgets what was handled.
+/// Clears the record.
 pub(crate) fn reset() {
     HANDLED.store(0, SeqCst);
     DEEPEST.store(0, SeqCst);
 }
 
-/// How many events were handled since.
+/// Returns how many events were handled since the last reset.
 pub(crate) fn handled() -> usize {
     HANDLED.load(SeqCst)
 }
 
-/// The port whose event was handled at this place in the order.
+/// Returns the port whose event was handled at this place of the order.
 pub(crate) fn at(place: usize) -> Port {
     Port(ORDER[place].load(SeqCst))
 }
 
-/// The deepest nesting of handlers since.
+/// Returns the deepest nesting of handlers since the last reset.
 pub(crate) fn deepest() -> u32 {
     DEEPEST.load(SeqCst)
 }
 
-/// A handler that notes the port.
+/// A handler that records the port.
 pub(crate) fn note(port: Port) {
     let place = HANDLED.fetch_add(1, SeqCst);
     if let Some(slot) = ORDER.get(place) {
@@ -42,26 +42,26 @@ pub(crate) fn note(port: Port) {
     DEEPEST.fetch_max(depth(), SeqCst);
 }
 
-/// A port of this vCPU with this handler.
-pub(crate) fn bell_with(handler: event::Handler) -> Port {
+/// Binds a port of this vCPU with this handler.
+pub(crate) fn bind_port_with(handler: event::Handler) -> Port {
     let port = bind_ipi(percpu::this().id()).expect("a port");
     event::handle(port, percpu::this(), handler);
     port
 }
 
-/// A port of this vCPU whose events are noted.
-pub(crate) fn bell() -> Port {
-    bell_with(note)
+/// Binds a port of this vCPU whose events are recorded.
+pub(crate) fn bind_port() -> Port {
+    bind_port_with(note)
 }
 
-/// Gives a port up.
-pub(crate) fn drop_bell(port: Port) {
+/// Closes a port.
+pub(crate) fn close_port(port: Port) {
     close(port).expect("the port is in use");
-    forget(port);
+    clear_port(port);
 }
 
-/// Leaves nothing of a closed port behind: its mask bit would be the next one's.
-pub(crate) fn forget(port: Port) {
+/// Clears what a closed port leaves behind: its mask bit would be that of the next port.
+pub(crate) fn clear_port(port: Port) {
     event::clear_pending(port);
     event::forget(port, percpu::this());
     if let Some(shared) = event::shared() {
@@ -69,7 +69,7 @@ pub(crate) fn forget(port: Port) {
     }
 }
 
-/// Something that counts.
+/// A counter.
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {

@@ -1,4 +1,4 @@
-//! Events that come in while guest user code runs.
+//! Events that are delivered while user mode runs.
 
 use crate::signal::Counter;
 use pinfold_guest::entry::{event, percpu, time, user};
@@ -8,7 +8,7 @@ use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
 
 const MS: u64 = 1_000_000;
-/// Times round the loop: some hundred milliseconds under a translator.
+/// Iterations of the loop: some hundred milliseconds under TCG.
 const ROUNDS: u32 = 60_000_000;
 
 static TICKS: Counter = Counter::new();
@@ -17,8 +17,8 @@ fn tick(_port: Port) {
     TICKS.add();
 }
 
-// Counts down and up with registers and a flag in use, checks them all, and leaves with 7 if they
-// are as they must be, else with 8. It is copied to where it runs.
+// Counts up and down with registers and a flag in use, checks them all, and exits with 7 if they
+// are right, else with 8. It is copied to where it runs.
 core::arch::global_asm!(
     ".pushsection .rodata.program, \"a\"",
     "events_program:",
@@ -65,7 +65,7 @@ unsafe extern "C" {
 
 fn code() -> &'static [u8] {
     let (start, end) = (&raw const PROGRAM, &raw const PROGRAM_END);
-    // SAFETY: read-only bytes between two labels of one section.
+    // SAFETY: read-only bytes between two symbols of one section.
     unsafe { core::slice::from_raw_parts(start, end.offset_from_unsigned(start)) }
 }
 
@@ -74,28 +74,28 @@ pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
         Ok(program) => program,
         Err(errno) => {
             println!("EVENTS no user program: {errno}");
-            check.holds("a user program", false);
+            check.holds("a user program can be built", false);
             return;
         }
     };
     let stack = fixture.frame();
     let top = fixture.va(stack).page(1).0;
     // SAFETY: a fixture frame.
-    check.ok("a kernel stack", unsafe { user::set_kernel_stack(top) });
+    check.ok("set a kernel stack", unsafe { user::set_kernel_stack(top) });
     let Some(port) = check.ok("VIRQ_TIMER", time::bind_timer(tick)) else { return };
     event::unmask();
     TICKS.set(0);
-    check.ok("every 5 ms", vcpu::set_periodic_timer(0, 5 * MS));
+    check.ok("periodic, 5 ms", vcpu::set_periodic_timer(0, 5 * MS));
     let start = time::raw();
     let upcalls = percpu::this().upcalls();
     // SAFETY: the program is mapped, and a kernel stack is set.
     let left = unsafe { user::run(program.rip, program.rsp, 0) };
     let passed = time::raw() - start;
-    check.equal("the program's registers are its own", left, 7);
-    check.ok("no more", vcpu::stop_periodic_timer(0));
+    check.equal("the program's registers are unchanged", left, 7);
+    check.ok("stop it", vcpu::stop_periodic_timer(0));
     println!("EVENTS user program: {} ticks in {} ms", TICKS.get(), passed / MS);
-    check.within("the timer came in meanwhile", TICKS.get(), 2..=u64::MAX);
-    check.within("by upcalls", percpu::this().upcalls() - upcalls, 2..=u64::MAX);
+    check.within("the timer fired meanwhile", TICKS.get(), 2..=u64::MAX);
+    check.within("by upcalls to the kernel", percpu::this().upcalls() - upcalls, 2..=u64::MAX);
     check.ok("close", close(port));
     event::forget(port, percpu::this());
     event::mask();

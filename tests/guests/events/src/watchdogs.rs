@@ -1,4 +1,4 @@
-//! Watchdogs: timers that end the domain if it doesn't feed them.
+//! Watchdog timers, which shut the domain down unless they are set again in time.
 
 use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOSPC};
 use pinfold_abi::hypercall::Hypercall;
@@ -17,33 +17,33 @@ fn watchdog(id: u32, timeout: u32) -> Result<u64, Errno> {
 
 pub(crate) fn run(check: &mut Check) {
     for id in [1, 2, 3, 77, u32::MAX] {
-        check.refused("one that doesn't run", watchdog(id, 5), EINVAL);
-        check.refused("nor can it be stopped", watchdog(id, 0), EINVAL);
+        check.refused("set a watchdog that doesn't run", watchdog(id, 5), EINVAL);
+        check.refused("stop a watchdog that doesn't run", watchdog(id, 0), EINVAL);
     }
-    check.equal("the first", watchdog(0, 1), Ok(1));
-    check.equal("the second", watchdog(0, 100_000), Ok(2));
+    check.equal("start a first one", watchdog(0, 1), Ok(1));
+    check.equal("start a second one", watchdog(0, 100_000), Ok(2));
     check.differs(
-        "there are two",
+        "there are only two",
         watchdog(0, 5),
         Differs {
             xen: None,
             pinfold: Some(ENOSPC),
-            why: "Xen 4.17 loses the sign of its error, and returns 2^32 - 28",
+            why: "Xen 4.17 drops the sign of its error, and returns 2^32 - 28",
         },
     );
-    // Longer than it has, but for being fed.
+    // Sleeps longer than its timeout, setting it again in between.
     for _ in 0..3 {
         check.ok("sleep", time::sleep(400_000_000));
-        check.equal("feed", watchdog(1, 1), Ok(0));
+        check.equal("set it again", watchdog(1, 1), Ok(0));
     }
     check.equal("stop", watchdog(1, 0), Ok(0));
-    check.refused("stopped", watchdog(1, 0), EINVAL);
-    check.equal("free again", watchdog(0, 1000), Ok(1));
+    check.refused("stop it again", watchdog(1, 0), EINVAL);
+    check.equal("start it again", watchdog(0, 1000), Ok(1));
     check.equal("stop", watchdog(1, 0), Ok(0));
     check.equal("stop", watchdog(2, 0), Ok(0));
     for command in [SCHEDOP_WATCHDOG, SCHEDOP_SHUTDOWN_CODE] {
-        // SAFETY: refused.
+        // SAFETY: the call is refused.
         let nowhere = unsafe { raw::call(Hypercall::SchedOp as u64, [command, 0x1000, 0, 0, 0]) };
-        check.refused("an argument nowhere", raw::result(nowhere), EFAULT);
+        check.refused("an argument at a bad address", raw::result(nowhere), EFAULT);
     }
 }

@@ -1,4 +1,5 @@
-//! The smallest guest kernel: says where it runs and powers off.
+//! The smallest guest kernel: prints where it runs, and powers off. It can't fail, except by not
+//! starting.
 #![no_std]
 #![no_main]
 

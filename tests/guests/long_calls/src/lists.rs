@@ -1,4 +1,4 @@
-//! Lists whose every element is long.
+//! Lists of which every element takes long.
 
 extern crate alloc;
 
@@ -14,11 +14,11 @@ use pinfold_abi::pinfold::{
 use pinfold_guest::fixtures::{Check, RW, TableFixture};
 use pinfold_guest::raw::{mmuext_ops, multicall};
 
-/// Calls of a multicall: more than an old hypervisor makes between two looks at the clock.
+/// Calls of a multicall.
 const CALLS: usize = 34;
 
-/// A list of pins and unpins of a tree of 8192 entries, which is what one element may do without
-/// being preempted.
+/// Makes a list of pins and unpins of a tree of 8192 entries, which is what one element may validate
+/// without being preempted.
 pub(crate) fn churn(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     const LEAVES: usize = 15;
     const TURNS: usize = 60;
@@ -43,12 +43,12 @@ pub(crate) fn churn(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) 
 fn many(call: Hypercall, args: [u64; 6]) -> (i64, Vec<i64>) {
     let mut list: Vec<MulticallEntry> =
         (0..CALLS).map(|_| MulticallEntry { op: call as u64, result: 1, args }).collect();
-    // SAFETY: the calls are those of this file: none maps anything.
+    // SAFETY: the calls are those of this file; none of them maps anything.
     let result = unsafe { multicall(&mut list) };
     (result, list.iter().map(|entry| entry.result).collect())
 }
 
-/// Searches for the mappings of one frame many times over, with the tree pinned.
+/// Searches for the mappings of one frame, many times, while the tree is pinned.
 pub(crate) fn find(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     const ROOM: usize = MAX_FIND_FRAMES as usize;
     check.equal("pin of the tree", fixture.pin(tree.root, 4), 0);
@@ -65,11 +65,11 @@ pub(crate) fn find(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let args = [Command::FindAliases as u64, &raw mut asked as u64, 0, 0, 0, 0];
     let (result, results) = many(Hypercall::PinfoldOp, args);
     check.equal("multicall", result, 0);
-    check.holds("every search is answered", results.iter().all(|&result| result == 0));
+    check.holds("every search succeeds", results.iter().all(|&result| result == 0));
     check.equal("unpin of the tree", fixture.unpin(tree.root), 0);
 }
 
-/// Pins a frame that is mapped writable in many places, again and again.
+/// Pins a frame that has many writable mappings, many times.
 pub(crate) fn refuse(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     check.equal("pin of the tree", fixture.pin(tree.root, 4), 0);
     let op = MmuextOp {
@@ -85,11 +85,11 @@ pub(crate) fn refuse(fixture: &mut TableFixture, tree: &Tree, check: &mut Check)
     check.equal("unpin of the tree", fixture.unpin(tree.root), 0);
 }
 
-/// Shoots down 64 GiB where nothing is, page by page: as many ranges and pages as one call takes.
+/// Shoots down 64 GiB of unmapped addresses, in as many ranges and pages as one call takes.
 pub(crate) fn shootdown(_lab: &mut TableFixture, _tree: &Tree, check: &mut Check) {
     const RANGES: u32 = 4096;
     let pages = (1 << 24) / u64::from(RANGES);
-    // A part of the kernel's own half where the boot tables end at the second level.
+    // A part of the kernel's half where the boot tables end at the second level.
     let base = 0xffff_a000_0000_0000u64;
     let range = |number: u32| Range { start: base + u64::from(number) * pages * 4096, pages };
     let ranges: Vec<Range> = (0..RANGES).map(range).collect();
@@ -102,5 +102,5 @@ pub(crate) fn shootdown(_lab: &mut TableFixture, _tree: &Tree, check: &mut Check
     let args = [Command::Shootdown as u64, &raw const asked as u64, 0, 0, 0, 0];
     let (result, results) = many(Hypercall::PinfoldOp, args);
     check.equal("multicall", result, 0);
-    check.holds("every shootdown is done", results.iter().all(|&result| result == 0));
+    check.holds("every shootdown succeeds", results.iter().all(|&result| result == 0));
 }

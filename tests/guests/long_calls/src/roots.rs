@@ -1,4 +1,4 @@
-//! Single traps and calls that make the hypervisor validate a big tree, or take one apart.
+//! Single traps and calls that make the hypervisor validate a big tree, or devalidate one.
 
 use crate::tree::Tree;
 use core::arch::asm;
@@ -12,8 +12,7 @@ use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::println;
 use pinfold_guest::raw::mmuext;
 
-/// Pins the tree and unpins it: what one call doesn't get to of taking it apart is left for the
-/// next operation.
+/// Pins the tree and unpins it. What the call doesn't devalidate is left for the next operation.
 fn leave_work(fixture: &TableFixture, tree: &Tree, check: &mut Check) {
     check.equal("pin of the tree", fixture.pin(tree.root, 4), 0);
     check.equal("unpin of the tree", fixture.unpin(tree.root), 0);
@@ -27,30 +26,30 @@ pub(crate) fn store(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) 
     check.equal("pin of a table", fixture.pin(table, 1), 0);
     leave_work(fixture, tree, check);
     let entry = fixture.entry(tree.page, RO);
-    // Read-only at its place: it faults, and is carried out.
+    // Read-only in the direct map: the store faults, and is emulated.
     fixture.set(table, 7, entry);
-    // The hypervisor adds the user bit, for guest kernels run in ring 3.
+    // The hypervisor sets the user bit, because guest kernels run in ring 3.
     let user = EntryFlags::USER.bits();
     check.equal("what was stored", fixture.get(table, 7) | user, entry | user);
     fixture.restore(saved);
 }
 
-/// The next operation clears the root itself, which is half taken apart.
+/// The next operation clears the root itself, which is partially devalidated.
 pub(crate) fn clear(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     leave_work(fixture, tree, check);
     let saved = fixture.save();
-    // SAFETY: the frame is the fixture's, and no root that is loaded.
+    // SAFETY: the frame is the fixture's, and not a root that is loaded.
     let result = unsafe { mmuext(MmuextCmd::ClearPage as u32, fixture.mfn(tree.root), 0) };
     check.equal("clear of the root", result, 0);
-    check.equal("what is left of it", fixture.get(tree.root, 0), 0);
-    // The read-only mapping at its place is still there, so it can be written only after this.
+    check.equal("it is cleared", fixture.get(tree.root, 0), 0);
+    // The read-only mapping in the direct map still exists, so it is made writable only now.
     check.equal("map", fixture.map(tree.root, RW), 0);
     fixture.set(tree.root, 0, fixture.entry(tree.l3, RW));
     fixture.seal(tree.root);
     fixture.restore(saved);
 }
 
-/// A root for the kernel itself, with the tree in one of its slots.
+/// Makes a root for the kernel itself, with the tree in one of its slots.
 fn kernel_root(fixture: &mut TableFixture, tree: &Tree) -> Pfn {
     const SLOT: usize = 1;
     let root = fixture.frame();
@@ -64,11 +63,12 @@ fn kernel_root(fixture: &mut TableFixture, tree: &Tree) -> Pfn {
 }
 
 fn load_cr3(root: Mfn) {
-    // SAFETY: both roots map the kernel alike.
+    // SAFETY: both roots map the kernel in the same way.
     unsafe { asm!("mov cr3, {}", in(reg) root.0 << 12, options(nostack)) };
 }
 
-/// `mov cr3` to a root that nobody validated yet, and back: the other is taken apart then.
+/// Loads a root by `mov cr3` that was never validated, and the old one again, after which the other
+/// is devalidated.
 pub(crate) fn load(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let saved = fixture.save();
     let root = kernel_root(fixture, tree);
@@ -80,19 +80,19 @@ pub(crate) fn load(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let cr3: u64;
     // SAFETY: a read, which is emulated.
     unsafe { asm!("mov {}, cr3", out(reg) cr3, options(nostack)) };
-    check.equal("the root that is loaded", cr3 >> 12, boot.0);
+    check.equal("the loaded root", cr3 >> 12, boot.0);
     fixture.restore(saved);
 }
 
 fn never(_own: &'static PerCpu) {}
 
-/// A first state of another vCPU, with a root that nobody validated yet. It never runs.
+/// Gives another vCPU a first state with a root that was never validated. The vCPU never runs.
 pub(crate) fn initialise(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     if smp::count() < 2 {
         println!("long_calls: one vCPU only");
         return;
     }
-    // Kept to the end: a vCPU has one first state.
+    // This can be done once only, so the root stays in use.
     let root = kernel_root(fixture, tree);
     let Some((_, mut context)) = check.ok("a first state", smp::prepare(1, never)) else { return };
     context.ctrlreg[3] = fixture.mfn(root) << 12;

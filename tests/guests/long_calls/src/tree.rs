@@ -5,17 +5,17 @@ use pinfold_guest::addr::Pfn;
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw::mmuext;
 
-/// L1 tables of the tree, each of 512 present entries: 131,072 entries.
+/// L1 tables of the tree, each with 512 present entries: 131,072 entries.
 pub(crate) const LEAVES: usize = 256;
 /// Entries of a table.
 pub(crate) const ENTRIES: usize = 512;
 
-/// A root with one L3, one L2, and [`LEAVES`] L1 tables that map one page again and again. All are
-/// mapped read-only, if at all; none is pinned.
+/// A root with one L3, one L2, and [`LEAVES`] L1 tables that all map one page. All of them are mapped
+/// read-only, if at all; none is pinned.
 pub(crate) struct Tree {
     pub(crate) root: Pfn,
     pub(crate) l3: Pfn,
-    /// The page that everything maps: read-only, but for the first entry of each L1 table.
+    /// The page that everything maps: read-only, except for the first entry of each L1 table.
     pub(crate) page: Pfn,
     /// The page that the first entries map writable.
     pub(crate) shared: Pfn,
@@ -26,7 +26,7 @@ impl Tree {
         let [root, l3, l2, page, shared] = core::array::from_fn(|_| fixture.frame());
         let model = full_table(fixture, page);
         fixture.set(model, 0, fixture.entry(shared, RW));
-        // Frames that the builder mapped nowhere: there are more of them, and they need no sealing.
+        // Frames that the builder didn't map: there are more of them, and they are read-only already.
         let unmapped = fixture.frames().mapped_end().0;
         for slot in 0..LEAVES {
             let l1 = Pfn(unmapped + slot as u64);
@@ -45,7 +45,7 @@ impl Tree {
     }
 }
 
-/// A frame whose words all map a page, read-only.
+/// Makes a frame all of whose words map a page read-only.
 pub(crate) fn full_table(fixture: &mut TableFixture, page: Pfn) -> Pfn {
     let table = fixture.frame();
     for index in 0..ENTRIES {

@@ -1,4 +1,4 @@
-//! Entries that aren't present and name memory: on a processor with L1TF they may not be, however
+//! Entries that aren't present but name memory: on a processor with L1TF they must be refused, however
 //! they are made.
 
 use pinfold_abi::hypercall::Hypercall;
@@ -13,18 +13,18 @@ const EINVAL: i64 = -22;
 /// Present, writable, user.
 const PRESENT: u64 = 0x7;
 
-/// Makes them in every way there is; `refused`: whether the processor has the flaw.
+/// Makes them in every way. `refused`: whether the processor has the flaw.
 pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
     let mut check = Check::new("misbehave", boot);
     let mut fixture = TableFixture::new(Frames::new(boot));
     let assist = [VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES, 0, 0, 0];
-    // SAFETY: stores to tables are carried out from now on.
+    // SAFETY: from now on, stores to tables are emulated.
     let assisted = unsafe { raw::call(Hypercall::VmAssist as u64, assist) };
     check.equal("vm_assist", assisted, 0);
     let (table, page) = (fixture.frame(), fixture.frame());
     let named = fixture.entry(page, 0) & ENTRY_ADDRESS;
     let beyond = !named & ENTRY_ADDRESS;
-    // What a kernel stores that knows of the flaw is taken on every processor.
+    // The inverted form, which kernels that know of the flaw use, is accepted on every processor.
     for (what, value, refused) in [
         ("own frame", named, refused),
         ("own frame, writable", named | 2, refused),
@@ -37,7 +37,7 @@ pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
         ("nothing", 0, false),
     ] {
         let answer = if refused { EINVAL } else { 0 };
-        // In a table that is made.
+        // In a new table.
         fixture.clear(table);
         fixture.set(table, 7, value);
         fixture.seal(table);
@@ -45,7 +45,7 @@ pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
         if !refused {
             check.equal("unpin", fixture.unpin(table), 0);
         }
-        // In one that is there: by a call, and by a store.
+        // In a live table: by a call, and by a store.
         fixture.unseal(table);
         fixture.clear(table);
         fixture.seal(table);
@@ -54,11 +54,19 @@ pub(crate) fn run(boot: &Boot, refused: bool) -> Exit {
         let update = unsafe { raw::mmu_update(fixture.entry_addr(table, 7), value) };
         check.equal(what, update, answer);
         let place = fixture.va(table).0 + 8 * 8;
-        // SAFETY: the table isn't in use; a store that is refused is a fault, which is caught.
+        // SAFETY: the table isn't in use; a store that is refused faults, and is caught.
         let stored = unsafe { catch(|| (place as *mut u64).write_volatile(value)) };
         check.equal(what, stored.is_err(), refused);
-        check.equal("what is in the table", fixture.get(table, 7), if refused { 0 } else { value });
-        check.equal("what is in the table", fixture.get(table, 8), if refused { 0 } else { value });
+        check.equal(
+            "the entry in the table",
+            fixture.get(table, 7),
+            if refused { 0 } else { value },
+        );
+        check.equal(
+            "the entry in the table",
+            fixture.get(table, 8),
+            if refused { 0 } else { value },
+        );
         check.equal("unpin", fixture.unpin(table), 0);
         fixture.unseal(table);
         // SAFETY: nothing else uses the page.

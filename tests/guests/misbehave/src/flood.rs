@@ -1,4 +1,4 @@
-//! Filling the log, and what it costs a neighbour.
+//! Fills the log, and measures what that costs other domains.
 
 use pinfold_abi::errno::Errno;
 use pinfold_guest::entry::memory::Frames;
@@ -7,27 +7,26 @@ use pinfold_guest::fixtures::{RW, TableFixture};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::println;
 
-/// How long both go on unless told: at 115,200 baud a flood fills any buffer in that time.
+/// Default duration: at 115,200 baud a flood fills any buffer in that time.
 const SECONDS: u64 = 8;
-/// Mappings that each report names: as many as one lists.
+/// Mappings of the refused frame: as many as a report lists.
 const MAPPINGS: usize = 64;
-/// A pause longer than this is a stall: a few times what a neighbour may run before it is this
-/// vCPU's turn again.
+/// A pause longer than this is a stall: a few times the longest time slice of the other domain.
 const STALL_NS: u64 = 100_000_000;
 
-/// A line of the measuring guest comes so often: far less than a slow port takes.
+/// How often the measuring guest prints a line: far less than a slow port transmits.
 const LINE_NS: u64 = 200_000_000;
 
-/// Lines that are printed unless told: several times what a guest's console may hold in the log's
-/// buffer.
+/// Lines that are printed by default: several times what a guest's share of the log's buffer
+/// holds.
 const LINES: u64 = 400;
 
 fn duration_ns(boot: &Boot) -> u64 {
     boot.number("seconds", SECONDS) * 1_000_000_000
 }
 
-/// Pins a frame that many writable mappings are in the way of, again and again: each time the
-/// hypervisor refuses, and writes about 10 KB into its log.
+/// Pins a frame that has many writable mappings, again and again: each time the hypervisor refuses,
+/// and writes about 10 KB to its log.
 pub(crate) fn run(boot: &Boot) -> Exit {
     if event::init(boot).is_err() {
         println!("VERDICT fail guest=misbehave reason=no-clock");
@@ -56,9 +55,9 @@ pub(crate) fn run(boot: &Boot) -> Exit {
     Exit::Crash
 }
 
-/// Prints line after line by hypercall: each must come out, whatever the port takes, so the call
-/// must wait for room.
-pub(crate) fn talk(boot: &Boot) -> Exit {
+/// Prints line after line by hypercall. No line may be lost, however slow the port is, so the call
+/// must wait.
+pub(crate) fn print(boot: &Boot) -> Exit {
     for line in 1..=boot.number("lines", LINES) {
         println!("misbehave: line {line}, which is as long as lines of a kernel usually are");
     }
@@ -66,8 +65,8 @@ pub(crate) fn talk(boot: &Boot) -> Exit {
     Exit::PowerOff
 }
 
-/// Looks at the clock all the time: how much of the time it could not. Half of it belongs to a
-/// neighbour on the same processor, but in slices, each far shorter than a stall.
+/// Reads the clock all the time, and measures how much of the time it could not run. Half of it
+/// belongs to another domain on the same processor, in slices far shorter than a stall.
 pub(crate) fn measure(boot: &Boot) -> Exit {
     if event::init(boot).is_err() {
         println!("VERDICT fail guest=misbehave reason=no-clock");
@@ -81,13 +80,13 @@ pub(crate) fn measure(boot: &Boot) -> Exit {
     let mut reported = false;
     let mut next_line = begin;
     while last < end {
-        // It prints as well, so that it wants what the neighbour keeps busy.
+        // It prints as well, so that it needs the port that the other domain keeps busy.
         if last >= next_line {
             println!("misbehave: at {} ms", (last - begin) / 1_000_000);
             next_line = last + LINE_NS;
         }
         if !reported && last > begin + duration_ns(boot) / 2 {
-            // A report of its own, in the middle of the neighbour's flood.
+            // Causes a report of its own, in the middle of the other domain's flood.
             fixture.pin(page, 1);
             println!("misbehave: in the middle");
             reported = true;

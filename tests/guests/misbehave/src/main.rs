@@ -1,16 +1,19 @@
-//! Misbehaves as its command line says, so that tests can look at what the neighbours notice:
+//! Misbehaves as `do=` on its command line says, so that tests can see what other domains notice:
 //!
-//! * `do=crash`: leaves the hypervisor no stack to deliver a trap on;
-//! * `do=fail`: says that it failed and shuts down with the reason "crash";
-//! * `do=spin`: keeps the processor busy for a long while without a single hypercall;
-//! * `do=panic`: a Rust panic;
-//! * `do=doze`: starts a watchdog that it doesn't feed;
-//! * `do=absent`, `do=absent-l1tf`: entries that aren't present and name memory, which a processor
-//!   without and with L1TF takes and refuses;
-//! * `do=pry`: asks for what takes the whole machine's time, and must not get it;
-//! * `do=flood`: has as many reports written as it can, for some seconds;
-//! * `do=talk`: doesn't misbehave, but prints more than any buffer holds;
-//! * `do=beat`: doesn't misbehave, but measures what the others take of its time.
+//! * `crash`: traps where the hypervisor has no stack to deliver the trap on;
+//! * `fail`: prints a failure and shuts down with the reason "crash";
+//! * `spin`: keeps the processor busy for a long time without a hypercall;
+//! * `panic`: panics;
+//! * `watchdog`: starts a watchdog and never sets it again;
+//! * `absent`, `absent-l1tf`: makes entries that aren't present but name memory, which must be
+//!   accepted on a processor without L1TF and refused on one with it;
+//! * `diagnose`: asks for an audit and a dump without the right to them, and must be refused;
+//! * `flood`: causes as many reports as it can, for some seconds;
+//! * `print`: doesn't misbehave, but prints more than any buffer holds;
+//! * `measure`: doesn't misbehave, but measures how long it can't run because of others.
+//!
+//! `absent`, `diagnose`, `flood`, `print` and `measure` pass or fail by themselves; of the others the
+//! test looks at how the domain ends.
 #![no_std]
 #![no_main]
 
@@ -27,13 +30,13 @@ use pinfold_guest::{entry::Boot, guest_main, println};
 
 guest_main!(main);
 
-/// Turns of the busy loop: some seconds under an emulator, and many timer ticks anywhere.
+/// Iterations of the busy loop: some seconds under an emulator, and many timer ticks anywhere.
 const TURNS: u64 = 2_000_000_000;
 
 fn main(boot: &Boot) -> Exit {
-    let wish = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
-    println!("misbehave: {}", wish.unwrap_or("nothing to do"));
-    match wish {
+    let action = boot.command_line().split(' ').find_map(|word| word.strip_prefix("do="));
+    println!("misbehave: {}", action.unwrap_or("no action"));
+    match action {
         Some("crash") => crash(),
         Some("fail") => {
             println!("VERDICT fail guest=misbehave");
@@ -44,23 +47,23 @@ fn main(boot: &Boot) -> Exit {
             println!("VERDICT pass guest=misbehave turns={TURNS}");
             Exit::PowerOff
         }
-        Some("panic") => panic!("as told"),
+        Some("panic") => panic!("asked for by the command line"),
         Some("absent") => absent::run(boot, false),
         Some("absent-l1tf") => absent::run(boot, true),
-        Some("pry") => pry(),
-        Some("doze") => doze(),
+        Some("diagnose") => diagnose(),
+        Some("watchdog") => start_watchdog(),
         Some("flood") => flood::run(boot),
-        Some("talk") => flood::talk(boot),
-        Some("beat") => flood::measure(boot),
+        Some("print") => flood::print(boot),
+        Some("measure") => flood::measure(boot),
         _ => {
-            println!("VERDICT fail guest=misbehave reason=unknown-wish");
+            println!("VERDICT fail guest=misbehave reason=unknown-action");
             Exit::Crash
         }
     }
 }
 
-/// Starts a watchdog and doesn't feed it.
-fn doze() -> Exit {
+/// Starts a watchdog, and never sets it again.
+fn start_watchdog() -> Exit {
     let argument = Watchdog { id: 0, timeout: 1 };
     let args = [SCHEDOP_WATCHDOG, &raw const argument as u64, 0, 0, 0];
     // SAFETY: the call reads its argument.
@@ -71,8 +74,8 @@ fn doze() -> Exit {
     }
 }
 
-/// Asks for an audit and a dump, which only domains get that may diagnose.
-fn pry() -> Exit {
+/// Asks for an audit and a dump, which only domains with the right to diagnose get.
+fn diagnose() -> Exit {
     let refused = (pinfold::audit().err(), pinfold::dump_frames().err());
     let wanted = Some(Errno::from(EPERM));
     if refused == (wanted, wanted) {
@@ -83,9 +86,9 @@ fn pry() -> Exit {
     Exit::Crash
 }
 
-/// Traps with a stack pointer where no stack can be: the hypervisor can deliver nothing there.
+/// Traps with a stack pointer where nothing is mapped: the hypervisor can't deliver the trap.
 fn crash() -> ! {
-    // SAFETY: nothing of the program runs after it: the trap cannot be delivered.
+    // SAFETY: no code runs after it, because the trap can't be delivered.
     unsafe { asm!("mov rsp, 0x1000", "ud2", options(noreturn)) }
 }
 

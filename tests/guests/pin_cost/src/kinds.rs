@@ -1,18 +1,18 @@
-//! What is compared.
+//! The ways of dealing with lazy mappings that are compared.
 
 use core::fmt;
 use pinfold_guest::vmap::Policy;
 
-/// Frames that the table pool takes at a time.
+/// Size of the table pool's refills.
 const POOL: usize = 64;
 
-/// A way to deal with lazy mappings before a pin.
+/// A way of dealing with lazy mappings before a pin.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
     pub(crate) policy: Policy,
-    /// Frames that the table pool takes at a time; 0: none.
+    /// Size of the table pool's refills; 0: no pool.
     pub(crate) pool: usize,
-    /// Nothing is done before a pin: the hypervisor tells of what is in the way.
+    /// Nothing is done before a pin; the hypervisor's alias upcall names the mappings in the way.
     pub(crate) upcall: bool,
 }
 
@@ -22,7 +22,7 @@ impl Kind {
     }
 }
 
-/// All of them.
+/// All that are compared.
 pub(crate) const KINDS: [Kind; 8] = [
     Kind::of(Policy::Eager),
     Kind::of(Policy::Batch(64)),

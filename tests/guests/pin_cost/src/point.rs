@@ -1,4 +1,4 @@
-//! One point of a curve.
+//! The measurement of one point of a curve.
 
 use crate::kinds::Kind;
 use alloc::vec::Vec;
@@ -7,36 +7,36 @@ use pinfold_guest::entry::{Native, alias, time::tsc};
 use pinfold_guest::mmu::{AddressSpace, Error, Leaf, Mmu, UnpinnedTables};
 use pinfold_guest::println;
 
-/// Frames that have the outstanding mappings; several each, when there are many.
+/// Frames with outstanding mappings: several each, if there are many.
 const OTHERS: usize = 8192;
-/// Pages of the areas that are let go.
+/// Pages of each area that is unmapped.
 const AREA: usize = 8;
 /// Tables of an address space.
 const TABLES: usize = 4;
-/// Pins of a point: so many that the table pool is used up once.
+/// Pins of a point: enough to use up the table pool once.
 const PINS: u64 = 16;
-/// Mappings that are made for one point, at most: fewer pins, if each wants all of them again.
+/// Mappings that are made for one point at most: fewer pins, if each needs all of them again.
 const MADE: u64 = 400_000;
-/// What the spaces map.
+/// The address that the address spaces map.
 const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
 
-/// The guest, and what all points share.
-pub(crate) struct Bench<'a> {
+/// The state of all points.
+pub(crate) struct Measurement<'a> {
     mmu: &'a mut Mmu<Native>,
     others: Vec<Pfn>,
-    /// Which of them is mapped next.
+    /// The index of the frame that is mapped next.
     next: usize,
     page: Pfn,
-    /// What it costs to build a space when its frames come from a list.
+    /// The cost of building an address space when its frames come from a list.
     build: u64,
 }
 
-/// Instructions and mappings so far.
+/// Instructions and mappings of one point so far.
 #[derive(Clone, Copy, Default)]
 struct Sum {
     pins: u64,
     pinning: u64,
-    /// Mappings let go, and what that cost.
+    /// Mappings that were unmapped, and what that cost.
     let_go: u64,
     letting_go: u64,
     flushes: u64,
@@ -52,23 +52,23 @@ fn timed<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<(T, u64), Error> {
     Ok((done, tsc() - begin))
 }
 
-impl<'a> Bench<'a> {
-    pub(crate) fn new(mmu: &'a mut Mmu<Native>) -> Result<Bench<'a>, Error> {
+impl<'a> Measurement<'a> {
+    pub(crate) fn new(mmu: &'a mut Mmu<Native>) -> Result<Measurement<'a>, Error> {
         let others = (0..OTHERS).map(|_| mmu.alloc_frame()).collect::<Result<_, _>>()?;
         let page = mmu.alloc_frame()?;
         mmu.set_lazy_limit(u64::MAX);
-        let mut bench = Bench { mmu, others, next: 0, page, build: 0 };
-        // The least of several: the first ones make the heap grow.
-        bench.build = u64::MAX;
+        let mut measurement = Measurement { mmu, others, next: 0, page, build: 0 };
+        // The least of several: the first ones include growing the heap.
+        measurement.build = u64::MAX;
         for _ in 0..PINS {
-            let (tree, cost) = timed(|| bench.build())?;
-            bench.build = bench.build.min(cost);
-            bench.mmu.free_tables(tree);
+            let (tree, cost) = timed(|| measurement.build())?;
+            measurement.build = measurement.build.min(cost);
+            measurement.mmu.free_tables(tree);
         }
-        Ok(bench)
+        Ok(measurement)
     }
 
-    /// Measures and prints.
+    /// Measures one point, and prints it.
     pub(crate) fn measure(
         &mut self,
         kind: Kind,
@@ -79,15 +79,15 @@ impl<'a> Bench<'a> {
         self.mmu.set_table_pool(kind.pool);
         let done = if kind.upcall { alias::enable(alias::clear) } else { alias::disable() };
         done.map_err(Error::Refused)?;
-        // What a policy makes when it is first used is of no interest.
-        self.let_go_others(1, &mut Sum::default())?;
+        // The first use of a policy may allocate: leave that out.
+        self.unmap_others(1, &mut Sum::default())?;
         self.mmu.purge_vmap()?;
         let mut spaces = Vec::new();
-        // The first round leaves an empty pool and frames with dead mappings behind; each table of
-        // the second is a new one, too.
+        // The first round leaves an empty pool and frames with dead mappings; each table of the
+        // second round is a new one, too.
         let first = self.round(kind, outstanding, with_aliases, &mut spaces)?;
         let mut sum = self.round(kind, outstanding, with_aliases, &mut spaces)?;
-        // Letting go costs the same in both; under some policies only the first one has to.
+        // Unmapping costs the same in both; under some policies only the first round needs it.
         sum.let_go += first.let_go;
         sum.letting_go += first.letting_go;
         sum.vunmap_flushes += first.vunmap_flushes;
@@ -123,7 +123,7 @@ impl<'a> Bench<'a> {
         let mut sum = Sum::default();
         while sum.pins < PINS && (sum.pins < 2 || sum.let_go < MADE) {
             let before = self.mmu.stats();
-            self.let_go_others(outstanding, &mut sum)?;
+            self.unmap_others(outstanding, &mut sum)?;
             if with_aliases {
                 self.leave_aliases(&mut sum)?;
             }
@@ -144,9 +144,9 @@ impl<'a> Bench<'a> {
         Ok(sum)
     }
 
-    /// Maps and lets go, until so many mappings are outstanding, or would be under a policy that
-    /// left them.
-    fn let_go_others(&mut self, outstanding: u64, sum: &mut Sum) -> Result<(), Error> {
+    /// Maps and unmaps, until so many mappings are outstanding, or would be under a policy that leaves
+    /// them.
+    fn unmap_others(&mut self, outstanding: u64, sum: &mut Sum) -> Result<(), Error> {
         let mut missing = outstanding.saturating_sub(self.mmu.lazy_mappings());
         while missing > 0 {
             let pages = missing.min(AREA as u64) as usize;
@@ -163,7 +163,8 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Frees as many frames as a space has tables, each with a dead mapping: they are used next.
+    /// Frees as many frames as an address space has tables, each with a dead mapping: they are
+    /// allocated next.
     fn leave_aliases(&mut self, sum: &mut Sum) -> Result<(), Error> {
         let frames: Vec<Pfn> =
             (0..TABLES).map(|_| self.mmu.alloc_frame()).collect::<Result<_, _>>()?;

@@ -8,6 +8,7 @@ pub(crate) mod kind {
     pub(crate) const DIRECTORY: u32 = 1;
     pub(crate) const READ: u32 = 2;
     pub(crate) const WATCH: u32 = 4;
+    pub(crate) const UNWATCH: u32 = 5;
     pub(crate) const TRANSACTION_START: u32 = 6;
     pub(crate) const TRANSACTION_END: u32 = 7;
     pub(crate) const WRITE: u32 = 11;
@@ -17,14 +18,14 @@ pub(crate) mod kind {
     pub(crate) const RESET_WATCHES: u32 = 21;
 }
 
-/// The error that a request met, as text: `ENOENT`.
+/// The error of a request, as text: `ENOENT`.
 pub(crate) type Refused = Vec<u8>;
 
-/// Who asks.
+/// A client of the store.
 pub(crate) struct Client {
     pub(crate) ring: Ring,
     request: u32,
-    /// Watch events that came meanwhile.
+    /// Watch events that came in meanwhile.
     pub(crate) events: u32,
 }
 
@@ -33,7 +34,7 @@ impl Client {
         Client { ring, request: 0, events: 0 }
     }
 
-    /// Asks, and waits for the reply.
+    /// Sends a request, and waits for the reply.
     pub(crate) fn ask(
         &mut self,
         kind: u32,
@@ -61,7 +62,7 @@ impl Client {
                     return Err(payload);
                 }
                 reply => {
-                    assert!(reply == kind && word(4) == self.request, "a reply to nothing");
+                    assert!(reply == kind && word(4) == self.request, "a reply without a request");
                     return Ok(payload);
                 }
             }

@@ -1,7 +1,8 @@
-//! Uses its store as guests do, then fills it to the brim, and then writes nonsense to its ring:
-//! requests of every kind with any content first, any indices and bytes at last. `rounds=N` sets how
-//! much nonsense (default 3000), `seed=S` which, `fragment=N` how often it fragments its share first
-//! (default 1). Only for a hypervisor that gives it a store.
+//! Tests xenstore: uses it as guests do, fragments it, fills it up, and then sends random requests
+//! and writes random indices and bytes to its ring. It fails on a wrong reply, on a quota that
+//! differs after fragmentation, or if a request gets no reply. `rounds=N` is the number of random
+//! requests (default 3000), `seed=S` repeats them, `fragment=N` is the number of rounds of
+//! fragmentation (default 1). Not for Xen's first domain, which has no store.
 #![no_std]
 #![no_main]
 
@@ -30,57 +31,77 @@ fn main(boot: &Boot) -> Exit {
         return check.verdict();
     };
     let mut client = Client::new(ring);
-    use_it(&mut client, &mut check);
-    fill_it(&mut client, &mut check);
+    use_store(&mut client, &mut check);
+    fill_store(&mut client, &mut check);
     fragment::rounds(&mut client, &mut check, boot.number("fragment", 1));
-    use_it(&mut client, &mut check);
+    use_store(&mut client, &mut check);
     let mut random = Random::new(boot.number("seed", 1));
     let rounds = boot.number("rounds", 3000);
-    any_requests(&mut client, &mut random, rounds);
-    use_it(&mut client, &mut check);
-    // What comes of this is the guest's own loss, and the store's: not the machine's.
+    send_random_requests(&mut client, &mut random, rounds);
+    use_store(&mut client, &mut check);
+    // The damage is limited to this guest and its store.
     for _ in 0..rounds {
         let (index, value) = (random.next_u64(), random.next_u64() as u32);
-        client.ring.scribble(index, value);
-        client.ring.forget_replies();
+        client.ring.write_raw(index, value);
+        client.ring.discard_replies();
     }
     println!("STORE events={} rounds={rounds}", client.events);
     check.verdict()
 }
 
-/// Reads, writes, watches, and does two things at once that can't both be.
-fn use_it(client: &mut Client, check: &mut Check) {
+/// Reads, writes, watches, and makes a transaction that conflicts with another write.
+fn use_store(client: &mut Client, check: &mut Check) {
     let name = client.ask(kind::READ, 0, b"name\0").unwrap_or_default();
     check.holds("read", name.starts_with(b"store"));
-    check.equal("nothing there", client.ask(kind::READ, 0, b"nothing\0"), Err(b"ENOENT".to_vec()));
+    check.equal(
+        "read a node that doesn't exist",
+        client.ask(kind::READ, 0, b"nothing\0"),
+        Err(b"ENOENT".to_vec()),
+    );
     let before = client.events;
     check.equal("watch", client.ask(kind::WATCH, 0, b"data\0token\0").map(drop), Ok(()));
     check.equal("write", client.ask(kind::WRITE, 0, b"data/a\0one").map(drop), Ok(()));
-    check.equal("what was written", client.ask(kind::READ, 0, b"data/a\0"), Ok(b"one".to_vec()));
+    check.equal("read it", client.ask(kind::READ, 0, b"data/a\0"), Ok(b"one".to_vec()));
     check.holds("the watch fired", client.events > before);
     let Ok(id) = client.ask(kind::TRANSACTION_START, 0, b"\0") else {
-        return check.holds("a transaction", false);
+        return check.holds("start a transaction", false);
     };
     let id = number(&id);
-    check.equal("in it", client.ask(kind::WRITE, id, b"data/a\0two").map(drop), Ok(()));
-    check.equal("outside", client.ask(kind::READ, 0, b"data/a\0"), Ok(b"one".to_vec()));
-    check.equal("meanwhile", client.ask(kind::WRITE, 0, b"data/a\0three").map(drop), Ok(()));
+    check.equal(
+        "write in the transaction",
+        client.ask(kind::WRITE, id, b"data/a\0two").map(drop),
+        Ok(()),
+    );
+    check.equal(
+        "read outside the transaction",
+        client.ask(kind::READ, 0, b"data/a\0"),
+        Ok(b"one".to_vec()),
+    );
+    check.equal(
+        "write outside the transaction",
+        client.ask(kind::WRITE, 0, b"data/a\0three").map(drop),
+        Ok(()),
+    );
     let end = client.ask(kind::TRANSACTION_END, id, b"T\0").map(drop);
-    check.equal("too late", end, Err(b"EAGAIN".to_vec()));
-    check.equal("as it was", client.ask(kind::READ, 0, b"data/a\0"), Ok(b"three".to_vec()));
-    check.equal("away", client.ask(kind::RM, 0, b"data/a\0").map(drop), Ok(()));
-    // The watch stays, so that a second time it is refused; that is as good.
-    let _ = client.ask(5, 0, b"data\0token\0");
+    check.equal("the transaction conflicts", end, Err(b"EAGAIN".to_vec()));
+    check.equal(
+        "the other write stays",
+        client.ask(kind::READ, 0, b"data/a\0"),
+        Ok(b"three".to_vec()),
+    );
+    check.equal("remove it", client.ask(kind::RM, 0, b"data/a\0").map(drop), Ok(()));
+    // Removes the watch.
+    let _ = client.ask(kind::UNWATCH, 0, b"data\0token\0");
 }
 
-/// A number in a reply.
+/// Parses a number in a reply.
 fn number(reply: &[u8]) -> u32 {
     let digits = core::str::from_utf8(reply).unwrap_or_default();
     digits.trim_end_matches('\0').parse().unwrap_or(0)
 }
 
-/// Writes until nothing more is taken; what was taken is there.
-fn fill_it(client: &mut Client, check: &mut Check) {
+/// Writes nodes until one is refused, and checks that all others exist.
+fn fill_store(client: &mut Client, check: &mut Check) {
     let mut taken = 0u32;
     let refused = loop {
         let node = format!("data/fill/{taken}\0{}", "x".repeat(64));
@@ -90,28 +111,28 @@ fn fill_it(client: &mut Client, check: &mut Check) {
         }
     };
     let quota = [b"ENOSPC".to_vec(), b"EQUOTA".to_vec()];
-    check.holds("a quota ends it", quota.contains(&refused) && taken > 50);
+    check.holds("a quota refuses it", quota.contains(&refused) && taken > 50);
     let listed = client.ask(kind::DIRECTORY, 0, b"data/fill\0").unwrap_or_default();
     let names = listed.split(|&byte| byte == 0).filter(|name| !name.is_empty()).count();
-    check.equal("all that was taken", names as u32, taken);
-    check.equal("all away", client.ask(kind::RM, 0, b"data/fill\0").map(drop), Ok(()));
+    check.equal("all accepted nodes exist", names as u32, taken);
+    check.equal("remove all nodes", client.ask(kind::RM, 0, b"data/fill\0").map(drop), Ok(()));
     println!("STORE nodes={taken}");
 }
 
-/// Whole messages of any kind with any content: each is answered, somehow.
-fn any_requests(client: &mut Client, random: &mut Random, rounds: u64) {
+/// Sends well-formed messages of any type with any contents: each must get a reply.
+fn send_random_requests(client: &mut Client, random: &mut Random, rounds: u64) {
     const WORDS: [&[u8]; 10] =
         [b"data", b"/", b"\0", b"name", b"..", b"token", b"@releaseDomain", b"T", b"\xff", b"w"];
-    // Some of them begun, some long over.
+    // Open transactions, and some that have ended.
     let mut transactions = alloc::vec![0, 0, 1];
     for _ in 0..rounds {
         let payload: Vec<u8> =
             (0..random.below(12)).flat_map(|_| WORDS[random.index(WORDS.len())]).copied().collect();
         let which = random.index(transactions.len());
         let transaction = transactions[which];
-        // 18, RESUME, and what is not known.
+        // Includes RESUME (18) and unknown types.
         let kind = random.below(24) as u32;
-        // A watch's event is no request; neither is an error.
+        // Watch events and errors are not requests.
         if kind != kind::WATCH_EVENT && kind != kind::ERROR {
             let reply = client.ask(kind, transaction, &payload);
             if kind == kind::TRANSACTION_START

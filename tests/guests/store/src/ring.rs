@@ -1,4 +1,4 @@
-//! The guest's end of the store's ring, which can also lie.
+//! The guest's end of the store's ring, which can also write bad indices.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use pinfold_guest::addr::Mfn;
@@ -27,7 +27,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// The ring that the builder mapped.
+    /// Finds the ring that the builder mapped.
     pub(crate) fn find(boot: &Boot) -> Option<Ring> {
         let info = boot.start_info();
         let frames = Frames::new(boot);
@@ -35,7 +35,7 @@ impl Ring {
         if boot.is_first_domain() || info.store_evtchn == 0 {
             return None;
         }
-        // SAFETY: the page is mapped at its place for good, and both sides use atomic accesses.
+        // SAFETY: the page stays mapped, and both sides use atomic accesses.
         Some(Ring { page: unsafe { &*(va.0 as *const Page) }, port: Port(info.store_evtchn) })
     }
 
@@ -43,14 +43,14 @@ impl Ring {
         let _ = event::send(self.port);
     }
 
-    /// Waits until the other side does something.
+    /// Waits for an event of the other side.
     fn wait(&self) {
         if !events::clear_pending(self.port) {
             let _ = sched::poll(&[self.port], 0);
         }
     }
 
-    /// Puts bytes into the ring; waits while it is full.
+    /// Writes bytes into the ring; waits while it is full.
     pub(crate) fn send(&self, bytes: &[u8]) {
         let page = self.page;
         for &byte in bytes {
@@ -65,7 +65,7 @@ impl Ring {
         self.notify();
     }
 
-    /// Takes bytes from the ring; waits until they are there.
+    /// Reads bytes from the ring; waits until they are there.
     pub(crate) fn receive(&self, bytes: &mut [u8]) {
         let page = self.page;
         for byte in bytes {
@@ -81,14 +81,14 @@ impl Ring {
         }
     }
 
-    /// Throws away whatever there is to be read; `true` if there was something.
-    pub(crate) fn forget_replies(&self) -> bool {
+    /// Discards everything that can be read; `true` if there was something.
+    pub(crate) fn discard_replies(&self) -> bool {
         let produced = self.page.rsp_prod.load(Ordering::Acquire);
         self.page.rsp_cons.swap(produced, Ordering::AcqRel) != produced
     }
 
-    /// Puts any numbers into the indices, and any byte anywhere.
-    pub(crate) fn scribble(&self, index: u64, value: u32) {
+    /// Writes any value to an index, and any byte anywhere.
+    pub(crate) fn write_raw(&self, index: u64, value: u32) {
         let page = self.page;
         let indices = [&page.req_cons, &page.req_prod, &page.rsp_cons, &page.rsp_prod];
         match index % 8 {
