@@ -3,6 +3,7 @@
 use crate::signal::{self, bind_port, close_port};
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::EINVAL;
+use pinfold_abi::event::PORTS;
 use pinfold_guest::entry::{event, time};
 use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::{Port, alloc_unbound, close, send};
@@ -54,7 +55,7 @@ pub(crate) fn run(check: &mut Check) {
     check.ok("an unbound port", poll(&[unbound], 1));
     check.ok("close", close(unbound));
     check.refused("a port that is closed", poll(&[unbound], 1), EINVAL);
-    for port in [0, 4096, u32::MAX].map(Port) {
+    for port in [0, PORTS, u32::MAX].map(Port) {
         check.refused("an unknown port", poll(&[port], 1), EINVAL);
     }
     check.refused("one bad port of several", poll(&[other, unbound], 1), EINVAL);

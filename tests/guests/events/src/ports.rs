@@ -59,7 +59,7 @@ fn unbound(check: &mut Check) {
     check.holds("it sets nothing pending", !event::is_pending(port));
     check.ok("bind_vcpu of an unbound port", bind_vcpu(port, 0));
     check.refused("bind_vcpu to an unknown vCPU", bind_vcpu(port, 1000), ENOENT);
-    check.refused("bind_vcpu, both wrong", bind_vcpu(Port(4096), 1000), ENOENT);
+    check.refused("bind_vcpu, both wrong", bind_vcpu(Port(abi::PORTS), 1000), ENOENT);
     check.ok("close", close(port));
     check.refused("close again", close(port), EINVAL);
     check.equal("a closed port's status", kind(port), Some(Kind::Closed));
@@ -126,7 +126,7 @@ fn ipis(check: &mut Check) {
 
 /// Calls on ports that are not in use.
 fn not_in_use(check: &mut Check) {
-    for port in [0, 4096, 4097, 1 << 16, 1 << 31, u32::MAX].map(Port) {
+    for port in [0, abi::PORTS, abi::PORTS + 1, 1 << 16, 1 << 31, u32::MAX].map(Port) {
         check.refused("send", send(port), EINVAL);
         check.refused("close", close(port), EINVAL);
         check.refused("bind_interdomain", bind_interdomain(domid::SELF, port), EINVAL);

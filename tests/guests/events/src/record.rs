@@ -4,6 +4,7 @@ use crate::signal::{self, bind_port, close_port};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EINVAL, ENXIO};
+use pinfold_guest::addr::PAGE_SIZE;
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, catch, event, time};
 use pinfold_guest::fixtures::Check;
@@ -12,10 +13,10 @@ use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::shared::SharedPage;
 
 #[repr(C, align(4096))]
-struct Page(UnsafeCell<[u8; 4096]>);
+struct Page(UnsafeCell<[u8; PAGE_SIZE as usize]>);
 // SAFETY: only the hypervisor uses it once it is registered, and nobody before.
 unsafe impl Sync for Page {}
-static PAGE: Page = Page(UnsafeCell::new([0; 4096]));
+static PAGE: Page = Page(UnsafeCell::new([0; PAGE_SIZE as usize]));
 
 /// Where the record goes in the page.
 const OFFSET: u32 = 0x340;
@@ -29,7 +30,7 @@ pub(crate) fn run(boot: &Boot, shared: &SharedPage, check: &mut Check) {
     check.ok("send", send(port));
     let page = PAGE.0.get().cast::<u8>();
     // SAFETY: the record can't be at this offset.
-    let crossing = unsafe { event::move_record(&frames, page, 4096 - 32) };
+    let crossing = unsafe { event::move_record(&frames, page, PAGE_SIZE as u32 - 32) };
     check.refused("a record across pages", crossing, ENXIO);
     // SAFETY: as above.
     let odd = unsafe { event::move_record(&frames, page, u32::MAX) };

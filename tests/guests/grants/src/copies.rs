@@ -5,7 +5,7 @@ use pinfold_abi::domid;
 use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
-use pinfold_guest::addr::Pfn;
+use pinfold_guest::addr::{Mfn, PAGE_SIZE, Pfn};
 use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::raw::grants::{copy, transfer};
 
@@ -41,7 +41,11 @@ fn copies(fixture: &mut GrantFixture, check: &mut Check) {
     for index in 0..512 {
         fixture.tables.set(from, index, MARK.wrapping_mul(index as u64 + 1));
     }
-    check.equal("a whole page", copy(plain(own(fixture, from, 0), own(fixture, to, 0), 4096)), 0);
+    check.equal(
+        "a whole page",
+        copy(plain(own(fixture, from, 0), own(fixture, to, 0), PAGE_SIZE as u16)),
+        0,
+    );
     let same =
         (0..512).all(|index| fixture.tables.get(to, index) == fixture.tables.get(from, index));
     check.holds("the whole page is copied", same);
@@ -61,7 +65,11 @@ fn copies(fixture: &mut GrantFixture, check: &mut Check) {
         (fixture.flags(SOURCE), fixture.flags(DEST)),
         (PERMIT | EntryFlags::READ_ONLY, PERMIT),
     );
-    check.equal("no bytes", copy(plain(own(fixture, from, 4096 - 1), own(fixture, to, 0), 0)), 0);
+    check.equal(
+        "no bytes",
+        copy(plain(own(fixture, from, PAGE_SIZE as u16 - 1), own(fixture, to, 0), 0)),
+        0,
+    );
     // Within one page, overlapping.
     check.equal(
         "an overlapping copy",
@@ -145,6 +153,6 @@ fn transfers(fixture: &mut GrantFixture, check: &mut Check) {
         (done, mfn),
     );
     check.equal("only once", transfer(mfn, fixture.own, ENTRY), general);
-    check.equal("map it again", map_at(place, mfn << 12 | RW), 0);
+    check.equal("map it again", map_at(place, Mfn(mfn).address() | RW), 0);
     check.equal("its contents stay", read(place, 0), Some(MARK));
 }

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pinfold_abi::domid;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, EntryFlags, MapFlags};
 use pinfold_abi::mmu::{EntryFlags as Pte, UVMF_INVLPG};
-use pinfold_guest::addr::{Level, Pfn, Vaddr};
+use pinfold_guest::addr::{Level, Mfn, Pfn, Vaddr};
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::catch;
 use pinfold_guest::entry::memory::Frames;
@@ -38,8 +38,12 @@ impl GrantFixture {
         // The frame's address maps the grant table from now on.
         let place = tables.lose();
         let table = tables.va(place);
-        check.equal("the table can be mapped writable", map_at(table, frame << 12 | RW), 0);
-        let shared_info = boot.start_info().shared_info >> 12;
+        check.equal(
+            "the table can be mapped writable",
+            map_at(table, Mfn(frame).address() | RW),
+            0,
+        );
+        let shared_info = Mfn::from_address(boot.start_info().shared_info).0;
         Some(GrantFixture { tables, own, shared_info, table })
     }
 

@@ -10,7 +10,7 @@ use pinfold_abi::grant::{
     MapFlags, MapGrantRef, QUERY_SIZE, SET_VERSION, SETUP_TABLE, SetupTable, Status,
 };
 use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
-use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::addr::{Mfn, Pfn, Vaddr};
 use pinfold_guest::fixtures::{Check, RO, RW};
 use pinfold_guest::raw::grants::{self as calls, Map, map, unmap};
 
@@ -112,7 +112,7 @@ fn mapping(fixture: &mut GrantFixture, check: &mut Check) {
         check.equal("map", mapped.map(drop), Ok(()));
         return;
     };
-    check.equal("dev_bus_addr is the frame's", machine, fixture.tables.mfn(page) << 12);
+    check.equal("dev_bus_addr is the frame's", machine, Mfn(fixture.tables.mfn(page)).address());
     check.equal("the page can be read", read(window, 3), Some(MARK));
     check.holds("and can be written", write(window, 4, !MARK));
     check.equal("its owner reads what was written", fixture.tables.get(page, 4), !MARK);
@@ -411,7 +411,7 @@ fn shared_frames(fixture: &mut GrantFixture, check: &mut Check) {
     check.equal("give back a frame of the table", give_back(second), 0);
     check.equal("the table is unchanged", calls::setup::<2>(domid::SELF), frames);
     let window = fixture.window();
-    check.equal("it can be mapped", map_at(window, second << 12 | RW), 0);
+    check.equal("it can be mapped", map_at(window, Mfn(second).address() | RW), 0);
     check.equal("and unmapped", map_at(window, 0), 0);
     let bad = Status::BadPage as i16;
     fixture.grant_frame(REFERENCE, PERMIT, fixture.own, second);

@@ -1,4 +1,4 @@
-//! What must end this domain, and nothing else.
+//! Actions that must end this domain, and nothing else.
 
 use crate::iret;
 use core::arch::asm;
@@ -13,7 +13,7 @@ use pinfold_guest::fixtures::{TableFixture, UserProgram};
 use pinfold_guest::hypercall::vcpu;
 use pinfold_guest::raw;
 
-/// Does the thing of this name; returns if there is none, or if it was survived.
+/// Does the action of this name. Returns if there is none, or if the domain survives it.
 pub(crate) fn run(name: &str, boot: &Boot, fixture: &mut TableFixture) {
     match name {
         "rsp-low" => trap_on(0x1000),
@@ -22,7 +22,7 @@ pub(crate) fn run(name: &str, boot: &Boot, fixture: &mut TableFixture) {
         "rsp-noncanonical" => trap_on(0x0123_4567_89ab_cdef),
         "rsp-hole" => trap_on(HYPERVISOR_START + 0x1_0000),
         "rsp-hole-start" => trap_on(HYPERVISOR_START + 8),
-        // The frame would begin below the end of the hole.
+        // The frame would begin below the end of the hypervisor's hole.
         "rsp-hole-end" => trap_on(HYPERVISOR_END + 16),
         "rsp-m2p" => trap_on(M2P_START + 0x2000),
         "rsp-last" => trap_on(u64::MAX),
@@ -37,15 +37,15 @@ pub(crate) fn run(name: &str, boot: &Boot, fixture: &mut TableFixture) {
         "iret-noncanonical" => iret_from(0x0123_4567_89ab_cde0),
         "iret-end" => iret_from(u64::MAX - 7),
         "iret-user-without-root" => {
-            let frame = IretFrame { cs: FLAT_RING3_CS64.into(), ..iret::good() };
+            let frame = IretFrame { cs: FLAT_RING3_CS64.into(), ..iret::good_frame() };
             iret_from(&raw const frame as u64);
         }
         "iret-rsp-noncanonical" => {
-            let frame = IretFrame { rsp: 0x0123_4567_89ab_cde0, ..iret::good() };
+            let frame = IretFrame { rsp: 0x0123_4567_89ab_cde0, ..iret::good_frame() };
             iret_from(&raw const frame as u64);
         }
         "no-trap-table" => {
-            // SAFETY: no trap is expected but the last.
+            // SAFETY: no trap is expected but the last one.
             unsafe { raw::call(Hypercall::SetTrapTable as u64, [0; 5]) };
             trap_here();
         }
@@ -56,9 +56,9 @@ pub(crate) fn run(name: &str, boot: &Boot, fixture: &mut TableFixture) {
         "event-stack" => {
             event::unmask();
             let _ = time::bind_timer(|_| {});
-            // Again and again: the first may come while there is a stack.
+            // Again and again: the first event may come while there is a stack.
             let _ = vcpu::set_periodic_timer(0, 2_000_000);
-            // SAFETY: it ends here: the event finds no stack.
+            // SAFETY: no code runs after it: an event finds no stack.
             unsafe { asm!("xor esp, esp", "2: pause", "jmp 2b", options(noreturn)) }
         }
         "vcpu-stack" => second(|context| {
@@ -83,7 +83,7 @@ pub(crate) fn run(name: &str, boot: &Boot, fixture: &mut TableFixture) {
 
 /// Traps with this stack pointer.
 fn trap_on(rsp: u64) {
-    // SAFETY: nothing of the program runs behind it.
+    // SAFETY: no code runs after it.
     unsafe { asm!("mov rsp, {}", "ud2", in(reg) rsp, options(noreturn)) }
 }
 
@@ -92,7 +92,7 @@ fn trap_here() {
     unsafe { asm!("ud2", options(noreturn)) }
 }
 
-/// Makes the `iret` call with the stack pointer here.
+/// Makes the `iret` hypercall with this stack pointer.
 fn iret_from(rsp: u64) {
     // SAFETY: as above.
     unsafe {
@@ -100,8 +100,8 @@ fn iret_from(rsp: u64) {
     }
 }
 
-/// All exceptions are handled at this address, where nothing is: each brings the next, until the
-/// stack is through.
+/// Sets an unmapped address as the handler of all exceptions: each trap causes the next one, until
+/// the stack is used up.
 fn handlers_at(address: u64) {
     let table: [pinfold_abi::trap::TrapInfo; 33] =
         core::array::from_fn(|vector| pinfold_abi::trap::TrapInfo {
@@ -111,28 +111,28 @@ fn handlers_at(address: u64) {
             pad: 0,
             address: if vector < 32 { address } else { 0 },
         });
-    // SAFETY: no trap is expected but the last.
+    // SAFETY: no trap is expected but the last one.
     unsafe { raw::call(Hypercall::SetTrapTable as u64, [table.as_ptr() as u64, 0, 0, 0, 0]) };
     trap_here();
 }
 
-/// A system call of user code, with this kernel stack.
+/// Makes a system call from user mode, with this kernel stack.
 fn from_user(fixture: &mut TableFixture, stack: u64) {
     // mov eax, 1; syscall
     let Ok(program) = UserProgram::new(fixture, &[0xb8, 1, 0, 0, 0, 0x0f, 0x05]) else { return };
-    // SAFETY: nothing runs behind it.
+    // SAFETY: no code runs after it.
     unsafe {
         let _ = user::set_kernel_stack(stack);
         user::run(program.rip, program.rsp, 0);
     }
 }
 
-/// Starts the second vCPU in a state in which it cannot go far, and waits for the end.
+/// Starts the second vCPU in a state in which it soon fails, and waits for the domain's end.
 fn second(change: impl Fn(&mut VcpuGuestContext)) {
     fn never(_own: &'static PerCpu) {}
     let Ok((_, mut context)) = smp::prepare(1, never) else { return };
     change(&mut context);
-    // SAFETY: what it does there is the test.
+    // SAFETY: what it does in that state is the test.
     let started = unsafe { vcpu::initialise(1, &mut context) }.and_then(|()| vcpu::up(1));
     if started.is_ok() {
         let _ = time::sleep(10_000_000_000);

@@ -1,6 +1,6 @@
-//! `iret` frames with any content. Where the frame can be returned to, what is there is `ud2`.
+//! `iret` frames with any contents. A frame that can be returned to leads to `ud2`.
 
-use crate::outcome::say;
+use crate::outcome::print_outcome;
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use pinfold_abi::hypercall::Hypercall;
@@ -13,7 +13,7 @@ use pinfold_guest::fixtures::Check;
 
 const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
 
-/// A stack to land on: what is pushed there is nobody's.
+/// The stack to return to: what is pushed there is not used.
 #[repr(C, align(16))]
 struct Stack(UnsafeCell<[u8; 16 * 1024]>);
 // SAFETY: only ever a stack pointer's target.
@@ -28,7 +28,7 @@ unsafe extern "C" {
 }
 
 /// A frame that leads to `ud2` in the guest kernel.
-pub(crate) fn good() -> IretFrame {
+pub(crate) fn good_frame() -> IretFrame {
     IretFrame {
         rip: &raw const TARGET as u64,
         cs: FLAT_KERNEL_CS64.into(),
@@ -40,7 +40,7 @@ pub(crate) fn good() -> IretFrame {
 }
 
 /// Returns by a frame; says what stopped it.
-pub(crate) fn go(frame: IretFrame) -> Result<(), Trap> {
+pub(crate) fn return_by(frame: IretFrame) -> Result<(), Trap> {
     // SAFETY: the frame leads to something that traps, and the closure owns nothing. Interrupted
     // code's registers do not matter: nothing runs on behind it but the landing.
     unsafe {
@@ -54,60 +54,60 @@ pub(crate) fn go(frame: IretFrame) -> Result<(), Trap> {
 
 pub(crate) fn run(check: &mut Check) {
     let attempts: [(&str, IretFrame); 38] = [
-        ("iret to ud2", good()),
-        ("iret in syscall", IretFrame { flags: VGCF_IN_SYSCALL, ..good() }),
-        ("iret with any flags word", IretFrame { flags: !VGCF_IN_SYSCALL, ..good() }),
-        ("iret, rip not canonical", IretFrame { rip: NONCANONICAL, ..good() }),
+        ("iret to ud2", good_frame()),
+        ("iret in syscall", IretFrame { flags: VGCF_IN_SYSCALL, ..good_frame() }),
+        ("iret with any flags word", IretFrame { flags: !VGCF_IN_SYSCALL, ..good_frame() }),
+        ("iret, rip not canonical", IretFrame { rip: NONCANONICAL, ..good_frame() }),
         (
             "iret in syscall, rip not canonical",
-            IretFrame { rip: NONCANONICAL, flags: VGCF_IN_SYSCALL, ..good() },
+            IretFrame { rip: NONCANONICAL, flags: VGCF_IN_SYSCALL, ..good_frame() },
         ),
-        ("iret, rip just not canonical", IretFrame { rip: 1 << 47, ..good() }),
-        ("iret, last canonical rip", IretFrame { rip: (1 << 47) - 1, ..good() }),
-        ("iret, rip 0", IretFrame { rip: 0, ..good() }),
-        ("iret, last rip", IretFrame { rip: u64::MAX, ..good() }),
-        ("iret, cs 0", IretFrame { cs: 0, ..good() }),
-        ("iret, cs 0x10", IretFrame { cs: 0x10, ..good() }),
-        ("iret, cs not there", IretFrame { cs: 0x1234, ..good() }),
-        ("iret, cs beyond the table", IretFrame { cs: 0xfff0, ..good() }),
-        ("iret, cs in the LDT", IretFrame { cs: 0x4, ..good() }),
-        ("iret, cs is data", IretFrame { cs: 0xe028, ..good() }),
-        ("iret, cs flat ring 3 shown as kernel", IretFrame { cs: 0xe030, ..good() }),
-        ("iret, cs with rpl 1", IretFrame { cs: 0xe031, ..good() }),
-        ("iret, cs with rpl 2", IretFrame { cs: 0xe032, ..good() }),
-        ("iret, cs of the hypervisor", IretFrame { cs: 0xe008, ..good() }),
-        ("iret, data of the hypervisor as cs", IretFrame { cs: 0xe010, ..good() }),
-        ("iret, a task as cs", IretFrame { cs: 0xe040, ..good() }),
-        ("iret, high bits of cs", IretFrame { cs: 0xffff_ffff_ffff_0000 | 0xe030, ..good() }),
-        ("iret, ss 0", IretFrame { ss: 0, ..good() }),
-        ("iret, ss not there", IretFrame { ss: 0x1234, ..good() }),
-        ("iret, ss is code", IretFrame { ss: 0xe033, ..good() }),
-        ("iret, ss of the hypervisor", IretFrame { ss: 0xe010, ..good() }),
-        ("iret, ss in the LDT", IretFrame { ss: 0x7, ..good() }),
-        ("iret, ss with rpl 0", IretFrame { ss: 0xe028, ..good() }),
-        ("iret, high bits of ss", IretFrame { ss: 0x1_0000_0000_e02b, ..good() }),
-        ("iret, no flags", IretFrame { rflags: 0, ..good() }),
-        ("iret, IOPL 3", IretFrame { rflags: 0x3002, ..good() }),
-        ("iret, NT", IretFrame { rflags: 0x4002, ..good() }),
-        ("iret, RF", IretFrame { rflags: 0x1_0002, ..good() }),
-        ("iret, VM", IretFrame { rflags: 0x2_0002, ..good() }),
-        ("iret, VIF and VIP", IretFrame { rflags: 0x18_0002, ..good() }),
-        ("iret, ID", IretFrame { rflags: 0x20_0002, ..good() }),
-        ("iret, DF and all conditions", IretFrame { rflags: 0xcd7, ..good() }),
-        ("iret, TF", IretFrame { rflags: 0x102, ..good() }),
+        ("iret, rip just not canonical", IretFrame { rip: 1 << 47, ..good_frame() }),
+        ("iret, last canonical rip", IretFrame { rip: (1 << 47) - 1, ..good_frame() }),
+        ("iret, rip 0", IretFrame { rip: 0, ..good_frame() }),
+        ("iret, last rip", IretFrame { rip: u64::MAX, ..good_frame() }),
+        ("iret, cs 0", IretFrame { cs: 0, ..good_frame() }),
+        ("iret, cs 0x10", IretFrame { cs: 0x10, ..good_frame() }),
+        ("iret, cs not there", IretFrame { cs: 0x1234, ..good_frame() }),
+        ("iret, cs beyond the table", IretFrame { cs: 0xfff0, ..good_frame() }),
+        ("iret, cs in the LDT", IretFrame { cs: 0x4, ..good_frame() }),
+        ("iret, cs is data", IretFrame { cs: 0xe028, ..good_frame() }),
+        ("iret, cs flat ring 3 shown as kernel", IretFrame { cs: 0xe030, ..good_frame() }),
+        ("iret, cs with rpl 1", IretFrame { cs: 0xe031, ..good_frame() }),
+        ("iret, cs with rpl 2", IretFrame { cs: 0xe032, ..good_frame() }),
+        ("iret, cs of the hypervisor", IretFrame { cs: 0xe008, ..good_frame() }),
+        ("iret, data of the hypervisor as cs", IretFrame { cs: 0xe010, ..good_frame() }),
+        ("iret, a task as cs", IretFrame { cs: 0xe040, ..good_frame() }),
+        ("iret, high bits of cs", IretFrame { cs: 0xffff_ffff_ffff_0000 | 0xe030, ..good_frame() }),
+        ("iret, ss 0", IretFrame { ss: 0, ..good_frame() }),
+        ("iret, ss not there", IretFrame { ss: 0x1234, ..good_frame() }),
+        ("iret, ss is code", IretFrame { ss: 0xe033, ..good_frame() }),
+        ("iret, ss of the hypervisor", IretFrame { ss: 0xe010, ..good_frame() }),
+        ("iret, ss in the LDT", IretFrame { ss: 0x7, ..good_frame() }),
+        ("iret, ss with rpl 0", IretFrame { ss: 0xe028, ..good_frame() }),
+        ("iret, high bits of ss", IretFrame { ss: 0x1_0000_0000_e02b, ..good_frame() }),
+        ("iret, no flags", IretFrame { rflags: 0, ..good_frame() }),
+        ("iret, IOPL 3", IretFrame { rflags: 0x3002, ..good_frame() }),
+        ("iret, NT", IretFrame { rflags: 0x4002, ..good_frame() }),
+        ("iret, RF", IretFrame { rflags: 0x1_0002, ..good_frame() }),
+        ("iret, VM", IretFrame { rflags: 0x2_0002, ..good_frame() }),
+        ("iret, VIF and VIP", IretFrame { rflags: 0x18_0002, ..good_frame() }),
+        ("iret, ID", IretFrame { rflags: 0x20_0002, ..good_frame() }),
+        ("iret, DF and all conditions", IretFrame { rflags: 0xcd7, ..good_frame() }),
+        ("iret, TF", IretFrame { rflags: 0x102, ..good_frame() }),
     ];
     for (what, frame) in attempts {
-        say(check, what, go(frame).map(|()| 0));
+        print_outcome(check, what, return_by(frame).map(|()| 0));
     }
     // Nothing of the hypervisor's is code for a guest: to Pinfold no better than an address that
     // cannot be, to Xen a page fault.
     for rip in [HYPERVISOR_START + 0x20_0000_0000, M2P_START] {
-        let vector = go(IretFrame { rip, ..good() }).err().map(|trap| trap.vector);
+        let vector = return_by(IretFrame { rip, ..good_frame() }).err().map(|trap| trap.vector);
         check.equal("iret, rip in the hole", vector, Some(if check.on_xen() { 14 } else { 13 }));
     }
     // Bits that the guest must not have, and the ones that it may, as they are shown afterwards.
     for rflags in [0x2, 0x3002, 0x4002, 0x2_0002, 0x18_0002, 0x20_0002, !0x4_0302] {
-        if let Err(trap) = go(IretFrame { rflags, ..good() }) {
+        if let Err(trap) = return_by(IretFrame { rflags, ..good_frame() }) {
             // NT is shown as it was; it is for tasks, which there are none of.
             check.equal("no IOPL, VM, VIF, VIP", trap.rflags & 0x1a_3000, 0);
             check.equal("the mode is the kernel's", trap.cs & 3, 0);

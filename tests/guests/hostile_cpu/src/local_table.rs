@@ -1,22 +1,23 @@
-//! The local table on the way back to the guest: its pages are taken when the processor first wants
-//! them, also if that is `iretq` in the hypervisor, or the load of a selector that was in use while
-//! others ran.
+//! LDT faults on the way back to the guest: the hypervisor maps a page of the LDT when the processor
+//! first uses it. That may be at `iretq` in the hypervisor, or when it loads a selector that was in
+//! use before a context switch.
 
 use crate::descriptors::{CODE, DATA, set_ldt};
-use crate::iret::{go, good};
+use crate::iret::{good_frame, return_by};
 use core::arch::asm;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::{IretFrame, SEGBASE_GS_USER_SEL};
+use pinfold_guest::addr::PAGE_SIZE;
 use pinfold_guest::entry::catch::{Trap, catch};
 use pinfold_guest::entry::{time, trap};
 use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::println;
 use pinfold_guest::raw;
 
-/// Selectors of the table's first two entries, as the guest kernel has them.
+/// Selectors of the LDT's first two entries, as the guest kernel uses them.
 const CODE_SELECTOR: u64 = 0x4;
 const DATA_SELECTOR: u64 = 0xf;
-/// Where nothing is mapped.
+/// An unmapped address.
 const NOWHERE: u64 = 0x1000;
 
 pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
@@ -38,28 +39,28 @@ pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
     }
     check.equal("no LDT", set_ldt(0, 0), 0);
     fixture.unseal(table);
-    check.equal("the writable page is writable", fixture.unseal(data), 0);
+    check.equal("the page can be made writable", fixture.unseal(data), 0);
 }
 
-/// Returns to code and stacks of the table, when no page of it has been wanted yet, and once more.
+/// Returns to code and stacks of the LDT: before any page of it was used, and once more.
 fn returns(check: &mut Check, place: &str, base: u64, entries: u64) {
     let frames = [
-        ("cs", IretFrame { cs: CODE_SELECTOR, ..good() }),
-        ("ss", IretFrame { ss: DATA_SELECTOR, ..good() }),
-        ("cs and ss", IretFrame { cs: CODE_SELECTOR, ss: DATA_SELECTOR, ..good() }),
+        ("cs", IretFrame { cs: CODE_SELECTOR, ..good_frame() }),
+        ("ss", IretFrame { ss: DATA_SELECTOR, ..good_frame() }),
+        ("cs and ss", IretFrame { cs: CODE_SELECTOR, ss: DATA_SELECTOR, ..good_frame() }),
     ];
     for (what, frame) in frames {
-        // Forgets what pages were there.
+        // Makes the hypervisor drop the pages that it has mapped.
         check.equal("set_ldt", set_ldt(base, entries), 0);
         for time in ["first", "second"] {
-            // A fault of one's own leaves its address behind; the next one must have another.
+            // Another fault, so that cr2 has another address than the one that is expected next.
             touch_nothing(check);
-            match go(frame) {
+            match return_by(frame) {
                 Ok(()) => check.holds("it ends with a trap", false),
                 Err(Trap { vector, error, cs, cr2, .. }) => {
-                    // Only a page fault has an address; where the table is differs by hypervisor.
+                    // Only a page fault has an address, and the LDT's address differs between hypervisors.
                     let at = match (vector, cr2.wrapping_sub(base)) {
-                        (14, offset @ 0..4096) => offset,
+                        (14, offset @ 0..PAGE_SIZE) => offset,
                         (14, _) => u64::MAX,
                         _ => 0,
                     };
@@ -74,27 +75,27 @@ fn returns(check: &mut Check, place: &str, base: u64, entries: u64) {
     }
 }
 
-/// A fault with an address far from everything else here.
+/// Causes a page fault at an address far from all others.
 fn touch_nothing(check: &mut Check) {
     const ELSEWHERE: u64 = 0x5555_5000;
-    // SAFETY: nothing is mapped there, and the read is caught.
+    // SAFETY: nothing is mapped there, and the fault is caught.
     let read = unsafe { catch(|| asm!("mov al, [{}]", in(reg) ELSEWHERE, out("al") _)) };
     check.equal("a fault elsewhere", read.err().map(|trap| trap.cr2), Some(ELSEWHERE));
 }
 
-/// Selectors of the table that are loaded when the pages are forgotten, and the vCPU sleeps: what is
-/// in them afterwards.
+/// Loads selectors of the LDT, makes the hypervisor drop its pages, sleeps, and prints what the
+/// selectors are afterwards.
 fn selectors(check: &mut Check, place: &str, base: u64, entries: u64) {
     check.equal("set_ldt", set_ldt(base, entries), 0);
     let before = trap::failsafes();
-    // SAFETY: bases and limits of DS and ES are not used, nor is FS.
+    // SAFETY: the bases and limits of DS and ES are not used, and neither is FS.
     let loaded = unsafe {
         catch(|| asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) DATA_SELECTOR))
     };
     check.equal("set_ldt", set_ldt(base, entries), 0);
     let _ = time::sleep(2_000_000);
     let (ds, es, fs): (u64, u64, u64);
-    // SAFETY: reads, and null selectors.
+    // SAFETY: reads, and loads null selectors.
     unsafe {
         asm!(
             "mov {0:e}, ds", "mov {1:e}, es", "mov {2:e}, fs",
@@ -108,7 +109,7 @@ fn selectors(check: &mut Check, place: &str, base: u64, entries: u64) {
         "CPU selectors in {place}: loaded={loaded} ds={ds:#x} es={es:#x} fs={fs:#x} \
          failsafes={failsafes}"
     );
-    // The user's gs, which the hypervisor loads.
+    // The user's GS selector, which the hypervisor loads.
     check.equal("set_ldt", set_ldt(base, entries), 0);
     let set = |selector| {
         let args = [SEGBASE_GS_USER_SEL, selector, 0, 0, 0];
@@ -116,6 +117,6 @@ fn selectors(check: &mut Check, place: &str, base: u64, entries: u64) {
         unsafe { raw::call(Hypercall::SetSegmentBase as u64, args) }
     };
     println!("CPU user gs in {place}: {}", set(DATA_SELECTOR));
-    // Xen doesn't load it anew after a sleep in which nobody else ran; Pinfold does.
+    // Xen doesn't load it again after a sleep in which no other vCPU ran; Pinfold does.
     check.equal("no user gs", set(0), 0);
 }

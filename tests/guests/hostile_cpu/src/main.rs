@@ -1,8 +1,9 @@
-//! Registers, stacks and descriptors with any content, at every moment there is.
+//! Tests registers, stacks and descriptors with any contents, in all situations.
 //!
-//! `do=NAME` does one thing that must end this domain and nothing else (see [`deadly`]). Without
-//! it the guest does everything that it must survive, and prints each outcome as a line
-//! `CPU what: outcome`, for comparison between hypervisors.
+//! `do=NAME` does one action that must end this domain and nothing else (see [`deadly`]); it fails if
+//! the domain survives. Without it the guest does everything that it must survive, and prints each
+//! outcome as a line `CPU what: outcome`, for comparison between hypervisors; it fails on a wrong
+//! outcome where the right one is known.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! First states of a vCPU with anything in them: refused, or the vCPU's own affair.
+//! First states of a vCPU with any contents: each is refused, or affects that vCPU only.
 
 use pinfold_guest::entry::percpu::PerCpu;
 use pinfold_guest::entry::{smp, time};
@@ -8,9 +8,8 @@ use pinfold_guest::println;
 
 fn never(_own: &'static PerCpu) {}
 
-/// Random words all over the state, again and again: nothing but a refusal, for what is random is
-/// never a state in every part.
-pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
+/// Random words everywhere in the state: always refused, because some part of it is always invalid.
+pub(crate) fn run(_fixture: &mut TableFixture, check: &mut Check) {
     if smp::count() < 2 {
         return;
     }

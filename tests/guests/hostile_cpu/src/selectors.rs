@@ -1,6 +1,6 @@
-//! Every selector there is, in every register that takes one.
+//! Loads every selector into every segment register.
 
-use crate::outcome::say;
+use crate::outcome::print_outcome;
 use core::arch::asm;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::SEGBASE_GS_KERNEL;
@@ -10,11 +10,11 @@ use pinfold_guest::fixtures::{Check, TableFixture};
 use pinfold_guest::hypercall::sched;
 use pinfold_guest::println;
 
-/// Sums up which selectors a register took, so that two hypervisors can be compared: how many
-/// outside of the hypervisor's part of the table.
+/// How many selectors a register accepted, so that two hypervisors can be compared: those outside of
+/// the hypervisor's part of the GDT.
 struct Taken {
     guest: u32,
-    /// Of the flat selectors that the ABI names.
+    /// Of the ABI's flat selectors.
     flat: u32,
 }
 
@@ -32,7 +32,7 @@ fn sweep(mut load: impl FnMut(u16) -> bool) -> Taken {
     taken
 }
 
-pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
+pub(crate) fn run(_fixture: &mut TableFixture, check: &mut Check) {
     // SAFETY (all of these): in 64-bit mode the bases and limits of DS and ES are not used.
     let ds = sweep(|selector| {
         // SAFETY: as above.
@@ -49,11 +49,11 @@ pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
     let gs = sweep(load_gs);
     for (register, Taken { guest, flat }) in [("ds", ds), ("es", es), ("fs", fs), ("gs", gs)] {
         println!("CPU selectors {register}: guest={guest} flat={flat}");
-        // Null, with any RPL; no table of the guest's own is loaded.
-        check.equal("selectors of the guest's part", guest, 4);
+        // Null with any RPL; the guest has loaded no table of its own.
+        check.equal("accepted selectors of the guest's part", guest, 4);
     }
-    // The last ones stay while others run, and are put back.
-    // Null is null with any RPL, so only 0 is tried: Pinfold gives 0 back for each.
+    // The last ones stay loaded while others run, and must be restored. Of the null selectors only 0
+    // is tried, because Pinfold restores 0 for each.
     for selector in [0u16, 0xe02b, 0xe02a, 0xe033] {
         // SAFETY: as above.
         let loaded = unsafe {
@@ -65,25 +65,25 @@ pub(crate) fn run(_lab: &mut TableFixture, check: &mut Check) {
         let _ = sched::yield_now();
         let _ = time::sleep(2_000_000);
         let back: u64;
-        // SAFETY: reads only.
+        // SAFETY: only reads.
         unsafe { asm!("mov {0:e}, ds", out(reg) back, options(nomem, nostack)) };
-        say(check, "a selector over a sleep", loaded.map(|()| back));
+        print_outcome(check, "a selector over a sleep", loaded.map(|()| back));
     }
     for selector in [0xe008u32, 0xe010, 0xe040, 0x1234, 0x7] {
-        // SAFETY: a selector that is no stack's is refused.
+        // SAFETY: a selector that is not for a stack is refused.
         let result = unsafe { catch(|| asm!("mov ss, {0:e}", in(reg) selector)) };
-        say(check, "a stack selector", result.map(|()| 0));
+        print_outcome(check, "a stack selector", result.map(|()| 0));
     }
     // SAFETY: null selectors.
     unsafe { asm!("mov ds, {0:e}", "mov es, {0:e}", "mov fs, {0:e}", in(reg) 0) };
     load_gs(0);
 }
 
-/// Loads GS, and puts its base back before anything can need it; whether it was taken.
+/// Loads GS, and sets its base again before anything needs it. Returns whether GS was loaded.
 fn load_gs(selector: u16) -> bool {
     let base = core::ptr::from_ref(percpu::this()) as u64;
-    // SAFETY: a selector that is refused changes nothing; behind one that is taken the base is put
-    // back by a call, and nothing in between can trap.
+    // SAFETY: a refused selector changes nothing; after one that is loaded, a hypercall sets the
+    // base again, and nothing in between can trap.
     unsafe {
         catch(|| {
             asm!("mov gs, {0:e}", "syscall", in(reg) u32::from(selector),

@@ -1,11 +1,11 @@
-//! User code that does what it must not, or leaves nonsense in its registers.
+//! User code that executes forbidden instructions, or leaves any values in its registers.
 
-use crate::outcome::say;
+use crate::outcome::print_outcome;
 use pinfold_guest::entry::catch::catch;
 use pinfold_guest::entry::user;
 use pinfold_guest::fixtures::{Check, TableFixture, UserProgram};
 
-/// Programs, each copied to where it runs. One that gets through leaves with 99.
+/// Programs, each copied to where it runs. One that reaches its end exits with 99.
 macro_rules! programs {
     ($($name:ident: $($line:literal),+;)*) => {
         $(core::arch::global_asm!(
@@ -28,7 +28,7 @@ macro_rules! programs {
                     safe static END: u8;
                 }
                 let (start, end) = (&raw const START, &raw const END);
-                // SAFETY: read-only bytes between two labels of one section.
+                // SAFETY: read-only bytes between two symbols of one section.
                 let code = unsafe {
                     core::slice::from_raw_parts(start, end.offset_from_unsigned(start))
                 };
@@ -38,8 +38,8 @@ macro_rules! programs {
     };
 }
 
-// Not `int 2`: QEMU 7.2's translator gives the fault of `int n` an error code of n*16+2, which Xen
-// takes for `int 4`.
+// Not `int 2`: QEMU 7.2's TCG gives the fault of `int n` the error code n*16+2, which Xen takes for
+// `int 4`.
 programs! {
     nothing: "nop";
     ud2: "ud2";
@@ -121,16 +121,16 @@ pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let stack = fixture.frame();
     let top = fixture.va(stack).page(1).0;
     // SAFETY: a fixture frame.
-    check.ok("a kernel stack", unsafe { user::set_kernel_stack(top) });
+    check.ok("set a kernel stack", unsafe { user::set_kernel_stack(top) });
     for (name, code) in programs() {
         let saved = fixture.save();
         match UserProgram::new(fixture, code) {
             Ok(program) => {
                 let mut left = 0;
-                // SAFETY: the program is mapped, and whatever it does ends in a trap or a system
-                // call; leaving user mode restores the kernel's registers.
+                // SAFETY: the program is mapped, and ends in a trap or a system call; leaving user mode
+                // restores the kernel's registers.
                 let result = unsafe { catch(|| left = user::run(program.rip, program.rsp, 7)) };
-                say(check, name, result.map(|()| left));
+                print_outcome(check, name, result.map(|()| left));
                 check.equal("unload", UserProgram::unload(), 0);
             }
             Err(errno) => check.equal(name, errno, 0),

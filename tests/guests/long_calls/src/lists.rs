@@ -11,6 +11,7 @@ use pinfold_abi::mmu::{MmuextCmd, MmuextOp};
 use pinfold_abi::pinfold::{
     Command, FindAliases, MAX_FIND_FRAMES, Mapping, Range, Shootdown, VERSION,
 };
+use pinfold_guest::addr::PAGE_SIZE;
 use pinfold_guest::fixtures::{Check, RW, TableFixture};
 use pinfold_guest::raw::{mmuext_ops, multicall};
 
@@ -91,7 +92,7 @@ pub(crate) fn shootdown(_lab: &mut TableFixture, _tree: &Tree, check: &mut Check
     let pages = (1 << 24) / u64::from(RANGES);
     // A part of the kernel's half where the boot tables end at the second level.
     let base = 0xffff_a000_0000_0000u64;
-    let range = |number: u32| Range { start: base + u64::from(number) * pages * 4096, pages };
+    let range = |number: u32| Range { start: base + u64::from(number) * pages * PAGE_SIZE, pages };
     let ranges: Vec<Range> = (0..RANGES).map(range).collect();
     let asked = Shootdown {
         version: VERSION,

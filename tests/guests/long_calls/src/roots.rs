@@ -64,7 +64,7 @@ fn kernel_root(fixture: &mut TableFixture, tree: &Tree) -> Pfn {
 
 fn load_cr3(root: Mfn) {
     // SAFETY: both roots map the kernel in the same way.
-    unsafe { asm!("mov cr3, {}", in(reg) root.0 << 12, options(nostack)) };
+    unsafe { asm!("mov cr3, {}", in(reg) root.address(), options(nostack)) };
 }
 
 /// Loads a root by `mov cr3` that was never validated, and the old one again, after which the other
@@ -80,7 +80,7 @@ pub(crate) fn load(fixture: &mut TableFixture, tree: &Tree, check: &mut Check) {
     let cr3: u64;
     // SAFETY: a read, which is emulated.
     unsafe { asm!("mov {}, cr3", out(reg) cr3, options(nostack)) };
-    check.equal("the loaded root", cr3 >> 12, boot.0);
+    check.equal("the loaded root", Mfn::from_address(cr3), boot);
     fixture.restore(saved);
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn initialise(fixture: &mut TableFixture, tree: &Tree, check: &mut Ch
     // This can be done once only, so the root stays in use.
     let root = kernel_root(fixture, tree);
     let Some((_, mut context)) = check.ok("a first state", smp::prepare(1, never)) else { return };
-    context.ctrlreg[3] = fixture.mfn(root) << 12;
+    context.ctrlreg[3] = Mfn(fixture.mfn(root)).address();
     // SAFETY: the root maps the kernel as the loaded one does.
     check.equal("the first state", unsafe { vcpu::initialise(1, &mut context) }, Ok(()));
 }

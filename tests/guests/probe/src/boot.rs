@@ -1,10 +1,10 @@
-//! The state at entry: registers, tables, shared page.
+//! The state at entry: registers, page tables, the shared page.
 
 use crate::report::Report;
 use core::fmt::{self, Display};
 use pinfold_abi::mmu::ENTRY_ADDRESS;
 use pinfold_abi::shared_info::SharedInfo;
-use pinfold_guest::addr::{PAGE_SIZE, Pfn, Vaddr};
+use pinfold_guest::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr};
 use pinfold_guest::entry::{Boot, VIRT_BASE, catch, entry_registers};
 use pinfold_guest::fixtures::{RW, TableFixture};
 use pinfold_guest::raw::update_va_mapping;
@@ -17,7 +17,7 @@ impl Display for Hex {
     }
 }
 
-/// The register file; stack and start-of-day page are said as what they are.
+/// Reports the registers. The stack and the start info page are given by what they are.
 pub(crate) fn registers(report: &mut Report) {
     let r = entry_registers();
     let others = [
@@ -39,7 +39,7 @@ pub(crate) fn registers(report: &mut Report) {
     report.say("entry.rsp_in_page", Hex(r.rsp % PAGE_SIZE));
 }
 
-/// What the builder made.
+/// Reports what the builder made.
 pub(crate) fn memory(boot: &Boot, fixture: &mut TableFixture, report: &mut Report) {
     let info = boot.start_info();
     let frames = *fixture.frames();
@@ -62,7 +62,7 @@ pub(crate) fn memory(boot: &Boot, fixture: &mut TableFixture, report: &mut Repor
 
     let root = frames.boot_root();
     let flags = |entry: Option<(_, u64)>| Hex(entry.map_or(0, |(_, e)| e & !ENTRY_ADDRESS));
-    // Accessed and dirty depend on what ran before: shown as set.
+    // The accessed and dirty bits depend on what ran before: they are reported as set.
     let settle = |Hex(flags): Hex| Hex(flags | 0x60);
     let data = frames.va(fixture.frames().first_free());
     report.say("boot.l4_entry", settle(flags(frames.walk(root, data, 4))));
@@ -81,22 +81,22 @@ pub(crate) fn memory(boot: &Boot, fixture: &mut TableFixture, report: &mut Repor
     let pinned = fixture.unpin(frames.pfn(root).unwrap_or_default());
     report.call("boot.unpin_root", pinned);
     report.call("boot.pin_root_again", fixture.pin(frames.pfn(root).unwrap_or_default(), 4));
-    let l3 = frames.walk(root, data, 4).map(|(_, e)| (e & ENTRY_ADDRESS) >> 12);
+    let l3 = frames.walk(root, data, 4).map(|(_, e)| Mfn::from_address(e & ENTRY_ADDRESS).0);
     let l3 = l3.and_then(|mfn| frames.pfn(pinfold_guest::addr::Mfn(mfn))).unwrap_or_default();
     report.call("boot.unpin_l3", fixture.unpin(l3));
 }
 
-/// The shared page, mapped in place of a fixture frame for a while.
+/// Reports the shared page, which is mapped in place of a fixture frame meanwhile.
 pub(crate) fn shared_info(boot: &Boot, fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let spare = fixture.frame();
     let va = fixture.va(spare);
-    // SAFETY: the frame at this address is the fixture's, with nothing in it.
+    // SAFETY: Rust doesn't use the fixture's frame at this address.
     let result = unsafe { update_va_mapping(va, boot.start_info().shared_info | RW, 2) };
     report.call("shared_info.map", result);
     if result == 0 {
         let shared = va.0 as *const SharedInfo;
-        // SAFETY: the page is mapped; the structure fits, and any bytes are one.
+        // SAFETY: the page is mapped, the structure fits, and all bytes are valid for it.
         let shared = unsafe { shared.read_volatile() };
         let vcpu = shared.vcpu_info[0];
         report.say("shared_info.upcall_pending", vcpu.evtchn_upcall_pending);
@@ -108,10 +108,10 @@ pub(crate) fn shared_info(boot: &Boot, fixture: &mut TableFixture, report: &mut 
         report.say("shared_info.time_version_even", vcpu.time.version.is_multiple_of(2));
         report.say("shared_info.wall_clock_set", shared.wc_sec != 0);
         report.say("shared_info.max_pfn", shared.max_pfn);
-        // SAFETY: a read of an address that is not mapped, to have one in cr2.
+        // SAFETY: reads an unmapped address, to have it in cr2.
         let fault = unsafe { catch::read(0x1234_5678) };
         report.trap("shared_info.fault", fault.map(|_| "read"));
-        // SAFETY: still mapped.
+        // SAFETY: it is still mapped.
         let after = unsafe { (va.0 as *const SharedInfo).read_volatile() };
         report.say("shared_info.cr2", Hex(after.vcpu_info[0].cr2));
     }

@@ -8,6 +8,7 @@ use pinfold_abi::memory::{self, MemoryMap, Reservation};
 use pinfold_abi::sched::{self, Poll};
 use pinfold_abi::trap::TrapInfo;
 use pinfold_abi::{domid, version};
+use pinfold_guest::addr::Mfn;
 use pinfold_guest::raw;
 
 fn address<T>(thing: &mut T) -> u64 {
@@ -19,11 +20,11 @@ fn call(op: Hypercall, args: [u64; 5]) -> i64 {
 }
 
 fn number(op: u64, args: [u64; 5]) -> i64 {
-    // SAFETY: every call of this file either is refused or writes to a local that it was given.
+    // SAFETY: every call of this file is refused, or writes to a local variable that it was given.
     unsafe { raw::call(op, args) }
 }
 
-/// `xen_version`.
+/// Reports `xen_version`.
 pub(crate) fn versions(report: &mut Report) {
     let mut text = [0u8; 1024];
     let ask = |command: u64, buffer: &mut [u8; 1024]| {
@@ -48,7 +49,7 @@ pub(crate) fn versions(report: &mut Report) {
             call(Hypercall::XenVersion, [version::GET_FEATURES, address(&mut info), 0, 0, 0]);
         report.call(key, result);
         if index == 0 {
-            // Bit 11 is the first domain's own, bit 12 and up of no interest to PV guests.
+            // Bit 11 is for the first domain only, and bits 12 and up are not for PV guests.
             report.say("version.features.0.low", format_args!("{:#x}", info.submap & 0x7ff));
         }
     }
@@ -65,7 +66,7 @@ pub(crate) fn versions(report: &mut Report) {
     report.call("version.extra_into_unmapped", low);
 }
 
-/// Everything else with simple arguments.
+/// Reports the other calls with simple arguments.
 pub(crate) fn plain(report: &mut Report) {
     for (key, op) in [
         ("call.6", 6u64),
@@ -88,7 +89,7 @@ pub(crate) fn plain(report: &mut Report) {
     let mut ports = [1u32; 200];
     let mut poll = |nr_ports: u32, port: u32| {
         ports.fill(port);
-        // Timeout 1: long past.
+        // A timeout of 1 is in the past.
         let mut poll = Poll { ports: address(&mut ports), nr_ports, pad: 0, timeout: 1 };
         sched(sched::SCHEDOP_POLL, address(&mut poll))
     };
@@ -228,7 +229,7 @@ pub(crate) fn plain(report: &mut Report) {
     report.call("vcpu.singleshot_past_future_flag", vcpu(8, 0, address(&mut single)));
     let mut runstate = 0u64;
     report.call("vcpu.runstate_area_null", vcpu(5, 0, address(&mut runstate)));
-    let mut area = [u64::MAX >> 12, 0];
+    let mut area = [Mfn::from_address(u64::MAX).0, 0];
     report.call("vcpu.register_vcpu_info_bad_frame", vcpu(10, 0, address(&mut area)));
     let mut area = [0, 0xfc8];
     report.call("vcpu.register_vcpu_info_crosses", vcpu(10, 0, address(&mut area)));
@@ -282,7 +283,7 @@ pub(crate) fn plain(report: &mut Report) {
     report.call("physdev.unknown", physdev(99, 0));
 }
 
-/// `memory_op`, `multicall`, and pointers that lead nowhere.
+/// Reports `memory_op`, `multicall`, and bad pointers.
 pub(crate) fn pointers(report: &mut Report) {
     let memory = |command: u64, arg: u64| call(Hypercall::MemoryOp, [command, arg, 0, 0, 0]);
     report.call("memory.unknown", memory(63, 0x1000));
@@ -325,7 +326,7 @@ pub(crate) fn pointers(report: &mut Report) {
     };
     let mut none = reservation(0, 0, domid::SELF, 0);
     report.call("memory.decrease_none", memory(memory::DECREASE_RESERVATION, address(&mut none)));
-    let mut bad = reservation(1, 0, domid::SELF, u64::MAX >> 12);
+    let mut bad = reservation(1, 0, domid::SELF, Mfn::from_address(u64::MAX).0);
     report
         .call("memory.decrease_bad_frame", memory(memory::DECREASE_RESERVATION, address(&mut bad)));
     let mut order = reservation(1, 60, domid::SELF, 0);
@@ -345,7 +346,7 @@ pub(crate) fn pointers(report: &mut Report) {
     list[1].op = 63;
     list[2].op = Hypercall::Multicall as u64;
     list[3].op = Hypercall::XenVersion as u64;
-    // SAFETY: the entries ask for the version, for nothing, and for an empty multicall.
+    // SAFETY: the entries ask for the version, do nothing, or are an empty multicall.
     let result = unsafe { raw::multicall(&mut list) };
     report.call("multicall", result);
     report.call("multicall.0_version", list[0].result);

@@ -3,6 +3,7 @@
 use crate::report::Report;
 use core::arch::asm;
 use core::fmt::{self, Display};
+use pinfold_guest::addr::PAGE_SIZE;
 use pinfold_guest::entry::catch::{Trap, catch};
 use pinfold_guest::entry::percpu;
 
@@ -14,16 +15,16 @@ impl Display for Hex {
     }
 }
 
-/// Runs one instruction that leaves nothing.
+/// Executes an instruction without a result.
 macro_rules! run {
     ($($code:tt)*) => {
         // SAFETY: the instruction is emulated without an effect on memory, ignored, or refused by
-        // a trap; it owns nothing.
+        // a trap; the closure owns nothing.
         unsafe { catch(|| asm!($($code)*)) }.map(|()| "done")
     };
 }
 
-/// Runs one instruction that leaves a value in a register.
+/// Executes an instruction that leaves its result in a register.
 macro_rules! value {
     ($code:literal) => {{
         let mut value = 0u64;
@@ -34,7 +35,7 @@ macro_rules! value {
 
 fn rdmsr(msr: u32) -> Result<Hex, Trap> {
     let (mut low, mut high) = (0u32, 0u32);
-    // SAFETY: reading a register of the CPU is emulated or refused.
+    // SAFETY: reading a register is emulated or refused.
     unsafe { catch(|| asm!("rdmsr", in("ecx") msr, lateout("eax") low, lateout("edx") high)) }?;
     Ok(Hex(u64::from(high) << 32 | u64::from(low)))
 }
@@ -49,11 +50,11 @@ fn wrmsr(msr: u32, value: u64) -> Result<&'static str, Trap> {
     Ok("done")
 }
 
-/// Reads the kernel's GS base, writes it and reads it again. It is put back before anything can
-/// trap: traps find what they need by it.
+/// Reads the kernel's GS base, writes it and reads it again. It is restored before anything can
+/// trap, because the trap handlers use it.
 fn gs_base(other: u64) -> [u64; 2] {
     let (own, changed): (u64, u64);
-    // SAFETY: emulated; GS is not used until its base is back.
+    // SAFETY: emulated; GS is not used until its base is restored.
     unsafe {
         asm!("rdmsr", "shl rdx, 32", "or rax, rdx", "mov {own}, rax",
             "mov rax, {other}", "mov rdx, {other}", "shr rdx, 32", "wrmsr",
@@ -65,10 +66,10 @@ fn gs_base(other: u64) -> [u64; 2] {
     [own, changed]
 }
 
-/// CPUID, plain or with the forced-emulation prefix.
+/// Executes CPUID, plain or with the forced-emulation prefix.
 fn cpuid(leaf: u32, subleaf: u32, forced: bool) -> [u32; 4] {
     let (a, b, c, d): (u32, u32, u32, u32);
-    // SAFETY: the instruction reads only; rbx is kept by hand, as LLVM reserves it.
+    // SAFETY: the instruction only reads; rbx is saved by hand, because LLVM reserves it.
     unsafe {
         if forced {
             asm!("push rbx", ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e", "cpuid", "mov {0:e}, ebx", "pop rbx",
@@ -81,7 +82,7 @@ fn cpuid(leaf: u32, subleaf: u32, forced: bool) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// All of them.
+/// Reports all of them.
 pub(crate) fn probe(report: &mut Report) {
     control_registers(report);
     instructions(report);
@@ -93,7 +94,7 @@ fn control_registers(report: &mut Report) {
     report.trap("cpu.read_cr0", value!("mov {}, cr0"));
     report.trap(
         "cpu.read_cr3_is_page",
-        value!("mov {}, cr3").map(|Hex(v)| v != 0 && v.is_multiple_of(4096)),
+        value!("mov {}, cr3").map(|Hex(v)| v != 0 && v.is_multiple_of(PAGE_SIZE)),
     );
     report.trap("cpu.read_cr4", value!("mov {}, cr4"));
     report.trap("cpu.read_cr8", value!("mov {}, cr8"));

@@ -1,24 +1,25 @@
-//! Which descriptors a guest may have, and what becomes of them.
+//! Which descriptors are accepted, and how they are changed.
 
 use crate::report::Report;
 use pinfold_abi::hypercall::Hypercall;
+use pinfold_guest::addr::Mfn;
 use pinfold_guest::fixtures::{RO, TableFixture};
 use pinfold_guest::raw;
 
-/// A descriptor with this type field (bits 40-44, the S bit being the highest of them), privilege
-/// and otherwise flat.
+/// Makes a flat descriptor with this type field (bits 40 to 44, of which the highest is S) and
+/// privilege.
 fn descriptor(kind: u64, dpl: u64, present: bool) -> u64 {
     0x00af_0000_0000_ffff | kind << 40 | dpl << 45 | u64::from(present) << 47
 }
 
-/// `set_gdt` and `update_descriptor`.
+/// Reports `set_gdt` and `update_descriptor`.
 pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let gdt = fixture.frame();
     let set_gdt = |fixture: &TableFixture, entries: u64| {
         let frames = [fixture.mfn(gdt)];
         let args = [frames.as_ptr() as u64, entries, 0, 0, 0];
-        // SAFETY: the GDT is of fixture frames, and no selector of it is loaded.
+        // SAFETY: the GDT is in fixture frames, and no selector of it is loaded.
         unsafe { raw::call(Hypercall::SetGdt as u64, args) }
     };
     // SAFETY: as above.
@@ -102,7 +103,7 @@ pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     report.call("gdt.unload", set_gdt(fixture, 0));
     report.call("gdt.unloaded_make_writable", fixture.unseal(gdt));
 
-    // A GDT that has something bad in it already.
+    // A GDT that contains a bad descriptor already.
     fixture.set(gdt, 3, descriptor(0x09, 3, true));
     fixture.seal(gdt);
     report.call("gdt.with_tss", set_gdt(fixture, 16));
@@ -112,12 +113,12 @@ pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     fixture.seal(gdt);
     report.call("gdt.with_tss_past_its_end", set_gdt(fixture, 16));
     report.call("gdt.unload_2", set_gdt(fixture, 0));
-    let frame_list = [u64::MAX >> 12];
-    // SAFETY: a frame that is nobody's.
+    let frame_list = [Mfn::from_address(u64::MAX).0];
+    // SAFETY: a frame that doesn't exist.
     let bad =
         unsafe { raw::call(Hypercall::SetGdt as u64, [frame_list.as_ptr() as u64, 8, 0, 0, 0]) };
     report.call("gdt.bad_frame", bad);
-    // SAFETY: a pointer to nothing.
+    // SAFETY: a bad pointer.
     let bad = unsafe { raw::call(Hypercall::SetGdt as u64, [0x1000, 8, 0, 0, 0]) };
     report.call("gdt.bad_pointer", bad);
     report.call("gdt.map_ro_after", fixture.map(gdt, RO));

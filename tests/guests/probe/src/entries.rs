@@ -1,14 +1,14 @@
-//! Which bits an entry may have, level by level: each bit is flipped in an entry that is fine
-//! without, once in a table that is pinned and once by an update of a live one.
+//! Which bits an entry may have at each level: each bit is flipped in an entry that is valid without
+//! it, once in a table that is then pinned and once by an update of a live table.
 
 use crate::report::{Answer, Report};
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw;
 
-/// Flag and software bits; presence itself is left out.
+/// Flags and software bits, except the present bit.
 const FLAGS: u64 = 0xfff0_0000_0000_0ffe;
-/// Address bits that no machine of the test has.
+/// Address bits beyond the physical memory of any test machine.
 const ADDRESS: u64 = 0x000f_f000_0000_0000;
 
 const KEYS: [[&str; 10]; 4] = [
@@ -62,7 +62,7 @@ const KEYS: [[&str; 10]; 4] = [
     ],
 ];
 
-/// Which of these bits make an attempt fail, and how.
+/// Tries each of these bits. Returns those that are refused, and the errors.
 fn refused(bits: u64, mut attempt: impl FnMut(u64) -> i64) -> (u64, Errnos) {
     let (mut mask, mut errnos) = (0, Errnos::default());
     for bit in (0..64).map(|bit| 1u64 << bit).filter(|bit| bits & bit != 0) {
@@ -75,7 +75,7 @@ fn refused(bits: u64, mut attempt: impl FnMut(u64) -> i64) -> (u64, Errnos) {
     (mask, errnos)
 }
 
-/// The error numbers seen: none, one or several.
+/// The errors seen: none, one or several.
 #[derive(Default)]
 struct Errnos {
     first: i64,
@@ -95,7 +95,7 @@ impl core::fmt::Display for Errnos {
     }
 }
 
-/// A fine entry for a table of this level.
+/// Returns a valid entry for a table of this level.
 fn base(fixture: &mut TableFixture, level: u8) -> u64 {
     let leaf = fixture.frame();
     if level == 1 {
@@ -105,7 +105,7 @@ fn base(fixture: &mut TableFixture, level: u8) -> u64 {
     fixture.entry(below[0], RW)
 }
 
-/// All levels.
+/// Reports all levels.
 pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     for level in 1..=4u8 {
         let saved = fixture.save();
@@ -144,7 +144,7 @@ pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
 
         update(good);
         report.say(keys[8], format_args!("{:#x}", fixture.get(table, 5) ^ good));
-        // What was read may be written back, with and without a change of a software bit.
+        // What was read may be written back, with or without a changed software bit.
         let stored = fixture.get(table, 5);
         let both = [update(stored), update(stored | 1 << 9), update(stored)];
         report.say(keys[9], both == [0; 3]);
@@ -155,7 +155,7 @@ pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     }
 }
 
-/// What is added to leaf entries of user pages, global or not.
+/// Reports the bits that the hypervisor adds to leaf entries of user pages, global or not.
 fn leaves(fixture: &TableFixture, report: &mut Report, table: Pfn, good: u64) {
     let at = fixture.entry_addr(table, 6);
     for (key, flags) in [

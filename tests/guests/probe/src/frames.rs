@@ -1,4 +1,4 @@
-//! What the hypervisor pushes when the guest kernel takes an exception.
+//! The frames that the hypervisor pushes when the guest kernel takes an exception.
 
 use crate::report::{Report, Trapped};
 use core::arch::asm;
@@ -10,7 +10,7 @@ struct Seen(Trap);
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Arithmetic flags are whatever the code before left.
+        // The arithmetic flags are those that the code before left.
         let flags = self.0.rflags & !0x8d5;
         write!(f, "{} cs={:#x} rflags={flags:#x}", Trapped(self.0), self.0.cs)
     }
@@ -23,9 +23,9 @@ fn seen(report: &mut Report, key: &str, trap: Result<(), Trap>) {
     }
 }
 
-/// Exceptions of the guest kernel. Event mask is 1 here, so that IF shows 0.
+/// Reports exceptions of the guest kernel. Events are masked here, so IF is shown as 0.
 pub(crate) fn kernel(report: &mut Report) {
-    // SAFETY: the instruction traps and owns nothing.
+    // SAFETY: the instruction traps, and the closure owns nothing.
     unsafe {
         seen(report, "frame.int3", catch::catch(|| asm!("int3")));
         seen(report, "frame.ud2", catch::catch(|| asm!("ud2")));
@@ -57,7 +57,7 @@ pub(crate) fn kernel(report: &mut Report) {
                 core::hint::black_box(at);
             })
         };
-        // Which byte follows tells where rip stands: after int3, on ud2, on int n.
+        // The byte at rip tells where it points: after int3, at ud2, at int n.
         let rip = trap.err().map_or(0, |t| t.rip);
         // SAFETY: code is readable.
         let byte = unsafe { (rip as *const u8).read_volatile() };

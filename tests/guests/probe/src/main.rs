@@ -1,6 +1,7 @@
-//! Asks the hypervisor everything that the ABI's published documents leave open, and compares the
-//! answers with those measured on Debian's Xen 4.17: run there it is the measurement, run on
-//! Pinfold it is the test that both agree.
+//! Tests the answers of the ABI that Xen's public headers leave open. The expected ones were measured
+//! on Debian's Xen 4.17 with this guest. On Xen it repeats the measurement; on Pinfold it checks
+//! that the answers are the same, except for the differences that [`expected`] lists with their
+//! reasons. It fails on any other answer, or on one that the table doesn't have.
 //!
 //! The word `table` on the command line prints the answers as entries of [`expected`] instead.
 #![no_std]

@@ -9,11 +9,11 @@ use pinfold_abi::mmu::{
     MMU_MACHPHYS_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuUpdate,
     MmuextCmd, MmuextOp,
 };
-use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::addr::{Mfn, Pfn, Vaddr};
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw;
 
-/// A machine frame of the hypervisor's own: the first of the machine-to-physical table.
+/// Returns a frame of the hypervisor: the first of the machine-to-physical table.
 fn hypervisor_frame() -> u64 {
     let mut mfn = 0u64;
     let mut list = MachphysMfnList {
@@ -26,22 +26,22 @@ fn hypervisor_frame() -> u64 {
     let args = [MACHPHYS_MFN_LIST, core::ptr::from_mut(&mut list) as u64, 0, 0, 0];
     // SAFETY: the call writes one word to `mfn`.
     let result = unsafe { raw::call(Hypercall::MemoryOp as u64, args) };
-    // SAFETY: written behind the compiler's back.
+    // SAFETY: the hypervisor wrote it, which the compiler doesn't know.
     if result == 0 { unsafe { (&raw const mfn).read_volatile() } } else { 0 }
 }
 
-/// An entry that means nothing.
+/// An invalid entry.
 const GARBAGE: u64 = 0xdead_beef_0000_0fff;
 
-/// A frame number behind the end of memory.
+/// Returns a frame number beyond the end of memory.
 fn beyond_memory() -> u64 {
-    // SAFETY: the call takes nothing.
+    // SAFETY: the call has no argument.
     let highest = unsafe { raw::call(Hypercall::MemoryOp as u64, [MAXIMUM_RAM_PAGE, 0, 0, 0, 0]) };
     highest as u64 + 0x1000
 }
 
 fn ext(cmd: MmuextCmd, arg1: u64, arg2: u64) -> i64 {
-    // SAFETY: what this file asks for concerns fixture frames, or is refused.
+    // SAFETY: the calls of this file affect fixture frames only, or are refused.
     unsafe { raw::mmuext(cmd as u32, arg1, arg2) }
 }
 
@@ -50,7 +50,7 @@ fn update(ptr: u64, val: u64) -> i64 {
     unsafe { raw::mmu_update(ptr, val) }
 }
 
-/// Pins and unpins.
+/// Reports pins and unpins.
 pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     for (level, writable, empty, again, unpin, twice) in [
@@ -91,7 +91,7 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
     report.call("unpin.hypervisor_frame", ext(MmuextCmd::UnpinTable, hypervisor_frame(), 0));
     report.call("unpin.frame_all_ones", ext(MmuextCmd::UnpinTable, u64::MAX, 0));
 
-    // Entries that a table can't be pinned with.
+    // Entries with which a table can't be pinned.
     let mut with = |key: &str, level: u8, entry: &dyn Fn(&mut TableFixture, Pfn) -> u64| {
         let inner = fixture.save();
         let table = fixture.frame();
@@ -105,8 +105,8 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
         let f = fixture.frame();
         fixture.entry(f, RW)
     });
-    with("pin.l1.hypervisor_frame_ro", 1, &|_, _| hypervisor_frame() << 12 | RO);
-    with("pin.l1.hypervisor_frame_rw", 1, &|_, _| hypervisor_frame() << 12 | RW);
+    with("pin.l1.hypervisor_frame_ro", 1, &|_, _| Mfn(hypervisor_frame()).address() | RO);
+    with("pin.l1.hypervisor_frame_rw", 1, &|_, _| Mfn(hypervisor_frame()).address() | RW);
     with("pin.l1.self_ro", 1, &|fixture, table| fixture.entry(table, RO));
     with("pin.l1.self_rw", 1, &|fixture, table| fixture.entry(table, RW));
     with("pin.l1.not_present_garbage", 1, &|_, _| 0x7fff_ffff_ffff_fffe);
@@ -147,7 +147,7 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
     with("pin.l2.self_rw", 2, &|fixture, table| fixture.entry(table, RW));
     with("pin.l4.self_ro", 4, &|fixture, table| fixture.entry(table, RO));
     with("pin.l4.self_rw", 4, &|fixture, table| fixture.entry(table, RW));
-    with("pin.l2.to_hypervisor_frame", 2, &|_, _| hypervisor_frame() << 12 | RW);
+    with("pin.l2.to_hypervisor_frame", 2, &|_, _| Mfn(hypervisor_frame()).address() | RW);
     with("pin.l2.not_present_garbage", 2, &|_, _| 0x7fff_ffff_ffff_fffe);
     with("pin.l3.to_l1", 3, &|fixture, _| {
         let f = fixture.frame();
@@ -156,7 +156,7 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
         fixture.entry(f, RW)
     });
 
-    // A writable mapping inside the very tree that is pinned.
+    // A writable mapping inside the tree that is pinned.
     let (leaf, inner) = (fixture.frame(), fixture.save());
     let chain = fixture.chain(4, leaf);
     let l1 = chain[3];
@@ -166,7 +166,7 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
     report.call("pin.l4.tree_maps_own_l3_writable", fixture.pin(chain[0], 4));
     fixture.restore(inner);
 
-    // The hypervisor's slots of a root: what is written there does not matter, and is replaced.
+    // The hypervisor's slots of a root: their old contents don't matter, and are replaced.
     let root = fixture.frame();
     fixture.set(root, 256, GARBAGE);
     fixture.set(root, 271, u64::MAX);
@@ -181,7 +181,7 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
     fixture.restore(saved);
 }
 
-/// Roots loaded and dropped.
+/// Reports loading and dropping roots.
 pub(crate) fn roots(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let plain = fixture.frame();
@@ -201,7 +201,7 @@ pub(crate) fn roots(fixture: &mut TableFixture, report: &mut Report) {
     report.call("root.user.unload", ext(MmuextCmd::NewUserBaseptr, 0, 0));
     report.call("root.user.unloaded_make_writable", fixture.unseal(user));
 
-    // A copy of the boot root: entries and all.
+    // A copy of the boot root with all its entries.
     let root = fixture.frame();
     let boot_root = fixture.frames().boot_root();
     for slot in 0..512 {
@@ -219,7 +219,7 @@ pub(crate) fn roots(fixture: &mut TableFixture, report: &mut Report) {
     fixture.restore(saved);
 }
 
-/// `mmu_update`.
+/// Reports `mmu_update`.
 pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let (leaf, other, plain, sealed) =
@@ -235,8 +235,10 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     report.call("update.l1.rw_of_live_l1", update(at, fixture.entry(l1, RW)));
     report.call("update.l1.rw_of_live_l2", update(at, fixture.entry(l2, RW)));
     report.call("update.l1.ro_of_live_l2", update(at, fixture.entry(l2, RO)));
-    report.call("update.l1.hypervisor_frame_ro", update(at, hypervisor_frame() << 12 | RO));
-    report.call("update.l1.hypervisor_frame_rw", update(at, hypervisor_frame() << 12 | RW));
+    report
+        .call("update.l1.hypervisor_frame_ro", update(at, Mfn(hypervisor_frame()).address() | RO));
+    report
+        .call("update.l1.hypervisor_frame_rw", update(at, Mfn(hypervisor_frame()).address() | RW));
     report.call("update.l1.not_present_garbage", update(at, 0x7fff_ffff_ffff_f0fe));
     report.call("update.l1.clear", update(at, 0));
     report.call("update.l2.to_live_l1", update(entry(l2, 5), fixture.entry(l1, RW)));
@@ -258,8 +260,8 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     fixture.seal(sealed);
     report.call("update.sealed_untyped_frame", update(fixture.entry_addr(sealed, 9), 0x1234));
     report.say("update.sealed_untyped_frame_stored", format_args!("{:#x}", fixture.get(sealed, 9)));
-    report.call("update.hypervisor_frame", update(hypervisor_frame() << 12, 0));
-    report.call("update.beyond_memory", update(beyond_memory() << 12, 0));
+    report.call("update.hypervisor_frame", update(Mfn(hypervisor_frame()).address(), 0));
+    report.call("update.beyond_memory", update(Mfn(beyond_memory()).address(), 0));
     report.call("update.all_ones", update(!7, 0));
     report.call("update.misaligned", update(at | 4, 0));
     report.call(
@@ -268,7 +270,7 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     );
     report.call("update.clear_3", update(at, 0));
 
-    // Accessed and dirty survive a PRESERVE_AD, and only that.
+    // PRESERVE_AD keeps the accessed and dirty bits, and no other request does.
     update(at, fixture.entry(leaf, RO | 0x40));
     report
         .call("update.preserve_ad", update(at | MMU_PT_UPDATE_PRESERVE_AD, fixture.entry(leaf, 1)));
@@ -276,7 +278,7 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     report.call("update.normal", update(at, fixture.entry(leaf, 1)));
     report.say("update.normal_flags", format_args!("{:#x}", fixture.get(l1, 3) & 0xfff & !4));
 
-    // Several at once: the first refusal stops.
+    // A list stops at the first refusal.
     let list = [
         MmuUpdate { ptr: at, val: 0 },
         MmuUpdate { ptr: at | 4, val: 0 },
@@ -303,7 +305,7 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     report.call("update.huge_count_bad_pointer", call_update(0x1000, 0x7fff_ffff, 0));
 
     let pfn = leaf.0;
-    let m2p = fixture.mfn(leaf) << 12 | MMU_MACHPHYS_UPDATE;
+    let m2p = Mfn(fixture.mfn(leaf)).address() | MMU_MACHPHYS_UPDATE;
     report.call("update.machphys", update(m2p, 0x1234_5678));
     report.say(
         "update.machphys_seen",
@@ -312,9 +314,12 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     report.call("update.machphys_back", update(m2p, pfn));
     report.call(
         "update.machphys_hypervisor_frame",
-        update(hypervisor_frame() << 12 | MMU_MACHPHYS_UPDATE, 0),
+        update(Mfn(hypervisor_frame()).address() | MMU_MACHPHYS_UPDATE, 0),
     );
-    report.call("update.machphys_beyond", update(beyond_memory() << 12 | MMU_MACHPHYS_UPDATE, 0));
+    report.call(
+        "update.machphys_beyond",
+        update(Mfn(beyond_memory()).address() | MMU_MACHPHYS_UPDATE, 0),
+    );
     fixture.restore(saved);
 }
 
@@ -323,12 +328,12 @@ fn call_update(list: u64, count: u64, done: u64) -> i64 {
     unsafe { raw::call(Hypercall::MmuUpdate as u64, [list, count, done, domid::SELF.into(), 0]) }
 }
 
-/// `update_va_mapping`.
+/// Reports `update_va_mapping`.
 pub(crate) fn va_mappings(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let (frame, table) = (fixture.frame(), fixture.frame());
     let set = |va: u64, val: u64, flags: u64| {
-        // SAFETY: fixture frames and addresses that nothing is at.
+        // SAFETY: fixture frames, and addresses where nothing is mapped.
         unsafe { raw::update_va_mapping(Vaddr(va), val, flags) }
     };
     let va = fixture.va(frame).0;
@@ -351,8 +356,10 @@ pub(crate) fn va_mappings(fixture: &mut TableFixture, report: &mut Report) {
     report.call("va_mapping.noncanonical", set(0x0123_4567_89ab_c000, 0, 0));
     report.call("va_mapping.no_table", set(0x1000, 0, 0));
     report.call("va_mapping.no_table_present", set(0x1000, plain, 0));
-    report.call("va_mapping.hypervisor_frame_ro", set(va, hypervisor_frame() << 12 | RO, 2));
-    report.call("va_mapping.hypervisor_frame_rw", set(va, hypervisor_frame() << 12 | RW, 2));
+    report
+        .call("va_mapping.hypervisor_frame_ro", set(va, Mfn(hypervisor_frame()).address() | RO, 2));
+    report
+        .call("va_mapping.hypervisor_frame_rw", set(va, Mfn(hypervisor_frame()).address() | RW, 2));
     report.call("va_mapping.entry_all_ones", set(va, u64::MAX, 2));
     report.call("va_mapping.clear", set(va, 0, 2));
     report.call("va_mapping.back", set(va, plain, 2));
@@ -371,11 +378,11 @@ pub(crate) fn va_mappings(fixture: &mut TableFixture, report: &mut Report) {
     fixture.restore(saved);
 }
 
-/// The rest of `mmuext_op`.
+/// Reports the rest of `mmuext_op`.
 pub(crate) fn extended(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let (a, b, table) = (fixture.frame(), fixture.frame(), fixture.frame());
-    // SAFETY: numbers that mean nothing.
+    // SAFETY: the numbers are invalid.
     report.call("mmuext.unknown_14", unsafe { raw::mmuext(14, 0, 0) });
     // SAFETY: as above.
     report.call("mmuext.unknown_99", unsafe { raw::mmuext(99, 0, 0) });

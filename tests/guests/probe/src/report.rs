@@ -1,4 +1,4 @@
-//! Answers: printed as `PROBE key=value`, compared with the table of expected ones.
+//! Answers: printed as `PROBE key=value`, and compared with the expected ones.
 
 use crate::expected;
 use arrayvec::ArrayString;
@@ -7,25 +7,25 @@ use pinfold_guest::entry::catch::Trap;
 use pinfold_guest::hypercall::Errno;
 use pinfold_guest::println;
 
-/// Which hypervisor answers.
+/// The hypervisor that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Referee {
-    /// A stock Xen, which runs the probe as its first domain.
+    /// A stock Xen, which runs the guest as its first domain.
     Xen,
     /// Pinfold.
     Pinfold,
 }
 
-/// Collects the answers.
+/// Counts the answers.
 pub(crate) struct Report {
     referee: Referee,
-    /// Print answers as entries of the expected table.
+    /// Print the answers as entries of the expected table.
     table: bool,
-    /// Answers given.
+    /// Answers so far.
     pub(crate) answers: u32,
-    /// Answers that are not the expected ones.
+    /// Answers that differ from the expected ones.
     pub(crate) wrong: u32,
-    /// Answers that the table says nothing about.
+    /// Answers that the table doesn't have.
     pub(crate) unknown: u32,
 }
 
@@ -34,7 +34,7 @@ impl Report {
         Report { referee, table, answers: 0, wrong: 0, unknown: 0 }
     }
 
-    /// One answer.
+    /// Reports one answer.
     pub(crate) fn say(&mut self, key: &str, value: impl Display) {
         let mut text = ArrayString::<160>::new();
         if write!(text, "{value}").is_err() {
@@ -59,12 +59,12 @@ impl Report {
         }
     }
 
-    /// The answer of a hypercall: `ok`, `ok(n)` or the error's name.
+    /// Reports a hypercall's answer: `ok`, `ok(n)` or the name of the error.
     pub(crate) fn call(&mut self, key: &str, result: i64) {
         self.say(key, Answer(result));
     }
 
-    /// How an instruction ended: its value, or the trap.
+    /// Reports how an instruction ended: with a value, or a trap.
     pub(crate) fn trap<T: Display>(&mut self, key: &str, result: Result<T, Trap>) {
         match result {
             Ok(value) => self.say(key, value),
@@ -73,7 +73,7 @@ impl Report {
     }
 }
 
-/// A hypercall's result in words.
+/// Displays a hypercall's result.
 pub(crate) struct Answer(pub i64);
 
 impl Display for Answer {
@@ -86,7 +86,7 @@ impl Display for Answer {
     }
 }
 
-/// A trap in words.
+/// Displays a trap.
 pub(crate) struct Trapped(pub Trap);
 
 impl Display for Trapped {

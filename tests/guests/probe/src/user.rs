@@ -1,4 +1,4 @@
-//! Guest user mode: what frames look like, and where instructions of the user end.
+//! User mode: what its frames look like, and how its instructions end.
 
 use crate::report::{Report, Trapped};
 use core::fmt;
@@ -6,10 +6,10 @@ use pinfold_abi::layout::M2P_START;
 use pinfold_guest::entry::{catch, user};
 use pinfold_guest::fixtures::{TableFixture, UserProgram};
 
-/// Kernel stack for entries from user mode.
+/// The kernel stack for entries from user mode.
 #[repr(align(16))]
 struct Stack(core::cell::UnsafeCell<[u64; 1024]>);
-// SAFETY: the one vCPU is the only user.
+// SAFETY: only one vCPU runs.
 unsafe impl Sync for Stack {}
 static STACK: Stack = Stack(core::cell::UnsafeCell::new([0; 1024]));
 
@@ -30,7 +30,7 @@ impl fmt::Display for Ended {
 pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
     let top = STACK.0.get() as u64 + size_of::<Stack>() as u64;
-    // SAFETY: the stack is this function's only.
+    // SAFETY: only this function uses the stack.
     if let Err(errno) = unsafe { user::set_kernel_stack(top) } {
         report.call("user.stack_switch", errno.0);
         return;
@@ -41,8 +41,8 @@ pub(crate) fn probe(fixture: &mut TableFixture, report: &mut Report) {
             Err(result) => report.call(key, result),
             Ok(program) => {
                 let mut value = 0;
-                // The kernel reads the machine-to-physical table last before user mode: the
-                // translation must not outlive the change of roots (`user.read_m2p`).
+                // The kernel reads the machine-to-physical table right before user mode: the translation
+                // must not survive the change of roots (`user.read_m2p`).
                 // SAFETY: the table is mapped for every guest kernel. The program has its own root,
                 // code and stack.
                 let ended = unsafe {

@@ -5,6 +5,7 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EEXIST, EINVAL, ENOENT};
 use pinfold_abi::vcpu::{RUNSTATE_OFFLINE, SINGLESHOT_FUTURE, VcpuGuestContext};
+use pinfold_guest::addr::{Mfn, PAGE_SIZE};
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::percpu::{PerCpu, this};
 use pinfold_guest::entry::{smp, time};
@@ -45,9 +46,9 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
         ("fs base", &|c| c.fs_base = NONCANONICAL),
         ("gs base of the kernel", &|c| c.gs_base_kernel = NONCANONICAL),
         ("gs base of the user", &|c| c.gs_base_user = NONCANONICAL),
-        ("root that is no table", &|c| c.ctrlreg[3] = data << 12),
+        ("root that is no table", &|c| c.ctrlreg[3] = Mfn(data).address()),
         ("root beyond memory", &|c| c.ctrlreg[3] = 0x000f_ffff_ffff_f000),
-        ("user root that is no table", &|c| c.ctrlreg[1] = data << 12 | 1),
+        ("user root that is no table", &|c| c.ctrlreg[1] = Mfn(data).address() | 1),
         ("too many GDT entries", &|c| c.gdt_ents = 7169),
         ("GDT in a writable frame", &|c| {
             c.gdt_ents = 16;
@@ -55,7 +56,7 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
         }),
         ("GDT beyond memory", &|c| {
             c.gdt_ents = 16;
-            c.gdt_frames[0] = u64::MAX >> 12;
+            c.gdt_frames[0] = Mfn::from_address(u64::MAX).0;
         }),
         ("LDT that is not page-aligned", &|c| {
             c.ldt_ents = 1;
@@ -96,7 +97,8 @@ pub(crate) fn run(count: u32, check: &mut Check) -> Option<VcpuPool> {
         let stack = SEEN[id as usize].load(SeqCst);
         check.holds("each vCPU ran", stack != 0);
         check.equal("it is online", vcpu::is_up(id), Ok(true));
-        let alone = (0..id).all(|other| SEEN[other as usize].load(SeqCst).abs_diff(stack) > 4096);
+        let alone =
+            (0..id).all(|other| SEEN[other as usize].load(SeqCst).abs_diff(stack) > PAGE_SIZE);
         check.holds("on a stack of its own", alone);
         let own = smp::cpu(id).map(PerCpu::id);
         check.equal("with per-CPU data of its own", own, Some(id));

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
 use pinfold_abi::mmu::{UVMF_ALL, UVMF_INVLPG, UVMF_NONE, UVMF_TLB_FLUSH};
-use pinfold_guest::addr::{Index, Pfn, Vaddr};
+use pinfold_guest::addr::{Index, Mfn, Pfn, Vaddr};
 use pinfold_guest::entry::VIRT_BASE;
 use pinfold_guest::entry::catch;
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
@@ -65,12 +65,12 @@ impl Windows {
 
     /// Maps a frame without a flush: the window must have no translation of anything else.
     pub(crate) fn open(&self, window: usize, mfn: u64) -> bool {
-        self.set(window, mfn << 12 | RW, UVMF_NONE) == 0
+        self.set(window, Mfn(mfn).address() | RW, UVMF_NONE) == 0
     }
 
     /// As [`Windows::open`], read-only.
     pub(crate) fn open_read_only(&self, window: usize, mfn: u64) -> bool {
-        self.set(window, mfn << 12 | RO, UVMF_NONE) == 0
+        self.set(window, Mfn(mfn).address() | RO, UVMF_NONE) == 0
     }
 
     /// Clears the entry without a flush.

@@ -6,6 +6,7 @@ use crate::windows::{WORDS, Windows};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, compiler_fence};
+use pinfold_guest::addr::PAGE_SIZE;
 use pinfold_guest::entry::{catch, time};
 
 /// Windows that it can store through.
@@ -67,7 +68,7 @@ impl Writer {
                     let mut next = at.load(Relaxed);
                     while next < range.end {
                         if self.alive[next].load(Relaxed) {
-                            let word = (base + next as u64 * 4096) as *mut u64;
+                            let word = (base + next as u64 * PAGE_SIZE) as *mut u64;
                             // The store may trap without returning, so this must be in memory before it.
                             compiler_fence(SeqCst);
                             word.write_volatile(even);

@@ -3,7 +3,7 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use pinfold_guest::addr::Vaddr;
+use pinfold_guest::addr::{PAGE_SIZE, Vaddr};
 use pinfold_guest::entry::catch;
 
 /// First address of the vmap range.
@@ -32,7 +32,7 @@ impl fmt::Display for Content {
 
 /// Returns the word at an address of the lower half, or of the ranges in which the shim maps data.
 fn word(va: Vaddr) -> &'static AtomicU64 {
-    let within = |start: Vaddr, pages: u64| va.0.wrapping_sub(start.0) >> 12 < pages;
+    let within = |start: Vaddr, pages: u64| va.0.wrapping_sub(start.0) / PAGE_SIZE < pages;
     let data = va.0 >> 47 == 0 || within(VMAP, VMAP_PAGES) || within(KMAP, KMAP_PAGES);
     assert!(data && va.0.is_multiple_of(8) && va.0 != 0, "{va} is not for data");
     // SAFETY: Rust uses no memory in these ranges. What is mapped there are frames of the shim's

@@ -6,8 +6,8 @@ use core::sync::atomic::Ordering;
 use pinfold_abi::domid;
 use pinfold_abi::errno::Errno::{EINVAL, ESRCH};
 use pinfold_abi::grant::{COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, MapFlags, Status};
-use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::addr::Vaddr;
+use pinfold_abi::mmu::{ENTRY_ADDRESS, MmuextCmd};
+use pinfold_guest::addr::{Mfn, PAGE_SIZE, Vaddr};
 use pinfold_guest::entry::event as events;
 use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::event::{self, Port};
@@ -79,7 +79,7 @@ fn try_ownership(fixture: &mut GrantFixture, window: Vaddr, check: &mut Check) {
     // SAFETY: an address of the fixture.
     let made = unsafe { raw::mmu_update(entry_addr, entry & !2) };
     check.holds("change its entry", made < 0);
-    let mfn = entry >> 12 & 0xff_ffff_ffff;
+    let mfn = Mfn::from_address(entry & ENTRY_ADDRESS).0;
     for cmd in 0..4 {
         // SAFETY: refused, or this test has failed.
         let pinned = unsafe { raw::mmuext(cmd, mfn, 0) };
@@ -103,7 +103,13 @@ fn reading(fixture: &mut GrantFixture, asked: Map, check: &mut Check) {
     let source = CopyPointer { frame: MAILBOX.into(), domid: asked.dom, offset: 0, pad: 0 };
     let dest =
         CopyPointer { frame: fixture.tables.mfn(page), domid: domid::SELF, offset: 0, pad: 0 };
-    let whole = Copy { source, dest, len: 4096, flags: COPY_SOURCE_REFERENCE, ..Copy::default() };
+    let whole = Copy {
+        source,
+        dest,
+        len: PAGE_SIZE as u16,
+        flags: COPY_SOURCE_REFERENCE,
+        ..Copy::default()
+    };
     check.equal("copy it", copy(whole), 0);
     check.equal("the copy is right", fixture.tables.get(page, WORD as usize), WRITTEN);
     let back = Copy { source: dest, dest: source, flags: 0, ..whole };
@@ -127,14 +133,14 @@ fn given(fixture: &mut GrantFixture, check: &mut Check) {
     check.equal("a frame came", fixture.flags(ACCEPT), done);
     let window = fixture.window();
     let mfn = fixture.frame(ACCEPT);
-    check.equal("map it", map_at(window, mfn << 12 | RW), 0);
+    check.equal("map it", map_at(window, Mfn(mfn).address() | RW), 0);
     check.equal("its contents came with it", read(window, 0), Some(TRANSFERRED));
     check.holds("it can be written", write(window, 1, 0));
     check.equal("unmap it", map_at(window, 0), 0);
     // SAFETY: a frame that Rust doesn't use.
     let pinned = unsafe { raw::mmuext(MmuextCmd::PinL1Table as u32, mfn, 0) };
     check.holds("it can't be pinned with these contents", pinned < 0);
-    check.equal("map it to clear it", map_at(window, mfn << 12 | RW), 0);
+    check.equal("map it to clear it", map_at(window, Mfn(mfn).address() | RW), 0);
     for index in 0..512 {
         write(window, index, 0);
     }

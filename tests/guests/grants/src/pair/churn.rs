@@ -9,7 +9,7 @@ use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_abi::grant::{
     COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, CopyPointer, EntryFlags, Status,
 };
-use pinfold_guest::addr::{Pfn, Vaddr};
+use pinfold_guest::addr::{PAGE_SIZE, Pfn, Vaddr};
 use pinfold_guest::fixtures::{Check, RW, Random};
 use pinfold_guest::hypercall::{pinfold, sched};
 use pinfold_guest::raw::grants::{Map, copy, map, query, unmap};
@@ -157,7 +157,7 @@ impl Churn<'_> {
         } else {
             (own, theirs, COPY_DEST_REFERENCE)
         };
-        let status = copy(Copy { source, dest, len: 4096, flags, ..Copy::default() });
+        let status = copy(Copy { source, dest, len: PAGE_SIZE as u16, flags, ..Copy::default() });
         check.holds(
             "a copy succeeds or is refused for a known reason",
             status == 0 || is_expected(status),

@@ -5,7 +5,7 @@ use crate::fixture::{GrantFixture, give_back, map_at, shared};
 use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno::EINVAL;
 use pinfold_abi::grant::{EntryFlags, Status};
-use pinfold_guest::addr::Pfn;
+use pinfold_guest::addr::{Mfn, Pfn};
 use pinfold_guest::entry::event as events;
 use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::event;
@@ -79,6 +79,6 @@ fn give(fixture: &mut GrantFixture, peer: u16, check: &mut Check) {
     check.equal("a page that is mapped", calls::transfer(mfn, peer, ACCEPT), bad);
     check.equal("unmap it", map_at(place, 0), 0);
     check.equal("transfer", calls::transfer(mfn, peer, ACCEPT), 0);
-    check.equal("it belongs to another domain", map_at(place, mfn << 12 | RW) < 0, true);
+    check.equal("it belongs to another domain", map_at(place, Mfn(mfn).address() | RW) < 0, true);
     check.equal("only once", calls::transfer(mfn, peer, ACCEPT), Status::GeneralError as i16);
 }

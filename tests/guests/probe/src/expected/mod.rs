@@ -1,5 +1,4 @@
-//! What is known: each answer as measured on Debian's Xen 4.17, and where Pinfold is different on
-//! purpose.
+//! The expected answers: as measured on Debian's Xen 4.17, and where Pinfold differs on purpose.
 
 mod calls;
 mod cpu;
@@ -8,7 +7,7 @@ mod start;
 
 use crate::report::Referee;
 
-/// One known answer.
+/// An expected answer.
 pub(crate) struct Expected {
     pub(crate) key: &'static str,
     xen: &'static str,
@@ -17,16 +16,16 @@ pub(crate) struct Expected {
 
 /// What Pinfold answers.
 enum Pinfold {
-    /// As Xen does.
+    /// The same as Xen.
     Same,
-    /// Something else, for a reason.
+    /// Something else, for this reason.
     Differs(&'static str, &'static str),
-    /// Whatever the CPU or the build makes of it; so on Xen.
+    /// Anything: it depends on the CPU or the build, on Xen too.
     Any,
 }
 
 impl Expected {
-    /// Whether an answer is a right one; if not, what it should have been and why.
+    /// Checks an answer. If it is wrong, returns the right one and the reason.
     pub(crate) fn check(
         &self,
         referee: Referee,
@@ -40,7 +39,7 @@ impl Expected {
         if answer == wanted { Ok(()) } else { Err((wanted, why)) }
     }
 
-    /// Key, Xen's answer and Pinfold's where it differs: for the document that lists them.
+    /// Returns key, Xen's answer, and Pinfold's where it differs, for the document that lists them.
     #[cfg(test)]
     pub(crate) fn columns(&self) -> [std::borrow::Cow<'static, str>; 3] {
         let pinfold = match self.pinfold {
@@ -72,7 +71,7 @@ const fn any(key: &'static str, xen: &'static str) -> Expected {
 /// All answers, in the order of `docs/abi-answers.md`.
 pub(crate) const TABLES: [&[Expected]; 4] = [start::TABLE, calls::TABLE, mmu::TABLE, cpu::TABLE];
 
-/// What is known of an answer.
+/// Finds an expected answer.
 pub(crate) fn find(key: &str) -> Option<&'static Expected> {
     TABLES.into_iter().flatten().find(|expected| expected.key == key)
 }

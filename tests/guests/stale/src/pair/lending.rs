@@ -7,6 +7,7 @@ use crate::table::{GrantTable, MOST_FRAMES};
 use alloc::vec::Vec;
 use core::ops::Range;
 use pinfold_abi::grant::{ENTRIES_PER_FRAME, MapFlags, RESERVED_ENTRIES};
+use pinfold_guest::addr::Mfn;
 use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
 use pinfold_guest::raw::{grants, reservation};
@@ -111,7 +112,7 @@ pub(super) fn borrow(attacker: &mut Attacker<'_>, check: &mut Check) {
                 println!("STALE borrower: reference {reference}: {mapped:?}");
                 break;
             };
-            frames.push(address >> 12);
+            frames.push(Mfn::from_address(address).0);
         }
         if frames.len() < BATCH {
             // The granter may end first.

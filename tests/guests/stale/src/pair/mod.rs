@@ -25,6 +25,7 @@ use core::ops::Range;
 use pinfold_abi::grant::{
     ENTRIES_PER_FRAME, MAP_GRANT_REF, MapFlags, MapGrantRef, RESERVED_ENTRIES, Status,
 };
+use pinfold_guest::addr::Mfn;
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
 use pinfold_guest::entry::vcpu_pool::VcpuPool;
@@ -149,7 +150,7 @@ impl Attacker<'_> {
             if self.stolen == 1 {
                 pinfold_guest::println!(
                     "STALE stolen: frame {:#x} of domain {victim} by reference {}",
-                    mapped.dev_bus_addr >> 12,
+                    Mfn::from_address(mapped.dev_bus_addr).0,
                     mapped.reference
                 );
             }

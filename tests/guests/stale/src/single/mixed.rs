@@ -4,6 +4,7 @@ use super::{BATCH, Returned, SHARE, SingleDomain};
 use crate::forgery::Forgery;
 use crate::table::{Foreign, MOST_FRAMES};
 use pinfold_abi::mmu::MmuextCmd;
+use pinfold_guest::addr::Mfn;
 use pinfold_guest::fixtures::{Check, RW};
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
@@ -109,7 +110,7 @@ fn pin(domain: &mut SingleDomain<'_>, done: &mut Done) {
     domain.set_forgery(empty);
     let range = domain.attack.leave_stale(&frames, domain.writer);
     for (window, &frame) in range.zip(&frames) {
-        let forbidden = frame << 12 | RW;
+        let forbidden = Mfn(frame).address() | RW;
         domain.set_forgery(Forgery { even: forbidden, odd: forbidden });
         let cmd = MmuextCmd::PinL1Table as u32 + domain.random.below(4) as u32;
         // SAFETY: Rust doesn't use the frame.

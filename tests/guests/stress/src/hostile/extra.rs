@@ -11,6 +11,7 @@ use pinfold_abi::pinfold::{
     Audit, Command, FindAliases, FreedMap, LazyRegion, MAX_FIND_FRAMES, MAX_MARK,
     MAX_SHOOTDOWN_RANGES, Mark, Range, STATS_VERSION, Shootdown, Stats, VERSION,
 };
+use pinfold_guest::addr::{Mfn, PAGE_SIZE};
 use pinfold_guest::fixtures::TableFixture;
 use pinfold_guest::hypercall::pinfold;
 use pinfold_guest::println;
@@ -41,7 +42,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     shootdowns(fixture, check);
     let saved = fixture.save();
     let frame = fixture.frame();
-    let frames = [u64::MAX >> 12];
+    let frames = [Mfn::from_address(u64::MAX).0];
     let mut find = FindAliases { version: VERSION, nr_frames: 1, ..FindAliases::default() };
     find.frames = frames.as_ptr() as u64;
     check.holds("a search for a frame that doesn't exist", op(Command::FindAliases, &mut find) < 0);
@@ -68,7 +69,7 @@ fn freed_maps(start: u64, check: &mut Check) {
         map.bits = bits;
         check.call("a bitmap at any address", op(Command::FreedMap, &mut map), Expect::Done);
     }
-    map.start = start + 4096;
+    map.start = start + PAGE_SIZE;
     check.call(
         "a bitmap of no named range",
         op(Command::FreedMap, &mut map),
@@ -157,9 +158,9 @@ fn shootdowns(fixture: &TableFixture, check: &mut Check) {
     let home = fixture.va(pinfold_guest::addr::Pfn(0)).0;
     for (what, start, pages) in [
         ("the hypervisor's hole", HYPERVISOR_START, 1),
-        ("up to the hole", HYPERVISOR_START - 4096, 2),
+        ("up to the hole", HYPERVISOR_START - PAGE_SIZE, 2),
         ("an unaligned start", home + 8, 1),
-        ("past the end", u64::MAX - 4095, 2),
+        ("past the end", u64::MAX - (PAGE_SIZE - 1), 2),
         ("too many pages", home, u64::MAX),
     ] {
         let (result, _) = shoot(start, pages);

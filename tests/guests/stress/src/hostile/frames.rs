@@ -6,7 +6,7 @@ use pinfold_abi::errno::Errno::{EBUSY, EINVAL, EPERM, ESRCH};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::memory::{MACHPHYS_MFN_LIST, MAXIMUM_RAM_PAGE, MachphysMfnList};
 use pinfold_abi::mmu::{MMU_MACHPHYS_UPDATE, MmuUpdate, MmuextCmd, MmuextOp};
-use pinfold_guest::addr::Pfn;
+use pinfold_guest::addr::{Mfn, Pfn};
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw;
 
@@ -54,7 +54,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     for flags in [RO, RW, RO | 4, RW | 4] {
         check.call(
             "map the hypervisor's frame",
-            update(l1, theirs << 12 | flags),
+            update(l1, Mfn(theirs).address() | flags),
             Expect::Refused(EBUSY),
         );
         let nothing = Expect::Differs {
@@ -62,17 +62,30 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
             pinfold: EPERM.as_result(),
             why: "Xen's first domain may map device memory, which is whatever is not RAM",
         };
-        check.call("map a frame beyond memory", update(l1, nobodys << 12 | flags), nothing);
+        check.call(
+            "map a frame beyond memory",
+            update(l1, Mfn(nobodys).address() | flags),
+            nothing,
+        );
         // SAFETY: the fixture frame's entry in the direct map.
-        let va = unsafe { raw::update_va_mapping(fixture.va(leaf), theirs << 12 | flags, 2) };
+        let va =
+            unsafe { raw::update_va_mapping(fixture.va(leaf), Mfn(theirs).address() | flags, 2) };
         check.call("map the hypervisor's frame by address", va, Expect::Refused(EBUSY));
     }
     for &table in live.iter().take(3) {
         let at = fixture.entry_addr(table, 9);
-        check.call("the hypervisor's frame as a table", update(at, theirs << 12 | RW), INVALID);
-        check.call("a frame beyond memory as a table", update(at, nobodys << 12 | RW), INVALID);
+        check.call(
+            "the hypervisor's frame as a table",
+            update(at, Mfn(theirs).address() | RW),
+            INVALID,
+        );
+        check.call(
+            "a frame beyond memory as a table",
+            update(at, Mfn(nobodys).address() | RW),
+            INVALID,
+        );
     }
-    for frame in [theirs, nobodys, u64::MAX >> 12, u64::MAX] {
+    for frame in [theirs, nobodys, Mfn::from_address(u64::MAX).0, u64::MAX] {
         for cmd in [
             MmuextCmd::PinL1Table,
             MmuextCmd::PinL2Table,
@@ -87,12 +100,13 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
         }
         check.call("copy from it", ext(MmuextCmd::CopyPage, fixture.mfn(leaf), frame), INVALID);
         check.call("copy to it", ext(MmuextCmd::CopyPage, frame, fixture.mfn(leaf)), INVALID);
-        check.call("write to it", update(frame << 12, 0), INVALID);
-        let m2p = update(frame << 12 | MMU_MACHPHYS_UPDATE, 0);
+        check.call("write to it", update(Mfn(frame).address(), 0), INVALID);
+        let m2p = update(Mfn(frame).address() | MMU_MACHPHYS_UPDATE, 0);
         check.call("set its M2P entry", m2p, INVALID);
         // SAFETY: refused.
-        let descriptor =
-            unsafe { raw::call(Hypercall::UpdateDescriptor as u64, [frame << 12, 0, 0, 0, 0]) };
+        let descriptor = unsafe {
+            raw::call(Hypercall::UpdateDescriptor as u64, [Mfn(frame).address(), 0, 0, 0, 0])
+        };
         check.call("a descriptor in it", descriptor, INVALID);
         let frames = [frame];
         let args = [frames.as_ptr() as u64, 16, 0, 0, 0];

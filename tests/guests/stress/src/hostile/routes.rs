@@ -5,11 +5,11 @@ use pinfold_abi::errno::Errno::{EBUSY, EFAULT, EINVAL};
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::memory::{self, Reservation};
 use pinfold_abi::mmu::{
-    MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuextCmd, UVMF_INVLPG,
+    ENTRY_ADDRESS, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuextCmd, UVMF_INVLPG,
     VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES,
 };
 use pinfold_abi::{domid, version};
-use pinfold_guest::addr::Pfn;
+use pinfold_guest::addr::{Mfn, PAGE_SIZE, Pfn};
 use pinfold_guest::entry::catch;
 use pinfold_guest::fixtures::{RO, RW, TableFixture};
 use pinfold_guest::raw;
@@ -175,12 +175,12 @@ fn stores(fixture: &mut TableFixture, check: &mut Check, l1: Pfn) {
     check.holds("an allowed store is carried out", store(fixture.entry(data, RW)).is_ok());
     check.holds(
         "it is in the table",
-        fixture.get(l1, 9) & !0xfff_u64 & !(1 << 52) == fixture.mfn(data) << 12,
+        fixture.get(l1, 9) & !(PAGE_SIZE - 1) & !(1 << 52) == Mfn(fixture.mfn(data)).address(),
     );
     check.trap("a store that maps it writable", store(fixture.entry(l1, RW)), 14);
     check.holds(
         "the old entry stays",
-        fixture.get(l1, 9) & !0xfff_u64 & !(1 << 52) == fixture.mfn(data) << 12,
+        fixture.get(l1, 9) & !(PAGE_SIZE - 1) & !(1 << 52) == Mfn(fixture.mfn(data)).address(),
     );
     check.holds("a store that maps it read-only", store(fixture.entry(l1, RO)).is_ok());
     // SAFETY: as above; the store would cross two entries.

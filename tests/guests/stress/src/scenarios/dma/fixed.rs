@@ -11,7 +11,7 @@ use crate::{Failed, words};
 use alloc::collections::VecDeque;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
-use pinfold_guest::addr::Vaddr;
+use pinfold_guest::addr::{PAGE_SIZE, Vaddr};
 use pinfold_guest::dma::{Device, Io};
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::time;
@@ -120,8 +120,9 @@ impl Devices<'_> {
     fn serve(&self, random: &mut Random) -> Result<(), Failure> {
         let Some((io, device)) = self.queue.lock().pop_front() else { return Ok(()) };
         let stamp = random.next_u64();
-        let page =
-            |page: u64| [Vaddr(io.start().page(page).0), Vaddr(io.start().page(page).0 + 4088)];
+        let page = |page: u64| {
+            [Vaddr(io.start().page(page).0), Vaddr(io.start().page(page).0 + PAGE_SIZE - 8)]
+        };
         let pages = 0..io.frames().len() as u64;
         for va in pages.clone().flat_map(page) {
             words::store(va, stamp ^ va.0);
