@@ -5,7 +5,7 @@ use pinfold_abi::errno::Errno::{EBUSY, EFAULT, EINVAL};
 use pinfold_abi::hypercall::{Hypercall, MulticallEntry};
 use pinfold_abi::memory::{self, Reservation};
 use pinfold_abi::mmu::{
-    ENTRY_ADDRESS, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuextCmd, UVMF_INVLPG,
+    MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD, MmuextCmd, UVMF_INVLPG,
     VMASST_CMD_ENABLE, VMASST_TYPE_WRITABLE_PAGETABLES,
 };
 use pinfold_abi::{domid, version};
