@@ -1,15 +1,16 @@
-//! The hypervisor's part of the GDT.
+//! The hypervisor's page of the GDT.
 //!
-//! Pages 0 to 13 of every vCPU's GDT are the guest's, page 14 is the CPU's and holds what
-//! the ABI promises (flat ring-3 segments at 0xe023, 0xe02b, 0xe033) and what the hypervisor
-//! itself runs on. Intel SDM vol. 3, 3.4.5 (descriptors) and 8.2.3 (TSS descriptor).
+//! While a vCPU is loaded, pages 0 to 13 of the GDT belong to its guest. Page 14 belongs to the CPU:
+//! it holds the flat ring-3 segments that the ABI promises (selectors 0xe023, 0xe02b, 0xe033), and
+//! the hypervisor's own segments. Intel SDM vol. 3, 3.4.5 (descriptors) and 8.2.3 (TSS descriptor).
 
 use core::cell::UnsafeCell;
-use pinfold_abi::layout::{FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_PAGE};
+use pinfold_abi::layout::{FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_PAGE, PAGE_SIZE};
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::{lgdt, load_tss};
 use x86_64::structures::DescriptorTablePointer;
-use x86_64::structures::gdt::SegmentSelector;
+use x86_64::structures::gdt::{DescriptorFlags, SegmentSelector};
+use x86_64::structures::tss::TaskStateSegment;
 use x86_64::{PrivilegeLevel, VirtAddr};
 
 /// The hypervisor's code segment.
@@ -19,39 +20,35 @@ pub const HYPERVISOR_SS: u16 = FIRST_RESERVED_GDT_BYTE + 0x10;
 const TSS: u16 = FIRST_RESERVED_GDT_BYTE + 0x40;
 const LDT: u16 = FIRST_RESERVED_GDT_BYTE + 0x50;
 
-/// Flat, present, accessed, 64-bit code, ring 0.
-const CODE64_RING0: u64 = 0x00af_9b00_0000_ffff;
-/// Flat, present, accessed, writable data, ring 0.
-const DATA_RING0: u64 = 0x00cf_9300_0000_ffff;
-/// Flat, present, accessed, 32-bit code, ring 3.
-const CODE32_RING3: u64 = 0x00cf_fb00_0000_ffff;
-/// Flat, present, accessed, writable data, ring 3.
-const DATA_RING3: u64 = 0x00cf_f300_0000_ffff;
-/// Flat, present, accessed, 64-bit code, ring 3.
-const CODE64_RING3: u64 = 0x00af_fb00_0000_ffff;
+/// Type of a system descriptor with its present bit: LDT, and available 64-bit TSS (Intel SDM vol. 3,
+/// table 3-2).
+const PRESENT_LDT: u64 = 0x82;
+const PRESENT_TSS: u64 = 0x89;
+/// Limit of a TSS without an I/O bitmap.
+const TSS_LIMIT: u64 = size_of::<TaskStateSegment>() as u64 - 1;
 
-/// Bytes from a GDT's linear base to the hypervisor's page in it.
-pub const HYPERVISOR_PAGE_OFFSET: u64 = FIRST_RESERVED_GDT_PAGE as u64 * 4096;
-/// Bytes of a whole GDT; the last page is never mapped with anything but zeros.
+/// Offset of the hypervisor's page in a GDT, in bytes.
+pub const HYPERVISOR_PAGE_OFFSET: u64 = FIRST_RESERVED_GDT_PAGE as u64 * PAGE_SIZE;
+/// Size of a GDT in bytes. Its last page, 15, has no present descriptors.
 pub const GDT_BYTES: u64 = 0x1_0000;
 
-/// Page 14 of the GDT.
+/// Page 14 of the GDT: the hypervisor's.
 #[repr(C, align(4096))]
 pub struct HypervisorGdt {
     entries: [UnsafeCell<u64>; 512],
 }
 
 impl HypervisorGdt {
-    /// Fills a zeroed page with all but TSS and LDT.
+    /// Writes the flat segments into a zeroed page.
     pub(super) fn fill(&mut self) {
         for (index, descriptor) in [
-            (1, CODE64_RING0),
-            (2, DATA_RING0),
-            (4, CODE32_RING3),
-            (5, DATA_RING3),
-            (6, CODE64_RING3),
+            (1, DescriptorFlags::KERNEL_CODE64),
+            (2, DescriptorFlags::KERNEL_DATA),
+            (4, DescriptorFlags::USER_CODE32),
+            (5, DescriptorFlags::USER_DATA),
+            (6, DescriptorFlags::USER_CODE64),
         ] {
-            *self.entries[index].get_mut() = descriptor;
+            *self.entries[index].get_mut() = descriptor.bits();
         }
     }
 
@@ -60,7 +57,8 @@ impl HypervisorGdt {
         VirtAddr::from_ptr(&raw const self.entries)
     }
 
-    fn describe(&self, selector: u16, kind: u64, base: VirtAddr, limit: u64) {
+    /// Writes a system descriptor, which takes two entries.
+    fn write_system_descriptor(&self, selector: u16, kind: u64, base: VirtAddr, limit: u64) {
         let base = base.as_u64();
         let low = (limit & 0xffff)
             | (base & 0xff_ffff) << 16
@@ -68,31 +66,31 @@ impl HypervisorGdt {
             | (limit >> 16 & 0xf) << 48
             | (base >> 24 & 0xff) << 56;
         let index = usize::from(selector - FIRST_RESERVED_GDT_BYTE) / 8;
-        // SAFETY: only this CPU writes its GDT page, and the CPU reads these entries only at
-        // the loads that follow.
+        // SAFETY: only its own CPU writes the page, and reads these two entries only by the `ltr` or
+        // `lldt` that follows.
         unsafe {
             *self.entries[index].get() = low;
             *self.entries[index + 1].get() = base >> 32;
         }
     }
 
-    /// Writes the TSS descriptor (available 64-bit TSS).
-    pub(super) fn describe_tss(&self, tss: VirtAddr) {
-        self.describe(TSS, 0x89, tss, 0x67);
+    /// Writes the TSS descriptor.
+    pub(super) fn write_tss_descriptor(&self, tss: VirtAddr) {
+        self.write_system_descriptor(TSS, PRESENT_TSS, tss, TSS_LIMIT);
     }
 
-    /// Loads the LDT register: `entries` descriptors at `base`, none for 0.
+    /// Loads the LDT register with `entries` descriptors at `base`, or with no LDT if there are none.
     ///
     /// # Safety
-    /// The address range belongs to the running vCPU's LDT window.
+    /// The range is in the per-domain mappings of the vCPU that runs.
     pub unsafe fn load_ldt(&self, base: VirtAddr, entries: u32) {
         let selector = if entries == 0 {
             0
         } else {
-            self.describe(LDT, 0x82, base, u64::from(entries) * 8 - 1);
+            self.write_system_descriptor(LDT, PRESENT_LDT, base, u64::from(entries) * 8 - 1);
             LDT
         };
-        // SAFETY: the selector is null or names the LDT descriptor just written.
+        // SAFETY: the selector is null or that of the LDT descriptor just written.
         unsafe {
             core::arch::asm!("lldt {0:x}", in(reg) selector, options(nostack, preserves_flags))
         };
@@ -102,23 +100,23 @@ impl HypervisorGdt {
 /// Loads the GDT register.
 ///
 /// # Safety
-/// Page 14 of the 64 KiB at `base` is the calling CPU's page, and it stays mapped there.
+/// Page 14 of the 64 KiB at `base` is the page of this CPU, and stays mapped there while this GDT is
+/// loaded.
 pub unsafe fn load(base: VirtAddr) {
     let pointer = DescriptorTablePointer { limit: (GDT_BYTES - 1) as u16, base };
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller ensures it.
     unsafe { lgdt(&pointer) };
 }
 
-/// Loads the segment registers and the task register from a GDT just loaded for the first time.
+/// Loads the segment registers and the task register.
 ///
 /// # Safety
-/// [`load`] was done and the TSS described; once per CPU.
+/// Once per CPU, after [`load`]; its page of the GDT is filled and has the TSS descriptor.
 pub unsafe fn load_segments() {
     let cs = SegmentSelector::new(HYPERVISOR_CS / 8, PrivilegeLevel::Ring0);
     let ss = SegmentSelector::new(HYPERVISOR_SS / 8, PrivilegeLevel::Ring0);
     let null = SegmentSelector::NULL;
-    // SAFETY: the selectors name the flat descriptors of this GDT; null is fine for data in 64-bit
-    // mode.
+    // SAFETY: CS, SS and TR get descriptors of that page; null is valid for DS and ES in 64-bit mode.
     unsafe {
         CS::set_reg(cs);
         SS::set_reg(ss);

@@ -1,34 +1,35 @@
-//! What each CPU has for itself, reached through GS while the hypervisor runs.
+//! Per-CPU data: a record for each CPU, addressed through GS while the hypervisor runs.
 //!
-//! In the guest, `KERNEL_GS_BASE` holds the address of this record and `GS_BASE` the guest's own
-//! value; `swapgs` at entry and exit changes places. Guests can't execute `swapgs` (ring 3).
+//! While a guest runs, `KERNEL_GS_BASE` holds the address of the record and `GS_BASE` the guest's
+//! value; entry and exit exchange them by `swapgs`, which ring 3 can't execute.
 
 use super::gdt::HypervisorGdt;
 use super::latency::Meter;
-use crate::arch::layout;
+use super::layout;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_validator::CpuSet;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
 use x86_64::structures::tss::TaskStateSegment;
 
-/// Bytes of each of the stacks for double fault, NMI, machine check and debug exceptions.
-const EXCEPTION_STACK: usize = 8192;
+/// Bytes of a stack of the interrupt stack table.
+const EXCEPTION_STACK: usize = 2 * PAGE_SIZE as usize;
 
-/// A stack of the interrupt stack table. Its topmost words hold the address of the CPU's
-/// record, for handlers that can't trust GS (see `entry`).
+/// A stack of the interrupt stack table (IST). Above its top is the address of the CPU's record, for
+/// handlers that can't rely on GS (see `entry`).
 #[repr(C, align(4096))]
 pub struct ExceptionStack {
-    /// Left unmapped: an overflow faults instead of writing over its neighbour.
-    guard: [u8; 4096],
+    /// Guard page, not mapped: a stack overflow faults.
+    guard: [u8; PAGE_SIZE as usize],
     bytes: UnsafeCell<[u8; EXCEPTION_STACK - 16]>,
     percpu: u64,
     pad: u64,
 }
 
-/// Index in the interrupt stack table, as the IDT wants it less one.
+/// Index in the IST of the TSS, from 0. The field in a gate is one higher.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub enum Ist {
@@ -38,48 +39,50 @@ pub enum Ist {
     Nmi = 1,
     /// Machine check.
     MachineCheck = 2,
-    /// Debug exception: may hit between `syscall` and the change of stacks (mov ss shadow).
+    /// Debug exception: may occur between `syscall` and the change of stacks, delayed by `mov ss`.
     Debug = 3,
 }
 
-/// Where the CPU pushes while the guest runs on a root without its register file. One frame
-/// is ever on it, and below that of a faulting `iretq` with all general registers: 216 bytes.
+/// Ring-0 stack with page-table isolation, when the guest root doesn't map the register file. It holds
+/// at most the frame for `iretq`, and below that the frame of a faulting `iretq` with all general
+/// registers: 216 bytes.
 #[repr(C, align(16))]
 pub struct EntryStack([u8; 512]);
 
-/// The record. Field order is known to `entry`'s assembly through the offsets below.
+/// The record of a CPU. The assembly of `entry` knows it by the offsets below.
 #[repr(C, align(4096))]
 pub struct PerCpu {
     this: *const PerCpu,
     /// Stack pointer of the hypervisor while a guest runs.
     hypervisor_sp: UnsafeCell<u64>,
-    /// One past the register file of the vCPU that runs: where the CPU pushes.
+    /// End of the register file of the vCPU that runs: its ring-0 stack pointer.
     registers_top: UnsafeCell<u64>,
+    /// A word for the entry code.
     scratch: UnsafeCell<u64>,
-    /// Physical address of the root that the hypervisor has loaded here, which is that of the vCPU
-    /// it serves.
+    /// Physical address of the root that is loaded while the hypervisor runs on this CPU: that of the
+    /// loaded vCPU, or the idle root.
     hypervisor_root: UnsafeCell<u64>,
-    /// Physical address of the root that guests run on here; 0 without page-table isolation.
+    /// Physical address of the CPU's guest root; 0 without page-table isolation.
     guest_root: UnsafeCell<u64>,
-    /// The guest root is to be filled anew before the guest runs: see [`mark_guest_root_stale`].
+    /// The guest root must be copied again before the guest runs: see [`mark_guest_root_stale`].
     guest_root_stale: UnsafeCell<bool>,
-    /// Number of the CPU, from 0 in the order in which they started.
+    /// Number of the CPU. CPUs are numbered from 0 in the order in which they started.
     number: usize,
-    /// Something may have changed for the vCPU that runs here: see [`take_resched`].
+    /// Something may have changed that the vCPU running here depends on: see [`take_resched`].
     need_resched: AtomicBool,
     /// Physical address of the GDT page.
     gdt_physical: u64,
-    /// Task state segment: the stacks the CPU switches to.
+    /// Task state segment: ring-0 stack and IST.
     tss: UnsafeCell<TaskStateSegment>,
     entry_stack: UnsafeCell<EntryStack>,
     /// The hypervisor's page of the GDT.
     pub gdt: HypervisorGdt,
     stacks: [ExceptionStack; 4],
-    /// How long this CPU keeps others waiting. Not on the first page, which guests' roots map.
+    /// Latency measurements.
     pub meter: Meter,
 }
 
-// SAFETY: the record is written only by its own CPU, with interrupts off; but for
+// SAFETY: only its own CPU accesses the fields of a record, with interrupts disabled, except
 // `need_resched` and `meter`, which are atomic.
 unsafe impl Sync for PerCpu {}
 
@@ -87,28 +90,28 @@ unsafe impl Sync for PerCpu {}
 pub const HYPERVISOR_SP: usize = offset_of!(PerCpu, hypervisor_sp);
 /// Offset of the top of the running vCPU's register file.
 pub const REGISTERS_TOP: usize = offset_of!(PerCpu, registers_top);
-/// Offset of a word that entry code may use.
+/// Offset of the word for the entry code.
 pub const SCRATCH: usize = offset_of!(PerCpu, scratch);
 /// Offset of the hypervisor's root.
 pub const HYPERVISOR_ROOT: usize = offset_of!(PerCpu, hypervisor_root);
 /// Offset of the guest's root.
 pub const GUEST_ROOT: usize = offset_of!(PerCpu, guest_root);
 const ENTRY_STACK_TOP: usize = offset_of!(PerCpu, entry_stack) + size_of::<EntryStack>();
-/// Offset of what `iretq` pops off the entry stack: rip, cs, rflags, rsp, ss.
+/// Offset of the frame that `iretq` pops from the entry stack: rip, cs, rflags, rsp, ss.
 pub const ENTRY_FRAME: usize = ENTRY_STACK_TOP - 5 * 8;
 const _: () = assert!(ENTRY_STACK_TOP.is_multiple_of(16));
-const _: () = assert!(ENTRY_STACK_TOP <= 4096, "guests' roots map the record's first page");
+const _: () = assert!(ENTRY_STACK_TOP <= PAGE_SIZE as usize, "on the record's first page");
 
 impl PerCpu {
-    /// Makes the zeroed record at [`layout::cpu_record`] the calling CPU's: fills in the
-    /// stacks, GDT entries and GS. `physical_of` translates an address of the hypervisor's.
+    /// Initialises the record of this CPU, which gets the number `number`, and points GS to it.
+    /// `physical_of` translates a virtual address of the hypervisor.
     ///
     /// # Safety
-    /// Once per CPU, with interrupts off; nobody else has that number.
+    /// Once per CPU, with interrupts disabled, and with a number that no other CPU has.
     pub unsafe fn install(number: usize, physical_of: fn(u64) -> Option<u64>) -> &'static PerCpu {
         let record = layout::cpu_record(number) as *mut PerCpu;
-        // SAFETY: `paging::build` mapped zeroed memory there, which nobody else uses; zeros are a
-        // valid record.
+        // SAFETY: `paging::build` mapped zeroed memory there, and nothing else refers to it; zeros are
+        // a valid record.
         let cpu = unsafe { &mut *record };
         cpu.this = record;
         cpu.number = number;
@@ -121,18 +124,18 @@ impl PerCpu {
             let top = VirtAddr::from_ptr(&raw const stack.percpu);
             cpu.tss.get_mut().interrupt_stack_table[index] = top;
         }
-        // No I/O bitmap: a limit before its offset makes every port fault at CPL 3.
+        // The offset of the I/O bitmap is beyond the limit: every port access at CPL 3 faults.
         let tss = VirtAddr::from_ptr(cpu.tss.get());
-        cpu.gdt.describe_tss(tss);
+        cpu.gdt.write_tss_descriptor(tss);
         GsBase::write(VirtAddr::from_ptr(record));
         KernelGsBase::write(VirtAddr::zero());
         cpu
     }
 
-    /// Offset in a record of the GDT page.
+    /// Offset of the GDT page in a record.
     pub const GDT_OFFSET: u64 = offset_of!(PerCpu, gdt) as u64;
 
-    /// Offsets in a record of the guard pages below the exception stacks: nothing is mapped there.
+    /// Offsets in a record of the guard pages below the IST stacks, which are not mapped.
     pub fn guard_pages() -> impl Iterator<Item = u64> {
         (0..4)
             .map(|index| (offset_of!(PerCpu, stacks) + index * size_of::<ExceptionStack>()) as u64)
@@ -143,33 +146,33 @@ impl PerCpu {
         self.gdt_physical
     }
 
-    /// Tells the CPU where to save the registers of the vCPU that runs next.
+    /// Sets where an exit saves the registers of the vCPU that runs next: below `top`.
     ///
     /// # Safety
-    /// `top` is 16-byte aligned and one past a register file that stays in place and is not
-    /// touched while the vCPU runs.
+    /// `top` is [`super::entry::RegisterFile::top`] of a register file that is not moved, freed or
+    /// accessed while the vCPU runs.
     pub unsafe fn set_registers_top(&self, top: u64) {
-        // SAFETY: only this CPU, with interrupts off, touches its record; the caller vouches
-        // for `top`.
+        // SAFETY: only this CPU accesses its record, with interrupts disabled; the caller ensures
+        // that `top` is right.
         unsafe {
             *self.registers_top.get() = top;
-            // With isolation the CPU pushes to the entry stack, and the stub moves that.
+            // With isolation the ring-0 stack is the entry stack, and the stub moves the frame.
             if *self.guest_root.get() == 0 {
                 (*self.tss.get()).privilege_stack_table[0] = VirtAddr::new(top);
             }
         }
     }
 
-    /// From now on guests run here on a root of their own, which maps of the hypervisor little more
-    /// than this record.
+    /// Enables page-table isolation on this CPU: guests run on `guest_root`, the hypervisor on
+    /// `hypervisor_root` until the next load of a root.
     ///
     /// # Safety
-    /// The root maps the first page, the GDT page and the exception stacks of this record, the code
-    /// of [`super::entry::isolated_code`] and the page of the IDT; the hypervisor's root is
-    /// `hypervisor_root`, and the stubs are the isolated ones before a guest runs.
+    /// `guest_root` maps [`PerCpu::pages_for_guests`] of this record, the code of
+    /// [`super::entry::isolated_code`] and the page of the IDT; `hypervisor_root` is loaded; and the
+    /// IDT and entry points of [`super::entry::EntrySet::Isolated`] are loaded before a guest runs.
     pub unsafe fn isolate(&self, guest_root: u64, hypervisor_root: u64) {
         let top = (&raw const *self).cast::<u8>().wrapping_add(ENTRY_STACK_TOP);
-        // SAFETY: only this CPU, with interrupts off, touches its record.
+        // SAFETY: only this CPU accesses its record, with interrupts disabled.
         unsafe {
             *self.guest_root.get() = guest_root;
             *self.hypervisor_root.get() = hypervisor_root;
@@ -178,31 +181,30 @@ impl PerCpu {
         }
     }
 
-    /// Physical address of the root that guests run on here, if it is another than the
-    /// hypervisor's.
+    /// Physical address of the CPU's guest root; `None` without page-table isolation.
     pub fn guest_root(&self) -> Option<u64> {
         // SAFETY: as for `isolate`.
         let root = unsafe { *self.guest_root.get() };
         (root != 0).then_some(root)
     }
 
-    /// Physical address of the root that the hypervisor has loaded here.
+    /// Physical address of the root that is loaded while the hypervisor runs on this CPU.
     pub fn hypervisor_root(&self) -> u64 {
         // SAFETY: as for `isolate`.
         unsafe { *self.hypervisor_root.get() }
     }
 
-    /// Whether the guest root is to be filled anew; if so, the caller does it.
+    /// Whether the guest root must be copied again. Resets the mark: the caller makes the copy.
     pub fn take_guest_root_stale(&self) -> bool {
         // SAFETY: as for `isolate`.
         unsafe { self.guest_root_stale.get().replace(false) }
     }
 
-    /// Forgets what earlier guests, or the hypervisor, left on the stacks that guests' roots map:
-    /// the next guest must not find it there by speculation.
+    /// Clears the stacks that the guest root maps, so that the next guest can't read by speculation
+    /// what exits of another one left there.
     pub fn scrub_entry_stacks(&self) {
-        // SAFETY: as for `isolate`. None of these stacks is in use: the CPU runs on its normal
-        // stack, and an exception on one of them is over when this goes on.
+        // SAFETY: as for `isolate`. None of these stacks is in use: this code runs on the CPU's
+        // normal stack, and the handler of an exception returns before this code continues.
         unsafe {
             self.entry_stack.get().cast::<u8>().write_bytes(0, size_of::<EntryStack>());
             for stack in &self.stacks {
@@ -211,31 +213,32 @@ impl PerCpu {
         }
     }
 
-    /// Offsets in a record of the pages that guests' roots map, all of them writable: all but the
-    /// guard pages.
+    /// Offsets in a record of the pages that the guest root maps, writable: all but the guard pages.
     pub fn pages_for_guests() -> impl Iterator<Item = u64> {
         let is_guard = |page: &u64| PerCpu::guard_pages().any(|guard| guard == *page);
-        (0..size_of::<PerCpu>() as u64).step_by(4096).filter(move |page| !is_guard(page))
+        (0..size_of::<PerCpu>() as u64)
+            .step_by(PAGE_SIZE as usize)
+            .filter(move |page| !is_guard(page))
     }
 }
 
-/// The calling CPU's record.
+/// The record of this CPU.
 pub fn this() -> &'static PerCpu {
     let this: *const PerCpu;
-    // SAFETY: while the hypervisor runs GS points to the record, whose first field is its address;
-    // records live for ever.
+    // SAFETY: while the hypervisor runs, GS points to the record, whose first field is its address.
+    // Records are never freed.
     unsafe {
         core::arch::asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, pure, readonly));
         &*this
     }
 }
 
-/// Notes which root the hypervisor is about to load on this CPU.
+/// Records the root that the hypervisor is about to load on this CPU.
 #[inline]
 pub fn set_hypervisor_root(physical: u64) {
-    // SAFETY: while the hypervisor runs GS points to the record, and only this CPU, with
-    // interrupts off, touches the field. An NMI in between loads either root: both map the
-    // hypervisor, and what it leaves in the TLB the coming load of a root drops.
+    // SAFETY: while the hypervisor runs, GS points to the record, and only this CPU accesses the
+    // field. An NMI before CR3 is loaded loads the new root, and restores the old one: both map the
+    // hypervisor, and the load of CR3 that follows flushes what the NMI handler left in the TLB.
     unsafe {
         core::arch::asm!(
             "mov gs:[{offset}], {}",
@@ -246,8 +249,8 @@ pub fn set_hypervisor_root(physical: u64) {
     }
 }
 
-/// The guest root of this CPU is to be filled anew before the guest runs on. Without
-/// isolation nobody looks.
+/// Marks the guest root of this CPU as out of date: it is copied again before the guest resumes.
+/// Without page-table isolation the mark has no effect.
 #[inline]
 pub fn mark_guest_root_stale() {
     // SAFETY: as for `set_hypervisor_root`.
@@ -260,28 +263,26 @@ pub fn mark_guest_root_stale() {
     }
 }
 
-/// Where the vCPU that runs here left off.
-///
-/// Of meaning while the hypervisor serves that vCPU: an exit happened, and the register file of
-/// [`PerCpu::set_registers_top`] is as the CPU left it, or as it is to be resumed.
+/// The saved rip of the vCPU that runs on this CPU, or 0 if none has run yet. Only meaningful while the
+/// hypervisor handles an exit of that vCPU.
 pub fn interrupted_rip() -> u64 {
     /// The CPU pushes ss, rsp, rflags, cs, rip.
     const PUSHED: u64 = 5 * 8;
-    // SAFETY: only this CPU, with interrupts off, touches its record.
+    // SAFETY: only this CPU accesses its record, with interrupts disabled.
     let top = unsafe { *this().registers_top.get() };
     if top == 0 {
         return 0;
     }
-    // SAFETY: who set `top` vouched that a register file ends there, which lives while its vCPU
-    // runs; a volatile read of a plain word, as of what the CPU writes by itself.
+    // SAFETY: a register file ends at `top`, as the caller of `set_registers_top` ensured. The read is
+    // volatile because the CPU writes there.
     unsafe { ((top - PUSHED) as *const u64).read_volatile() }
 }
 
-/// Number of the calling CPU.
+/// Number of this CPU.
 #[inline]
 pub fn cpu_number() -> usize {
     let number: usize;
-    // SAFETY: while the hypervisor runs GS points to the record.
+    // SAFETY: while the hypervisor runs, GS points to the record.
     unsafe {
         core::arch::asm!(
             "mov {}, gs:[{offset}]",
@@ -293,13 +294,15 @@ pub fn cpu_number() -> usize {
     number
 }
 
-/// Whether somebody called for this CPU's attention since the last time. Whoever changes what
-/// the way back to the guest depends on calls ([`super::ipi::kick`]), so that one byte tells on
-/// every way back that all is as it was.
+/// Returns and clears this CPU's need-resched flag, which is checked before each return to a guest.
+///
+/// Whoever changes something that a return to the guest depends on (an event, the end of the time
+/// slice, a request to stop) sets the flag, by [`super::ipi::kick`] from another CPU. So in the
+/// common case the return path checks one byte, and nothing else.
 #[inline]
 pub fn take_resched() -> bool {
     let need_resched = &this().need_resched;
-    // Acquire: what was changed before the call is seen after it.
+    // Acquire: pairs with the release in `set_need_resched_on`; the change is visible.
     need_resched.load(Ordering::Acquire) && need_resched.swap(false, Ordering::Acquire)
 }
 
@@ -337,12 +340,12 @@ fn record(cpu: usize) -> &'static PerCpu {
     unsafe { &*record }
 }
 
-/// CPUs that can take part, at most.
+/// Most CPUs that can be used.
 pub const MAX_CPUS: usize = CpuSet::CAPACITY;
 
-/// Identifiers of the CPUs' interrupt controllers, by number.
+/// APIC ids of the CPUs, by number.
 static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
-/// CPUs that run.
+/// CPUs that are online, one bit each.
 static ONLINE: AtomicU64 = AtomicU64::new(0);
 
 /// Adds a CPU to those that are online.
@@ -355,12 +358,12 @@ pub unsafe fn set_online(cpu: usize, apic_id: u32) {
     ONLINE.fetch_or(1 << cpu, Ordering::Release);
 }
 
-/// CPUs that run.
+/// CPUs that are online.
 pub fn online() -> CpuSet {
     CpuSet::from_bits(ONLINE.load(Ordering::Acquire))
 }
 
-/// Identifier of a CPU's interrupt controller.
+/// APIC id of a CPU; 0 if it never was online.
 pub fn apic_id(number: usize) -> u32 {
     APIC_IDS[number].load(Ordering::Relaxed)
 }

@@ -1,48 +1,48 @@
-//! Port I/O, and the legacy interrupt controllers, which are only ever silenced.
+//! Port I/O, and masking the legacy interrupt controllers (8259A), which the hypervisor doesn't use.
 
 use x86_64::instructions::port::Port;
 
 /// Reads a 32-bit port.
 ///
 /// # Safety
-/// Reading the port must have no effect that the caller doesn't mean.
+/// The caller intends all side effects of the read.
 pub unsafe fn read32(port: u16) -> u32 {
-    // SAFETY: the caller knows the port.
+    // SAFETY: the caller ensures it.
     unsafe { Port::new(port).read() }
 }
 
 /// Writes an 8-bit port.
 ///
 /// # Safety
-/// The device behind the port must bear the write.
+/// The write must not make a device access memory that it shouldn't.
 pub unsafe fn write8(port: u16, value: u8) {
-    // SAFETY: the caller knows the port.
+    // SAFETY: the caller ensures it.
     unsafe { Port::new(port).write(value) }
 }
 
 /// Writes a 32-bit port.
 ///
 /// # Safety
-/// The device behind the port must bear the write.
+/// The write must not make a device access memory that it shouldn't.
 pub unsafe fn write32(port: u16, value: u32) {
-    // SAFETY: the caller knows the port.
+    // SAFETY: the caller ensures it.
     unsafe { Port::new(port).write(value) }
-}
-
-/// Masks every line of the two legacy interrupt controllers (8259A, operation word 1).
-pub fn mask_legacy_interrupts() {
-    // SAFETY: ports 0x21 and 0xa1 are the mask registers on every PC; all ones silences them.
-    unsafe {
-        write8(0x21, 0xff);
-        write8(0xa1, 0xff);
-    }
 }
 
 /// Reads an 8-bit port.
 ///
 /// # Safety
-/// Reading the port must have no effect that the caller doesn't mean.
+/// The caller intends all side effects of the read.
 pub unsafe fn read8(port: u16) -> u8 {
-    // SAFETY: the caller knows the port.
+    // SAFETY: the caller ensures it.
     unsafe { Port::new(port).read() }
+}
+
+/// Masks all inputs of both 8259A controllers (operation command word 1).
+pub fn mask_legacy_interrupts() {
+    // SAFETY: ports 0x21 and 0xa1 are the mask registers on every PC; ones mask the inputs.
+    unsafe {
+        write8(0x21, 0xff);
+        write8(0xa1, 0xff);
+    }
 }

@@ -1,4 +1,4 @@
-//! Segment registers and bases of the guest that is loaded.
+//! Segment registers and segment bases of the vCPU that is loaded.
 
 use super::fixup::fixup;
 use core::arch::asm;
@@ -6,7 +6,7 @@ use pinfold_abi::vcpu::CpuUserRegs;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
-/// Reads ds, es, fs and gs, which stay the guest's while the hypervisor runs.
+/// Reads ds, es, fs and gs. They hold the guest's selectors also while the hypervisor runs.
 pub fn save_selectors(regs: &mut CpuUserRegs) {
     // SAFETY: reading selectors has no effect.
     unsafe {
@@ -22,9 +22,9 @@ macro_rules! loader {
         $(#[$doc])*
         fn $name(selector: u16) -> bool {
             let mut ok: u64 = 1;
-            // SAFETY: a selector that the CPU refuses faults at label 2, and the trap
-            // handler goes on at 3, where null is loaded instead; null never faults. GS is the
-            // guest's only between the two `swapgs`, where the trap handler doesn't use it.
+            // SAFETY: an invalid selector faults at label 2. Execution resumes at 3, which loads the
+            // null selector; that never faults. Between the two `swapgs` of `load_gs` the GS base is
+            // the guest's: the trap handler doesn't use GS.
             unsafe {
                 asm!(
                     $before,
@@ -50,15 +50,16 @@ loader!(load_ds, "", "mov ds, {selector:x}", "");
 loader!(load_es, "", "mov es, {selector:x}", "");
 loader!(load_fs, "", "mov fs, {selector:x}", "");
 loader!(
-    /// Loads the guest's gs, which parks the base that belongs to it in `KERNEL_GS_BASE`.
+    /// Loads the guest's gs selector. Its base ends up in `KERNEL_GS_BASE`, where the guest's GS base
+    /// is while the hypervisor runs.
     load_gs,
     "swapgs",
     "mov gs, {selector:x}",
     "swapgs"
 );
 
-/// Loads the four selectors; false if any was refused and made null. Loading fs or gs changes its
-/// base: set the bases afterwards.
+/// Loads the four selectors. An invalid one is replaced by null, and the result is `false`. Loading fs
+/// or gs changes its base: set the bases afterwards.
 pub fn load_selectors(regs: &CpuUserRegs) -> bool {
     let ds = load_ds(regs.ds);
     let es = load_es(regs.es);
@@ -66,27 +67,27 @@ pub fn load_selectors(regs: &CpuUserRegs) -> bool {
     load_gs(regs.gs) && ds && es && fs
 }
 
-/// Loads the guest's gs selector alone; its base becomes the descriptor's.
+/// Loads only the guest's gs selector. The GS base becomes that of the descriptor.
 pub fn load_user_gs(selector: u16) -> bool {
     load_gs(selector)
 }
 
-/// The loaded guest's FS base.
+/// FS base of the loaded vCPU.
 pub fn fs_base() -> u64 {
     FsBase::read().as_u64()
 }
 
-/// Sets the loaded guest's FS base, a canonical address.
+/// Sets the FS base of the loaded vCPU.
 pub fn set_fs_base(base: VirtAddr) {
     FsBase::write(base);
 }
 
-/// The loaded guest's live GS base.
+/// GS base of the loaded vCPU in its current mode.
 pub fn gs_base() -> u64 {
     KernelGsBase::read().as_u64()
 }
 
-/// Sets the loaded guest's live GS base, a canonical address.
+/// Sets the GS base of the loaded vCPU in its current mode.
 pub fn set_gs_base(base: VirtAddr) {
     KernelGsBase::write(base);
 }

@@ -49,7 +49,7 @@ const NO_DOMAIN: u16 = u16::MAX;
 static AT_SWITCH: AtomicU8 = AtomicU8::new(0);
 
 /// Switches of domains on a CPU.
-struct Switches {
+struct DomainSwitches {
     /// The domain that ran last, or [`NO_DOMAIN`].
     last: AtomicU16,
     /// Number of switches from one domain to another.
@@ -57,8 +57,9 @@ struct Switches {
 }
 
 /// By CPU. Each CPU writes only its own element, hence relaxed loads and stores.
-static SWITCHES: [Switches; MAX_CPUS] =
-    [const { Switches { last: AtomicU16::new(NO_DOMAIN), count: AtomicU64::new(0) } }; MAX_CPUS];
+static SWITCHES: [DomainSwitches; MAX_CPUS] =
+    [const { DomainSwitches { last: AtomicU16::new(NO_DOMAIN), count: AtomicU64::new(0) } };
+        MAX_CPUS];
 
 /// Tries the MSRs of the planned mitigations and enables those that work. Returns them. Runs on the
 /// boot CPU, after its IDT is loaded, before any guest runs.
