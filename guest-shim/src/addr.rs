@@ -1,4 +1,5 @@
-//! Frame numbers, addresses, levels and slots: the types of [`pinfold_abi`], and the words of a page.
+//! Frame numbers, addresses, levels and slots: the types of [`pinfold_abi`], and the words of a
+//! page.
 
 pub use pinfold_abi::address::{Mfn, PAGE_SIZE, Pfn, Vaddr};
 pub use pinfold_abi::paging::{Index, Level, TABLE_ENTRIES};

@@ -1,41 +1,42 @@
-//! Figures, to compare policies with.
+//! Counters, to compare policies with.
 
-/// What the shim did.
+/// What the shim has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Trees pinned.
+    /// Pins of page tables.
     pub pins: u64,
     /// Tables in them.
     pub tables: u64,
     /// Pins that the hypervisor refused.
     pub refused: u64,
-    /// Trees unpinned.
+    /// Unpins of page tables.
     pub unpins: u64,
-    /// Pins that found a lazy mapping in their way, and had it cleared.
+    /// Pins that found a lazy mapping of one of their frames and cleared it first.
     pub pins_after_clear: u64,
-    /// Pins of which no frame had to be looked at: all were from the table pool.
+    /// Pins whose frames were all clean: no frame was examined.
     pub clean_pins: u64,
     /// Fillings of the table pool.
     pub refills: u64,
-    /// Tables taken from it.
+    /// Tables allocated from it.
     pub pooled: u64,
-    /// Dead mappings that were cleared in the middle of a pin, because nobody had thought of them.
+    /// Dead mappings that the alias upcall cleared in the middle of a pin, because the index did
+    /// not have them.
     pub cleared_by_upcall: u64,
     /// Areas made.
     pub areas: u64,
-    /// Batches of dead area mappings cleared, by whatever call.
+    /// Calls that cleared dead mappings of areas.
     pub shootdowns: u64,
     /// TLB flushes for them.
     pub flushes: u64,
-    /// Dead area mappings cleared.
+    /// Dead mappings of areas cleared.
     pub cleared: u64,
     /// kmap and atomic mappings made (not found in the cache).
     pub kmaps: u64,
     /// kmap slots cleared, each with a flush of its address.
     pub kmaps_cleared: u64,
-    /// Frames that got another memory type.
+    /// Frames whose memory type was changed.
     pub retyped: u64,
-    /// Changes of memory types that found a lazy mapping in their way, and had it cleared.
+    /// Changes of memory types that found a lazy mapping and cleared it first.
     pub retypes_after_clear: u64,
 }
 
@@ -68,18 +69,14 @@ impl core::ops::Sub for Stats {
 impl core::fmt::Display for Stats {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Stats { pins, tables, refused, unpins, pins_after_clear, .. } = self;
-        write!(
-            f,
-            "pins={pins} tables={tables} refused={refused} unpins={unpins} pins_after_clear={pins_after_clear} "
-        )?;
+        write!(f, "pins={pins} tables={tables} refused={refused} unpins={unpins} ")?;
         let Stats { areas, shootdowns, flushes, cleared, .. } = self;
-        write!(f, "areas={areas} shootdowns={shootdowns} flushes={flushes} cleared={cleared} ")?;
-        write!(f, "kmaps={} kmaps_cleared={} ", self.kmaps, self.kmaps_cleared)?;
-        let Stats { clean_pins, refills, pooled, cleared_by_upcall, .. } = self;
-        write!(
-            f,
-            "clean_pins={clean_pins} refills={refills} pooled={pooled} cleared_by_upcall={cleared_by_upcall} "
-        )?;
-        write!(f, "retyped={} retypes_after_clear={}", self.retyped, self.retypes_after_clear)
+        write!(f, "pins_after_clear={pins_after_clear} areas={areas} shootdowns={shootdowns} ")?;
+        let Stats { kmaps, kmaps_cleared, clean_pins, refills, .. } = self;
+        write!(f, "flushes={flushes} cleared={cleared} kmaps={kmaps} ")?;
+        let Stats { pooled, cleared_by_upcall, retyped, retypes_after_clear, .. } = self;
+        write!(f, "kmaps_cleared={kmaps_cleared} clean_pins={clean_pins} refills={refills} ")?;
+        write!(f, "pooled={pooled} cleared_by_upcall={cleared_by_upcall} retyped={retyped} ")?;
+        write!(f, "retypes_after_clear={retypes_after_clear}")
     }
 }

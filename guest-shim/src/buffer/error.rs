@@ -1,13 +1,13 @@
-//! What can go wrong with a buffer.
+//! Why an operation on a buffer failed.
 
-use super::BufferId;
+use super::id::BufferId;
 use crate::addr::Pfn;
 use crate::{mmu, pageable};
 
-/// When a page was looked at.
+/// When a page was examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// While it was used.
+    /// While the buffer was used.
     Use,
     /// While it was copied out.
     Out,
@@ -15,16 +15,16 @@ pub enum Moment {
     Back,
 }
 
-/// A page that is not what was written to it: something else wrote to its frame.
+/// A page whose words changed: something else wrote to its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt {
     /// The buffer.
     pub buffer: BufferId,
-    /// The page of it.
+    /// Which of its pages.
     pub page: u64,
     /// The frame that the wrong word is in.
     pub frame: Pfn,
-    /// When it was found.
+    /// When that was found.
     pub moment: Moment,
     /// The checksum of what was written.
     pub wanted: u64,
@@ -54,14 +54,14 @@ impl core::fmt::Display for Corrupt {
     }
 }
 
-/// Why something could not be done.
+/// Why an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// There is no such buffer, or none any more.
+    /// There is no such buffer.
     Gone(BufferId),
-    /// A page is not what it was.
+    /// The words of a page changed.
     Corrupt(Corrupt),
-    /// The owner of the mappings has no room, or was refused.
+    /// The mappings' owner has no room, or the hypervisor refused.
     Mmu(mmu::Error),
     /// The storage has no room.
     Storage(pageable::Error),

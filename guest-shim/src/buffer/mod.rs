@@ -1,27 +1,29 @@
-//! Buffers that move to pageable storage and back when memory is short.
+//! Buffers that move to pageable storage when memory is short, and back.
 //!
-//! A buffer's pages are frames of its own, until others need memory: then they are copied one by
-//! one to an object that can be paged out ([`pageable`](crate::pageable)), each through the pair of
-//! atomic slots of the CPU that does it, and their frames are free. When the buffer is used again
-//! they come back the same way, into other frames.
+//! A buffer's pages are frames of its own until others need memory. Then they are copied one by one
+//! to an object that can be paged out ([`pageable`](crate::pageable)), through the atomic kmap
+//! slots of the CPU that does it, and their frames are freed. When the buffer is used again they
+//! are copied back, into other frames.
 //!
-//! The slots are the danger: each keeps the mapping of a frame that is free a moment later. What
-//! becomes of them is [`Slots`].
+//! The slots are the danger: each may keep the mapping of a frame that is free a moment later.
+//! [`Slots`] says what happens to them.
 //!
-//! Each page has a checksum, which is looked at whenever the page is moved or used. A word that
-//! reached it by a mapping that somebody forgot is found at that moment, and [`Corrupt`] says in
-//! which frame.
+//! Each page has a checksum that is compared whenever the page is moved or used. A write through a
+//! forgotten mapping is found then, and [`Corrupt`] says in which frame.
 //!
-//! Contents are copied without the owner of the mappings, so that CPUs copy at the same time: see
+//! Contents are copied without the [`Mmu`](crate::mmu::Mmu), so that CPUs can copy at the same
+//! time: see
 //! [`CpuContext`].
 
 mod cpu_context;
 mod error;
+mod id;
 mod page;
 mod swap;
 
 pub use cpu_context::CpuContext;
 pub use error::{Corrupt, Error, Moment};
+pub use id::BufferId;
 
 use crate::addr::Pfn;
 use crate::pageable::ObjectId;
@@ -29,39 +31,29 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use page::stamp;
 
-/// What becomes of the slots that a page was copied through.
+/// What happens to the slots that a page was copied through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Slots {
-    /// They keep the mappings, and are dealt with if one of the frames becomes a page table.
+    /// They keep the mappings, which are cleared if one of the frames becomes a page table.
     #[default]
     Kept,
-    /// They are cleared at once: nobody can write to a frame that is no longer his.
+    /// They are cleared at once: no write can reach a frame that is no longer the buffer's.
     Cleared,
-}
-
-/// A buffer of some [`Buffers`]. Its number is never given to another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BufferId(u64);
-
-impl core::fmt::Display for BufferId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 /// A page of a buffer.
 #[derive(Debug)]
 struct Page {
-    /// Its frame; none while it is in the buffer's object.
+    /// Its frame; `None` while its contents are in the buffer's object.
     frame: Option<Pfn>,
-    /// What its words add up to.
+    /// The checksum of its words.
     sum: u64,
 }
 
 #[derive(Debug, Default)]
 struct Buffer {
     pages: Vec<Page>,
-    /// Where pages are that have no frame.
+    /// Where the contents of pages without a frame are.
     object: Option<ObjectId>,
 }
 
@@ -72,22 +64,22 @@ impl Buffer {
     }
 }
 
-/// Figures of some [`Buffers`].
+/// Counters of some [`Buffers`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BufferStats {
     /// Pages copied out.
     pub out: u64,
     /// Pages copied back.
     pub back: u64,
-    /// Checksums that were right.
+    /// Checksums compared and found right.
     pub checked: u64,
 }
 
-/// Buffers that share the memory for their pages. One CPU at a time uses them.
+/// Buffers that share a limit of frames. One CPU at a time uses them.
 #[derive(Debug)]
 pub struct Buffers {
     buffers: BTreeMap<BufferId, Buffer>,
-    /// The one that was used last is last.
+    /// In the order of their last use.
     order: VecDeque<BufferId>,
     limit: usize,
     slots: Slots,
@@ -96,7 +88,8 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Without buffers. They keep to so many frames, unless a single one is larger.
+    /// Without buffers. All together have at most `limit` frames, except for a single buffer that
+    /// is larger.
     pub fn new(limit: usize, slots: Slots) -> Buffers {
         Buffers {
             buffers: BTreeMap::new(),
@@ -108,7 +101,7 @@ impl Buffers {
         }
     }
 
-    /// What was done so far.
+    /// The counters.
     pub fn stats(&self) -> BufferStats {
         self.stats
     }
@@ -118,7 +111,7 @@ impl Buffers {
         self.buffers.values().map(Buffer::resident).sum()
     }
 
-    /// The frames of a buffer; none where a page is elsewhere.
+    /// The frames of a buffer's pages; `None` for a page that is copied out.
     pub fn frames(&self, id: BufferId) -> Vec<Option<Pfn>> {
         let buffer = self.buffers.get(&id);
         buffer
@@ -126,11 +119,11 @@ impl Buffers {
             .unwrap_or_default()
     }
 
-    /// Makes a buffer of so many pages, filled with words that follow from the seed.
+    /// Makes a buffer of so many pages, filled with words that depend on the seed.
     ///
     /// # Errors
     ///
-    /// Without a frame, or the owner's of the mappings. There is no buffer then.
+    /// Those of the [`Mmu`](crate::mmu::Mmu) and of the storage. There is no buffer then.
     pub fn create(
         &mut self,
         cpu: &impl CpuContext,
@@ -150,12 +143,12 @@ impl Buffers {
         Ok(id)
     }
 
-    /// Fills a buffer anew, whatever was in it.
+    /// Fills a buffer with other words.
     ///
     /// # Errors
     ///
-    /// As [`swap_in`](Buffers::swap_in), for a buffer that was elsewhere; or the owner's of the
-    /// mappings: some of it may be as it was then.
+    /// As [`swap_in`](Buffers::swap_in), or those of the [`Mmu`](crate::mmu::Mmu): some pages may
+    /// have their old words then.
     pub fn write(&mut self, cpu: &impl CpuContext, id: BufferId, seed: u64) -> Result<(), Error> {
         self.swap_in(cpu, id)?;
         let buffer = self.buffers.get_mut(&id).ok_or(Error::Gone(id))?;
@@ -168,7 +161,7 @@ impl Buffers {
         Ok(())
     }
 
-    /// Looks at every word of a buffer.
+    /// Compares the checksums of all pages of a buffer.
     ///
     /// # Errors
     ///
@@ -195,11 +188,11 @@ impl Buffers {
         Ok(())
     }
 
-    /// Frees a buffer, wherever its pages are.
+    /// Frees a buffer.
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`], or that of the storage.
+    /// [`Error::Gone`], or those of the storage.
     pub fn free(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.remove(&id).ok_or(Error::Gone(id))?;
         self.order.retain(|&other| other != id);

@@ -1,9 +1,10 @@
-//! Words of a page, and what they add up to.
+//! The words of a page, and their checksum.
 
-use super::{BufferId, CpuContext};
-use crate::addr::Vaddr;
+use super::CpuContext;
+use super::id::BufferId;
+use crate::addr::{Vaddr, words_of};
 
-/// What a page's checksum begins with, so that no page passes for another.
+/// The initial value of a page's checksum, different for each page.
 pub(super) fn stamp(buffer: BufferId, page: u64) -> u64 {
     mix(mix(0, buffer.0), page)
 }
@@ -14,15 +15,11 @@ fn mix(sum: u64, word: u64) -> u64 {
     (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn words(page: Vaddr) -> impl Iterator<Item = Vaddr> {
-    (0..512).map(move |index| Vaddr(page.0 + index * 8))
-}
-
-/// Fills a page; its checksum.
+/// Fills a page. Returns its checksum.
 pub(super) fn fill(cpu: &impl CpuContext, page: Vaddr, stamp: u64, seed: u64) -> u64 {
     let mut word = mix(stamp, seed);
-    words(page).fold(stamp, |sum, va| {
-        word = mix(word, va.0 & 0xfff);
+    words_of(page).fold(stamp, |sum, va| {
+        word = mix(word, va.page_offset());
         cpu.store(va, word);
         mix(sum, word)
     })
@@ -30,12 +27,12 @@ pub(super) fn fill(cpu: &impl CpuContext, page: Vaddr, stamp: u64, seed: u64) ->
 
 /// The checksum of a page.
 pub(super) fn sum(cpu: &impl CpuContext, page: Vaddr, stamp: u64) -> u64 {
-    words(page).fold(stamp, |sum, va| mix(sum, cpu.load(va)))
+    words_of(page).fold(stamp, |sum, va| mix(sum, cpu.load(va)))
 }
 
-/// Copies a page; the checksum of what was read.
+/// Copies a page. Returns the checksum of what was read.
 pub(super) fn copy(cpu: &impl CpuContext, [from, to]: [Vaddr; 2], stamp: u64) -> u64 {
-    words(from).zip(words(to)).fold(stamp, |sum, (from, to)| {
+    words_of(from).zip(words_of(to)).fold(stamp, |sum, (from, to)| {
         let word = cpu.load(from);
         cpu.store(to, word);
         mix(sum, word)

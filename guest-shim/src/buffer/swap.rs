@@ -1,4 +1,4 @@
-//! Out, and back.
+//! Copying pages out to pageable storage, and back.
 
 use super::page::{copy, stamp};
 use super::{BufferId, Buffers, Corrupt, CpuContext, Error, Moment, Slots};
@@ -7,12 +7,12 @@ use crate::mmu::{self, Mmu};
 use crate::pageable::{self, ObjectId, Pager, Store};
 use crate::platform::Platform;
 
-/// A page on its way.
+/// The copy of one page, out or back.
 struct Move {
     buffer: BufferId,
     page: u64,
     object: ObjectId,
-    /// The buffer's frame, to or from which.
+    /// The buffer's frame.
     frame: Pfn,
     moment: Moment,
     wanted: u64,
@@ -20,14 +20,14 @@ struct Move {
 }
 
 impl Move {
-    /// Copies the page. Its pageable end is pinned meanwhile.
-    fn carry_out(&self, cpu: &impl CpuContext) -> Result<(), Error> {
+    /// Copies the page. The page of the object is pinned meanwhile.
+    fn run(&self, cpu: &impl CpuContext) -> Result<(), Error> {
         let (object, page) = (self.object, self.page);
-        let there = cpu.with_mmu(|mmu, pager| {
+        let target = cpu.with_mmu(|mmu, pager| {
             pager.pin(mmu, object, page..page + 1)?;
             pager.page(object, page)
         })?;
-        let copied = self.copy(cpu, there);
+        let copied = self.copy(cpu, target);
         cpu.with_mmu(|_, pager| {
             if self.moment == Moment::Out && copied.is_ok() {
                 pager.mark_dirty(object, page..page + 1)?;
@@ -37,10 +37,10 @@ impl Move {
         copied
     }
 
-    /// Copies the page through this CPU's pair.
-    fn copy(&self, cpu: &impl CpuContext, there: Pfn) -> Result<(), Error> {
+    /// Copies the page through the atomic slots of this CPU.
+    fn copy(&self, cpu: &impl CpuContext, other: Pfn) -> Result<(), Error> {
         let &Move { buffer, page, frame, moment, wanted, .. } = self;
-        let [from, to] = if moment == Moment::Out { [frame, there] } else { [there, frame] };
+        let [from, to] = if moment == Moment::Out { [frame, other] } else { [other, frame] };
         let pair = cpu.with_mmu(|mmu, _| mmu.kmap_atomic(cpu.cpu_id(), [from, to]))?;
         let found = copy(cpu, pair.va(), stamp(buffer, page));
         cpu.with_mmu(|mmu, _| match self.slots {
@@ -61,7 +61,7 @@ impl Move {
     }
 }
 
-/// A frame, for which pageable pages may have to go.
+/// Allocates a frame, for which pageable pages may be paged out.
 fn frame_from<P: Platform, S: Store>(
     mmu: &mut Mmu<P>,
     pager: &mut Pager<S>,
@@ -79,8 +79,9 @@ impl Buffers {
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`]; [`Error::Corrupt`], without room in the storage, or the owner's of the
-    /// mappings: the page where it happened and those behind it are where they were.
+    /// [`Error::Gone`], [`Error::Corrupt`], no room in the storage, or those of the [`Mmu`]. The
+    /// page
+    /// where it happened and those after it are not moved.
     pub fn swap_out(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.get_mut(&id).ok_or(Error::Gone(id))?;
         if buffer.resident() == 0 {
@@ -104,7 +105,7 @@ impl Buffers {
                 wanted: page.sum,
                 slots: self.slots,
             }
-            .carry_out(cpu)?;
+            .run(cpu)?;
             page.frame = None;
             self.stats.out += 1;
             self.stats.checked += 1;
@@ -113,12 +114,12 @@ impl Buffers {
         Ok(())
     }
 
-    /// Copies a buffer's pages back into frames, for which others go that were not used for
-    /// longer.
+    /// Copies a buffer's pages back into frames. The buffers that were not used for longest are
+    /// swapped out for them.
     ///
     /// # Errors
     ///
-    /// As [`swap_out`](Buffers::swap_out), or without a frame.
+    /// As [`swap_out`](Buffers::swap_out), or no free frame.
     pub fn swap_in(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.get(&id).ok_or(Error::Gone(id))?;
         self.order.retain(|&other| other != id);
@@ -141,7 +142,7 @@ impl Buffers {
                 wanted: page.sum,
                 slots: self.slots,
             }
-            .carry_out(cpu);
+            .run(cpu);
             if let Err(error) = moved {
                 cpu.with_mmu(|mmu, _| mmu.free_frame(frame));
                 return Err(error);
@@ -154,7 +155,7 @@ impl Buffers {
         Ok(cpu.with_mmu(|mmu, pager| pager.free(mmu, object))?)
     }
 
-    /// Gives a frame to each page of a buffer that was never anywhere.
+    /// Gives a frame to each page of a new buffer.
     pub(super) fn populate(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let missing = self.buffers.get(&id).ok_or(Error::Gone(id))?.pages.len();
         self.make_room(cpu, id, missing)?;
@@ -164,7 +165,7 @@ impl Buffers {
         Ok(())
     }
 
-    /// Swaps others out until there is room for so many pages, or no other left.
+    /// Swaps other buffers out until there is room for so many pages, or no other is left.
     fn make_room(
         &mut self,
         cpu: &impl CpuContext,

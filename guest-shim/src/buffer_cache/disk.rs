@@ -1,11 +1,11 @@
-//! Where blocks come from.
+//! The disk below the cache.
 
 use super::WORDS;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
-/// A store of pages, by block and page of the block. It never fails: what a failing disk does to
-/// a file system is no subject here.
+/// A store of pages, by block and page of the block. It never fails: failing disks are not a
+/// subject here.
 pub trait Disk {
     /// Reads a page; one that was never written is all zeroes.
     fn read(&mut self, block: u64, page: usize, words: &mut [u64; WORDS]);
@@ -13,7 +13,7 @@ pub trait Disk {
     fn write(&mut self, block: u64, page: usize, words: &[u64; WORDS]);
 }
 
-/// A disk that is memory of the kernel.
+/// A disk in the kernel's memory.
 #[derive(Debug, Default)]
 pub struct MemoryDisk {
     pages: BTreeMap<(u64, usize), Box<[u64; WORDS]>>,

@@ -1,17 +1,17 @@
-//! Which buffer was used longest ago.
+//! The least recently used block.
 
 use alloc::collections::BTreeMap;
 
-/// Blocks in the order in which they were put here.
+/// Blocks in the order in which they were pushed.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct LruOrder {
     next: u64,
     by_turn: BTreeMap<u64, u64>,
     turns: BTreeMap<u64, u64>,
 }
 
-impl Order {
-    /// Puts a block at the end; it is not in here.
+impl LruOrder {
+    /// Adds a block at the end. It must not be in the order already.
     pub(super) fn push(&mut self, block: u64) {
         self.by_turn.insert(self.next, block);
         self.turns.insert(block, self.next);
@@ -24,7 +24,7 @@ impl Order {
         }
     }
 
-    /// The one that is in here for longest.
+    /// The block that was pushed longest ago.
     pub(super) fn first(&self) -> Option<u64> {
         self.by_turn.first_key_value().map(|(_, &block)| block)
     }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_first_is_the_one_pushed_longest_ago() {
-        let mut order = Order::default();
+        let mut order = LruOrder::default();
         for block in [7, 3, 9] {
             order.push(block);
         }

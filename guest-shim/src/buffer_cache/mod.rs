@@ -1,15 +1,15 @@
-//! Blocks of a disk in memory, as a file system has them: buffers of several pages that are mapped
-//! side by side, found by block number, and given up when others are wanted.
+//! A buffer cache, as a file system has: blocks of a disk in buffers of several pages that are
+//! mapped side by side, found by block number, and evicted when others are wanted.
 //!
-//! This is the consumer that made lazy mappings a disease. A buffer that is given up is unmapped
-//! lazily, and its pages are free at once: the next page table may be made of one. Nothing in here
-//! knows about that, as no file system should; the owner of the mappings does ([`crate::mmu`]).
+//! Such caches brought lazy mappings into conflict with page tables. An evicted buffer is unmapped
+//! lazily and its pages are free at once: the next page table may be made of one. Nothing in here
+//! knows about that, as no file system should; the [`Mmu`] does.
 //!
-//! Whoever [gets](BufferCache::get) a buffer has it alone, and may use its words without the
-//! cache, through the addresses in its [`Handle`].
+//! Whoever [gets](BufferCache::get) a buffer has it alone, and may use its words without the cache,
+//! through the addresses in its [`Handle`].
 //!
-//! Every page has a checksum, taken when it goes to the disk and compared when it comes back, and
-//! taken again of what nobody changed: a write through a stray mapping shows as
+//! Every page has a checksum, taken when it is written to the disk and compared when it is read
+//! back, and compared again for pages that nobody changed. A write through a stray mapping shows as
 //! [`Error::Corrupt`], with block and page.
 
 mod disk;
@@ -17,25 +17,29 @@ mod lru;
 
 pub use disk::{Disk, MemoryDisk};
 
-use crate::addr::{Pfn, Vaddr};
+use crate::addr::{PAGE_WORDS, Pfn, Vaddr, word_of, words_of};
 use crate::mmu::{self, Mmu};
 use crate::platform::Platform;
 use crate::vmap::{Area, Region};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use lru::Order;
+use lru::LruOrder;
 
 /// Words of a page.
-pub const WORDS: usize = 512;
+pub const WORDS: usize = PAGE_WORDS;
 
-/// Why a buffer could not be had.
+/// Initial value and factor of 64-bit FNV-1a.
+const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x100_0000_01b3;
+
+/// Why an operation on the cache failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Somebody has it.
+    /// Somebody has the buffer.
     Busy,
-    /// The owner of the mappings has no frame or no address left, or was refused.
+    /// The [`Mmu`] has no frame or no address left, or the hypervisor refused.
     Mmu(mmu::Error),
-    /// A page is not what it was when it was last seen.
+    /// A page changed since it was last used.
     Corrupt {
         /// The block.
         block: u64,
@@ -64,7 +68,7 @@ impl core::fmt::Display for Error {
     }
 }
 
-/// A buffer that somebody has; goes back with [`BufferCache::put`].
+/// A buffer that somebody has. It goes back with [`BufferCache::put`].
 #[derive(Debug)]
 #[must_use = "the buffer stays taken when this is dropped; see BufferCache::put"]
 pub struct Handle {
@@ -95,24 +99,24 @@ impl Handle {
 struct Buffer {
     frames: Vec<Pfn>,
     area: Area,
-    /// Of each page, as it was when nobody had it; void while somebody has, and while dirty.
+    /// Checksums of the pages, as of when the buffer was read or given back.
     sums: Vec<u64>,
     taken: bool,
     dirty: bool,
-    /// When it was given back.
+    /// When it was given back last.
     used: u64,
 }
 
-/// What the cache did.
+/// Counters of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Buffers that were in memory when they were wanted.
+    /// Buffers found in memory.
     pub hits: u64,
     /// Buffers read.
     pub reads: u64,
     /// Buffers written.
     pub writes: u64,
-    /// Buffers given up.
+    /// Buffers evicted.
     pub evictions: u64,
 }
 
@@ -122,34 +126,34 @@ pub struct BufferCache<D> {
     disk: D,
     region: Region,
     buffers: BTreeMap<u64, Buffer>,
-    /// Those that nobody has, the one used longest ago first.
-    idle: Order,
-    /// Of every page on the disk, by block.
+    /// Buffers that nobody has, the least recently used first.
+    idle: LruOrder,
+    /// Checksums of the pages on the disk, by block.
     on_disk: BTreeMap<u64, Vec<u64>>,
     pages: u64,
-    most: u64,
+    limit: u64,
     now: u64,
     counts: Counts,
 }
 
 impl<D: Disk> BufferCache<D> {
-    /// An empty one that maps its buffers in this part of the vmap range, and keeps so many pages at
-    /// most, besides those that somebody has.
-    pub fn new(disk: D, region: Region, most: u64) -> BufferCache<D> {
+    /// An empty cache. It maps its buffers in this part of the vmap range and keeps at most `limit`
+    /// pages, not counting buffers that somebody has.
+    pub fn new(disk: D, region: Region, limit: u64) -> BufferCache<D> {
         BufferCache {
             disk,
             region,
             buffers: BTreeMap::new(),
-            idle: Order::default(),
+            idle: LruOrder::default(),
             on_disk: BTreeMap::new(),
             pages: 0,
-            most,
+            limit,
             now: 0,
             counts: Counts::default(),
         }
     }
 
-    /// What was done so far.
+    /// The counters.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -159,9 +163,9 @@ impl<D: Disk> BufferCache<D> {
         self.pages
     }
 
-    /// Takes a buffer of so many pages (a block always has the same number), read from the disk if
-    /// it isn't in memory. Others are given up for it if there are too many, or if there is no
-    /// memory for it.
+    /// Takes the buffer of a block, which is read from the disk if it isn't in memory. A block
+    /// always has the same number of pages. Other buffers are evicted for it when the limit is
+    /// reached or memory is short.
     ///
     /// # Errors
     ///
@@ -176,7 +180,7 @@ impl<D: Disk> BufferCache<D> {
         if self.buffers.contains_key(&block) {
             self.counts.hits += 1;
         } else {
-            while self.pages + pages > self.most && self.evict_oldest(mmu)? {}
+            while self.pages + pages > self.limit && self.evict_oldest(mmu)? {}
             let buffer = self.read(mmu, cpu, block, pages)?;
             self.idle.push(block);
             self.pages += buffer.area.pages();
@@ -191,9 +195,9 @@ impl<D: Disk> BufferCache<D> {
         Ok(Handle { block, start: buffer.area.start(), pages: buffer.area.pages() })
     }
 
-    /// Gives a buffer back. It stays in memory for a while.
+    /// Gives a buffer back. It stays in memory until it is evicted.
     pub fn put<P: Platform>(&mut self, mmu: &Mmu<P>, handle: Handle, dirty: bool) {
-        // A handle comes from `get` only, and its buffer stays as long as it is taken.
+        // Handles come from `get`, and a buffer is not evicted while it is taken.
         let Some(buffer) = self.buffers.get_mut(&handle.block) else { return };
         buffer.taken = false;
         buffer.used = self.now;
@@ -204,8 +208,8 @@ impl<D: Disk> BufferCache<D> {
         self.idle.push(handle.block);
     }
 
-    /// Says what time it is: buffers that nobody used for so long are given up, and dead mappings
-    /// as old as that are cleared.
+    /// Sets the time, in a unit of the caller's. Evicts buffers that were not used for `age`, and
+    /// clears dead mappings of that age.
     ///
     /// # Errors
     ///
@@ -222,8 +226,8 @@ impl<D: Disk> BufferCache<D> {
         Ok(())
     }
 
-    /// Gives up so many pages at least, if nobody has them, and clears what they leave: memory is
-    /// wanted elsewhere. How many it were.
+    /// Evicts buffers of at least so many pages, as far as nobody has them, and clears their
+    /// mappings: memory is wanted elsewhere. Returns how many pages were freed.
     ///
     /// # Errors
     ///
@@ -235,7 +239,7 @@ impl<D: Disk> BufferCache<D> {
         Ok(before - self.pages)
     }
 
-    /// Gives up everything that nobody has.
+    /// Evicts all buffers that nobody has.
     ///
     /// # Errors
     ///
@@ -252,7 +256,7 @@ impl<D: Disk> BufferCache<D> {
         }
     }
 
-    /// Writes a block if need be, unmaps it lazily, and frees its pages at once.
+    /// Writes a block if it is dirty, unmaps it lazily, and frees its pages at once.
     fn evict<P: Platform>(&mut self, mmu: &mut Mmu<P>, block: u64) -> Result<(), Error> {
         self.idle.remove(block);
         let Some(buffer) = self.buffers.remove(&block) else { return Ok(()) };
@@ -261,7 +265,7 @@ impl<D: Disk> BufferCache<D> {
         let checked = buffer.check(mmu, block);
         if buffer.dirty {
             for (page, va) in buffer.addresses().enumerate() {
-                let words = core::array::from_fn(|word| mmu.load(Vaddr(va.0 + word as u64 * 8)));
+                let words = core::array::from_fn(|index| mmu.load(word_of(va, index)));
                 self.disk.write(block, page, &words);
             }
             self.on_disk.insert(block, buffer.sums);
@@ -286,20 +290,20 @@ impl<D: Disk> BufferCache<D> {
         for page in 0..frames.len() {
             self.disk.read(block, page, &mut words);
             let start = area.start().page(page as u64);
-            for (word, value) in (0..).zip(words) {
-                mmu.store(Vaddr(start.0 + word * 8), value);
+            for (va, word) in words_of(start).zip(words) {
+                mmu.store(va, word);
             }
         }
         self.counts.reads += 1;
         let mut buffer =
             Buffer { frames, area, sums: Vec::new(), taken: false, dirty: false, used: self.now };
-        // What comes is compared with what went; a block that never went has no checksum yet.
+        // A block that was never written has no checksum to compare with.
         let known = self.on_disk.get(&block).cloned();
         buffer.sums = known.unwrap_or_else(|| buffer.sums_now(mmu));
         Ok(buffer)
     }
 
-    /// Frames, mapped; others are given up for them if need be.
+    /// Allocates and maps frames, for which other buffers are evicted if need be.
     fn room<P: Platform>(
         &mut self,
         mmu: &mut Mmu<P>,
@@ -341,7 +345,7 @@ impl Buffer {
         self.addresses().map(|va| sum_of(mmu, va)).collect()
     }
 
-    /// Whether it is what it was when it was given back, or written.
+    /// Compares the pages with their checksums.
     fn check<P: Platform>(&self, mmu: &Mmu<P>, block: u64) -> Result<(), Error> {
         let sums = self.sums_now(mmu);
         match sums.iter().zip(&self.sums).position(|(now, then)| now != then) {
@@ -351,9 +355,7 @@ impl Buffer {
     }
 }
 
-/// A sum that each word changes, wherever it is: FNV-1a's step, a word at a time.
+/// A checksum of a page: FNV-1a, with words in place of bytes.
 fn sum_of<P: Platform>(mmu: &Mmu<P>, page: Vaddr) -> u64 {
-    (0..WORDS as u64).fold(0xcbf2_9ce4_8422_2325, |sum, word| {
-        (sum ^ mmu.load(Vaddr(page.0 + word * 8))).wrapping_mul(0x100_0000_01b3)
-    })
+    words_of(page).fold(FNV_OFFSET_BASIS, |sum, va| (sum ^ mmu.load(va)).wrapping_mul(FNV_PRIME))
 }

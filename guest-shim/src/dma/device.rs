@@ -1,4 +1,4 @@
-//! Transfers of devices, from beginning to end.
+//! Transfers of devices.
 
 use crate::addr::{Pfn, Vaddr};
 use crate::mmu::{AddressSpace, Error, Mmu};
@@ -6,26 +6,26 @@ use crate::platform::Platform;
 use crate::vmap::{Area, Region};
 use alloc::vec::Vec;
 
-/// Something that writes to memory by itself.
+/// A device that writes to memory by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Device {
     pub(super) name: &'static str,
     pub(super) region: Region,
 }
 
-/// A transfer that is going on: the device may write to its pages. It ends with [`Device::end`].
+/// A transfer under way: the device may write to its pages. It ends with [`Device::end`].
 #[derive(Debug)]
 #[must_use = "its frames are lost when it is dropped; see Device::end"]
 pub struct Io {
     pub(super) holder: &'static str,
     pub(super) frames: Vec<Pfn>,
     pub(super) area: Area,
-    /// Whether it holds its frames.
-    pub(super) holds: bool,
+    /// Whether it has references to its frames.
+    pub(super) referenced: bool,
 }
 
 impl Io {
-    /// Where the device finds the pages, side by side.
+    /// Where the pages are mapped, side by side.
     pub fn start(&self) -> Vaddr {
         self.area.start()
     }
@@ -35,14 +35,14 @@ impl Io {
         &self.frames
     }
 
-    /// Whose it is.
+    /// The name of the device.
     pub fn holder(&self) -> &'static str {
         self.holder
     }
 }
 
 impl Device {
-    /// A device of this name, with a region of that name, of at least so many pages.
+    /// A device with a region of its name, of at least so many pages.
     ///
     /// # Errors
     ///
@@ -63,11 +63,13 @@ impl Device {
     ///
     /// # Panics
     ///
-    /// If a frame is none that was given out.
+    /// If a frame was not allocated.
     pub fn begin<P: Platform>(&self, mmu: &mut Mmu<P>, frames: &[Pfn]) -> Result<Io, Error> {
         mmu.pin_frames(frames, self.name);
         match mmu.vmap_in(self.region, frames) {
-            Ok(area) => Ok(Io { holder: self.name, frames: frames.to_vec(), area, holds: true }),
+            Ok(area) => {
+                Ok(Io { holder: self.name, frames: frames.to_vec(), area, referenced: true })
+            }
             Err(error) => {
                 mmu.unpin_frames(frames, self.name);
                 Err(error)
@@ -75,7 +77,7 @@ impl Device {
         }
     }
 
-    /// Begins a transfer to pages of a space's lower half that may be written to.
+    /// Begins a transfer to writable pages in the lower half of an address space.
     ///
     /// # Errors
     ///
@@ -96,16 +98,16 @@ impl Device {
         self.begin(mmu, &frames)
     }
 
-    /// Ends a transfer: the device writes no more. Frames that were freed meanwhile are free now.
+    /// Ends a transfer: the device writes no more. Frames that were freed meanwhile become free.
     ///
     /// # Errors
     ///
-    /// The hypervisor's refusal of clearing dead mappings; the transfer is over all the same.
+    /// The hypervisor's refusal to clear dead mappings. The transfer has ended all the same.
     pub fn end<P: Platform>(&self, mmu: &mut Mmu<P>, io: Io) -> Result<(), Error> {
-        let Io { holder, frames, area, holds } = io;
-        // The mapping first: it is dead before its frames are anybody's.
+        let Io { holder, frames, area, referenced } = io;
+        // The mapping first: it is dead before its frames are reused.
         let unmapped = mmu.vunmap(area);
-        if holds {
+        if referenced {
             mmu.unpin_frames(&frames, holder);
         }
         unmapped

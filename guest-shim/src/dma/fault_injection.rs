@@ -1,4 +1,4 @@
-//! (feature `raw`) Transfers as they should not be.
+//! (feature `raw`) Transfers with a mistake.
 
 use super::{Device, Io};
 use crate::addr::Pfn;
@@ -6,8 +6,8 @@ use crate::mmu::{Error, Mmu};
 use crate::platform::Platform;
 
 impl Device {
-    /// Begins a transfer to frames and takes no reference of them: freed, they are used for
-    /// something else while the device goes on writing.
+    /// Begins a transfer without references: frames that are freed are reused while the device
+    /// still writes to them.
     ///
     /// # Errors
     ///
@@ -18,6 +18,6 @@ impl Device {
         frames: &[Pfn],
     ) -> Result<Io, Error> {
         let area = mmu.vmap_in(self.region, frames)?;
-        Ok(Io { holder: self.name, frames: frames.to_vec(), area, holds: false })
+        Ok(Io { holder: self.name, frames: frames.to_vec(), area, referenced: false })
     }
 }

@@ -1,21 +1,19 @@
-//! Devices that write to pages which the kernel may have let go of meanwhile.
+//! Devices that write to pages which the kernel may have freed meanwhile.
 //!
-//! A device is given pages, and writes to them when it likes. Until it is through, the pages are
-//! its: the mapping that the pages were found by may go, and the object that they belonged to, and
-//! whoever freed them is right to think that they are free. So a transfer takes a reference of
-//! each page ([`Device::begin`], [`Device::get_user_pages`]), with the name of who holds it. A page
-//! that is freed while somebody holds it does not go back to the pool before the last reference
-//! goes ([`Device::end`]); and one that was kept, and is to become a page table, is refused by name
+//! A device writes to the pages of a transfer until the transfer ends. Meanwhile the mapping by
+//! which the pages were found may go, and the object that they belong to may free them. So a
+//! transfer takes a reference to each page ([`Device::begin`], [`Device::get_user_pages`]) in the
+//! name of the device. A page that is freed during a transfer becomes free when the last reference
+//! is dropped ([`Device::end`]); one that is to become a page table is refused, with the name
 //! ([`Error::InIo`](crate::mmu::Error::InIo)).
 //!
-//! What a transfer is mapped by is an area of a region with the device's name, so that the
-//! hypervisor's report says who holds the page, too, should one become a page table after all.
+//! A transfer is mapped by an area in a region with the device's name. Should one of its pages
+//! become a page table after all, the hypervisor's report says which device uses it.
 //!
-//! | module | what it is |
+//! | module | what it does |
 //! |---|---|
-//! | `references` | who holds which frame |
-//! | `device` | transfers, from beginning to end |
-//! | `object` | pages that user mode sees in large aligned runs |
+//! | `device` | transfers |
+//! | `object` | memory of user mode in runs of whole leaf tables |
 
 mod device;
 #[cfg(feature = "raw")]

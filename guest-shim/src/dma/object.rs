@@ -1,18 +1,17 @@
-//! Objects that user mode sees in large aligned runs.
+//! Memory of user mode that is mapped a whole leaf table at a time.
 //!
-//! Direct paging has no large pages. What comes nearest is a leaf table that is filled while nobody
-//! uses it and then hung into an address space as a whole: one call maps 512 pages, and one takes
-//! them away.
+//! Direct paging has no large pages. The nearest thing is a leaf table that is filled before it is
+//! in use and then linked into an address space: one call maps 512 pages, and one unmaps them.
 
-use crate::addr::{Pfn, Vaddr};
+use crate::addr::{PAGE_SIZE, Pfn, TABLE_ENTRIES, Vaddr};
 use crate::mmu::{AddressSpace, Error, Leaf, Mmu};
 use crate::platform::Platform;
 use alloc::vec::Vec;
 
-/// Pages of a run, and what its address is a multiple of.
-pub const RUN_PAGES: u64 = 512;
+/// Pages of a run, which a leaf table maps. Addresses of runs are a multiple of that.
+pub const RUN_PAGES: u64 = TABLE_ENTRIES as u64;
 
-/// Pages for user mode.
+/// An object: pages for user mode.
 #[derive(Debug)]
 #[must_use = "its frames are lost when it is dropped; see Object::free"]
 pub struct Object {
@@ -22,7 +21,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object of so many pages, with nothing particular in them.
+    /// Allocates an object of so many pages, with undefined contents.
     ///
     /// # Errors
     ///
@@ -46,18 +45,18 @@ impl Object {
         &self.frames
     }
 
-    /// Maps it into a space for user mode to read and write, from an address on that is a multiple
-    /// of [`RUN_PAGES`] pages. The last run may be shorter.
+    /// Maps it in an address space for user mode to read and write, at an address that is a
+    /// multiple of [`RUN_PAGES`] pages. The last run may be shorter.
     ///
     /// # Errors
     ///
-    /// [`Error::NoRoom`] for an address in the middle of a run, one that the space's tables don't
-    /// lead to (see [`Mmu::alloc_intermediate_tables`]), or one where something is; [`Error::NoFrame`], or the
-    /// hypervisor's refusal. Nothing of it is mapped then.
+    /// [`Error::NoRoom`] for an address that is not aligned, has no table for its leaf tables (see
+    /// [`Mmu::alloc_intermediate_tables`]) or is in use; [`Error::NoFrame`]; or the hypervisor's
+    /// refusal. Nothing of the object is mapped then.
     ///
     /// # Panics
     ///
-    /// If it is mapped.
+    /// If it is mapped already.
     pub fn map<P: Platform>(
         &mut self,
         mmu: &mut Mmu<P>,
@@ -65,7 +64,7 @@ impl Object {
         start: Vaddr,
     ) -> Result<(), Error> {
         assert!(self.runs.is_empty(), "an object is mapped once");
-        if !start.0.is_multiple_of(RUN_PAGES * 4096) {
+        if !start.0.is_multiple_of(RUN_PAGES * PAGE_SIZE) {
             return Err(Error::NoRoom);
         }
         let mut result = Ok(());
@@ -77,14 +76,14 @@ impl Object {
             }
             self.runs.push(va);
         }
-        // What was mapped a moment ago can be unmapped.
+        // What was just mapped can be unmapped.
         if result.is_err() && !self.runs.is_empty() {
             self.unmap(mmu, space)?;
         }
         result
     }
 
-    /// Takes it out of the space that it was mapped into.
+    /// Unmaps it from the address space that it was mapped in.
     ///
     /// # Errors
     ///
@@ -106,7 +105,7 @@ impl Object {
         Ok(())
     }
 
-    /// Frees it. Frames that a device still writes to are free when it is through.
+    /// Frees it. Frames that a device still uses become free when the transfer ends.
     ///
     /// # Panics
     ///

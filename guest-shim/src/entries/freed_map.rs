@@ -1,13 +1,13 @@
 //! A bitmap of the freed pages of a range, shared with the hypervisor.
 //!
-//! The hypervisor reads it when it reports a mapping in the range: a mapping of a freed page was left
-//! behind, any other is in use. Telling it so costs one store, and no call.
+//! The hypervisor reads it when it reports a mapping in the range: a mapping of a freed page was
+//! left behind, any other is in use. Telling it so costs one store, and no call.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// One bit for each page, in the layout of [`pinfold_abi::pinfold::FreedMap`]: on x86, bit n of word m
-/// is bit n % 8 of byte 8 m + n / 8.
+/// One bit for each page, in the layout of [`pinfold_abi::pinfold::FreedMap`]: on x86, bit n of
+/// word m is bit n % 8 of byte 8 m + n / 8.
 #[derive(Debug)]
 pub(crate) struct FreedMap(Box<[AtomicU64]>);
 

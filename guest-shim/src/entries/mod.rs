@@ -1,8 +1,8 @@
 //! The page-table entries below everything that maps frames.
 //!
-//! All leaf entries are made in one place, [`EntryWriter::leaf_entry`]: it applies the memory type of
-//! the frame and removes the clean mark of a frame that becomes writable somewhere. The reverse map is
-//! updated where an entry is written or cleared.
+//! All leaf entries are made in one place, [`EntryWriter::leaf_entry`]: it applies the memory type
+//! of the frame and removes the clean mark of a frame that becomes writable somewhere. The reverse
+//! map is updated where an entry is written or cleared.
 //!
 //! [`Vmap`](crate::vmap) and [`Kmap`](crate::kmap) see it as [`Entries`]: addresses and frames, no
 //! tables and no hypercalls.

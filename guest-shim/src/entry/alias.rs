@@ -1,10 +1,11 @@
 //! The alias upcall: when a pin meets an alias in one of the kernel's named ranges, the hypervisor
-//! enters the kernel here with the mappings it found. The handler clears those that are dead, and the
-//! pin is tried again.
+//! enters the kernel here with the mappings it found. The handler clears those that are dead, and
+//! the pin is tried again.
 //!
-//! This covers for a mapping that the kernel's own index missed. It is off until [`enable`] is called,
-//! on each vCPU. The handler runs in the middle of the pin, whose caller holds the
-//! [`Mmu`](crate::mmu::Mmu): it takes no lock and does not touch the `Mmu`. It notes what it cleared in
+//! This covers for a mapping that the kernel's own index missed. It is off until [`enable`] is
+//! called, on each vCPU. The handler runs in the middle of the pin, whose caller holds the
+//! [`Mmu`](crate::mmu::Mmu): it takes no lock and does not touch the `Mmu`. It notes what it
+//! cleared in
 //! a list of atomics, which the `Mmu` reads after the pin.
 
 use super::frame::ALIAS;
@@ -47,7 +48,8 @@ static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// Addresses that the handler cleared and the `Mmu` has not read yet; 0: a free slot.
 static CLEARED: [AtomicU64; 4 * MAX_MAPPINGS] = [const { AtomicU64::new(0) }; 4 * MAX_MAPPINGS];
 
-/// Enables the upcall on the running vCPU. Kernels pass [`clear`]; tests have handlers of their own.
+/// Enables the upcall on the running vCPU. Kernels pass [`clear`]; tests have handlers of their
+/// own.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What the guest is told at its start.
+//! What the hypervisor passes to the guest at its start.
 
 use pinfold_abi::start_info::{SIF_INITDOMAIN, StartInfo};
 
@@ -21,12 +21,12 @@ impl Boot {
         self.info
     }
 
-    /// True on a stock Xen, which runs the guest as its first, privileged domain.
+    /// Whether the guest is the first, privileged domain: it is on a stock Xen.
     pub fn is_first_domain(&self) -> bool {
         self.info.flags & SIF_INITDOMAIN != 0
     }
 
-    /// The command line; what is not UTF-8 cuts it short.
+    /// The command line, up to the first byte that is not UTF-8.
     pub fn command_line(&self) -> &'static str {
         let line = &self.info.cmd_line;
         let end = line.iter().position(|&byte| byte == 0).unwrap_or(line.len());
@@ -36,14 +36,13 @@ impl Boot {
         }
     }
 
-    /// The value of a `key=value` word of the command line; the last one counts.
+    /// The value of the last `key=value` word of the command line.
     pub fn option(&self, key: &str) -> Option<&'static str> {
         let words = self.command_line().split_ascii_whitespace().rev();
         words.filter_map(|word| word.split_once('=')).find(|(k, _)| *k == key).map(|(_, v)| v)
     }
 
-    /// The number behind `key=`, or this default if there is none (or what is there is no
-    /// number).
+    /// The number after `key=`, or this default if there is no such word or it has no number.
     pub fn number(&self, key: &str, default: u64) -> u64 {
         self.option(key).and_then(|value| value.parse().ok()).unwrap_or(default)
     }

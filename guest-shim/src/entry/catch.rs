@@ -1,20 +1,20 @@
-//! Expecting a trap: run some code and find out whether, and how, it was stopped.
+//! Running code that may trap, and finding out whether and how it did.
 
 use super::frame::TrapFrame;
 use super::percpu::{self, this};
 use core::arch::global_asm;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// What stopped the code.
+/// The trap that stopped the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trap {
     /// Exception vector.
     pub vector: u8,
     /// Error code.
     pub error: u64,
-    /// Where.
+    /// Address of the instruction.
     pub rip: u64,
-    /// For page faults: the address used.
+    /// For page faults: the address accessed.
     pub cr2: u64,
     /// The code selector shown: RPL 3 means guest user mode.
     pub cs: u64,
@@ -22,7 +22,7 @@ pub struct Trap {
     pub rflags: u64,
 }
 
-/// The flag that says whether events can come in.
+/// The flag that says whether events can be delivered.
 const RFLAGS_IF: u64 = 1 << 9;
 
 global_asm!(
@@ -64,7 +64,8 @@ unsafe extern "C" {
     safe static TRY_LANDING: u8;
 }
 
-/// Called first on each trap: when one is expected, notes it and sends the guest to the landing.
+/// Called first on each trap. If the code runs under [`catch`], records the trap, has the guest
+/// resume at the landing, and returns true.
 pub(super) fn resume_at_landing(frame: &mut TrapFrame) -> bool {
     let cpu = this();
     let landing = cpu.landing.load(Relaxed);
@@ -84,8 +85,8 @@ pub(super) fn resume_at_landing(frame: &mut TrapFrame) -> bool {
     true
 }
 
-/// Address of the last page fault. Until the shared page is mapped it is asked for by the
-/// instruction, which the hypervisor emulates.
+/// Address of the last page fault. Until the shared page is mapped it is read from CR2, which the
+/// hypervisor emulates.
 pub fn cr2() -> u64 {
     if let Some(record) = this().record() {
         return record.cr2.load(Relaxed);
@@ -96,19 +97,19 @@ pub fn cr2() -> u64 {
     cr2
 }
 
-/// Runs a function; if it is stopped by an exception, says by which.
+/// Runs a function. If an exception stops it, returns which.
 ///
 /// # Safety
 ///
-/// When the function is stopped, its stack frames vanish without running destructors: nothing in
-/// it, up to the point where it may be stopped, may own anything or hold a lock.
+/// When the function is stopped, its stack frames are dropped without running destructors: nothing
+/// in it, up to the point where it may be stopped, may own anything or hold a lock.
 pub unsafe fn catch<F: FnMut()>(mut code: F) -> Result<(), Trap> {
     extern "C" fn run<F: FnMut()>(data: *mut ()) {
         // SAFETY: `data` is the closure of the caller's frame, borrowed by nobody else now.
         let code = unsafe { &mut *data.cast::<F>() };
         code();
     }
-    // SAFETY: `run::<F>` gets the closure it was made for; skipped frames are the caller's care.
+    // SAFETY: `run::<F>` gets the closure it was made for; dropped frames are the caller's duty.
     if unsafe { pinfold_try(run::<F>, (&raw mut code).cast()) } == 0 {
         return Ok(());
     }
@@ -117,18 +118,18 @@ pub unsafe fn catch<F: FnMut()>(mut code: F) -> Result<(), Trap> {
     Err(Trap { vector: vector as u8, error, rip, cr2, cs, rflags })
 }
 
-/// Reads a word that may not be there.
+/// Reads a word that may not be mapped.
 ///
 /// # Safety
 ///
 /// If the address is mapped, reading it must be harmless.
 pub unsafe fn read(address: u64) -> Result<u64, Trap> {
     let mut word = 0;
-    // SAFETY: one volatile read owns nothing; that it is harmless is the caller's care.
+    // SAFETY: one volatile read owns nothing; the caller knows that it is harmless.
     unsafe { catch(|| word = (address as *const u64).read_volatile()) }.map(|()| word)
 }
 
-/// Writes a word that may not be there, or not writable.
+/// Writes a word that may not be mapped, or not writable.
 ///
 /// # Safety
 ///

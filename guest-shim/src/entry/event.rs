@@ -1,8 +1,8 @@
-//! Events: the upcall, who handles which port, and keeping events out for a while.
+//! Events: the upcall, the handlers of ports, and masking.
 //!
 //! Nothing is delivered before [`init`] has mapped the shared page and [`unmask`] was called.
-//! Handlers run on the interrupted code's stack with events masked; one that unmasks them may be
-//! interrupted by others.
+//! Handlers run on the stack of the interrupted code with events masked. A handler that unmasks
+//! them may be interrupted by others.
 
 use super::boot::Boot;
 use super::frame::TrapFrame;
@@ -19,7 +19,7 @@ use pinfold_abi::event::PORTS;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{EntryFlags, UVMF_INVLPG};
 
-/// What is called for a port's event.
+/// Handles an event of a port.
 pub type Handler = fn(Port);
 
 static HANDLERS: [AtomicPtr<()>; PORTS as usize] =
@@ -27,15 +27,15 @@ static HANDLERS: [AtomicPtr<()>; PORTS as usize] =
 /// Events of ports without a handler.
 static STRAY: AtomicU64 = AtomicU64::new(0);
 
-/// A page of the image whose place the shared page takes.
+/// A page of the image whose address the shared page gets.
 #[repr(C, align(4096))]
-struct Place(UnsafeCell<[u8; PAGE_SIZE as usize]>);
+struct SharedPageSlot(UnsafeCell<[u8; PAGE_SIZE as usize]>);
 // SAFETY: nothing uses the bytes; after `init` the page there is made of atomics.
-unsafe impl Sync for Place {}
-static PLACE: Place = Place(UnsafeCell::new([0; PAGE_SIZE as usize]));
+unsafe impl Sync for SharedPageSlot {}
+static SLOT: SharedPageSlot = SharedPageSlot(UnsafeCell::new([0; PAGE_SIZE as usize]));
 static SHARED: AtomicPtr<SharedPage> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Maps the shared page and finds the boot vCPU's record in it.
+/// Maps the shared page. The boot vCPU uses its record in it from then on.
 ///
 /// # Errors
 ///
@@ -45,15 +45,15 @@ pub fn init(boot: &Boot) -> Result<&'static SharedPage, Errno> {
         .union(EntryFlags::WRITABLE)
         .union(EntryFlags::ACCESSED)
         .union(EntryFlags::DIRTY);
-    let place = PLACE.0.get().cast::<SharedPage>();
+    let slot = SLOT.0.get().cast::<SharedPage>();
     let entry = boot.start_info().shared_info | RW.bits();
-    // SAFETY: the page at this place holds nothing.
+    // SAFETY: the page at this address holds nothing.
     check(unsafe {
-        call(Hypercall::UpdateVaMapping as u64, [address(place), entry, UVMF_INVLPG, 0, 0])
+        call(Hypercall::UpdateVaMapping as u64, [address(slot), entry, UVMF_INVLPG, 0, 0])
     })?;
-    SHARED.store(place, Release);
+    SHARED.store(slot, Release);
     // SAFETY: just mapped, for good; any bytes are valid atomics.
-    let shared: &'static SharedPage = unsafe { &*place };
+    let shared: &'static SharedPage = unsafe { &*slot };
     let cpu = this();
     cpu.set_record(&shared.vcpus[cpu.id() as usize]);
     Ok(shared)
@@ -66,9 +66,9 @@ pub fn shared() -> Option<&'static SharedPage> {
     unsafe { shared.cast_const().as_ref() }
 }
 
-/// Has a port's events handled by this function on the vCPU that they go to. One that came before
-/// is delivered now: an upcall that found nobody for it left it pending, and what is pending
-/// raises nothing any more.
+/// Sets the handler of a port's events, on the vCPU that they go to. An event that came before is
+/// delivered now: an upcall found no handler and left it pending, and a pending port raises no
+/// upcall.
 ///
 /// # Panics
 ///
@@ -84,7 +84,7 @@ pub fn handle(port: Port, vcpu: &super::percpu::PerCpu, handler: Handler) {
     }
 }
 
-/// Has a port's events go unhandled on this vCPU.
+/// Removes the handler of a port's events on this vCPU.
 ///
 /// # Panics
 ///
@@ -94,7 +94,7 @@ pub fn forget(port: Port, vcpu: &super::percpu::PerCpu) {
     HANDLERS[port.0 as usize].store(core::ptr::null_mut(), Release);
 }
 
-/// Events so far that came to a port without a handler.
+/// Events of ports without a handler so far.
 pub fn strays() -> u64 {
     STRAY.load(Relaxed)
 }
@@ -104,7 +104,7 @@ pub(super) fn upcall(_frame: &mut TrapFrame) {
     let cpu = this();
     cpu.upcalls.fetch_add(1, Relaxed);
     let (Some(record), Some(shared)) = (cpu.record(), shared()) else { return };
-    // A trap in a handler is not the one that the interrupted code may expect.
+    // A trap in a handler is not the one that the interrupted code expects.
     let landing = cpu.landing.swap(0, Relaxed);
     cpu.depth.fetch_add(1, Relaxed);
     while record.upcall_pending.load(SeqCst) != 0 {
@@ -126,12 +126,12 @@ fn deliver(port: u32) {
     handler(Port(port));
 }
 
-/// How deep in event handlers the running vCPU is: 0 outside.
+/// Nesting of event handlers on the running vCPU; 0 outside of handlers.
 pub fn depth() -> u32 {
     this().depth.load(Relaxed)
 }
 
-/// Keeps events out on this vCPU; whether they could come in before.
+/// Masks events on this vCPU. Returns whether they were unmasked before.
 pub fn mask() -> bool {
     let Some(record) = this().record() else { return false };
     let open = record.upcall_mask.swap(1, Relaxed) == 0;
@@ -139,14 +139,14 @@ pub fn mask() -> bool {
     open
 }
 
-/// Whether events can come in on this vCPU.
+/// Whether events are unmasked on this vCPU.
 pub fn is_open() -> bool {
     this().record().is_some_and(|record| record.upcall_mask.load(Relaxed) == 0)
 }
 
-/// Lets events in on this vCPU. One that became pending meanwhile is delivered before this
-/// returns: the hypervisor saw the mask then and did nothing, so that somebody must look, and
-/// after the mask is cleared, or one that comes in between is seen by nobody.
+/// Unmasks events on this vCPU. One that became pending while they were masked is delivered before
+/// this returns: the hypervisor raised no upcall for it, so it must be looked for. That is done
+/// after the mask is cleared, since an event that comes in between would be missed otherwise.
 pub fn unmask() {
     let Some(record) = this().record() else { return };
     record.upcall_mask.store(0, SeqCst);
@@ -155,13 +155,13 @@ pub fn unmask() {
     }
 }
 
-/// Makes the hypervisor look for events that can be delivered: any call does, on its way back.
+/// Makes the hypervisor deliver pending events, as it does before it returns from any call.
 pub fn deliver_now() {
-    // The answer is of no interest.
+    // The result does not matter.
     let _ = version::version();
 }
 
-/// Runs a function with events kept out.
+/// Runs a function with events masked.
 pub fn without<T>(run: impl FnOnce() -> T) -> T {
     let open = mask();
     let value = run();
@@ -178,7 +178,7 @@ pub fn mask_port(port: Port) {
     }
 }
 
-/// Unmasks a port; an event that it got meanwhile is delivered.
+/// Unmasks a port. An event that it got meanwhile is delivered.
 ///
 /// # Errors
 ///
@@ -192,13 +192,14 @@ pub fn is_pending(port: Port) -> bool {
     shared().is_some_and(|shared| ports::has(&shared.pending, port.0))
 }
 
-/// Clears a port's pending bit; whether it was set. For ports that are masked and polled.
+/// Clears a port's pending bit and returns whether it was set. For ports that are masked and
+/// polled.
 pub fn clear_pending(port: Port) -> bool {
     shared().is_some_and(|shared| ports::clear(&shared.pending, port.0))
 }
 
-/// Moves the running vCPU's record to a page of its own, as a guest with more vCPUs than the
-/// shared page has records must.
+/// Moves the running vCPU's record to another page, as a guest must that has more vCPUs than the
+/// shared page has records.
 ///
 /// # Errors
 ///

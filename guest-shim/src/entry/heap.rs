@@ -1,6 +1,6 @@
-//! The heap: an arena inside the image, so that it exists before any page table is changed and
-//! never depends on what the guest does to its mappings. Its lock keeps events out, so that event
-//! handlers may allocate.
+//! The heap: an arena in the image, so that it exists before any page table is changed and does not
+//! depend on what the guest does to its mappings. Its lock masks events, so that event handlers may
+//! allocate.
 
 use super::lock::EventLock;
 use talc::{TalcLock, source::Claim};

@@ -1,19 +1,19 @@
-//! From the builder's address space to one in which every frame has its home.
+//! From the domain builder's address space to one with a direct map of all frames.
 
 use super::boot::Boot;
 use super::memory::Frames;
 use super::native::Native;
-use crate::addr::{Level, Mfn, Pfn};
+use crate::addr::{Level, Mfn, Pfn, TABLE_ENTRIES, word_of, words_of};
 use crate::mmu::{Config, Error, Mmu};
 use crate::platform::Platform;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::{EntryFlags, MmuUpdate, UVMF_NONE};
 
 /// Frames that one leaf table maps.
-const PER_TABLE: u64 = 512;
+const PER_TABLE: u64 = TABLE_ENTRIES as u64;
 
-/// Maps the guest's memory, up to so many frames, and makes the owner of all mappings. The frames
-/// that the builder put nothing in are its free ones.
+/// Extends the direct map to up to so many frames of the guest, and makes the [`Mmu`]. Its free
+/// frames are those that the builder did not use.
 ///
 /// # Errors
 ///
@@ -21,11 +21,11 @@ const PER_TABLE: u64 = 512;
 ///
 /// # Safety
 ///
-/// To be called once; nobody else may use free frames or change mappings afterwards (a test that
-/// does harm to its own page tables knows what it does).
+/// It must be called once. Nothing else may use free frames or change mappings afterwards, except
+/// for tests that damage their own page tables.
 pub unsafe fn start(boot: &Boot, limit: u64, config: &Config) -> Result<Mmu<Native>, Error> {
     let frames = Frames::new(boot);
-    // SAFETY: once, says the caller; the owner uses free frames only.
+    // SAFETY: called once, says the caller; the `Mmu` uses free frames only.
     let mut native = unsafe { Native::new(boot) };
     let (first, mapped) = (frames.first_free().0, frames.mapped_end().0);
     let end = limit.min(frames.count()).max(mapped);
@@ -39,11 +39,11 @@ pub unsafe fn start(boot: &Boot, limit: u64, config: &Config) -> Result<Mmu<Nati
         extend(&mut native, &frames, table, next..stop)?;
         next = stop;
     }
-    // The first pages to be used are the lowest.
+    // The lowest frames are allocated first.
     Mmu::new(native, (used..end).rev().map(Pfn), config)
 }
 
-/// Maps frames at their homes with a new leaf table.
+/// Adds frames to the direct map with a new leaf table.
 fn extend(
     native: &mut Native,
     frames: &Frames,
@@ -54,19 +54,19 @@ fn extend(
         .union(EntryFlags::WRITABLE)
         .union(EntryFlags::ACCESSED)
         .union(EntryFlags::DIRTY);
-    let sealed = EntryFlags::PRESENT | EntryFlags::ACCESSED;
-    let home = native.direct_map_va(table);
-    for index in 0..PER_TABLE {
-        native.store(crate::addr::Vaddr(home.0 + index * 8), 0);
+    let read_only = EntryFlags::PRESENT | EntryFlags::ACCESSED;
+    let table_va = native.direct_map_va(table);
+    for va in words_of(table_va) {
+        native.store(va, 0);
     }
     let first = native.direct_map_va(Pfn(pfns.start));
     for pfn in pfns {
         let va = native.direct_map_va(Pfn(pfn));
         let entry = native.mfn(Pfn(pfn)).address() | DIRECT_MAP_RW.bits();
-        native.store(crate::addr::Vaddr(home.0 + va.index(Level::L1).get() as u64 * 8), entry);
+        native.store(word_of(table_va, va.index(Level::L1).get()), entry);
     }
     let mfn = native.mfn(table);
-    native.update_va_mappings(&[(home, mfn.address() | sealed.bits())], UVMF_NONE)?;
+    native.update_va_mappings(&[(table_va, mfn.address() | read_only.bits())], UVMF_NONE)?;
     let root = native.mfn(native.root());
     let (directory, _): (Mfn, u64) = frames.walk(root, first, 2).ok_or(Errno::EINVAL)?;
     let ptr = directory.entry_address(first.index(Level::L2));

@@ -1,41 +1,39 @@
-//! A lock for vCPUs that take events: while it is held, events are kept out on the holder, so
-//! that an event handler may take it too.
+//! A lock that masks events on the vCPU that holds it, so that event handlers may take it too.
 
 use super::event;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use lock_api::{GuardNoSend, RawMutex};
 
-/// How often a waiting vCPU looks before it lets others run: the holder may be one that has no
-/// CPU.
-const PATIENCE: u32 = 200;
+/// Tries of a waiting vCPU before it yields its CPU: the holder may be a vCPU that waits for one.
+const TRIES_BEFORE_YIELD: u32 = 200;
 
 /// The lock itself.
 #[derive(Debug)]
 pub struct EventLock {
     taken: AtomicBool,
-    /// Whether the holder could take events before. Written by the holder only.
-    open: AtomicBool,
+    /// Whether events were unmasked on the holder before. Written by the holder only.
+    unmasked: AtomicBool,
 }
 
-/// Something that one vCPU at a time may use.
+/// A value that one vCPU at a time may use.
 pub type Mutex<T> = lock_api::Mutex<EventLock, T>;
-/// The right to use it, for as long as this lives.
+/// Access to the value of a [`Mutex`].
 pub type MutexGuard<'a, T> = lock_api::MutexGuard<'a, EventLock, T>;
 
 // SAFETY: `taken` goes from false to true for one at a time, with an acquiring exchange, and back
 // by its holder's releasing store.
 unsafe impl RawMutex for EventLock {
     const INIT: EventLock =
-        EventLock { taken: AtomicBool::new(false), open: AtomicBool::new(false) };
+        EventLock { taken: AtomicBool::new(false), unmasked: AtomicBool::new(false) };
     type GuardMarker = GuardNoSend;
 
     fn lock(&self) {
         let mut tries = 0u32;
         while !self.try_lock() {
             tries += 1;
-            if tries.is_multiple_of(PATIENCE) {
-                // An unknown call would not help, but it would not harm either.
+            if tries.is_multiple_of(TRIES_BEFORE_YIELD) {
+                // A refusal is harmless: the lock is tried again.
                 let _ = crate::hypercall::sched::yield_now();
             }
             core::hint::spin_loop();
@@ -43,21 +41,21 @@ unsafe impl RawMutex for EventLock {
     }
 
     fn try_lock(&self) -> bool {
-        let open = event::mask();
+        let unmasked = event::mask();
         if self.taken.compare_exchange(false, true, Acquire, Relaxed).is_ok() {
-            self.open.store(open, Relaxed);
+            self.unmasked.store(unmasked, Relaxed);
             return true;
         }
-        if open {
+        if unmasked {
             event::unmask();
         }
         false
     }
 
     unsafe fn unlock(&self) {
-        let open = self.open.load(Relaxed);
+        let unmasked = self.unmasked.load(Relaxed);
         self.taken.store(false, Release);
-        if open {
+        if unmasked {
             event::unmask();
         }
     }

@@ -1,16 +1,16 @@
-//! The guest's memory as the builder left it: where pseudo-physical frames are, in machine memory
-//! and in the initial address space.
+//! The guest's memory as the domain builder left it: where pseudo-physical frames are in machine
+//! memory and in the initial address space.
 
 use super::boot::{Boot, VIRT_BASE};
 use super::catch;
-use crate::addr::{Mfn, PAGE_SIZE, Pfn, Vaddr, index_at};
+use crate::addr::{Mfn, PAGE_SIZE, Pfn, TABLE_ENTRIES, Vaddr, index_at, word_of};
 use pinfold_abi::layout::{INVALID_M2P_ENTRY, M2P_START};
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 use pinfold_abi::start_info::StartInfo;
 
-/// Frames that have a place: one gigabyte's, what the one L2 table translates that the builder
-/// made. Frames behind are not used.
-const WINDOW_PAGES: u64 = 512 * 512;
+/// Frames that the direct map can have: what the builder's one L2 table translates, a gigabyte.
+/// Others are not used.
+const WINDOW_PAGES: u64 = (TABLE_ENTRIES * TABLE_ENTRIES) as u64;
 
 /// Where frames are. Pfn n is at [`VIRT_BASE`] + n pages, once that address is mapped.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +29,12 @@ impl Frames {
         self.info.nr_pages.min(WINDOW_PAGES)
     }
 
-    /// Where a pfn is, or will be, mapped.
+    /// Where the direct map has, or will have, a pfn.
     pub fn va(&self, pfn: Pfn) -> Vaddr {
         Vaddr(VIRT_BASE).page(pfn.0)
     }
 
-    /// The pfn whose place in the initial address space an address is in.
+    /// The pfn that an address of the direct map belongs to.
     pub fn pfn_at(&self, va: Vaddr) -> Option<Pfn> {
         let pfn = va.0.checked_sub(VIRT_BASE)? / PAGE_SIZE;
         (pfn < self.count()).then_some(Pfn(pfn))
@@ -62,7 +62,7 @@ impl Frames {
         (pfn != INVALID_M2P_ENTRY && self.mfn(Pfn(pfn)) == Some(mfn)).then_some(Pfn(pfn))
     }
 
-    /// The first pfn that the builder put nothing in: all from here on are free.
+    /// The first pfn that the builder did not use: all from here on are free.
     pub fn first_free(&self) -> Pfn {
         let after_tables = self.info.pt_base - VIRT_BASE + self.info.nr_pt_frames * PAGE_SIZE;
         // One page of boot stack follows the tables.
@@ -75,15 +75,15 @@ impl Frames {
         self.mfn(pfn).unwrap_or_default()
     }
 
-    /// One entry of a table that is mapped at its own pfn's place.
+    /// One entry of a table, read through the direct map.
     pub fn entry(&self, table: Mfn, index: usize) -> Option<u64> {
         let va = self.va(self.pfn(table)?);
         // SAFETY: reading a frame of the guest is harmless; it may not be mapped.
-        unsafe { catch::read(va.0 + index as u64 * 8) }.ok()
+        unsafe { catch::read(word_of(va, index).0) }.ok()
     }
 
-    /// The table of this level that translates an address below a root, and the entry in it;
-    /// `None` when an entry above is not present.
+    /// The table of this level that translates an address below a root, and its entry; `None` when
+    /// an entry above is not present.
     pub fn walk(&self, root: Mfn, va: Vaddr, level: u8) -> Option<(Mfn, u64)> {
         let mut table = root;
         for step in (level..=4).rev() {
@@ -94,12 +94,12 @@ impl Frames {
             if entry & EntryFlags::PRESENT.bits() == 0 {
                 return None;
             }
-            table = Mfn((entry & ENTRY_ADDRESS) >> 12);
+            table = Mfn::from_address(entry & ENTRY_ADDRESS);
         }
         None
     }
 
-    /// The first pfn that the boot tables do not map at its place.
+    /// The first pfn that the builder's direct map does not have.
     pub fn mapped_end(&self) -> Pfn {
         let root = self.boot_root();
         let mapped = |pfn: u64| {

@@ -1,5 +1,5 @@
-//! What a guest kernel needs to be started: ELF notes, entry code, a stack, traps, a heap, the
-//! panic handler. With it a kernel is a function:
+//! What a guest kernel needs to start: ELF notes, entry code, a stack, traps, a heap, the panic
+//! handler. With it a kernel is a function:
 //!
 //! ```ignore
 //! #![no_std]
@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! Its build script passes the linker script of this crate on:
+//! Its build script passes on the linker script of this crate:
 //! `println!("cargo::rustc-link-arg=-T{}", env::var("DEP_PINFOLD_GUEST_LINKER_SCRIPT")?)`, and
 //! `--no-pie`, because a guest is linked where it runs.
 
@@ -42,7 +42,7 @@ pub use boot::{Boot, VIRT_BASE};
 pub use native::Native;
 pub use start::{EntryRegisters, entry_registers, run};
 
-/// Makes a function `fn(&Boot) -> Exit` the guest's kernel and supplies the panic handler.
+/// Makes a function `fn(&Boot) -> Exit` the guest's kernel, and defines the panic handler.
 #[macro_export]
 macro_rules! guest_main {
     ($main:path) => {

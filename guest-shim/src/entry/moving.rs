@@ -1,7 +1,8 @@
-//! Waiting for the end of a move: what is done with frames while nobody has them mapped.
+//! Waiting for the end of a move of frames.
 //!
-//! A vCPU that touches an address whose frame is being moved ([`crate::rmap`]) faults, and with
-//! [`handle`] for a page-fault handler it goes on when the move is over, as if it had only been
+//! A vCPU that accesses an address whose frame is being moved ([`crate::rmap`]) takes a page fault.
+//! With
+//! [`handle`] as page-fault handler it continues when the move is over, as if it had only been
 //! slow.
 
 use super::catch::cr2;
@@ -17,19 +18,18 @@ const PROTECTION: u64 = 1;
 /// In place of a vCPU's number: none.
 const NOBODY: u64 = u64::MAX;
 
-/// Moves begun and ended: odd while one is under way.
+/// Counts the beginnings and ends of moves: odd while one is under way.
 static TURN: AtomicU64 = AtomicU64::new(0);
-/// The vCPU that moves something.
+/// The vCPU that moves frames.
 static MOVER: AtomicU64 = AtomicU64::new(NOBODY);
-/// Touches that had to wait.
+/// Accesses that waited.
 static WAITS: AtomicU64 = AtomicU64::new(0);
-/// The last fault of each vCPU that was none any more when it was looked at: address, and turn.
+/// The last access that each vCPU tried again: its address, and [`TURN`] at that time.
 static TRIED: [[AtomicU64; 2]; LEGACY_VCPUS] =
     [const { [const { AtomicU64::new(0) }; 2] }; LEGACY_VCPUS];
 
-/// Does something during which touches of what is not mapped wait. One vCPU at a time: who holds
-/// the owner of the mappings. What is done in here must itself not touch what it moves, but at
-/// its home.
+/// Runs a function during which accesses to unmapped pages wait. Only the vCPU that holds the `Mmu`
+/// may call it. The function must access the moved frames through the direct map only.
 pub fn during<T>(work: impl FnOnce() -> T) -> T {
     MOVER.store(this().id().into(), Relaxed);
     TURN.fetch_add(1, SeqCst);
@@ -39,14 +39,15 @@ pub fn during<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Touches so far that had to wait for the end of a move.
+/// Accesses so far that waited for the end of a move.
 pub fn waits() -> u64 {
     WAITS.load(Relaxed)
 }
 
-/// The page-fault handler, for [`set_handler`](super::trap::set_handler): has the access tried
-/// again when no move is under way. A fault that comes again although nothing was moved is nothing
-/// that waiting helps against; so is one of the mover itself.
+/// The page-fault handler, for [`set_handler`](super::trap::set_handler). It returns true, so that
+/// the access is tried again, when no move is under way any more. It returns false for a fault that
+/// comes again although nothing was moved, and for a fault of the vCPU that moves: waiting does not
+/// help there.
 pub fn handle(frame: &mut TrapFrame) -> bool {
     let (cpu, address) = (this().id(), cr2());
     if frame.error & PROTECTION != 0 {
@@ -59,13 +60,13 @@ pub fn handle(frame: &mut TrapFrame) -> bool {
         }
         WAITS.fetch_add(1, Relaxed);
         while !turn.is_multiple_of(2) {
-            // Refused or not: it is tried again.
+            // A refusal is harmless: the loop goes on.
             let _ = sched::yield_now();
             core::hint::spin_loop();
             turn = TURN.load(Acquire);
         }
     }
-    // The move may have ended between the fault and the look.
+    // The move may have ended between the fault and this check.
     let [tried, at] = &TRIED[cpu as usize];
     let again = tried.swap(address, Relaxed) == address && at.swap(turn, Relaxed) == turn;
     at.store(turn, Relaxed);

@@ -1,4 +1,4 @@
-//! The real machine below the shim.
+//! The real machine: [`Platform`] by hypercalls.
 
 use super::boot::Boot;
 use super::memory::Frames;
@@ -16,24 +16,24 @@ use pinfold_abi::pinfold::{
 };
 use pinfold_abi::shared_info::LEGACY_VCPUS;
 
-/// Calls put into one multicall.
+/// Calls in one multicall.
 const BATCH: usize = 32;
-/// Mappings that one search returns at most.
+/// Most mappings that one search returns.
 const MAPPINGS: usize = 64;
 
 /// The machine.
 #[derive(Debug)]
 pub struct Native {
     frames: Frames,
-    /// The root that each vCPU's kernel runs on. They all begin on the builder's.
+    /// The root that each vCPU's kernel runs on: at first the builder's.
     roots: [Pfn; LEGACY_VCPUS],
 }
 
 impl Native {
     /// # Safety
     ///
-    /// There must be one only. Its holder changes mappings and writes frames: it keeps off the
-    /// image, the heap, the stack, the start-of-day page and the p2m list.
+    /// There must be only one. Its owner changes mappings and writes frames; it must leave alone
+    /// the image, the heap, the stack, the start-of-day page and the p2m list.
     pub(super) unsafe fn new(boot: &Boot) -> Native {
         let frames = Frames::new(boot);
         let root = frames.pfn(frames.boot_root()).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Platform for Native {
     }
 
     fn store(&mut self, va: Vaddr, word: u64) {
-        // SAFETY: the holder of this keeps off what Rust relies on.
+        // SAFETY: the owner of this leaves alone what Rust relies on.
         unsafe { (va.0 as *mut u64).write_volatile(word) }
     }
 

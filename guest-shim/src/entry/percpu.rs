@@ -1,7 +1,7 @@
-//! What each vCPU has of its own, found by the GS base of kernel mode.
+//! Data of each vCPU, found by the GS base of kernel mode.
 //!
 //! The hypervisor swaps GS bases between kernel and user mode, so that the kernel's is always
-//! live here. Code that changes it must not trap before it has put it back.
+//! loaded here. Code that changes it must not trap before it has restored it.
 
 use super::upcall_buffer::UpcallBuffer;
 use crate::hypercall::{Errno, address, call, check};
@@ -14,30 +14,30 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::trap::SEGBASE_GS_KERNEL;
 
-/// A vCPU's own.
+/// The data of one vCPU.
 #[derive(Debug)]
 #[repr(C)]
 pub struct PerCpu {
     /// Its own address, for [`this`].
     this: AtomicPtr<PerCpu>,
-    /// Stack pointer to resume_at_landing with when a trap is expected; 0 while none is.
+    /// Stack pointer to resume with when code under [`catch`](super::catch) traps; 0 otherwise.
     pub(super) landing: AtomicU64,
-    /// Kernel stack pointer to leave user mode with.
+    /// Kernel stack pointer to return to when user mode exits.
     pub(super) kernel_rsp: AtomicU64,
     id: AtomicU32,
-    /// Event handlers that run, one in the other.
+    /// Nesting of event handlers.
     pub(super) depth: AtomicU32,
-    /// The last trap that was expected.
+    /// The last trap that was caught.
     pub(super) caught: [AtomicU64; 6],
     /// The vCPU's record; null before the shared page is mapped.
     record: AtomicPtr<VcpuRecord>,
-    /// What a secondary vCPU runs: a [`Main`](super::smp::Main), or null.
+    /// The function that a secondary vCPU runs: a [`Main`](super::smp::Main), or null.
     pub(super) main: AtomicPtr<()>,
-    /// Upcalls that came.
+    /// Upcalls so far.
     pub(super) upcalls: AtomicU64,
     /// Ports whose events go to this vCPU.
     pub(super) ports: PortSet,
-    /// Where the hypervisor says what a pin met, or null.
+    /// Where the hypervisor lists the mappings that a pin met, or null.
     pub(super) aliases: AtomicPtr<UpcallBuffer>,
     /// For the kernel's use.
     pub scratch: [AtomicU64; 8],
@@ -67,7 +67,7 @@ impl PerCpu {
         }
     }
 
-    /// Makes it ready to be a vCPU's; its address is the GS base to give to that.
+    /// Prepares it for a vCPU. Returns the GS base that the vCPU must have.
     pub(super) fn prepare(&'static self) -> u64 {
         self.this.store(core::ptr::from_ref(self).cast_mut(), Relaxed);
         address(self)
@@ -85,18 +85,18 @@ impl PerCpu {
         unsafe { record.cast_const().as_ref() }
     }
 
-    /// Says where the vCPU's record is.
+    /// Sets where the vCPU's record is.
     pub(super) fn set_record(&self, record: &'static VcpuRecord) {
         self.record.store(core::ptr::from_ref(record).cast_mut(), Relaxed);
     }
 
-    /// Upcalls that came so far.
+    /// Upcalls so far.
     pub fn upcalls(&self) -> u64 {
         self.upcalls.load(Relaxed)
     }
 }
 
-/// The running vCPU's own.
+/// The data of the running vCPU.
 pub fn this() -> &'static PerCpu {
     let this: *const PerCpu;
     // SAFETY: GS is based at a prepared `PerCpu` from the first instructions of Rust code on, on
@@ -107,7 +107,7 @@ pub fn this() -> &'static PerCpu {
     }
 }
 
-/// Gives the boot vCPU its own.
+/// Sets the GS base of the boot vCPU.
 pub(super) fn init_boot() -> Result<(), Errno> {
     let args = [SEGBASE_GS_KERNEL, BOOT.prepare(), 0, 0, 0];
     // SAFETY: nothing has used GS until now.

@@ -1,7 +1,8 @@
-//! Secondary vCPUs: their first state, and their way into Rust.
+//! Secondary vCPUs: their initial state, and their entry into Rust.
 
 use super::percpu::{PerCpu, this};
 use super::{event, trap};
+use crate::addr::PAGE_SIZE;
 use crate::hypercall::{Errno, address, vcpu};
 use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::boxed::Box;
@@ -14,11 +15,11 @@ use pinfold_abi::shared_info::LEGACY_VCPUS;
 use pinfold_abi::vcpu::{VGCF_IN_KERNEL, VcpuGuestContext};
 use zerocopy::FromZeros;
 
-/// Bytes of a secondary vCPU's stack, and of the one that it enters the kernel on from user mode.
+/// Bytes of a secondary vCPU's stack, and of the stack for entries from user mode.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// What a secondary vCPU runs. When it returns, the vCPU stops itself; let run again, it calls
-/// the function again.
+/// The function that a secondary vCPU runs. When it returns, the vCPU stops itself. When the vCPU
+/// is started again, it calls the function again.
 pub type Main = fn(&'static PerCpu);
 
 static CPUS: [AtomicPtr<PerCpu>; LEGACY_VCPUS] =
@@ -26,7 +27,7 @@ static CPUS: [AtomicPtr<PerCpu>; LEGACY_VCPUS] =
 
 global_asm!(
     ".pushsection .text.secondary, \"ax\"",
-    // rdi: the vCPU's own; rsp: the end of its stack.
+    // rdi: the vCPU's `PerCpu`; rsp: the end of its stack.
     "pinfold_secondary_start:",
     "cld",
     "xor ebp, ebp",
@@ -46,7 +47,7 @@ pub fn count() -> u32 {
     (0..LEGACY_VCPUS as u32).take_while(|&id| vcpu::is_up(id).is_ok()).count() as u32
 }
 
-/// A vCPU's own: that of the running one, or of one that was prepared.
+/// The data of a vCPU: the running one, or one that was launched.
 pub fn cpu(id: u32) -> Option<&'static PerCpu> {
     if id == this().id() {
         return Some(this());
@@ -56,16 +57,16 @@ pub fn cpu(id: u32) -> Option<&'static PerCpu> {
     unsafe { cpu.cast_const().as_ref() }
 }
 
-/// A stack that is never given back.
+/// Allocates a stack that is never freed.
 fn stack() -> Option<u64> {
-    let layout = Layout::from_size_align(STACK_SIZE, 4096).ok()?;
+    let layout = Layout::from_size_align(STACK_SIZE, PAGE_SIZE as usize).ok()?;
     // SAFETY: the layout has a size.
     let stack = unsafe { alloc_zeroed(layout) };
     (!stack.is_null()).then(|| address(stack) + STACK_SIZE as u64)
 }
 
-/// The first state of a secondary vCPU, and what it will have of its own. Nothing happens to the
-/// vCPU yet; see [`launch`].
+/// Makes the initial state and the data of a secondary vCPU. The vCPU does not run yet: see
+/// [`launch`].
 ///
 /// # Errors
 ///
@@ -105,7 +106,7 @@ pub fn prepare(id: u32, main: Main) -> Result<(&'static PerCpu, Box<VcpuGuestCon
     Ok((own, context))
 }
 
-/// Starts a vCPU that was never started, as it was [prepared](prepare).
+/// Starts a vCPU for the first time, as it was [prepared](prepare).
 ///
 /// # Errors
 ///
@@ -113,12 +114,12 @@ pub fn prepare(id: u32, main: Main) -> Result<(&'static PerCpu, Box<VcpuGuestCon
 ///
 /// # Safety
 ///
-/// What was changed in the state since must leave one that the code at its address can run in.
+/// The code at the state's address must be able to run in the state, if it was changed since.
 pub unsafe fn launch(own: &'static PerCpu, context: &mut VcpuGuestContext) -> Result<(), Errno> {
     let id = own.id();
-    // SAFETY: the code at its address gets a stack and the vCPU's own; the rest is the caller's.
+    // SAFETY: the code at its address gets a stack and its `PerCpu`; the rest is the caller's.
     unsafe { vcpu::initialise(id, context) }?;
-    // It does not run yet, and takes no event before it says so itself.
+    // It does not run yet, and takes no event before it unmasks them itself.
     if let Some(record) = own.record() {
         record.upcall_mask.store(1, Release);
     }
@@ -126,7 +127,7 @@ pub unsafe fn launch(own: &'static PerCpu, context: &mut VcpuGuestContext) -> Re
     vcpu::up(id)
 }
 
-/// Starts a vCPU that was never started.
+/// Starts a vCPU for the first time.
 ///
 /// # Errors
 ///
@@ -138,7 +139,7 @@ pub fn start(id: u32, main: Main) -> Result<&'static PerCpu, Errno> {
     Ok(own)
 }
 
-/// Starts again a vCPU whose function returned, with this one.
+/// Starts a vCPU again whose function returned, with this function.
 ///
 /// # Errors
 ///
@@ -153,11 +154,12 @@ extern "C" fn secondary(own: &'static PerCpu) -> ! {
     let id = own.id();
     loop {
         let main = own.main.load(Acquire);
-        // SAFETY: `prepare` stored a `Main` before the vCPU could run, and `restart` stores others.
+        // SAFETY: `prepare` stored a `Main` before the vCPU could run; `restart` stores `Main`s
+        // too.
         let main = unsafe { core::mem::transmute::<*mut (), Main>(main) };
         main(own);
         event::mask();
-        // When it is let run again, it comes back here.
+        // When it is started again, it continues here.
         if let Err(errno) = vcpu::down(id) {
             crate::println!("vCPU {id} can't stop: {errno}");
         }

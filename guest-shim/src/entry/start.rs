@@ -1,4 +1,4 @@
-//! Notes and the first instructions.
+//! ELF notes, and the first instructions.
 
 use super::boot::{Boot, VIRT_BASE};
 use super::{percpu, trap};
@@ -79,7 +79,8 @@ global_asm!(
     hv_start = const pinfold_abi::layout::HYPERVISOR_START,
 );
 
-// Entry: note every register, take the own stack, go to Rust. `rsi` is the start-of-day page.
+// Entry: save every register, switch to the kernel's stack, call Rust. `rsi` is the start-of-day
+// page.
 global_asm!(
     ".pushsection .text.start, \"ax\"",
     ".global pinfold_guest_start",
@@ -144,7 +145,8 @@ pub fn entry_registers() -> &'static EntryRegisters {
     &ENTRY_REGISTERS
 }
 
-/// Runs a kernel: sets up heap and traps, calls it, ends the domain as it says. For
+/// Runs a kernel: sets up the GS base and traps, calls it, and ends the domain with what it
+/// returns. For
 /// [`guest_main!`](crate::guest_main).
 pub fn run(start_info: &'static StartInfo, main: fn(&Boot) -> Exit) -> ! {
     if let Err(errno) = percpu::init_boot().and_then(|()| trap::init()) {

@@ -1,4 +1,4 @@
-//! The running vCPU's clock.
+//! The clock and the timer of the running vCPU.
 
 use super::event;
 use super::percpu::this;
@@ -8,7 +8,7 @@ use crate::shared::clock::{self, Clock};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// The latest time that any vCPU was told, for clocks that may disagree.
+/// The latest time that any vCPU was given: the clocks of vCPUs may disagree.
 static LATEST: AtomicU64 = AtomicU64::new(0);
 
 /// The TSC, not read ahead of loads before it.
@@ -21,12 +21,12 @@ pub fn tsc() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// ns since boot, by this vCPU's clock as it is; 0 before the shared page is mapped.
+/// ns since boot by this vCPU's clock; 0 before the shared page is mapped.
 pub fn raw() -> u64 {
     this().record().map_or(0, |record| record.time.now(tsc))
 }
 
-/// ns since boot, never less than what was given out before, on whichever vCPU.
+/// ns since boot, never less than what any vCPU was given before.
 pub fn now() -> u64 {
     let now = raw();
     LATEST.fetch_max(now, SeqCst).max(now)
@@ -44,7 +44,7 @@ pub fn wall_clock() -> Option<(u64, u32)> {
     Some((seconds + raw() / 1_000_000_000 + now / 1_000_000_000, (now % 1_000_000_000) as u32))
 }
 
-/// Spins so long.
+/// Spins for so long.
 pub fn spin(nanoseconds: u64) {
     let end = raw().saturating_add(nanoseconds);
     while raw() < end {
@@ -52,7 +52,7 @@ pub fn spin(nanoseconds: u64) {
     }
 }
 
-/// Sleeps so long. Other events may come in meanwhile, if they could before.
+/// Sleeps for so long. Unmasked events are delivered meanwhile.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ pub fn sleep(nanoseconds: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Has this vCPU's timer interrupt come once, so many ns from now.
+/// Sets this vCPU's timer interrupt to come once, so many ns from now.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub fn fire_in(nanoseconds: u64) -> Result<(), Errno> {
     vcpu::set_singleshot_timer(this().id(), raw().saturating_add(nanoseconds), 0)
 }
 
-/// A port for the timer interrupt of the running vCPU.
+/// Binds a port to the timer interrupt of the running vCPU.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub fn bind_timer(handler: event::Handler) -> Result<Port, Errno> {
     Ok(port)
 }
 
-/// The latest time given out, for tests.
+/// The latest time that any vCPU was given, for tests.
 pub fn latest() -> u64 {
     LATEST.load(Relaxed)
 }

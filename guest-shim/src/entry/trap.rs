@@ -17,7 +17,8 @@ use pinfold_abi::trap::{TI_MASK_EVENTS, TrapInfo};
 /// Exception vectors.
 pub const VECTORS: usize = 32;
 
-/// A trap handler: true when it dealt with the trap and the guest goes on as the frame now says.
+/// A trap handler. It returns true if it handled the trap: the guest resumes as the frame says
+/// then.
 pub type Handler = fn(&mut TrapFrame) -> bool;
 
 static FAILSAFES: AtomicU64 = AtomicU64::new(0);
@@ -25,11 +26,12 @@ static FAILSAFES: AtomicU64 = AtomicU64::new(0);
 static HANDLERS: [AtomicPtr<()>; VECTORS] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; VECTORS];
 
-/// Has a vector handled by this function, or by the default again, on every vCPU.
+/// Sets the handler of a vector on every vCPU; `None` is the default, a dump and the end of the
+/// domain.
 pub fn set_handler(vector: u8, handler: Option<Handler>) {
     let pointer = handler.map_or(core::ptr::null_mut(), |handler| handler as *mut ());
-    // Relaxed: code is the same for every vCPU whenever it looks; whoever needs another vCPU to
-    // use the handler from some moment on tells it so by other means.
+    // Relaxed: a handler needs no data that is published with it. Whoever needs other vCPUs to use
+    // it from some moment on synchronises with them by other means.
     HANDLERS[usize::from(vector)].store(pointer, Ordering::Relaxed);
 }
 
@@ -157,7 +159,7 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
         return super::alias::entered();
     }
     if frame.vector == FAILSAFE {
-        // The selectors are null now, and nothing here needs them.
+        // The selectors are null now; the kernel does not need them.
         FAILSAFES.fetch_add(1, Ordering::Relaxed);
         return;
     }
@@ -170,12 +172,12 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
     shutdown(Exit::Crash);
 }
 
-/// How often the hypervisor said that a selector could not be loaded.
+/// Failsafe callbacks so far: the hypervisor could not load a selector.
 pub fn failsafes() -> u64 {
     FAILSAFES.load(Ordering::Relaxed)
 }
 
-/// Prints the registers of a trap, and the return addresses on the stack.
+/// Prints the registers of a trap.
 pub fn dump(frame: &TrapFrame) {
     let TrapFrame { vector, error, rip, cs, rflags, rsp, .. } = frame;
     crate::println!("TRAP vector={vector} error={error:#x} rip={rip:#018x} cs={cs:#x}");
@@ -187,7 +189,7 @@ pub fn dump(frame: &TrapFrame) {
     crate::println!("TRAP r13={:#x} r14={:#x} r15={:#x}", f.r13, f.r14, f.r15);
 }
 
-/// Addresses for `set_callbacks`, or for a vCPU's first state.
+/// Addresses for `set_callbacks`, or for a vCPU's initial state.
 pub(super) struct Callbacks {
     pub(super) event: u64,
     pub(super) failsafe: u64,
@@ -203,7 +205,7 @@ pub(super) fn callbacks() -> Callbacks {
     }
 }
 
-/// The address of the event callback, for tests that put another in its place.
+/// Address of the event callback, for tests that replace it.
 pub fn event_callback() -> u64 {
     callbacks().event
 }
@@ -224,15 +226,15 @@ pub(super) fn table() -> [TrapInfo; VECTORS] {
     })
 }
 
-/// Gives the trap table and the callbacks to the hypervisor, for the boot vCPU; the others have
-/// them in their first state.
+/// Registers the trap table and the callbacks of the boot vCPU. The other vCPUs have them in their
+/// initial state.
 pub(super) fn init() -> Result<(), Errno> {
     let mut list = [TrapInfo::default(); VECTORS + 1];
     list[..VECTORS].copy_from_slice(&table());
     // SAFETY: the call reads the table, up to the entry with address 0 at its end.
     check(unsafe { call(Hypercall::SetTrapTable as u64, [address(&raw const list), 0, 0, 0, 0]) })?;
     let Callbacks { event, failsafe, syscall } = callbacks();
-    // SAFETY: the call stores three addresses of code that takes what is pushed there.
+    // SAFETY: the call stores three addresses of code that pops what the hypervisor pushes.
     check(unsafe { call(Hypercall::SetCallbacks as u64, [event, failsafe, syscall, 0, 0]) })?;
     Ok(())
 }

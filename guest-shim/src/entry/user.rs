@@ -1,7 +1,7 @@
 //! Guest user mode: the same ring as the guest kernel, on another root table.
 //!
-//! A program here is a few instructions that know two system calls: `rax = 0` does nothing and
-//! comes back, `rax = 1` leaves user mode with the value in `rdi`.
+//! A program is a few instructions with two system calls: `rax = 0` does nothing, `rax = 1` leaves
+//! user mode with the value in `rdi`.
 
 use super::percpu;
 use crate::hypercall::{Errno, address, call, check};
@@ -9,9 +9,9 @@ use core::arch::global_asm;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 
-/// System call of a user program: nothing.
+/// System call of a user program: does nothing.
 pub const SYS_NULL: u64 = 0;
-/// System call of a user program: leave user mode.
+/// System call of a user program: leaves user mode.
 pub const SYS_EXIT: u64 = 1;
 
 global_asm!(
@@ -52,7 +52,7 @@ global_asm!(
     "syscall",
     "ud2",
     "2:",
-    // The user's direction flag may be up.
+    // The user program may have set the direction flag.
     "cld",
     "mov rax, rdi",
     "mov rsp, gs:[{kernel_rsp}]",
@@ -77,28 +77,28 @@ unsafe extern "C" {
     safe static SYSCALL_CALLBACK: u8;
 }
 
-/// The address of the system call entry, for the callback's registration.
+/// Address of the system call entry, to register it.
 pub(super) fn syscall_callback() -> u64 {
     address(&raw const SYSCALL_CALLBACK)
 }
 
-/// Says which stack the kernel is entered on from user mode.
+/// Sets the stack on which the kernel is entered from user mode.
 ///
 /// # Safety
 ///
 /// `rsp` must be the end of memory that nothing else uses.
 pub unsafe fn set_kernel_stack(rsp: u64) -> Result<(), Errno> {
     let args = [u64::from(FLAT_RING3_SS64), rsp, 0, 0, 0];
-    // SAFETY: the call notes two numbers; what is pushed there later is the caller's care.
+    // SAFETY: the call stores two numbers; the caller owns the memory that is written later.
     check(unsafe { call(Hypercall::StackSwitch as u64, args) }).map(|_| ())
 }
 
-/// Runs user code until it makes [`SYS_EXIT`], and returns what it passed.
+/// Runs user code until it makes [`SYS_EXIT`]. Returns the value that it passed.
 ///
 /// # Safety
 ///
 /// A user root must be loaded that maps `rip` and the stack, and [`set_kernel_stack`] must have
-/// been called. Traps of the user program are the trap handlers' business.
+/// been called. Traps of the user program go to the trap handlers.
 pub unsafe fn run(rip: u64, rsp: u64, argument: u64) -> u64 {
     // IF set: events stay deliverable as far as the hypervisor is concerned.
     const FLAGS: u64 = 0x202;

@@ -1,6 +1,6 @@
-//! All vCPUs at one piece of work.
+//! Running a job on all vCPUs at once.
 //!
-//! Between two pieces the secondary vCPUs are blocked, each waiting for an event of its own.
+//! Between two jobs the secondary vCPUs are blocked, each waiting for an event of its own.
 
 use super::lock::Mutex;
 use super::percpu::{PerCpu, this};
@@ -11,15 +11,15 @@ use crate::hypercall::{Errno, vcpu};
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-/// vCPUs at most.
-pub const MOST: usize = 32;
-/// How long a piece of work may take, in ns: a translator on a busy machine is slow.
-const LIMIT: u64 = 100_000_000_000;
+/// Most vCPUs of a pool.
+pub const MAX_VCPUS: usize = 32;
+/// How long a job may take, in ns. TCG on a busy host is slow.
+const JOB_TIMEOUT_NS: u64 = 100_000_000_000;
 
-/// A piece of work, called with the vCPU's number.
+/// A job, called with the vCPU's number.
 type Job<'a> = &'a (dyn Fn(u32) + Sync);
 
-/// What is being done: a [`Job`] that stays borrowed until all are through.
+/// The current [`Job`], which stays borrowed until all vCPUs have finished it.
 struct Current(*const (dyn Fn(u32) + Sync));
 // SAFETY: what it points to may be used by any vCPU.
 unsafe impl Send for Current {}
@@ -27,13 +27,13 @@ unsafe impl Send for Current {}
 static CURRENT: Mutex<Option<Current>> = Mutex::new(None);
 static TURN: AtomicU64 = AtomicU64::new(0);
 static DONE: AtomicU32 = AtomicU32::new(0);
-static WAKE: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
-static PLACE: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
+static WAKE: [AtomicU32; MAX_VCPUS] = [const { AtomicU32::new(0) }; MAX_VCPUS];
+static PROGRESS: [AtomicU32; MAX_VCPUS] = [const { AtomicU32::new(0) }; MAX_VCPUS];
 
-/// The vCPUs.
+/// The vCPUs of the guest.
 #[derive(Debug)]
 pub struct VcpuPool {
-    /// The guest, for the last line of one that hangs.
+    /// Name of the guest, for its last line if a job hangs.
     guest: &'static str,
     count: u32,
 }
@@ -41,8 +41,8 @@ pub struct VcpuPool {
 fn nothing(_port: Port) {}
 
 impl VcpuPool {
-    /// Gives each vCPU a port to be woken by, and starts all but the running one. The shared page
-    /// is mapped already; there is one team only.
+    /// Starts all vCPUs but the running one, each with a port to wake it. The shared page must be
+    /// mapped, and there must be only one pool.
     ///
     /// # Errors
     ///
@@ -65,16 +65,16 @@ impl VcpuPool {
         self.count
     }
 
-    /// Has all vCPUs do this, and waits until all are through. If that takes too long, the guest
-    /// has failed.
+    /// Runs a job on all vCPUs and waits until all have finished. If that takes too long, the guest
+    /// has failed and ends.
     ///
     /// # Panics
     ///
-    /// If a port that the team bound is gone.
+    /// If a port that the pool bound was closed.
     pub fn run(&self, job: Job<'_>) {
         self.begin(job);
         job(0);
-        let end = time::raw() + LIMIT;
+        let end = time::raw() + JOB_TIMEOUT_NS;
         while DONE.load(SeqCst) < self.count - 1 {
             if time::raw() > end {
                 self.hang();
@@ -86,7 +86,7 @@ impl VcpuPool {
 
     fn begin(&self, job: Job<'_>) {
         DONE.store(0, SeqCst);
-        // SAFETY: only the lifetime changes; `run` does not return before all are through.
+        // SAFETY: only the lifetime changes; `run` does not return before all vCPUs have finished.
         let job = unsafe { core::mem::transmute::<Job<'_>, Job<'static>>(job) };
         *CURRENT.lock() = Some(Current(job));
         TURN.fetch_add(1, SeqCst);
@@ -103,23 +103,23 @@ impl VcpuPool {
     fn hang(&self) -> ! {
         for id in 1..self.count {
             let state = vcpu::runstate(id).map(|info| info.state);
-            let place = PLACE[id as usize].load(SeqCst);
-            crate::println!("TEAM hang: vCPU {id} runstate={state:?} place={place}");
+            let step = PROGRESS[id as usize].load(SeqCst);
+            crate::println!("VCPU_POOL hang: vCPU {id} runstate={state:?} step={step}");
         }
-        crate::println!("VERDICT fail guest={} a piece of work takes for ever", self.guest);
+        crate::println!("VERDICT fail guest={} a job hangs", self.guest);
         sched::shutdown(Exit::Crash)
     }
 }
 
-/// Notes where a vCPU is, in case it hangs.
-pub fn at(place: u32) {
-    PLACE[this().id() as usize].store(place, SeqCst);
+/// Records how far the running vCPU is, for the report of a job that hangs.
+pub fn set_progress(step: u32) {
+    PROGRESS[this().id() as usize].store(step, SeqCst);
 }
 
 fn worker(own: &'static PerCpu) {
     let mut turn = 0;
     loop {
-        // Events are out while it looks, so that none can come between looking and blocking.
+        // Events are masked while it checks, so that none comes between the check and the block.
         event::mask();
         while TURN.load(SeqCst) == turn {
             sched::block().expect("block");
@@ -129,7 +129,7 @@ fn worker(own: &'static PerCpu) {
         turn = TURN.load(SeqCst);
         let job = CURRENT.lock().as_ref().map(|current| current.0);
         if let Some(job) = job {
-            // SAFETY: borrowed until this vCPU says that it is through.
+            // SAFETY: borrowed until this vCPU has counted itself as finished.
             unsafe { (*job)(own.id()) };
         }
         DONE.fetch_add(1, SeqCst);

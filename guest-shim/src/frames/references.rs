@@ -5,8 +5,8 @@ use crate::addr::Pfn;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-/// References to frames that are used without a mapping that the kernel could clear, as by a device.
-/// A frame is freed when its owner has freed it and the last reference is gone.
+/// References to frames that are used without a mapping that the kernel could clear, as by a
+/// device. A frame is freed when its owner has freed it and the last reference is gone.
 #[derive(Debug, Default)]
 pub(crate) struct References {
     /// The name of each holder, once for each reference.

@@ -1,9 +1,9 @@
 //! Frames known to have no alias, kept for page tables.
 //!
 //! **Clean** is a mark on a frame: since the frame was cleaned, only the direct map has mapped it
-//! writable. The mark is set when the pool is filled and removed when a writable entry for the frame
-//! is made. A caller may map a frame of the pool, by mistake or on purpose: the frame loses its mark,
-//! and a pin examines it like any other.
+//! writable. The mark is set when the pool is filled and removed when a writable entry for the
+//! frame is made. A caller may map a frame of the pool, by mistake or on purpose: the frame loses
+//! its mark, and a pin examines it like any other.
 
 use super::Marks;
 use crate::addr::Pfn;

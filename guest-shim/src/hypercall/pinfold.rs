@@ -79,9 +79,9 @@ pub fn mark(text: &str) -> Result<(), Errno> {
     unsafe { op(Command::Mark, &mut mark) }
 }
 
-/// Says where the running vCPU is entered when a pin of its meets an alias, and what is written where
-/// first: an [`AliasesFound`](pinfold_abi::pinfold::AliasesFound) with room for so many mappings
-/// behind it. Address 0: nowhere.
+/// Says where the running vCPU is entered when a pin of its meets an alias, and what is written
+/// where first: an [`AliasesFound`](pinfold_abi::pinfold::AliasesFound) with room for so many
+/// mappings behind it. Address 0: nowhere.
 ///
 /// # Errors
 ///

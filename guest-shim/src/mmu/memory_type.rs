@@ -1,9 +1,9 @@
 //! Memory types: write-back for all frames, except for those that a driver wants otherwise.
 //!
 //! A frame that one mapping caches and another does not is corrupted on real machines: a cache line
-//! filled through the first is written back over what was written through the second. So a frame has
-//! one type, and every mapping of it is made with that type. Before the type changes all old mappings
-//! are cleared, the lazy ones too: they are as dangerous here as for page tables.
+//! filled through the first is written back over what was written through the second. So a frame
+//! has one type, and every mapping of it is made with that type. Before the type changes all old
+//! mappings are cleared, the lazy ones too: they are as dangerous here as for page tables.
 
 use super::address_space::DIRECT_MAP_RW;
 use super::{Error, MemoryType, Mmu};

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 use pinfold_abi::mmu::{EntryFlags, MmuUpdate};
 
 /// Frames that only the direct map maps, until they, or others in their place, are
-/// [mapped again](Unmapped::map). When this is dropped instead, they stay unmapped: accesses of their
-/// users fault.
+/// [mapped again](Unmapped::map). When this is dropped instead, they stay unmapped: accesses of
+/// their users fault.
 #[derive(Debug)]
 #[must_use = "the frames stay unmapped when this is dropped; see Unmapped::map"]
 pub struct Unmapped<'a, P: Platform> {
@@ -23,8 +23,8 @@ pub struct Unmapped<'a, P: Platform> {
 }
 
 impl<P: Platform> Mmu<P> {
-    /// Clears every mapping of these frames except for the direct map, with one flush for all: areas
-    /// and slots, dead or alive, and entries of page tables.
+    /// Clears every mapping of these frames except for the direct map, with one flush for all:
+    /// areas and slots, dead or alive, and entries of page tables.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Whole tables linked into an address space that is in use, and unlinked again: many pages with one
-//! call.
+//! Whole tables linked into an address space that is in use, and unlinked again: many pages with
+//! one call.
 
 use super::address_space::DIRECT_MAP_RW;
 use super::{AddressSpace, Error, Mmu, UnpinnedTables};
@@ -105,9 +105,9 @@ impl<P: Platform> Mmu<P> {
         Ok(UnpinnedTables { tables: alloc::vec![table], level: 1 })
     }
 
-    /// The frame that an address of the lower half maps writable. The entry does not say whether user
-    /// mode may use it: the guest kernel runs in the same ring, and the hypervisor sets the USER flag
-    /// of every page.
+    /// The frame that an address of the lower half maps writable. The entry does not say whether
+    /// user mode may use it: the guest kernel runs in the same ring, and the hypervisor sets the
+    /// USER flag of every page.
     pub(crate) fn writable_user_frame(&self, space: &AddressSpace, va: Vaddr) -> Option<Pfn> {
         let wanted = (EntryFlags::PRESENT | EntryFlags::WRITABLE).bits();
         let entry = self.leaf(space, va)?;

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 const L3_ENTRY_PAGES: u64 = (TABLE_ENTRIES * TABLE_ENTRIES) as u64;
 
 impl<P: Platform> Mmu<P> {
-    /// Makes the tables of a range and links them below the loaded root. The range is a part of what
-    /// one L3 entry translates, and its L4 slot is free.
+    /// Makes the tables of a range and links them below the loaded root. The range is a part of
+    /// what one L3 entry translates, and its L4 slot is free.
     pub(super) fn open_window(&mut self, start: Vaddr, pages: u64) -> Result<Window, Error> {
         let per_table = TABLE_ENTRIES as u64;
         assert!(

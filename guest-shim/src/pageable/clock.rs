@@ -1,5 +1,5 @@
-//! Which pages go when memory is short: those that nobody pinned since the hand of the clock came
-//! by the last time.
+//! Which pages are paged out when memory is short: those that were not pinned since the hand of the
+//! clock algorithm passed them last.
 
 use super::object::Page;
 use super::{Error, ObjectId, Pager, Store};
@@ -7,17 +7,17 @@ use crate::mmu::Mmu;
 use crate::platform::Platform;
 
 impl<S: Store> Pager<S> {
-    /// Takes their frames from so many pages, if there are so many without a pin; how many.
+    /// Pages out up to so many pages, as far as there are pages without a pin. Returns how many.
     ///
     /// # Errors
     ///
-    /// The store's, if not a single page could be taken because of it.
+    /// The store's, if it failed and not a single page was paged out.
     pub fn shrink<P: Platform>(&mut self, mmu: &mut Mmu<P>, count: usize) -> Result<usize, Error> {
-        let mut gone = 0;
+        let mut done = 0;
         let mut failed = None;
-        // Once around for those that were used meanwhile, and once more to take them.
+        // The first round clears the marks of used pages, the second pages them out.
         for _ in 0..2 * self.clock.len() {
-            if gone == count {
+            if done == count {
                 break;
             }
             let Some((id, number)) = self.clock.pop_front() else { break };
@@ -28,17 +28,17 @@ impl<S: Store> Pager<S> {
                 continue;
             }
             match self.page_out(mmu, id, number) {
-                Ok(()) => gone += 1,
+                Ok(()) => done += 1,
                 Err(error) => {
                     failed = Some(error);
                     self.clock.push_back((id, number));
                 }
             }
         }
-        failed.filter(|_| gone == 0).map_or(Ok(gone), Err)
+        failed.filter(|_| done == 0).map_or(Ok(done), Err)
     }
 
-    /// Takes its frame from a page.
+    /// Pages out one page.
     fn page_out<P: Platform>(
         &mut self,
         mmu: &mut Mmu<P>,
@@ -49,7 +49,7 @@ impl<S: Store> Pager<S> {
         let Some(frame) = frame else { return Ok(()) };
         if dirty {
             let words = core::array::from_fn(|index| mmu.read(frame, index));
-            self.store.write(id.place(number), &words)?;
+            self.store.write(id.page(number), &words)?;
             self.stats.paged_out += 1;
         } else {
             self.stats.dropped += 1;
@@ -59,7 +59,7 @@ impl<S: Store> Pager<S> {
         page.dirty = false;
         page.frame = None;
         self.resident -= 1;
-        // Areas that mapped it may not be cleared yet: the owner of the mappings knows.
+        // Dead mappings of it may still exist: the `Mmu` knows.
         mmu.free_frame(frame);
         Ok(())
     }

@@ -1,32 +1,32 @@
 //! Objects and their pages.
 
-use super::{Place, Rule};
+use super::{PageId, Rule};
 use crate::addr::Pfn;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// An object of a [`Pager`](super::Pager). Its number is never given to another one.
+/// An object of a [`Pager`](super::Pager). Its number is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId(pub(super) u64);
 
 impl ObjectId {
-    pub(super) fn place(self, page: u64) -> Place {
-        Place { object: self.0, page }
+    pub(super) fn page(self, page: u64) -> PageId {
+        PageId { object: self.0, page }
     }
 }
 
-/// A page. Whoever is mapped is pinned, and whoever is pinned has a frame.
+/// A page. A mapped page is pinned, and a pinned page has a frame.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Page {
     pub(super) frame: Option<Pfn>,
     pub(super) pins: u32,
     /// Views that map it.
     pub(super) views: u32,
-    /// It may have in it what the store has not.
+    /// Whether it may differ from what the store has.
     pub(super) dirty: bool,
-    /// It was pinned since the clock's hand came by.
+    /// Whether it was pinned since the hand of the clock passed it.
     pub(super) used: bool,
-    /// The store has it.
+    /// Whether the store has it.
     pub(super) stored: bool,
 }
 
@@ -41,7 +41,7 @@ impl Object {
         Object { pages: alloc::vec![Page::default(); pages as usize] }
     }
 
-    /// The range as indices, if it is one of this object.
+    /// Checks that a range is one of this object. Returns it as indices.
     pub(super) fn range(&self, range: &Range<u64>) -> Result<Range<usize>, Rule> {
         let pages = self.pages.len() as u64;
         if range.start >= range.end {
@@ -53,16 +53,20 @@ impl Object {
         Ok(range.start as usize..range.end as usize)
     }
 
-    /// The range as indices, if every page in it is pinned.
+    /// Checks that every page of a range is pinned. Returns it as indices.
     pub(super) fn pinned(&self, range: &Range<u64>) -> Result<Range<usize>, Rule> {
         let range = self.range(range)?;
         self.first(range.clone(), |page| page.pins == 0)
             .map_or(Ok(range), |page| Err(Rule::Pinned { page }))
     }
 
-    /// The first page of a range of which this is so.
-    pub(super) fn first(&self, range: Range<usize>, so: impl Fn(&Page) -> bool) -> Option<u64> {
-        let found = self.pages[range.clone()].iter().position(so)?;
+    /// The first page of a range that satisfies a condition.
+    pub(super) fn first(
+        &self,
+        range: Range<usize>,
+        condition: impl Fn(&Page) -> bool,
+    ) -> Option<u64> {
+        let found = self.pages[range.clone()].iter().position(condition)?;
         Some((range.start + found) as u64)
     }
 }

@@ -1,18 +1,18 @@
-//! The objects, and what is done with them.
+//! The objects, and operations on them.
 
 use super::object::{Object, Page};
 use super::{Error, ObjectId, Rule, Store};
-use crate::addr::Pfn;
+use crate::addr::{PAGE_WORDS, Pfn};
 use crate::mmu::{self, Mmu};
 use crate::platform::Platform;
 use crate::vmap::Region;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Range;
 
-/// What a pager did.
+/// Counters of a pager.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PagerStats {
-    /// Pages made of zeros.
+    /// Pages filled with zeros.
     pub zeroed: u64,
     /// Pages read from the store.
     pub paged_in: u64,
@@ -22,13 +22,13 @@ pub struct PagerStats {
     pub dropped: u64,
 }
 
-/// Objects that share a store, and the memory for their pages.
+/// Objects that share a store and a limit of frames.
 #[derive(Debug)]
 pub struct Pager<S> {
     pub(super) store: S,
     pub(super) objects: BTreeMap<ObjectId, Object>,
-    /// Pages that have a frame, in the order of the clock's hand; among them some of objects that
-    /// are gone.
+    /// Pages that have a frame, in the order of the clock's hand. Some may be of objects that were
+    /// freed.
     pub(super) clock: VecDeque<(ObjectId, u64)>,
     pub(super) resident: usize,
     limit: usize,
@@ -38,8 +38,8 @@ pub struct Pager<S> {
 }
 
 impl<S: Store> Pager<S> {
-    /// Without objects. At most `limit` pages have a frame at a time; kernel mappings go to this
-    /// part of the vmap range.
+    /// Without objects. At most `limit` pages have a frame at a time. The kernel's mappings are
+    /// made in this part of the vmap range.
     pub fn new(store: S, limit: usize, region: Region) -> Pager<S> {
         Pager {
             store,
@@ -53,7 +53,7 @@ impl<S: Store> Pager<S> {
         }
     }
 
-    /// What was done so far.
+    /// The counters.
     pub fn stats(&self) -> PagerStats {
         self.stats
     }
@@ -63,12 +63,12 @@ impl<S: Store> Pager<S> {
         self.resident
     }
 
-    /// Where pages are that have no frame.
+    /// The store.
     pub fn store(&self) -> &S {
         &self.store
     }
 
-    /// A new object of so many pages, all zeros.
+    /// Makes an object of so many pages, all zeros.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl<S: Store> Pager<S> {
         Ok(id)
     }
 
-    /// Frees an object, and what the store has of it.
+    /// Frees an object and its pages in the store.
     ///
     /// # Errors
     ///
@@ -100,10 +100,10 @@ impl<S: Store> Pager<S> {
                 self.resident -= 1;
             }
             if page.stored {
-                self.store.forget(id.place(number));
+                self.store.forget(id.page(number));
             }
         }
-        // Else objects that come and go without memory ever being short would pile up there.
+        // Without this, pages of freed objects would pile up while memory is not short.
         if self.clock.len() > 2 * self.resident + 64 {
             let objects = &self.objects;
             self.clock.retain(|(id, _)| objects.contains_key(id));
@@ -111,14 +111,13 @@ impl<S: Store> Pager<S> {
         Ok(())
     }
 
-    /// Brings a range into memory and keeps it there until it is unpinned as often as it was
-    /// pinned.
+    /// Brings a range into memory and keeps it there until it was unpinned as often as pinned.
     ///
     /// # Errors
     ///
     /// [`Rule::Exists`], [`Rule::NotEmpty`], [`Rule::Within`], [`Rule::Countable`];
-    /// [`Error::AllPinned`] or that of the owner of the mappings without a frame, or the store's.
-    /// Nothing was pinned then.
+    /// [`Error::AllPinned`] or [`Error::Mmu`] without a frame, or the store's. Nothing was pinned
+    /// then.
     pub fn pin<P: Platform>(
         &mut self,
         mmu: &mut Mmu<P>,
@@ -144,7 +143,7 @@ impl<S: Store> Pager<S> {
         Ok(())
     }
 
-    /// Takes a pin from each page of a range.
+    /// Drops a pin of each page of a range.
     ///
     /// # Errors
     ///
@@ -170,13 +169,13 @@ impl<S: Store> Pager<S> {
     /// [`Rule::Exists`], [`Rule::Within`], [`Rule::Pinned`].
     pub fn page(&self, id: ObjectId, page: u64) -> Result<Pfn, Error> {
         let object = self.object(id)?;
-        // No object reaches to the last number, so that nothing is lost by what comes before it.
+        // No object has a page of the last number: the next one may stand for it.
         let page = page.min(u64::MAX - 1);
         let range = object.pinned(&(page..page + 1))?;
         object.pages[range.start].frame.ok_or(Rule::Pinned { page }.into())
     }
 
-    /// Says that a pinned range may have been written to.
+    /// Marks a pinned range as written to.
     ///
     /// # Errors
     ///
@@ -198,7 +197,7 @@ impl<S: Store> Pager<S> {
         self.objects.get_mut(&id).map_or(&mut [], |object| &mut object.pages)
     }
 
-    /// Sees to it that a page has a frame.
+    /// Gives a page a frame with its contents, if it has none.
     fn bring_in<P: Platform>(
         &mut self,
         mmu: &mut Mmu<P>,
@@ -210,8 +209,8 @@ impl<S: Store> Pager<S> {
             return Ok(());
         }
         let frame = self.frame(mmu)?;
-        let mut words = [0; 512];
-        if stored && let Err(error) = self.store.read(id.place(page), &mut words) {
+        let mut words = [0; PAGE_WORDS];
+        if stored && let Err(error) = self.store.read(id.page(page), &mut words) {
             mmu.free_frame(frame);
             return Err(error.into());
         }
@@ -226,7 +225,7 @@ impl<S: Store> Pager<S> {
         Ok(())
     }
 
-    /// A frame, for which others may have to go.
+    /// Allocates a frame, for which other pages may be paged out.
     fn frame<P: Platform>(&mut self, mmu: &mut Mmu<P>) -> Result<Pfn, Error> {
         if self.resident >= self.limit && self.shrink(mmu, 1)? == 0 {
             return Err(Error::AllPinned);

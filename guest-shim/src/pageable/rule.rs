@@ -1,40 +1,40 @@
-//! What may not be done, and what went wrong.
+//! Rules that a caller can break, and other errors.
 
 use super::StoreError;
 use crate::mmu;
 
-/// What the caller may not do. Nothing was done.
+/// A rule that the caller broke. Nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// There is an object to work on: this one is none, or none any more.
+    /// The object exists.
     Exists,
     /// An object or a range has at least one page.
     NotEmpty,
-    /// A range ends where the object does at the latest; its end is the page behind its last.
+    /// A range ends where the object does at the latest.
     Within {
         /// Pages of the object.
         pages: u64,
-        /// Where the range ends.
+        /// The (exclusive) end of the range.
         end: u64,
     },
-    /// A page that is unpinned, looked up, marked dirty or mapped has a pin.
+    /// A page that is unpinned, looked up, marked dirty or mapped is pinned.
     Pinned {
-        /// The first page that has none.
+        /// The first page that is not.
         page: u64,
     },
-    /// An object that is freed has no pins.
+    /// No page of an object that is freed is pinned.
     Unpinned {
-        /// The first page that has one.
+        /// The first page that is.
         page: u64,
     },
-    /// A page that is mapped keeps its last pin.
+    /// A mapped page keeps its last pin.
     Unmapped {
         /// The first page that is mapped.
         page: u64,
     },
-    /// A page has fewer than 2^32 pins.
+    /// A page has less than 2^32 pins.
     Countable {
-        /// The page that has too many.
+        /// The page that would have more.
         page: u64,
     },
 }
@@ -53,14 +53,14 @@ impl core::fmt::Display for Rule {
     }
 }
 
-/// Why something could not be done.
+/// Why an operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// It breaks this rule.
+    /// It would break this rule.
     Broken(Rule),
-    /// So many pages are pinned that no more can be had.
+    /// As many pages are pinned as may have a frame.
     AllPinned,
-    /// The owner of the mappings has no room, or was refused.
+    /// The mappings' owner has no room, or the hypervisor refused.
     Mmu(mmu::Error),
     /// The store failed.
     Store(StoreError),

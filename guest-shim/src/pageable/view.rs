@@ -1,4 +1,4 @@
-//! Ranges mapped for the kernel.
+//! Ranges that are mapped for the kernel.
 
 use super::{Error, ObjectId, Pager, Store};
 use crate::addr::Vaddr;
@@ -7,7 +7,7 @@ use crate::platform::Platform;
 use crate::vmap::Area;
 use core::ops::Range;
 
-/// A mapped range of an object; goes back with [`Pager::unmap`].
+/// A mapped range of an object. It goes back with [`Pager::unmap`].
 #[derive(Debug)]
 #[must_use = "its pages stay mapped when it is dropped; see Pager::unmap"]
 pub struct View {
@@ -33,8 +33,8 @@ impl<S: Store> Pager<S> {
     ///
     /// # Errors
     ///
-    /// [`Rule::Exists`], [`Rule::NotEmpty`], [`Rule::Within`], [`Rule::Pinned`], or that of the
-    /// owner of the mappings.
+    /// [`Rule::Exists`], [`Rule::NotEmpty`], [`Rule::Within`], [`Rule::Pinned`], or
+    /// [`Error::Mmu`].
     ///
     /// [`Rule::Exists`]: super::Rule::Exists
     /// [`Rule::NotEmpty`]: super::Rule::NotEmpty
@@ -57,16 +57,15 @@ impl<S: Store> Pager<S> {
         Ok(View { id, range, area })
     }
 
-    /// Lets a view go: unmapped at once or later, as the policy of the owner of the mappings has
-    /// it.
+    /// Unmaps a view, at once or later according to the policy of the [`Mmu`].
     ///
     /// # Errors
     ///
-    /// That of the owner of the mappings.
+    /// [`Error::Mmu`].
     ///
     /// # Panics
     ///
-    /// If the view is another pager's.
+    /// If the view is of another pager.
     pub fn unmap<P: Platform>(&mut self, mmu: &mut Mmu<P>, view: View) -> Result<(), Error> {
         let View { id, range, area } = view;
         for page in &mut self.pages(id)[range.start as usize..range.end as usize] {

@@ -1,10 +1,10 @@
 //! Blocks: ranges of addresses from which one CPU carves small areas, without a search each time.
 //!
-//! Addresses of a block are given out once, from its beginning to its end. They are free again all at
-//! once: when the block is used up, every area in it is dead, *and* the mappings of those areas were
-//! cleared. Kernels have forgotten the last condition: a block with nothing alive in it was taken off
-//! the lists, and the search for stale mappings went through the lists. Here a dead area is on the
-//! list of dead areas wherever it was carved from, and a block only counts pages.
+//! Addresses of a block are given out once, from its beginning to its end. They are free again all
+//! at once: when the block is used up, every area in it is dead, *and* the mappings of those areas
+//! were cleared. Kernels have forgotten the last condition: a block with nothing alive in it was
+//! taken off the lists, and the search for stale mappings went through the lists. Here a dead area
+//! is on the list of dead areas wherever it was carved from, and a block only counts pages.
 
 use super::regions::Region;
 use alloc::collections::BTreeMap;

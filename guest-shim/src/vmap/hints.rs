@@ -4,8 +4,8 @@ use crate::addr::Pfn;
 use crate::frames::FrameSet;
 use alloc::vec::Vec;
 
-/// Counts the dead mappings of each frame. All dead mappings are cleared at once, so no single count
-/// is ever reduced: a new round begins, and the counts of earlier rounds no longer count.
+/// Counts the dead mappings of each frame. All dead mappings are cleared at once, so no single
+/// count is ever reduced: a new round begins, and the counts of earlier rounds no longer count.
 #[derive(Debug)]
 pub(super) struct Hints {
     round: u32,

@@ -122,8 +122,8 @@ impl Index {
         Some(pfn)
     }
 
-    /// Removes a page when all pages are being removed, so that its list needs no repair. Returns its
-    /// frame.
+    /// Removes a page when all pages are being removed, so that its list needs no repair. Returns
+    /// its frame.
     pub(super) fn forget_with_all(&mut self, page: u64) -> Option<Pfn> {
         let gone = self.links.get_mut(page as usize)?.take()?;
         self.heads[gone.frame as usize] = END;

@@ -1,5 +1,5 @@
-//! (feature `raw`) Leaks the blocks of a CPU, a mistake that kernels made: a block that was used up and
-//! then freed is on no list, and the mappings that its last areas left are not found.
+//! (feature `raw`) Leaks the blocks of a CPU, a mistake that kernels made: a block that was used up
+//! and then freed is on no list, and the mappings that its last areas left are not found.
 
 use super::blocks::BLOCK_PAGES;
 use super::state::Vmap;

@@ -1,7 +1,7 @@
 //! Areas of kernel addresses that map frames side by side and are cleared lazily.
 //!
-//! Clearing a mapping needs a TLB flush on every CPU, so kernels collect dead mappings and clear many
-//! at once. Until then each is an alias of a frame that may have been reused for anything. The
+//! Clearing a mapping needs a TLB flush on every CPU, so kernels collect dead mappings and clear
+//! many at once. Until then each is an alias of a frame that may have been reused for anything. The
 //! [`Policy`] says when dead mappings are cleared:
 //!
 //! | policy | a dead mapping is cleared | before a pin |

@@ -93,8 +93,8 @@ impl Vmap {
         Ok(())
     }
 
-    /// Notes that all areas of these blocks are dead: their addresses are free after the next purge,
-    /// since mappings of their last areas may still exist.
+    /// Notes that all areas of these blocks are dead: their addresses are free after the next
+    /// purge, since mappings of their last areas may still exist.
     pub(super) fn retire_blocks(
         &mut self,
         entries: &mut impl Entries,

@@ -1,4 +1,5 @@
-//! Named parts of the vmap range: a report can tell the mappings of one subsystem from those of others.
+//! Named parts of the vmap range: a report can tell the mappings of one subsystem from those of
+//! others.
 
 use super::free_ranges::FreeRanges;
 use alloc::vec::Vec;

@@ -38,7 +38,8 @@ pub(crate) struct Vmap {
     pub(super) now: u64,
     /// What small areas are carved from.
     pub(super) blocks: Blocks,
-    /// First pages of blocks whose areas are all dead: their addresses are free after the next purge.
+    /// First pages of blocks whose areas are all dead: their addresses are free after the next
+    /// purge.
     pub(super) drained: Vec<u64>,
     /// Blocks that a test has leaked.
     #[cfg(feature = "raw")]

@@ -1,4 +1,5 @@
-//! Mappings that are cleared in the middle of a pin, by a handler that touches nothing of the shim's.
+//! Mappings that are cleared in the middle of a pin, by a handler that touches nothing of the
+//! shim's.
 
 use crate::guest::{leave_behind, with_guest};
 use crate::machine::Machine;

@@ -5,7 +5,7 @@ use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::mmu::{self, Mmu};
 use pinfold_guest::pageable::{
-    Error, InMemory, ObjectId, Pager, Place, Rule, Store, StoreError, View, Words,
+    Error, InMemory, ObjectId, PageId, Pager, Rule, Store, StoreError, View, Words,
 };
 use pinfold_guest::vmap::Policy;
 use proptest::prelude::*;
@@ -126,16 +126,16 @@ struct Broken {
 }
 
 impl Store for Broken {
-    fn write(&mut self, place: Place, words: &Words) -> Result<(), StoreError> {
-        if self.broken { Err(StoreError::Full) } else { self.inner.write(place, words) }
+    fn write(&mut self, page: PageId, words: &Words) -> Result<(), StoreError> {
+        if self.broken { Err(StoreError::Full) } else { self.inner.write(page, words) }
     }
 
-    fn read(&mut self, place: Place, words: &mut Words) -> Result<(), StoreError> {
-        if place.page == 1 { Err(StoreError::LeakedBlocks) } else { self.inner.read(place, words) }
+    fn read(&mut self, page: PageId, words: &mut Words) -> Result<(), StoreError> {
+        if page.page == 1 { Err(StoreError::Missing) } else { self.inner.read(page, words) }
     }
 
-    fn forget(&mut self, place: Place) {
-        self.inner.forget(place);
+    fn forget(&mut self, page: PageId) {
+        self.inner.forget(page);
     }
 }
 
@@ -161,7 +161,7 @@ fn a_store_that_fails_costs_no_page_and_no_frame() {
             } else {
                 assert_eq!(pager.shrink(mmu, 2), Ok(2));
                 let lost = pager.pin(mmu, id, 0..2);
-                assert_eq!(lost, Err(Error::Store(StoreError::LeakedBlocks)));
+                assert_eq!(lost, Err(Error::Store(StoreError::Missing)));
                 assert_eq!(pager.page(id, 0), broken(Rule::Pinned { page: 0 }));
                 pager.pin(mmu, id, 0..1).unwrap();
             }

@@ -1,6 +1,6 @@
 //! `vcpu_op`: starting vCPUs, and first states that are refused.
 
-use crate::sync::{MOST, VcpuPool};
+use crate::sync::{MAX_VCPUS, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EEXIST, EINVAL, ENOENT};
@@ -85,7 +85,7 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
 
 /// Starts all vCPUs.
 pub(crate) fn run(count: u32, check: &mut Check) -> Option<VcpuPool> {
-    static SEEN: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
+    static SEEN: [AtomicU64; MAX_VCPUS] = [const { AtomicU64::new(0) }; MAX_VCPUS];
     let start = time::raw();
     let pool = check.ok("start", VcpuPool::start("smp", count))?;
     pool.run(&|id| {

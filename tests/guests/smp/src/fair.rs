@@ -46,7 +46,8 @@ pub(crate) fn run(pool: &VcpuPool, check: &mut Check) {
 
 /// Checks that each vCPU gets a share of the time.
 fn shares(pool: &VcpuPool, check: &mut Check) {
-    let counts: [AtomicU64; crate::sync::MOST] = [const { AtomicU64::new(0) }; crate::sync::MOST];
+    let counts: [AtomicU64; crate::sync::MAX_VCPUS] =
+        [const { AtomicU64::new(0) }; crate::sync::MAX_VCPUS];
     let end = time::now() + 600 * MS;
     pool.run(&|id| {
         let mine = &counts[id as usize];

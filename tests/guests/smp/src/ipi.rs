@@ -170,7 +170,7 @@ fn spread(pool: &VcpuPool, check: &mut Check) {
         let port = port_of(cpu, note);
         let ringer = (id + 1) % pool.count();
         pool.run(&|me| {
-            sync::at(100 + me);
+            sync::set_progress(100 + me);
             if me == ringer {
                 send(port).expect("an IPI port");
             }

@@ -50,7 +50,7 @@ fn entries(pool: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
             let index = 1 + random.index(3);
             let value = values[random.index(values.len())];
             let kind = random.below(5);
-            sync::at(2000 + kind as u32);
+            sync::set_progress(2000 + kind as u32);
             let failed = match kind {
                 0 | 1 => update(table.slot(index), value) != 0,
                 // A store through either address. The entry may change meanwhile; then it is
@@ -94,7 +94,7 @@ fn places(pool: &VcpuPool, pages: [Page; 4], plan: &Plan, check: &mut Check) {
         let mut random = Random::new(plan.seed + 17 * u64::from(id));
         for _ in 0..plan.rounds * 4 {
             let kind = random.below(6);
-            sync::at(3000 + kind as u32);
+            sync::set_progress(3000 + kind as u32);
             let result = match kind {
                 0 => other.put(first.entry(RW), FLUSH_ALL),
                 1 => other.put(second.entry(RW), FLUSH_ALL),

@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_guest::entry::time;
-pub(crate) use pinfold_guest::entry::vcpu_pool::{MOST, VcpuPool, at};
+pub(crate) use pinfold_guest::entry::vcpu_pool::{MAX_VCPUS, VcpuPool, set_progress};
 use pinfold_guest::hypercall::sched;
 
 /// How long a vCPU waits for another, in ns.

@@ -28,7 +28,7 @@ pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check
             let mut random = Random::new(plan.seed + u64::from(id) * 977);
             for _ in 0..plan.rounds * 10 {
                 let kind = random.index(KINDS);
-                sync::at(1000 + kind as u32);
+                sync::set_progress(1000 + kind as u32);
                 let result = act(kind, some, &mut random);
                 done[kind][usize::from(result != 0)].fetch_add(1, SeqCst);
             }

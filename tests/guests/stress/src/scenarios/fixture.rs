@@ -7,7 +7,7 @@ use core::fmt::Write;
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicBool, AtomicU64};
 use pinfold_guest::entry::lock::{Mutex, MutexGuard};
-use pinfold_guest::entry::vcpu_pool::{VcpuPool, at};
+use pinfold_guest::entry::vcpu_pool::{VcpuPool, set_progress};
 use pinfold_guest::entry::{Boot, Native, smp};
 use pinfold_guest::fixtures::Random;
 use pinfold_guest::hypercall::pinfold;
@@ -123,7 +123,7 @@ impl<'a> Fixture<'a> {
                 if failed.load(SeqCst) {
                     return;
                 }
-                at(round as u32);
+                set_progress(round as u32);
                 if let Err(wrong) = work(id as usize, round, &mut random) {
                     failed.store(true, SeqCst);
                     println!("scenario {}: vCPU {id}, round {round}: {wrong}", self.scenario);
