@@ -226,7 +226,7 @@ impl<'a> Machine<'a> {
     pub(crate) fn audit(&self) {
         let mut scratch = vec![val::AuditCell::default(); self.judge.frame_count() as usize];
         let root = to_val(mfn_of(self.root));
-        let held = [val::ExternalRef { frame: root, held: val::RefKind::Root }];
+        let held = [val::ExternalRef { frame: root, kind: val::RefKind::Root }];
         let mut report = |wrong: val::Discrepancy| panic!("audit: {wrong}");
         let summary = self.judge.audit(&mut scratch, held, &mut report);
         assert!(summary.expect("room for the audit").tables > 0);

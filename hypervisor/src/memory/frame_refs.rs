@@ -130,7 +130,7 @@ impl<K: RefType> FrameRef<K> {
 
     /// The reference as the audit counts it.
     pub fn external(&self) -> Option<ExternalRef> {
-        K::KIND.map(|held| ExternalRef { frame: self.frame, held })
+        K::KIND.map(|kind| ExternalRef { frame: self.frame, kind })
     }
 }
 
@@ -210,7 +210,7 @@ impl RootRef {
 
     /// The reference as the audit counts it.
     pub fn external(&self) -> ExternalRef {
-        ExternalRef { frame: self.frame, held: RefKind::Root }
+        ExternalRef { frame: self.frame, kind: RefKind::Root }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Recounts every reference from the tables alone, and compares with the frame table.
+//! The audit: recounts every reference from the tables alone, and compares with the frame table.
 //!
-//! The oracle of every test, and a debug hypercall. It trusts nothing that the transitions
-//! maintain: what a frame's words should say follows from the entries of live tables, the pins,
-//! and what the caller says that it holds itself. Time and scratch space grow with the number of
+//! It checks the result of every test, and is a debug hypercall. It does not rely on anything that the
+//! transitions maintain: what a frame's words should be follows from the entries of validated tables,
+//! the pins, and the references that the caller lists. Time and scratch space grow with the number of
 //! frames; nothing is allocated.
 //!
-//! To be run at quiescence: while another CPU is inside the validator, counts are in motion.
+//! No other CPU may be inside the validator meanwhile, since counts change there.
 
 use crate::addr::{ENTRIES, Index, Level, Mfn};
 use crate::entry::target;
@@ -18,7 +18,7 @@ use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 use pinfold_abi::record::{self, Bit, Hex16, MemoryTypes};
 
-/// Scratch space for one frame: 16 bytes, any contents.
+/// Scratch space for one frame: 16 bytes. Its contents don't matter.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AuditCell {
     general: u32,
@@ -35,13 +35,13 @@ const _: () = assert!(size_of::<AuditCell>() == 16);
 /// A reference that the caller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExternalRef {
-    /// Of this frame.
+    /// The frame.
     pub frame: Mfn,
-    /// What it holds.
-    pub held: RefKind,
+    /// Its kind.
+    pub kind: RefKind,
 }
 
-/// What a reference of the caller's is.
+/// Kind of a reference that the caller holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefKind {
     /// A root ([`Validator::get_root_ref`]).
@@ -54,7 +54,7 @@ pub enum RefKind {
     Readable,
 }
 
-/// A frame whose record is not what was recounted, or whose entries are not what they may be.
+/// A frame whose record differs from what was counted, or that has an entry which is not permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Discrepancy {
     /// The frame.
@@ -68,9 +68,9 @@ pub struct Discrepancy {
 /// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscrepancyKind {
-    /// So many general references were counted (`INV-COUNT`).
+    /// This many general references were counted (`INV-COUNT`).
     References(u64),
-    /// So many type references were counted (`INV-COUNT`).
+    /// This many type references were counted (`INV-COUNT`).
     TypeCount(u64),
     /// It is referred to as this type, but isn't validated as it (`INV-TYPE`).
     UsedAs(Kind),
@@ -84,7 +84,7 @@ pub enum DiscrepancyKind {
     HypervisorFrame,
     /// Pinned, but not validated (`INV-PIN`).
     PinnedIdle,
-    /// Somebody is at it, though nobody is (quiescence).
+    /// Validating or devalidating, although no CPU is inside the validator.
     InTransit,
     /// An entry of it has bits that its level doesn't permit, lacks those that it must have, or
     /// points outside the guest's frames (`INV-ENTRY`); or it isn't present and names memory that
@@ -158,7 +158,7 @@ impl core::fmt::Display for Discrepancy {
     }
 }
 
-/// What an audit looked at.
+/// Totals of an audit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditSummary {
     /// Frames of RAM.
@@ -169,7 +169,7 @@ pub struct AuditSummary {
     pub tables: u64,
     /// Present entries in them.
     pub entries: u64,
-    /// Reports of something wrong.
+    /// Discrepancies.
     pub wrong: u64,
 }
 
@@ -204,8 +204,8 @@ impl Audit<'_> {
 }
 
 impl<P: Platform> Validator<'_, P> {
-    /// Recounts all references. `scratch` must have a cell for each frame
-    /// ([`Validator::frame_count`]); `externals` are all references that the caller holds.
+    /// Recounts all references, and calls `report` for each discrepancy. `scratch` must have a cell for
+    /// each frame ([`Validator::frame_count`]); `externals` are all references that the caller holds.
     ///
     /// `None` if there is too little scratch space.
     pub fn audit(
@@ -217,7 +217,7 @@ impl<P: Platform> Validator<'_, P> {
         let cells = scratch.get_mut(..self.frames.len())?;
         cells.fill(AuditCell::default());
         let mut audit = Audit { cells, summary: AuditSummary::default(), report };
-        for ExternalRef { frame, held } in externals {
+        for ExternalRef { frame, kind: held } in externals {
             let kind = match held {
                 RefKind::Root => Some(Kind::L4),
                 RefKind::Writable => Some(Kind::Writable),
@@ -268,13 +268,13 @@ impl<P: Platform> Validator<'_, P> {
             audit.summary.entries += 1;
             let mfn = target(raw);
             let owner = self.owner(mfn);
-            // INV-FOREIGN: a leaf may map what another domain lent.
-            let lent = level == Level::L1
+            // INV-FOREIGN: an L1 entry may map a granted frame.
+            let granted = level == Level::L1
                 && self.frame(mfn).is_some_and(|frame| frame.ref_word().is_foreign_mapped());
             if raw & self.rules.forbidden(level) != 0
                 || EntryRules::effective(level, raw) != raw
                 || owner.is_none()
-                || owner != info.owner() && !lent
+                || owner != info.owner() && !granted
             {
                 audit.wrong(table, DiscrepancyKind::BadEntry(index, raw), info);
             }

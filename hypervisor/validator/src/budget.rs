@@ -4,6 +4,15 @@
 /// is charged to it. When it is used up, the call stops with
 /// [`Error::Preempted`](crate::Error::Preempted). A budget of at least one makes progress, so a caller
 /// that tries again gets to the end.
+///
+/// ```
+/// use pinfold_validator::Budget;
+/// let mut budget = Budget::new(512);
+/// budget.charge(500);
+/// assert_eq!(budget.left(), 12);
+/// budget.charge(500);
+/// assert_eq!(budget.left(), 0);
+/// ```
 #[derive(Debug)]
 pub struct Budget {
     left: usize,

@@ -1,32 +1,36 @@
-//! One operation under way: for whom, with what budget, and the evidence if it is refused.
+//! Context of an operation: its domain, its budget, and the evidence if it is refused.
 //!
-//! Inside, functions return the one-byte [`OpError`]; the evidence waits here and becomes a
-//! [`Refusal`] once, at the public door. So the paths that succeed move nothing big.
+//! Inner functions return [`OpError`], which is one byte. The evidence is kept here, and becomes an
+//! [`Error`] once, in the public function: so the paths that succeed copy nothing big.
 
-use crate::addr::{Index, Level, Mfn};
+use crate::addr::{ENTRIES, Index, Level, Mfn};
 use crate::budget::Budget;
 use crate::entry::Entry;
 use crate::frame_table::{FrameEntry, Kind, owned_pattern};
 use crate::ids::DomId;
 use crate::refusal::{Cause, EntryLocation, Error, Operation, Refusal};
 
-/// Why an inner function stopped. Whoever says `Refused` has left the evidence in the [`OpContext`].
+/// Entries that such an operation may visit: eight tables.
+const SMALL_BUDGET: u32 = 8 * ENTRIES as u32;
+
+/// Why an inner function stopped. With `Refused` the evidence is in the [`OpContext`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OpError {
     Refused,
     Preempted,
 }
 
-/// An operation under way.
+/// Context of an operation.
 pub(crate) struct OpContext<'b> {
     pub(crate) operation: Operation,
     pub(crate) dom: DomId,
     /// [`owned_pattern`] of `dom`.
     pub(crate) owned: u64,
     pub(crate) budget: &'b mut Budget,
-    /// Changes of memory types that it made.
+    /// Changes of memory types so far.
     pub(crate) type_changes: u8,
-    /// A use was told of ([`Platform::report_cache_alias`](crate::Platform::report_cache_alias)).
+    /// A conflict of memory types was reported
+    /// ([`Platform::report_cache_alias`](crate::Platform::report_cache_alias)).
     pub(crate) has_reported: bool,
     evidence: Option<Refusal>,
 }
@@ -59,7 +63,7 @@ impl<'b> OpContext<'b> {
         OpError::Refused
     }
 
-    /// The evidence as it is told.
+    /// A refusal with this evidence.
     #[cold]
     pub(crate) fn make_refusal(
         &self,
@@ -79,7 +83,7 @@ impl<'b> OpContext<'b> {
         }
     }
 
-    /// Adds the entry that led to the refusal; the innermost stands.
+    /// Adds the entry that led to the refusal, unless an inner function has added one.
     #[cold]
     #[inline(never)]
     pub(crate) fn set_location(
@@ -95,12 +99,12 @@ impl<'b> OpContext<'b> {
         }
     }
 
-    /// What was noted.
+    /// The refusal so far.
     pub(crate) fn evidence(&self) -> Option<&Refusal> {
         self.evidence.as_ref()
     }
 
-    /// Changes what was noted.
+    /// Changes the refusal.
     #[cold]
     pub(crate) fn amend(&mut self, change: impl FnOnce(&mut Refusal)) {
         if let Some(evidence) = &mut self.evidence {
@@ -108,7 +112,7 @@ impl<'b> OpContext<'b> {
         }
     }
 
-    /// What the caller of the public function gets.
+    /// The error that the public function returns.
     #[cold]
     #[inline(never)]
     pub(crate) fn to_error(&self, halt: OpError) -> Error {
@@ -122,18 +126,18 @@ impl<'b> OpContext<'b> {
     }
 }
 
-/// Runs an operation that has no budget and can't be preempted.
+/// Runs an operation whose caller has no budget for it and can't resume it.
 pub(crate) fn run_unbudgeted<T>(
     operation: Operation,
     dom: DomId,
     run: impl FnOnce(&mut OpContext<'_>) -> Result<T, OpError>,
 ) -> Result<T, Refusal> {
-    let mut budget = Budget::new(SMALL_WORK);
+    let mut budget = Budget::new(SMALL_BUDGET);
     let mut op = OpContext::new(operation, dom, &mut budget);
     run(&mut op).map_err(|halt| match op.to_error(halt) {
         Error::Refused(refusal) => refusal,
-        // Another CPU is in the middle of changing the frame, or it is a big table half taken
-        // apart: as good as in use.
+        // Another CPU is changing the frame, or it is a table that takes more work to take apart: to
+        // the caller it is in use.
         Error::Preempted => {
             op.refuse(Cause::Busy, Mfn::new(0), None, None);
             match op.to_error(OpError::Refused) {
@@ -143,6 +147,3 @@ pub(crate) fn run_unbudgeted<T>(
         }
     })
 }
-
-/// Entries that an operation without a budget of its own may visit on the side.
-const SMALL_WORK: u32 = 4096;

@@ -1,8 +1,8 @@
 //! Segment descriptors: which ones a guest may have in a GDT or LDT.
 //!
-//! Both parts of a guest run in ring 3, so code and data descriptors are brought to DPL 3. Of the
-//! system descriptors only call gates are tolerated, and brought to DPL 0 (and their selector to
-//! RPL 3), where using them from ring 3 faults; task-state, LDT, interrupt and trap descriptors would lead out of the guest
+//! Kernel and user mode of a guest both run in ring 3, so code and data descriptors get DPL 3. Of the
+//! system descriptors only call gates are accepted. They get DPL 0, so that their use in ring 3 faults,
+//! and their selector RPL 3. Task-state, LDT, interrupt and trap descriptors would lead out of the guest
 //! (Intel SDM vol. 3, 3.4.5 and 3.5).
 
 use crate::addr::{ENTRIES, Index, Mfn};
@@ -23,9 +23,9 @@ const CALL_GATE: u64 = 0xc << 40;
 /// RPL of a gate's selector.
 const GATE_RPL: u64 = 3 << 16;
 
-/// What gets stored for a descriptor, if a guest may have it; to the bit what Xen 4.17 stores
-/// (`docs/abi-answers.md`). The accessed bit is left to the CPU, which sets it through the
-/// hypervisor's mapping of the page.
+/// What is stored for a descriptor, if a guest may have it: exactly what Xen 4.17 stores
+/// (`docs/abi-answers.md`). The CPU sets the accessed bit itself, through the hypervisor's mapping of
+/// the page.
 const fn effective(raw: u64) -> Option<u64> {
     if raw & PRESENT == 0 {
         Some(raw)
@@ -39,7 +39,7 @@ const fn effective(raw: u64) -> Option<u64> {
 }
 
 impl<P: Platform> Validator<'_, P> {
-    /// Checks a descriptor and returns the form in which a guest may have it.
+    /// Checks a descriptor and returns its effective form.
     ///
     /// # Errors
     /// [`Cause::BadDescriptor`].
@@ -49,8 +49,7 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Changes a descriptor of a page of the domain's that is a descriptor page, or one that it may
-    /// write to.
+    /// Changes a descriptor in a descriptor page of the domain's, or in a frame that it may write to.
     ///
     /// # Errors
     /// [`Cause::BadDescriptor`], [`Cause::NoSuchFrame`], [`Cause::NotOwned`],
@@ -84,8 +83,8 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Validates a descriptor page that is in state validating. 512 words with no references:
-    /// not worth being resumable.
+    /// Validates a descriptor page that is in state validating. Not resumable: 512 words, and none holds a
+    /// reference.
     pub(crate) fn promote_descriptors(
         &self,
         op: &mut OpContext<'_>,
@@ -101,8 +100,8 @@ impl<P: Platform> Validator<'_, P> {
                 None => {
                     let halt = bad(op, mfn, raw);
                     op.set_location(None, mfn, index, raw);
-                    // It owes nothing from before: a page that was one is good until it is written
-                    // to, and then it was something else.
+                    // No stamp: a frame that was a descriptor page before can have a bad descriptor
+                    // only if it was writable since.
                     frame.finish(Kind::Descriptor, None);
                     frame.put();
                     return Err(halt);

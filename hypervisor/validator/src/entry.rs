@@ -1,8 +1,8 @@
 //! One page-table entry: what its bits mean, and which of them a guest may set at which level.
 //!
-//! Total: every `u64` decodes. A refused bit is never masked away in silence; what is changed
-//! (user on, global off) is changed in the *effective* entry, which is what gets stored and what
-//! the guest reads back.
+//! Every `u64` is an entry. A forbidden bit is refused, never silently cleared. Two bits are changed
+//! (user on, global off): in the *effective* entry, which is what is stored and what the guest reads
+//! back.
 
 use crate::addr::{Level, Mfn};
 use crate::limits::Limits;
@@ -22,9 +22,8 @@ pub(crate) const ACCESSED_DIRTY: u64 = EntryFlags::ACCESSED.bits() | EntryFlags:
 /// Bits 9..=11 and 52..=62, which the CPU ignores and guests use.
 const SOFTWARE: u64 = 0x7 << 9 | 0x7ff << 52;
 
-/// Bits that may change in a live entry with no check, because no reference and no memory type
-/// depends on them and every value of them is permitted. A whitelist: any other difference takes the full path
-/// (`INV-FAST`).
+/// Bits that may change in a live entry without a check (`INV-FAST`): every value of them is permitted,
+/// and no reference and no memory type depends on them. Any other difference takes the full path.
 pub(crate) const HARMLESS: u64 = ACCESSED_DIRTY | SOFTWARE | NO_EXECUTE;
 
 /// The frame that the address bits of an entry name.
@@ -34,6 +33,15 @@ pub(crate) const fn target(raw: u64) -> Mfn {
 }
 
 /// A page-table entry.
+///
+/// ```
+/// use pinfold_abi::mmu::EntryFlags;
+/// use pinfold_validator::{Entry, Mfn};
+/// let entry = Entry::to(Mfn::new(0x1a2b), EntryFlags::USER);
+/// assert_eq!(entry.get(), 0x1a2b_005);
+/// assert_eq!(entry.target(), Some(Mfn::new(0x1a2b)));
+/// assert!(!entry.is_writable());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry(u64);
 
@@ -58,7 +66,7 @@ impl Entry {
         self.0 & PRESENT != 0
     }
 
-    /// Whether it allows writes; of meaning only if present.
+    /// Whether it allows writes. Without meaning if not present.
     pub const fn is_writable(self) -> bool {
         self.0 & WRITABLE != 0
     }
@@ -98,15 +106,14 @@ pub(crate) enum BadBits {
 
 /// What an entry that isn't present may hold (`INV-ABSENT`).
 ///
-/// On a CPU with L1TF a load through such an entry reads the L1 data cache at the address that the
-/// entry names. How many address bits that cache compares is not announced: at least those of a
-/// physical address. So an address is harmless only if it is beyond all memory even when cut to
-/// that many bits; more bits make it no smaller. Kernels that know of the flaw store their
-/// addresses inverted, which is beyond memory on every machine whose memory ends below the middle
-/// of its address space.
+/// On a CPU with L1TF a load through such an entry reads the L1 data cache at the address in the entry.
+/// How many address bits that cache compares is not documented: at least those of a physical address.
+/// So an address is harmless only if it is beyond all memory even when cut to that many bits. Kernels
+/// that know of the flaw store their addresses inverted, which is beyond memory on every machine whose
+/// memory ends below the middle of its physical address space.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbsentRules {
-    /// Address bits that count; none on a CPU without the flaw.
+    /// Address bits to check; none on a CPU without the flaw.
     mask: u64,
     /// The first address beyond all memory.
     end: u64,
@@ -126,8 +133,8 @@ impl AbsentRules {
         }
     }
 
-    /// Whether an entry that isn't present is harmless without a closer look. Address 0 is: no
-    /// guest ever owns that frame, nothing of worth is in it, and zero must be allowed.
+    /// Whether the address bits of an entry that isn't present are 0. That is harmless: no guest ever
+    /// owns frame 0, it holds no secrets, and an entry of 0 must be allowed.
     #[inline(always)]
     pub(crate) const fn is_plainly_harmless(self, raw: u64) -> bool {
         raw & self.mask == 0
@@ -140,8 +147,8 @@ impl AbsentRules {
     }
 }
 
-/// Address bits of an entry that a CPU with so many physical address bits doesn't have. 52 is all
-/// that an entry has room for, 32 the least of any CPU that runs 64-bit code.
+/// Address bits of an entry that are reserved on a CPU with so many physical address bits: 52 is the
+/// most that an entry has room for, 32 the least of any 64-bit CPU.
 const fn reserved_bits(physical_bits: u8) -> u64 {
     let bits = if physical_bits < 32 {
         32
@@ -153,12 +160,12 @@ const fn reserved_bits(physical_bits: u8) -> u64 {
     ENTRY_ADDRESS & !((1 << bits) - 1)
 }
 
-/// The bits that no present entry of a guest may have, for each level: worked out once, so that
-/// the check of an entry is one `and`.
+/// The bits that no present entry of a guest may have, for each level. Computed once, so that the check
+/// of an entry is one `and`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryRules {
     leaf: u64,
-    /// And those that a mapping which isn't write-back has.
+    /// The same, and the bits of a memory type other than write-back.
     unusual_leaf: u64,
     upper: u64,
 }
@@ -167,12 +174,12 @@ impl EntryRules {
     /// Rules for a CPU with so many physical address bits (32..=52), with or without NX.
     pub(crate) const fn new(physical_bits: u8, nx: bool) -> EntryRules {
         let always = reserved_bits(physical_bits) | if nx { 0 } else { NO_EXECUTE };
-        // Above L1 the caching flags are about walking the table below: always write-back.
+        // Above L1 these flags are the memory type of walks of the table below: always write-back.
         let upper = always | MEMTYPE_FLAGS | GLOBAL;
         EntryRules { leaf: always, unusual_leaf: always | MEMTYPE_FLAGS, upper }
     }
 
-    /// Bits that make a present entry of this level refusable.
+    /// Bits for which a present entry of this level is refused.
     #[inline(always)]
     pub(crate) const fn forbidden(&self, level: Level) -> u64 {
         match level {
@@ -181,15 +188,15 @@ impl EntryRules {
         }
     }
 
-    /// Bits that keep a present L1 entry off the fast path: those that make it refusable, and those
-    /// that choose another memory type than write-back (`INV-CACHE`). One test for both.
+    /// Bits that keep a present L1 entry off the fast path: those for which it is refused, and those of
+    /// a memory type other than write-back (`INV-CACHE`). One test for both.
     #[inline(always)]
     pub(crate) const fn unusual_leaf(&self) -> u64 {
         self.unusual_leaf
     }
 
-    /// What gets stored for a present entry that was accepted: user on, since guest kernels run in
-    /// ring 3 too; global off at L1, since guests' translations must go with a change of the root.
+    /// What is stored for a present entry that was accepted: user on, since guest kernels run in ring 3
+    /// too; global off at L1, since guests' translations must go when another root is loaded.
     #[inline(always)]
     pub(crate) const fn effective(level: Level, raw: u64) -> u64 {
         match level {
@@ -198,7 +205,7 @@ impl EntryRules {
         }
     }
 
-    /// Says why a present entry is refused. Flags before address bits, as Xen looks at them.
+    /// Says why a present entry is refused. Flags come before address bits, as on Xen.
     #[cold]
     pub(crate) fn explain(&self, level: Level, raw: u64) -> BadBits {
         let bad = raw & self.forbidden(level);
@@ -207,7 +214,7 @@ impl EntryRules {
         } else if bad & !ENTRY_ADDRESS != 0 {
             BadBits::Forbidden(EntryFlags::from_bits_truncate(bad))
         } else if raw & MEMTYPE_FLAGS != 0 {
-            // How memory is cached can be chosen; there is none.
+            // The address is reserved, and there is no memory to have a type.
             BadBits::Forbidden(EntryFlags::from_bits_truncate(raw & MEMTYPE_FLAGS))
         } else {
             BadBits::Reserved(bad)

@@ -3,11 +3,10 @@
 use crate::ids::CpuSet;
 use crate::platform::Platform;
 
-/// A flush that is owed: these CPUs may remember mappings that are gone. The validator's own
-/// promises don't depend on it being paid (a frame that changes its type is flushed for), the
-/// guest's expectations do.
+/// A flush that is still to be done: these CPUs may have mappings cached that are gone. No invariant
+/// depends on it, since a change of type flushes by itself; the guest does.
 #[derive(Debug, Default)]
-#[must_use = "mappings that are gone are still in TLBs until this is paid"]
+#[must_use = "TLBs keep the old mappings until the flush is done"]
 pub struct FlushDebt {
     cpus: CpuSet,
 }
@@ -23,12 +22,12 @@ impl FlushDebt {
         self.cpus = self.cpus.union(cpus);
     }
 
-    /// The CPUs that it is about.
+    /// The CPUs to flush.
     pub const fn cpus(&self) -> CpuSet {
         self.cpus
     }
 
-    /// Flushes them, all in one go. Returns them.
+    /// Flushes all of them at once. Returns them.
     pub fn pay(self, platform: &impl Platform) -> CpuSet {
         if !self.cpus.is_empty() {
             platform.flush_tlb(self.cpus);

@@ -1,16 +1,16 @@
 //! Mapping frames that another domain granted (`INV-FOREIGN`).
 //!
-//! An entry that maps another domain's frame holds just what one of the owner's would: a reference
-//! of the frame, and if it is writable one of the writable type. So while it is there the frame can
-//! be neither freed nor become a table; a frame that is a table can't be mapped writable; and
-//! nothing that drops entries (updates, shootdowns, tables taken apart) need know whose frame it was.
+//! An entry that maps another domain's frame holds the same reference as one of the owner's: a general
+//! one, or a writable type reference. So as long as it is there, the frame can neither be freed nor
+//! become a table, and a table can't be mapped writable. Operations that drop entries (updates,
+//! shootdowns, demotion) need not know the frame's owner.
 //!
-//! What must know is who flushes: an owner's CPUs are not all that can remember such a frame. Hence
-//! the mark on it. There is but one door through which such an entry comes into a live table, the
-//! one here; validation of a table refuses it as it does every foreign frame.
+//! A flush must know, since CPUs of other domains may have the frame cached: hence the mark in its
+//! reference word. Only [`Validator::map_granted`] stores such an entry into a validated table;
+//! validation of a table refuses it like every frame of another domain.
 //!
-//! Whether the owner did grant the frame is the caller's business, and telling the owner when the
-//! mapping is gone: after a flush of the mapper's CPUs ([`FlushDebt`]), not before.
+//! The caller checks that the owner granted the frame, and tells the owner when the mapping is gone: after
+//! the flush of the mapper's CPUs ([`FlushDebt`]), not before.
 
 use crate::addr::{Index, Level, Mfn};
 use crate::budget::Budget;
@@ -27,48 +27,48 @@ use crate::update::{Swap, Updated};
 use crate::validator::Validator;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};
 
-/// A mapping of a granted frame that is to be.
+/// A mapping of a granted frame to make.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantMapping {
-    /// Who maps it.
+    /// The domain that maps it.
     pub dom: DomId,
-    /// The L1 table of the mapper's that is to map it.
+    /// The L1 table to map it in, of that domain.
     pub table: Mfn,
-    /// In which slot.
+    /// The slot.
     pub index: Index,
-    /// Whose frame it is.
+    /// The owner of the frame.
     pub owner: DomId,
     /// The frame.
     pub frame: Mfn,
-    /// Flags of the entry: writable or not, and those that the mapper may choose.
+    /// Flags of the entry.
     pub flags: EntryFlags,
 }
 
-/// A mapping of a granted frame that is to go.
+/// A mapping of a granted frame to remove.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantUnmapping {
-    /// Who mapped it.
+    /// The domain that mapped it.
     pub dom: DomId,
     /// The L1 table that maps it.
     pub table: Mfn,
-    /// In which slot.
+    /// The slot.
     pub index: Index,
     /// The frame.
     pub frame: Mfn,
     /// Whether it was mapped writable.
     pub writable: bool,
-    /// What takes the entry's place: 0, or an entry that the domain may have.
+    /// The entry to store instead: 0, or one that the domain may have.
     pub replacement: u64,
 }
 
 impl<P: Platform> Validator<'_, P> {
-    /// Maps a frame that its owner granted. What the slot mapped before is gone.
+    /// Maps a frame that its owner granted, in place of what the slot mapped before.
     ///
     /// # Errors
     /// Refused: the table is no L1 table of the mapper's ([`Cause::NotATable`]); the frame isn't the
-    /// owner's, or is one of the hypervisor's that is shared with it; it is a table or descriptor
-    /// page and the mapping writable ([`Cause::TableInUse`]); it is mapped other than write-back,
-    /// whatever the owner's policy ([`Cause::CacheAlias`]). Preempted: ask again.
+    /// owner's, or is one of the hypervisor's that is shared with it; it is a table or descriptor page
+    /// and the mapping writable ([`Cause::TableInUse`]); it is mapped other than write-back, whatever the
+    /// owner's policy ([`Cause::CacheAlias`]). Preempted: call again.
     pub fn map_granted(
         &self,
         mapping: &GrantMapping,
@@ -100,12 +100,12 @@ impl<P: Platform> Validator<'_, P> {
             return Ok(frame);
         }
         let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
-        // Another CPU was faster, or is at it.
+        // Another CPU changed the count, or is working on the table.
         let soon = frame.type_word().kind() == Kind::L1 && op.lost_race_for_table();
         Err(if soon { OpError::Preempted } else { halt })
     }
 
-    /// Takes of the owner's frame what the entry is to hold, and marks it.
+    /// Takes the reference of the owner's frame that the entry will hold, and marks the frame.
     fn get_granted(
         &self,
         op: &mut OpContext<'_>,
@@ -117,13 +117,13 @@ impl<P: Platform> Validator<'_, P> {
         let mut hold = || {
             self.check_bits(op, Level::L1, raw)?;
             if raw & MEMTYPE_FLAGS != 0 {
-                // How a frame is cached is its owner's choice.
+                // The owner chooses the memory type.
                 let flags = MemoryType::FLAGS.intersection(mapping.flags);
                 return Err(op.refuse(Cause::ForbiddenFlags(flags), mapping.frame, None, None));
             }
             let frame = self.require_frame(op, mapping.frame)?;
-            // Whether it is shared does not change while it has this owner, which is looked at
-            // again when it is held.
+            // A frame stays shared or not as long as it has this owner, which is checked again below,
+            // with the reference.
             if frame.ref_word().is_shared() {
                 return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
             }
@@ -140,7 +140,7 @@ impl<P: Platform> Validator<'_, P> {
                 self.get_type_ref(op, mapping.frame, frame, Kind::Writable)?;
             }
             if frame.ref_word().is_shared() {
-                // It changed hands in between.
+                // It got another owner in between.
                 self.put_l1e(raw);
                 return Err(op.refuse(Cause::SharedFrame, mapping.frame, Some(frame), None));
             }
@@ -156,12 +156,13 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Unmaps a granted frame, if the slot still maps it, and just so; [`Swap::Differs`] else. The
-    /// flush is owed in `debt`, and until it is paid the mapper may still use the frame.
+    /// Unmaps a granted frame, if the slot still maps it, and as writable as it was mapped; else returns
+    /// [`Swap::Differs`]. The flush is added to `debt`: until it is done, the mapper may still use the
+    /// frame.
     ///
     /// # Errors
     /// Refused: the table is no L1 table of the domain's, or it may not have the replacement.
-    /// Preempted: ask again.
+    /// Preempted: call again.
     pub fn unmap_granted(
         &self,
         unmapping: &GrantUnmapping,
@@ -179,7 +180,7 @@ impl<P: Platform> Validator<'_, P> {
             if !as_mapped {
                 break Ok(Swap::Differs(Entry::new(current)));
             }
-            // Differs only if another CPU changed it since; then it is looked at again.
+            // Differs only if another CPU changed the entry since: read it again.
             match self.exchange_l1e(&mut op, table, index, current, replacement) {
                 Ok(Swap::Differs(_)) => {}
                 other => break other,
@@ -187,7 +188,7 @@ impl<P: Platform> Validator<'_, P> {
         };
         self.put_table_ref(&mut op, table, held, Kind::L1);
         if swapped == Ok(Swap::Done) {
-            // Read after the entry is gone: a CPU that enters later can't find it.
+            // Read after the entry is gone: a CPU that runs the domain later can't find it.
             debt.add(self.platform.dirty_cpus(dom));
         }
         swapped.map_err(|halt| op.to_error(halt))

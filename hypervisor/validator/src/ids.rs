@@ -28,6 +28,13 @@ impl fmt::Display for DomId {
 }
 
 /// A set of CPUs, numbered 0..64.
+///
+/// ```
+/// use pinfold_validator::CpuSet;
+/// let cpus = CpuSet::of(1).with(5);
+/// assert!(cpus.contains(5) && !cpus.contains(0));
+/// assert_eq!(cpus.iter().collect::<Vec<_>>(), [1, 5]);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CpuSet(u64);
 

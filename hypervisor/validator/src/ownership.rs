@@ -1,16 +1,16 @@
-//! Whose a frame is: giving frames out and taking them back (`INV-OWNER`, `INV-CLEAN`).
+//! Owners of frames: allocating free frames and taking them back (`INV-OWNER`, `INV-CLEAN`).
 //!
 //! ```text
-//!              begin_alloc                 assign, share, keep
+//!          clean_free_frames              assign_frames, share_frames, assign_to_hypervisor
 //!        free ---------------> CleanFrames --------------------> a domain's, or the hypervisor's
 //!         ^    flush, clear                                                |
 //!         +-------- release, reclaim, free_hypervisor_frames --------------+
 //! ```
 //!
-//! A frame is flushed when it is taken, not when it is freed: most CPUs have flushed anyway by
-//! then, and the frame's stamp tells which have. The order is what matters. Until the flush is
-//! done, a CPU may write to the frame through a translation that it remembers, whatever the tables
-//! say; only what is cleared after the flush is sure to stay clear.
+//! A frame is flushed when it is allocated, not when it is freed: most CPUs have flushed anyway by then,
+//! and the frame's stamp says which. The order matters. Until the flush is done, a CPU may write to the
+//! frame through a stale translation, whatever the tables say; only a frame that is cleared after the
+//! flush stays clear.
 
 use crate::addr::Mfn;
 use crate::context::{OpContext, OpError, run_unbudgeted};
@@ -21,30 +21,30 @@ use crate::platform::Platform;
 use crate::refusal::{Cause, Operation, Refusal};
 use crate::validator::Validator;
 
-/// Frames in a row that nobody owns yet: no CPU remembers a translation of them, and they are all
-/// zeros. Made by [`Validator::clean_free_frames`] alone, and given on by value, so that no frame can be
-/// handed out that isn't clean.
+/// Consecutive frames without an owner, which are all zeros, and of which no CPU has a translation
+/// cached. Only [`Validator::clean_free_frames`] makes them, and they are passed by value: so no other
+/// frame can get an owner.
 #[derive(Debug)]
-#[must_use = "the frames are lost unless they are given to somebody"]
+#[must_use = "the frames are lost unless they get an owner"]
 pub struct CleanFrames {
     first: Mfn,
     count: u64,
 }
 
 impl CleanFrames {
-    /// The first of them.
+    /// The first frame.
     pub const fn first(&self) -> Mfn {
         self.first
     }
 
-    /// How many there are.
+    /// Number of frames.
     pub const fn count(&self) -> u64 {
         self.count
     }
 }
 
-/// Frames in a row that are the hypervisor's alone. The proof that they are: it can't be copied, and
-/// [`Validator::free_hypervisor_frames`] wants it back.
+/// Consecutive frames of the hypervisor's own. A proof of it, which can't be copied, and which
+/// [`Validator::free_hypervisor_frames`] takes back.
 #[derive(Debug)]
 #[must_use = "the frames stay the hypervisor's until they are freed"]
 pub struct HypervisorFrames {
@@ -53,32 +53,32 @@ pub struct HypervisorFrames {
 }
 
 impl HypervisorFrames {
-    /// The first of them.
+    /// The first frame.
     pub const fn first(&self) -> Mfn {
         self.first
     }
 
-    /// How many there are.
+    /// Number of frames.
     pub const fn count(&self) -> u64 {
         self.count
     }
 }
 
 impl<'a, P: Platform> Validator<'a, P> {
-    /// Makes a frame usable, and free: at boot, for each frame of RAM that isn't the hypervisor's.
-    /// `false` if there is no such frame or it was given before.
+    /// Adds a free frame of RAM: at boot, for each one that isn't the hypervisor's. `false` if there is no
+    /// such frame, or it was added before.
     pub fn add_ram_frame(&self, mfn: Mfn) -> bool {
         self.frame(mfn).is_some_and(FrameEntry::make_ram)
     }
 
-    /// Makes a frame the hypervisor's for ever: at boot, for RAM that it uses already. `false` if
-    /// there is no such frame or it was given before.
+    /// Adds a frame of RAM that stays the hypervisor's: at boot, for RAM that is in use already. `false`
+    /// if there is no such frame, or it was added before.
     pub fn reserve_boot_frame(&self, mfn: Mfn) -> bool {
         self.frame(mfn).is_some_and(|frame| frame.make_boot_memory(Purpose::Boot))
     }
 
-    /// Takes `count` free frames from `first` on, flushes every CPU that may remember a translation
-    /// of one, and clears them, in this order (`INV-CLEAN`).
+    /// Reserves `count` free frames from `first` on, flushes every CPU that may have a translation of one
+    /// cached, and clears them, in this order (`INV-CLEAN`).
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotFree`], with the frame; then all are as they were.
@@ -97,15 +97,14 @@ impl<'a, P: Platform> Validator<'a, P> {
             for offset in 0..count {
                 let taken = self.begin_alloc(op, first, offset);
                 if taken.is_err() {
-                    // Those before it are flushed, but hold whatever they held: no matter, since
-                    // whoever takes them next clears them.
-                    for frame in self.frames_in_row(first, offset) {
+                    // Those before it are flushed but not cleared; the next allocation clears them.
+                    for frame in self.consecutive_frames(first, offset) {
                         frame.cancel_alloc();
                     }
                     taken?;
                 }
             }
-            // All flushes were before; from here on nobody can write to any of them.
+            // All flushes are done: no CPU can write to the frames any more.
             for number in first.get()..first.get() + count {
                 self.platform.clear_frame(Mfn::new(number));
             }
@@ -113,8 +112,7 @@ impl<'a, P: Platform> Validator<'a, P> {
         })
     }
 
-    /// Reserves one of the frames from `first` on for giving it out, and flushes the CPUs that may
-    /// remember it.
+    /// Reserves one of the frames from `first` on, and flushes the CPUs that may have it cached.
     fn begin_alloc(&self, op: &mut OpContext<'_>, first: Mfn, offset: u64) -> Result<(), OpError> {
         let mfn = Mfn::new(first.get().saturating_add(offset));
         let frame = self.require_frame(op, mfn)?;
@@ -127,7 +125,7 @@ impl<'a, P: Platform> Validator<'a, P> {
         Ok(())
     }
 
-    /// The CPUs that may remember a frame.
+    /// The CPUs that may have a free frame cached.
     fn cpus_that_may_remember(&self, last: LastUser) -> CpuSet {
         match last {
             LastUser::Anyone => self.platform.all_cpus(),
@@ -135,48 +133,52 @@ impl<'a, P: Platform> Validator<'a, P> {
         }
     }
 
-    fn frames_in_row(&self, first: Mfn, count: u64) -> impl Iterator<Item = &'a FrameEntry> + '_ {
+    fn consecutive_frames(
+        &self,
+        first: Mfn,
+        count: u64,
+    ) -> impl Iterator<Item = &'a FrameEntry> + '_ {
         (first.get()..first.get() + count).filter_map(|number| self.frame(Mfn::new(number)))
     }
 
-    /// Gives clean frames to a domain, each with one reference for the allocation. Returns the first.
+    /// Gives clean frames to a domain, each with the reference of its allocation. Returns the first.
     pub fn assign_frames(&self, frames: CleanFrames, dom: DomId) -> Mfn {
         let CleanFrames { first, count } = frames;
         if self.platform.cache_policy(dom) == CachePolicy::Report {
-            // It may see past the caches what it doesn't see through them: the last owner's words.
+            // It may read past the caches, where the last owner's data would still be.
             for number in first.get()..first.get() + count {
                 self.platform.flush_cache(Mfn::new(number));
             }
         }
-        self.frames_in_row(first, count).for_each(|frame| frame.assign_to(dom));
+        self.consecutive_frames(first, count).for_each(|frame| frame.assign_to(dom));
         first
     }
 
-    /// Gives a domain clean frames that stay the hypervisor's: the domain may map them, writable
-    /// too, but never use them as tables. They are taken back by [`Validator::reclaim`]. Returns the
+    /// Shares clean frames with a domain: they stay the hypervisor's, and the domain may map them,
+    /// also writable, but never use them as tables. [`Validator::reclaim`] takes them back. Returns the
     /// first.
     pub fn share_frames(&self, frames: CleanFrames, dom: DomId) -> Mfn {
         let CleanFrames { first, count } = frames;
-        self.frames_in_row(first, count).for_each(|frame| frame.share_with(dom));
+        self.consecutive_frames(first, count).for_each(|frame| frame.share_with(dom));
         first
     }
 
     /// Makes clean frames the hypervisor's own: no guest can name them.
     pub fn assign_to_hypervisor(&self, frames: CleanFrames, purpose: Purpose) -> HypervisorFrames {
         let CleanFrames { first, count } = frames;
-        self.frames_in_row(first, count).for_each(|frame| frame.assign_to_hypervisor(purpose));
+        self.consecutive_frames(first, count).for_each(|frame| frame.assign_to_hypervisor(purpose));
         HypervisorFrames { first, count }
     }
 
-    /// Frees frames of the hypervisor's own. CPUs may have walked through them as tables: whoever
-    /// takes them next flushes.
+    /// Frees frames of the hypervisor's own. CPUs may have walked through them as tables, so the next
+    /// allocation flushes all of them.
     ///
     /// # Panics
     /// If they aren't the hypervisor's: a bug, which the proof that is passed makes impossible.
     pub fn free_hypervisor_frames(&self, frames: HypervisorFrames) {
         let HypervisorFrames { first, count } = frames;
-        for frame in self.frames_in_row(first, count) {
-            // What is freed must have been owned, or two would have it from now on.
+        for frame in self.consecutive_frames(first, count) {
+            // If it was not owned, it would be allocated twice from now on.
             let taken = frame.take_back_from_hypervisor();
             assert!(taken, "INV-OWNER: a frame that is freed was not the hypervisor's");
             frame.make_free(LastUser::Anyone, self.clock.now());
@@ -205,15 +207,15 @@ impl<'a, P: Platform> Validator<'a, P> {
         Ok(())
     }
 
-    /// Passes a frame on from one domain to another, with what it holds. Nobody may refer to it, as
-    /// for [`Validator::release`], and no CPU remembers it when the other domain gets it.
+    /// Moves a frame from one domain to another, with its contents. As for [`Validator::release`], nothing
+    /// may refer to it. No CPU has it cached when the other domain gets it.
     ///
     /// # Errors
     /// As [`Validator::release`]; the frame stays the first domain's.
     pub fn transfer(&self, mfn: Mfn, from: DomId, to: DomId) -> Result<(), Refusal> {
         run_unbudgeted(Operation::Release, from, |op| {
             let (frame, last, now) = self.begin_release(op, mfn)?;
-            // Released now, and given out now: the flush is due at once.
+            // Released and allocated in one, so the flush is needed now.
             self.flush_if_behind(now, self.cpus_that_may_remember(last));
             if self.platform.cache_policy(to) == CachePolicy::Report {
                 self.platform.flush_cache(mfn);
@@ -223,13 +225,12 @@ impl<'a, P: Platform> Validator<'a, P> {
         })
     }
 
-    /// Takes a frame back from its domain, which may have asked for it; it is free then. Nobody may
-    /// refer to it: no entry of a table, no pin, no root. CPUs that may still remember it are
-    /// flushed when somebody gets it ([`Validator::clean_free_frames`]).
+    /// Takes a frame back from its domain: it is free afterwards. Nothing may refer to it: no entry of a
+    /// table, no pin, no root. CPUs that may have it cached are flushed when it gets an owner ([`Validator::clean_free_frames`]).
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`]; [`Cause::SharedFrame`]: the
-    /// hypervisor uses it itself, so that it is not the domain's to give back.
+    /// hypervisor uses it itself, so the domain can't give it back.
     pub fn release(&self, mfn: Mfn, dom: DomId) -> Result<(), Refusal> {
         run_unbudgeted(Operation::Release, dom, |op| {
             let (frame, last, now) = self.begin_release(op, mfn)?;
@@ -238,8 +239,8 @@ impl<'a, P: Platform> Validator<'a, P> {
         })
     }
 
-    /// Takes a frame from the operation's domain; the caller alone may touch it then. Returns who may
-    /// remember it, and the moment after which nobody can have come to know it.
+    /// Takes a frame from the operation's domain; then only the caller may touch it. Returns which CPUs may
+    /// have it cached, and a time after which none can have cached it.
     fn begin_release(
         &self,
         op: &mut OpContext<'_>,
@@ -248,23 +249,23 @@ impl<'a, P: Platform> Validator<'a, P> {
         let frame = self.require_frame(op, mfn)?;
         let was = frame
             .take_back(op.dom)
-            .map_err(|seen| op.refuse(not_taken(seen, op.dom), mfn, Some(frame), None))?;
+            .map_err(|seen| op.refuse(take_back_error(seen, op.dom), mfn, Some(frame), None))?;
         self.platform.invalidate_m2p(mfn);
-        // The stamp is drawn after the last reference is gone: every mapping is out of the tables
-        // by now, read-only ones too.
+        // The stamp is read after the last reference is gone: every mapping has left the tables by now,
+        // read-only ones too.
         let now = self.clock.now();
         if !was.memtype().is_write_back() {
-            // INV-COHERENT: a free frame is anybody's, the hypervisor's too.
+            // INV-COHERENT: the hypervisor may be the next owner.
             self.flush_old_memtype(op, mfn, was);
         }
-        // A free frame has one last owner: of those that it was lent to nothing else is known.
+        // A free frame keeps one last owner; the domains that it was granted to are not known.
         let last =
             if was.is_foreign_mapped() { LastUser::Anyone } else { LastUser::Domain(op.dom) };
         Ok((frame, last, now))
     }
 
-    /// As [`Validator::release`], of a shared frame ([`Validator::share`]) too: the hypervisor uses
-    /// it no more.
+    /// As [`Validator::release`], and also for a shared frame ([`Validator::share`]): the hypervisor doesn't
+    /// use it any more.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::Busy`].
@@ -282,14 +283,15 @@ impl<'a, P: Platform> Validator<'a, P> {
                     Ok(())
                 }
                 Err(seen) => {
-                    let cause = if seen.is_shared() { Cause::Busy } else { not_taken(seen, dom) };
+                    let cause =
+                        if seen.is_shared() { Cause::Busy } else { take_back_error(seen, dom) };
                     Err(op.refuse(cause, mfn, Some(frame), None))
                 }
             }
         })
     }
 
-    /// The first frame from `from` on that the domain owns; for taking back all of them.
+    /// The first frame from `from` on that the domain owns.
     pub fn next_owned(&self, dom: DomId, from: Mfn) -> Option<Mfn> {
         let start = usize::try_from(from.get()).ok()?;
         let rest = self.frames.get(start..)?;
@@ -298,8 +300,8 @@ impl<'a, P: Platform> Validator<'a, P> {
     }
 }
 
-/// Why a frame with this word was not taken back from a domain.
-fn not_taken(seen: RefWord, dom: DomId) -> Cause {
+/// Why a frame with this reference word could not be taken back from a domain.
+fn take_back_error(seen: RefWord, dom: DomId) -> Cause {
     match seen.owner() {
         owner if owner != Some(dom) => Cause::NotOwned,
         _ if seen.is_shared() => Cause::SharedFrame,

@@ -1,4 +1,7 @@
-//! Pins, roots, and what the hypervisor itself holds: the public doors to types.
+//! Pins, roots, and references of the hypervisor's own.
+//!
+//! Each `get_` has its `put_`, which must be called exactly once. The hypervisor calls them from the
+//! constructors and `Drop` of its reference types (`memory/frame_refs.rs`), and from nowhere else.
 
 use crate::addr::{Level, Mfn};
 use crate::budget::Budget;
@@ -12,13 +15,13 @@ use crate::validator::Validator;
 use pinfold_abi::mmu::MemoryType;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Makes a frame of the domain's a table for good: it is validated, with all below it, and stays
-    /// one until it is unpinned.
+    /// Pins a table of the domain's: the frame is validated, with all tables below it, and stays a table
+    /// until it is unpinned.
     ///
     /// # Errors
-    /// Refused: not the domain's ([`Cause::NotOwned`]), mapped writable ([`Cause::WritableAlias`])
-    /// or other than write-back ([`Cause::CacheAlias`]),
-    /// in use as something else, pinned already, or an entry that may not be. Preempted: ask again.
+    /// Refused: not the domain's ([`Cause::NotOwned`]), mapped writable ([`Cause::WritableAlias`]) or
+    /// other than write-back ([`Cause::CacheAlias`]), in use as something else, pinned already, or one
+    /// of its entries is refused. Preempted: call again.
     pub fn pin(
         &self,
         dom: DomId,
@@ -42,11 +45,11 @@ impl<P: Platform> Validator<'_, P> {
         Err(op.refuse(Cause::AlreadyPinned, mfn, Some(frame), Some(kind)))
     }
 
-    /// Takes a pin away. The table stays one as long as others refer to it. What the budget
-    /// doesn't reach of taking it apart is done by the domain's next operations.
+    /// Unpins a table. It stays a table as long as it has other references. What the budget does not
+    /// reach of taking it apart is done by the domain's next operations.
     ///
     /// # Errors
-    /// Refused: not the domain's, not pinned. Preempted: nothing was done; ask again.
+    /// Refused: not the domain's, not pinned. Preempted: nothing was done; call again.
     pub fn unpin(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) -> Result<(), Error> {
         let mut op = OpContext::new(Operation::Unpin, dom, budget);
         self.unpin_any(&mut op, mfn).map_err(|halt| op.to_error(halt))
@@ -55,7 +58,7 @@ impl<P: Platform> Validator<'_, P> {
     pub(crate) fn unpin_any(&self, op: &mut OpContext<'_>, mfn: Mfn) -> Result<(), OpError> {
         self.run_deferred(op)?;
         let frame = self.require_frame(op, mfn)?;
-        // Held meanwhile, or the frame could change hands before its pin is taken away.
+        // With a reference, so that the owner can't change before the pin is removed.
         self.get(op, mfn, frame, None)?;
         let unpinned = match frame.clear_pinned() {
             Ok(kind) => {
@@ -68,8 +71,8 @@ impl<P: Platform> Validator<'_, P> {
         unpinned
     }
 
-    /// Takes a reference of a root, for a vCPU that is to load it. It is dropped by
-    /// [`Validator::put_root_ref`].
+    /// Takes a type reference of a root, for a vCPU that is to load it. [`Validator::put_root_ref`] drops
+    /// it.
     ///
     /// # Errors
     /// As [`Validator::pin`].
@@ -83,11 +86,11 @@ impl<P: Platform> Validator<'_, P> {
         run(&mut op).map_err(|halt| op.to_error(halt))
     }
 
-    /// Drops a reference of [`Validator::get_root_ref`], which the caller must hold; no CPU has the
-    /// root loaded any more on its account.
+    /// Drops a reference of [`Validator::get_root_ref`], once. No CPU has the root loaded because of it
+    /// any more.
     ///
-    /// Always succeeds: what the budget doesn't reach of taking the table apart is done by the
-    /// domain's next operations. A caller must not drop twice.
+    /// Always succeeds: what the budget does not reach of taking the table apart is done by the domain's
+    /// next operations.
     pub fn put_root_ref(&self, dom: DomId, mfn: Mfn, budget: &mut Budget) {
         let mut op = OpContext::new(Operation::LoadRoot, dom, budget);
         if let Some(frame) = self.frame(mfn) {
@@ -95,13 +98,13 @@ impl<P: Platform> Validator<'_, P> {
         }
     }
 
-    /// Holds a frame of the domain's as writable, so that the hypervisor may write to it on the
-    /// guest's behalf. It is dropped by [`Validator::put_writable_ref`].
+    /// Takes a writable type reference of a frame of the domain's, so that the hypervisor may write to it
+    /// on the guest's behalf. [`Validator::put_writable_ref`] drops it.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::TableInUse`], [`Cause::CacheAlias`]:
-    /// the hypervisor writes through a write-back view; [`Cause::Busy`] if
-    /// another CPU is changing the frame, or it is a big table half taken apart.
+    /// the hypervisor writes through a write-back view; [`Cause::Busy`] if another CPU is changing the
+    /// frame, or it is a partial table that takes long to take apart.
     pub fn get_writable_ref(&self, dom: DomId, mfn: Mfn) -> Result<(), Refusal> {
         run_unbudgeted(Operation::WritePage, dom, |op| {
             let frame = self.require_frame(op, mfn)?;
@@ -109,15 +112,15 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Drops a reference of [`Validator::get_writable_ref`], which the caller must hold.
+    /// Drops a reference of [`Validator::get_writable_ref`], once.
     pub fn put_writable_ref(&self, _dom: DomId, mfn: Mfn) {
         if let Some(frame) = self.frame(mfn) {
             self.put_unmapped_writable(frame);
         }
     }
 
-    /// Holds a frame of the domain's as it is, so that the hypervisor may read it on somebody's
-    /// behalf: it stays the domain's. It is dropped by [`Validator::put_readable_ref`].
+    /// Takes a general reference of a frame of the domain's, so that the hypervisor may read it: the frame
+    /// stays the domain's, whatever its type. [`Validator::put_readable_ref`] drops it.
     ///
     /// # Errors
     /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`],
@@ -129,18 +132,18 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Drops a reference of [`Validator::get_readable_ref`], which the caller must hold.
+    /// Drops a reference of [`Validator::get_readable_ref`], once.
     pub fn put_readable_ref(&self, _dom: DomId, mfn: Mfn) {
         if let Some(frame) = self.frame(mfn) {
             frame.put();
         }
     }
 
-    /// Does something that is right only as long as the frame is the domain's: with a general
-    /// reference held meanwhile, so that it can't change hands. Whatever it is mapped or typed as.
+    /// Calls `act` with a general reference of the frame held, so that the domain stays its owner
+    /// meanwhile. Its type and memory type don't matter.
     ///
     /// # Errors
-    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`]; then nothing is done.
+    /// [`Cause::NoSuchFrame`], [`Cause::NotOwned`], [`Cause::CountOverflow`]; then `act` is not called.
     pub fn with_owned_frame<T>(
         &self,
         dom: DomId,
@@ -156,9 +159,9 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Makes a frame of the domain's a descriptor page, or takes one more reference if it is one:
-    /// for a GDT or LDT. All its descriptors are checked, and brought into the form that they may
-    /// have ([`Validator::check_descriptor`]).
+    /// Takes a type reference of a descriptor page of the domain's, for a GDT or LDT. The first one makes
+    /// the frame a descriptor page: all its descriptors are checked, and changed to their effective form
+    /// ([`Validator::check_descriptor`]).
     ///
     /// # Errors
     /// [`Cause::BadDescriptor`], and as [`Validator::pin`]; [`Cause::Busy`] if another CPU is
@@ -170,8 +173,8 @@ impl<P: Platform> Validator<'_, P> {
         })
     }
 
-    /// Drops a reference of [`Validator::get_descriptor_ref`], which the caller must hold; no CPU has
-    /// the page in its GDT or LDT any more on its account.
+    /// Drops a reference of [`Validator::get_descriptor_ref`], once. No CPU has the page in its GDT or LDT
+    /// because of it any more.
     pub fn put_descriptor_ref(&self, _dom: DomId, mfn: Mfn) {
         if let Some(frame) = self.frame(mfn)
             && frame.put_type_ref(Kind::Descriptor, Some(self.clock.now())) == PutOutcome::Idle

@@ -1,16 +1,16 @@
-//! What the validator needs of the machine.
+//! What the validator needs from the machine.
 
 use crate::addr::{Index, Mfn};
 use crate::ids::{CpuSet, DomId};
 use crate::memtype::CachePolicy;
 use crate::refusal::Refusal;
 
-/// Entries that are looked at together: a line of the cache.
+/// Entries that are read together: one cache line.
 pub const GROUP: usize = 8;
 
-/// The machine, as the validator sees it: tables of 512 entries, and TLBs that can be flushed.
+/// The machine, as the validator sees it: tables of 512 entries, and TLBs and caches that can be flushed.
 ///
-/// The validator calls the entry methods only with frames that [`add_ram_frame`] named. Other CPUs walk
+/// The validator calls the methods that access a frame only with frames that [`add_ram_frame`] named. Other CPUs walk
 /// the same tables and set accessed and dirty bits in them, so accesses are single atomic ones.
 ///
 /// [`add_ram_frame`]: crate::Validator::add_ram_frame
@@ -19,16 +19,16 @@ pub trait Platform {
     fn read_entry(&self, table: Mfn, index: Index) -> u64;
 
     /// Whether the [`GROUP`] entries from `first` on are all zero, each read as by
-    /// [`Platform::read_entry`]. `first` is a multiple of [`GROUP`]. Most tables are mostly empty,
-    /// so a platform may want to be quick here.
+    /// [`Platform::read_entry`]. `first` is a multiple of [`GROUP`]. Most tables are mostly empty, so it
+    /// pays to override this with something fast.
     fn group_is_zero(&self, table: Mfn, first: Index) -> bool {
         let from = first.get();
         (from..from + GROUP)
             .all(|slot| self.read_entry(table, Index::new_truncate(slot as u64)) == 0)
     }
 
-    /// Whether any of the [`GROUP`] entries from `first` on is, under a mask, the one that is wanted,
-    /// each read as by [`Platform::read_entry`]. `first` is a multiple of [`GROUP`].
+    /// Whether any of the [`GROUP`] entries from `first` on equals `wanted` under a mask, each read as by
+    /// [`Platform::read_entry`]. `first` is a multiple of [`GROUP`].
     fn group_matches(&self, table: Mfn, first: Index, mask: u64, wanted: u64) -> bool {
         let from = first.get();
         (from..from + GROUP)
@@ -38,12 +38,12 @@ pub trait Platform {
     /// Stores an entry (atomically, release).
     fn write_entry(&self, table: Mfn, index: Index, value: u64);
 
-    /// Stores `new` if the entry is `current`. Must be a full barrier (on x86, any locked
-    /// instruction): a mapping that it removes is gone for every CPU's page walk before the
-    /// validator reads the flush clock.
+    /// Stores `new` if the entry is `current`. Must be a full barrier (on x86, any locked instruction):
+    /// a mapping that it removes is gone for every CPU's page walk before the validator reads the flush
+    /// clock.
     ///
     /// # Errors
-    /// The entry, if it is another one.
+    /// The entry, if it is not `current`.
     fn compare_exchange_entry(
         &self,
         table: Mfn,
@@ -52,46 +52,45 @@ pub trait Platform {
         new: u64,
     ) -> Result<(), u64>;
 
-    /// Drops every translation of guests, paging-structure caches included, on these CPUs, and
-    /// returns when they have. Each flush is told to the clock
+    /// Drops every translation of guests, paging-structure caches included, on these CPUs, and returns
+    /// when that is done. Each CPU records its flush
     /// ([`Validator::record_flush`](crate::Validator::record_flush)).
     fn flush_tlb(&self, cpus: CpuSet);
 
-    /// The CPUs where the domain has run since they last flushed: all that can hold one of its
-    /// translations. A CPU enters the set *before* it loads a root of the domain and leaves it
-    /// only *after* a flush. For a domain that is gone: where its translations may still be.
+    /// The CPUs that can have a translation of the domain cached: those where it has run since they last
+    /// flushed. A CPU enters the set *before* it loads a root of the domain, and leaves it only *after*
+    /// a flush. Also of a domain that is gone.
     fn dirty_cpus(&self, dom: DomId) -> CpuSet;
 
-    /// All CPUs that guests run on: any of them can hold a translation of a frame that a domain lent
-    /// to another.
+    /// All CPUs that guests run on: those that can have a foreign-mapped frame cached.
     fn all_cpus(&self) -> CpuSet;
 
-    /// Fills a frame with zeros. No CPU remembers a translation of it, and nobody owns it.
+    /// Fills a frame with zeros. It has no owner, and no CPU has a translation of it cached.
     fn clear_frame(&self, frame: Mfn);
 
-    /// Invalidates the frame's entry of the machine-to-physical table: its owner gave it up. Nobody
-    /// owns it at the moment, so no guest can set the entry at the same time.
+    /// Invalidates the frame's entry of the machine-to-physical table (M2P). The frame has no owner at
+    /// that moment, so no guest can set the entry at the same time.
     fn invalidate_m2p(&self, frame: Mfn);
 
-    /// Writes back and drops what any cache of the machine holds of a frame, and returns when that
-    /// is done. Caches are coherent with each other, so that what one CPU does will do, but it must
-    /// not overtake the TLB flush before it, nor be overtaken by what follows.
+    /// Writes back and drops the frame's lines in all caches of the machine, and returns when that is
+    /// done. Caches are coherent with each other, so that one CPU can do it for all. It must not be
+    /// reordered with the TLB flush before it, nor with what follows.
     fn flush_cache(&self, frame: Mfn);
 
-    /// What is done about mappings of the domain's memory that are cached in several ways.
+    /// What is done about mappings of one frame of the domain's with several memory types.
     fn cache_policy(&self, dom: DomId) -> CachePolicy;
 
-    /// Tells of a use of a frame, by a domain whose policy is [`CachePolicy::Report`], that is
-    /// cached otherwise than others: what would have been refused
-    /// ([`Cause::CacheAlias`](crate::Cause::CacheAlias)), but is done. The entry isn't stored yet,
-    /// so a search finds the others. At most one in a call of the validator.
+    /// Reports an entry whose memory type differs from that of the frame's other mappings, of a domain
+    /// with [`CachePolicy::Report`]: what would have been refused
+    /// ([`Cause::CacheAlias`](crate::Cause::CacheAlias)), but is done. The entry isn't stored yet, so a
+    /// search finds the others. At most one in a call of the validator.
     fn report_cache_alias(&self, would_be_refused: &Refusal);
 
-    /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is
-    /// about to become usable.
+    /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is about
+    /// to be validated.
     fn install_hypervisor_slots(&self, dom: DomId, root: Mfn);
 
-    /// Zeroes the hypervisor's slots of a frame that is a root no more.
+    /// Clears the hypervisor's slots of a frame that is no root any more.
     fn clear_hypervisor_slots(&self, root: Mfn);
 }
 

@@ -9,7 +9,7 @@ use crate::platform::Platform;
 use crate::refusal::{Error, Operation};
 use crate::validator::Validator;
 
-/// How far [`Validator::relinquish`] is.
+/// Progress of [`Validator::relinquish`].
 #[derive(Debug)]
 pub struct RelinquishProgress {
     next: usize,
@@ -29,20 +29,19 @@ impl Default for RelinquishProgress {
     }
 }
 
-/// Frames passed over that cost as much as visiting one entry.
+/// Frames that cost as much to skip as one entry costs to visit.
 const FRAMES_PER_CHARGE: usize = 2;
 
 impl<P: Platform> Validator<'_, P> {
-    /// Unpins all that a domain pinned, and takes apart all that is half made or half unmade.
-    /// The domain must run no more, and what the hypervisor holds (roots, descriptor pages,
-    /// writable frames) must be dropped. After it every frame of the domain can be
-    /// [released](Validator::release).
+    /// Unpins all tables of a domain, and takes its partial tables apart. The domain must not run any
+    /// more, and the hypervisor must have dropped its own references (roots, descriptor pages, writable
+    /// frames). Afterwards every frame of the domain can be [released](Validator::release).
     ///
-    /// Frames that only keep each other alive don't exist: the one reference that could be part
-    /// of a circle, an entry that points to its own table, is none.
+    /// Tables can't keep each other alive in a circle, since an entry that points to its own table holds
+    /// no reference.
     ///
     /// # Errors
-    /// Preempted only: ask again with the same `progress`.
+    /// Preempted only: call again with the same `progress`.
     pub fn relinquish(
         &self,
         dom: DomId,
@@ -58,8 +57,8 @@ impl<P: Platform> Validator<'_, P> {
         op: &mut OpContext<'_>,
         progress: &mut RelinquishProgress,
     ) -> Result<(), OpError> {
-        // Once, not at each frame: what is left over from here on was left for want of budget, and the
-        // list is as long as all domains make it.
+        // Once, not for each frame: what is deferred from here on was deferred because the budget was
+        // used up, and the list is shared by all domains.
         self.run_deferred(op)?;
         loop {
             while progress.next < self.frames.len() {
@@ -70,15 +69,15 @@ impl<P: Platform> Validator<'_, P> {
                 op.budget.charge(1);
                 for number in progress.next..end {
                     let found = self.relinquish_frame(op, number);
-                    // Also if it stopped halfway: what it left may be behind the cursor by then.
+                    // Also if it was preempted: what it left may be behind the cursor.
                     progress.found |= found != Ok(false);
                     found?;
                     progress.next = number + 1;
                 }
             }
             self.run_deferred(op)?;
-            // A table taken apart may leave others half so behind the cursor, if the list of
-            // orphans was full: go on until a round finds nothing.
+            // A table that was taken apart may leave partial tables behind the cursor, if the list of
+            // deferred work was full: repeat until a pass finds nothing.
             if !core::mem::take(&mut progress.found) {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! Clearing the mappings of a range of addresses, all of them owing one flush.
+//! Shootdown: clears the mappings of a range of addresses, with one flush for all of them.
 
 use crate::addr::{ENTRIES, Index, Level, Mfn, Vaddr};
 use crate::budget::Budget;
@@ -13,18 +13,19 @@ use crate::validator::Validator;
 use crate::walk::WalkError;
 use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
 
-/// Pages of a guest's address space that are still to be done; shrinks from the front.
+/// A range of pages in a guest's address space. Pages that are done are removed from its front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRange {
-    /// The first page: 4096-aligned.
+    /// Address of the first page, page-aligned.
     pub start: Vaddr,
-    /// How many.
+    /// Number of pages.
     pub pages: u64,
 }
 
 impl PageRange {
-    /// Whether it is all guest's: aligned, canonical, in one half, not the hypervisor's.
-    fn is_guests(&self) -> bool {
+    /// Whether the guest may use all of it: aligned, canonical, in one half of the address space, and
+    /// not the hypervisor's.
+    fn is_guest_range(&self) -> bool {
         let first = self.start.get();
         let end = self.pages.checked_mul(PAGE_SIZE).and_then(|bytes| first.checked_add(bytes - 1));
         let Some(last) = end else { return false };
@@ -43,7 +44,7 @@ impl PageRange {
     }
 }
 
-/// What shootdowns did so far, and owe.
+/// What shootdowns have cleared so far, and the flush that is still to be done.
 #[derive(Debug, Default)]
 pub struct ShootdownProgress {
     /// Entries that were cleared.
@@ -57,19 +58,19 @@ impl ShootdownProgress {
         ShootdownProgress { cleared: 0, debt: FlushDebt::none() }
     }
 
-    /// The flush that is owed, to be paid before the guest goes on.
+    /// The flush to do before the guest goes on.
     pub fn into_debt(self) -> FlushDebt {
         self.debt
     }
 }
 
 impl<P: Platform> Validator<'_, P> {
-    /// Clears the present L1 entries that map pages of `range` below `root`, and drops what they
-    /// held, without flushing: that is owed in `total`, also after an error. Pages that aren't
-    /// mapped are passed over, whole tables at a time.
+    /// Clears the present L1 entries that map pages of `range` below `root`, and drops their references.
+    /// The flush is added to `total`, also with an error. Pages that aren't mapped are skipped, whole
+    /// tables at a time.
     ///
     /// # Errors
-    /// Refused ([`Cause::BadAddress`]): the range isn't all the guest's; nothing was done.
+    /// Refused ([`Cause::BadAddress`]): the guest may not use all of the range; nothing was done.
     /// Preempted: `range` is what is left.
     pub fn shootdown(
         &self,
@@ -83,7 +84,7 @@ impl<P: Platform> Validator<'_, P> {
         let before = total.cleared;
         let ended = self.clear_range(&mut op, root, range, &mut total.cleared);
         if total.cleared != before {
-            // Read after the entries are gone: a CPU that enters later can't find them.
+            // Read after the entries are gone: a CPU that runs the domain later can't find them.
             total.debt.add(self.platform.dirty_cpus(dom));
         }
         ended.map_err(|halt| op.to_error(halt))
@@ -99,7 +100,7 @@ impl<P: Platform> Validator<'_, P> {
         if range.pages == 0 {
             return Ok(());
         }
-        if !range.is_guests() {
+        if !range.is_guest_range() {
             return Err(op.refuse(Cause::BadAddress(range.start.get()), root, None, None));
         }
         self.run_deferred(op)?;
@@ -116,7 +117,7 @@ impl<P: Platform> Validator<'_, P> {
                     op.budget.charge(1);
                     range.advance(pages_to_next(range.start, level));
                 }
-                // Checked above, but for the sake of the loop's end:
+                // Checked above; an error, so that the loop ends in any case.
                 Err(WalkError::NonCanonical | WalkError::Reserved) => {
                     let cause = Cause::BadAddress(range.start.get());
                     return Err(op.refuse(cause, root, None, None));
@@ -126,8 +127,8 @@ impl<P: Platform> Validator<'_, P> {
         Ok(())
     }
 
-    /// Clears entries of one L1 table from a slot on, as many as the range, the table and the
-    /// budget have. Returns how many pages that was.
+    /// Clears entries of one L1 table from a slot on, up to the end of the range, the table or the
+    /// budget. Returns the number of pages.
     fn clear_leaves(
         &self,
         op: &mut OpContext<'_>,
@@ -140,10 +141,10 @@ impl<P: Platform> Validator<'_, P> {
         if !self.get_live_type_ref(op, frame, Kind::L1) {
             let info = frame.info();
             if info.kind() == Kind::L1 && info.is_full() {
-                // Waiting would not help: its own domain holds all the references that there are.
+                // To try again would not help: the count stays full until the domain drops references.
                 return Err(op.refuse(Cause::CountOverflow, table, Some(frame), Some(Kind::L1)));
             }
-            // It was a table a moment ago: another CPU is at it.
+            // It was a table a moment ago: another CPU is working on it.
             op.budget.charge(1);
             return Err(OpError::Preempted);
         }

@@ -1,30 +1,29 @@
-//! The flush clock: which CPUs may still remember a frame as something that it is no more.
+//! The flush clock: which CPUs may still have a frame cached as what it was.
 //!
-//! The clock ticks at each full flush of a CPU. A frame whose last mapping went away is stamped
-//! with the clock; a CPU that has drawn a later tick *before* flushing, and told so *after*, has
-//! forgotten it. So at a change of type only the CPUs are flushed that ran the owner since their
-//! last flush and have not flushed since the stamp.
+//! The clock ticks at each full flush of a CPU. A frame whose last mapping is removed is stamped with
+//! the clock. A CPU that has drawn a later tick *before* a flush, and recorded it *after* the flush,
+//! has no translation of the frame. So a change of type flushes only those CPUs that ran the owner
+//! since their last flush and have not flushed since the stamp. Xen's `tlbflush_clock` is the same idea.
 //!
-//! Why it is right: the mapping leaves the tables by a full barrier before the stamp is read. A
-//! tick that is greater than the stamp was drawn after the stamp was read, so the flush that
-//! follows it finds the mapping gone, and page walks after it don't bring it back.
+//! Why that is right: the mapping is removed from the tables by a full barrier before the stamp is
+//! read. A tick that is greater than the stamp was drawn after the stamp was read, so the flush that
+//! follows it drops the translation, and page walks after it don't find the mapping.
 //!
-//! Stamps hold the low 30 bits of the clock. An old stamp whose bits came round again is taken for
-//! a younger one (it is read as the latest moment that ends in these bits), which can only cost a
-//! flush too many: wraparound needs no care.
+//! A stamp is the low 30 bits of the clock. It is read as the latest time that ends in these bits, so an
+//! old stamp can be taken for a younger one. That can only cost an unneeded flush: wraparound is safe.
 
 use crate::frame_table::STAMP_BITS;
 use crate::ids::CpuSet;
 use crate::sync::{AtomicU64, Ordering};
 
-/// A flush that has begun: the tick that it drew. Goes to
-/// [`Validator::end_flush`](crate::Validator::end_flush) when it is done; a flush that isn't
-/// told is a flush that the clock doesn't know of, which costs flushes, but is safe.
+/// A flush that has begun: the tick that it drew, for
+/// [`Validator::end_flush`](crate::Validator::end_flush) when it is done. A flush that is not recorded
+/// is repeated when it is needed: that costs time, but is safe.
 #[derive(Debug)]
-#[must_use = "an untold flush will be done again"]
+#[must_use = "a flush that is not recorded will be done again"]
 pub struct FlushTicket(u64);
 
-/// The clock and when each CPU flushed last.
+/// The clock, and the time of each CPU's last flush.
 #[derive(Debug)]
 pub(crate) struct FlushClock {
     now: AtomicU64,
@@ -36,7 +35,7 @@ impl FlushClock {
         FlushClock::starting_at(1)
     }
 
-    /// A clock that shows some time already; no CPU has flushed.
+    /// A clock that starts at some time; no CPU has flushed.
     pub(crate) fn starting_at(now: u64) -> FlushClock {
         FlushClock {
             now: AtomicU64::new(now),
@@ -56,10 +55,10 @@ impl FlushClock {
         FlushTicket(self.now.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
-    /// Notes that the flush is done. An older flush that ends later changes nothing.
+    /// Records that a flush is done. An older flush that ends later changes nothing.
     pub(crate) fn end(&self, cpu: usize, ticket: FlushTicket) {
         if let Some(flushed) = self.flushed.get(cpu) {
-            // Release pairs with the acquire in `behind`: who sees the tick, the flush was done.
+            // Release pairs with the acquire in `behind`: a CPU that sees the tick sees the flush done.
             flushed.fetch_max(ticket.0, Ordering::AcqRel);
         }
     }

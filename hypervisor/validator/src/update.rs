@@ -1,13 +1,13 @@
 //! Changing one entry.
 //!
-//! The frame that holds the entry decides: a live table's is checked as its level demands, in a
-//! frame that the guest may write to anyway it is a plain store, in a descriptor page it is
-//! refused. The table is held by a type reference while its entry changes, so it can't be taken
-//! apart or change hands meanwhile.
+//! What is done depends on the frame that holds the entry. In a validated table the entry is checked; in
+//! a frame that the guest may write to itself it is a plain store; in a descriptor page it is refused.
+//! A type reference of the table is held meanwhile, so that it can't be taken apart or get another
+//! owner.
 //!
-//! The new entry's references are taken before the entry is stored, the old one's dropped after:
-//! at no moment does a live entry hold less than it must. Whoever exchanged an old entry drops
-//! what *that* held, so two CPUs may change the same entry at once.
+//! The references of the new entry are taken before it is stored, those of the old one dropped after: a
+//! live entry always holds what it must. A CPU drops what that entry held which *its* exchange replaced,
+//! so two CPUs may change the same entry at once.
 
 use crate::addr::{Index, Level, Mfn};
 use crate::budget::Budget;
@@ -22,16 +22,16 @@ use crate::validator::Validator;
 /// A change of one entry.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// Who asks.
+    /// The domain that asks.
     pub dom: DomId,
-    /// Whose the table is.
+    /// The owner of the table.
     pub table_owner: DomId,
-    /// Whose the frame is that the entry points to. Another than the table's owner is refused: only
-    /// what was granted may be mapped so ([`Validator::map_granted`]).
+    /// The owner of the frame that the entry points to. It must be the table's owner: frames of others
+    /// are mapped by a grant only ([`Validator::map_granted`]).
     pub target_owner: DomId,
     /// The frame that holds the entry.
     pub table: Mfn,
-    /// Which of its entries.
+    /// The slot.
     pub index: Index,
     /// The new entry.
     pub value: u64,
@@ -61,12 +61,12 @@ pub enum Swap {
 impl<P: Platform> Validator<'_, P> {
     /// Changes an entry.
     ///
-    /// Flushing what the old entry mapped is the guest's business; where the promise depends on
-    /// it, the change of type flushes.
+    /// Does not flush what the old entry mapped: the guest does that when it wants to. Where an invariant
+    /// depends on it, the change of type flushes.
     ///
     /// # Errors
     /// Refused: the table isn't its owner's, or not writable; the new entry is one that the level
-    /// doesn't permit, or its target can't be had. The old entry stands.
+    /// doesn't permit, or its target is refused. The old entry stays.
     #[inline]
     pub fn update(&self, update: Update, budget: &mut Budget) -> Result<Updated, Error> {
         let mut op = OpContext::new(Operation::Update, update.table_owner, budget);
@@ -107,7 +107,7 @@ impl<P: Platform> Validator<'_, P> {
         None
     }
 
-    /// Changes an entry of a live table that is held. Returns the one that was there.
+    /// Changes an entry of a validated table of which a reference is held. Returns the old entry.
     #[inline]
     fn change(
         &self,
@@ -116,16 +116,15 @@ impl<P: Platform> Validator<'_, P> {
         change: &Change,
     ) -> Result<u64, OpError> {
         let Change { table, index, value, keep } = *change;
-        // Before anything: also a harmless change of the hypervisor's own entries is none of a
-        // guest's business.
+        // First: a guest must not change the hypervisor's slots, not even harmless bits of them.
         if let Err(halt) = self.check_slot(op, level, table, index) {
             op.set_location(Some(level), table, index, value);
             return Err(halt);
         }
         let effective =
             if value & PRESENT != 0 { EntryRules::effective(level, value) } else { value };
-        // Only a present entry may go the fast way, and only if its bits are permitted: what was
-        // there holds the same references, and all but harmless bits are the same.
+        // The fast path (INV-FAST): a present entry with permitted bits, which differs from the old one
+        // in harmless bits only, holds the same references.
         if value & PRESENT != 0 && value & self.rules.forbidden(level) == 0 {
             let mut current = self.read(table, index);
             while (current ^ effective) & !HARMLESS == 0 {
@@ -163,7 +162,7 @@ impl<P: Platform> Validator<'_, P> {
         Ok(current)
     }
 
-    /// Stores to a frame that is no live table: the guest may write there by itself.
+    /// Stores to a frame that is no validated table, but one that the guest may write to itself.
     #[inline(never)]
     fn store_plainly(
         &self,
@@ -173,22 +172,22 @@ impl<P: Platform> Validator<'_, P> {
     ) -> Result<Updated, OpError> {
         let Update { table, index, value, .. } = *update;
         if let Err(halt) = self.get_type_ref(op, table, frame, Kind::Writable) {
-            // A table, by now: another CPU promoted it, or is at it. Next time it's found so.
+            // Another CPU is making it a table. The caller tries again, and finds it validated.
             if halt == OpError::Refused && op.lost_race_for_table() {
                 return Err(OpError::Preempted);
             }
             op.set_location(None, table, index, value);
             return Err(halt);
         }
-        // A plain word has no accessed and dirty bits to keep, whatever the request says.
+        // A plain word has no accessed and dirty bits to preserve, whatever was asked.
         let current = self.read(table, index);
         self.platform.write_entry(table, index, value);
         self.put_unmapped_writable(frame);
         Ok(Updated { previous: Entry::new(current), level: None })
     }
 
-    /// Carries out a guest's store to an L1 table that it has mapped read-only: the entry becomes
-    /// `new`, if it is `expected` (which the instruction read).
+    /// Emulates a guest's store to an L1 table that it has mapped read-only: the entry becomes `new`, if it
+    /// is `expected`, which the instruction read.
     ///
     /// # Errors
     /// Refused: the frame is no L1 table of the domain's ([`Cause::NotATable`]), or as
@@ -218,7 +217,7 @@ impl<P: Platform> Validator<'_, P> {
         let frame = self.require_frame(op, table)?;
         if !self.get_live_type_ref(op, frame, Kind::L1) {
             let halt = op.refuse(Cause::NotATable, table, Some(frame), Some(Kind::L1));
-            // Another CPU was faster, or is at it.
+            // Another CPU changed the count, or is working on the table.
             let soon = frame.type_word().kind() == Kind::L1 && op.lost_race_for_table();
             return Err(if soon { OpError::Preempted } else { halt });
         }
@@ -281,8 +280,8 @@ impl Update {
 }
 
 impl OpContext<'_> {
-    /// Whether the frame that the refusal is about was a table of the operation's domain, which
-    /// could have been had but for another CPU.
+    /// Whether the refusal's frame was a table of the operation's domain that another CPU is working on: the
+    /// operation may succeed if it is tried again.
     #[cold]
     pub(crate) fn lost_race_for_table(&self) -> bool {
         self.evidence().and_then(|evidence| evidence.seen).is_some_and(|seen| {

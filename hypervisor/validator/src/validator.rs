@@ -1,4 +1,4 @@
-//! The validator: a frame table, a machine, and the rules.
+//! The validator's state: the frame table, the platform, the rules, and tables beside them.
 
 use crate::addr::{Index, Mfn};
 use crate::context::{OpContext, OpError};
@@ -12,8 +12,7 @@ use crate::refusal::Cause;
 use crate::table_map::TableMap;
 use crate::tlb::{FlushClock, FlushTicket};
 
-/// Decides what guests may do to memory. Shared by all CPUs: every method takes `&self`, none
-/// blocks.
+/// Decides what guests may do to memory. Shared by all CPUs: every method takes `&self`, and none blocks.
 #[derive(Debug)]
 pub struct Validator<'a, P> {
     pub(crate) platform: P,
@@ -27,7 +26,8 @@ pub struct Validator<'a, P> {
 }
 
 impl<'a, P: Platform> Validator<'a, P> {
-    /// A validator over the frames `0..frames.len()`, none of them usable yet.
+    /// A validator for the frames `0..frames.len()`, none of which is RAM yet
+    /// ([`Validator::add_ram_frame`]).
     pub fn new(platform: P, frames: &'a [FrameEntry], limits: Limits) -> Validator<'a, P> {
         let count =
             usize::try_from(limits.max_mfn.get()).map_or(usize::MAX, |n| n.saturating_add(1));
@@ -44,12 +44,12 @@ impl<'a, P: Platform> Validator<'a, P> {
         }
     }
 
-    /// The machine.
+    /// The platform.
     pub fn platform(&self) -> &P {
         &self.platform
     }
 
-    /// Frames that there are at most: numbers below this.
+    /// Number of records in the frame table: frame numbers are below it.
     pub fn frame_count(&self) -> u64 {
         self.frames.len() as u64
     }
@@ -60,7 +60,7 @@ impl<'a, P: Platform> Validator<'a, P> {
         self.frames.get(usize::try_from(mfn.get()).ok()?)
     }
 
-    /// The record of a frame that a guest named.
+    /// The record of a frame whose number comes from a guest.
     #[inline]
     pub(crate) fn require_frame(
         &self,
@@ -73,29 +73,29 @@ impl<'a, P: Platform> Validator<'a, P> {
         }
     }
 
-    /// Whose a frame is; `None` if it is free, or no frame of RAM. A frame's owner may change as
-    /// soon as this returns, unless a reference is held.
+    /// The owner of a frame; `None` if it is free or no RAM. The owner may change as soon as this
+    /// returns, unless a reference is held.
     pub fn owner(&self, mfn: Mfn) -> Option<DomId> {
         self.frame(mfn)?.ref_word().owner()
     }
 
-    /// All that is known of a frame, for reports; `None` if there is no such frame.
+    /// The record of a frame, for reports; `None` if there is no such frame.
     pub fn info(&self, mfn: Mfn) -> Option<FrameInfo> {
         Some(self.frame(mfn)?.info())
     }
 
-    /// Begins a full flush of the calling CPU: all translations of guests, and the caches of page
-    /// walks. To be drawn *before* the flush, and given to [`Validator::end_flush`] after it.
+    /// Begins a full flush of the calling CPU: all translations of guests, and the paging-structure
+    /// caches. Call it *before* the flush, and [`Validator::end_flush`] with the ticket after it.
     pub fn begin_flush(&self) -> FlushTicket {
         self.clock.begin()
     }
 
-    /// Notes that the flush for which the ticket was drawn is done on this CPU.
+    /// Records that the flush for which the ticket was drawn is done on this CPU.
     pub fn end_flush(&self, cpu: usize, ticket: FlushTicket) {
         self.clock.end(cpu, ticket);
     }
 
-    /// Does a full flush of the calling CPU, told to the flush clock before and after.
+    /// Does a full flush of the calling CPU, and records it in the flush clock.
     pub fn record_flush<T>(&self, cpu: usize, flush: impl FnOnce() -> T) -> T {
         let ticket = self.begin_flush();
         let result = flush();
@@ -103,7 +103,7 @@ impl<'a, P: Platform> Validator<'a, P> {
         result
     }
 
-    /// Flushes the CPUs that may remember a frame of the domain as it was before the stamp.
+    /// Flushes the CPUs that may have a frame of the domain cached as it was before the stamp.
     pub(crate) fn flush_since(&self, dom: DomId, stamp: Option<u64>) {
         if let Some(stamp) = stamp {
             self.flush_if_behind(stamp, self.platform.dirty_cpus(dom));

@@ -19,7 +19,7 @@ pub struct Leaf {
     pub writable: bool,
 }
 
-/// Where a walk ended before it came to an L1 entry.
+/// Why a walk did not come to an L1 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkError {
     /// The address is not canonical.
@@ -37,8 +37,8 @@ pub enum WalkError {
         /// The entry.
         entry: Entry,
     },
-    /// A frame on the way is no validated table of the level: the root isn't one, the tables
-    /// changed meanwhile, or the way goes through an entry that points to its own table.
+    /// A frame on the way is no validated table of the level: the root isn't one, the tables changed
+    /// meanwhile, or the way goes through a linear mapping.
     NotATable {
         /// The level that was wanted.
         level: Level,
@@ -48,8 +48,8 @@ pub enum WalkError {
 }
 
 impl<P: Platform> Validator<'_, P> {
-    /// Finds the L1 entry that translates an address below a root. What it finds may change as soon
-    /// as it's found: use it as a hint, which [`Validator::update`] checks.
+    /// Finds the L1 entry that translates an address below a root. It may change as soon as this returns:
+    /// the result is a hint, which [`Validator::update`] checks.
     ///
     /// # Errors
     /// See [`WalkError`].

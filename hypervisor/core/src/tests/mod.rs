@@ -75,7 +75,7 @@ impl World {
     /// are all that live.
     fn audit<'g>(&self, guests: impl Iterator<Item = &'g Guest>) -> AuditSummary {
         let mut cells = vec![AuditCell::default(); self.validator.frame_count() as usize];
-        let roots = guests.map(|guest| ExternalRef { frame: guest.root(), held: RefKind::Root });
+        let roots = guests.map(|guest| ExternalRef { frame: guest.root(), kind: RefKind::Root });
         let summary = self
             .validator
             .audit(&mut cells, roots, &mut |wrong| panic!("audit: {wrong}"))

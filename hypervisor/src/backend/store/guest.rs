@@ -70,7 +70,7 @@ impl GuestStore {
     pub fn held(&self) -> Option<ExternalRef> {
         match self.ring.load(Ordering::Relaxed) {
             0 => None,
-            frame => Some(ExternalRef { frame: Mfn::new(frame), held: RefKind::Writable }),
+            frame => Some(ExternalRef { frame: Mfn::new(frame), kind: RefKind::Writable }),
         }
     }
 

@@ -53,7 +53,7 @@ mod word;
 pub use kind::{Kind, Purpose, State};
 pub(crate) use memtype::Reservation;
 pub use record::{FrameEntry, FrameInfo};
-pub use refs::owned_pattern;
+pub(crate) use refs::owned_pattern;
 pub(crate) use refs::{LastUser, RefError};
 pub(crate) use types::{BeginError, Begun, PutOutcome};
 pub(crate) use word::{Progress, RefWord, STAMP_BITS};

@@ -27,7 +27,7 @@ pub(crate) enum RefError {
 /// The bits above the count, in the reference word of a frame that the domain owns: computed once,
 /// so that [`FrameEntry::get_owned`] compares all of them in one step.
 #[inline]
-pub const fn owned_pattern(dom: DomId) -> u64 {
+pub(crate) const fn owned_pattern(dom: DomId) -> u64 {
     (dom.get() as u64) << OWNER_SHIFT | RAM | ALLOCATED
 }
 

@@ -70,8 +70,8 @@ impl<P: Platform> Validator<'_, P> {
         self.get_ref_with_memtype(op, mfn, frame, Some(kind), MemoryType::WriteBack, None)
     }
 
-    /// Takes a reference of a frame for a use that is cached in one way: a general one, or one of a
-    /// type. `place`: the entry that wants it, if one does.
+    /// Takes a reference of a frame for a use with one memory type: a type reference if a kind is given,
+    /// else a general one. `location`: the entry that asks for it, if one does.
     pub(crate) fn get_ref_with_memtype(
         &self,
         op: &mut OpContext<'_>,

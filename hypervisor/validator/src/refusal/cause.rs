@@ -3,35 +3,35 @@
 use crate::memtype::FrameMemType;
 use pinfold_abi::mmu::{EntryFlags, MemoryType};
 
-/// Why it was refused.
+/// Why an operation was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The number is beyond all RAM.
+    /// The frame number is beyond all RAM.
     NoSuchFrame,
     /// The frame is free, another domain's, or the hypervisor's.
     NotOwned,
     /// The frame is not free, or is no RAM.
     NotFree,
-    /// The frame belongs to the hypervisor, which shares it: it can be mapped, but be no table.
+    /// The frame belongs to the hypervisor, which shares it: it can be mapped, but not become a table.
     SharedFrame,
     /// The frame is in use as something else.
     WrongType,
     /// The frame would become a table or descriptor page, but is mapped writable.
     WritableAlias,
-    /// The frame would be mapped writable (or written), but is in use as a table or descriptor
-    /// page: the same clash, seen from the other side.
+    /// The frame would be mapped writable (or written), but is in use as a table or descriptor page:
+    /// the same conflict, from the other side.
     TableInUse,
-    /// The frame would be mapped or used in one way of caching, but is in another (`INV-CACHE`).
+    /// The frame would be mapped or used with one memory type, but has another (`INV-CACHE`).
     CacheAlias {
-        /// The way of the mapping that was asked for; write-back for a use of the hypervisor's,
-        /// such as reading a table.
+        /// The memory type that was asked for: write-back for a use by the hypervisor, such as reading a
+        /// table.
         wanted: MemoryType,
-        /// The way of those that are there, or were.
+        /// The memory type of its mappings, or of its last ones.
         present: FrameMemType,
     },
     /// The slot belongs to the hypervisor.
     ReservedSlot,
-    /// Address bits that the CPU doesn't have.
+    /// Address bits that the CPU doesn't have, set in an entry.
     ReservedBits(u64),
     /// Flags that a guest may not set at this level.
     ForbiddenFlags(EntryFlags),
@@ -39,24 +39,24 @@ pub enum Cause {
     SuperPage,
     /// An entry that points to a table of its own level and isn't a read-only one to itself.
     LinearNotAllowed,
-    /// An entry that isn't present and names memory, on a CPU with the L1TF flaw: whatever is there,
-    /// now or when the frame is somebody else's, could be read through it.
+    /// An entry that isn't present and names memory, on a CPU with the L1TF flaw: what is there, now or
+    /// when the frame has another owner, could be read through it.
     AbsentNamesMemory,
     /// The table is pinned already.
     AlreadyPinned,
     /// The frame is not pinned.
     NotPinned,
-    /// One more reference doesn't fit in the count.
+    /// The count of references is full.
     CountOverflow,
     /// The frame is still referred to.
     Busy,
-    /// A descriptor that no guest may have: the raw value.
+    /// A descriptor that guests may not have: the raw value.
     BadDescriptor(u64),
     /// The table belongs to one domain and the frame to be mapped to another.
     ForeignMapping,
-    /// The table is none.
+    /// The frame is not a table of the kind that is asked for.
     NotATable,
-    /// The address has no place in the guest's part of the address space.
+    /// The address is outside the guest's part of the address space.
     BadAddress(u64),
     /// The slot is beyond the table.
     BadSlot(u64),

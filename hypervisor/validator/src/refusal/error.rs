@@ -6,11 +6,11 @@ use core::fmt;
 /// Why an operation ended without doing what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// It may not be done. Nothing was done.
+    /// It is not allowed. Nothing was done.
     Refused(Refusal),
-    /// The budget is used up, or another CPU is at the same frame. Ask again: it goes on where it
-    /// was. No reference was given; what was done so far is kept in the frames and cleaned up by
-    /// whoever needs them, so that it's safe not to ask again.
+    /// The budget is used up, or another CPU is working on the same frame. Call again: the operation
+    /// resumes. No reference was taken. The progress is kept in the frames, and undone by the next
+    /// operation that needs them, so that it is safe not to call again.
     Preempted,
 }
 

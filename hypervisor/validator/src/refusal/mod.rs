@@ -1,4 +1,4 @@
-//! What was refused, and why: evidence first, the ABI's number derived from it.
+//! Refusals: what was refused, why, and the evidence. The ABI's error number is derived from it.
 
 mod cause;
 mod error;

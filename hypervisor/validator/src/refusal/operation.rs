@@ -1,15 +1,15 @@
-//! What a guest or the hypervisor asked for.
+//! The operations of the validator, by name.
 
 use crate::addr::Level;
 
-/// What was asked.
+/// An operation that can be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Give a frame to a domain.
     Assign,
     /// Take a frame back from a domain.
     Release,
-    /// Give a frame of the hypervisor's to a domain to map.
+    /// Share a frame of the hypervisor's with a domain.
     Share,
     /// Pin a table.
     Pin(Level),
@@ -19,11 +19,11 @@ pub enum Operation {
     LoadRoot,
     /// Write to a frame on the guest's behalf.
     WritePage,
-    /// Read a frame on somebody's behalf.
+    /// Read a frame on a guest's behalf.
     ReadPage,
     /// Map a frame that another domain granted.
     MapGranted,
-    /// Unmap it.
+    /// Unmap a granted frame.
     UnmapGranted,
     /// Use a frame in a GDT or LDT.
     UseDescriptors,
@@ -33,7 +33,7 @@ pub enum Operation {
     UpdateDescriptor,
     /// Change one entry.
     Update,
-    /// Carry out a guest's store to a page table.
+    /// Emulate a guest's store to a page table.
     EmulatedStore,
     /// Clear the entries of a range of addresses.
     Shootdown,

@@ -8,7 +8,7 @@ use crate::frame_table::{FrameInfo, Kind};
 use crate::ids::DomId;
 use pinfold_abi::errno::Errno;
 
-/// The entry at which validation stopped.
+/// Where an entry is that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryLocation {
     /// Level of the table that holds it; `None` for a descriptor page or an untyped frame.
@@ -17,40 +17,40 @@ pub struct EntryLocation {
     pub table: Mfn,
     /// The slot.
     pub index: Index,
-    /// The entry, as the guest wants it.
+    /// The entry that was asked for.
     pub entry: Entry,
 }
 
 /// A refused operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was asked.
+    /// The operation.
     pub operation: Operation,
-    /// For whom.
+    /// The domain that it was for.
     pub dom: DomId,
-    /// Why not.
+    /// Why it was refused.
     pub cause: Cause,
-    /// The frame in the way.
+    /// The frame that could not be used.
     pub frame: Mfn,
-    /// What it was to be used as; `None` for a plain reference.
+    /// What it was to be used as; `None` for a general reference.
     pub wanted: Option<Kind>,
-    /// What it was at that moment; `None` if there is no such frame.
+    /// Its record at that moment; `None` if there is no such frame.
     pub seen: Option<FrameInfo>,
-    /// The entry that asked for it, if one did.
+    /// The entry that named it, if one did.
     pub location: Option<EntryLocation>,
 }
 
 impl Refusal {
     /// The ABI's error number.
     ///
-    /// As Xen 4.17 answers, by measurement (`docs/abi-answers.md`): -EINVAL, but for a leaf that
-    /// names no frame (-EPERM) or one that it can't have (-EBUSY). A pin that fails because of a
-    /// leaf somewhere below gives the leaf's number.
+    /// As Xen 4.17 answers, measured (`docs/abi-answers.md`): -EINVAL, except for an L1 entry that names
+    /// no frame (-EPERM) or one that it can't map (-EBUSY). A pin that fails because of an L1 entry
+    /// somewhere below gives that entry's number.
     pub const fn errno(&self) -> Errno {
-        let at_leaf = self.wants_a_leaf();
+        let for_l1_entry = self.is_for_l1_entry();
         match self.cause {
-            Cause::NoSuchFrame | Cause::ReservedBits(_) if at_leaf => Errno::EPERM,
-            Cause::NotOwned | Cause::TableInUse if at_leaf => Errno::EBUSY,
+            Cause::NoSuchFrame | Cause::ReservedBits(_) if for_l1_entry => Errno::EPERM,
+            Cause::NotOwned | Cause::TableInUse if for_l1_entry => Errno::EBUSY,
             Cause::Busy => Errno::EBUSY,
             Cause::ForeignMapping => Errno::EPERM,
             Cause::NoSuchFrame
@@ -77,18 +77,18 @@ impl Refusal {
         }
     }
 
-    /// Whether an L1 entry asked for it.
-    pub(super) const fn wants_a_leaf(&self) -> bool {
+    /// Whether an L1 entry named the frame.
+    pub(super) const fn is_for_l1_entry(&self) -> bool {
         matches!(self.location, Some(EntryLocation { level: Some(Level::L1), .. }))
     }
 
-    /// Whether a writable mapping is in the way: worth a search for it
-    /// ([`Validator::find_mappings`](crate::Validator::find_mappings) of [`Refusal::frame`]).
+    /// Whether a writable mapping is the reason: [`Validator::search`](crate::Validator::search) finds
+    /// it.
     pub const fn is_alias(&self) -> bool {
         matches!(self.cause, Cause::WritableAlias)
     }
 
-    /// Whether mappings that are cached otherwise are in the way: worth a search for all of them.
+    /// Whether mappings with another memory type are the reason.
     pub const fn is_cache_alias(&self) -> bool {
         matches!(self.cause, Cause::CacheAlias { .. })
     }

@@ -24,8 +24,8 @@ impl fmt::Display for Refusal {
                 "frame {frame} is shared by the hypervisor and can't be {}",
                 self.wanted.unwrap_or(Kind::None)
             )?,
-            Cause::WrongType | Cause::TableInUse | Cause::WritableAlias => self.clash(f)?,
-            Cause::CacheAlias { wanted, present } => self.cache_clash(f, wanted, present)?,
+            Cause::WrongType | Cause::TableInUse | Cause::WritableAlias => self.type_conflict(f)?,
+            Cause::CacheAlias { wanted, present } => self.memtype_conflict(f, wanted, present)?,
             Cause::ReservedSlot => f.write_str("the slot belongs to the hypervisor")?,
             Cause::ReservedBits(bits) => {
                 write!(f, "address bits {bits:#x} are beyond what this processor has")?;
@@ -78,7 +78,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    fn cache_clash(
+    fn memtype_conflict(
         &self,
         f: &mut fmt::Formatter<'_>,
         wanted: MemoryType,
@@ -86,11 +86,11 @@ impl Refusal {
     ) -> fmt::Result {
         let (frame, wanted) = (self.frame, wanted.name());
         let held = self.seen.and_then(|seen| seen.held_as());
-        // In words that are as true where it is only told of.
+        // The words must also be true where the conflict is only reported.
         write!(f, "frame {frame} is wanted ")?;
         match self.wanted {
             Some(kind) if kind != Kind::Writable => write!(f, "as {kind}, which is {wanted}, ")?,
-            _ if self.wants_a_leaf() => write!(f, "as {wanted} memory ")?,
+            _ if self.is_for_l1_entry() => write!(f, "as {wanted} memory ")?,
             _ => write!(f, "by the hypervisor, as {wanted} memory, ")?,
         }
         match (held.filter(|held| *held != Kind::Writable), present) {
@@ -100,7 +100,7 @@ impl Refusal {
         }
     }
 
-    fn clash(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn type_conflict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let frame = self.frame;
         let wanted = self.wanted.unwrap_or(Kind::None);
         let Some(seen) = self.seen else {

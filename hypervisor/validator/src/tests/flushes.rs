@@ -18,7 +18,7 @@ fn flushes(world: &World) -> usize {
     world.platform().flushes.load(SeqCst)
 }
 
-const ROOT: [ExternalRef; 1] = [ExternalRef { frame: L4, held: RefKind::Root }];
+const ROOT: [ExternalRef; 1] = [ExternalRef { frame: L4, kind: RefKind::Root }];
 
 #[test]
 fn a_stale_writer_is_flushed_before_its_frame_becomes_a_table() {

@@ -5,7 +5,6 @@ mod descriptors;
 mod entries;
 mod flushes;
 mod grants;
-mod guards;
 mod machine;
 mod memtype;
 mod oracle;
@@ -130,5 +129,5 @@ fn assert_sound(world: &World, externals: &[ExternalRef]) {
 }
 
 fn held(frame: Mfn, held: RefKind) -> ExternalRef {
-    ExternalRef { frame, held }
+    ExternalRef { frame, kind: held }
 }

@@ -17,7 +17,7 @@ fn mapped() -> &'static World {
     world
 }
 
-const ROOT: [ExternalRef; 1] = [ExternalRef { frame: L4, held: RefKind::Root }];
+const ROOT: [ExternalRef; 1] = [ExternalRef { frame: L4, kind: RefKind::Root }];
 
 fn shoot(world: &World, start: u64, pages: u64, budget: u32) -> (Result<(), Error>, u64, CpuSet) {
     let mut total = ShootdownProgress::new();
