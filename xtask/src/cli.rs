@@ -4,7 +4,7 @@ use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
-use pinfold_image::{Caching, Isolation};
+use pinfold_image::{CachePolicy, Isolation};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -144,11 +144,11 @@ pub(crate) enum CacheChoice {
     Report,
 }
 
-impl From<CacheChoice> for Caching {
-    fn from(choice: CacheChoice) -> Caching {
+impl From<CacheChoice> for CachePolicy {
+    fn from(choice: CacheChoice) -> CachePolicy {
         match choice {
-            CacheChoice::Strict => Caching::Strict,
-            CacheChoice::Report => Caching::Report,
+            CacheChoice::Strict => CachePolicy::Strict,
+            CacheChoice::Report => CachePolicy::Report,
         }
     }
 }
@@ -176,8 +176,11 @@ impl From<IsolationChoice> for Isolation {
 
 /// A log level by its name.
 fn log_level(name: &str) -> Result<LogLevel, String> {
-    let known = LogLevel::ALL.into_iter().find(|level| level.name() == name);
-    known.ok_or_else(|| LogLevel::ALL.map(LogLevel::name).join(", ") + " are the levels")
+    let known = LogLevel::ALL.iter().copied().find(|level| level.name() == name);
+    known.ok_or_else(|| {
+        let names: Vec<_> = LogLevel::ALL.iter().map(|level| level.name()).collect();
+        names.join(", ") + " are the levels"
+    })
 }
 
 /// What the guests are and get.

@@ -5,7 +5,7 @@ use crate::cli::GuestArgs;
 use crate::fetch::grub;
 use crate::{linux, paths};
 use anyhow::{Context, Result, bail};
-use pinfold_image::Caching;
+use pinfold_image::CachePolicy;
 use pinfold_image::size::Size;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub(crate) struct Guest {
     /// Whether Pinfold logs what its frames are when it ends.
     pub(crate) dump_frames: bool,
     /// What mixing memory types leads to on Pinfold.
-    pub(crate) cache: Caching,
+    pub(crate) cache: CachePolicy,
 }
 
 impl Guest {
@@ -52,7 +52,7 @@ impl Guest {
             lifetime_ms: None,
             diagnose: true,
             dump_frames: false,
-            cache: Caching::Strict,
+            cache: CachePolicy::Strict,
         }
     }
 

@@ -16,9 +16,13 @@ pub(crate) fn add(a: u64, b: u64, carry: bool, width: Width) -> AluResult {
     let wide = a as u128 + b as u128 + carry as u128;
     let value = wide as u64 & width.mask();
     let mut flags = result_flags(value, width) | carry_of_bit_3(a, b, value);
-    flags.set(RFlags::CARRY_FLAG, wide > width.mask() as u128);
+    if wide > width.mask() as u128 {
+        flags |= RFlags::CARRY_FLAG;
+    }
     // Both operands have the same sign, the result the other.
-    flags.set(RFlags::OVERFLOW_FLAG, (a ^ value) & (b ^ value) & width.sign() != 0);
+    if (a ^ value) & (b ^ value) & width.sign() != 0 {
+        flags |= RFlags::OVERFLOW_FLAG;
+    }
     AluResult { value, flags }
 }
 
@@ -27,9 +31,13 @@ pub(crate) fn sub(a: u64, b: u64, borrow: bool, width: Width) -> AluResult {
     let (a, b) = (a & width.mask(), b & width.mask());
     let value = a.wrapping_sub(b).wrapping_sub(borrow as u64) & width.mask();
     let mut flags = result_flags(value, width) | carry_of_bit_3(a, b, value);
-    flags.set(RFlags::CARRY_FLAG, (a as u128) < b as u128 + borrow as u128);
+    if (a as u128) < b as u128 + borrow as u128 {
+        flags |= RFlags::CARRY_FLAG;
+    }
     // The operands differ in sign, and so do the result and the first operand.
-    flags.set(RFlags::OVERFLOW_FLAG, (a ^ b) & (a ^ value) & width.sign() != 0);
+    if (a ^ b) & (a ^ value) & width.sign() != 0 {
+        flags |= RFlags::OVERFLOW_FLAG;
+    }
     AluResult { value, flags }
 }
 
@@ -43,10 +51,16 @@ pub(crate) fn logic(value: u64, width: Width) -> AluResult {
 /// ZF, SF and PF of a result.
 fn result_flags(value: u64, width: Width) -> RFlags {
     let mut flags = RFlags::empty();
-    flags.set(RFlags::ZERO_FLAG, value == 0);
-    flags.set(RFlags::SIGN_FLAG, value & width.sign() != 0);
+    if value == 0 {
+        flags |= RFlags::ZERO_FLAG;
+    }
+    if value & width.sign() != 0 {
+        flags |= RFlags::SIGN_FLAG;
+    }
     // PF: an even number of ones in the lowest byte, whatever the width.
-    flags.set(RFlags::PARITY_FLAG, (value as u8).count_ones().is_multiple_of(2));
+    if (value as u8).count_ones().is_multiple_of(2) {
+        flags |= RFlags::PARITY_FLAG;
+    }
     flags
 }
 

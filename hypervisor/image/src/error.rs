@@ -1,60 +1,60 @@
-//! Why an image was refused: one variant per rule, each with the field and the values that broke
-//! it, and words for the log.
+//! Why an image or a layout is refused: a variant for each rule, with the field and the values that
+//! break it, and a text for the log.
 
 use alloc::string::String;
 use core::fmt;
 
-/// Why a guest image was refused.
+/// Why a guest image is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageError {
-    /// A header field has a value that a PV64 kernel can't have.
+    /// A field of the ELF header has a value that a 64-bit PV kernel can't have.
     Header {
         /// Its name in the ELF specification.
         field: &'static str,
         /// Its value.
         found: u64,
-        /// What it should be, in words.
+        /// What it should be.
         expected: &'static str,
     },
-    /// Something reaches past the end of the file.
+    /// Something reaches beyond the end of the file.
     Truncated {
-        /// What.
+        /// What reaches beyond.
         field: &'static str,
-        /// Where it ends, bytes from the start of the file.
+        /// Its end in bytes from the start of the file.
         end: u64,
-        /// Bytes of the file.
+        /// Length of the file in bytes.
         len: u64,
     },
-    /// The ELF structure contradicts itself.
+    /// The ELF structure is inconsistent.
     Malformed {
-        /// Where.
+        /// The part of the file.
         field: &'static str,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// Nothing to load.
+    /// There is no loadable segment.
     NoSegments,
-    /// More loadable segments than any kernel has.
+    /// There are too many loadable segments.
     TooManySegments {
-        /// How many there are.
+        /// Number of segments.
         count: usize,
-        /// How many may be.
+        /// Most segments that are allowed.
         most: usize,
     },
-    /// A segment's bytes reach past the end of the file.
+    /// A segment reaches beyond the end of the file.
     SegmentFile {
-        /// Which program header.
+        /// Index of the program header.
         index: usize,
         /// Its `p_offset`.
         offset: u64,
         /// Its `p_filesz`.
         filesz: u64,
-        /// Bytes of the file.
+        /// Length of the file in bytes.
         len: u64,
     },
     /// A segment has more bytes in the file than in memory.
     SegmentSize {
-        /// Which program header.
+        /// Index of the program header.
         index: usize,
         /// Its `p_filesz`.
         filesz: u64,
@@ -63,95 +63,95 @@ pub enum ImageError {
     },
     /// A segment lies below the start of the guest's memory.
     SegmentBelow {
-        /// Which program header.
+        /// Index of the program header.
         index: usize,
         /// Its `p_paddr`.
         paddr: u64,
-        /// The offset that is taken from it (note PADDR_OFFSET).
+        /// What is subtracted from it (note PADDR_OFFSET).
         paddr_offset: u64,
     },
-    /// A segment's end is no address.
+    /// The end of a segment overflows the address space.
     SegmentOverflow {
-        /// Which program header.
+        /// Index of the program header.
         index: usize,
         /// Its `p_paddr`.
         paddr: u64,
         /// Its `p_memsz`.
         memsz: u64,
     },
-    /// Two segments claim the same byte.
+    /// Two segments overlap.
     SegmentsOverlap {
-        /// The program header of the lower one.
+        /// Index of the program header of the lower one.
         first: usize,
-        /// The program header of the higher one.
+        /// Index of the program header of the higher one.
         second: usize,
-        /// The first address that both claim.
+        /// First address of both.
         address: u64,
     },
-    /// The image begins or ends where a guest can't have memory.
+    /// The image is partly at addresses where a guest can't have memory.
     Window {
         /// First address of the guest's memory (note VIRT_BASE).
         virt_base: u64,
-        /// First address after the image, if it is one.
+        /// First address after the image; `None`: it overflows.
         end: Option<u64>,
     },
-    /// An address that must be one of the image's is not.
+    /// An address that must be inside of the image is not.
     Outside {
-        /// Which: the note's name.
+        /// Name of the note.
         field: &'static str,
-        /// Its value.
+        /// The address.
         address: u64,
-        /// The image's first address.
+        /// First address of the image.
         low: u64,
-        /// The image's last address.
+        /// Last address of the image.
         high: u64,
     },
     /// An address that must be page-aligned is not.
     Unaligned {
-        /// Which: the note's name.
+        /// Name of the note.
         field: &'static str,
-        /// Its value.
+        /// The address.
         address: u64,
     },
-    /// Not a PV kernel: neither notes nor the legacy section.
+    /// The image has neither notes nor the section `__xen_guest`: it is no PV kernel.
     NoNotes,
-    /// A note that a PV kernel must have is missing.
+    /// A mandatory note is missing.
     MissingNote {
         /// Its name.
         note: &'static str,
     },
-    /// A number is neither four nor eight bytes long.
+    /// The number in a note has neither 4 nor 8 bytes.
     NoteSize {
         /// The note's name.
         note: &'static str,
-        /// Its bytes.
+        /// Its length in bytes.
         len: usize,
     },
-    /// The text of a note is not text.
+    /// The text of a note is not UTF-8, or has control characters.
     NoteText {
         /// The note's name.
         note: &'static str,
     },
-    /// The same note twice, with different contents.
+    /// A note occurs twice with different values.
     NoteConflict {
         /// Its name.
         note: &'static str,
     },
-    /// A note's value is not acceptable.
+    /// The value of a note is not allowed.
     NoteValue {
         /// Its name.
         note: &'static str,
-        /// Its value, cut to a line's worth.
+        /// Its value, cut to 40 characters.
         found: String,
         /// What it should be.
         expected: &'static str,
     },
-    /// The kernel requires a feature that nobody knows.
+    /// The kernel requires an unknown feature.
     UnknownFeature {
-        /// Its name, cut to a line's worth.
+        /// Its name, cut to 40 characters.
         name: String,
     },
-    /// The kernel requires a feature that a PV guest does not get here.
+    /// The kernel requires a feature that PV guests don't have here.
     UnsupportedFeature {
         /// Its name.
         name: &'static str,
@@ -230,39 +230,39 @@ impl fmt::Display for ImageError {
 
 impl core::error::Error for ImageError {}
 
-/// Why no first address space could be planned, or described to the guest.
+/// Why a guest's first address space can't be laid out, or described to the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayoutError {
     /// The domain has less memory than its first address space needs.
     MemoryTooSmall {
-        /// What did not fit any more.
+        /// The first element that doesn't fit.
         what: &'static str,
-        /// Pages needed up to there.
+        /// Number of pages needed up to its end.
         needed: u64,
-        /// Pages of the domain.
+        /// Number of pages of the domain.
         pages: u64,
     },
     /// The first address space does not fit between VIRT_BASE and the end of its half.
     WindowTooSmall {
         /// First address.
         virt_base: u64,
-        /// Pages needed.
+        /// Number of pages needed.
         needed: u64,
-        /// Pages that there are addresses for.
+        /// Number of pages between `virt_base` and the end of its half.
         window: u64,
     },
     /// The command line does not fit in the start-of-day page.
     CommandLine {
-        /// Its bytes.
+        /// Its length in bytes.
         len: usize,
-        /// Most bytes.
+        /// Most bytes that fit.
         most: usize,
     },
-    /// A frame of the plan has no machine frame.
+    /// A pfn of the layout has no machine frame.
     NoMachineFrame {
-        /// What it is for.
+        /// What is at the pfn.
         what: &'static str,
-        /// The pseudo-physical frame.
+        /// The pfn.
         pfn: u64,
     },
 }

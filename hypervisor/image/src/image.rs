@@ -1,9 +1,9 @@
-//! A guest kernel image: an ELF file, checked, with its notes held against its segments.
+//! A guest kernel: a checked ELF file, whose notes match its segments.
 //!
-//! [`GuestImage::parse`] is the only way to one, so whoever holds it may rely on what stands at
-//! its fields. In this crate an offset means bytes from the start of the guest's memory: the
-//! guest maps its memory in one piece from `virt_base`, so the address is `virt_base + offset`
-//! and the frame is `offset / 4096`.
+//! A [`GuestImage`] comes only from [`GuestImage::parse`], so what its fields say is true. In this
+//! crate an offset is in bytes from the start of the guest's memory. That memory is mapped in one
+//! piece from `virt_base` on, so the address is `virt_base + offset` and the pfn is
+//! `offset / PAGE_SIZE`.
 
 use crate::error::ImageError;
 use crate::notes::Notes;
@@ -15,59 +15,61 @@ use elf::file::Class;
 use elf::{ElfBytes, ParseError};
 use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
 
-/// Loadable segments beyond which an image is refused. Linux has four or five.
+/// Most loadable segments of an image. Linux has four or five.
 pub const MAX_SEGMENTS: usize = 64;
-/// Program headers beyond which an image is refused, and note sections beyond which no
-/// more are read: both bound the work of reading one.
+/// Most program headers of an image, and most note sections that are read. Bounds the work.
 pub const MAX_HEADERS: u64 = 256;
 /// First address after the low half of the address space.
 const LOW_HALF_END: u64 = 1 << 47;
-/// The legacy section.
+/// The section that older kernels have instead of notes.
 const LEGACY_SECTION: &str = "__xen_guest";
 
-/// A kernel image that was found good.
+/// A checked guest kernel.
 #[derive(Clone, Debug)]
 pub struct GuestImage<'a> {
-    /// What it says of itself.
+    /// Its notes.
     pub notes: Notes<'a>,
-    /// Address of pfn 0: page-aligned and in the guest's part of the address space.
+    /// Address of pfn 0: page-aligned, and outside of the hypervisor's range.
     pub virt_base: u64,
     /// Address of the first instruction: inside a segment.
     pub entry: u64,
-    /// Address of the page for hypercall stubs: page-aligned, and the page is inside a segment.
+    /// Address of the page for hypercall stubs: page-aligned, and all of it is inside of segments.
     pub hypercall_page: Option<u64>,
-    /// What is loaded, by rising offset; no two overlap, none is empty.
+    /// The segments to load, sorted by offset. They don't overlap, and none is empty.
     pub segments: Vec<Segment>,
     bytes: &'a [u8],
 }
 
-/// A piece of the image.
+/// A loadable segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it goes: bytes from the start of the guest's memory.
+    /// Bytes from the start of the guest's memory.
     pub offset: u64,
-    /// Where it is in the file; shorter than `size` by what is to be zero.
+    /// Its bytes in the file. If there are fewer than `size`, the rest is zero.
     pub file: Range<usize>,
-    /// Its bytes in memory.
+    /// Size in memory in bytes.
     pub size: u64,
-    /// Which program header it is.
+    /// Index of its program header.
     pub index: usize,
 }
 
 impl Segment {
-    /// First offset after it. (Can't overflow: checked when it was made.)
+    /// First offset after the segment. Can't overflow: [`GuestImage::parse`] has checked it.
     pub const fn end(&self) -> u64 {
         self.offset + self.size
     }
 }
 
 impl<'a> GuestImage<'a> {
-    /// Reads and checks an image: every field, every sum.
+    /// Parses and checks an image.
+    ///
+    /// # Errors
+    /// [`ImageError`]: the first rule that the image breaks.
     pub fn parse(bytes: &'a [u8]) -> Result<GuestImage<'a>, ImageError> {
         let bytes = kernel_elf(bytes)?;
         check_header(bytes)?;
         let file = ElfBytes::<LittleEndian>::minimal_parse(bytes)
-            .map_err(|e| structure("headers", &e, bytes))?;
+            .map_err(|e| parse_error("headers", &e, bytes))?;
         let notes = find_notes(&file, bytes)?;
         notes.check()?;
         let virt_base = notes.virt_base.unwrap_or(0);
@@ -98,7 +100,7 @@ impl<'a> GuestImage<'a> {
         Ok(image)
     }
 
-    /// The bytes of a segment that are in the file; the rest of it is zero.
+    /// The bytes of a segment that are in the file; the rest of the segment is zero.
     pub fn data(&self, segment: &Segment) -> &'a [u8] {
         self.bytes.get(segment.file.clone()).unwrap_or_default()
     }
@@ -108,12 +110,12 @@ impl<'a> GuestImage<'a> {
         self.segments.last().map_or(0, Segment::end)
     }
 
-    /// Pages that there are addresses for, from `virt_base` to the end of its half.
+    /// Number of pages between `virt_base` and the end of its half of the address space.
     pub fn window_pages(&self) -> u64 {
         window(self.virt_base).unwrap_or(0) / PAGE_SIZE
     }
 
-    /// Some segment must hold all of `size` bytes at `address`; two that adjoin may share them.
+    /// Checks that `size` bytes at `address` are inside of segments: of one, or of adjacent ones.
     fn check_inside(&self, field: &'static str, address: u64, size: u64) -> Result<(), ImageError> {
         let low = self.segments.first().map_or(0, |s| s.offset);
         let outside = || ImageError::Outside {
@@ -133,9 +135,9 @@ impl<'a> GuestImage<'a> {
     }
 }
 
-/// The ELF file in what was given: the seam where compressed kernels will be unpacked.
+/// Returns the ELF file in a kernel. Compressed kernels are recognised but not unpacked.
 fn kernel_elf(bytes: &[u8]) -> Result<&[u8], ImageError> {
-    /// "HdrS" in the setup header of a Linux boot image.
+    /// Offset of "HdrS" in the setup header of a Linux bzImage.
     const BOOT_MAGIC: Range<usize> = 0x202..0x206;
     if bytes.get(BOOT_MAGIC) == Some(b"HdrS".as_slice()) {
         return Err(ImageError::Malformed {
@@ -146,20 +148,20 @@ fn kernel_elf(bytes: &[u8]) -> Result<&[u8], ImageError> {
     Ok(bytes)
 }
 
-/// Bytes between `virt_base` and the end of the guest's memory in that half of the address space;
-/// `None` when no guest can have memory there.
+/// Number of bytes between `virt_base` and the end of its half of the address space; `None` if a guest
+/// can't have memory there.
 const fn window(virt_base: u64) -> Option<u64> {
     if virt_base < LOW_HALF_END {
         Some(LOW_HALF_END - virt_base)
     } else if virt_base >= HYPERVISOR_END {
-        // Up to the last page but without it: no end that is computed anywhere wraps to zero.
+        // Without the last page, so that the end of the guest's memory never wraps to zero.
         Some((u64::MAX - virt_base) & !(PAGE_SIZE - 1))
     } else {
         None
     }
 }
 
-/// What the `elf` crate checks in words of its own, and what it does not check.
+/// Checks the ELF header: rules that the `elf` crate doesn't check, or without naming the field.
 fn check_header(bytes: &[u8]) -> Result<(), ImageError> {
     const HEADER: usize = 64;
     const PROGRAM_HEADER: u64 = 56;
@@ -168,24 +170,24 @@ fn check_header(bytes: &[u8]) -> Result<(), ImageError> {
         return Err(ImageError::Truncated { field: "ELF header", end: HEADER as u64, len });
     };
     let half = |at: usize| u64::from(u16::from_le_bytes([header[at], header[at + 1]]));
-    let must = |field, found: u64, good: bool, expected| {
+    let check = |field, found: u64, good: bool, expected| {
         if good { Ok(()) } else { Err(ImageError::Header { field, found, expected }) }
     };
     let magic = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
-    must("EI_MAG", magic.into(), magic == 0x7f45_4c46, "0x7f454c46, the mark of an ELF file")?;
-    must("EI_CLASS", header[4].into(), header[4] == 2, "2, a 64-bit file")?;
-    must("EI_DATA", header[5].into(), header[5] == 1, "1, little-endian")?;
-    must("EI_VERSION", header[6].into(), header[6] == 1, "1")?;
+    check("EI_MAG", magic.into(), magic == 0x7f45_4c46, "0x7f454c46, the mark of an ELF file")?;
+    check("EI_CLASS", header[4].into(), header[4] == 2, "2, a 64-bit file")?;
+    check("EI_DATA", header[5].into(), header[5] == 1, "1, little-endian")?;
+    check("EI_VERSION", header[6].into(), header[6] == 1, "1")?;
     let kind = half(16);
     let good = kind == u64::from(ET_EXEC) || kind == u64::from(ET_DYN);
-    must("e_type", kind, good, "2 or 3, an executable")?;
-    must("e_machine", half(18), half(18) == u64::from(EM_X86_64), "0x3e, x86-64")?;
+    check("e_type", kind, good, "2 or 3, an executable")?;
+    check("e_machine", half(18), half(18) == u64::from(EM_X86_64), "0x3e, x86-64")?;
     let count = half(56);
-    must("e_phnum", count, count != 0 && count <= MAX_HEADERS, "1 to 0x100 program headers")?;
-    must("e_phentsize", half(54), half(54) == PROGRAM_HEADER, "56")
+    check("e_phnum", count, count != 0 && count <= MAX_HEADERS, "1 to 0x100 program headers")?;
+    check("e_phentsize", half(54), half(54) == PROGRAM_HEADER, "56")
 }
 
-fn structure(field: &'static str, error: &ParseError, bytes: &[u8]) -> ImageError {
+fn parse_error(field: &'static str, error: &ParseError, bytes: &[u8]) -> ImageError {
     match error {
         ParseError::SliceReadError((_, end)) => {
             ImageError::Truncated { field, end: *end as u64, len: bytes.len() as u64 }
@@ -209,21 +211,23 @@ fn find_notes<'a>(
 ) -> Result<Notes<'a>, ImageError> {
     let mut notes = Notes::default();
     for header in file.segments().into_iter().flatten().filter(|h| h.p_type == PT_NOTE) {
-        notes.read(file.segment_data(&header).map_err(|e| structure("PT_NOTE", &e, bytes))?)?;
+        notes.read(file.segment_data(&header).map_err(|e| parse_error("PT_NOTE", &e, bytes))?)?;
     }
     if notes.is_empty() {
         let sections = file.section_headers().into_iter().flatten();
         for header in sections.filter(|h| h.sh_type == SHT_NOTE).take(MAX_HEADERS as usize) {
-            let data = file.section_data(&header).map_err(|e| structure("SHT_NOTE", &e, bytes))?;
+            let data =
+                file.section_data(&header).map_err(|e| parse_error("SHT_NOTE", &e, bytes))?;
             notes.read(data.0)?;
         }
     }
     if notes.is_empty() {
         let legacy = file
             .section_header_by_name(LEGACY_SECTION)
-            .map_err(|e| structure("section names", &e, bytes))?
+            .map_err(|e| parse_error("section names", &e, bytes))?
             .ok_or(ImageError::NoNotes)?;
-        let data = file.section_data(&legacy).map_err(|e| structure(LEGACY_SECTION, &e, bytes))?;
+        let data =
+            file.section_data(&legacy).map_err(|e| parse_error(LEGACY_SECTION, &e, bytes))?;
         notes.read_legacy(data.0)?;
     }
     Ok(notes)
@@ -239,7 +243,7 @@ fn segments(
     let headers = file.segments().ok_or(ImageError::NoSegments)?;
     let loadable =
         || headers.iter().enumerate().filter(|(_, h)| h.p_type == PT_LOAD && h.p_memsz != 0);
-    // Counted before anything is allocated: the count is the image's claim.
+    // Counted before anything is allocated, since the image decides how many there are.
     let count = loadable().count();
     if count > MAX_SEGMENTS {
         return Err(ImageError::TooManySegments { count, most: MAX_SEGMENTS });
@@ -267,7 +271,7 @@ fn segments(
             paddr: header.p_paddr,
             paddr_offset,
         })?;
-        // Rounding up to a page must stay possible too.
+        // Rounding up the end to a page must not overflow either.
         offset
             .checked_add(header.p_memsz)
             .and_then(|end| end.checked_next_multiple_of(PAGE_SIZE))

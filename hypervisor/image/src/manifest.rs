@@ -1,12 +1,12 @@
-//! The boot manifest: what the hypervisor is to run and how the machine is to end.
+//! The boot manifest: which domains to run, and how the machine ends.
 //!
-//! It is the file [`FILE_NAME`] in the boot archive (a plain tar), next to the kernels and initrds
-//! that it names. A whole one:
+//! It is the file [`FILE_NAME`] in the boot archive (a tar file), beside the kernels and initrds that
+//! it names. All keys:
 //!
 //! ```toml
 //! exit = { debug-exit = 0xf4 }   # or "halt", the default
 //! log = "info"
-//! canaries = true                # optional, for tests: frames that guests gave back are watched
+//! canaries = true                # optional, for tests: watch some frames that guests freed
 //! isolate-page-tables = "auto"   # or "on", "off"
 //!
 //! [[domain]]
@@ -16,10 +16,10 @@
 //! cmdline = "rounds=100 seed=7"  # optional
 //! memory = "64M"                 # or a number of bytes
 //! vcpus = 1                      # optional
-//! cache = "strict"               # optional: or "report", what mixing memory types leads to
-//! lifetime-ms = 5000             # optional: destroyed by then, whatever it does
-//! diagnose = true                # optional: it may ask for audits and frame dumps
-//! dump-frames = true             # optional: when it ends, what its frames are goes to the log
+//! cache = "strict"               # optional: or "report"; mappings with conflicting memory types
+//! lifetime-ms = 5000             # optional: the domain is destroyed after this time
+//! diagnose = true                # optional: the domain may request audits and frame dumps
+//! dump-frames = true             # optional: log the domain's frames when it ends
 //! ```
 
 use crate::size::Size;
@@ -29,62 +29,69 @@ use core::fmt;
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::start_info::MAX_GUEST_CMDLINE;
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The manifest's name in the boot archive.
 pub const FILE_NAME: &str = "pinfold.toml";
-/// Most domains of one manifest. Domain 0 is the hypervisor's own view, so ids begin at 1.
+/// Most domains of a manifest. They get the numbers from 1 on; 0 stands for the hypervisor.
 pub const MAX_DOMAINS: usize = 64;
-/// Most vCPUs of a domain: the slots that `shared_info` has for them.
+/// Most vCPUs of a domain: `shared_info` has as many slots (`XEN_LEGACY_MAX_VCPUS`).
 pub const MAX_VCPUS: u32 = 32;
-/// Longest name of a domain: it stands in every log line of the domain.
+/// Longest name of a domain in bytes.
 pub const MAX_NAME: usize = 32;
-/// Longest name of a file in the archive: what the classic tar header holds.
+/// Longest file name in bytes: a tar header has room for it.
 pub const MAX_FILE_NAME: usize = 100;
 
-/// How the machine ends when the last domain has.
+/// What the hypervisor does when the last domain has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
-    /// All processors halt; somebody looks at the log and switches off.
+    /// All CPUs halt.
     #[default]
     Halt,
-    /// The verdict is written to this port, where QEMU's `isa-debug-exit` device ends the emulator.
+    /// The result of the run is written to this I/O port, where QEMU's `isa-debug-exit` device ends QEMU.
     DebugExit(u16),
 }
 
-/// How much the hypervisor logs.
+/// How much the hypervisor logs. Each level includes the ones before it.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum LogLevel {
-    /// Only what ends something.
+    /// Errors that end something.
     Error,
-    /// And what is wrong: violations are here.
+    /// Violations and other problems.
     Warn,
-    /// And what happens: domains start and end.
+    /// Events, such as start and end of domains.
     #[default]
     Info,
-    /// And why.
+    /// Reasons for events.
     Debug,
-    /// And every step.
+    /// Every step.
     Trace,
 }
 
 impl LogLevel {
-    /// All of them, the quietest first.
-    pub const ALL: [LogLevel; 5] =
-        [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    /// All levels, in the order of the enum.
+    pub const ALL: &[LogLevel] = <LogLevel as VariantArray>::VARIANTS;
 
-    /// Its name in the manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -100,128 +107,126 @@ impl From<LogLevel> for log::LevelFilter {
     }
 }
 
-/// What is done when a domain maps memory in several ways of caching (write-back here, uncached
-/// there), which breaks it on real machines.
+/// What happens when a domain maps the same memory with conflicting memory types, such as write-back
+/// and uncached, which can corrupt it on real machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Caching {
-    /// The mapping is refused, and the log names the others.
+pub enum CachePolicy {
+    /// The mapping is refused. The log lists the existing ones.
     #[default]
     Strict,
-    /// The log names the others, and the mapping is made.
+    /// The mapping is made. The log lists the existing ones.
     Report,
 }
 
-/// Whether guests run on page tables without the hypervisor's memory, which a processor with
-/// Meltdown would let them read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether guests run on page tables without the hypervisor's memory, which they could read on a CPU
+/// with Meltdown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Isolation {
-    /// If the processor needs it.
+    /// On CPUs that need it.
     #[default]
     Auto,
-    /// On any processor.
+    /// On all CPUs.
     On,
-    /// On none: guests may be able to read all of memory.
+    /// On no CPU: guests may be able to read all memory.
     Off,
 }
 
 impl Isolation {
-    /// Its name in the manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Isolation::Auto => "auto",
-            Isolation::On => "on",
-            Isolation::Off => "off",
-        }
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
-/// What is to be run.
+/// A boot manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// How the machine ends.
+    /// What happens when the last domain has ended.
     #[serde(default)]
     pub exit: Exit,
-    /// How much is logged.
+    /// How much the hypervisor logs.
     #[serde(default)]
     pub log: LogLevel,
-    /// Whether the hypervisor takes some of the frames that guests give back, fills them with a
-    /// pattern, and watches it: for tests.
+    /// For tests: the hypervisor keeps some of the frames that guests free, fills them with a pattern
+    /// and checks that it stays.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub canaries: bool,
-    /// Whether guests are kept from reading the hypervisor's memory by speculation.
+    /// Whether guests run on page tables without the hypervisor's memory.
     #[serde(default, rename = "isolate-page-tables")]
     pub isolate_page_tables: Isolation,
-    /// The domains, in the order in which they are started.
+    /// The domains, in the order in which they start.
     #[serde(rename = "domain")]
     pub domains: Vec<DomainConfig>,
 }
 
-/// One domain.
+/// A domain of the manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DomainConfig {
-    /// Its name in the log: letters, digits, `-`, `_` and `.`; unique.
+    /// Unique name, for the log: letters, digits, `-`, `_` and `.`.
     pub name: String,
     /// File name of the kernel image in the boot archive.
     pub kernel: String,
     /// File name of the initial ramdisk in the boot archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initrd: Option<String>,
-    /// The kernel's command line, at most 1023 bytes.
+    /// Command line of the kernel, at most 1023 bytes.
     #[serde(default)]
     pub cmdline: String,
-    /// Its memory, whole pages.
+    /// Size of its memory, a multiple of the page size.
     pub memory: Size,
-    /// Its virtual processors.
+    /// Number of vCPUs.
     #[serde(default = "one")]
     pub vcpus: u32,
-    /// Milliseconds that it may run: then it is destroyed, in the middle of whatever it does.
+    /// Milliseconds after which the domain is destroyed, whatever it does.
     #[serde(default, rename = "lifetime-ms", skip_serializing_if = "Option::is_none")]
     pub lifetime_ms: Option<u32>,
-    /// Whether it may ask for what takes the whole machine's time: audits, which stop the other
-    /// processors, and frame dumps, which fill the log.
+    /// Whether the domain may request audits, which stop all other CPUs, and frame dumps, which fill
+    /// the log.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub diagnose: bool,
-    /// Whether what its frames are is written to the log when it ends.
+    /// Whether the log lists the domain's frames when it ends.
     #[serde(default, rename = "dump-frames", skip_serializing_if = "core::ops::Not::not")]
     pub dump_frames: bool,
-    /// What mixing memory types leads to.
+    /// What happens on conflicting memory types.
     #[serde(default)]
-    pub cache: Caching,
+    pub cache: CachePolicy,
 }
 
 impl DomainConfig {
-    /// Its memory in pages.
+    /// Number of pages of its memory.
     pub const fn pages(&self) -> u64 {
         self.memory.bytes() / PAGE_SIZE
     }
 }
 
+/// The default number of vCPUs.
 const fn one() -> u32 {
     1
 }
 
-/// Why a manifest was refused.
+/// Why a manifest is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManifestError {
     /// It is not UTF-8.
     Encoding {
-        /// Bytes that are good.
+        /// Number of valid bytes before the first invalid one.
         valid_up_to: usize,
     },
     /// It is not TOML, or a field is missing, unknown or of the wrong kind.
     Syntax {
-        /// Line, counted from 1; 0 when the error is not about one place.
+        /// Line number, from 1 on; 0: the error is not about one line.
         line: usize,
-        /// What stands there.
+        /// Text of the line.
         text: String,
         /// What is wrong.
         message: String,
     },
-    /// A field's value is not acceptable.
+    /// The value of a field is not allowed.
     Value {
         /// The field, with its domain: `domain[1].memory`.
         field: String,
@@ -250,7 +255,10 @@ impl fmt::Display for ManifestError {
 impl core::error::Error for ManifestError {}
 
 impl Manifest {
-    /// Reads and checks a manifest as it stands in the archive.
+    /// Parses and checks a manifest.
+    ///
+    /// # Errors
+    /// [`ManifestError`]: the first problem.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let text = core::str::from_utf8(bytes)
             .map_err(|e| ManifestError::Encoding { valid_up_to: e.valid_up_to() })?;
@@ -259,7 +267,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Checks what the types do not say.
+    /// Checks the rules that the types don't express.
+    ///
+    /// # Errors
+    /// [`ManifestError::Value`]: the first field that breaks a rule.
     pub fn check(&self) -> Result<(), ManifestError> {
         let value = |field: String, message: String| Err(ManifestError::Value { field, message });
         if self.domains.is_empty() || self.domains.len() > MAX_DOMAINS {
@@ -285,8 +296,11 @@ impl Manifest {
         Ok(())
     }
 
-    /// The manifest as TOML, as [`Manifest::parse`] reads it; checked first, so that a bad one is
-    /// refused when the boot image is made and not when it boots.
+    /// Writes the manifest as TOML for [`Manifest::parse`]. Checks it first, so that a bad one is
+    /// refused when the boot image is built, not when it boots.
+    ///
+    /// # Errors
+    /// As [`Manifest::check`].
     #[cfg(feature = "write")]
     pub fn to_toml(&self) -> Result<String, ManifestError> {
         self.check()?;
@@ -297,7 +311,7 @@ impl Manifest {
         })
     }
 
-    /// The files that the archive must hold besides the manifest, each once.
+    /// Names of the files that the archive must contain besides the manifest, each once.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         let all: Vec<&str> = self
             .domains
@@ -310,10 +324,10 @@ impl Manifest {
 }
 
 impl DomainConfig {
-    /// The first bad field and what is wrong with it.
+    /// Checks the fields. The error is the first bad field and what is wrong with it.
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if self.name.is_empty() || self.name.len() > MAX_NAME || !self.name.chars().all(plain) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if self.name.is_empty() || self.name.len() > MAX_NAME || !self.name.chars().all(allowed) {
             return Err((
                 "name",
                 alloc::format!(
@@ -353,8 +367,8 @@ impl DomainConfig {
 }
 
 fn check_file(name: &str) -> Result<(), String> {
-    let plain = |c: char| !c.is_control() && c != '\\';
-    if name.is_empty() || name.len() > MAX_FILE_NAME || !name.chars().all(plain) {
+    let allowed = |c: char| !c.is_control() && c != '\\';
+    if name.is_empty() || name.len() > MAX_FILE_NAME || !name.chars().all(allowed) {
         return Err(alloc::format!(
             "`{}` is not a file name of 1 to {MAX_FILE_NAME} bytes",
             name.escape_debug()
@@ -366,19 +380,19 @@ fn check_file(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The error with the line it is about: the parser's own rendering takes several lines, and a log
-/// record has one.
+/// Converts an error of the TOML parser, whose own text takes several lines, to one for a single line
+/// of the log.
 fn syntax_error(text: &str, error: &toml::de::Error) -> ManifestError {
     let mut message = error.message().replace('\n', "; ");
-    let (mut line, mut place) = (0, "");
+    let (mut line, mut line_text) = (0, "");
     if let Some(span) = error.span() {
         let before = text.get(..span.start.min(text.len())).unwrap_or(text);
         line = before.matches('\n').count() + 1;
-        place = text.lines().nth(line - 1).unwrap_or("").trim();
+        line_text = text.lines().nth(line - 1).unwrap_or("").trim();
     }
     if message.is_empty() {
         message = "not understood".to_string();
     }
-    let text = place.chars().take(80).collect();
+    let text = line_text.chars().take(80).collect();
     ManifestError::Syntax { line, text, message }
 }

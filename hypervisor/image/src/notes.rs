@@ -1,39 +1,48 @@
-//! What a guest image says of itself: ELF notes of owner `Xen`, or the older section
-//! `__xen_guest`.
+//! What a guest image says about itself: ELF notes of owner `Xen` (`public/elfnote.h`), or the older
+//! section `__xen_guest`.
 //!
-//! Notes are looked for in PT_NOTE segments, then in SHT_NOTE sections, then the legacy section is
-//! read; the first place that has any wins. A number may be four or eight bytes long. A note that
-//! stands twice must say the same twice: which of two entry points is meant is not ours to guess.
+//! Notes are read from PT_NOTE segments. If there are none, from SHT_NOTE sections; if there are none
+//! either, from the older section. A number may have 4 or 8 bytes. A note that occurs twice must have
+//! the same value, so that nobody has to guess which entry point is meant.
 
 use crate::error::ImageError;
 use alloc::string::String;
 use pinfold_abi::elfnote::{Note, OWNER};
+use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
 use pinfold_abi::version::FEATURE_NAMES;
 
-/// Size of a note's header: name size, descriptor size, type.
+/// Bytes of a note's header: name size, descriptor size, type.
 const HEADER: usize = 12;
-/// Notes are aligned to four bytes, on 64-bit machines too (as all toolchains do).
+/// Notes are aligned to 4 bytes, also in 64-bit files, as all toolchains do it.
 const ALIGN: usize = 4;
-/// Features that may be required: what the hypervisor gives a PV guest, and
-/// `writable_page_tables`, which it gives in the form of `vm_assist`.
-const SATISFIABLE: u32 = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 13 | 1 << 16;
+/// Names of features that a guest may require: those of a PV guest, and `writable_page_tables`, which
+/// exists in the form of `vm_assist`.
+const SATISFIABLE: [&str; 7] = [
+    "writable_page_tables",
+    "pae_pgdir_above_4gb",
+    "mmu_pt_update_preserve_ad",
+    "highmem_assist",
+    "gnttab_map_avail_bits",
+    "memory_op_vnode_supported",
+    "not_direct_mapped",
+];
 
-/// The notes, read but not yet held against the image. `None`: not given.
+/// The notes of an image, not yet compared with its segments. `None`: there is no such note.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes<'a> {
     /// Address of the first instruction.
     pub entry: Option<u64>,
-    /// Address of the page to be filled with hypercall stubs.
+    /// Address of the page for hypercall stubs.
     pub hypercall_page: Option<u64>,
     /// Address of pfn 0.
     pub virt_base: Option<u64>,
-    /// What is taken from `p_paddr` to get a pseudo-physical address.
+    /// What to subtract from `p_paddr` to get a pseudo-physical address.
     pub paddr_offset: Option<u64>,
-    /// Lowest address at which the hypervisor's hole may begin.
+    /// Lowest address at which the hypervisor's range may begin.
     pub hv_start_low: Option<u64>,
     /// Where the guest wants its p2m list, outside of the first mapping.
     pub init_p2m: Option<u64>,
-    /// The guest takes an unmapped initrd by pfn.
+    /// The guest takes an unmapped initrd, by pfn.
     pub mod_start_pfn: bool,
     /// The ABI's name.
     pub xen_version: Option<&'a str>,
@@ -41,26 +50,30 @@ pub struct Notes<'a> {
     pub guest_os: Option<&'a str>,
     /// The guest's version.
     pub guest_version: Option<&'a str>,
-    /// Which loader it is made for.
+    /// The loader that the guest is made for.
     pub loader: Option<&'a str>,
     /// Features that the guest can use, `1 << XENFEAT_*`.
     pub supported_features: u32,
-    /// Features that it can't do without.
+    /// Features that the guest requires, `1 << XENFEAT_*`.
     pub required_features: u32,
-    /// Kinds seen so far, `1 << Note`.
+    /// Types of notes seen so far, `1 << Note`.
     seen: u32,
 }
 
 impl<'a> Notes<'a> {
-    /// True when no note of the owner was found.
+    /// Whether no note has been found.
     pub fn is_empty(&self) -> bool {
         self.seen == 0
     }
 
-    /// Reads the notes of one PT_NOTE segment or SHT_NOTE section. Other owners' are passed over.
+    /// Reads the notes of one PT_NOTE segment or SHT_NOTE section. Notes of other owners are ignored.
+    ///
+    /// # Errors
+    /// [`ImageError`]: a note is malformed, contradicts an earlier one, or requires a feature that
+    /// doesn't exist here.
     pub fn read(&mut self, bytes: &'a [u8]) -> Result<(), ImageError> {
         let mut rest = bytes;
-        // Less than a header left is padding.
+        // Fewer bytes than a header are padding.
         while let Some((header, after)) = rest.split_at_checked(HEADER) {
             let word = |at: usize| {
                 let bytes = header.get(at..at + 4).and_then(|b| b.try_into().ok());
@@ -73,50 +86,51 @@ impl<'a> Notes<'a> {
                 end: position + HEADER as u64 + name_len as u64 + desc_len as u64,
                 len: bytes.len() as u64,
             };
-            let (name, after) = take_padded(after, name_len).ok_or_else(truncated)?;
-            let (desc, after) = take_padded(after, desc_len).ok_or_else(truncated)?;
+            let (name, after) = split_padded(after, name_len).ok_or_else(truncated)?;
+            let (desc, after) = split_padded(after, desc_len).ok_or_else(truncated)?;
             rest = after;
             if name.strip_suffix(&[0]).unwrap_or(name) != OWNER.as_bytes() {
                 continue;
             }
-            // A kind that is newer than this table can't be one that a kernel depends on.
+            // No kernel depends on a type that is newer than the known ones.
             if let Some(note) = Note::from_number(kind) {
-                self.take(note, desc)?;
+                self.set(note, desc)?;
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, note: Note, desc: &'a [u8]) -> Result<(), ImageError> {
+    /// Records one note.
+    fn set(&mut self, note: Note, desc: &'a [u8]) -> Result<(), ImageError> {
         let name = name_of(note);
-        let again = self.seen & 1 << note as u32 != 0;
+        let repeated = self.seen & 1 << note as u32 != 0;
         self.seen |= 1 << note as u32;
         match note {
-            Note::Entry => set(&mut self.entry, number(name, desc)?, name),
-            Note::HypercallPage => set(&mut self.hypercall_page, number(name, desc)?, name),
-            Note::VirtBase => set(&mut self.virt_base, number(name, desc)?, name),
-            Note::PaddrOffset => set(&mut self.paddr_offset, number(name, desc)?, name),
-            Note::HvStartLow => set(&mut self.hv_start_low, number(name, desc)?, name),
-            Note::InitP2m => set(&mut self.init_p2m, number(name, desc)?, name),
-            Note::XenVersion => set(&mut self.xen_version, text(name, desc)?, name),
-            Note::GuestOs => set(&mut self.guest_os, text(name, desc)?, name),
-            Note::GuestVersion => set(&mut self.guest_version, text(name, desc)?, name),
-            Note::Loader => set(&mut self.loader, text(name, desc)?, name),
+            Note::Entry => set_once(&mut self.entry, number(name, desc)?, name),
+            Note::HypercallPage => set_once(&mut self.hypercall_page, number(name, desc)?, name),
+            Note::VirtBase => set_once(&mut self.virt_base, number(name, desc)?, name),
+            Note::PaddrOffset => set_once(&mut self.paddr_offset, number(name, desc)?, name),
+            Note::HvStartLow => set_once(&mut self.hv_start_low, number(name, desc)?, name),
+            Note::InitP2m => set_once(&mut self.init_p2m, number(name, desc)?, name),
+            Note::XenVersion => set_once(&mut self.xen_version, text(name, desc)?, name),
+            Note::GuestOs => set_once(&mut self.guest_os, text(name, desc)?, name),
+            Note::GuestVersion => set_once(&mut self.guest_version, text(name, desc)?, name),
+            Note::Loader => set_once(&mut self.loader, text(name, desc)?, name),
             Note::ModStartPfn => {
                 let wanted = number(name, desc)? != 0;
-                if again && wanted != self.mod_start_pfn {
+                if repeated && wanted != self.mod_start_pfn {
                     return Err(ImageError::NoteConflict { note: name });
                 }
                 self.mod_start_pfn = wanted;
                 Ok(())
             }
-            // The union of both forms and of all repetitions counts, as the ABI says.
-            Note::Features => self.take_features(text(name, desc)?),
+            // The union of both forms and of all repetitions counts, as the ABI defines.
+            Note::Features => self.add_features(text(name, desc)?),
             Note::SupportedFeatures => {
                 self.supported_features |= number(name, desc)? as u32;
                 Ok(())
             }
-            // For tools, for 32-bit guests or for other ways of booting.
+            // For tools, 32-bit guests or other ways of booting.
             Note::Info
             | Note::PaeMode
             | Note::BsdSymtab
@@ -127,8 +141,9 @@ impl<'a> Notes<'a> {
         }
     }
 
-    /// `name|!name|...`: `!` makes it a requirement. Unknown names are passed over unless required.
-    fn take_features(&mut self, list: &str) -> Result<(), ImageError> {
+    /// Adds the features of a list `name|!name|...`. `!` means required. Unknown names are ignored unless
+    /// they are required.
+    fn add_features(&mut self, list: &str) -> Result<(), ImageError> {
         for item in list.split('|').map(str::trim).filter(|item| !item.is_empty()) {
             let (required, name) = match item.strip_prefix('!') {
                 Some(name) => (true, name),
@@ -138,7 +153,7 @@ impl<'a> Notes<'a> {
                 Some(&(known, bit)) => {
                     self.supported_features |= 1 << bit;
                     if required {
-                        if SATISFIABLE & 1 << bit == 0 {
+                        if !SATISFIABLE.contains(&known) {
                             return Err(ImageError::UnsupportedFeature { name: known });
                         }
                         self.required_features |= 1 << bit;
@@ -153,8 +168,11 @@ impl<'a> Notes<'a> {
         Ok(())
     }
 
-    /// Reads the legacy section: `KEY=value,KEY=value`. Its HYPERCALL_PAGE is a page number
-    /// relative to VIRT_BASE, and its ELF_PADDR_OFFSET is VIRT_BASE unless given.
+    /// Reads the section `__xen_guest`: `KEY=value,KEY=value`. There, HYPERCALL_PAGE is a page number
+    /// relative to VIRT_BASE, and ELF_PADDR_OFFSET is VIRT_BASE by default.
+    ///
+    /// # Errors
+    /// As [`Notes::read`].
     pub fn read_legacy(&mut self, bytes: &'a [u8]) -> Result<(), ImageError> {
         const SECTION: &str = "__xen_guest";
         let list = text(SECTION, bytes)?;
@@ -169,26 +187,28 @@ impl<'a> Notes<'a> {
                 })
             };
             match key {
-                "VIRT_BASE" => set(&mut self.virt_base, address("VIRT_BASE")?, "VIRT_BASE")?,
-                "VIRT_ENTRY" => set(&mut self.entry, address("VIRT_ENTRY")?, "VIRT_ENTRY")?,
+                "VIRT_BASE" => set_once(&mut self.virt_base, address("VIRT_BASE")?, "VIRT_BASE")?,
+                "VIRT_ENTRY" => set_once(&mut self.entry, address("VIRT_ENTRY")?, "VIRT_ENTRY")?,
                 "HYPERCALL_PAGE" => {
-                    set(&mut page, address("HYPERCALL_PAGE")?, "HYPERCALL_PAGE")?;
+                    set_once(&mut page, address("HYPERCALL_PAGE")?, "HYPERCALL_PAGE")?;
                 }
-                "ELF_PADDR_OFFSET" => {
-                    set(&mut self.paddr_offset, address("ELF_PADDR_OFFSET")?, "ELF_PADDR_OFFSET")?;
-                }
-                "LOADER" => set(&mut self.loader, value, "LOADER")?,
-                "GUEST_OS" => set(&mut self.guest_os, value, "GUEST_OS")?,
-                "GUEST_VER" => set(&mut self.guest_version, value, "GUEST_VER")?,
-                "XEN_VER" => set(&mut self.xen_version, value, "XEN_VER")?,
-                "FEATURES" => self.take_features(value)?,
+                "ELF_PADDR_OFFSET" => set_once(
+                    &mut self.paddr_offset,
+                    address("ELF_PADDR_OFFSET")?,
+                    "ELF_PADDR_OFFSET",
+                )?,
+                "LOADER" => set_once(&mut self.loader, value, "LOADER")?,
+                "GUEST_OS" => set_once(&mut self.guest_os, value, "GUEST_OS")?,
+                "GUEST_VER" => set_once(&mut self.guest_version, value, "GUEST_VER")?,
+                "XEN_VER" => set_once(&mut self.xen_version, value, "XEN_VER")?,
+                "FEATURES" => self.add_features(value)?,
                 _ => {}
             }
         }
         let base = self.virt_base.unwrap_or(0);
         self.paddr_offset.get_or_insert(base);
         if let Some(page) = page {
-            let address = page.checked_mul(4096).and_then(|offset| base.checked_add(offset));
+            let address = page.checked_mul(PAGE_SIZE).and_then(|offset| base.checked_add(offset));
             self.hypercall_page = Some(address.ok_or_else(|| ImageError::NoteValue {
                 note: "HYPERCALL_PAGE",
                 found: alloc::format!("{page:#x}"),
@@ -199,7 +219,10 @@ impl<'a> Notes<'a> {
         Ok(())
     }
 
-    /// Checks the notes that only state what the image was made for.
+    /// Checks the notes that name the ABI, the loader and the hypervisor's range.
+    ///
+    /// # Errors
+    /// [`ImageError::NoteValue`].
     pub fn check(&self) -> Result<(), ImageError> {
         const ABI: &str = "xen-3.0";
         const GENERIC: &str = "generic";
@@ -212,34 +235,34 @@ impl<'a> Notes<'a> {
         must_be("XEN_VERSION", self.xen_version, ABI)?;
         must_be("LOADER", self.loader, GENERIC)?;
         match self.hv_start_low {
-            Some(low) if low > pinfold_abi::layout::HYPERVISOR_START => {
-                Err(ImageError::NoteValue {
-                    note: "HV_START_LOW",
-                    found: alloc::format!("{low:#x}"),
-                    expected: "at most 0xffff800000000000, where the hypervisor's hole begins",
-                })
-            }
+            Some(low) if low > HYPERVISOR_START => Err(ImageError::NoteValue {
+                note: "HV_START_LOW",
+                found: alloc::format!("{low:#x}"),
+                expected: "at most 0xffff800000000000, where the hypervisor's hole begins",
+            }),
             _ => Ok(()),
         }
     }
 }
 
-/// The first `len` bytes, and what follows their padding (which may be missing at the very end).
-fn take_padded(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
+/// Splits off the first `len` bytes. The rest begins after their padding, which may be missing at the
+/// end of the notes.
+fn split_padded(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
     let taken = bytes.get(..len)?;
     let padded = len.checked_next_multiple_of(ALIGN)?.min(bytes.len());
     Some((taken, bytes.get(padded..)?))
 }
 
-fn set<T: PartialEq>(
-    place: &mut Option<T>,
+/// Sets a value that may be given more than once, but not differently.
+fn set_once<T: PartialEq>(
+    slot: &mut Option<T>,
     value: T,
     note: &'static str,
 ) -> Result<(), ImageError> {
-    match place {
+    match slot {
         Some(present) if *present != value => Err(ImageError::NoteConflict { note }),
         _ => {
-            *place = Some(value);
+            *slot = Some(value);
             Ok(())
         }
     }
@@ -272,7 +295,7 @@ fn legacy_number(value: &str) -> Option<u64> {
     }
 }
 
-/// A value from the image, made fit for one line of the log.
+/// A value from the image, cut and escaped for one line of the log.
 fn excerpt(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()
 }

@@ -4,20 +4,22 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-/// A number of bytes; in a manifest an integer, or text such as `64M`.
+/// A number of bytes. In a manifest it is an integer, or text such as `64M`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
 
 impl Size {
-    /// The bytes.
+    /// Number of bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }
 
-    /// Reads digits with an optional binary unit: `K`, `M`, `G` or `T`, each with an optional `iB`
-    /// or `B`, in any case, with or without a space before it.
+    /// Parses digits with an optional binary unit: `K`, `M`, `G` or `T`, each with an optional `iB`
+    /// or `B`, in upper or lower case, with or without a space before it. (The crate `parse-size`
+    /// also accepts fractions, exponents and other units, so it can't take the place of this.)
     ///
-    /// The error says in words what is wrong with the text.
+    /// # Errors
+    /// A sentence that says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Size, String> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -48,7 +50,7 @@ impl Size {
 }
 
 impl fmt::Display for Size {
-    /// The largest unit that leaves no remainder, as [`Size::parse`] reads it.
+    /// Uses the largest unit that leaves no remainder. [`Size::parse`] gives the same size again.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, shift) in [("T", 40), ("G", 30), ("M", 20), ("K", 10)] {
             if self.0 != 0 && self.0.trailing_zeros() >= shift {

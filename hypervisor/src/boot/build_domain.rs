@@ -37,8 +37,10 @@ use pinfold_abi::mmu::EntryFlags;
 use pinfold_abi::record::{Hex, Micros, Start, Text};
 use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo, VcpuTimeInfo};
 use pinfold_abi::vcpu::CpuUserRegs;
-use pinfold_image::start::Facts;
-use pinfold_image::{Caching, DomainConfig, GuestImage, ImageError, LayoutError, Plan, Request};
+use pinfold_image::start_info::StartInfoValues;
+use pinfold_image::{
+    DomainConfig, GuestImage, GuestLayout, ImageError, LayoutError, LayoutRequest,
+};
 use pinfold_validator::{Budget, CachePolicy, DomId, Error, Index, Level, Mfn, Pfn, Refusal};
 use spin::Once;
 use zerocopy::IntoBytes;
@@ -120,7 +122,7 @@ impl Memory {
     }
 
     /// Takes all frames of a domain; the caller made sure that there are enough.
-    fn take(id: DomId, plan: &Plan) -> Option<Memory> {
+    fn take(id: DomId, plan: &GuestLayout) -> Option<Memory> {
         let alloc = |_| WritableRef::get(id, frames::alloc_domain_frame(id)?).ok();
         let list: Option<Vec<WritableRef>> = plan.p2m.clone().map(alloc).collect();
         let memory = Memory { domain: id, list: list?, pages: plan.pages };
@@ -166,9 +168,13 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
     let image = GuestImage::parse(file(&config.kernel)?)?;
     let initrd = config.initrd.as_deref().map(file).transpose()?;
     let pages = config.pages();
-    let request =
-        Request { pages, initrd: initrd.map(|i| i.len() as u64), xenstore: true, console: true };
-    let plan = Plan::new(&image, &request)?;
+    let request = LayoutRequest {
+        pages,
+        initrd: initrd.map(|i| i.len() as u64),
+        xenstore: true,
+        console: true,
+    };
+    let plan = GuestLayout::new(&image, &request)?;
     let vcpus = config.vcpus as u16;
     let domain = create(id, config, pages, vcpus)?;
     match fill(&domain, config, &image, initrd, &plan) {
@@ -220,8 +226,8 @@ fn create(
     };
     platform::set_window(id, Some(per_domain.l3()));
     let cache_policy = match config.cache {
-        Caching::Strict => CachePolicy::Strict,
-        Caching::Report => CachePolicy::Report,
+        pinfold_image::CachePolicy::Strict => CachePolicy::Strict,
+        pinfold_image::CachePolicy::Report => CachePolicy::Report,
     };
     platform::set_cache_policy(id, cache_policy);
     let domain = Arc::new(Domain {
@@ -257,7 +263,7 @@ fn fill(
     config: &DomainConfig,
     image: &GuestImage<'_>,
     initrd: Option<&[u8]>,
-    plan: &Plan,
+    plan: &GuestLayout,
 ) -> Result<Box<Vcpu>, BuildError> {
     let id = domain.id;
     let memory =
@@ -277,12 +283,12 @@ fn fill(
         // Not a table yet, so nothing is in the way.
         domain.console.lock().open(memory.mfn(ring)).map_err(BuildError::Tables)?;
     }
-    let facts = Facts {
+    let facts = StartInfoValues {
         shared_info: domain.shared_page.frame().address(),
         cmdline: &config.cmdline,
         console_evtchn: ports::open_console(domain),
         store_evtchn: ports::open_store(domain),
-        ..Facts::default()
+        ..StartInfoValues::default()
     };
     if let (Some(console), Some(ring)) = (plan.console, plan.xenstore) {
         let told = store::Facts {
@@ -350,7 +356,12 @@ fn fill_shared_info(page: SharedPage) {
     page.write_bytes(offset, wall.as_bytes());
 }
 
-fn first_vcpu(memory: VcpuMemory, domain: &DomainRef, plan: &Plan, root: RootRef) -> Box<Vcpu> {
+fn first_vcpu(
+    memory: VcpuMemory,
+    domain: &DomainRef,
+    plan: &GuestLayout,
+    root: RootRef,
+) -> Box<Vcpu> {
     let mut file = RegisterFile::new();
     file.regs = CpuUserRegs {
         rip: plan.entry,

@@ -14,7 +14,7 @@ use crate::verdict::{self, Said, Verdict};
 use pinfold_abi::record::{Fields, Record, kind};
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
-use pinfold_image::{Caching, Isolation};
+use pinfold_image::{CachePolicy, Isolation};
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -114,7 +114,7 @@ pub(super) struct Spec {
     /// Whether Pinfold logs what its frames are when it ends.
     pub(super) dump_frames: bool,
     /// What mixing memory types leads to.
-    pub(super) cache: Caching,
+    pub(super) cache: CachePolicy,
     /// How it must end.
     pub(super) end: End,
 }
@@ -147,7 +147,7 @@ impl Spec {
             lifetime_ms: None,
             unprivileged: false,
             dump_frames: false,
-            cache: Caching::Strict,
+            cache: CachePolicy::Strict,
             end: End::Pass,
         }
     }
@@ -313,7 +313,7 @@ impl Case {
     pub(super) fn run(&self, accel: Accel, dir: &Path) -> Result<(), String> {
         let printed = self.run_on(self.on, accel, dir)?;
         if self.at_every_level {
-            for log in LogLevel::ALL.into_iter().filter(|level| *level != self.log) {
+            for log in LogLevel::ALL.iter().copied().filter(|level| *level != self.log) {
                 let other = Case { log, ..self.clone() };
                 let there = other.run_on(self.on, accel, dir);
                 let there = there.map_err(|why| format!("at level {}: {why}", log.name()))?;

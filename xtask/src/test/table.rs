@@ -4,7 +4,7 @@ use super::case::{Agree, Case, End, Latency, Spec};
 use super::corrupt_image::{Corruption, Field};
 use crate::exit::Exit;
 use pinfold_abi::elfnote::Note;
-use pinfold_image::Caching;
+use pinfold_image::CachePolicy;
 use pinfold_image::size::Size;
 use std::num::NonZeroU32;
 
@@ -340,7 +340,7 @@ fn memory_types() -> Vec<Case> {
             ..Case::new(
                 "memory-types-reported",
                 vec![Spec {
-                    cache: Caching::Report,
+                    cache: CachePolicy::Report,
                     ..stress("phases=m cache=report seed=12 rounds=100")
                 }],
             )

@@ -1,4 +1,4 @@
-//! Images: a good one, and each way of being bad.
+//! Images: a valid one, and one for each error.
 
 use super::sample::{self, Sample, VIRT_BASE, notes, number};
 use crate::error::ImageError;
@@ -25,7 +25,7 @@ fn program_header(index: usize, field: usize) -> usize {
 }
 
 #[test]
-fn a_good_image_is_read() {
+fn a_valid_image_is_parsed() {
     let bytes = Sample::default().bytes();
     let image = GuestImage::parse(&bytes).unwrap();
     assert_eq!(image.virt_base, VIRT_BASE);
@@ -54,7 +54,7 @@ fn segments_are_sorted_and_empty_ones_dropped() {
 }
 
 #[test]
-fn a_wrong_header_is_named() {
+fn a_wrong_header_field_is_named() {
     for (at, bytes, field) in [
         (0, &[0x7e][..], "EI_MAG"),
         (4, &[1], "EI_CLASS"),
@@ -88,7 +88,7 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
 }
 
 #[test]
-fn segments_are_held_against_the_file_and_each_other() {
+fn segments_must_fit_the_file_and_not_overlap() {
     let file_end = Sample::default().bytes().len() as u64;
     let too_long = patched(program_header(0, 8), &(file_end - 1).to_le_bytes());
     assert!(matches!(too_long, Err(ImageError::SegmentFile { index: 0, .. })), "{too_long:?}");
@@ -157,7 +157,7 @@ fn replaced(kind: Note, value: u64) -> Sample {
 }
 
 #[test]
-fn addresses_must_be_inside() {
+fn entry_and_hypercall_page_must_be_inside_of_segments() {
     for entry in [0, VIRT_BASE, VIRT_BASE + 0xf_ffff, VIRT_BASE + 0x10_3800, u64::MAX] {
         let error = refused(&replaced(Note::Entry, entry));
         assert!(
@@ -183,7 +183,7 @@ fn addresses_must_be_inside() {
 }
 
 #[test]
-fn the_base_must_be_the_guests() {
+fn virt_base_must_be_outside_of_the_hypervisors_range() {
     assert_eq!(
         refused(&replaced(Note::VirtBase, VIRT_BASE + 1)),
         ImageError::Unaligned { field: "VIRT_BASE", address: VIRT_BASE + 1 }
@@ -212,7 +212,7 @@ fn the_base_must_be_the_guests() {
 }
 
 #[test]
-fn the_physical_offset_is_taken_off() {
+fn paddr_offset_is_subtracted() {
     let mut sample = replaced(Note::PaddrOffset, 0x10_0000);
     let error = refused(&sample);
     assert!(matches!(error, ImageError::Outside { field: "ENTRY", .. }), "{error:?}");
@@ -227,7 +227,7 @@ fn the_physical_offset_is_taken_off() {
 }
 
 #[test]
-fn notes_are_found_in_sections_too() {
+fn notes_in_sections_are_found() {
     let in_sections = |sections| Sample { notes: alloc::vec![], sections, ..Sample::default() };
     assert_eq!(refused(&in_sections(alloc::vec![])), ImageError::NoNotes);
     let sample = in_sections(alloc::vec![(".note", 7, notes())]);
@@ -269,8 +269,8 @@ fn a_compressed_kernel_is_recognised() {
     assert!(error.contains("bzImage"), "{error}");
 }
 
-/// What an accepted image promises to those who build from it.
-fn keeps_its_promises(bytes: &[u8]) -> Result<(), TestCaseError> {
+/// Checks what the fields of an accepted image promise.
+fn check_invariants(bytes: &[u8]) -> Result<(), TestCaseError> {
     let image = match GuestImage::parse(bytes) {
         Ok(image) => image,
         Err(error) => {
@@ -296,7 +296,7 @@ fn keeps_its_promises(bytes: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Values that sit on edges.
+/// Values at the edges of ranges.
 fn edge() -> impl Strategy<Value = u64> {
     prop_oneof![
         Just(0),
@@ -310,7 +310,7 @@ fn edge() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(super::cases(20_000)))]
 
     #[test]
     fn any_damage_gives_an_image_or_an_error(
@@ -334,11 +334,11 @@ proptest! {
             file[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
         }
         file.truncate(cut.unwrap_or(usize::MAX));
-        keeps_its_promises(&file)?;
+        check_invariants(&file)?;
     }
 
     #[test]
     fn any_bytes_give_an_image_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        keeps_its_promises(&bytes)?;
+        check_invariants(&bytes)?;
     }
 }

@@ -3,8 +3,8 @@
 use super::sample::{Sample, VIRT_BASE, number};
 use crate::error::LayoutError;
 use crate::image::GuestImage;
-use crate::layout::{Initrd, Plan, Request};
-use crate::start::Facts;
+use crate::layout::{GuestLayout, Initrd, LayoutRequest};
+use crate::start_info::StartInfoValues;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use pinfold_abi::elfnote::Note;
@@ -30,64 +30,64 @@ fn image_at(virt_base: u64, size: u64, unmapped_initrd: bool) -> Vec<u8> {
     sample.bytes()
 }
 
-fn request(pages: u64) -> Request {
-    Request { pages, initrd: Some(10_000), xenstore: true, console: true }
+fn request(pages: u64) -> LayoutRequest {
+    LayoutRequest { pages, initrd: Some(10_000), xenstore: true, console: true }
 }
 
-/// Every frame of the plan that is spoken for, in the ABI's order, as (name, first, pages).
-fn elements(plan: &Plan) -> Vec<(&'static str, u64, u64)> {
-    let mut list = alloc::vec![("kernel", 0, plan.kernel_pages)];
-    if let Some(initrd) = plan.initrd.filter(|i| i.mapped) {
+/// Every frame of the layout that is spoken for, in the ABI's order, as (name, first, pages).
+fn elements(layout: &GuestLayout) -> Vec<(&'static str, u64, u64)> {
+    let mut list = alloc::vec![("kernel", 0, layout.kernel_pages)];
+    if let Some(initrd) = layout.initrd.filter(|i| i.mapped) {
         list.push(("initrd", initrd.pfn, initrd.bytes.div_ceil(4096)));
     }
-    list.push(("p2m", plan.p2m.start, plan.p2m.end - plan.p2m.start));
-    list.push(("start_info", plan.start_info, 1));
-    list.extend(plan.xenstore.map(|pfn| ("xenstore", pfn, 1)));
-    list.extend(plan.console.map(|pfn| ("console", pfn, 1)));
-    list.push(("tables", plan.tables.first, plan.tables.count()));
-    list.push(("stack", plan.stack, 1));
+    list.push(("p2m", layout.p2m.start, layout.p2m.end - layout.p2m.start));
+    list.push(("start_info", layout.start_info, 1));
+    list.extend(layout.xenstore.map(|pfn| ("xenstore", pfn, 1)));
+    list.extend(layout.console.map(|pfn| ("console", pfn, 1)));
+    list.push(("tables", layout.tables.first, layout.tables.count()));
+    list.push(("stack", layout.stack, 1));
     list
 }
 
-/// Checks a plan against the description, without the code that made it.
-fn check(plan: &Plan) -> Result<(), TestCaseError> {
+/// Checks a layout against the description, without the code that made it.
+fn check(layout: &GuestLayout) -> Result<(), TestCaseError> {
     // Packed, in order, each in its own frames.
     let mut next = 0;
-    let elements = elements(plan);
+    let elements = elements(layout);
     for &(name, first, pages) in &elements {
         prop_assert_eq!(first, next, "{} does not follow", name);
         next = first + pages;
     }
-    prop_assert!(plan.mapped_pages <= plan.pages);
-    let end = plan.virt_base + plan.mapped_pages * 4096;
+    prop_assert!(layout.mapped_pages <= layout.pages);
+    let end = layout.virt_base + layout.mapped_pages * 4096;
     prop_assert_eq!(end % (4 << 20), 0, "the mapping ends at {:#x}", end);
-    let slack = (plan.mapped_pages - next) * 4096;
+    let slack = (layout.mapped_pages - next) * 4096;
     prop_assert!(slack >= 512 << 10, "slack of {}", slack);
     prop_assert!(slack < (512 << 10) + (4 << 20), "slack of {} is too much", slack);
-    if let Some(initrd) = plan.initrd.filter(|i| !i.mapped) {
-        prop_assert_eq!(initrd.pfn, plan.mapped_pages);
-        prop_assert!(initrd.pfn + initrd.bytes.div_ceil(4096) <= plan.pages);
+    if let Some(initrd) = layout.initrd.filter(|i| !i.mapped) {
+        prop_assert_eq!(initrd.pfn, layout.mapped_pages);
+        prop_assert!(initrd.pfn + initrd.bytes.div_ceil(4096) <= layout.pages);
     }
 
     // The tables: one run of frames, levels falling.
-    let tables: Vec<(u64, u8)> = plan.tables.tables().collect();
-    prop_assert_eq!(tables.len() as u64, plan.tables.count());
+    let tables: Vec<(u64, u8)> = layout.tables.tables().collect();
+    prop_assert_eq!(tables.len() as u64, layout.tables.count());
     let levels: Vec<u8> = tables.iter().map(|t| t.1).collect();
     prop_assert!(levels.is_sorted_by(|a, b| a >= b) && levels[0] == 4);
-    prop_assert!(tables.iter().enumerate().all(|(i, t)| t.0 == plan.tables.first + i as u64));
+    prop_assert!(tables.iter().enumerate().all(|(i, t)| t.0 == layout.tables.first + i as u64));
 
     // What the CPU would find in them.
     let mut memory = BTreeMap::new();
-    for entry in plan.tables.entries() {
-        let level = tables[(entry.table - plan.tables.first) as usize].1;
+    for entry in layout.tables.entries() {
+        let level = tables[(entry.table - layout.tables.first) as usize].1;
         prop_assert_eq!(entry.level, level);
         let old = memory.insert((entry.table, entry.index), (entry.target, entry.writable));
         prop_assert_eq!(old, None, "an entry is written twice");
     }
     let used: alloc::collections::BTreeSet<u64> = memory.keys().map(|k| k.0).collect();
-    prop_assert_eq!(used.len() as u64, plan.tables.count(), "a table is empty");
+    prop_assert_eq!(used.len() as u64, layout.tables.count(), "a table is empty");
     let walk = |address: u64| {
-        let mut table = plan.tables.first;
+        let mut table = layout.tables.first;
         let mut writable = true;
         for shift in [39, 30, 21, 12] {
             let (target, allowed) = memory.get(&(table, (address >> shift & 511) as u16))?;
@@ -96,22 +96,22 @@ fn check(plan: &Plan) -> Result<(), TestCaseError> {
         }
         Some((table, writable))
     };
-    for pfn in 0..plan.mapped_pages {
-        let expected = (pfn, !plan.tables.contains(pfn));
-        prop_assert_eq!(walk(plan.address(pfn)), Some(expected), "pfn {:#x}", pfn);
+    for pfn in 0..layout.mapped_pages {
+        let expected = (pfn, !layout.tables.contains(pfn));
+        prop_assert_eq!(walk(layout.address(pfn)), Some(expected), "pfn {:#x}", pfn);
     }
-    let upper: u64 = plan.tables.counts.iter().sum();
-    prop_assert_eq!(memory.len() as u64, plan.mapped_pages + upper, "nothing else is mapped");
+    let upper: u64 = layout.tables.counts.iter().sum();
+    prop_assert_eq!(memory.len() as u64, layout.mapped_pages + upper, "nothing else is mapped");
     Ok(())
 }
 
 #[test]
-fn a_plan_for_a_small_kernel() {
+fn a_mapped_pages_for_a_small_kernel() {
     let bytes = image_at(VIRT_BASE, 0x10_3800, false);
     let image = GuestImage::parse(&bytes).unwrap();
-    let plan = Plan::new(&image, &request(16384)).unwrap();
+    let layout = GuestLayout::new(&image, &request(16384)).unwrap();
     assert_eq!(
-        elements(&plan),
+        elements(&layout),
         [
             ("kernel", 0, 0x104),
             ("initrd", 0x104, 3),
@@ -124,46 +124,48 @@ fn a_plan_for_a_small_kernel() {
             ("stack", 0x12f, 1),
         ]
     );
-    assert_eq!(plan.mapped_pages, 1024);
-    assert_eq!(plan.stack_top(), VIRT_BASE + 0x13_0000);
-    assert_eq!(plan.hypercall_pfn(), Some(0));
-    assert_eq!(plan.pfn_of(VIRT_BASE + 0x3f_ffff), Some(1023));
-    assert_eq!(plan.pfn_of(VIRT_BASE + 0x40_0000), None);
-    assert_eq!(plan.pfn_of(VIRT_BASE - 1), None);
-    check(&plan).unwrap();
+    assert_eq!(layout.mapped_pages, 1024);
+    assert_eq!(layout.stack_top(), VIRT_BASE + 0x13_0000);
+    assert_eq!(layout.hypercall_pfn(), Some(0));
+    assert_eq!(layout.pfn_of(VIRT_BASE + 0x3f_ffff), Some(1023));
+    assert_eq!(layout.pfn_of(VIRT_BASE + 0x40_0000), None);
+    assert_eq!(layout.pfn_of(VIRT_BASE - 1), None);
+    check(&layout).unwrap();
 }
 
 #[test]
-fn what_is_not_wanted_takes_no_room() {
+fn what_is_not_requested_takes_no_pages() {
     let bytes = image_at(VIRT_BASE, 0x1000, false);
     let image = GuestImage::parse(&bytes).unwrap();
-    let bare = Request { pages: 2048, ..Request::default() };
-    let plan = Plan::new(&image, &bare).unwrap();
-    assert_eq!((plan.xenstore, plan.console, plan.initrd), (None, None, None));
-    check(&plan).unwrap();
-    let empty = Request { initrd: Some(0), ..bare };
-    let plan = Plan::new(&image, &empty).unwrap();
-    assert_eq!(plan.initrd.map(|i| i.bytes), Some(0));
-    check(&plan).unwrap();
+    let bare = LayoutRequest { pages: 2048, ..LayoutRequest::default() };
+    let layout = GuestLayout::new(&image, &bare).unwrap();
+    assert_eq!((layout.xenstore, layout.console, layout.initrd), (None, None, None));
+    check(&layout).unwrap();
+    let empty = LayoutRequest { initrd: Some(0), ..bare };
+    let layout = GuestLayout::new(&image, &empty).unwrap();
+    assert_eq!(layout.initrd.map(|i| i.bytes), Some(0));
+    check(&layout).unwrap();
 }
 
 #[test]
-fn slack_of_less_than_half_a_megabyte_costs_four_more() {
+fn less_than_512_kib_of_slack_maps_4_mib_more() {
     // Elements that end 512 KiB before 4 MiB fit; one page more does not.
-    let plan_for = |kernel_pages: u64| {
+    let mapped_pages_for = |kernel_pages: u64| {
         let bytes = image_at(VIRT_BASE, kernel_pages * 4096, false);
         let image = GuestImage::parse(&bytes).unwrap();
-        let plan = Plan::new(&image, &Request { pages: 4096, ..Request::default() }).unwrap();
-        check(&plan).unwrap();
-        plan.mapped_pages
+        let layout =
+            GuestLayout::new(&image, &LayoutRequest { pages: 4096, ..LayoutRequest::default() })
+                .unwrap();
+        check(&layout).unwrap();
+        layout.mapped_pages
     };
     // 8 p2m, 1 start, 5 tables, 1 stack.
-    assert_eq!(plan_for(1024 - 128 - 15), 1024);
-    assert_eq!(plan_for(1024 - 128 - 14), 2048);
+    assert_eq!(mapped_pages_for(1024 - 128 - 15), 1024);
+    assert_eq!(mapped_pages_for(1024 - 128 - 14), 2048);
 }
 
 #[test]
-fn too_little_memory_is_refused_with_numbers() {
+fn too_little_memory_names_the_element_that_does_not_fit() {
     let bytes = image_at(VIRT_BASE, 0x10_3800, false);
     let image = GuestImage::parse(&bytes).unwrap();
     for (pages, what, needed) in [
@@ -179,66 +181,66 @@ fn too_little_memory_is_refused_with_numbers() {
         (0x3ff, "mapping with its slack", 0x400),
     ] {
         assert_eq!(
-            Plan::new(&image, &request(pages)),
+            GuestLayout::new(&image, &request(pages)),
             Err(LayoutError::MemoryTooSmall { what, needed, pages }),
             "{pages:#x}"
         );
     }
-    assert!(Plan::new(&image, &request(0x400)).is_ok());
-    let huge = Request { initrd: Some(u64::MAX), ..request(1 << 20) };
-    assert!(matches!(Plan::new(&image, &huge), Err(LayoutError::MemoryTooSmall { .. })));
+    assert!(GuestLayout::new(&image, &request(0x400)).is_ok());
+    let huge = LayoutRequest { initrd: Some(u64::MAX), ..request(1 << 20) };
+    assert!(matches!(GuestLayout::new(&image, &huge), Err(LayoutError::MemoryTooSmall { .. })));
 }
 
 #[test]
-fn an_initrd_by_frame_number_follows_the_mapping() {
+fn an_unmapped_initrd_follows_the_mapping() {
     let bytes = image_at(VIRT_BASE, 0x1000, true);
     let image = GuestImage::parse(&bytes).unwrap();
-    let plan = Plan::new(&image, &request(1027)).unwrap();
-    assert_eq!(plan.initrd, Some(Initrd { pfn: 1024, bytes: 10_000, mapped: false }));
-    check(&plan).unwrap();
+    let layout = GuestLayout::new(&image, &request(1027)).unwrap();
+    assert_eq!(layout.initrd, Some(Initrd { pfn: 1024, bytes: 10_000, mapped: false }));
+    check(&layout).unwrap();
     assert_eq!(
-        Plan::new(&image, &request(1026)),
+        GuestLayout::new(&image, &request(1026)),
         Err(LayoutError::MemoryTooSmall { what: "unmapped initrd", needed: 1027, pages: 1026 })
     );
-    let info = plan.start_info(&Facts::default(), Some).unwrap();
+    let info = layout.start_info(&StartInfoValues::default(), Some).unwrap();
     assert_eq!((info.mod_start, info.mod_len, info.flags), (1024, 10_000, SIF_MOD_START_PFN));
 }
 
 #[test]
-fn the_window_of_addresses_is_kept() {
+fn the_mapping_stays_in_its_half_of_the_address_space() {
     // 4 MiB below the end of the low half: the mapping needs exactly these.
     let bytes = image_at((1 << 47) - (4 << 20), 0x1000, false);
     let image = GuestImage::parse(&bytes).unwrap();
-    let plan = Plan::new(&image, &request(4096)).unwrap();
-    check(&plan).unwrap();
+    let layout = GuestLayout::new(&image, &request(4096)).unwrap();
+    check(&layout).unwrap();
     let bytes = image_at((1 << 47) - (2 << 20), 0x10_0000, false);
     let image = GuestImage::parse(&bytes).unwrap();
-    let small = Plan::new(&image, &request(4096)).unwrap();
+    let small = GuestLayout::new(&image, &request(4096)).unwrap();
     check(&small).unwrap();
-    let large = Plan::new(&image, &Request { initrd: Some(4 << 20), ..request(4096) });
+    let large = GuestLayout::new(&image, &LayoutRequest { initrd: Some(4 << 20), ..request(4096) });
     assert!(matches!(large, Err(LayoutError::WindowTooSmall { window: 512, .. })), "{large:?}");
     // The last 4 MiB of all addresses can't be used up to the last page.
     let bytes = image_at(0u64.wrapping_sub(4 << 20), 0x1000, false);
     let image = GuestImage::parse(&bytes).unwrap();
     assert!(matches!(
-        Plan::new(&image, &request(4096)),
+        GuestLayout::new(&image, &request(4096)),
         Err(LayoutError::WindowTooSmall { window: 1023, .. })
     ));
 }
 
 #[test]
-fn the_start_of_day_page_tells_the_plan() {
+fn the_start_of_day_page_describes_the_layout() {
     let bytes = image_at(VIRT_BASE, 0x10_3800, false);
     let image = GuestImage::parse(&bytes).unwrap();
-    let plan = Plan::new(&image, &request(16384)).unwrap();
-    let facts = Facts {
+    let layout = GuestLayout::new(&image, &request(16384)).unwrap();
+    let values = StartInfoValues {
         shared_info: 0x1234_5000,
         flags: 0x100,
         store_evtchn: 1,
         console_evtchn: 2,
         cmdline: "rounds=7",
     };
-    let info = plan.start_info(&facts, |pfn| Some(pfn + 0x1_0000)).unwrap();
+    let info = layout.start_info(&values, |pfn| Some(pfn + 0x1_0000)).unwrap();
     assert!(info.magic.starts_with(b"xen-3.0-x86_64\0"));
     assert_eq!(info.nr_pages, 16384);
     assert_eq!((info.shared_info, info.flags), (0x1234_5000, 0x100));
@@ -251,24 +253,25 @@ fn the_start_of_day_page_tells_the_plan() {
     assert_eq!((info.first_p2m_pfn, info.nr_p2m_frames), (0, 0));
 
     assert_eq!(
-        plan.start_info(&facts, |_| None),
+        layout.start_info(&values, |_| None),
         Err(LayoutError::NoMachineFrame { what: "xenstore ring", pfn: 0x128 })
     );
     let long = "x".repeat(1024);
     assert_eq!(
-        plan.start_info(&Facts { cmdline: &long, ..facts }, Some),
+        layout.start_info(&StartInfoValues { cmdline: &long, ..values }, Some),
         Err(LayoutError::CommandLine { len: 1024, most: 1023 })
     );
-    let longest = plan.start_info(&Facts { cmdline: &long[1..], ..facts }, Some).unwrap();
+    let longest =
+        layout.start_info(&StartInfoValues { cmdline: &long[1..], ..values }, Some).unwrap();
     assert_eq!(longest.cmd_line[1022..], [b'x', 0]);
-    assert!(plan.start_info(&Facts { cmdline: "a\0b", ..facts }, Some).is_err());
+    assert!(layout.start_info(&StartInfoValues { cmdline: "a\0b", ..values }, Some).is_err());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn every_plan_is_what_the_abi_describes(
+    fn every_layout_is_what_the_abi_describes(
         base in prop_oneof![
             Just(0u64),
             Just(VIRT_BASE),
@@ -289,16 +292,16 @@ proptest! {
         let bytes = image_at(base, size, unmapped);
         let image = GuestImage::parse(&bytes);
         prop_assume!(image.is_ok());
-        let request = Request { pages, initrd, xenstore: rings.0, console: rings.1 };
-        match Plan::new(&image.unwrap(), &request) {
-            Ok(plan) => check(&plan)?,
+        let request = LayoutRequest { pages, initrd, xenstore: rings.0, console: rings.1 };
+        match GuestLayout::new(&image.unwrap(), &request) {
+            Ok(layout) => check(&layout)?,
             Err(LayoutError::MemoryTooSmall { needed, .. }) => prop_assert!(needed > pages),
             Err(error) => prop_assert!(false, "{}", error),
         }
     }
 
     #[test]
-    fn any_numbers_give_a_plan_or_an_error(
+    fn any_numbers_give_a_layout_or_an_error(
         base in any::<u64>().prop_map(|b| b & !4095),
         size in 0x1000..u64::MAX,
         pages: u64,
@@ -307,9 +310,9 @@ proptest! {
     ) {
         let bytes = image_at(base, size, unmapped);
         if let Ok(image) = GuestImage::parse(&bytes) {
-            let request = Request { pages, initrd, xenstore: true, console: true };
-            if let Ok(plan) = Plan::new(&image, &request) {
-                prop_assert!(plan.mapped_pages <= pages);
+            let request = LayoutRequest { pages, initrd, xenstore: true, console: true };
+            if let Ok(layout) = GuestLayout::new(&image, &request) {
+                prop_assert!(layout.mapped_pages <= pages);
             }
         }
     }

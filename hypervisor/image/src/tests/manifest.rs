@@ -1,11 +1,11 @@
-//! Reading manifests, good and bad.
+//! Manifests, valid and invalid.
 
 use crate::manifest::*;
 use crate::size::Size;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-const WHOLE: &str = r#"
+const ALL_KEYS: &str = r#"
 exit = { debug-exit = 0xf4 }
 log = "debug"
 canaries = true
@@ -27,7 +27,7 @@ kernel = "hello.elf"
 memory = 8388608
 "#;
 
-fn refused(text: &str) -> String {
+fn error_of(text: &str) -> String {
     Manifest::parse(text.as_bytes()).unwrap_err().to_string()
 }
 
@@ -41,8 +41,8 @@ fn with(field: &str, value: &str) -> String {
 }
 
 #[test]
-fn a_whole_manifest_is_read() {
-    let manifest = Manifest::parse(WHOLE.as_bytes()).unwrap();
+fn all_keys_are_read() {
+    let manifest = Manifest::parse(ALL_KEYS.as_bytes()).unwrap();
     assert_eq!(manifest.exit, Exit::DebugExit(0xf4));
     assert_eq!(manifest.log, LogLevel::Debug);
     assert!(manifest.canaries);
@@ -59,7 +59,7 @@ fn a_whole_manifest_is_read() {
             lifetime_ms: None,
             diagnose: false,
             dump_frames: true,
-            cache: Caching::Report,
+            cache: CachePolicy::Report,
         }
     );
     assert_eq!(manifest.domains[1].pages(), 2048);
@@ -81,7 +81,7 @@ fn the_default_exit_is_halt() {
 }
 
 #[test]
-fn a_refusal_names_the_field() {
+fn an_error_names_the_field() {
     for (field, value) in [
         ("name", "\"\""),
         ("name", "\"has space\""),
@@ -98,31 +98,31 @@ fn a_refusal_names_the_field() {
         ("vcpus", "\"two\""),
         ("surprise", "1"),
     ] {
-        let error = refused(&with(field, value));
+        let error = error_of(&with(field, value));
         assert!(error.contains(field), "{field} = {value}: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
-    let error = refused(&with("cmdline", &alloc::format!("\"{}\"", "x".repeat(1024))));
+    let error = error_of(&with("cmdline", &alloc::format!("\"{}\"", "x".repeat(1024))));
     assert!(error.contains("cmdline: 1024 bytes long; at most 1023"), "{error}");
 }
 
 #[test]
 fn a_missing_field_is_named() {
-    let error = refused("[[domain]]\nname = \"a\"\nkernel = \"k\"\n");
+    let error = error_of("[[domain]]\nname = \"a\"\nkernel = \"k\"\n");
     assert!(error.contains("memory"), "{error}");
-    assert!(refused("").contains("domain"));
-    assert!(refused("domain = []").contains("there are 0"));
+    assert!(error_of("").contains("domain"));
+    assert!(error_of("domain = []").contains("there are 0"));
 }
 
 #[test]
 fn names_are_unique() {
-    let error = refused(&with("vcpus", "1").repeat(2));
+    let error = error_of(&with("vcpus", "1").repeat(2));
     assert_eq!(error, "pinfold.toml: domain[1].name: `a` is already the name of domain[0]");
 }
 
 #[test]
-fn broken_text_is_refused_with_its_line() {
-    let error = refused("log = \"info\"\nexit = [\n");
+fn a_syntax_error_names_its_line() {
+    let error = error_of("log = \"info\"\nexit = [\n");
     assert!(error.starts_with("pinfold.toml line "), "{error}");
     let error = Manifest::parse(b"log = \"\xff\"").unwrap_err();
     assert_eq!(error, ManifestError::Encoding { valid_up_to: 7 });
@@ -130,8 +130,8 @@ fn broken_text_is_refused_with_its_line() {
 
 #[cfg(feature = "write")]
 #[test]
-fn what_is_written_is_read_back() {
-    let manifest = Manifest::parse(WHOLE.as_bytes()).unwrap();
+fn a_written_manifest_is_read_back() {
+    let manifest = Manifest::parse(ALL_KEYS.as_bytes()).unwrap();
     let text = manifest.to_toml().unwrap();
     assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
     let halt = Manifest { exit: Exit::Halt, ..manifest };
@@ -140,17 +140,32 @@ fn what_is_written_is_read_back() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(super::cases(256)))]
+
     #[test]
-    fn any_bytes_give_an_answer(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+    fn any_bytes_give_a_manifest_or_an_error(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
         let _ = Manifest::parse(&bytes);
     }
 
     #[test]
-    fn a_damaged_manifest_gives_an_answer(at in 0..WHOLE.len(), byte: u8) {
-        let mut bytes = WHOLE.as_bytes().to_vec();
+    fn a_changed_byte_gives_a_manifest_or_an_error(at in 0..ALL_KEYS.len(), byte: u8) {
+        let mut bytes = ALL_KEYS.as_bytes().to_vec();
         bytes[at] = byte;
         if let Err(error) = Manifest::parse(&bytes) {
             proptest::prop_assert!(!error.to_string().contains('\n'));
         }
+    }
+}
+
+#[test]
+fn names_are_those_of_the_manifest() {
+    for level in LogLevel::ALL {
+        let text = alloc::format!("log = \"{}\"\n{}", level.name(), with("vcpus", "1"));
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap().log, *level);
+    }
+    for isolation in [Isolation::Auto, Isolation::On, Isolation::Off] {
+        let key = alloc::format!("isolate-page-tables = \"{}\"\n", isolation.name());
+        let manifest = Manifest::parse((key + &with("vcpus", "1")).as_bytes()).unwrap();
+        assert_eq!(manifest.isolate_page_tables, isolation);
     }
 }

@@ -27,7 +27,7 @@ fn numbers_have_four_or_eight_bytes() {
 }
 
 #[test]
-fn other_owners_and_unknown_kinds_are_passed_over() {
+fn other_owners_and_unknown_types_are_ignored() {
     let bytes = [
         raw_note(b"GNU\0", 1, &[0; 3]),
         raw_note(b"Xen\0", 9999, &[0; 5]),
@@ -57,7 +57,7 @@ fn a_note_that_reaches_past_the_end_is_truncated() {
 }
 
 #[test]
-fn the_same_twice_is_fine_and_different_is_not() {
+fn a_repeated_note_must_have_the_same_value() {
     let twice = |a: u64, b: u64| [number(Note::Entry, a), number(Note::Entry, b)].concat();
     assert_eq!(read(&twice(5, 5)).unwrap().entry, Some(5));
     assert_eq!(read(&twice(5, 6)), Err(ImageError::NoteConflict { note: "ENTRY" }));
@@ -68,7 +68,7 @@ fn the_same_twice_is_fine_and_different_is_not() {
 }
 
 #[test]
-fn linux_is_understood() {
+fn the_notes_of_linux_are_read() {
     let bytes: Vec<u8> = [
         note(Note::GuestOs, b"linux\0"),
         note(Note::GuestVersion, b"2.6\0"),

@@ -1,9 +1,9 @@
-//! Kernel images made to order, for tests.
+//! Builds kernel images for tests.
 
 use alloc::vec::Vec;
 use pinfold_abi::elfnote::Note;
 
-/// Where the samples live.
+/// VIRT_BASE of the samples.
 pub(crate) const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
 
 /// A loadable segment.
@@ -14,7 +14,7 @@ pub(crate) struct Load {
     pub(crate) memsz: u64,
 }
 
-/// What an image is made of; [`Sample::bytes`] lays it out as a linker would.
+/// The contents of an image. [`Sample::bytes`] builds the file as a linker would.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) loads: Vec<Load>,
@@ -121,7 +121,7 @@ impl Sample {
         file.extend(1u32.to_le_bytes());
         file.extend(0u64.to_le_bytes());
         file.extend(64u64.to_le_bytes());
-        // e_shoff is put in below.
+        // e_shoff is filled in below.
         file.extend(0u64.to_le_bytes());
         file.extend(0u32.to_le_bytes());
         for half in [64, 56, headers as u16, 64, 0, 0] {

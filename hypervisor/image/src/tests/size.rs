@@ -4,7 +4,7 @@ use crate::size::*;
 use alloc::string::ToString;
 
 #[test]
-fn units_are_binary_and_forgiving() {
+fn units_are_binary_in_any_case() {
     for (text, bytes) in [
         ("0", 0),
         ("4096", 4096),
@@ -20,7 +20,7 @@ fn units_are_binary_and_forgiving() {
 }
 
 #[test]
-fn nonsense_is_refused_in_words() {
+fn invalid_text_gives_an_error_in_words() {
     for text in ["", "M", "-1M", "1.5G", "64Q", "99999999999999999999", "99999999T"] {
         let error = Size::parse(text).unwrap_err();
         assert!(error.contains("is not a size"), "{text}: {error}");
@@ -28,7 +28,7 @@ fn nonsense_is_refused_in_words() {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn a_written_size_is_parsed_back() {
     for bytes in [0, 1, 4095, 4096, 64 << 20, 1536 << 20, 1 << 40, u64::MAX] {
         assert_eq!(Size::parse(&Size(bytes).to_string()), Ok(Size(bytes)));
     }

@@ -1,37 +1,40 @@
-//! The start-of-day page: what the plan and the machine tell the guest.
+//! The start-of-day page (`struct start_info`, `public/xen.h`).
 
 use crate::error::LayoutError;
-use crate::layout::Plan;
+use crate::layout::GuestLayout;
 use pinfold_abi::start_info::{MAGIC, MAX_GUEST_CMDLINE, SIF_MOD_START_PFN, StartInfo};
 use zerocopy::FromZeros;
 
-/// What the plan does not know.
+/// Values of the start-of-day page that don't follow from the layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts<'a> {
-    /// Machine address of the shared page.
+pub struct StartInfoValues<'a> {
+    /// Machine address of the shared info page.
     pub shared_info: u64,
-    /// `SIF_*` besides those that follow from the plan.
+    /// `SIF_*` flags, except those that follow from the layout.
     pub flags: u32,
-    /// Event channel of the xenstore ring, 0 for none.
+    /// Event channel of the xenstore ring; 0: none.
     pub store_evtchn: u32,
-    /// Event channel of the console ring, 0 for none.
+    /// Event channel of the console ring; 0: none.
     pub console_evtchn: u32,
     /// The command line.
     pub cmdline: &'a str,
 }
 
-impl Plan {
-    /// The contents of the start-of-day page. `mfn_of` gives the machine frame of a pfn.
+impl GuestLayout {
+    /// Builds the start-of-day page. `mfn_of` returns the machine frame number of a pfn.
+    ///
+    /// # Errors
+    /// [`LayoutError::CommandLine`], [`LayoutError::NoMachineFrame`].
     pub fn start_info(
         &self,
-        facts: &Facts<'_>,
+        values: &StartInfoValues<'_>,
         mfn_of: impl Fn(u64) -> Option<u64>,
     ) -> Result<StartInfo, LayoutError> {
-        let cmdline = facts.cmdline.as_bytes();
-        // The last byte stays zero: it ends the text.
-        const MOST: usize = MAX_GUEST_CMDLINE - 1;
-        if cmdline.len() > MOST || cmdline.contains(&0) {
-            return Err(LayoutError::CommandLine { len: cmdline.len(), most: MOST });
+        let cmdline = values.cmdline.as_bytes();
+        // The last byte is the NUL.
+        const MAX: usize = MAX_GUEST_CMDLINE - 1;
+        if cmdline.len() > MAX || cmdline.contains(&0) {
+            return Err(LayoutError::CommandLine { len: cmdline.len(), most: MAX });
         }
         let ring = |what, pfn: Option<u64>| match pfn {
             Some(pfn) => mfn_of(pfn).ok_or(LayoutError::NoMachineFrame { what, pfn }),
@@ -40,12 +43,12 @@ impl Plan {
         let mut page = StartInfo::new_zeroed();
         page.magic[..MAGIC.len()].copy_from_slice(MAGIC);
         page.nr_pages = self.pages;
-        page.shared_info = facts.shared_info;
-        page.flags = facts.flags;
+        page.shared_info = values.shared_info;
+        page.flags = values.flags;
         page.store_mfn = ring("xenstore ring", self.xenstore)?;
-        page.store_evtchn = facts.store_evtchn;
+        page.store_evtchn = values.store_evtchn;
         page.console_mfn = ring("console ring", self.console)?;
-        page.console_evtchn = facts.console_evtchn;
+        page.console_evtchn = values.console_evtchn;
         page.pt_base = self.address(self.tables.first);
         page.nr_pt_frames = self.tables.count();
         page.mfn_list = self.address(self.p2m.start);
