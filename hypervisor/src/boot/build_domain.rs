@@ -4,33 +4,27 @@
 //! and then pins the root by the same call that guests use.
 
 use crate::arch::entry::RegisterFile;
-use crate::backend::console::guest::GuestConsole;
-use crate::backend::store::{self, GuestStore};
+use crate::backend::store::{self};
 use crate::boot::archive::Archive;
 use crate::console::log::write_record;
-use crate::console::rate_limit::RateLimit;
 use crate::domain::bounce::rflags;
-use crate::domain::domain_state::Rights;
+use crate::domain::domain_state::{DomainParts, Rights};
 use crate::domain::per_domain::PerDomainMappings;
 use crate::domain::shared_page::SharedPage;
-use crate::domain::shutdown_reason::ShutdownReason;
-use crate::domain::stats::Stats;
 use crate::domain::vcpu::{Vcpu, VcpuMemory};
 use crate::domain::{self, Domain, DomainRef, VcpuSlot, descriptors};
-use crate::event::port_table::{self, Ports};
+use crate::event::port_table::{self};
 use crate::event::ports;
-use crate::grant::{self, GrantState};
 use crate::memory::frame_refs::{RootRef, WritableRef};
 use crate::memory::platform;
 use crate::memory::{frames, heap, m2p, validator};
 use crate::run::teardown;
-use crate::sync::Mutex;
 use crate::time::{clock, wall_clock};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::hypercall::fill_hypercall_page;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::mmu::EntryFlags;
@@ -42,7 +36,6 @@ use pinfold_image::{
     DomainConfig, GuestImage, GuestLayout, ImageError, LayoutError, LayoutRequest,
 };
 use pinfold_validator::{Budget, CachePolicy, DomId, Error, Index, Level, Mfn, Pfn, Refusal};
-use spin::Once;
 use zerocopy::IntoBytes;
 
 /// Frames that a domain costs besides its memory: shared page, window tables, its shares of the
@@ -230,30 +223,15 @@ fn create(
         pinfold_image::CachePolicy::Report => CachePolicy::Report,
     };
     platform::set_cache_policy(id, cache_policy);
-    let domain = Arc::new(Domain {
+    let domain = Arc::new(Domain::new(DomainParts {
         id,
         name: config.name.clone(),
         shared_page,
         per_domain,
-        slots: (0..vcpus).map(|vcpu| VcpuSlot::new(vcpu, shared_page)).collect(),
-        states: AtomicUsize::new(1),
-        pollers: AtomicUsize::new(0),
-        ports: Mutex::new(Ports::new()),
-        pages: AtomicU64::new(pages),
-        max_pages: pages,
-        grants: GrantState::new(grant::platform()),
-        regions: Mutex::default(),
-        stats: Stats::default(),
-        console: Mutex::new(GuestConsole::new(id)),
-        store: GuestStore::default(),
-        assists: AtomicU64::new(0),
-        iopl: AtomicU32::new(0),
+        vcpus,
+        pages,
         rights: Rights { diagnose: config.diagnose, dump_frames: config.dump_frames },
-        log_limit: RateLimit::default(),
-        watchdogs: Mutex::default(),
-        reason: Once::new(),
-        ending: Once::<ShutdownReason>::new(),
-    });
+    }));
     domain::list(&domain);
     Ok(domain)
 }
@@ -319,7 +297,7 @@ fn fill(
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;
     let root = to_the_end(|budget| RootRef::get(id, root, budget))?;
     platform::set_m2p_visible(&root, true);
-    let state = domain.slots[0].claim().expect("no vCPU runs that could have claimed it");
+    let state = domain.slots[0].take_memory().expect("no vCPU runs that could have claimed it");
     Ok(first_vcpu(state, domain, plan, root))
 }
 

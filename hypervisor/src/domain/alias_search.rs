@@ -13,14 +13,13 @@ use pinfold_validator::{MappingFilter, Mfn, Search, SearchLimits};
 
 /// Mappings that a report lists.
 pub const MAPPINGS: u32 = 64;
-/// Reports of one vCPU whose mappings are still to be found: one of a call that was refused, one of
-/// a mapping that was made all the same. What comes while there is no room is listed without.
+/// Reports of one vCPU whose searches are unfinished. A report that finds no room lists no mappings.
 const PENDING: usize = 4;
 
 /// A search for the mappings of a frame, which are logged as part of a report, if there is one.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// Whom its records are about.
+    /// The subject of its records.
     pub who: Who,
     /// Number of the report, if it was written.
     pub id: Option<u64>,
@@ -33,7 +32,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Begins to search for so many mappings at least.
+    /// Begins a search for at least `most` mappings.
     pub fn begin(
         who: Who,
         domain: &Domain,
@@ -48,16 +47,16 @@ impl Listing {
     }
 }
 
-/// A vCPU's reports whose mappings are still to be found.
+/// A vCPU's unfinished searches.
 #[derive(Debug, Default)]
 pub struct Pending {
-    /// There are some. Only the processor that runs the vCPU sets it or looks at it.
+    /// Whether there are any. Only the CPU that runs the vCPU uses it.
     any: AtomicBool,
     list: Mutex<ArrayVec<Listing, PENDING>>,
 }
 
 impl Pending {
-    /// Leaves a listing to be done before the guest goes on. The vCPU runs on this processor.
+    /// Queues a search that is to be finished before the guest resumes. The vCPU runs on this CPU.
     pub fn add(&self, listing: Listing) {
         let mut list = self.list.lock();
         if let Err(full) = list.try_push(listing) {
@@ -67,11 +66,11 @@ impl Pending {
             }
         }
         self.any.store(true, Ordering::Relaxed);
-        // The way back to the guest leads past the listing.
+        // Makes the return to the guest go through the slow path, which continues the search.
         percpu::set_need_resched();
     }
 
-    /// Whether there are some.
+    /// Whether there are any.
     pub fn is_any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }
@@ -87,17 +86,17 @@ impl Pending {
 
     /// Puts back what [`Pending::take`] took.
     pub fn put_back(&self, listing: Listing) {
-        // There is room: nobody else adds any.
+        // There is room: only this CPU adds any.
         let _ = self.list.lock().try_insert(0, listing);
     }
 }
 
-/// The search of a suspended `find_aliases`, which goes on when the call is made again.
+/// The search of a preempted `find_aliases`, which continues when the call is restarted.
 #[derive(Debug)]
 pub struct FindProgress {
     /// The frame.
     pub frame: Mfn,
-    /// The frame's place in the list.
+    /// The frame's index in the list.
     pub index: u32,
     /// The search.
     pub search: Search,

@@ -1,4 +1,4 @@
-//! A vCPU's alias upcall: where the guest wants to be told of aliases, and what it was told.
+//! A vCPU's alias upcall: the handler that the guest registered, and the pins it is pending for.
 
 use super::alias_search::Listing;
 use super::vcpu::Vcpu;
@@ -12,32 +12,32 @@ use pinfold_abi::pinfold::{
 use pinfold_abi::record::MappingState;
 use pinfold_validator::{FrameMapping, Mfn, Vaddr};
 
-/// How often the guest is told of one pin: of aliases of so many of its tables.
+/// Upcalls for one pin at most: for aliases of that many of its tables.
 pub const MAX_UPCALLS_PER_PIN: usize = 8;
 
-/// A vCPU's part in it.
+/// A vCPU's alias upcall.
 #[derive(Debug, Default)]
 pub struct Upcall {
-    /// Where the guest wants to be entered, and what it gets there.
+    /// The registered handler and its buffer.
     pub asked: Option<AliasUpcall>,
-    /// The pin that the guest was told of.
+    /// The pin for which the guest had an upcall.
     pub told: Option<PendingUpcall>,
-    /// The same, as it is when the call has been suspended.
+    /// The same, for the upcall that is delivered next.
     pub next: Option<PendingUpcall>,
-    /// A search that isn't at its end yet, of a pin that is suspended.
+    /// The unfinished search of a preempted pin.
     pub searching: Option<Searching>,
 }
 
-/// A pin that was suspended.
+/// A pin that is restarted after an upcall.
 #[derive(Clone, Debug)]
 pub struct PendingUpcall {
     /// The frame to be pinned.
     pub pin: Mfn,
-    /// For each time: the frame with an alias, and the number of the report, if there is one.
+    /// For each upcall: the frame with an alias, and the number of the report, if there is one.
     pub met: ArrayVec<(Mfn, Option<u64>), MAX_UPCALLS_PER_PIN>,
 }
 
-/// A search for the aliases that a pin met, of which the guest will be told.
+/// A search for the aliases of a refused pin, for an upcall.
 #[derive(Debug)]
 pub struct Searching {
     pub told: PendingUpcall,
@@ -55,9 +55,9 @@ pub struct UpcallBuffer {
     list: GuestPtr<pinfold::Mapping>,
     room: u32,
     found: AliasesFound,
-    /// Flags that some mapping has.
+    /// Flags of all mappings together.
     flags: u16,
-    /// All that was tried could be written.
+    /// Whether every write succeeded.
     written: bool,
 }
 
@@ -74,7 +74,7 @@ impl UpcallBuffer {
     }
 
     pub fn add(&mut self, vcpu: &Vcpu, mapping: &FrameMapping) {
-        // Who borrowed the frame keeps to himself where he maps it.
+        // Where another domain maps the frame is not this guest's business.
         if validator().owner(mapping.table) != Some(vcpu.domain.id) {
             return;
         }
@@ -88,8 +88,8 @@ impl UpcallBuffer {
         self.found.nr_mappings += 1;
     }
 
-    /// Writes the head; whether it is worth while to tell the guest: one of the mappings at least is
-    /// in a range with a name, and all could be written.
+    /// Writes the header. True if the upcall is worth delivering: at least one mapping is in a named
+    /// region, and all could be written.
     pub fn send(mut self, cut_short: bool) -> bool {
         if cut_short {
             self.found.flags |= FIND_TRUNCATED;
@@ -99,7 +99,7 @@ impl UpcallBuffer {
     }
 }
 
-/// A mapping as a guest is told of it.
+/// A mapping in the form of the ABI.
 pub fn encode(vcpu: &Vcpu, frame: Mfn, mapping: &FrameMapping) -> pinfold::Mapping {
     let mut flags = 0;
     if mapping.entry.is_writable() {

@@ -1,4 +1,5 @@
-//! Handing an exception or event to the guest kernel: a frame on its stack, and its handler runs.
+//! Delivers exceptions and events to the guest kernel: builds a frame on its stack and enters its
+//! handler.
 //!
 //! The frame is rcx, r11, (error code,) rip, cs, rflags, rsp, ss from low to high. It goes on the
 //! kernel stack when the guest was in user mode, else on the current one, aligned down to 16.
@@ -24,11 +25,11 @@ pub mod rflags {
     pub const RF: u64 = 1 << 16;
     pub const VM: u64 = 1 << 17;
     pub const AC: u64 = 1 << 18;
-    /// What a guest may have set while it runs.
+    /// Flags that a guest may have set while it runs.
     pub const GUEST: u64 = 0x0024_0dd5 | AC;
 }
 
-/// Whether DF is cleared on the way in: `syscall` callbacks want it, faults keep it.
+/// Whether the entry clears DF: it does for `syscall` callbacks, not for faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClearDirection {
     /// Cleared.
@@ -37,7 +38,7 @@ pub enum ClearDirection {
     No,
 }
 
-/// Delivers an exception by the trap table.
+/// Delivers an exception through the trap table.
 pub fn exception(vcpu: &mut Vcpu, number: u8, error: Option<u32>) -> Result<(), Fatal> {
     let handler = vcpu.traps[usize::from(number)];
     if handler.address == 0 {
@@ -46,7 +47,7 @@ pub fn exception(vcpu: &mut Vcpu, number: u8, error: Option<u32>) -> Result<(), 
     push(vcpu, handler, error.map(u64::from), &[], ClearDirection::No)
 }
 
-/// Delivers what has a callback instead of a trap-table entry.
+/// Delivers an event that has a callback instead of a trap-table entry.
 pub fn callback(vcpu: &mut Vcpu, handler: Handler, direction: ClearDirection) -> Result<(), Fatal> {
     push(vcpu, handler, None, &[], direction)
 }
@@ -60,7 +61,7 @@ pub fn failsafe(vcpu: &mut Vcpu, selectors: [u16; 4]) -> Result<(), Fatal> {
     push(vcpu, handler, None, &selectors.map(u64::from), ClearDirection::No)
 }
 
-/// Delivers a non-maskable interrupt; a guest without a callback for it doesn't hear of it.
+/// Delivers an NMI; without a callback it is dropped.
 pub fn nmi(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     let handler = vcpu.callbacks.nmi;
     if handler.address == 0 {
@@ -69,9 +70,9 @@ pub fn nmi(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     push(vcpu, handler, None, &[], ClearDirection::No)
 }
 
-/// Delivers a pending event, if the guest takes events now.
+/// Delivers a pending event, if events are unmasked.
 pub fn pending_event(vcpu: &mut Vcpu) -> Result<(), Fatal> {
-    // Relaxed: a guest that races with itself here gets the event one exit later.
+    // Relaxed: if the guest's own stores race with this, the event is delivered one exit later.
     let pending = vcpu.info.upcall_pending().load(Ordering::Relaxed) != 0;
     if !pending || vcpu.info.upcall_mask().load(Ordering::Relaxed) != 0 {
         return Ok(());
@@ -93,7 +94,7 @@ fn push(
     let from_user = vcpu.mode == Mode::User;
     let mask = vcpu.info.upcall_mask().load(Ordering::Relaxed);
     let regs = &vcpu.file.regs;
-    // Kernel frames show RPL 0, which is how a guest kernel tells where it came from.
+    // Frames of the kernel have RPL 0: that is how a guest kernel knows which mode was interrupted.
     let (cs, ss) = if from_user {
         (u64::from(regs.cs) | 3, u64::from(regs.ss))
     } else {

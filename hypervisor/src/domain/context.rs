@@ -1,5 +1,5 @@
-//! Which vCPU the processor has: putting one on and taking it off, and the change between guest
-//! kernel and guest user.
+//! Loading a vCPU's state on a CPU, saving it, and switching between guest kernel and guest user
+//! mode.
 
 use super::per_domain::PerDomainMappings;
 use super::vcpu::{Mode, Vcpu};
@@ -8,18 +8,17 @@ use crate::arch::{control, fpu, gdt, layout, percpu, segments, spec_ctrl};
 use crate::memory::{isolation, tlb};
 use x86_64::VirtAddr;
 
-/// Loads everything of a vCPU. False if a selector could not be loaded (it is null now): the guest
-/// is to be told by its failsafe callback.
+/// Loads a vCPU's state. False if a selector could not be loaded (it is null now): the failsafe
+/// callback is to be delivered.
 pub fn load(vcpu: &mut Vcpu) -> bool {
     let cpu = percpu::this();
     vcpu.info = vcpu.slot().info();
     vcpu.publish_runstate();
     isolation::scrub_before_vcpu();
-    // The root that is loaded next flushes what was known of the window.
+    // Loading the root below flushes old translations of the per-domain mappings.
     vcpu.domain.per_domain.set_hypervisor_page(vcpu.id, cpu.gdt_physical());
     tlb::enter_domain(vcpu.domain.id, vcpu.root());
-    // SAFETY: the vCPU's window is mapped by every root of its domain, with this processor's page
-    // in place; the register file doesn't move while loaded (the vCPU is boxed).
+    // SAFETY: every root of the domain maps the per-domain area, with this CPU's GDT page in place; the register file doesn't move while loaded (the vCPU is boxed).
     unsafe {
         gdt::load(PerDomainMappings::gdt_base(vcpu.id));
         cpu.gdt.load_ldt(PerDomainMappings::ldt_base(vcpu.id), vcpu.ldt.1);
@@ -39,7 +38,7 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
     selectors_fine
 }
 
-/// Saves what of a vCPU is only in the processor, and leaves the processor on the idle root.
+/// Saves the state of a vCPU that is only in the CPU's registers, and loads the idle root.
 pub fn unload(vcpu: &mut Vcpu) {
     segments::save_selectors(&mut vcpu.file.regs);
     vcpu.fs_base = segments::fs_base();
@@ -55,7 +54,7 @@ pub fn unload(vcpu: &mut Vcpu) {
     tlb::leave_domain(vcpu.domain.id);
 }
 
-/// Changes between kernel and user mode of the loaded vCPU: roots and GS bases change places.
+/// Switches the loaded vCPU between guest kernel and user mode: exchanges roots and GS bases.
 fn toggle_guest_mode(vcpu: &mut Vcpu, mode: Mode) {
     let live = segments::gs_base();
     segments::set_gs_base(VirtAddr::new(vcpu.inactive_gs_base));
@@ -82,7 +81,7 @@ pub fn to_user(vcpu: &mut Vcpu) -> bool {
     true
 }
 
-/// Loads a new kernel root that the vCPU now holds.
+/// Loads the vCPU's current root.
 pub fn reload_root(vcpu: &Vcpu) {
     tlb::load_root(vcpu.root());
 }

@@ -12,7 +12,7 @@ use pinfold_abi::layout::{FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, MAX
 use pinfold_validator::{HypervisorFrames, Mfn, Purpose};
 use spin::Once;
 
-/// A frame of zeros, shown where a GDT has no page.
+/// The frame of zeros that is mapped where a GDT has no page.
 pub fn zeros() -> Mfn {
     static ZEROS: Once<HypervisorFrames> = Once::new();
     let zeros = ZEROS.call_once(|| {
@@ -22,10 +22,10 @@ pub fn zeros() -> Mfn {
     zeros.first()
 }
 
-/// Gives a vCPU another GDT: one that is loaded here, or doesn't run.
+/// Installs another GDT for a vCPU that is loaded on this CPU or not running.
 ///
 /// # Errors
-/// A frame can't be a descriptor page, or not now: then all is as it was.
+/// If a frame can't be a descriptor page, or is busy; then nothing has changed.
 pub fn install_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), ElementStop> {
     if entries > FIRST_RESERVED_GDT_ENTRY as u64 || frames.len() > FIRST_RESERVED_GDT_PAGE {
         return Err(Errno::EINVAL.into());
@@ -35,18 +35,21 @@ pub fn install_gdt(vcpu: &mut Vcpu, frames: &[u64], entries: u64) -> Result<(), 
         .map(|&frame| DescriptorRef::get(vcpu.domain.id, Mfn::new(frame)))
         .collect::<Result<_, _>>()
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     let mappings = &vcpu.domain.per_domain;
     for page in 0..FIRST_RESERVED_GDT_PAGE {
         mappings.set_gdt_page(vcpu.id, page, new.get(page), zeros());
     }
-    // Unmapped: now they are released.
+    // The old pages are unmapped now, so their references can go.
     drop(core::mem::replace(&mut vcpu.gdt, new));
     vcpu.gdt_entries = entries as u32;
     Ok(())
 }
 
-/// Gives a vCPU another LDT, which isn't loaded yet.
+/// Sets the LDT of a vCPU, without loading it.
+///
+/// # Errors
+/// EINVAL for a base or a size that no LDT can have.
 pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     let bytes = entries.checked_mul(8).ok_or(Errno::EINVAL)?;
     if entries > u64::from(MAX_LDT_ENTRIES) || base & 4095 != 0 || !is_guest_range(base, bytes) {
@@ -57,7 +60,7 @@ pub fn set_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Drops every descriptor frame of a vCPU that runs no more.
+/// Releases all descriptor frames of a vCPU that won't run again.
 pub fn drop_all(vcpu: &mut Vcpu) {
     ldt::forget(vcpu);
     let mappings = &vcpu.domain.per_domain;

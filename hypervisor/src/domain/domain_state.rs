@@ -1,5 +1,7 @@
-//! A domain: what it owns, besides its vCPUs' states.
+//! A domain: everything it owns but the state of its vCPUs.
 
+use super::assists::Assists;
+use super::lifecycle::Lifecycle;
 use super::per_domain::PerDomainMappings;
 use super::regions::Regions;
 use super::shared_page::SharedPage;
@@ -11,7 +13,7 @@ use crate::backend::store::guest::GuestStore;
 use crate::console::log::write_record;
 use crate::console::rate_limit::RateLimit;
 use crate::event::port_table::Ports;
-use crate::grant::GrantState;
+use crate::grant::{self, GrantState};
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -20,9 +22,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::{CrashIdle, Text, Who};
 use pinfold_abi::sched::SHUTDOWN_POWEROFF;
 use pinfold_validator::DomId;
-use spin::Once;
 
-/// A domain, as far as it isn't a vCPU's.
+/// A domain.
 pub struct Domain {
     /// Number, from 1.
     pub id: DomId,
@@ -34,87 +35,134 @@ pub struct Domain {
     pub per_domain: PerDomainMappings,
     /// Its vCPUs, by number.
     pub slots: Box<[VcpuSlot]>,
-    /// vCPUs that have a state: the last one that is dropped takes the domain's memory with it.
-    pub states: AtomicUsize,
-    /// vCPUs that may poll ports.
-    pub pollers: AtomicUsize,
+    /// Its way to its end.
+    pub lifecycle: Lifecycle,
+    /// vCPUs that are polling ports, or about to.
+    pollers: AtomicUsize,
     /// Event ports.
     pub ports: Mutex<Ports>,
-    /// Frames that the domain has.
+    /// Frames that the domain owns.
     pub pages: AtomicU64,
-    /// Frames that it may have.
+    /// Frames that it may own at most.
     pub max_pages: u64,
-    /// What it lends and borrows.
+    /// Its grant table, and the grants that it has mapped.
     pub grants: GrantState,
-    /// Ranges that the guest gave names.
+    /// Address ranges that the guest named.
     pub regions: Mutex<Regions>,
     /// Counters.
     pub stats: Stats,
-    /// What the guest prints, and what is typed for it.
+    /// Its console: output, and typed input.
     pub console: Mutex<GuestConsole>,
-    /// Its store.
+    /// Its xenstore.
     pub store: GuestStore,
-    /// `vm_assist` types that are on, as bits.
-    pub assists: AtomicU64,
+    /// `vm_assist` types that are enabled.
+    pub assists: Assists,
     /// The guest kernel's virtual I/O privilege level.
     pub iopl: AtomicU32,
-    /// What the manifest allows it, and wants of it.
+    /// What the manifest permits and requests for it.
     pub rights: Rights,
-    /// Budget of log records that the guest can cause.
+    /// Limit on the log records that the guest can cause.
     pub log_limit: RateLimit,
-    /// Which of its watchdogs run.
+    /// Which of its watchdogs are armed.
     pub watchdogs: Mutex<[bool; 2]>,
-    /// Why it is about to end, if it said so before it does.
-    pub reason: Once<u32>,
-    /// Set once, when the domain is to end; its vCPUs then run no more.
-    pub ending: Once<ShutdownReason>,
 }
 
-/// What the manifest says of a domain besides its size.
+/// Permissions and requests of the manifest.
 #[derive(Clone, Copy, Debug)]
 pub struct Rights {
-    /// It may ask for audits and frame dumps.
+    /// It may request audits and frame dumps.
     pub diagnose: bool,
     /// Its frames are dumped when it ends.
     pub dump_frames: bool,
 }
 
-/// A domain shared by its vCPUs and whoever looks at it.
+/// A counted reference to a domain.
 pub type DomainRef = Arc<Domain>;
 
+/// What a domain is built with; all else begins as [`Domain::new`] has it.
+pub struct DomainParts {
+    /// Number, from 1.
+    pub id: DomId,
+    /// Name from the manifest.
+    pub name: String,
+    /// The page shared with the hypervisor.
+    pub shared_page: SharedPage,
+    /// Tables of the per-domain L4 slot.
+    pub per_domain: PerDomainMappings,
+    /// vCPUs.
+    pub vcpus: u16,
+    /// Frames of its memory.
+    pub pages: u64,
+    /// Permissions and requests of the manifest.
+    pub rights: Rights,
+}
+
 impl Domain {
-    /// Whom log records are about.
+    /// A domain with one vCPU about to be initialised.
+    pub fn new(parts: DomainParts) -> Domain {
+        let DomainParts { id, name, shared_page, per_domain, vcpus, pages, rights } = parts;
+        Domain {
+            id,
+            name,
+            shared_page,
+            per_domain,
+            slots: (0..vcpus).map(|vcpu| VcpuSlot::new(vcpu, shared_page)).collect(),
+            lifecycle: Lifecycle::new(),
+            pollers: AtomicUsize::new(0),
+            ports: Mutex::new(Ports::new()),
+            pages: AtomicU64::new(pages),
+            max_pages: pages,
+            grants: GrantState::new(grant::platform()),
+            regions: Mutex::default(),
+            stats: Stats::default(),
+            console: Mutex::new(GuestConsole::new(id)),
+            store: GuestStore::default(),
+            assists: Assists::default(),
+            iopl: AtomicU32::new(0),
+            rights,
+            log_limit: RateLimit::default(),
+            watchdogs: Mutex::default(),
+        }
+    }
+
+    /// Counts a vCPU that is about to poll ports. It reads the ports after that: see
+    /// [`Domain::kick_pollers`].
+    pub(super) fn add_poller(&self) {
+        self.pollers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Uncounts a vCPU that polls no more.
+    pub(super) fn remove_poller(&self) {
+        self.pollers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// The subject of its log records.
     pub fn who(&self) -> Who {
         Who::Domain(self.id.get())
     }
 
-    /// Whether a `vm_assist` type is on.
-    pub fn assists(&self, kind: u64) -> bool {
-        kind < 64 && self.assists.load(Ordering::Relaxed) & 1 << kind != 0
-    }
-
-    /// Whether the domain is to end, or at its end.
+    /// Whether the domain is ending.
     #[inline]
     pub fn is_ending(&self) -> bool {
-        self.ending.is_completed()
+        self.lifecycle.is_ending()
     }
 
-    /// Ends the domain; the first reason stands. Its vCPUs stop as soon as they see it.
-    pub fn end(&self, ending: ShutdownReason) {
-        self.ending.call_once(|| ending);
+    /// Ends the domain; the first reason counts. Its vCPUs stop at their next exit.
+    pub fn end(&self, reason: ShutdownReason) {
+        self.lifecycle.end(reason);
         for slot in &self.slots {
             slot.force_wake();
         }
     }
 
-    /// The last vCPU that goes down takes the domain with it: nothing could bring one up again.
+    /// Ends the domain if all vCPUs are offline: none is left that could bring one up.
     pub fn end_if_all_down(&self) {
         if !self.slots.iter().any(VcpuSlot::is_up) {
             self.end(ShutdownReason::Shutdown(SHUTDOWN_POWEROFF));
         }
     }
 
-    /// Ends the domain from outside, whatever its vCPUs do now.
+    /// Ends the domain from outside, whatever its vCPUs are doing.
     pub fn destroy(&self, why: &'static str) {
         if !self.is_ending() {
             let (name, reason) = (Text::Str(&self.name), Text::Str(why));
@@ -123,9 +171,9 @@ impl Domain {
         }
     }
 
-    /// A port became pending: vCPUs that poll may want it.
+    /// Wakes vCPUs that poll a port, after one became pending.
     pub fn kick_pollers(&self) {
-        // SeqCst: a poller counts itself first and looks at the ports then.
+        // SeqCst: a poller counts itself first and reads the ports afterwards.
         if self.pollers.load(Ordering::SeqCst) != 0 {
             for slot in &self.slots {
                 slot.kick_poller();

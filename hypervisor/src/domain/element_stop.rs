@@ -9,9 +9,9 @@ use pinfold_validator::{Error, Refusal};
 pub enum ElementStop {
     /// With an error of the ABI.
     Errno(Errno),
-    /// Its time is up in the middle; the same element goes on next time.
+    /// Preempted; the same element continues when the call is restarted.
     Preempted,
-    /// The guest is to be told what it met; the same element is tried again after that.
+    /// An alias upcall is delivered first; the same element is tried again after it.
     Upcall,
 }
 
@@ -37,8 +37,8 @@ impl From<Error> for ElementStop {
 }
 
 impl ElementStop {
-    /// What a refused element comes to: it is tried again, if all that is in the way is that others
-    /// are at the frame; else the refusal is reported.
+    /// For a refused element: preempted if the frame is only busy, else the error of the refusal,
+    /// which is reported.
     pub fn refused(vcpu: &Vcpu, refusal: &Refusal) -> ElementStop {
         if vcpu.work.may_retry(refusal) {
             return ElementStop::Preempted;

@@ -1,14 +1,14 @@
-//! What comes of handling an exit of a guest.
+//! The result of handling an exit of a guest.
 
-/// A guest can't go on: the reason, for the log. The domain ends.
+/// The guest can't be resumed, and its domain ends. The reason is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fatal(pub &'static str);
 
-/// What the scheduler is to do after an exit.
+/// What the run loop does after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Let the vCPU go on, unless its time is up.
+    /// Resume the vCPU, unless its time slice is over.
     Continue,
-    /// Its time is up, or it gave the rest away.
+    /// Take the vCPU off this CPU: its time slice is over, or it yielded.
     Yield,
 }

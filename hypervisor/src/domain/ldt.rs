@@ -1,10 +1,10 @@
-//! The pages of a vCPU's LDT: each is shown in the vCPU's window when the processor first wants a
-//! descriptor of it.
+//! The pages of a vCPU's LDT: each is mapped in the per-domain area when the CPU first reads a
+//! descriptor from it.
 //!
-//! The processor wants one when the guest loads a selector, and when the hypervisor does it for
-//! the guest: by `iretq` on the way back, or by loading what was in the segment registers while
-//! another vCPU ran. In the first two cases it faults on the window and the page is mapped then; in
-//! the last one before the load.
+//! The CPU reads one when the guest loads a selector, and when the hypervisor does so for the guest:
+//! by `iretq` when it resumes the guest, or when it restores segment registers. In the first two
+//! cases the read faults in the per-domain area and the page is mapped then; in the last case it is
+//! mapped before.
 
 use super::element_stop::ElementStop;
 use super::per_domain::PerDomainMappings;
@@ -18,18 +18,19 @@ use pinfold_validator::Vaddr;
 /// Selector bit 2: the descriptor is in the LDT (Intel SDM vol. 3, 3.4.2).
 const TABLE_INDICATOR: u16 = 1 << 2;
 
-/// Where in its LDT a vCPU's processor read, if it faulted at this address.
+/// Offset in the vCPU's LDT of an address that faulted, if it is in the LDT's part of the per-domain
+/// area.
 pub fn offset_of(vcpu: &Vcpu, address: u64) -> Option<u64> {
     let start = PerDomainMappings::ldt_base(vcpu.id).as_u64();
     let offset = address.checked_sub(start)?;
     (offset < layout::VCPU_MAPPINGS_BYTES - layout::LDT_OFFSET).then_some(offset)
 }
 
-/// Maps the page that the processor wanted at `offset` of the LDT.
+/// Maps the page at `offset` of the LDT.
 ///
 /// # Errors
-/// If the guest has no such page there, or it can't be a descriptor page: the fault is the
-/// guest's. [`ElementStop::Preempted`]: others are at the page; the guest touches it again.
+/// If the guest has no page there, or it can't be a descriptor page: then the fault is delivered to
+/// the guest. [`ElementStop::Preempted`] if the frame is busy: the guest's access is restarted.
 pub fn map_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), ElementStop> {
     let page = (offset / 4096) as usize;
     // XSA-298: the limit is checked, not just the base.
@@ -43,14 +44,14 @@ pub fn map_page(vcpu: &mut Vcpu, offset: u64) -> Result<(), ElementStop> {
     let frame = leaf.entry.target().ok_or(Errno::EFAULT)?;
     let page_ref = DescriptorRef::get(vcpu.domain.id, frame)
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     vcpu.domain.per_domain.set_ldt_page(vcpu.id, page, Some(&page_ref));
     vcpu.ldt_pages[page] = Some(page_ref);
     Ok(())
 }
 
-/// Maps the pages that selectors want which the hypervisor is about to load. One that can't be
-/// mapped makes the load fail, as any bad selector does.
+/// Maps the LDT pages of selectors that the hypervisor is about to load. If one can't be mapped, the
+/// load fails as for any bad selector.
 pub fn map_for_selectors(vcpu: &mut Vcpu, selectors: &[u16]) {
     for &selector in selectors {
         if selector & TABLE_INDICATOR != 0 {
@@ -59,7 +60,7 @@ pub fn map_for_selectors(vcpu: &mut Vcpu, selectors: &[u16]) {
     }
 }
 
-/// Forgets the table and drops its pages.
+/// Unmaps and releases all pages of the LDT.
 pub fn forget(vcpu: &mut Vcpu) {
     for page in 0..vcpu.ldt_pages.len() {
         if let Some(unmapped) = vcpu.ldt_pages[page].take() {

@@ -8,8 +8,8 @@ use pinfold_validator::DomId;
 /// Domains that have frames.
 static DOMAINS: Mutex<Vec<DomainRef>> = Mutex::new(Vec::new());
 
-/// All domains that have frames, in the order of their numbers. The list is looked at anew for each:
-/// it isn't locked between, and nothing is copied.
+/// All domains that have frames, by number. The list is locked for each step only, so domains may
+/// come and go meanwhile.
 pub fn all() -> impl Iterator<Item = DomainRef> {
     core::iter::successors(after(None), |domain| after(Some(domain.id)))
 }
@@ -25,12 +25,12 @@ pub fn after(id: Option<DomId>) -> Option<DomainRef> {
     domains.iter().filter(|d| id.is_none_or(|id| d.id > id)).min_by_key(|d| d.id).cloned()
 }
 
-/// Lists a domain that is being built.
+/// Adds a domain that is being built.
 pub fn list(domain: &DomainRef) {
     DOMAINS.lock().push(domain.clone());
 }
 
-/// Takes a domain off the list, when its frames are gone.
+/// Removes a domain whose frames are all freed.
 pub fn unlist(id: DomId) {
     DOMAINS.lock().retain(|domain| domain.id != id);
 }

@@ -2,6 +2,7 @@
 
 pub mod alias_search;
 pub mod alias_upcall;
+pub mod assists;
 pub mod bounce;
 pub mod context;
 pub mod debug_registers;
@@ -11,6 +12,7 @@ pub mod element_stop;
 pub mod exit;
 mod hooks;
 pub mod ldt;
+pub mod lifecycle;
 pub mod list;
 pub mod per_domain;
 pub mod regions;

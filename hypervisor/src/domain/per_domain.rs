@@ -1,4 +1,4 @@
-//! The per-domain L4 slot: where the GDTs and LDTs of a domain's vCPUs appear.
+//! The per-domain L4 slot: maps the GDTs and LDTs of a domain's vCPUs.
 //!
 //! Tables of the hypervisor's own: an L3, an L2, and an L1 for every eight vCPUs. Entries are not
 //! global, as they differ from domain to domain.
@@ -15,14 +15,14 @@ use pinfold_validator::{HypervisorFrames, Index, Mfn, Purpose};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 
-/// Present, writable, supervisor, accessed and dirty so that no walk has to write.
+/// Present, writable, supervisor; accessed and dirty, so that no page walk writes.
 const TABLE: u64 = 0x63;
 /// As [`TABLE`], not executable.
 const PAGE: u64 = TABLE | 1 << 63;
 /// Present, supervisor, not executable.
 const PAGE_READ_ONLY: u64 = 0x21 | 1 << 63;
 
-/// L1 tables at most: for the vCPUs that the ABI has room for.
+/// L1 tables at most: for as many vCPUs as the shared page has room for.
 const MAX_L1: usize = LEGACY_VCPUS.div_ceil(layout::VCPUS_PER_L1);
 /// Tables at most.
 const MAX_TABLES: usize = 2 + MAX_L1;
@@ -42,8 +42,8 @@ impl PerDomainMappings {
         2 + vcpus.div_ceil(layout::VCPUS_PER_L1)
     }
 
-    /// Builds the tables for `vcpus`. `zeros` is a frame of zeros for GDT pages that have nothing in
-    /// them. `None` if the machine has too little memory left.
+    /// Builds the tables for `vcpus`. `zeros` is a frame of zeros, mapped where a GDT has no page.
+    /// `None` if there is too little free memory.
     pub fn build(vcpus: u16, zeros: Mfn) -> Option<PerDomainMappings> {
         let mut own = ArrayVec::new();
         for _ in 0..PerDomainMappings::frames_for(vcpus.into()) {
@@ -70,17 +70,17 @@ impl PerDomainMappings {
         Some(window)
     }
 
-    /// What the L4 slot points to.
+    /// The L3 table, for the L4 slot.
     pub fn l3(&self) -> Mfn {
         self.l3
     }
 
-    /// Frees the tables: no CPU has a root of the domain loaded any more, nor ever will.
+    /// Frees the tables. No CPU has a root of the domain loaded, and none will load one again.
     pub fn free(&self) {
         self.frames.lock().drain(..).for_each(frames::free_hypervisor_frames);
     }
 
-    /// Puts a processor's own page into a vCPU's GDT, before that processor loads its root.
+    /// Maps a CPU's own page in a vCPU's GDT, before that CPU loads the vCPU's root.
     pub fn set_hypervisor_page(&self, vcpu: u16, physical: u64) {
         self.store(vcpu, HYPERVISOR_PAGE_OFFSET, physical | PAGE);
     }
@@ -104,12 +104,11 @@ impl PerDomainMappings {
 
     fn set(&self, vcpu: u16, offset: u64, entry: u64) {
         self.store(vcpu, offset, entry);
-        // The window of this vCPU is only ever loaded on the processor that runs it, which is
-        // this one when it changes.
+        // A vCPU's area is used only on the CPU that runs it, which is this one if it is running.
         tlb::flush(PerDomainMappings::gdt_base(vcpu) + offset);
     }
 
-    /// Shows a descriptor frame as page `page` of a vCPU's GDT, or zeros.
+    /// Maps a descriptor frame, or zeros, as page `page` of a vCPU's GDT.
     pub fn set_gdt_page(&self, vcpu: u16, page: usize, frame: Option<&DescriptorRef>, zeros: Mfn) {
         let entry = match frame {
             Some(frame) => frame.frame().address() | PAGE,
@@ -118,7 +117,7 @@ impl PerDomainMappings {
         self.set(vcpu, page as u64 * 4096, entry);
     }
 
-    /// Shows a descriptor frame as page `page` of a vCPU's LDT, or nothing.
+    /// Maps a descriptor frame, or nothing, as page `page` of a vCPU's LDT.
     pub fn set_ldt_page(&self, vcpu: u16, page: usize, frame: Option<&DescriptorRef>) {
         let entry = frame.map_or(0, |frame| frame.frame().address() | PAGE);
         self.set(vcpu, layout::LDT_OFFSET + page as u64 * 4096, entry);
@@ -132,6 +131,6 @@ fn own_table_entry(table: Mfn, index: Index) -> &'static AtomicU64 {
     unsafe { direct_map::entry(table, index) }
 }
 
-/// Plain stores would do: a vCPU's window is used only on the processor that runs it, after a root
-/// was loaded or `invlpg`.
+/// Relaxed stores would do: a vCPU's area is used only on the CPU that runs it, after a root was
+/// loaded or after `invlpg`.
 const SEQ: Ordering = Ordering::SeqCst;

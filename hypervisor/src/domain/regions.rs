@@ -1,4 +1,4 @@
-//! Address ranges that a guest gave names, so that reports can use them.
+//! Address ranges that a guest named, for reports.
 
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
@@ -14,13 +14,13 @@ pub struct Region {
     pub end: u64,
     /// Name, NUL-padded.
     pub name: [u8; 32],
-    /// Where the guest has a bit for each page that it freed.
+    /// Guest address of the bitmap of freed pages; 0: none.
     pub freed: Option<u64>,
 }
 
 impl Region {
-    /// Whether the guest has freed the page at an address of the region. `read` copies a byte of
-    /// the guest's.
+    /// Whether the guest has freed the page at an address of the region. `read` reads a byte of the
+    /// guest's memory.
     pub fn life(&self, address: u64, read: impl FnOnce(u64) -> Option<u8>) -> MappingState {
         let page = address.wrapping_sub(self.start) / 4096;
         let byte = self.freed.and_then(|bits| bits.checked_add(page / 8)).and_then(read);
@@ -48,7 +48,7 @@ impl Regions {
         self.0.try_push(region).map_err(|_| Errno::ENOSPC)
     }
 
-    /// Forgets the range that begins at `start`.
+    /// Removes the range that begins at `start`.
     ///
     /// # Errors
     /// ENOENT if none does.
@@ -58,7 +58,7 @@ impl Regions {
         Ok(())
     }
 
-    /// Says where the bits of the freed pages of the range are that begins at `start`.
+    /// Sets the bitmap of freed pages of the range that begins at `start`.
     ///
     /// # Errors
     /// ENOENT if none does.

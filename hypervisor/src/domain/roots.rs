@@ -24,8 +24,8 @@ pub fn get_root(vcpu: &Vcpu, mfn: Mfn) -> Result<RootRef, ElementStop> {
     })
 }
 
-/// Releases a root that isn't loaded any more, on the vCPU's account. What one attempt doesn't reach
-/// of taking it apart is left to the domain's next operation.
+/// Releases a root that isn't loaded any more. The work counts as the vCPU's; what one attempt leaves
+/// of the devalidation is done by the domain's next operation.
 pub fn put_root(vcpu: &Vcpu, root: RootRef) {
     vcpu.work.attempt(|budget| root.put(budget));
 }
@@ -57,7 +57,7 @@ pub fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
         return Ok(());
     }
     let new = mfn.map(|mfn| get_root(vcpu, mfn)).transpose()?;
-    // A root for both modes keeps what the kernel needs.
+    // A root for both modes keeps the M2P, which the kernel needs.
     if let Some(root) = new.as_ref().filter(|root| root.frame() != vcpu.kernel_root.frame()) {
         platform::set_m2p_visible(root, false);
     }

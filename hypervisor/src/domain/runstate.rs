@@ -1,4 +1,4 @@
-//! What a vCPU does with its time, as the guest may read it.
+//! A vCPU's runstate: how long it was running, runnable, blocked and offline (`public/vcpu.h`).
 
 use crate::memory::guest;
 use crate::time::clock;
@@ -6,21 +6,21 @@ use pinfold_abi::vcpu::*;
 use pinfold_validator::{DomId, Mfn};
 use zerocopy::IntoBytes;
 
-/// What a vCPU does.
+/// A state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum State {
-    /// It is on a processor.
+    /// Running on a CPU.
     Running = RUNSTATE_RUNNING,
-    /// It waits for one.
+    /// Waiting for a CPU.
     Runnable = RUNSTATE_RUNNABLE,
-    /// It waits for an event.
+    /// Waiting for an event.
     Blocked = RUNSTATE_BLOCKED,
-    /// It isn't up.
+    /// Offline.
     Offline = RUNSTATE_OFFLINE,
 }
 
-/// The record, and where the guest wants copies of it.
+/// The record, and the guest address of a copy, if one is registered.
 #[derive(Debug)]
 pub struct Runstate {
     info: RunstateInfo,
@@ -53,13 +53,13 @@ impl Runstate {
         info
     }
 
-    /// Keeps copies at a guest address from now on.
+    /// Registers a guest address for copies.
     pub fn set_area(&mut self, address: u64) {
         self.area = Some(address);
     }
 
-    /// Writes the copy that the guest wants, by its kernel root. A page that can't be written is
-    /// the guest's loss. `announced`: the copy says of itself while it is being written.
+    /// Writes the registered copy through the kernel root `root`. A page that can't be written is
+    /// skipped. `announced`: the copy is flagged while it is being updated (XEN_RUNSTATE_UPDATE).
     pub fn publish(&self, domain: DomId, root: Mfn, announced: bool) {
         let Some(area) = self.area else { return };
         let mut info = self.info;

@@ -1,10 +1,10 @@
-//! Which vCPU runs where: every processor takes the next from a common queue, for a slice each, so
-//! that none can starve another.
+//! The run queue: every CPU takes the next vCPU from one queue and runs it for a time slice, so that
+//! none can starve another.
 //!
-//! Those that wake go before those that used up their slice, as they have something to answer; but
-//! not every time, or a few that wake often could keep the others out. A processor prefers a vCPU
-//! that it ran last, if that isn't far behind. A vCPU that wakes calls a processor that sleeps, or
-//! else ends the slice of one that has run for a while.
+//! vCPUs that wake go before those whose slice expired, as they have an event to handle; but not
+//! always, or a few that wake often could starve the others. A CPU prefers a vCPU that it ran last,
+//! if that is near the head. A vCPU that wakes kicks an idle CPU, or preempts a vCPU that has run
+//! for a while.
 
 use super::vcpu::Vcpu;
 use crate::arch::ipi;
@@ -16,26 +16,26 @@ use alloc::collections::{TryReserveError, VecDeque};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_validator::CpuSet;
 
-/// Nanoseconds that a vCPU may run while others wait.
+/// Time slice, in ns.
 const SLICE_NS: u64 = 10_000_000;
-/// How far back in the queue a processor looks for a vCPU that it ran last.
+/// Entries from the head of the queue in which a CPU prefers a vCPU that it ran last.
 const AFFINITY_DEPTH: usize = 4;
 
-/// Of so many turns one goes to who used up a slice, even if others woke.
+/// Every so many turns, a vCPU whose slice expired goes first, even if others woke.
 const FAIR_TURN: u32 = 4;
-/// Nanoseconds that a vCPU may run even if others that woke wait.
+/// Time, in ns, that a vCPU may run even if others woke.
 const MIN_RUN_NS: u64 = 1_000_000;
 
 /// Why a vCPU is put in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnqueueReason {
-    /// What it waited for came.
+    /// What it waited for has happened.
     Wakeup,
-    /// It ran, and would run on.
+    /// Its time slice is over, and it is still runnable.
     SliceExpired,
 }
 
-/// vCPUs that wait for a processor.
+/// Runnable vCPUs.
 struct Queue {
     woken: VecDeque<Box<Vcpu>>,
     expired: VecDeque<Box<Vcpu>>,
@@ -58,23 +58,23 @@ impl Queue {
 
 static QUEUE: Mutex<Queue> =
     Mutex::new(Queue { woken: VecDeque::new(), expired: VecDeque::new(), turns: 0 });
-/// When the vCPU that runs on each processor began to.
+/// System time in ns when each CPU's vCPU began to run.
 static BEGAN: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-/// Processors whose vCPU is to make room, as bits.
+/// CPUs whose vCPU is to be preempted, as bits.
 static RESCHED_WANTED: AtomicU64 = AtomicU64::new(0);
-/// Processors that sleep, as bits.
+/// Idle CPUs, as bits.
 static IDLE: AtomicU64 = AtomicU64::new(0);
-/// How often a vCPU was queued or ended its turn.
+/// How often a vCPU was queued or stopped running.
 static ACTIVITY: AtomicU64 = AtomicU64::new(0);
 /// vCPUs that are queued or running.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes that the queue takes for so many vCPUs.
+/// Heap bytes that the queue takes for so many vCPUs.
 pub const fn heap_bytes(vcpus: usize) -> usize {
     2 * vcpus * size_of::<Box<Vcpu>>()
 }
 
-/// Makes room for all vCPUs there will be, before any runs.
+/// Reserves room for all vCPUs, before any runs.
 ///
 /// # Errors
 /// If there is no memory for it.
@@ -84,7 +84,7 @@ pub fn reserve(vcpus: usize) -> Result<(), TryReserveError> {
     queue.expired.try_reserve_exact(vcpus)
 }
 
-/// Puts a vCPU in the queue. Called by its slot.
+/// Puts a vCPU in the queue. Called by its [`super::VcpuSlot`].
 pub fn enqueue(vcpu: Box<Vcpu>, reason: EnqueueReason) {
     let last_cpu = vcpu.last_cpu;
     ACTIVE.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ pub fn enqueue(vcpu: Box<Vcpu>, reason: EnqueueReason) {
         EnqueueReason::Wakeup => QUEUE.lock().woken.push_back(vcpu),
         EnqueueReason::SliceExpired => QUEUE.lock().expired.push_back(vcpu),
     }
-    // SeqCst: the queue first, then the sleepers; a processor does it the other way round.
+    // SeqCst: the queue first, then the idle CPUs; a CPU that goes idle does it the other way round.
     let idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)).without(cpu_number());
     let chosen = if idle.contains(last_cpu) { Some(last_cpu) } else { idle.iter().next() };
     match chosen {
@@ -103,7 +103,7 @@ pub fn enqueue(vcpu: Box<Vcpu>, reason: EnqueueReason) {
     }
 }
 
-/// Wakes a processor that sleeps, if one does: there is work for it that is no vCPU.
+/// Kicks an idle CPU, if there is one: there is work for it other than a vCPU.
 pub fn kick_idle() {
     let idle = CpuSet::from_bits(IDLE.load(Ordering::SeqCst)).without(cpu_number());
     if let Some(cpu) = idle.iter().next() {
@@ -111,14 +111,14 @@ pub fn kick_idle() {
     }
 }
 
-/// Asks the vCPU that runs on a processor to make room for one that woke.
+/// Requests that a CPU reschedule, for a vCPU that woke.
 fn request_resched(cpu: usize) {
     RESCHED_WANTED.fetch_or(1 << cpu, Ordering::Relaxed);
     ipi::kick(cpu);
 }
 
-/// Whether this processor's vCPU is to make room now. One that has only begun may run on for a
-/// moment, but not for its whole slice.
+/// Whether this CPU's vCPU is to be preempted now. One that has only just begun runs on until
+/// [`MIN_RUN_NS`] are over, but not for its whole slice.
 pub fn should_preempt() -> bool {
     let own = cpu_number();
     if RESCHED_WANTED.load(Ordering::Relaxed) & 1 << own == 0 {

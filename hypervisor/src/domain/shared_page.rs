@@ -1,5 +1,5 @@
-//! The page that a domain and the hypervisor share. Both ends may touch any of it at any time:
-//! there are only atomic accesses, and what the guest wrote is never trusted.
+//! The `shared_info` page of a domain. The guest may change any of it at any time: accesses are
+//! atomic, and its contents are never trusted.
 
 use crate::memory::{direct_map, frames};
 use core::mem::offset_of;
@@ -8,7 +8,7 @@ use pinfold_abi::event::PORTS;
 use pinfold_abi::shared_info::SharedInfo;
 use pinfold_validator::{DomId, Index, Mfn};
 
-/// The page.
+/// A `shared_info` page.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedPage(Mfn);
 

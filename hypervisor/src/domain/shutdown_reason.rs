@@ -5,9 +5,9 @@ use pinfold_abi::sched;
 /// Why a domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShutdownReason {
-    /// It said so, with a reason of the ABI.
+    /// The guest shut down, with a reason of `public/sched.h`.
     Shutdown(u32),
-    /// It left the hypervisor no way to go on with it.
+    /// The hypervisor can't resume the guest, or ended it.
     Crash(&'static str),
 }
 

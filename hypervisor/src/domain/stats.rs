@@ -1,23 +1,23 @@
-//! What a domain made the hypervisor do, for `pinfold_op` `stats` and the log.
+//! Counters of a domain, for `pinfold_op` `stats` and the log.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter that any processor may bump; it orders nothing.
+/// A counter that any CPU may increment; relaxed, so it orders nothing.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn bump(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds a number.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The count.
+    /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

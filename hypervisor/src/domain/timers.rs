@@ -67,7 +67,7 @@ pub fn tick() -> bool {
 }
 
 fn fire(entry: Entry) {
-    // A domain that is gone had its timers disarmed; one was just being fired.
+    // The domain may have been destroyed since: this timer had already left the queue.
     let Some(domain) = super::find(DomId::new(entry.domain)) else { return };
     let Some(slot) = domain.slots.get(usize::from(entry.vcpu)) else { return };
     {
@@ -86,7 +86,7 @@ fn fire(entry: Entry) {
                     }
                 }
             }
-            // Armed anew since.
+            // Armed again since.
             _ => return,
         }
     }

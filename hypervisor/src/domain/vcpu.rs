@@ -1,4 +1,4 @@
-//! A virtual processor's state.
+//! The state of a vCPU.
 
 use super::alias_search::FindProgress;
 use super::alias_upcall::Upcall;
@@ -19,7 +19,7 @@ use pinfold_abi::record::Who;
 use pinfold_emulate::control::CR4_INITIAL;
 use pinfold_emulate::debug::DebugRegisters;
 
-/// Which of the guest's two privilege levels runs; the processor sees ring 3 for both.
+/// The guest's privilege level. Both run in ring 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Guest kernel, on the kernel root.
@@ -38,7 +38,7 @@ impl Mode {
     }
 }
 
-/// Where an exception or event goes.
+/// The handler of an exception or event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Handler {
     /// Address; 0: none.
@@ -60,8 +60,11 @@ pub struct Callbacks {
     pub nmi: Handler,
 }
 
-/// Most ports of one poll, as the reference has it.
+/// Ports of one poll at most, as on Xen.
 pub const MAX_POLL_PORTS: usize = 128;
+
+/// The ports of a poll.
+pub type PollPorts = ArrayVec<u16, MAX_POLL_PORTS>;
 
 /// Pages of an LDT.
 pub const LDT_PAGES: usize = 16;
@@ -69,21 +72,20 @@ pub const LDT_PAGES: usize = 16;
 /// Arguments of a hypercall as they stand in rdi, rsi, rdx, r10, r8.
 pub type Args = [u64; 5];
 
-/// Whether a vCPU can run.
+/// What a vCPU waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
-    /// It can.
+enum RunState {
+    /// Nothing: it can run.
     Runnable,
-    /// It waits for an event.
+    /// An event.
     Blocked,
-    /// It waits for an event, one of the ports in [`Vcpu::polled`], or this system time in ns, if
-    /// any.
+    /// An event, one of the ports in [`Vcpu::polled`], or this system time in ns, if any.
     Polling(Option<u64>),
 }
 
-/// A virtual processor.
+/// A vCPU's state.
 pub struct Vcpu {
-    /// Registers, where entry and exit work on them.
+    /// Registers, where the entry and exit code loads and saves them.
     pub file: RegisterFile,
     /// The domain.
     pub domain: DomainRef,
@@ -91,10 +93,10 @@ pub struct Vcpu {
     pub id: u16,
     /// Kernel or user.
     pub mode: Mode,
-    /// Processor that it ran on last.
+    /// The CPU on which it ran last.
     pub last_cpu: usize,
-    /// Can it run?
-    pub state: RunState,
+    /// What it waits for.
+    state: RunState,
     /// L4 of the guest kernel.
     pub kernel_root: RootRef,
     /// L4 of the guest's user mode, if set.
@@ -103,7 +105,7 @@ pub struct Vcpu {
     pub fs_base: u64,
     /// Live GS base while not loaded.
     pub gs_base: u64,
-    /// GS base of the mode that doesn't run.
+    /// GS base of the other mode, kernel or user.
     pub inactive_gs_base: u64,
     /// Stack for entries from user mode: ss, rsp.
     pub kernel_stack: (u16, u64),
@@ -125,19 +127,19 @@ pub struct Vcpu {
     pub ldt: (u64, u32),
     /// LDT pages mapped so far, by page.
     pub ldt_pages: [Option<DescriptorRef>; LDT_PAGES],
-    /// Its record of events, as of when it was loaded.
+    /// Its `vcpu_info`, as of when it was loaded.
     pub info: InfoRef,
     /// Ports that it polls.
-    pub polled: ArrayVec<u16, MAX_POLL_PORTS>,
-    /// How the guest is told of aliases.
+    polled: PollPorts,
+    /// Its alias upcall.
     pub upcall: Upcall,
-    /// Arguments with which a suspended hypercall goes on.
+    /// Arguments with which a preempted hypercall is restarted.
     pub resume: Args,
-    /// What it made the hypervisor do since the last look at the clock.
+    /// Work that the hypervisor did for it since the last check of the time.
     pub work: Work,
-    /// Roots that it holds for a vCPU that it is giving a first state to: the call is suspended.
+    /// Roots that a preempted `vcpu_op` initialise of this vCPU holds for the new one.
     pub held_roots: ArrayVec<RootRef, 2>,
-    /// The search that a suspended `find_aliases` goes on with.
+    /// The search of a preempted `find_aliases`.
     pub find: Option<FindProgress>,
     /// FPU state while not loaded.
     pub fpu: FpuState,
@@ -145,17 +147,17 @@ pub struct Vcpu {
     pub last_fault_address: u64,
 }
 
-/// The memory that a vCPU's state will be in. Each slot has its own from the moment the domain is
-/// built; a guest may initialise its vCPUs when it likes, and then memory must not be lacking.
+/// Memory for a vCPU's state, allocated when the domain is built: a guest may initialise its vCPUs at
+/// any time, and that must not fail for lack of memory.
 pub struct VcpuMemory(Box<MaybeUninit<Vcpu>>);
 
 impl VcpuMemory {
-    /// Memory for one vCPU, while its domain is built.
+    /// Allocates memory for one vCPU.
     pub fn new() -> VcpuMemory {
         VcpuMemory(Box::new_uninit())
     }
 
-    /// Drops a vCPU, and keeps its memory.
+    /// Drops a vCPU and returns its memory.
     pub fn recycle(vcpu: Box<Vcpu>) -> VcpuMemory {
         let vcpu = Box::into_raw(vcpu);
         // SAFETY: the vCPU came out of its box and is dropped this once. Its memory, which is the
@@ -168,7 +170,7 @@ impl VcpuMemory {
 }
 
 impl Vcpu {
-    /// A vCPU in kernel mode on `root`, on which it holds a reference; all else as at reset.
+    /// A vCPU in kernel mode on `root`; all else as at reset.
     pub fn new(memory: VcpuMemory, domain: DomainRef, id: u16, root: RootRef) -> Box<Vcpu> {
         let info = domain.slots[usize::from(id)].info();
         let vcpu = Vcpu {
@@ -206,30 +208,54 @@ impl Vcpu {
         Box::write(memory.0, vcpu)
     }
 
-    /// Writes the copy of the runstate that the guest asked for.
+    /// Writes the copy of the runstate that the guest registered.
     pub fn publish_runstate(&self) {
-        let announced = self.domain.assists(VMASST_TYPE_RUNSTATE_UPDATE_FLAG);
+        let announced = self.domain.assists.is_enabled(VMASST_TYPE_RUNSTATE_UPDATE_FLAG);
         self.slot().runstate.lock().publish(self.domain.id, self.kernel_root.frame(), announced);
     }
 
-    /// What others may know of this vCPU.
+    /// The vCPU's slot in its domain.
     pub fn slot(&self) -> &VcpuSlot {
         &self.domain.slots[usize::from(self.id)]
     }
 
-    /// Ends whatever the vCPU waits for.
+    /// Blocks the vCPU until an event is pending.
+    pub fn block(&mut self) {
+        self.state = RunState::Blocked;
+    }
+
+    /// Blocks the vCPU until an event is pending, one of these ports is, or a system time in ns, if
+    /// any, is over.
+    pub fn start_polling(&mut self, ports: PollPorts, deadline: Option<u64>) {
+        self.domain.add_poller();
+        self.polled = ports;
+        self.state = RunState::Polling(deadline);
+    }
+
+    /// Whether the vCPU waits for something.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.state != RunState::Runnable
+    }
+
+    /// Whether it polls ports.
+    pub fn is_polling(&self) -> bool {
+        matches!(self.state, RunState::Polling(_))
+    }
+
+    /// Makes the vCPU runnable, whatever it waits for.
     pub fn stop_waiting(&mut self) {
         if let RunState::Polling(_) = self.state {
-            self.domain.pollers.fetch_sub(1, Ordering::SeqCst);
+            self.domain.remove_poller();
             self.polled.clear();
         }
         self.state = RunState::Runnable;
     }
 
-    /// Whether what the vCPU waits for has come.
-    pub fn may_go_on(&self) -> bool {
+    /// Whether what the vCPU waits for has happened.
+    pub fn is_wakeup_due(&self) -> bool {
         let info = self.slot().info();
-        // SeqCst: whoever raises an event sets these first and looks for sleepers then.
+        // SeqCst: whoever raises an event sets these first and looks for blocked vCPUs afterwards.
         let pending = info.upcall_pending().load(Ordering::SeqCst) != 0;
         if self.slot().has_nmi() {
             return true;
@@ -246,12 +272,12 @@ impl Vcpu {
         }
     }
 
-    /// Whom log records are about.
+    /// The subject of its log records.
     pub fn who(&self) -> Who {
         Who::Vcpu(self.domain.id.get(), self.id)
     }
 
-    /// The root that the processor must use.
+    /// The root of the current mode.
     pub fn root(&self) -> &RootRef {
         match (self.mode, &self.user_root) {
             (Mode::User, Some(root)) => root,

@@ -1,5 +1,5 @@
-//! A vCPU's record of events and clock, in the shared page or where the guest registered it. The
-//! guest may change it any time: only atomic accesses, and nothing in it is trusted.
+//! A vCPU's `vcpu_info` (event flags and clock), in the shared page or where the guest registered it.
+//! The guest may change it at any time: accesses are atomic, and its contents are never trusted.
 
 use super::shared_page::SharedPage;
 use crate::memory::direct_map;
@@ -11,12 +11,11 @@ use pinfold_abi::address::PAGE_SIZE;
 use pinfold_abi::shared_info::{LEGACY_VCPUS, VcpuInfo, VcpuTimeInfo};
 use pinfold_validator::Mfn;
 
-/// Where the record is: in a frame that stays the domain's, and plain memory, as long as it has
-/// vCPUs.
+/// Pointer to a `vcpu_info`, in a frame that stays the domain's plain memory as long as it has vCPUs.
 #[derive(Clone, Copy, Debug)]
 pub struct InfoRef(NonNull<VcpuInfo>);
 
-// SAFETY: it leads to memory that is only accessed atomically.
+// SAFETY: it points to memory that is only accessed atomically.
 unsafe impl Send for InfoRef {}
 // SAFETY: as above.
 unsafe impl Sync for InfoRef {}
@@ -73,17 +72,17 @@ impl InfoRef {
         self.field(offset_of!(VcpuInfo, evtchn_upcall_mask))
     }
 
-    /// Non-zero: events wait.
+    /// Non-zero: events are pending.
     pub fn upcall_pending(&self) -> &AtomicU8 {
         self.field(offset_of!(VcpuInfo, evtchn_upcall_pending))
     }
 
-    /// Bit n: word n of the pending ports has something.
+    /// Bit n: word n of the pending ports is not zero.
     pub fn pending_selector(&self) -> &AtomicU64 {
         self.field(offset_of!(VcpuInfo, evtchn_pending_sel))
     }
 
-    /// Where the guest finds the address of its last page fault.
+    /// The address of the guest's last page fault.
     pub fn cr2(&self) -> &AtomicU64 {
         self.field(offset_of!(VcpuInfo, cr2))
     }

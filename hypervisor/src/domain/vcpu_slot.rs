@@ -1,13 +1,13 @@
-//! A vCPU's slot: what others may know of a vCPU, and where its state is.
+//! A vCPU's slot in its domain: the part of a vCPU that other CPUs may access.
 //!
-//! The state itself ([`Vcpu`]) belongs to one holder at a time: the processor that runs it, the
-//! run queue, or the slot, while it waits or is down. Everyone else meets the slot.
+//! The vCPU's state ([`Vcpu`]) has one owner at a time: the CPU that runs it, the run queue, or the
+//! slot, while it is blocked or offline. Everybody else uses the slot.
 
 use super::alias_search::Pending;
 use super::runstate::{Runstate, State};
 use super::scheduler::{self, EnqueueReason};
 use super::shared_page::SharedPage;
-use super::vcpu::{RunState, Vcpu, VcpuMemory};
+use super::vcpu::{Vcpu, VcpuMemory};
 use super::vcpu_info::InfoRef;
 use super::vcpu_timers::Timers;
 use crate::arch::ipi;
@@ -17,48 +17,48 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use pinfold_validator::{CpuSet, ExternalRef};
 
-/// Where a vCPU's state is.
+/// What a vCPU is doing, and who owns its state.
 pub enum VcpuState {
-    /// There is none: never initialised, or its domain is at its end.
+    /// It has no state: never initialised, or destroyed with its domain.
     Uninitialised,
-    /// Here: it isn't up.
+    /// Offline; the slot owns the state.
     Offline(Box<Vcpu>),
-    /// Here: it waits for an event or a time.
+    /// Blocked on an event or a timeout; the slot owns the state.
     Blocked(Box<Vcpu>),
-    /// In the run queue.
+    /// Runnable; the run queue owns the state.
     Runnable,
-    /// On this processor.
+    /// Running on this CPU, which owns the state.
     Running(usize),
 }
 
-/// A slot.
+/// A vCPU's slot.
 pub struct VcpuSlot {
     /// The vCPU's number in the domain.
     pub id: u16,
-    /// Where its state is.
+    /// What it is doing.
     pub state: Mutex<VcpuState>,
     /// Its timers.
     pub timers: Timers,
-    /// What it did with its time, and where the guest wants to read it.
+    /// How it spent its time, and where the guest reads that.
     pub runstate: Mutex<Runstate>,
-    /// Reports about it whose mappings are still to be found.
+    /// Reports of the vCPU whose searches are unfinished.
     pub reports: Pending,
-    /// Its record, as bits of an [`InfoRef`].
+    /// Its `vcpu_info`, as bits of an [`InfoRef`].
     info: AtomicU64,
-    /// Frame of the record, if the guest registered one.
+    /// Frame of the `vcpu_info`, if the guest registered one.
     info_frame: Mutex<Option<WritableRef>>,
-    /// Somebody wants it down.
+    /// It is to go offline at its next exit.
     down_wanted: AtomicBool,
-    /// A non-maskable interrupt was sent and not delivered.
+    /// An NMI is pending.
     nmi: AtomicBool,
-    /// Memory for its state; none while somebody initialises it, and ever after.
+    /// Memory for its state, until the vCPU is initialised.
     memory: Mutex<Option<VcpuMemory>>,
-    /// Its state, wherever it is, for the audit.
+    /// Its state, whoever owns it, for the audit.
     vcpu: AtomicPtr<Vcpu>,
 }
 
 impl VcpuSlot {
-    /// The slot of a vCPU without a state, but with memory for it.
+    /// The slot of a vCPU that is not initialised, with memory for its state.
     pub fn new(id: u16, shared_page: SharedPage) -> VcpuSlot {
         VcpuSlot {
             id,
@@ -75,21 +75,21 @@ impl VcpuSlot {
         }
     }
 
-    /// Whether the vCPU is on this processor; `false` also if somebody is changing where it is.
+    /// Whether the vCPU runs on a CPU; `false` also while its state is changing.
     pub fn is_on(&self, cpu: usize) -> bool {
         self.state
             .try_lock()
             .is_some_and(|state| matches!(*state, VcpuState::Running(on) if on == cpu))
     }
 
-    /// The vCPU's record.
+    /// The vCPU's `vcpu_info`.
     pub fn info(&self) -> InfoRef {
         // SAFETY: only `new` and `register_info` store there, bits of references. Acquire: the
         // copy that was made before is seen.
         unsafe { InfoRef::from_bits(self.info.load(Ordering::Acquire)) }
     }
 
-    /// Moves the record into a frame of the guest's. False if it was moved before.
+    /// Moves the `vcpu_info` into a frame of the guest's. False if it was moved before.
     pub fn register_info(&self, frame: WritableRef, offset: usize) -> bool {
         let mut registered = self.info_frame.lock();
         if registered.is_some() {
@@ -100,65 +100,65 @@ impl VcpuSlot {
         self.info().copy_to(new);
         self.info.store(new.to_bits(), Ordering::Release);
         *registered = Some(frame);
-        // What was raised at the old place meanwhile is not lost: the guest looks at all words.
+        // Events raised at the old place meanwhile are not lost: the guest scans all words.
         new.pending_selector().store(u64::MAX, Ordering::SeqCst);
         new.upcall_pending().store(1, Ordering::SeqCst);
         true
     }
 
-    /// The reference on a registered record's frame, as the audit counts it.
+    /// The reference on a registered frame, as the audit counts it.
     pub fn info_ref(&self) -> Option<ExternalRef> {
         self.info_frame.lock().as_ref().and_then(WritableRef::external)
     }
 
-    /// Forgets a registered record. The vCPU runs no more.
+    /// Unregisters the `vcpu_info`. The vCPU won't run again.
     pub fn forget_info(&self, shared_page: SharedPage) {
         self.info.store(InfoRef::legacy(shared_page, self.id).to_bits(), Ordering::Release);
         drop(self.info_frame.lock().take());
     }
 
-    /// Remembers where the state is, for the audit.
+    /// Records where the state is, for the audit.
     pub fn set_vcpu(&self, vcpu: Option<&mut Vcpu>) {
         let state = vcpu.map_or(core::ptr::null_mut(), |vcpu| vcpu as *mut Vcpu);
         self.vcpu.store(state, Ordering::Release);
     }
 
-    /// Looks at the state, wherever it is.
+    /// Reads the state, whoever owns it.
     ///
     /// # Safety
-    /// No processor changes it meanwhile: all others pause, and the caller doesn't hold it.
+    /// Nobody changes it meanwhile: the machine is stopped, and the caller doesn't own it.
     pub unsafe fn with_vcpu<T>(&self, look: impl FnOnce(&Vcpu) -> T) -> Option<T> {
         // SAFETY: the state is boxed, so it stays in place until it is dropped, before which
         // `set_vcpu(None)` is called.
         unsafe { self.vcpu.load(Ordering::Acquire).as_ref() }.map(look)
     }
 
-    /// Claims the right to give the vCPU its first state, which is the memory for it; `None` if
-    /// somebody did.
-    pub fn claim(&self) -> Option<VcpuMemory> {
+    /// Takes the memory for the vCPU's state, and with it the right to initialise it; `None` if it was
+    /// taken before.
+    pub fn take_memory(&self) -> Option<VcpuMemory> {
         self.memory.lock().take()
     }
 
-    /// Gives the right back.
-    pub fn unclaim(&self, memory: VcpuMemory) {
+    /// Returns the memory.
+    pub fn return_memory(&self, memory: VcpuMemory) {
         *self.memory.lock() = Some(memory);
     }
 
-    /// Whether the vCPU may run.
+    /// Whether the vCPU is online.
     pub fn is_up(&self) -> bool {
         let state = self.state.lock();
         let comes_down = self.down_wanted.load(Ordering::Relaxed);
         !matches!(*state, VcpuState::Uninitialised | VcpuState::Offline(_)) && !comes_down
     }
 
-    /// Takes a vCPU's first state: it is down. It is in the memory that was claimed.
+    /// Stores a vCPU's first state, in the memory that was taken. The vCPU is offline.
     pub fn initialise(&self, mut vcpu: Box<Vcpu>) {
         self.set_vcpu(Some(&mut vcpu));
         self.runstate.lock().enter(State::Offline);
         *self.state.lock() = VcpuState::Offline(vcpu);
     }
 
-    /// Lets a vCPU run. False if it has no state.
+    /// Brings a vCPU online. False if it isn't initialised.
     pub fn bring_up(&self) -> bool {
         let mut state = self.state.lock();
         self.down_wanted.store(false, Ordering::Relaxed);
@@ -173,7 +173,7 @@ impl VcpuSlot {
         true
     }
 
-    /// Lets a vCPU run no more, as soon as may be.
+    /// Takes a vCPU offline, if it runs at its next exit.
     pub fn bring_down(&self) {
         let mut state = self.state.lock();
         match core::mem::replace(&mut *state, VcpuState::Runnable) {
@@ -193,36 +193,35 @@ impl VcpuSlot {
         }
     }
 
-    /// Whether the vCPU is to stop running.
+    /// Whether the vCPU is to go offline.
     #[inline]
     pub fn is_down_wanted(&self) -> bool {
         self.down_wanted.load(Ordering::Relaxed)
     }
 
-    /// Sends a non-maskable interrupt: several that weren't delivered count as one.
+    /// Sends an NMI; several that are pending count as one.
     pub fn send_nmi(&self) {
-        // SeqCst: set before the look at where the vCPU is.
+        // SeqCst: set before the vCPU's state is read.
         self.nmi.store(true, Ordering::SeqCst);
         self.kick();
     }
 
-    /// Whether a non-maskable interrupt waits.
+    /// Whether an NMI is pending.
     pub fn has_nmi(&self) -> bool {
         self.nmi.load(Ordering::SeqCst)
     }
 
-    /// Takes a non-maskable interrupt for delivery.
+    /// Takes a pending NMI for delivery.
     pub fn take_nmi(&self) -> bool {
         self.nmi.swap(false, Ordering::SeqCst)
     }
 
-    /// Something changed for this vCPU: wakes it, if it waited for that, or interrupts its guest,
-    /// so that it is seen.
+    /// Makes the vCPU notice a change: wakes it if it was blocked on that, or interrupts its guest.
     pub fn kick(&self) {
         let mut state = self.state.lock();
         match &*state {
             VcpuState::Running(cpu) => ipi::kick(*cpu),
-            VcpuState::Blocked(vcpu) if vcpu.may_go_on() => self.wake(&mut state),
+            VcpuState::Blocked(vcpu) if vcpu.is_wakeup_due() => self.wake(&mut state),
             _ => {}
         }
     }
@@ -231,14 +230,14 @@ impl VcpuSlot {
     pub fn kick_poller(&self) {
         let mut state = self.state.lock();
         if let VcpuState::Blocked(vcpu) = &*state
-            && matches!(vcpu.state, RunState::Polling(_))
-            && vcpu.may_go_on()
+            && vcpu.is_polling()
+            && vcpu.is_wakeup_due()
         {
             self.wake(&mut state);
         }
     }
 
-    /// Wakes the vCPU whatever it waits for, or has it look up: its domain ends.
+    /// Wakes the vCPU whatever it waits for, or interrupts its guest: its domain ends.
     pub fn force_wake(&self) {
         let mut state = self.state.lock();
         match &*state {
@@ -263,14 +262,14 @@ impl VcpuSlot {
         scheduler::enqueue(vcpu, reason);
     }
 
-    /// A processor took the vCPU from the run queue.
+    /// A CPU took the vCPU from the run queue and runs it.
     pub fn sched_in(&self, cpu: usize) {
         *self.state.lock() = VcpuState::Running(cpu);
         self.runstate.lock().enter(State::Running);
     }
 
-    /// The processor that ran the vCPU gives it back: to the run queue, or to its slot. True if it
-    /// is down now.
+    /// The CPU that ran the vCPU returns it, to the run queue or to its slot. True if it is offline
+    /// now.
     pub fn sched_out(&self, mut vcpu: Box<Vcpu>) -> bool {
         let mut state = self.state.lock();
         if self.down_wanted.swap(false, Ordering::Relaxed) {
@@ -278,7 +277,7 @@ impl VcpuSlot {
             self.runstate.lock().enter(State::Offline);
             *state = VcpuState::Offline(vcpu);
             return true;
-        } else if vcpu.state != RunState::Runnable && !vcpu.may_go_on() {
+        } else if vcpu.is_waiting() && !vcpu.is_wakeup_due() {
             self.runstate.lock().enter(State::Blocked);
             *state = VcpuState::Blocked(vcpu);
         } else {
@@ -288,12 +287,12 @@ impl VcpuSlot {
         false
     }
 
-    /// The vCPU's state is gone.
+    /// The vCPU's state is about to be destroyed.
     pub fn leave(&self) {
         *self.state.lock() = VcpuState::Uninitialised;
     }
 
-    /// Processor that runs the vCPU now, if one does.
+    /// The CPU that runs the vCPU now, if one does.
     pub fn runs_on(&self) -> CpuSet {
         match *self.state.lock() {
             VcpuState::Running(cpu) => CpuSet::of(cpu),

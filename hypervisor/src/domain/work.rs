@@ -1,9 +1,9 @@
-//! How much a vCPU made the hypervisor do since it last looked whether its time is up.
+//! Counts the work that the hypervisor does for a vCPU, so that long hypercalls are preempted.
 //!
-//! Work is counted in page-table entries: what the validator's budgets count, and for the rest about
-//! as many as cost the same. Each attempt at something long may visit [`ENTRIES`]; then it is
-//! suspended, and made again. Lists are made of elements that may each be short or that long, so
-//! they don't count elements: they look at the clock when enough entries have come together.
+//! The unit is a page-table entry visited: what the validator's budgets count; other work counts as
+//! the number of entries that would cost about the same. One attempt at an operation may visit
+//! [`ENTRIES`]; then it is preempted and restarted. List calls have elements of very different
+//! cost, so they don't count elements: they check the time after every [`ENTRIES_PER_TIME_CHECK`].
 
 use crate::arch::{apic, ipi, latency, percpu};
 use core::cell::Cell;
@@ -11,17 +11,17 @@ use pinfold_validator::{Budget, Cause, Refusal};
 
 /// Entries that one attempt may visit.
 pub const ENTRIES: u32 = 8192;
-/// Entries after which a list looks at the clock.
-pub const LOOK_AFTER: u32 = 2048;
-/// Entries from which on an operation counts as long, and its time is measured.
+/// Entries after which a list call checks the time.
+pub const ENTRIES_PER_TIME_CHECK: u32 = 2048;
+/// Entries above which an operation's time is measured.
 const LONG: u32 = 128;
-/// Suspensions in a row for a frame that others keep busy, before it counts as in use. Each lets
-/// everybody else run; the biggest tree of tables is taken apart in fewer.
+/// Restarts in a row for a busy frame, before it counts as in use. All others run in between; the
+/// biggest tree of tables is devalidated in fewer.
 const MOST_RETRIES: u32 = 1 << 16;
 
-/// What an element of a list costs besides what a budget counts, in entries.
+/// Cost in entries of what no budget counts.
 pub mod cost {
-    /// An element of no other kind: read, looked up, answered.
+    /// An element of a list of any other kind.
     pub const ELEMENT: u32 = 32;
     /// A call in a multicall.
     pub const CALL: u32 = 64;
@@ -31,11 +31,11 @@ pub mod cost {
     pub const RECORD: u32 = 512;
     /// A grant mapped, unmapped, copied.
     pub const GRANT: u32 = 256;
-    /// A flush, of other processors too.
+    /// A TLB flush, of other CPUs too.
     pub const FLUSH: u32 = 256;
 }
 
-/// A vCPU's count.
+/// The work done for a vCPU since the last check of the time.
 #[derive(Debug, Default)]
 pub struct Work {
     spent: Cell<u32>,
@@ -44,7 +44,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Does something within the budget of one attempt, and counts what it used.
+    /// Runs an operation with the budget of one attempt, and counts what it used.
     #[inline(always)]
     pub fn attempt<T>(&self, run: impl FnOnce(&mut Budget) -> T) -> T {
         let mut budget = Budget::new(ENTRIES);
@@ -53,7 +53,7 @@ impl Work {
         result
     }
 
-    /// The same, unless it is so little that the calls before and after don't matter.
+    /// Counts what was used of a budget of [`ENTRIES`], if it is enough to matter.
     #[inline(always)]
     pub fn charge_if_long(&self, budget: &Budget) {
         if budget.left() <= (ENTRIES - LONG) as usize {
@@ -61,16 +61,16 @@ impl Work {
         }
     }
 
-    /// What was counted since the last look.
+    /// The count.
     pub fn spent(&self) -> u32 {
         self.spent.get()
     }
 
-    /// Counts what an attempt used of a budget of [`ENTRIES`]: as [`Work::attempt`] does, where a
-    /// closure would have the arguments copied.
+    /// Counts what was used of a budget of [`ENTRIES`], as [`Work::attempt`] does. For callers whose
+    /// arguments a closure would copy.
     #[inline(always)]
     pub fn charge_used(&self, budget: &Budget) {
-        // It never grows.
+        // A budget never grows.
         let used = ENTRIES.wrapping_sub(budget.left() as u32);
         self.charge(used);
         if used >= LONG {
@@ -78,33 +78,32 @@ impl Work {
         }
     }
 
-    /// Counts what cost about as much as so many entries.
+    /// Counts work that costs as much as so many entries.
     #[inline(always)]
     pub fn charge(&self, entries: u32) {
-        // It may come round, at worst to a look that is due a little later: only lists look, and what
-        // they charge between two looks is far less.
+        // Wrapping makes a check late at worst; list calls charge far less between two checks.
         self.spent.set(self.spent.get().wrapping_add(entries));
     }
 
-    /// Whether the vCPU's time is up: looks at the clock, if enough was done since the last time, and
-    /// services IPIs. Whoever gets `true` suspends.
+    /// Whether to preempt the call: checks the time if enough was done since the last check, and
+    /// services IPIs.
     #[inline(always)]
     pub fn is_time_up(&self) -> bool {
-        self.spent.get() >= LOOK_AFTER && self.look()
+        self.spent.get() >= ENTRIES_PER_TIME_CHECK && self.check_time()
     }
 
-    /// Looks at the clock, and services IPIs: whether the vCPU's time is up.
+    /// Checks the time and services IPIs: whether to preempt the call.
     #[cold]
     #[inline(never)]
-    pub fn look(&self) -> bool {
+    pub fn check_time(&self) -> bool {
         self.spent.set(0);
         latency::measure_from_stamp();
         ipi::service_ipis();
         apic::timer_is_pending()
     }
 
-    /// A frame could not be had: whether to suspend and try again, since it is only busy. Others
-    /// can't make a vCPU retry for ever: in the end it is refused.
+    /// Whether to preempt a refused operation and try it again, since the frame is only busy. The
+    /// number of tries in a row is bounded.
     pub fn may_retry(&self, refusal: &Refusal) -> bool {
         let retries = self.retries.get();
         let again = refusal.cause == Cause::Busy && retries < MOST_RETRIES;
@@ -112,21 +111,21 @@ impl Work {
         again
     }
 
-    /// The vCPU, which is loaded, is to yield before its guest goes on: what it executed is not done,
-    /// and changed no register.
+    /// Makes the loaded vCPU yield before its guest resumes: its instruction is not done, has changed
+    /// no register, and is restarted.
     #[cold]
     pub fn yield_before_retry(&self) {
         self.yields.set(true);
         percpu::set_need_resched();
     }
 
-    /// Whether it is to yield.
+    /// Takes the request to yield, if there is one.
     pub fn take_yield(&self) -> bool {
         self.yields.take()
     }
 
-    /// What had to be tried again went through.
-    pub fn succeeded(&self) {
+    /// The operation that was tried again succeeded.
+    pub fn clear_retries(&self) {
         self.retries.set(0);
     }
 }

@@ -8,7 +8,7 @@ use super::outcome::{Outcome, create_continuation};
 use crate::domain::element_stop::ElementStop;
 use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
-use crate::domain::work::{ENTRIES, LOOK_AFTER};
+use crate::domain::work::{ENTRIES, ENTRIES_PER_TIME_CHECK};
 use crate::memory::guest::GuestPtr;
 use pinfold_abi::errno::Errno;
 pub use pinfold_core::list::Attempt;
@@ -53,9 +53,9 @@ pub fn run_list(
             Ok(None) => break Ok(()),
             Err(OutOfAddressSpace) => break Err(Errno::EFAULT),
         };
-        let much = budget.left() <= (ENTRIES - LOOK_AFTER) as usize;
+        let much = budget.left() <= (ENTRIES - ENTRIES_PER_TIME_CHECK) as usize;
         if much || progress.done() % SHORT_ELEMENTS == SHORT_ELEMENTS - 1 {
-            if vcpu.work.look() && progress.done() != 0 {
+            if vcpu.work.check_time() && progress.done() != 0 {
                 suspended = Some(Outcome::Restart);
                 break Ok(());
             }

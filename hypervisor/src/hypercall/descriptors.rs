@@ -35,7 +35,7 @@ pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), El
     let (id, frame) = (vcpu.domain.id, Mfn::new(address >> 12));
     retry_while_busy(|| memory::validator().update_descriptor(id, frame, slot, value))
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?;
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     Ok(())
 }
 

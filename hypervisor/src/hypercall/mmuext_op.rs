@@ -115,7 +115,7 @@ fn clear_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?
         .clear();
     vcpu.work.charge(cost::PAGE);
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     Ok(())
 }
 
@@ -130,6 +130,6 @@ fn copy_page(vcpu: &Vcpu, to: Mfn, from: Mfn) -> Result<(), ElementStop> {
         .map_err(|refusal| ElementStop::refused(vcpu, &refusal))?
         .copy_from(&from);
     vcpu.work.charge(cost::PAGE);
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::outcome::Outcome;
 use crate::domain::shutdown_reason::ShutdownReason;
 use crate::domain::timers;
-use crate::domain::vcpu::{MAX_POLL_PORTS, RunState, Vcpu};
+use crate::domain::vcpu::{MAX_POLL_PORTS, PollPorts, Vcpu};
 use crate::event::ports;
 use crate::memory::guest::GuestPtr;
 use crate::time::clock;
@@ -20,7 +20,7 @@ pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
         SCHEDOP_BLOCK => block(vcpu),
         SCHEDOP_SHUTDOWN => shutdown(vcpu, argument),
         SCHEDOP_POLL => poll(vcpu, argument),
-        SCHEDOP_SHUTDOWN_CODE => note_reason(vcpu, argument).into(),
+        SCHEDOP_SHUTDOWN_CODE => announce_reason(vcpu, argument).into(),
         SCHEDOP_WATCHDOG => watchdog(vcpu, argument).into(),
         // For domains that manage others, or the machine: none does.
         SCHEDOP_REMOTE_SHUTDOWN | SCHEDOP_PIN_OVERRIDE => Outcome::Done(Errno::EPERM.as_result()),
@@ -30,9 +30,9 @@ pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
 
 fn block(vcpu: &mut Vcpu) -> Outcome {
     vcpu.info.upcall_mask().store(0, Ordering::SeqCst);
-    // The slot looks whether an event came meanwhile.
+    // The slot checks again whether an event came meanwhile, when the vCPU leaves its CPU.
     if vcpu.info.upcall_pending().load(Ordering::SeqCst) == 0 {
-        vcpu.state = RunState::Blocked;
+        vcpu.block();
     }
     Outcome::Yield(0)
 }
@@ -40,18 +40,18 @@ fn block(vcpu: &mut Vcpu) -> Outcome {
 fn shutdown(vcpu: &mut Vcpu, argument: u64) -> Outcome {
     match reason(argument) {
         Ok(reason) => {
-            let noted = vcpu.domain.reason.get().copied();
-            vcpu.domain.end(ShutdownReason::Shutdown(noted.unwrap_or(reason)));
+            let announced = vcpu.domain.lifecycle.announced();
+            vcpu.domain.end(ShutdownReason::Shutdown(announced.unwrap_or(reason)));
             Outcome::Yield(0)
         }
         Err(errno) => Outcome::Done(errno.as_result()),
     }
 }
 
-/// Notes why the domain is about to end: this counts, whatever it says then. The first one stands.
-fn note_reason(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
+/// Announces the reason of a shutdown to come.
+fn announce_reason(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let reason = reason(argument)?;
-    vcpu.domain.reason.call_once(|| reason);
+    vcpu.domain.lifecycle.announce(reason);
     Ok(())
 }
 
@@ -60,8 +60,8 @@ fn reason(argument: u64) -> Result<u32, Errno> {
     if reason > SHUTDOWN_SOFT_RESET { Err(Errno::EINVAL) } else { Ok(reason) }
 }
 
-/// Arms, feeds or stops a watchdog; the number of a new one. They are timers of vCPU 0, whichever
-/// asks.
+/// Arms, resets or disarms a watchdog; returns the number of a new one. Watchdogs are timers of vCPU
+/// 0, whichever vCPU calls.
 fn watchdog(vcpu: &Vcpu, argument: u64) -> Result<i64, Errno> {
     const KINDS: [TimerKind; 2] = [TimerKind::Watchdog1, TimerKind::Watchdog2];
     let asked = GuestPtr::<Watchdog>::new(argument).read()?;
@@ -90,15 +90,13 @@ fn watchdog(vcpu: &Vcpu, argument: u64) -> Result<i64, Errno> {
 }
 
 fn poll(vcpu: &mut Vcpu, argument: u64) -> Outcome {
-    match begin_poll(vcpu, argument) {
-        Ok(deadline) => {
-            // Counted before it looks at the ports: see `Domain::kick_pollers`.
-            vcpu.domain.pollers.fetch_add(1, Ordering::SeqCst);
-            vcpu.state = RunState::Polling(deadline);
+    match read_poll(vcpu, argument) {
+        Ok((ports, deadline)) => {
+            vcpu.start_polling(ports, deadline);
             if let Some(at) = deadline {
                 timers::arm(&vcpu.domain, vcpu.id, TimerKind::Poll, at, 0);
             }
-            if !vcpu.may_go_on() {
+            if !vcpu.is_wakeup_due() {
                 return Outcome::Yield(0);
             }
             vcpu.stop_waiting();
@@ -108,21 +106,20 @@ fn poll(vcpu: &mut Vcpu, argument: u64) -> Outcome {
     }
 }
 
-/// Notes the ports; the deadline, if there is one.
-fn begin_poll(vcpu: &mut Vcpu, argument: u64) -> Result<Option<u64>, Errno> {
+/// The ports of a poll, and its deadline, if it has one.
+fn read_poll(vcpu: &Vcpu, argument: u64) -> Result<(PollPorts, Option<u64>), Errno> {
     let poll = GuestPtr::<Poll>::new(argument).read()?;
     if poll.nr_ports as usize > MAX_POLL_PORTS {
         return Err(Errno::EINVAL);
     }
-    vcpu.polled.clear();
+    let mut polled = PollPorts::new();
     let ports = GuestPtr::<u32>::new(poll.ports);
     for index in 0..poll.nr_ports {
         let port = ports.read_at(index.into())?;
         if !ports::is_in_use(&vcpu.domain, port) {
-            vcpu.polled.clear();
             return Err(Errno::EINVAL);
         }
-        vcpu.polled.push(port as u16);
+        polled.push(port as u16);
     }
-    Ok((poll.timeout != 0).then_some(poll.timeout))
+    Ok((polled, (poll.timeout != 0).then_some(poll.timeout)))
 }

@@ -14,7 +14,6 @@ use crate::domain::vcpu::{Handler, Mode, Vcpu, VcpuMemory};
 use crate::memory::guest::{GuestPtr, is_canonical, is_guest_address};
 use crate::memory::platform;
 use alloc::boxed::Box;
-use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::trap::{TI_DPL, TI_MASK_EVENTS};
 use pinfold_abi::vcpu::*;
@@ -39,18 +38,18 @@ fn initialise(caller: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), E
     let context = GuestPtr::<VcpuGuestContext>::new(argument).read()?;
     check(&context)?;
     // Two vCPUs may initialise the same third one.
-    let Some(memory) = slot.claim() else {
+    let Some(memory) = slot.take_memory() else {
         return Err(Errno::EEXIST.into());
     };
     let vcpu = match build(caller, slot, memory, &context) {
         Ok(vcpu) => vcpu,
         Err((stop, memory)) => {
-            slot.unclaim(memory);
+            slot.return_memory(memory);
             return Err(stop);
         }
     };
     let domain = &caller.domain;
-    domain.states.fetch_add(1, Ordering::AcqRel);
+    domain.lifecycle.add_vcpu();
     slot.initialise(vcpu);
     if context.flags & VGCF_ONLINE != 0 {
         slot.bring_up();

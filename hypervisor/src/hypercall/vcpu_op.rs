@@ -110,7 +110,7 @@ fn register_info(vcpu: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), 
         let busy = vcpu.work.may_retry(&refusal);
         if busy { ElementStop::Preempted } else { Errno::EINVAL.into() }
     })?;
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     // In this order, as on Xen: first the frame, then the place in it.
     if offset > PAGE_SIZE as usize - size_of::<VcpuInfo>() || !offset.is_multiple_of(8) {
         return Err(Errno::ENXIO.into());

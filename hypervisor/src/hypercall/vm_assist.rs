@@ -1,7 +1,6 @@
 //! vm_assist: switches of the ABI.
 
 use crate::domain::vcpu::Vcpu;
-use core::sync::atomic::Ordering;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::*;
 
@@ -23,8 +22,8 @@ pub fn run(vcpu: &Vcpu, command: u64, kind: u64) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     match command {
-        VMASST_CMD_ENABLE => vcpu.domain.assists.fetch_or(1 << kind, Ordering::Relaxed),
-        VMASST_CMD_DISABLE => vcpu.domain.assists.fetch_and(!(1 << kind), Ordering::Relaxed),
+        VMASST_CMD_ENABLE => vcpu.domain.assists.set(kind, true),
+        VMASST_CMD_DISABLE => vcpu.domain.assists.set(kind, false),
         _ => return Err(Errno::ENOSYS),
     };
     Ok(())

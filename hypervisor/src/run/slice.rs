@@ -7,7 +7,7 @@ use crate::arch::percpu;
 use crate::diagnostics::crash::finish;
 use crate::diagnostics::listing;
 use crate::domain::exit::Next;
-use crate::domain::vcpu::{RunState, Vcpu};
+use crate::domain::vcpu::Vcpu;
 use crate::domain::{bounce, context, scheduler};
 use crate::memory::isolation;
 use crate::time::timers;
@@ -28,7 +28,7 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
     // comes with a call for attention.
     let entries = isolation::entry_set();
-    while !percpu::take_resched() || must_go_on(vcpu) {
+    while !percpu::take_resched() || can_continue(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
             break;
         }
@@ -48,7 +48,7 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
 }
 
 #[cold]
-fn must_go_on(vcpu: &mut Vcpu) -> bool {
+fn can_continue(vcpu: &mut Vcpu) -> bool {
     latency::begin_span(Activity::SCHEDULER);
     latency::checked_scheduler();
     ipi::quiescent_point();
@@ -61,7 +61,7 @@ fn must_go_on(vcpu: &mut Vcpu) -> bool {
     let goes_on = !vcpu.domain.is_ending()
         && !vcpu.work.take_yield()
         && !scheduler::should_preempt()
-        && vcpu.state == RunState::Runnable
+        && !vcpu.is_waiting()
         && !vcpu.slot().is_down_wanted()
         && listing::go_on(vcpu);
     if goes_on {

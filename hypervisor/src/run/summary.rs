@@ -76,16 +76,16 @@ pub fn close(domain: &Domain) {
     }
     buffer::append_dropped(Some(domain.id.get()));
     TALLY.aliases.fetch_add(domain.stats.aliases.get(), Ordering::Relaxed);
-    let Some(ShutdownReason::Shutdown(reason)) = domain.ending.get() else {
+    let Some(ShutdownReason::Shutdown(reason)) = domain.lifecycle.shutdown_reason() else {
         TALLY.crashed.fetch_add(1, Ordering::Relaxed);
         return;
     };
-    let good = matches!(*reason, sched::SHUTDOWN_POWEROFF | sched::SHUTDOWN_REBOOT);
+    let good = matches!(reason, sched::SHUTDOWN_POWEROFF | sched::SHUTDOWN_REBOOT);
     let count = if good { &TALLY.ok } else { &TALLY.failed };
     count.fetch_add(1, Ordering::Relaxed);
     let record = Shutdown {
         name: Text::Str(&domain.name),
-        reason: reason_name(*reason),
+        reason: reason_name(reason),
         pins: domain.stats.pins.get(),
         refused: domain.stats.pins_refused.get(),
         aliases: domain.stats.aliases.get(),

@@ -38,8 +38,7 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
 pub fn destroy_vcpu(vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
     drop_vcpu(vcpu);
-    // AcqRel: who drops the last one sees what the others did.
-    if domain.states.fetch_sub(1, Ordering::AcqRel) != 1 {
+    if !domain.lifecycle.remove_vcpu() {
         return;
     }
     ports::reset(&domain);

@@ -257,7 +257,7 @@ fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
         let busy = vcpu.work.may_retry(&refusal);
         if busy { EmulationFault::Busy } else { EmulationFault::GeneralProtection }
     })?;
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     let mut page = [0; PAGE_SIZE as usize];
     fill_hypercall_page(&mut page);
     frame.write_bytes(0, &page);

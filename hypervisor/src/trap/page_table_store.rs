@@ -32,7 +32,7 @@ pub enum Store {
 /// validates is bounded; what is left of the domain's earlier operations comes first, a part of it
 /// at each try, so the store gets its turn in the end.
 pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
-    if !vcpu.domain.assists(VMASST_TYPE_WRITABLE_PAGETABLES) {
+    if !vcpu.domain.assists.is_enabled(VMASST_TYPE_WRITABLE_PAGETABLES) {
         return Store::NotOurs;
     }
     let validator = validator();

@@ -12,7 +12,6 @@ mod nodes;
 
 use crate::domain::Domain;
 use crate::event::ports;
-pub use guest::GuestStore;
 pub use nodes::{Facts, make};
 pub use pinfold_store::HEAP_BYTES;
 

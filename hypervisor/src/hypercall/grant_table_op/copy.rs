@@ -14,7 +14,7 @@ pub(super) fn copy(vcpu: &mut Vcpu, asked: &mut Copy) -> Result<(), Preempted> {
         Err(NotHeld::Busy(refusal)) if vcpu.work.may_retry(&refusal) => return Err(Preempted),
         Err(NotHeld::Busy(_)) => Status::BadPage as i16,
     };
-    vcpu.work.succeeded();
+    vcpu.work.clear_retries();
     Ok(())
 }
 
