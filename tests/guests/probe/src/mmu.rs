@@ -50,6 +50,14 @@ fn update(ptr: u64, val: u64) -> i64 {
     unsafe { raw::mmu_update(ptr, val) }
 }
 
+/// Returns an entry that maps an empty table, which is pinned at this level.
+fn pinned_entry(fixture: &mut TableFixture, level: u8, flags: u64) -> u64 {
+    let table = fixture.frame();
+    fixture.seal(table);
+    fixture.pin(table, level);
+    fixture.entry(table, flags)
+}
+
 /// Reports pins and unpins.
 pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
     let saved = fixture.save();
@@ -119,30 +127,10 @@ pub(crate) fn pins(fixture: &mut TableFixture, report: &mut Report) {
         fixture.seal(f);
         fixture.entry(f, RW)
     });
-    with("pin.l2.to_pinned_l2", 2, &|fixture, _| {
-        let f = fixture.frame();
-        fixture.seal(f);
-        fixture.pin(f, 2);
-        fixture.entry(f, RW)
-    });
-    with("pin.l2.to_pinned_l2_ro", 2, &|fixture, _| {
-        let f = fixture.frame();
-        fixture.seal(f);
-        fixture.pin(f, 2);
-        fixture.entry(f, RO)
-    });
-    with("pin.l3.to_pinned_l3_ro", 3, &|fixture, _| {
-        let f = fixture.frame();
-        fixture.seal(f);
-        fixture.pin(f, 3);
-        fixture.entry(f, RO)
-    });
-    with("pin.l4.to_pinned_l4_ro", 4, &|fixture, _| {
-        let f = fixture.frame();
-        fixture.seal(f);
-        fixture.pin(f, 4);
-        fixture.entry(f, RO)
-    });
+    with("pin.l2.to_pinned_l2", 2, &|fixture, _| pinned_entry(fixture, 2, RW));
+    with("pin.l2.to_pinned_l2_ro", 2, &|fixture, _| pinned_entry(fixture, 2, RO));
+    with("pin.l3.to_pinned_l3_ro", 3, &|fixture, _| pinned_entry(fixture, 3, RO));
+    with("pin.l4.to_pinned_l4_ro", 4, &|fixture, _| pinned_entry(fixture, 4, RO));
     with("pin.l2.self_ro", 2, &|fixture, table| fixture.entry(table, RO));
     with("pin.l2.self_rw", 2, &|fixture, table| fixture.entry(table, RW));
     with("pin.l4.self_ro", 4, &|fixture, table| fixture.entry(table, RO));

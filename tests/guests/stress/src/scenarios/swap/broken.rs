@@ -8,7 +8,7 @@
 use super::super::fixture::Fixture;
 use super::super::tables::pin_and_free;
 use super::super::{SeededAliases, Tally};
-use super::context::LockPerRound;
+use super::context::{Context, LockPerRound};
 use super::storage;
 use crate::failure::{Failure, check_named, expect_refusal};
 use crate::{Failed, words};
@@ -37,7 +37,8 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
     storage(fixture)?;
     fixture.all(fixture.rounds(), |cpu, round, random| {
         let storage = storage(fixture).map_err(|Failed| Failure::Other("no shared memory"))?;
-        let context = LockPerRound { owner: RefCell::new((fixture.mmu(), storage)), cpu };
+        let lock = LockPerRound(RefCell::new((fixture.mmu(), storage)));
+        let context = Context { cpu, lock };
         fixture.mark(round, "slot");
         slot(&context, random, &seeded)?;
         fixture.mark(round, "write");
@@ -54,7 +55,7 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<Tally, Failed> {
 
 /// Swaps a buffer out, and makes a page table of its last page's frame.
 fn slot(
-    context: &LockPerRound<'_>,
+    context: &Context<LockPerRound<'_>>,
     random: &mut Random,
     seeded: &SeededAliases,
 ) -> Result<(), Failure> {
@@ -65,7 +66,7 @@ fn slot(
     context.with_mmu(|mmu, _| mmu.purge_kmap())?;
     buffers.swap_out(context, id)?;
     let tree = {
-        let (mmu, _) = &mut *context.owner.borrow_mut();
+        let (mmu, _) = &mut *context.lock.0.borrow_mut();
         let tree = seeded.table(mmu.alloc_tables(1)?, last)?;
         let frame = tree.frames()[0];
         let [from, _] = mmu.kmap_pair(context.cpu_id());
@@ -73,13 +74,17 @@ fn slot(
         seeded.refused(check_named(mmu, frame, &[from])?);
         tree
     };
-    pin_and_free(&mut context.owner.borrow_mut().0, tree)?;
+    pin_and_free(&mut context.lock.0.borrow_mut().0, tree)?;
     buffers.check(context, id)?;
     Ok(buffers.free(context, id)?)
 }
 
 /// Swaps a buffer out, gives its frame to another buffer, and writes through the stale slot.
-fn write(context: &LockPerRound<'_>, random: &mut Random, writes: &Writes) -> Result<(), Failure> {
+fn write(
+    context: &Context<LockPerRound<'_>>,
+    random: &mut Random,
+    writes: &Writes,
+) -> Result<(), Failure> {
     let mut buffers = Buffers::new(64, Slots::Kept);
     let old = buffers.create(context, 1, random.next_u64())?;
     buffers.swap_out(context, old)?;

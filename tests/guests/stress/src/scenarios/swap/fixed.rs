@@ -3,7 +3,7 @@
 
 use super::super::fixture::Fixture;
 use super::super::tables;
-use super::context::LockPerStep;
+use super::context::{Context, LockPerStep};
 use super::storage;
 use crate::failure::Failure;
 use crate::{Failed, words};
@@ -40,7 +40,7 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
         let (before, began) = (fixture.mmu().stats(), time::tsc());
         let share = fixture.rounds().div_ceil(2);
         fixture.all(share, |cpu, _, random| {
-            let context = LockPerStep { fixture, storage: &storage, cpu };
+            let context = Context { cpu, lock: LockPerStep { fixture, storage: &storage } };
             let mut own = owns[cpu].lock();
             round(&context, &mut own, random)?;
             let stale = out_again(&context, &mut own)?;
@@ -64,7 +64,11 @@ pub(in super::super) fn run(fixture: &Fixture<'_>) -> Result<(), Failed> {
 }
 
 /// Does something with one buffer or two.
-fn round(context: &LockPerStep<'_>, own: &mut Own, random: &mut Random) -> Result<(), Failure> {
+fn round(
+    context: &Context<LockPerStep<'_>>,
+    own: &mut Own,
+    random: &mut Random,
+) -> Result<(), Failure> {
     let Own { buffers, ids } = own;
     if ids.len() < BUFFERS {
         ids.push(buffers.create(context, 1 + random.index(4), random.next_u64())?);
@@ -80,7 +84,7 @@ fn round(context: &LockPerStep<'_>, own: &mut Own, random: &mut Random) -> Resul
 }
 
 /// Swaps a buffer in and out. Returns the addresses of the slots that the last page went through.
-fn out_again(context: &LockPerStep<'_>, own: &mut Own) -> Result<[Vaddr; 2], Failure> {
+fn out_again(context: &Context<LockPerStep<'_>>, own: &mut Own) -> Result<[Vaddr; 2], Failure> {
     if let Some(&id) = own.ids.last() {
         own.buffers.swap_in(context, id)?;
         own.buffers.swap_out(context, id)?;
@@ -99,7 +103,7 @@ fn end(
     fixture.once(|| {
         for own in owns {
             let Own { mut buffers, ids } = own.into_inner();
-            let context = LockPerStep { fixture, storage, cpu: 0 };
+            let context = Context { cpu: 0, lock: LockPerStep { fixture, storage } };
             for id in ids {
                 buffers.check(&context, id)?;
                 buffers.free(&context, id)?;
