@@ -1,11 +1,14 @@
 //! Pinfold: a type-1 hypervisor for paravirtualised x86-64 guests.
 //!
-//! The promise: no frame that is in use as a page table has a writable mapping anywhere, and when
-//! a guest asks for one that would, it is refused and told exactly which mapping is in the way.
-//! The decision is made in `pinfold-validator`; this crate gives it hardware and guests.
+//! Its invariant: no frame that is in use as a page table has a writable mapping. A request that would
+//! break it is refused, and the refusal names the mapping that is in the way. `pinfold-validator`
+//! makes that decision; this crate runs the guests and drives the hardware.
+//!
+//! Modules are arranged in floors, which `floors.toml` lists: a module uses only its own floor and
+//! lower ones.
 #![no_std]
 #![no_main]
-#![expect(unreachable_pub, reason = "in a binary, `pub` means: for the other rooms of the house")]
+#![expect(unreachable_pub, reason = "in a binary, `pub` is visible to the other modules")]
 
 extern crate alloc;
 

@@ -1,4 +1,5 @@
-//! Last words. `cargo xtask report` resolves the addresses with the hypervisor's symbols.
+//! Panics of the hypervisor: message, registers and backtrace in the log, then the end of the machine.
+//! `cargo xtask report` resolves the addresses to symbols.
 
 use crate::arch::{ipi, percpu, stack};
 use crate::console::log::write_in_panic;
@@ -7,17 +8,16 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use pinfold_abi::record::{DumpFrame, Hex, LogRecord, PanicTrap, Who, kind};
 use pinfold_abi::vcpu::CpuUserRegs;
 
-/// Number of the CPU that panics, plus 1; 0: none does.
+/// Number of the first CPU that panicked, plus 1; 0: none has.
 static PANICKING: AtomicUsize = AtomicUsize::new(0);
 
-/// A panic inside a panic stops at once. One on another CPU leaves the last words, and the
-/// end, to the first.
+/// Claims the log for this CPU and halts the others. A second panic on the same CPU ends the machine at
+/// once; on another CPU it halts that CPU, while the first one reports.
 fn begin() {
     x86_64::instructions::interrupts::disable();
-    // Before CPUs have numbers there is one.
+    // Before any CPU is online there is one, whose record may not exist yet.
     let own = if percpu::online().is_empty() { 1 } else { percpu::cpu_number() + 1 };
     match PANICKING.compare_exchange(0, own, Ordering::Relaxed, Ordering::Relaxed) {
-        // What they would go on with may be broken.
         Ok(_) if percpu::online().is_empty() => {}
         Ok(_) => ipi::halt_others(),
         Err(first) if first == own => crate::machine::end(crate::machine::RunResult::Panic),
@@ -35,7 +35,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     crate::machine::end(crate::machine::RunResult::Panic)
 }
 
-/// A trap in ring 0 that nobody reckoned with.
+/// Panics because of an unexpected exception in ring 0.
 pub fn on_unexpected_trap(regs: &CpuUserRegs, cr2: u64) -> ! {
     begin();
     let record = PanicTrap {
@@ -65,7 +65,7 @@ macro_rules! registers {
     };
 }
 
-/// General registers, four a line, ready to print.
+/// Passes the general registers to `line`, four at a time.
 pub fn dump(regs: &CpuUserRegs, mut line: impl FnMut(core::fmt::Arguments<'_>)) {
     let all = registers!(regs; rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15);
     for four in all.as_chunks::<4>().0 {
@@ -76,14 +76,15 @@ pub fn dump(regs: &CpuUserRegs, mut line: impl FnMut(core::fmt::Arguments<'_>)) 
     }
 }
 
-/// Walks the frame pointers, at most 32 frames, as long as they stay on one of our stacks.
+/// Logs the return addresses of at most 32 frames, following the frame pointers while they point to a
+/// stack of the hypervisor.
 fn backtrace(mut frame: u64) {
     for depth in 1..=32 {
         let on_stack = frame.is_multiple_of(8) && crate::arch::layout::is_stack(frame);
         if !on_stack {
             return;
         }
-        // SAFETY: two words on a mapped stack of ours.
+        // SAFETY: both words are on a stack of the hypervisor, which is mapped.
         let (next, rip) = unsafe { (*(frame as *const u64), *((frame + 8) as *const u64)) };
         write_frame(depth, rip);
         if next <= frame {

@@ -1,13 +1,40 @@
-//! Locks of the hypervisor.
+//! Locks, and their order.
 //!
-//! It runs with interrupts off, so a CPU that waits for a lock can't be interrupted; and
-//! the holder may be waiting for that very CPU to flush its TLB. Hence who waits attends to
-//! such requests meanwhile.
+//! The hypervisor runs with interrupts disabled. So a CPU that spins on a lock can't be interrupted,
+//! and the holder may itself wait for that CPU to flush its TLB. Hence every spin loop serves the
+//! requests of other CPUs ([`ServiceIpis`]).
+//!
+//! # Lock order
+//!
+//! A CPU that holds a lock may take those with a higher number only.
+//!
+//! | no. | lock                         | protects                           | defined in              |
+//! |-----|------------------------------|------------------------------------|-------------------------|
+//! | 0   | keyboard (only `try_lock`)   | order of typed characters          | `backend::console::keyboard` |
+//! | 1   | `Domain::grants`             | grant table and its mappings       | `grant`                 |
+//! | 2   | `Domain::store`              | xenstore ring and tree             | `backend::store`        |
+//! | 2   | `Domain::console`            | console ring and the current line  | `backend::console`      |
+//! | 2   | `Domain::watchdogs`          | which watchdogs are armed          | `domain`                |
+//! | 3   | `Domain::ports`              | event ports; of two domains, the one with the lower number first | `event` |
+//! | 4   | `VcpuSlot::timers`           | which timers of a vCPU are armed   | `domain::vcpu_timers`   |
+//! | 5   | `VcpuSlot::state`            | state of a vCPU                    | `domain::vcpu_slot`     |
+//! | 6   | `VcpuSlot::runstate`         | runstate of a vCPU                 | `domain::runstate`      |
+//! | 7   | run queue                    | runnable vCPUs                     | `domain::scheduler`     |
+//! | 7   | timer queue of a CPU         | armed timers                       | `time::timers`          |
+//! | 8   | list of domains              | all domains                        | `domain::list`          |
+//! | 8   | `Domain::regions`            | named lazy regions                 | `domain::regions`       |
+//! | 8   | free frames                  | bitmap of free frames              | `pinfold_core::frames`  |
+//! | 9   | `RateLimit::bucket`          | a domain's budget of records       | `console::rate_limit`   |
+//! | 9   | heap                         | the allocator                      | `memory::heap`          |
+//! | 9   | serial port (only `try_lock` while domains run) | the UART        | `console::serial`       |
+//! | 10  | log buffer                   | buffered output                    | `console::buffer`       |
+//!
+//! No CPU holds two locks with the same number, except those of two domains' ports.
 
 use crate::arch::ipi;
 use spin::RelaxStrategy;
 
-/// Waiting that attends to other CPUs' requests.
+/// Spinning that serves the requests of other CPUs.
 pub struct ServiceIpis;
 
 impl RelaxStrategy for ServiceIpis {
@@ -18,15 +45,8 @@ impl RelaxStrategy for ServiceIpis {
     }
 }
 
-/// The lock that every part of the hypervisor uses.
-///
-/// Order, outermost first: a domain's grants; its store, console or watchdogs; its event ports (of two
-/// domains, the lower number's); a slot's timers; a slot's place; its runstate; the run queue or a timer queue.
-/// Outside all: what keeps typed keys in order, which is only ever tried.
-/// Inside any of them: the list of domains, a domain's named regions, the free frames. Inside all:
-/// a domain's budget of records, the heap, the serial port (only tried while domains run), and the
-/// log's buffer.
+/// The lock that all parts of the hypervisor use.
 pub type Mutex<T> = spin::mutex::Mutex<T, ServiceIpis>;
 
-/// A lock that goes to whoever has waited longest: where many want it all the time.
+/// A lock that is granted in the order of requests, for locks with much contention.
 pub type FairMutex<T> = spin::mutex::TicketMutex<T, ServiceIpis>;

@@ -1,4 +1,4 @@
-//! The boot archive: a tar file with the manifest and the guests' images.
+//! The boot archive: a tar file with the manifest and the images of the guests.
 
 use super::MachineInfo;
 use crate::memory::direct_map;
@@ -6,16 +6,16 @@ use core::fmt;
 use pinfold_image::{Manifest, ManifestError};
 use tar_no_std::TarArchiveRef;
 
-/// Why there is no manifest to go by.
+/// Why the manifest could not be read.
 #[derive(Debug)]
 pub enum ArchiveError {
-    /// The boot loader found no archive.
+    /// The boot loader reports no archive.
     Missing,
-    /// It isn't a tar file.
+    /// The archive is not a tar file.
     NotTar,
-    /// It has no manifest.
+    /// The archive has no manifest.
     NoManifest,
-    /// The manifest isn't right.
+    /// The manifest is invalid.
     BadManifest(ManifestError),
 }
 
@@ -34,15 +34,16 @@ impl fmt::Display for ArchiveError {
     }
 }
 
-/// The archive, in memory for as long as the machine runs.
+/// The archive, which stays in memory.
 pub struct Archive(Option<&'static [u8]>);
 
 impl Archive {
-    /// Takes what the boot loader left.
+    /// Opens the archive that the boot loader left in memory.
     pub fn open(boot: &MachineInfo) -> Archive {
         Archive(boot.archive.map(|(physical, bytes)| {
             let start = direct_map::address(physical) as *const u8;
-            // SAFETY: the boot loader keeps the file out of the usable regions; nobody writes it.
+            // SAFETY: the boot loader's memory map doesn't list the file as usable memory, so nothing
+            // ever writes there.
             unsafe { core::slice::from_raw_parts(start, bytes as usize) }
         }))
     }
@@ -59,7 +60,7 @@ impl Archive {
     /// The manifest.
     ///
     /// # Errors
-    /// If there is none, or it can't be read: names what is wrong.
+    /// If it is missing or invalid.
     pub fn manifest(&self) -> Result<Manifest, ArchiveError> {
         let bytes = self.0.ok_or(ArchiveError::Missing)?;
         TarArchiveRef::new(bytes).map_err(|_| ArchiveError::NotTar)?;

@@ -1,4 +1,4 @@
-//! From the boot loader's hands to the first guest.
+//! Boot: from the entry by the boot loader to the start of the guests.
 
 pub mod acpi;
 pub mod archive;
@@ -20,28 +20,29 @@ use bootloader_api::{BootInfo, BootloaderConfig};
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_image::Isolation;
 
-/// What the boot loader is asked for: everything in the slots that the ABI leaves the hypervisor.
+/// Requests to the boot loader: all its mappings lie in the L4 slots that the ABI reserves for the
+/// hypervisor.
 static CONFIG: BootloaderConfig = {
     let mut config = BootloaderConfig::new_default();
     config.kernel_stack_size = 128 * 1024;
     config.mappings.kernel_base = Mapping::FixedAddress(layout::IMAGE_START);
     config.mappings.physical_memory = Some(Mapping::FixedAddress(layout::DIRECT_MAP_START));
     config.mappings.dynamic_range_start = Some(layout::LOADER_START);
-    config.mappings.dynamic_range_end = Some(layout::IMAGE_START - 4096);
+    config.mappings.dynamic_range_end = Some(layout::IMAGE_START - PAGE_SIZE);
     config
 };
 
 bootloader_api::entry_point!(entry, config = &CONFIG);
 
-/// What later steps need of the boot loader's report, copied out of its mappings.
+/// Description of the machine, copied from the boot loader's report, whose mappings don't last.
 pub struct MachineInfo {
-    /// All regions of memory.
+    /// The memory map.
     pub regions: ArrayVec<Region, 256>,
-    /// Physical address and length of the boot archive.
+    /// Physical address and size in bytes of the boot archive.
     pub archive: Option<(u64, u64)>,
-    /// What the ACPI tables say.
+    /// Contents of the ACPI tables.
     pub tables: acpi::Tables,
-    /// Optional protections of the CPU.
+    /// Optional protections of the boot CPU.
     pub protections: control::Protections,
 }
 
@@ -81,10 +82,10 @@ fn entry(info: &'static mut BootInfo) -> ! {
     }
     let archive = info.ramdisk_addr.into_option().map(|address| {
         let physical = paging::translate_contiguous(address, info.ramdisk_len)
-            .expect("the boot loader puts the archive in one piece");
+            .expect("the archive is physically contiguous");
         (physical, info.ramdisk_len)
     });
-    // The boot loader maps physical memory where our own direct map will be.
+    // The boot loader maps physical memory at the address of the direct map.
     let tables = acpi::read(info.rsdp_addr.into_option());
     let mut frames = EarlyFrames::new(&regions);
     let kernel_elf = paging::kernel_elf(info.kernel_addr, info.kernel_len);
@@ -93,17 +94,18 @@ fn entry(info: &'static mut BootInfo) -> ! {
         &regions,
         kernel_elf,
         info.kernel_image_offset,
-        tables.processors.len().max(1),
+        tables.apic_ids.len().max(1),
         tables.io_apic.map(|io_apic| io_apic.address),
     );
     memory::reserve_tables(frames, &regions, root);
     MACHINE.call_once(|| MachineInfo { regions, archive, tables, protections });
     // SAFETY: the tables map the running image at its address, and a stack that is unused so far.
-    unsafe { paging::switch(root, layout::stack_top(0), on_own_stack) }
+    unsafe { paging::switch(root, layout::stack_top(0), init_on_own_tables) }
 }
 
-extern "C" fn on_own_stack() -> ! {
-    // SAFETY: the first CPU, for the first time.
+/// The second part of the boot, on the hypervisor's page tables and stack.
+extern "C" fn init_on_own_tables() -> ! {
+    // SAFETY: this is the boot CPU, for the first and only time.
     unsafe { smp::init_cpu(0) };
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");

@@ -1,8 +1,8 @@
-//! Starting the other CPUs.
+//! Start of the application processors (APs).
 //!
-//! A CPU that gets INIT and start-up messages begins in real mode at a page below 1 MiB.
-//! The code there (the trampoline) loads page tables that map its own page at its own address and
-//! the hypervisor's slots, switches to long mode and jumps to [`enter`]. Intel SDM vol. 3, 9.4.4.
+//! An AP that gets INIT and start-up IPIs begins in real mode at a page below 1 MiB (Intel SDM vol. 3,
+//! 9.4.4). The code in that page, the trampoline, loads page tables that map the page itself
+//! (identity-mapped) and the hypervisor's slots, switches to long mode and calls [`enter`].
 
 use super::MachineInfo;
 use crate::arch::entry::EntrySet;
@@ -12,34 +12,36 @@ use crate::run;
 use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::layout::{HYPERVISOR_SLOTS, PAGE_SIZE};
+use pinfold_abi::mmu::EntryFlags;
 use pinfold_validator::{Index, Mfn};
+use x86_64::structures::gdt::DescriptorFlags;
 
-/// Milliseconds that a CPU has for its start.
+/// Time in milliseconds within which an AP must start.
 const AP_STARTUP_TIMEOUT_MS: u64 = 500;
 
-/// Where the trampoline finds what it needs, in its page: after the code.
+/// Offset of the parameters in the trampoline's page.
 const PARAMETERS: usize = 0xf00;
 
-/// What the trampoline loads, at [`PARAMETERS`]. The assembly below knows the offsets.
+/// Parameters of the trampoline, at [`PARAMETERS`]. The assembly below uses the offsets.
 #[repr(C)]
 struct Parameters {
-    /// 0: operand of `lgdt`: limit and base of `gdt`.
+    /// Offset 0: operand of `lgdt`, limit and base of `gdt`.
     gdt_limit: u16,
     gdt_base: [u16; 2],
     pad0: u16,
-    /// 8: target of the jump to long mode.
+    /// Offset 8: operand of the far jump to long mode.
     long_mode: u32,
     code_selector: u32,
-    /// 16
+    /// Offset 16: root of the trampoline's page tables.
     cr3: u64,
-    /// 24
+    /// Offset 24: top of the CPU's stack.
     stack: u64,
-    /// 32
+    /// Offset 32: address of [`enter`].
     entry: u64,
-    /// 40
+    /// Offset 40: number of the CPU.
     cpu: u64,
-    /// 48: null, 64-bit code.
+    /// Offset 48: null descriptor, 64-bit code.
     gdt: [u64; 2],
 }
 
@@ -92,17 +94,18 @@ core::arch::global_asm!(
     parameters = const PARAMETERS,
 );
 
-/// The CPU that is being started has arrived.
+/// Number of the last AP that has initialised itself.
 static ARRIVED: AtomicUsize = AtomicUsize::new(0);
-/// There are domains to run.
-static MAY_RUN: AtomicBool = AtomicBool::new(false);
+/// APs may run domains.
+static RELEASED: AtomicBool = AtomicBool::new(false);
 
-/// Sets up the descriptor tables of the calling CPU.
+/// Initialises the record and the descriptor tables of this CPU, which gets the number `cpu`.
 ///
 /// # Safety
-/// Once per CPU, with interrupts off, with a number of its own, on the hypervisor's tables.
+/// Once per CPU, with interrupts disabled, on the hypervisor's page tables, and with a number that no
+/// other CPU has.
 pub unsafe fn init_cpu(cpu: usize) {
-    // SAFETY: as the caller vouches; `paging::build` mapped the GDT page at the idle window.
+    // SAFETY: as the caller ensures; `paging::build` mapped the GDT page in the idle GDT.
     unsafe {
         percpu::PerCpu::install(cpu, paging::translate);
         gdt::load(x86_64::VirtAddr::new(layout::idle_gdt(cpu)));
@@ -111,52 +114,52 @@ pub unsafe fn init_cpu(cpu: usize) {
     idt::load(EntrySet::Direct);
 }
 
-/// Starts all CPUs but the calling one. One that doesn't come is left alone.
+/// Starts all APs. If one doesn't start, neither it nor those after it are used.
 pub fn start_aps(machine: &MachineInfo) {
     let begin = clock::now_ns();
     let own = apic::id();
-    let others = machine.tables.processors.iter().copied().filter(|&id| id != own);
+    let others = machine.tables.apic_ids.iter().copied().filter(|&id| id != own);
     match Trampoline::build(machine) {
         Some(trampoline) => {
             for (cpu, apic_id) in (1..).zip(others) {
                 if !trampoline.start(cpu, apic_id) {
-                    log::warn!("processor apic_id={apic_id} did not start; it is not used");
-                    // It may wake up late, with its number: nobody else gets that one, and none
-                    // that would come after it.
+                    log::warn!("cpu apic_id={apic_id} did not start; it is not used");
+                    // It may still start late and use its number and the parameters in the
+                    // trampoline, so no other AP can be started.
                     break;
                 }
             }
         }
-        None => log::warn!("no memory below 1 MiB for starting processors; one is used"),
+        None => log::warn!("no memory below 1 MiB for the trampoline; one CPU is used"),
     }
     log::info!(
-        "processors listed={} running={} in={} us",
-        machine.tables.processors.len(),
+        "cpus listed={} running={} in={} us",
+        machine.tables.apic_ids.len(),
         percpu::online().len(),
         (clock::now_ns() - begin) / 1000
     );
 }
 
-/// Lets all CPUs run guests.
+/// Lets the APs run guests.
 pub fn release_aps() {
-    // Release: they see all domains.
-    MAY_RUN.store(true, Ordering::Release);
+    // Release: pairs with the acquire in `enter`; the APs see all domains.
+    RELEASED.store(true, Ordering::Release);
 }
 
-/// The page that CPUs start in, filled, and its page tables.
+/// The page in which APs start, with the code and its parameters.
 struct Trampoline {
     page: Mfn,
 }
 
 impl Trampoline {
-    /// Takes four pages below 1 MiB: those are never given to domains.
+    /// Builds the trampoline and its page tables in four pages below 1 MiB, which no domain ever gets.
     fn build(machine: &MachineInfo) -> Option<Trampoline> {
         const LOW: u64 = 1 << 20;
         let mut pages: ArrayVec<Mfn, 4> = ArrayVec::new();
         for region in machine.regions.iter().filter(|region| region.is_usable()) {
-            // Page 0 stays what it is: the real-mode interrupt table.
-            let first = region.start.div_ceil(4096).max(1);
-            for mfn in first..region.end.min(LOW) / 4096 {
+            // Not page 0, which has the interrupt vector table of real mode.
+            let first = region.start.div_ceil(PAGE_SIZE).max(1);
+            for mfn in first..region.end.min(LOW) / PAGE_SIZE {
                 if pages.is_full() {
                     break;
                 }
@@ -172,17 +175,16 @@ impl Trampoline {
             // SAFETY: as above.
             unsafe { direct_map::entry(table, Index::new(slot)) }.store(value, Ordering::Relaxed);
         };
-        /// Present, writable.
-        const TABLE: u64 = 0x3;
-        /// Present, writable, 2 MiB.
-        const LARGE: u64 = 0x83;
-        store(l4, 0, l3.get() << 12 | TABLE);
-        store(l3, 0, l2.get() << 12 | TABLE);
-        store(l2, 0, LARGE);
+        let table = EntryFlags::PRESENT | EntryFlags::WRITABLE;
+        let large = table | EntryFlags::PAT_OR_SIZE;
+        store(l4, 0, l3.address() | table.bits());
+        store(l3, 0, l2.address() | table.bits());
+        // The first 2 MiB.
+        store(l2, 0, large.bits());
         for slot in HYPERVISOR_SLOTS {
             store(l4, slot, crate::memory::reserved_entry(slot));
         }
-        let base = page.get() << 12;
+        let base = page.address();
         let start = &raw const pinfold_trampoline;
         let long = &raw const pinfold_trampoline_long as u64 - start as u64;
         let bytes = &raw const pinfold_trampoline_end as usize - start as usize;
@@ -192,7 +194,7 @@ impl Trampoline {
         // SAFETY: as above.
         unsafe { direct_map::write_bytes(page, 0, code) };
         let gdt = base + (PARAMETERS + core::mem::offset_of!(Parameters, gdt)) as u64;
-        // SAFETY: the page is ours, the parameters fit behind the code.
+        // SAFETY: the page belongs to the trampoline, and the parameters fit after the code.
         let parameters =
             unsafe { &mut *direct_map::frame(page).add(PARAMETERS).cast::<Parameters>() };
         *parameters = Parameters {
@@ -201,19 +203,18 @@ impl Trampoline {
             pad0: 0,
             long_mode: (base + long) as u32,
             code_selector: 8,
-            cr3: l4.get() << 12,
+            cr3: l4.address(),
             stack: 0,
             entry: enter as *const () as u64,
             cpu: 0,
-            // Flat, present, accessed, 64-bit code, ring 0.
-            gdt: [0, 0x00af_9b00_0000_ffff],
+            gdt: [0, DescriptorFlags::KERNEL_CODE64.bits()],
         };
         Some(Trampoline { page })
     }
 
-    /// Starts one CPU. False if it doesn't come.
+    /// Starts an AP. Returns `false` if it doesn't start in time.
     fn start(&self, cpu: usize, apic_id: u32) -> bool {
-        // SAFETY: the page is ours, and no CPU is on its way through it.
+        // SAFETY: the page belongs to the trampoline, and no CPU executes it at the moment.
         let parameters =
             unsafe { &mut *direct_map::frame(self.page).add(PARAMETERS).cast::<Parameters>() };
         parameters.stack = layout::stack_top(cpu);
@@ -238,12 +239,12 @@ impl Trampoline {
     }
 }
 
-/// Where the trampoline leads: on the CPU's own stack, on the trampoline's tables.
+/// Called by the trampoline, on the CPU's own stack and the trampoline's page tables.
 extern "C" fn enter(cpu: usize) -> ! {
-    // SAFETY: the idle root maps everything this CPU uses from here on.
+    // SAFETY: the idle root maps all that this CPU uses from here on.
     unsafe { tlb::load_first_root() };
     control::set_up();
-    // SAFETY: the CPU that starts us gives each its own number, and each comes here once.
+    // SAFETY: the boot CPU gives each AP a number of its own, and each comes here once.
     unsafe { init_cpu(cpu) };
     flaws::detect();
     if let Some(mode) = flaws::plan().ibrs {
@@ -251,12 +252,12 @@ extern "C" fn enter(cpu: usize) -> ! {
     }
     apic::init_ap();
     ARRIVED.store(cpu, Ordering::Release);
-    while !MAY_RUN.load(Ordering::Acquire) {
+    while !RELEASED.load(Ordering::Acquire) {
         ipi::service_ipis();
         core::hint::spin_loop();
     }
     if !percpu::online().contains(cpu) {
-        // It came too late: nobody counts on it, so nobody would have it flush.
+        // It started too late and is not online: no CPU would ask it to flush its TLB.
         loop {
             x86_64::instructions::interrupts::disable();
             x86_64::instructions::hlt();

@@ -1,4 +1,4 @@
-//! Builds the domains of the manifest and starts them.
+//! Builds and starts the domains of the manifest.
 
 use super::archive::{Archive, ArchiveError};
 use super::build_domain;
@@ -15,8 +15,8 @@ use pinfold_abi::record::{NoStart, Text, Who, kind};
 use pinfold_image::Manifest;
 use pinfold_validator::DomId;
 
-/// Makes room in the hypervisor's own lists for all vCPUs there will be: once guests run, they
-/// don't grow. `false` if there is no memory for it.
+/// Allocates the lists of the scheduler and the timers for all vCPUs: nothing is allocated once guests
+/// run. Returns `false` if memory is short.
 fn reserve_lists(vcpus: usize) -> bool {
     let bytes = scheduler::heap_bytes(vcpus) + cpu_timers::heap_bytes(vcpus);
     heap::grow(heap::order_for(bytes))
@@ -24,7 +24,7 @@ fn reserve_lists(vcpus: usize) -> bool {
         && cpu_timers::reserve(vcpus).is_ok()
 }
 
-/// Builds every domain of the manifest and runs them, on all CPUs, to their ends.
+/// Builds all domains of the manifest and runs them, on all CPUs, until the last one ends.
 pub fn start_all(archive: &Archive, manifest: Result<Manifest, ArchiveError>) -> ! {
     let manifest = match manifest {
         Ok(manifest) => manifest,

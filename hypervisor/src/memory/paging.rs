@@ -92,7 +92,7 @@ pub fn build(
     regions: &[Region],
     image: ElfBytes<'_, LittleEndian>,
     image_base: u64,
-    processors: usize,
+    cpus: usize,
     io_apic: Option<u64>,
 ) -> u64 {
     let root = frames.alloc(PAGE, PAGE);
@@ -103,8 +103,8 @@ pub fn build(
         mapper.map(direct_map::address(start), start, end.saturating_sub(start), DATA);
     }
     map_image(&mut mapper, image, image_base);
-    for cpu in 0..processors {
-        map_processor(&mut mapper, cpu);
+    for cpu in 0..cpus {
+        map_cpu(&mut mapper, cpu);
     }
     let apic = crate::arch::apic::physical_address();
     let uncached = PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
@@ -116,7 +116,7 @@ pub fn build(
 }
 
 /// Maps what a CPU has for itself: stack, record without its guard pages, idle GDT.
-fn map_processor(mapper: &mut Mapper<'_>, cpu: usize) {
+fn map_cpu(mapper: &mut Mapper<'_>, cpu: usize) {
     let stack = mapper.frames.alloc(layout::STACK_BYTES, PAGE);
     mapper.map(layout::stack_bottom(cpu), stack, layout::STACK_BYTES, DATA);
     let bytes = size_of::<PerCpu>() as u64;
