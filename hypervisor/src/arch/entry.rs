@@ -1,27 +1,27 @@
-//! Into the guest and back: the seam between the hypervisor and whatever runs guests.
+//! Entry to guests and exit from them.
 //!
-//! [`enter`] looks like a function call. It leaves the hypervisor's callee-saved registers on its
-//! stack, loads the guest's registers and returns to ring 3. The CPU (or the `syscall` stub)
-//! later pushes the guest's state right into the vCPU's register file, for which the TSS gives the
-//! file's end as the ring-0 stack; the stub completes the file and returns from `enter`. Nothing
-//! is copied, and no stack is shared between a guest's state and the hypervisor's frames.
+//! To its caller [`enter`] is a function. It saves the hypervisor's callee-saved registers on the
+//! stack, loads the guest's registers, and goes to ring 3 by `iretq`. At an exit, the CPU (or the
+//! `syscall` stub) pushes the guest's state directly into the vCPU's register file, whose end is the
+//! ring-0 stack pointer in the TSS. The stub saves the general registers there, too, and returns from
+//! `enter`. So no state is copied, and the hypervisor's own stack is not used.
 //!
-//! Three things can go wrong on the way, each with its own room:
-//! * `iretq` faults because of a selector that the guest left: the fault arrives in ring 0 on the
-//!   register file, pushed below it into [`IRET_SLACK`]; the stub moves it up and reports it as an
-//!   exit, [`Exit::ReturnFault`].
-//! * NMI, machine check and double fault may come at any instruction, when GS says nothing: their
-//!   stacks carry the address of the CPU's record.
-//! * A debug exception may come between `syscall` and the change of stacks, hence its own stack;
-//!   if it came from ring 3 the stub moves the frame to the register file and goes on as usual.
+//! Three cases need special handling:
+//! * `iretq` faults because of an invalid selector of the guest. The fault comes from ring 0, with the
+//!   stack pointer in the register file, and its frame is pushed below that ([`IRET_SLACK`]). The stub
+//!   moves the registers to the file and returns [`Exit::ReturnFault`].
+//! * NMI, machine check and double fault can occur at any instruction, also where the GS base is the
+//!   guest's. Their IST stacks hold the address of the CPU's record.
+//! * A debug exception can occur between `syscall` and the change of stacks, hence it has an IST
+//!   stack. If it comes from ring 3, the stub moves the frame to the register file and continues as
+//!   for other exceptions.
 //!
-//! The code exists twice, see [`EntrySet`]. With page-table isolation the guest runs on a root that
-//! maps neither the register file nor the hypervisor's stack: the CPU pushes to a small stack
-//! in the CPU's record ([`super::percpu::EntryStack`]), and the stub loads the hypervisor's
-//! root before it moves that frame to the register file. On the way out it is the other way round.
-//! What may arrive in ring 0 while the guest's root is loaded, between the switch and `iretq` or
-//! between `syscall` and the switch, is a fault of `iretq` and what the interrupt stack table
-//! catches: all these stubs load the hypervisor's root first.
+//! The code exists twice, see [`EntrySet`]. With page-table isolation, the guest root maps neither
+//! the register files nor the hypervisor's stacks. So the ring-0 stack is a small one in the CPU's
+//! record ([`super::percpu::EntryStack`]); the stub loads the hypervisor's root and then moves the
+//! frame to the register file. On the way to the guest the frame for `iretq` is copied to that stack
+//! before the guest root is loaded. In the windows where ring 0 runs on the guest root, only a fault
+//! of `iretq` and exceptions with IST stacks can occur; their stubs load the hypervisor's root first.
 
 use super::gdt::HYPERVISOR_SS;
 use super::percpu::{
@@ -34,7 +34,7 @@ use pinfold_abi::vcpu::CpuUserRegs;
 /// CPU and fifteen by the stub, less what falls into the file itself.
 pub const IRET_SLACK: usize = 128;
 
-/// A vCPU's registers with the room around them that entry and exit need.
+/// A vCPU's registers, with the space below them that entry and exit need.
 #[repr(C, align(16))]
 pub struct RegisterFile {
     slack: [u8; IRET_SLACK + 8],
@@ -51,13 +51,14 @@ impl RegisterFile {
         RegisterFile { slack: [0; IRET_SLACK + 8], regs: CpuUserRegs::default() }
     }
 
-    /// Where the CPU is to push: see [`super::percpu::PerCpu::set_registers_top`].
+    /// End of the file, the ring-0 stack pointer: see
+    /// [`super::percpu::PerCpu::set_registers_top`].
     pub fn top(&self) -> u64 {
         &raw const self.regs as u64 + SS_END as u64
     }
 }
 
-/// Why a guest stopped.
+/// Why a guest exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// `syscall`.
@@ -68,9 +69,9 @@ pub enum Exit {
     Exception(u8),
     /// `int 0x80`.
     Int80,
-    /// An interrupt of the machine.
+    /// An interrupt, with its vector.
     Interrupt(u8),
-    /// The return to the guest faulted with this exception: its segment registers are bad.
+    /// `iretq` to the guest faulted with this exception, because of its cs or ss.
     ReturnFault(u8),
 }
 
@@ -78,12 +79,12 @@ const EXIT_SYSCALL: u64 = 0x100;
 const EXIT_COMPAT_SYSCALL: u64 = 0x101;
 const EXIT_RETURN_FAULT: u64 = 0x200;
 
-/// Which copy of the entry and exit code.
+/// One of the two copies of the entry and exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntrySet {
-    /// The guest runs on the hypervisor's root for it.
+    /// The guest runs on its own, validated root.
     Direct,
-    /// The guest runs on a root without the hypervisor's memory (page-table isolation).
+    /// The guest runs on a guest root, without the hypervisor's memory (page-table isolation).
     Isolated,
 }
 
@@ -112,17 +113,18 @@ unsafe extern "C" {
     fn pinfold_enter_guest_isolated(regs: *mut CpuUserRegs) -> u64;
 }
 
-/// Runs the guest until it needs the hypervisor.
+/// Runs the guest until it exits.
 ///
 /// # Safety
-/// `entries` are the ones in use ([`super::idt::load`]). `file` is what
-/// [`super::percpu::PerCpu::set_registers_top`] was told last; its selectors have RPL 3, its flags
-/// have IF and neither IOPL, NT nor VM; the vCPU's address space is loaded, and, if isolated, its
-/// guest entries are in this CPU's guest root.
+/// 1. `entries` are the ones in use ([`super::idt::load`]).
+/// 2. `file` is the one of the last [`super::percpu::PerCpu::set_registers_top`].
+/// 3. Its selectors have RPL 3; of its flags IF is set, and IOPL, NT and VM are clear.
+/// 4. The vCPU's root is loaded; with isolation, this CPU's guest root is a current copy of it.
 #[inline]
 pub unsafe fn enter(entries: EntrySet, file: &mut RegisterFile) -> Exit {
     let regs = &raw mut file.regs;
-    // SAFETY: the register file is exclusively ours for the call, as is the CPU.
+    // SAFETY: the register file is borrowed exclusively for the call; the rest is the caller's
+    // promise.
     let code = unsafe {
         match entries {
             EntrySet::Direct => pinfold_enter_guest_direct(regs),
@@ -140,12 +142,11 @@ pub unsafe fn enter(entries: EntrySet, file: &mut RegisterFile) -> Exit {
     }
 }
 
-/// Bytes of `verw` with an address relative to rip.
+/// Bytes of `verw` with a rip-relative operand.
 const VERW_BYTES: usize = 7;
 
-/// The places where `verw` goes on the ways back to a guest, in either set of entry code, and the
-/// bytes that make it up there. On a CPU that doesn't need it the places stay what they are:
-/// one instruction that does nothing.
+/// The addresses at which `verw` can be patched in before `iretq` to a guest, with the bytes of the
+/// instruction there. Unpatched, each is a `nop` of the same length.
 pub fn verw_sites() -> [(u64, [u8; VERW_BYTES]); 4] {
     [
         (&raw const pinfold_verw_at_enter_direct, &raw const pinfold_verw_selector_direct),
@@ -215,7 +216,7 @@ impl EntrySet {
     }
 }
 
-/// Pages of the isolated copy: whole ones, with nothing else in them.
+/// Addresses of the isolated copy: whole pages, with nothing else in them.
 pub fn isolated_code() -> core::ops::Range<u64> {
     &raw const pinfold_isolated_start as u64..&raw const pinfold_isolated_end as u64
 }
@@ -240,7 +241,7 @@ core::arch::global_asm!(
         push r15
     .endm
 
-    # All but rdi.
+    # All except rdi.
     .macro POP_GENERAL_BUT_ONE
         pop r15
         pop r14
@@ -263,13 +264,13 @@ core::arch::global_asm!(
         pop rdi
     .endm
 
-    # Room for a `verw`: see verw_sites. Behind the last load of what isn't the guest's, before
-    # `iretq` loads the flags that it changes.
-    .macro VERW_PLACE
+    # A 7-byte nop that `verw` may replace: see verw_sites. It comes after the last load of data that
+    # isn't the guest's, and before `iretq` restores the flags, of which `verw` changes ZF.
+    .macro VERW_SITE
         .byte 0x0f, 0x1f, 0x80, 0, 0, 0, 0
     .endm
 
-    # With isolation: the hypervisor's root instead of the guest's. GS is the hypervisor's.
+    # With isolation: loads the hypervisor's root. The GS base is the hypervisor's.
     .macro LOAD_HYPERVISOR_ROOT isolated:req, register:req
     .if \isolated
         mov \register, gs:[{hypervisor_root}]
@@ -277,7 +278,7 @@ core::arch::global_asm!(
     .endif
     .endm
 
-    # Back to the caller of pinfold_enter_guest, whose result is in rax.
+    # Returns from pinfold_enter_guest, with the result in rax.
     .macro RETURN_TO_HYPERVISOR
         mov rsp, gs:[{sp}]
         pop r15
@@ -289,7 +290,7 @@ core::arch::global_asm!(
         ret
     .endm
 
-    # All the code, as it is with page-table isolation or without.
+    # All entry code, with page-table isolation or without.
     .macro ENTRY_CODE suffix:req, isolated:req
     .global pinfold_enter_guest\suffix
     pinfold_enter_guest\suffix:
@@ -301,8 +302,8 @@ core::arch::global_asm!(
         push r15
         mov gs:[{sp}], rsp
     .if \isolated
-        # What iretq pops goes to the entry stack; the last register that the change of roots
-        # needs waits in the record. Both are mapped by either root.
+        # Copy the frame for iretq to the entry stack. rdi, which is needed to load the root, waits
+        # in the record. Both roots map the stack and the record.
         mov rax, gs:[0]
         .irp offset, 0, 8, 16, 24, 32
             mov rcx, [rdi + 0x80 + \offset]
@@ -324,11 +325,11 @@ core::arch::global_asm!(
         swapgs
     .global pinfold_verw_at_enter\suffix
     pinfold_verw_at_enter\suffix:
-        VERW_PLACE
+        VERW_SITE
     pinfold_guest_iretq\suffix:
         iretq
 
-    # syscall from 32-bit code (AMD): as below, with another code selector and reason.
+    # syscall from 32-bit code (AMD): as below, with another code selector and exit code.
     .global pinfold_compat_syscall_entry\suffix
     .balign 16
     pinfold_compat_syscall_entry\suffix:
@@ -364,15 +365,15 @@ core::arch::global_asm!(
         mov eax, [rsp + 0x7c]
         RETURN_TO_HYPERVISOR
 
-    # Error code (or 0) and vector are pushed, in one word.
+    # Exceptions and interrupts. One word with error code (or 0) and vector has been pushed.
     pinfold_common\suffix:
         cld
         test byte ptr [rsp + 16], 3
         jz 2f
         swapgs
     .ifeq \isolated
-        # Whether it was done may have been guessed wrongly (CVE-2019-1125): nothing is read through
-        # GS before it is known. The isolated way waits for its change of roots.
+        # No speculative access through GS after a mispredicted branch over swapgs (CVE-2019-1125).
+        # With isolation the load of CR3 serialises.
         lfence
     .endif
     .if \isolated
@@ -396,7 +397,8 @@ core::arch::global_asm!(
         lea rax, [rip + pinfold_guest_iretq\suffix]
         cmp [rsp + 0x80], rax
         je pinfold_return_fault\suffix
-        # The hypervisor's root is loaded; GS may be the guest's, while its selector is.
+        # A trap in ring 0. The hypervisor's root is loaded; the GS base may be the guest's, in
+        # `segments::load_gs`.
         mov rdi, rsp
         sub rsp, 8
         call {hypervisor_trap}
@@ -405,8 +407,8 @@ core::arch::global_asm!(
         add rsp, 8
         iretq
 
-    # iretq faulted: we are on the register file or the entry stack, with the guest's GS. The live
-    # general registers were pushed below; move them to the file, keep the error code, leave.
+    # iretq faulted. The stack is the register file or the entry stack, and the GS base is the guest's.
+    # The general registers were pushed below: move them to the file, set the error code, and return.
     pinfold_return_fault\suffix:
         swapgs
         LOAD_HYPERVISOR_ROOT \isolated, rax
@@ -440,7 +442,7 @@ core::arch::global_asm!(
     .endr
     .balign 16
 
-    # The debug exception: from ring 3 it goes on like any other, on the register file.
+    # The debug exception. From ring 3 it is handled like any other, in the register file.
     .global pinfold_debug_stub\suffix
     pinfold_debug_stub\suffix:
     .if \isolated
@@ -488,8 +490,8 @@ core::arch::global_asm!(
         push 0
         mov dword ptr [rsp + 4], 18
 
-    # GS and the root may be anybody's: set them from the top of this stack, and put them back
-    # afterwards.
+    # The GS base and the root may be the guest's or the hypervisor's: save them, load the
+    # hypervisor's (the address of the record is above the top of this stack), and restore them.
     pinfold_paranoid\suffix:
         cld
         PUSH_GENERAL
@@ -522,10 +524,10 @@ core::arch::global_asm!(
         add rsp, 8
     .global pinfold_verw_at_paranoid\suffix
     pinfold_verw_at_paranoid\suffix:
-        VERW_PLACE
+        VERW_SITE
         iretq
 
-    # What `verw` looks at: it clears the CPU's buffers only with an operand in memory.
+    # Operand of `verw`, which clears the CPU's buffers only with a memory operand.
     .balign 2
     .global pinfold_verw_selector\suffix
     pinfold_verw_selector\suffix:
@@ -535,7 +537,7 @@ core::arch::global_asm!(
     .section .text.pinfold_entry, "ax"
     ENTRY_CODE _direct, 0
 
-    # Whole pages, as guests' roots map them.
+    # Whole pages, because guest roots map them.
     .section .text.pinfold_isolated, "ax"
     .balign 4096
     .global pinfold_isolated_start
