@@ -5,23 +5,18 @@
 //! | `floors` | the directions of imports, see [`crate::floors`] |
 //! | `host` | `cargo test`, counted |
 //! | `page` | the report's page in a browser |
-//! | `table` | the whole-machine cases: guests, and how each must end |
+//! | `cases` | the whole-machine cases: guests, and how each must end |
 //! | `corrupt_image` | guest images that must be refused, made from a good one |
 //! | `case` | running one case and holding its log against what was expected |
 //!
 //! A case that cannot run here (no Xen or no Linux to be had) is skipped aloud. At most one QEMU a processor.
 
 mod case;
+mod cases;
 mod corrupt_image;
 mod floors;
 mod host;
-mod isolation;
 mod page;
-mod processors;
-mod scenarios;
-mod stale;
-mod table;
-mod vcpus;
 
 use crate::accel::{self, Accel};
 use crate::cli::{AccelChoice, Host, TestArgs};
@@ -53,7 +48,7 @@ struct Tally {
 pub(crate) fn verb(args: &TestArgs) -> Result<Exit> {
     let filter = args.filter.as_deref();
     let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter));
-    let mut cases = table::all();
+    let mut cases = cases::all();
     if filter != Some(MACHINE) {
         cases.retain(|case| wanted(&case.name));
     }

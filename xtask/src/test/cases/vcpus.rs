@@ -1,7 +1,7 @@
 //! The cases about virtual processors: events, time, several of them at once, and any state that
 //! they can be left in.
 
-use super::case::{Agree, Case, End, Spec};
+use crate::test::case::{Agree, Case, End, Spec};
 use pinfold_image::size::Size;
 
 /// All of them.

@@ -1,8 +1,14 @@
 //! The whole-machine cases.
 
-use super::case::{Agree, Case, End, Latency, Spec};
-use super::corrupt_image::{Corruption, Field};
+mod isolation;
+mod processors;
+mod scenarios;
+mod stale;
+mod vcpus;
+
 use crate::exit::Exit;
+use crate::test::case::{Agree, Case, End, Latency, Spec};
+use crate::test::corrupt_image::{Corruption, Field};
 use pinfold_abi::elfnote::Note;
 use pinfold_image::CachePolicy;
 use pinfold_image::size::Size;
@@ -18,7 +24,7 @@ mod header {
 }
 
 /// All of them.
-pub(super) fn all() -> Vec<Case> {
+pub(in crate::test) fn all() -> Vec<Case> {
     let mut cases = vec![
         Case::new("hello", vec![Spec::new("hello")]),
         Case::new("hello", vec![Spec::new("hello")]).on_xen(),
@@ -37,7 +43,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.push(Case::new("probe", vec![Spec::new("probe")]));
     cases.push(Case::new("probe", vec![Spec::new("probe")]).on_xen());
     cases.extend(grants());
-    cases.extend(super::stale::all());
+    cases.extend(stale::all());
     cases.push(keyboard());
     // A neighbour of the one that writes nonsense has a store too.
     cases.push(Case {
@@ -61,9 +67,9 @@ pub(super) fn all() -> Vec<Case> {
             ],
         )
     });
-    cases.extend(super::vcpus::all());
-    cases.extend(super::processors::all());
-    cases.extend(super::isolation::all());
+    cases.extend(vcpus::all());
+    cases.extend(processors::all());
+    cases.extend(isolation::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,
@@ -79,7 +85,7 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(long_calls());
     cases.extend(upcalls());
     cases.extend(stress());
-    cases.extend(super::scenarios::all());
+    cases.extend(scenarios::all());
     cases.extend(neighbours());
     cases.extend(slow_port());
     cases.push(bad_images());

@@ -3,7 +3,7 @@
 //! QEMU's translator has neither the flaws nor the MSRs, and takes any write of one: shown is that
 //! the hypervisor decides by what the processor says, and that guests bear what it does.
 
-use super::case::{Case, Spec};
+use crate::test::case::{Case, Spec};
 
 /// A Skylake with the microcode of 2020, as QEMU shows one: every flaw of Intel's.
 const SKYLAKE: &str = "max,-smap,vendor=GenuineIntel,family=6,model=94,stepping=3,\

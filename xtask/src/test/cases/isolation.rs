@@ -1,7 +1,7 @@
 //! The cases with page-table isolation: guests run on roots without the hypervisor's memory, as on a
 //! processor with Meltdown. Whatever a guest sees must be as without.
 
-use super::case::{Agree, Case, End, Spec};
+use crate::test::case::{Agree, Case, End, Spec};
 use pinfold_image::size::Size;
 
 /// All of them.

@@ -1,6 +1,6 @@
 //! The cases of the scenarios of stray mappings: each on one virtual processor and on two.
 
-use super::case::{Agree, Case, Spec};
+use crate::test::case::{Agree, Case, Spec};
 
 /// The scenarios, by their digit, with the rounds of each form, and what the hypervisor says
 /// of the mappings that the broken form leaves.

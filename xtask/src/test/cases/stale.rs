@@ -1,7 +1,7 @@
 //! The cases about stale translations: writes to frames that a guest gave back, by what a processor
 //! remembers of a mapping that is gone.
 
-use super::case::{Case, Spec};
+use crate::test::case::{Case, Spec};
 
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
