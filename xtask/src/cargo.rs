@@ -17,14 +17,29 @@ pub(crate) const UEFI: &str = "x86_64-unknown-uefi";
 pub(crate) fn command() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(paths::root());
-    // What cargo set for this tool's own package must not reach a nested cargo.
+    forget_package(&mut command);
+    command
+}
+
+/// A cargo command of rustup's nightly toolchain, if there is one.
+pub(crate) fn nightly() -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", "nightly", "cargo"]).current_dir(paths::root());
+    forget_package(&mut command);
+    for key in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(key);
+    }
+    command
+}
+
+/// Removes what cargo set for this tool's own package: it must not reach a nested cargo.
+fn forget_package(command: &mut Command) {
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&key);
         }
     }
-    command
 }
 
 /// True if the target's standard library is there.

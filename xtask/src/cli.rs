@@ -2,6 +2,7 @@
 
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use libtest_mimic::{ColorSetting, FormatSetting};
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
 use pinfold_image::{CachePolicy, Isolation};
@@ -23,7 +24,7 @@ pub(crate) enum Verb {
     /// Builds everything, boots it in QEMU and streams the serial log.
     #[command(after_help = RUN_HELP)]
     Run(RunArgs),
-    /// Runs the host tests, then the whole-machine tests.
+    /// Runs all tests: host tests, loom models, the report in a browser, whole machines.
     #[command(after_help = TEST_HELP)]
     Test(TestArgs),
     /// Writes a raw GPT disk image that boots on UEFI machines.
@@ -69,15 +70,20 @@ the run, Ctrl-A N gives the keyboard to the next guest, and Ctrl-A Ctrl-A is one
 
 const TEST_HELP: &str = "\
 Examples:
-  cargo xtask test             everything
-  cargo xtask test bad-image   the whole-machine tests with `bad-image` in their name
-  cargo xtask test host        the host tests only
-  cargo xtask test floors      the directions of imports only
-  cargo xtask test page        the report's page, in headless Chromium
-  cargo xtask test machine     the whole-machine tests only
+  cargo xtask test                    everything
+  cargo xtask test bad-image          the tests with `bad-image` in their name
+  cargo xtask test hello --exact      the test `hello` alone
+  cargo xtask test host               one part: the host tests
+  cargo xtask test machine --skip xen the whole machines, but not those on Xen
+  cargo xtask test --list             all names, with a line about each
 
-Each whole-machine test runs under its own time limit; the log of one that failed stays in
-target/runs/test-NAME/. The last line reads `N passed, N failed, N skipped`.";
+Parts: floors (directions of imports), host (cargo test), doc (examples in the documentation), loom
+(models of concurrent code), miri (where a nightly toolchain has it), page (the report in headless
+Chromium), machine (whole machines).
+
+Each machine runs under its own time limit; the log of one that failed stays in
+target/runs/test-NAME/. The last line reads `N passed, N failed, N skipped`; in it each test that
+cargo ran counts. Progress, and how long each test took, goes to standard error.";
 
 const IMAGE_HELP: &str = "\
 Examples:
@@ -284,11 +290,36 @@ pub(crate) struct RunArgs {
 /// `test`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TestArgs {
-    /// Only the tests with this in their name; `host` and `machine` name the two halves.
+    /// Only the tests with this in their name, or one part: `floors`, `host`, `doc`, `loom`, `miri`,
+    /// `page` or `machine`.
     pub(crate) filter: Option<String>,
-    /// Lists the whole-machine tests and runs nothing.
+    /// Lists the tests with a line about each, and runs nothing (with `--format terse`: names only).
     #[arg(long)]
     pub(crate) list: bool,
+    /// Only the test with exactly this name.
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Leaves out the tests with this in their name; can be given several times.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) skip: Vec<String>,
+    /// Only the tests that are marked as ignored (none is at present).
+    #[arg(long)]
+    pub(crate) ignored: bool,
+    /// Runs the tests that are marked as ignored, too.
+    #[arg(long)]
+    pub(crate) include_ignored: bool,
+    /// Machines that run at the same time (as many as this one has processors, if not given).
+    #[arg(long, value_name = "N")]
+    pub(crate) test_threads: Option<usize>,
+    /// How results are printed: `pretty`, `terse` or `json`.
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<FormatSetting>,
+    /// One character for each test: `--format terse`.
+    #[arg(short, long, conflicts_with = "format")]
+    pub(crate) quiet: bool,
+    /// When results are in colour.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) color: Option<ColorSetting>,
 }
 
 /// `image`.

@@ -93,6 +93,29 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
     Ok(Done { ended, log })
 }
 
+/// Starts the machine, waits for its end and judges the log; each line also goes to `seen`.
+pub(crate) fn judged(plan: &Plan, mut seen: impl FnMut(&str)) -> Result<Verdict> {
+    match plan.on {
+        Host::Pinfold => {
+            let mut facts = verdict::pinfold::Facts::default();
+            let done = start(plan, |line| {
+                facts.line(line);
+                seen(line);
+                Watch::On
+            })?;
+            Ok(verdict::pinfold::judge(&facts, &done.ended, false))
+        }
+        Host::Xen => {
+            let mut facts = verdict::xen::Facts::default();
+            let done = start(plan, |line| {
+                seen(line);
+                facts.line(line)
+            })?;
+            Ok(verdict::xen::judge(&facts, &done.ended))
+        }
+    }
+}
+
 /// `run`: builds, starts, streams the log, judges.
 pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     if args.on == Host::Xen && args.report.is_some() {

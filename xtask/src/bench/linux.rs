@@ -9,13 +9,12 @@ use crate::accel::Accel;
 use crate::cli::Host;
 use crate::fetch;
 use crate::guests::Guest;
-use crate::machine::{Input, Machine, Watch};
-use crate::run::{self, Plan};
+use crate::machine::Machine;
+use crate::run;
 use crate::verdict::{self, Verdict};
-use crate::{linux, paths, progress};
+use crate::{linux, progress};
 use anyhow::Result;
 use pinfold_image::Isolation;
-use pinfold_image::manifest::LogLevel;
 use std::time::{Duration, Instant};
 
 /// Virtual processors of the guest, a column each.
@@ -28,11 +27,8 @@ const WHOLE: &str = "all of it";
 /// Rows of one run, in their order: what, and how long.
 type Rows = Vec<(String, Duration)>;
 
-/// Times it all and prints the table. Gives the first verdict that is not good.
-pub(super) fn bench(
-    isolation: Isolation,
-    limit: Duration,
-) -> Result<Option<(&'static str, Verdict)>> {
+/// Times the test on both and prints the table. Returns the first verdict that is not good.
+pub(super) fn bench(isolation: Isolation, timeout: u64) -> Result<Option<(&'static str, Verdict)>> {
     fetch::linux::ensure()?;
     let initrd = linux::initramfs()?;
     let mut columns = Vec::new();
@@ -47,7 +43,7 @@ pub(super) fn bench(
         // In turns, so that a host that is busy for a while is so for both.
         for _ in 0..RUNS {
             for (on, best) in [Host::Pinfold, Host::Xen].into_iter().zip(&mut fastest) {
-                let (rows, verdict) = time(on, &guest, isolation, limit)?;
+                let (rows, verdict) = time(on, &guest, isolation, timeout)?;
                 if !verdict.is_ok() {
                     return Ok(Some((
                         if on == Host::Pinfold { "Pinfold" } else { "Xen" },
@@ -64,43 +60,16 @@ pub(super) fn bench(
 }
 
 /// Runs the test once.
-fn time(on: Host, guest: &Guest, isolation: Isolation, limit: Duration) -> Result<(Rows, Verdict)> {
-    let guests = vec![guest.clone()];
+fn time(on: Host, guest: &Guest, isolation: Isolation, timeout: u64) -> Result<(Rows, Verdict)> {
+    let guests = [guest.clone()];
     let machine = Machine {
         smp: run::processors_for(&guests),
-        mem: run::memory_for(&guests),
-        accel: Accel::Tcg,
-        icount: false,
-        gdb: false,
-        screen: false,
-        cpu: None,
-        serial_rate: None,
+        ..Machine::new(run::memory_for(&guests), Accel::Tcg)
     };
-    let dir = paths::run_dir(&format!("bench-linux-{on:?}").to_lowercase())?;
-    let log = LogLevel::default();
-    let limit = Some(limit);
-    let (canaries, input) = (false, Input::Nothing);
-    let plan = Plan { on, guests, machine, log, canaries, isolation, limit, input, dir };
+    let name = format!("bench-linux-{on:?}").to_lowercase();
+    let plan = super::plan(&name, on, &guests, machine, isolation, timeout)?;
     let mut watch = StopWatch::default();
-    let verdict = match on {
-        Host::Pinfold => {
-            let mut facts = verdict::pinfold::Facts::default();
-            let done = run::start(&plan, |line| {
-                facts.line(line);
-                watch.line(on, line);
-                Watch::On
-            })?;
-            verdict::pinfold::judge(&facts, &done.ended, false)
-        }
-        Host::Xen => {
-            let mut facts = verdict::xen::Facts::default();
-            let done = run::start(&plan, |line| {
-                watch.line(on, line);
-                facts.line(line)
-            })?;
-            verdict::xen::judge(&facts, &done.ended)
-        }
-    };
+    let verdict = run::judged(&plan, |line| watch.line(on, line))?;
     Ok((watch.rows, verdict))
 }
 

@@ -12,9 +12,9 @@ use crate::accel::Accel;
 use crate::cli::{BenchArgs, GuestArgs, Host};
 use crate::exit::Exit;
 use crate::guests::{self, Guest};
-use crate::machine::{Input, Machine, Watch};
+use crate::machine::{Input, Machine};
 use crate::run::{self, Plan};
-use crate::verdict::{self, Verdict};
+use crate::verdict::Verdict;
 use crate::{fetch, image, paths, progress};
 use anyhow::{Result, bail};
 use pinfold_abi::record::{Record, kind};
@@ -63,7 +63,7 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
         bail!("the guest {GUEST} ended well but measured nothing");
     }
     if args.linux && with_xen {
-        let bad = linux::bench(isolation, Duration::from_secs(args.timeout))?;
+        let bad = linux::bench(isolation, args.timeout)?;
         if let Some((on, verdict)) = bad {
             progress::note(format!("Linux on {on}: FAILED: {}", verdict.why));
             return Ok(verdict.exit);
@@ -88,49 +88,37 @@ fn measure(
     timeout: u64,
 ) -> Result<(Rows, Verdict)> {
     let name = if on == Host::Pinfold { "bench-pinfold" } else { "bench-xen" };
-    let machine = Machine {
-        smp: 1,
-        mem: MEMORY,
-        accel: Accel::Tcg,
-        icount: true,
-        gdb: false,
-        screen: false,
-        cpu: None,
-        serial_rate: None,
-    };
-    let limit = Some(Duration::from_secs(timeout));
-    let plan = Plan {
+    let plan = plan(name, on, guests, counting_machine(), isolation, timeout)?;
+    let mut rows = Rows::new();
+    let verdict = run::judged(&plan, |line| rows.extend(row(line)))?;
+    Ok((rows, verdict))
+}
+
+/// A machine whose time stamp counter counts instructions.
+fn counting_machine() -> Machine {
+    Machine { icount: true, ..Machine::new(MEMORY, Accel::Tcg) }
+}
+
+/// The plan of a run that is measured.
+fn plan(
+    name: &str,
+    on: Host,
+    guests: &[Guest],
+    machine: Machine,
+    isolation: Isolation,
+    timeout: u64,
+) -> Result<Plan> {
+    Ok(Plan {
         on,
         guests: guests.to_vec(),
         machine,
         log: LogLevel::default(),
         canaries: false,
         isolation,
-        limit,
+        limit: Some(Duration::from_secs(timeout)),
         input: Input::Nothing,
         dir: paths::run_dir(name)?,
-    };
-    let mut rows = Rows::new();
-    let verdict = match on {
-        Host::Pinfold => {
-            let mut facts = verdict::pinfold::Facts::default();
-            let done = run::start(&plan, |line| {
-                facts.line(line);
-                rows.extend(row(line));
-                Watch::On
-            })?;
-            verdict::pinfold::judge(&facts, &done.ended, false)
-        }
-        Host::Xen => {
-            let mut facts = verdict::xen::Facts::default();
-            let done = run::start(&plan, |line| {
-                rows.extend(row(line));
-                facts.line(line)
-            })?;
-            verdict::xen::judge(&facts, &done.ended)
-        }
-    };
-    Ok((rows, verdict))
+    })
 }
 
 /// What a guest printed: alone on Xen and in a console record on Pinfold.

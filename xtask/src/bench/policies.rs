@@ -3,18 +3,13 @@
 //! The guest `pin_cost` prints `CURVE policy=... outstanding=... instructions_per_pin=...`, one line
 //! a point; the log stays for `report`, which draws them.
 
-use super::{BenchArgs, GuestArgs, MEMORY, text};
-use crate::accel::Accel;
+use super::{BenchArgs, GuestArgs, counting_machine, plan, text};
 use crate::cli::Host;
 use crate::exit::Exit;
-use crate::machine::{Input, Machine, Watch};
-use crate::run::{self, Plan};
-use crate::{fetch, guests, image, paths, progress, verdict};
+use crate::{fetch, guests, image, progress, run};
 use anyhow::{Result, bail};
 use pinfold_abi::record::Fields;
 use pinfold_image::Isolation;
-use pinfold_image::manifest::LogLevel;
-use std::time::Duration;
 
 /// The guest that measures.
 const GUEST: &str = "pin_cost";
@@ -37,32 +32,14 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Exit> {
     let guests = guests::resolve(&GuestArgs::one(GUEST), &[image::HYPERVISOR])?;
     fetch::qemu::ensure()?;
     fetch::bootloader::ensure()?;
-    let machine = Machine {
-        smp: 1,
-        mem: MEMORY,
-        accel: Accel::Tcg,
-        icount: true,
-        gdb: false,
-        screen: false,
-        cpu: None,
-        serial_rate: None,
-    };
-    let limit = Some(Duration::from_secs(args.timeout));
-    let dir = paths::run_dir("bench-policies")?;
-    let (on, log, input) = (Host::Pinfold, LogLevel::default(), Input::Nothing);
-    let (canaries, isolation) = (false, Isolation::Off);
-    let plan = Plan { on, guests, machine, log, canaries, isolation, limit, input, dir };
+    let machine = counting_machine();
+    let plan =
+        plan("bench-policies", Host::Pinfold, &guests, machine, Isolation::Off, args.timeout)?;
     let mut points: Vec<Point> = Vec::new();
-    let mut facts = verdict::pinfold::Facts::default();
-    let done = {
+    let verdict = {
         let _step = progress::Step::start("Counting instructions (a minute or two)");
-        run::start(&plan, |line| {
-            facts.line(line);
-            points.extend(point(line));
-            Watch::On
-        })?
+        run::judged(&plan, |line| points.extend(point(line)))?
     };
-    let verdict = verdict::pinfold::judge(&facts, &done.ended, false);
     print!("{}", tables(&points));
     progress::note(format!("the points, one a line: {}", plan.dir.join("serial.log").display()));
     if !verdict.is_ok() {

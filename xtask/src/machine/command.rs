@@ -31,6 +31,22 @@ pub(crate) struct Machine {
     pub(crate) serial_rate: Option<NonZeroU32>,
 }
 
+impl Machine {
+    /// A machine with one processor and nothing special.
+    pub(crate) fn new(mem: Size, accel: Accel) -> Machine {
+        Machine {
+            smp: 1,
+            mem,
+            accel,
+            icount: false,
+            gdb: false,
+            screen: false,
+            cpu: None,
+            serial_rate: None,
+        }
+    }
+}
+
 /// QEMU for Pinfold: UEFI firmware starts the disk.
 pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Command> {
     let firmware = fetch::firmware::ensure()?;

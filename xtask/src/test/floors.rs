@@ -1,22 +1,20 @@
 //! The directions of imports, as a test.
 
-use super::Tally;
+use super::list::{Part, Test};
 use crate::floors;
-use anyhow::Result;
+use libtest_mimic::{Completion, Failed};
 
-/// Its name for the filter.
-pub(super) const NAME: &str = "floors";
-
-/// Checks that no import runs upward and that no circle of files is too large.
-pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    let errors = floors::errors()?;
-    if errors.is_empty() {
-        tally.passed += 1;
-        println!("ok    {NAME}");
-    } else {
-        tally.failed += 1;
-        println!("FAIL  {NAME}: {} imports or circles that are not allowed", errors.len());
-        errors.iter().flat_map(|error| error.lines()).for_each(|line| println!("      {line}"));
+/// The test.
+pub(super) fn test() -> Test {
+    Test {
+        part: Part::Floors,
+        name: "floors".into(),
+        about: "no import runs upward, and no large circle of files import each other".into(),
+        run: Box::new(check),
     }
-    Ok(())
+}
+
+fn check() -> Result<Completion, Failed> {
+    let errors = floors::errors().map_err(|error| format!("{error:#}"))?;
+    if errors.is_empty() { Ok(Completion::Completed) } else { Err(errors.join("\n").into()) }
 }

@@ -1,15 +1,13 @@
 //! The report's page in a real browser: light and dark, wide and narrow, empty and huge; and, so
 //! that the looking itself is proved, pages with something wrong that must be found.
 
-use super::Tally;
+use super::list::{Part, Test};
 use crate::browser::{Browser, Seen, View};
 use crate::fetch::chromium;
+use crate::paths;
 use crate::report::{SAMPLE, page_of};
-use crate::{paths, progress};
-use anyhow::Result;
-
-/// The name for the filter.
-pub(super) const NAME: &str = "page";
+use libtest_mimic::{Completion, Failed};
+use std::sync::LazyLock;
 
 const WIDE: View = View { name: "wide", size: (1200, 3200), dark: false };
 const DARK: View = View { name: "dark", size: (1200, 3200), dark: true };
@@ -17,42 +15,49 @@ const NARROW: View = View { name: "narrow", size: (520, 3200), dark: false };
 /// A page with thousands of violations must be laid out in this time, on a busy machine.
 const HUGE_MS: f64 = 3000.0;
 
-/// One look; the error says what was wrong.
-type Look = fn(&Browser) -> Result<(), String>;
-
-/// Looks at the pages.
-pub(super) fn run(tally: &mut Tally) -> Result<()> {
-    let program = match chromium::ensure() {
-        Ok(program) => program,
-        Err(error) => {
-            println!("skip  {NAME}: {error:#}");
-            tally.skipped += 1;
-            return Ok(());
-        }
+/// The browser, or why there is none.
+static BROWSER: LazyLock<Result<Browser, String>> = LazyLock::new(|| {
+    let open = || {
+        let program = chromium::ensure()?;
+        Ok::<_, anyhow::Error>(Browser::new(program, &paths::run_dir("test-page")?))
     };
-    progress::note(format!("The report's page in {program}"));
-    let browser = Browser::new(program, &paths::run_dir(&format!("test-{NAME}"))?);
-    let cases: &[(&str, Look)] = &[
-        ("page-wide", |browser| good(browser, WIDE, SAMPLE)),
-        ("page-dark", |browser| good(browser, DARK, SAMPLE)),
-        ("page-narrow", |browser| good(browser, NARROW, SAMPLE)),
-        ("page-empty", |browser| good(browser, View { name: "empty", ..WIDE }, "")),
-        ("page-huge", huge),
-        ("page-with-mistakes", mistakes),
-    ];
-    for (name, case) in cases {
-        match case(&browser) {
-            Ok(()) => {
-                println!("ok    {name}");
-                tally.passed += 1;
-            }
-            Err(why) => {
-                println!("FAIL  {name}: {why}");
-                tally.failed += 1;
-            }
-        }
+    open().map_err(|error| format!("{error:#}"))
+});
+
+/// A check in the browser. The error says what was wrong.
+type Check = fn(&Browser) -> Result<(), String>;
+
+/// The tests.
+pub(super) fn tests() -> Vec<Test> {
+    let test = |name: &str, about: &str, check: Check| Test {
+        part: Part::Page,
+        name: name.into(),
+        about: about.into(),
+        run: Box::new(move || run(check)),
+    };
+    vec![
+        test("page-wide", "the page has no mistake in a wide window", |browser| {
+            good(browser, WIDE, SAMPLE)
+        }),
+        test("page-dark", "the page has no mistake in dark mode", |browser| {
+            good(browser, DARK, SAMPLE)
+        }),
+        test("page-narrow", "the page has no mistake in a narrow window", |browser| {
+            good(browser, NARROW, SAMPLE)
+        }),
+        test("page-empty", "the page of an empty log has no mistake", |browser| {
+            good(browser, View { name: "empty", ..WIDE }, "")
+        }),
+        test("page-huge", "a page of 12,000 violations is laid out in three seconds", huge),
+        test("page-with-mistakes", "the check finds each kind of mistake", mistakes),
+    ]
+}
+
+fn run(check: Check) -> Result<Completion, Failed> {
+    match &*BROWSER {
+        Ok(browser) => check(browser).map(|()| Completion::Completed).map_err(Failed::from),
+        Err(why) => Ok(Completion::ignored_with(why)),
     }
-    Ok(())
 }
 
 fn look(browser: &Browser, page: &str, view: View) -> Result<Seen, String> {

@@ -1,7 +1,8 @@
 //! The cases about stale translations: writes to frames that a guest gave back, by what a processor
 //! remembers of a mapping that is gone.
 
-use crate::test::case::{Case, Spec};
+use crate::test::case::Case;
+use crate::test::spec::Spec;
 
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
@@ -11,11 +12,34 @@ pub(super) fn all() -> Vec<Case> {
     // Xen gives out handles in another order, and so doesn't say when it wants a frame for them.
     const ON_XEN: &str = "rounds=80 phases=grxm";
     let mut cases = vec![
-        Case::new("stale", one()),
-        Case { smp: 2, ..Case::new("stale-2", two()) },
-        Case::new("stale", vec![guest().with_cmdline(ON_XEN)]).on_xen(),
-        Case { smp: 2, ..Case::new("stale-2", vec![guest().with_vcpus(2).with_cmdline(ON_XEN)]) }
-            .on_xen(),
+        Case::new(
+            "stale",
+            "frames given back can't be written through stale translations, one vCPU",
+            one(),
+        ),
+        Case {
+            smp: 2,
+            ..Case::new(
+                "stale-2",
+                "frames given back can't be written through stale translations, two vCPUs",
+                two(),
+            )
+        },
+        Case::new(
+            "stale",
+            "frames given back can't be written through stale translations, one vCPU",
+            vec![guest().with_cmdline(ON_XEN)],
+        )
+        .on_xen(),
+        Case {
+            smp: 2,
+            ..Case::new(
+                "stale-2",
+                "frames given back can't be written through stale translations, two vCPUs",
+                vec![guest().with_vcpus(2).with_cmdline(ON_XEN)],
+            )
+        }
+        .on_xen(),
     ];
     cases.extend(beside_a_victim());
     cases.extend(watched());
@@ -25,18 +49,29 @@ pub(super) fn all() -> Vec<Case> {
 /// The hypervisor takes some of what was given back, and watches it.
 fn watched() -> Vec<Case> {
     let guest = |name: &str, words: &str| Spec::new("stale").named(name).with_cmdline(words);
-    let case = |name: &str, smp, guests| Case {
+    let case = |name: &str, about: &str, smp, guests| Case {
         smp,
         canaries: true,
-        says: vec![" canaries="],
-        never: vec![" canaries=0 "],
-        ..Case::new(name, guests)
+        log_has: vec![" canaries="],
+        log_lacks: vec![" canaries=0 "],
+        ..Case::new(name, about, guests)
     };
     vec![
-        case("stale-canaries", 1, vec![guest("stale", "rounds=60 seed=11")]),
-        case("stale-canaries-2", 2, vec![guest("stale", "rounds=60 seed=12").with_vcpus(2)]),
+        case(
+            "stale-canaries",
+            "canaries in frames given back stay untouched, one vCPU",
+            1,
+            vec![guest("stale", "rounds=60 seed=11")],
+        ),
+        case(
+            "stale-canaries-2",
+            "canaries in frames given back stay untouched, two vCPUs",
+            2,
+            vec![guest("stale", "rounds=60 seed=12").with_vcpus(2)],
+        ),
         case(
             "stale-canaries-beside-victim",
+            "canaries stay untouched while a domain attacks another",
             2,
             vec![
                 guest("attacker", "role=attacker peers=2 rounds=100 seed=13"),
@@ -55,19 +90,35 @@ fn beside_a_victim() -> Vec<Case> {
         let attacker = format!("role=attacker peers=2 rounds={rounds} crossed={crossed} seed=3");
         vec![guest("attacker", &attacker), guest("victim", "role=victim peers=1 seed=4")]
     };
-    let case = |name: &str, smp, guests| Case {
+    let case = |name: &str, about: &str, smp, guests| Case {
         smp,
         order: Some(("attacker", "victim")),
-        ..Case::new(name, guests)
+        ..Case::new(name, about, guests)
     };
     let mut writing = pair(100, 0);
     writing[0].vcpus = 2;
     vec![
-        case("stale-beside-victim-on-1", 1, pair(40, 0)),
-        case("stale-beside-victim-on-2", 2, pair(250, 5)),
-        case("stale-writer-beside-victim", 3, writing),
+        case(
+            "stale-beside-victim-on-1",
+            "a victim's memory stays its own beside an attacker, on one CPU",
+            1,
+            pair(40, 0),
+        ),
+        case(
+            "stale-beside-victim-on-2",
+            "a victim's memory stays its own beside an attacker, on two CPUs",
+            2,
+            pair(250, 5),
+        ),
+        case(
+            "stale-writer-beside-victim",
+            "a victim's memory stays its own beside an attacker with two vCPUs",
+            3,
+            writing,
+        ),
         case(
             "stale-attackers-beside-victim",
+            "a victim's memory stays its own beside two attackers",
             2,
             vec![
                 guest("attacker", "role=attacker peers=3 place=0 rounds=150 seed=5"),
@@ -78,6 +129,7 @@ fn beside_a_victim() -> Vec<Case> {
         // Destroyed in the middle of it.
         case(
             "stale-destroyed-beside-victim",
+            "an attacker destroyed in the middle leaves nothing that reaches its neighbour",
             2,
             vec![
                 guest("attacker", "role=attacker peers=2 rounds=1000000 seed=15")
@@ -88,6 +140,7 @@ fn beside_a_victim() -> Vec<Case> {
         // Each on a processor of its own: a switch to the victim would flush what the others have.
         case(
             "stale-lent-frames",
+            "granted frames can't be written after they were revoked",
             3,
             vec![
                 guest("granter", "role=granter peers=2 rounds=60 seed=8"),

@@ -1,7 +1,9 @@
 //! The cases about virtual processors: events, time, several of them at once, and any state that
 //! they can be left in.
 
-use crate::test::case::{Agree, Case, End, Spec};
+use crate::test::case::Case;
+use crate::test::expect::agree::Agree;
+use crate::test::spec::{End, Spec};
 use pinfold_image::size::Size;
 
 /// All of them.
@@ -9,9 +11,17 @@ pub(super) fn all() -> Vec<Case> {
     let events = || vec![Spec::new("events")];
     // Xen is the referee of each result.
     let mut cases = vec![
-        Case::new("events", events()),
-        Case { smp: 2, ..Case::new("events-on-2", events()) },
-        Case::new("events", events()).on_xen(),
+        Case::new("events", "event channels, timers and runstates behave as specified", events()),
+        Case {
+            smp: 2,
+            ..Case::new(
+                "events-on-2",
+                "event channels, timers and runstates with two CPUs",
+                events(),
+            )
+        },
+        Case::new("events", "event channels, timers and runstates behave as specified", events())
+            .on_xen(),
     ];
     cases.extend(several());
     cases.extend(hostile_cpu());
@@ -27,6 +37,7 @@ fn several() -> Vec<Case> {
         limit: 480,
         ..Case::new(
             &format!("smp-{vcpus}-on-{smp}"),
+            "vCPUs that change tables at once keep all invariants",
             vec![Spec::new("smp").with_vcpus(vcpus).with_cmdline(words)],
         )
     };
@@ -39,6 +50,7 @@ fn several() -> Vec<Case> {
         limit: 480,
         ..Case::new(
             "stale-writes",
+            "a frame that becomes a table can't be written through a stale translation",
             vec![Spec::new("smp").with_vcpus(2).with_cmdline("phases=s rounds=700 stale")],
         )
     }];
@@ -63,16 +75,25 @@ fn hostile_cpu() -> Vec<Case> {
     let healthy = small(Spec::new("hello"));
     let mut cases = vec![Case {
         smp: 2,
-        ..Case::new("deadly", everything.into_iter().chain([healthy]).collect())
+        ..Case::new(
+            "deadly",
+            "states that end a domain end it, and no other",
+            everything.into_iter().chain([healthy]).collect(),
+        )
     }];
-    cases.extend(
-        DEADLY.iter().map(|what| Case::new(&format!("deadly-{what}"), vec![deadly(what)]).on_xen()),
-    );
+    cases.extend(DEADLY.iter().map(|what| {
+        Case::new(&format!("deadly-{what}"), "such a state ends the domain", vec![deadly(what)])
+            .on_xen()
+    }));
     let survivor = vec![Spec::new("hostile_cpu").with_vcpus(2)];
     cases.push(Case {
         smp: 2,
         agree: Some(Agree { lines: &["CPU"], but: &[], no_more: None }),
-        ..Case::new("hostile-cpu", survivor)
+        ..Case::new(
+            "hostile-cpu",
+            "any content of registers, stacks and descriptors is survived alike on Xen",
+            survivor,
+        )
     });
     cases
 }
