@@ -12,8 +12,7 @@
 //! forgotten mapping is found then, and [`Corrupt`] says in which frame.
 //!
 //! Contents are copied without the [`Mmu`](crate::mmu::Mmu), so that CPUs can copy at the same
-//! time: see
-//! [`CpuContext`].
+//! time: see [`CpuContext`].
 
 mod cpu_context;
 mod error;

@@ -80,8 +80,7 @@ impl Buffers {
     /// # Errors
     ///
     /// [`Error::Gone`], [`Error::Corrupt`], no room in the storage, or those of the [`Mmu`]. The
-    /// page
-    /// where it happened and those after it are not moved.
+    /// page where it happened and those after it are not moved.
     pub fn swap_out(&mut self, cpu: &impl CpuContext, id: BufferId) -> Result<(), Error> {
         let buffer = self.buffers.get_mut(&id).ok_or(Error::Gone(id))?;
         if buffer.resident() == 0 {

@@ -5,8 +5,7 @@
 //! This covers for a mapping that the kernel's own index missed. It is off until [`enable`] is
 //! called, on each vCPU. The handler runs in the middle of the pin, whose caller holds the
 //! [`Mmu`](crate::mmu::Mmu): it takes no lock and does not touch the `Mmu`. It notes what it
-//! cleared in
-//! a list of atomics, which the `Mmu` reads after the pin.
+//! cleared in a list of atomics, which the `Mmu` reads after the pin.
 
 use super::frame::ALIAS;
 use super::percpu::this;

@@ -1,8 +1,7 @@
 //! Waiting for the end of a move of frames.
 //!
 //! A vCPU that accesses an address whose frame is being moved ([`crate::rmap`]) takes a page fault.
-//! With
-//! [`handle`] as page-fault handler it continues when the move is over, as if it had only been
+//! With [`handle`] as page-fault handler it continues when the move is over, as if it had only been
 //! slow.
 
 use super::catch::cr2;

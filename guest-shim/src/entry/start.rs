@@ -146,8 +146,7 @@ pub fn entry_registers() -> &'static EntryRegisters {
 }
 
 /// Runs a kernel: sets up the GS base and traps, calls it, and ends the domain with what it
-/// returns. For
-/// [`guest_main!`](crate::guest_main).
+/// returns. For [`guest_main!`](crate::guest_main).
 pub fn run(start_info: &'static StartInfo, main: fn(&Boot) -> Exit) -> ! {
     if let Err(errno) = percpu::init_boot().and_then(|()| trap::init()) {
         crate::println!("no GS base or trap table: {errno}");

@@ -9,9 +9,9 @@ use crate::rmap::Mapping;
 use alloc::vec::Vec;
 use pinfold_abi::mmu::{EntryFlags, MmuUpdate};
 
-/// Frames that only the direct map maps, until they, or others in their place, are
-/// [mapped again](Unmapped::map). When this is dropped instead, they stay unmapped: accesses of
-/// their users fault.
+/// Frames that only the direct map maps, until they, or others in their place, are [mapped
+/// again](Unmapped::map). When this is dropped instead, they stay unmapped: accesses of their users
+/// fault.
 #[derive(Debug)]
 #[must_use = "the frames stay unmapped when this is dropped; see Unmapped::map"]
 pub struct Unmapped<'a, P: Platform> {

@@ -2,11 +2,9 @@
 //! frame becomes one.
 //!
 //! **The promise.** No frame becomes a page table, by a pin or by a link into a live table, before
-//! [`before_pin`](before_pin) has cleared every lazy mapping of it. There is no way around: the
-//! calls
-//! that make tables are private to this module, tables are values ([`UnpinnedTables`],
-//! [`AddressSpace`]) that only this module makes, and the machine below
-//! ([`Platform`](crate::platform::Platform)) is never handed out.
+//! `before_pin` has cleared every lazy mapping of it. There is no way around: the calls that make
+//! tables are private to this module, tables are values ([`UnpinnedTables`], [`AddressSpace`]) that
+//! only this module makes, and the machine below ([`Platform`]) is never handed out.
 //!
 //! | state of a frame | who has it |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! (feature `raw`) `grant_table_op`, with any argument. What is mapped and copied to are frames of
-//! a bench, which hold nothing of Rust's.
+//! (feature `raw`) `grant_table_op`, with any argument. Grants are mapped at, and copied to, frames of
+//! a fixture, which hold nothing of Rust's.
 
 use super::{call, result};
 use crate::hypercall::{Errno, event};
@@ -13,7 +13,7 @@ use pinfold_abi::grant::{
 };
 use pinfold_abi::hypercall::Hypercall;
 
-/// A status that no call gives.
+/// A status that no call returns.
 const NONE: i16 = 77;
 
 /// Makes the call with a list.
@@ -32,12 +32,11 @@ pub fn list<T>(command: u64, list: &mut [T]) -> Result<u64, Errno> {
 /// The refusal of the call as a whole.
 pub fn raw(command: u64, argument: u64, count: u64) -> Result<u64, Errno> {
     let args = [command, argument, count, 0, 0];
-    // SAFETY: what this guest maps and copies to are frames of its bench, which hold nothing of
-    // Rust's; arguments are written behind the compiler's back, but by reference.
+    // SAFETY: the frames of the fixture hold nothing of Rust's; arguments are written behind the compiler's back, but by reference.
     result(unsafe { call(Hypercall::GrantTableOp as u64, args) })
 }
 
-/// Makes the call with one element; the errno, where the call itself fails, is the status.
+/// Makes the call with one element. If the call itself fails, the status is made from the errno.
 fn one<T>(command: u64, element: &mut T) -> Result<(), i16> {
     match list(command, core::slice::from_mut(element)) {
         Ok(0) => Ok(()),
@@ -49,17 +48,17 @@ fn one<T>(command: u64, element: &mut T) -> Result<(), i16> {
 /// What to map, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Map {
-    /// Where to.
+    /// The address to map it at.
     pub address: u64,
-    /// How.
+    /// Flags.
     pub flags: MapFlags,
-    /// Who grants.
+    /// The granting domain.
     pub dom: u16,
-    /// By which entry.
+    /// The entry in its table.
     pub reference: u32,
 }
 
-/// Maps a grant: the handle, and the frame's machine address.
+/// Maps a grant. Returns the handle, and the frame's machine address.
 ///
 /// # Errors
 ///
@@ -78,39 +77,39 @@ pub fn map(map: Map) -> Result<(u32, u64), i16> {
     if asked.status == 0 { Ok((asked.handle, asked.dev_bus_addr)) } else { Err(asked.status) }
 }
 
-/// Unmaps a grant: the status.
+/// Unmaps a grant. Returns the status.
 pub fn unmap(handle: u32, address: u64) -> i16 {
     let mut asked =
         UnmapGrantRef { host_addr: address, handle, status: NONE, ..UnmapGrantRef::default() };
     one(UNMAP_GRANT_REF, &mut asked).map_or_else(|status| status, |()| asked.status)
 }
 
-/// Unmaps a grant, and moves what is at another address there: the status.
+/// Unmaps a grant, and moves the mapping of another address there. Returns the status.
 pub fn unmap_and_replace(handle: u32, address: u64, from: u64) -> i16 {
     let mut asked =
         UnmapAndReplace { host_addr: address, new_addr: from, handle, status: NONE, pad: 0 };
     one(UNMAP_AND_REPLACE, &mut asked).map_or_else(|status| status, |()| asked.status)
 }
 
-/// Copies: the status.
+/// Copies. Returns the status.
 pub fn copy(mut asked: Copy) -> i16 {
     asked.status = NONE;
     one(COPY, &mut asked).map_or_else(|status| status, |()| asked.status)
 }
 
-/// Gives a frame away: the status.
+/// Transfers a frame. Returns the status.
 pub fn transfer(mfn: u64, domid: u16, reference: u32) -> i16 {
     let mut asked = Transfer { mfn, domid, reference, status: NONE, ..Transfer::default() };
     one(TRANSFER, &mut asked).map_or_else(|status| status, |()| asked.status)
 }
 
-/// Changes the places of two entries: the status.
+/// Swaps two entries. Returns the status.
 pub fn swap(ref_a: u32, ref_b: u32) -> i16 {
     let mut asked = SwapGrantRef { ref_a, ref_b, status: NONE, pad: 0 };
     one(SWAP_GRANT_REF, &mut asked).map_or_else(|status| status, |()| asked.status)
 }
 
-/// Sets the table up with so many frames at least: the machine frames of the first so many.
+/// Sets up the table with at least so many frames. Returns the first so many.
 ///
 /// # Errors
 ///
@@ -140,7 +139,7 @@ pub fn setup<const N: usize>(dom: u16) -> Result<[u64; N], i16> {
     Ok(core::array::from_fn(|index| frames[index]))
 }
 
-/// Frames that the table has and can have.
+/// Returns how many frames the table has and how many it can have.
 ///
 /// # Errors
 ///
@@ -162,7 +161,7 @@ pub fn version(dom: u16) -> Result<u32, Errno> {
     Ok(asked.version)
 }
 
-/// The domain's own number: what a port shows that is offered to oneself.
+/// The domain's own number, as a port that is offered to the domain itself shows it.
 pub fn own_number() -> Option<u16> {
     let port = event::alloc_unbound(domid::SELF).ok()?;
     let kind = event::status(port).ok()?.kind;

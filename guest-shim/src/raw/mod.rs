@@ -1,10 +1,10 @@
-//! (feature `raw`) The hypercalls with nothing in between: for guests that test what the
-//! hypervisor forbids. Results are the raw ones, 0 or a negated error number.
+//! (feature `raw`) Hypercalls with any argument, for guests that test what the hypervisor forbids.
+//! Results are raw: 0, or a negated error number.
 //!
 //! # Safety
 //!
-//! Every function here has the same contract: whatever the hypervisor does not forbid happens.
-//! The caller must know that no memory that Rust code relies on changes its mapping or contents.
+//! Every function here has the same contract: what the hypervisor does not forbid happens. The caller
+//! must make sure that no memory that Rust code relies on changes its mapping or contents.
 #![expect(clippy::missing_safety_doc, reason = "the module's documentation has it once for all")]
 
 #[cfg(all(feature = "entry", target_os = "none"))]
@@ -33,13 +33,13 @@ pub unsafe fn call(number: u64, args: [u64; 5]) -> i64 {
     unsafe { hypercall::call(number, args) }
 }
 
-/// `mmu_update` of one entry of the caller's own.
+/// `mmu_update` of one entry in a table of the caller.
 pub unsafe fn mmu_update(ptr: u64, val: u64) -> i64 {
     // SAFETY: passed on to the caller.
     unsafe { mmu_updates(&[MmuUpdate { ptr, val }], domid::SELF.into()).0 }
 }
 
-/// `mmu_update` of a list: the result, and how many were done.
+/// `mmu_update` of a list. Returns the result, and how many were done.
 pub unsafe fn mmu_updates(requests: &[MmuUpdate], foreign: u64) -> (i64, u32) {
     let mut done = 0u32;
     let list = requests.as_ptr();
@@ -56,7 +56,7 @@ pub unsafe fn mmuext(cmd: u32, arg1: u64, arg2: u64) -> i64 {
     unsafe { mmuext_ops(&[MmuextOp { cmd, pad: 0, arg1, arg2 }], domid::SELF.into()).0 }
 }
 
-/// `mmuext_op` with a list: the result, and how many were done.
+/// `mmuext_op` with a list. Returns the result, and how many were done.
 pub unsafe fn mmuext_ops(ops: &[MmuextOp], foreign: u64) -> (i64, u32) {
     let mut done = 0u32;
     let list = ops.as_ptr();

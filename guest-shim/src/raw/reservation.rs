@@ -1,5 +1,5 @@
-//! (feature `raw`) `memory_op`: frames taken and given back by their numbers, without a word to
-//! whoever keeps the guest's memory. The frames hold nothing of Rust's.
+//! (feature `raw`) `memory_op`: takes frames and gives them back by number, without the guest's memory
+//! management. The frames hold nothing of Rust's.
 
 use super::call;
 use crate::entry::catch;
@@ -21,7 +21,7 @@ fn listed(list: &mut [u64]) -> Reservation {
     }
 }
 
-/// Makes the call: how many extents were done.
+/// Makes the call. Returns how many extents were done.
 fn reservation(command: u64, list: &mut [u64]) -> usize {
     let argument = listed(list);
     let args = [command, (&raw const argument) as u64, 0, 0, 0];
@@ -31,7 +31,7 @@ fn reservation(command: u64, list: &mut [u64]) -> usize {
     usize::try_from(done).unwrap_or(0)
 }
 
-/// Takes up to so many frames: those that there were.
+/// Takes up to so many frames. Returns those that it got.
 pub fn take(count: usize) -> Vec<u64> {
     let mut list = alloc::vec![0; count];
     let done = reservation(INCREASE_RESERVATION, &mut list);
@@ -39,21 +39,21 @@ pub fn take(count: usize) -> Vec<u64> {
     core::hint::black_box(list)
 }
 
-/// Takes frames for these pfns, which are replaced by the frames' numbers; how many.
+/// Takes frames for these pfns, which are replaced by the frames' numbers. Returns how many.
 pub fn populate(list: &mut [u64]) -> usize {
     let done = reservation(POPULATE_PHYSMAP, list);
     core::hint::black_box(list);
     done
 }
 
-/// Gives frames back: how many went.
+/// Gives frames back. Returns how many were accepted.
 pub fn give_back(frames: &[u64]) -> usize {
     let mut list = frames.to_vec();
     reservation(DECREASE_RESERVATION, &mut list)
 }
 
-/// Gives frames back for as many others, which are to have these pfns in the machine-to-physical
-/// table and come in their places; the call's result.
+/// Exchanges frames for as many others, which get these pfns in the machine-to-physical table and
+/// whose numbers replace the pfns. Returns the call's result.
 pub fn exchange(given: &[u64], wanted: &mut [u64]) -> i64 {
     let mut list = given.to_vec();
     let mut argument =
@@ -65,8 +65,7 @@ pub fn exchange(given: &[u64], wanted: &mut [u64]) -> i64 {
     result
 }
 
-/// What the machine-to-physical table says of a frame: the pfn that its owner knows it by, if it
-/// has an owner that said so.
+/// The pfn of a frame in the machine-to-physical table, if its owner has set one.
 pub fn pfn_of(frame: u64) -> Option<u64> {
     let entry = M2P_START.checked_add(frame.checked_mul(8)?)?;
     // SAFETY: the table is read-only memory of the hypervisor, where it is mapped at all.

@@ -11,6 +11,39 @@
 //! [`Mmu::check_rmap`](crate::mmu::Mmu::check_rmap) compares it with what the hypervisor finds.
 //!
 //! The direct map is not in it: whoever moves a frame copies it through the direct map.
+//!
+//! ```
+//! # use pinfold_guest::addr::Vaddr;
+//! # use pinfold_guest::host::Machine;
+//! # use pinfold_guest::mmu::{Config, Mmu};
+//! # let machine = Machine::new(64);
+//! # let free = machine.free_frames();
+//! # let config = Config {
+//! #     vmap_start: Vaddr(0xffff_c000_0000_0000),
+//! #     vmap_pages: 512,
+//! #     kmap_start: Vaddr(0xffff_d000_0000_0000),
+//! #     kmap_slots: 16,
+//! #     cpus: 1,
+//! #     policy: pinfold_guest::vmap::Policy::Targeted,
+//! #     table_pool: 0,
+//! # };
+//! # let mut mmu = Mmu::new(machine, free, &config).unwrap();
+//! mmu.enable_rmap().unwrap();
+//! let (old, new) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
+//! let area = mmu.vmap(&[old]).unwrap();
+//! mmu.store(area.start(), 42);
+//!
+//! // The contents move to another frame; the area maps that one afterwards.
+//! let mut unmapped = mmu.unmap_everywhere(&[old]).unwrap();
+//! unmapped.copy(&[new]);
+//! assert_eq!(unmapped.map(&[new]), Ok(1));
+//! assert_eq!(mmu.load(area.start()), 42);
+//! assert_eq!(mmu.read(new, 0), 42);
+//!
+//! // The map agrees with the tables.
+//! assert_eq!(mmu.check_rmap(&[old, new]), Ok(vec![]));
+//! # mmu.vunmap(area).unwrap();
+//! ```
 
 mod check;
 mod map;
