@@ -1,15 +1,15 @@
-//! Telling a guest of the mappings that a pin met, before the pin is refused.
+//! Alias upcalls: before a pin is refused, the guest gets the list of the mappings in the way and a
+//! chance to remove them.
 //!
-//! The pin is suspended like a call whose time is up: its progress is in the argument registers,
-//! with a mark that says "told" ([`super::continuation`]). A frame on the guest's stack leads to its
-//! handler, whose `iret` executes the call again. With the mark, the same pin is tried for the last
-//! time, but for one case: what it meets now is in the way of another of its tables. Then the guest
-//! is told again, [`MAX_UPCALLS_PER_PIN`] times in all.
+//! The pin is restarted like a preempted call: its progress is in the argument registers, with a
+//! flag that the upcall was delivered ([`super::continuation`]). A frame on the guest's stack enters
+//! its handler, whose `iret` executes the call again. With the flag set, the same pin is refused for
+//! good, except if it fails at another of its tables: then there is another upcall, up to
+//! [`MAX_UPCALLS_PER_PIN`].
 //!
-//! Nothing here goes on for longer than that. A pin in the handler is not told of: what stands in
-//! [`Upcall::told`] ends with the suspended pin's next try, and a guest that never tries again hears
-//! of no other. The mark is the guest's to forge, which costs it its upcalls: a marked pin of which
-//! nothing is known is refused like any other.
+//! A pin inside the handler gets no upcall: [`Upcall::told`] is cleared by the next try of the
+//! restarted pin, and a guest that never tries it again gets no further upcalls. A guest that forges
+//! the flag only loses upcalls: a flagged pin without a pending upcall is refused like any other.
 
 use super::continuation::Attempt;
 use crate::arch::{apic, ipi};
@@ -30,7 +30,7 @@ use pinfold_validator::{Mfn, Refusal};
 /// `pinfold_op` `alias_upcall`.
 ///
 /// # Errors
-/// EINVAL if an address is not the guest's or the room is none, or too much.
+/// EINVAL if an address is not the guest's, or the room is 0 or above the maximum.
 pub fn register(vcpu: &mut Vcpu, argument: u64) -> Result<(), Errno> {
     let asked = GuestPtr::<AliasUpcall>::new(argument).read()?;
     let mut upcall = Upcall::default();
@@ -50,20 +50,20 @@ pub fn register(vcpu: &mut Vcpu, argument: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What a refused pin comes to.
+/// What happens to a refused pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum PinRefusal {
-    /// It is refused.
+    /// It stays refused.
     Stands,
-    /// The guest is told of the aliases that it met, and the pin tried again.
+    /// An upcall is delivered, and the pin restarted.
     Upcall,
-    /// The aliases are still being searched for: the pin is tried again, meets the same, and the
-    /// search goes on.
+    /// The search for the aliases was preempted: the pin is restarted, fails at the same frame, and
+    /// the search continues.
     Preempted,
 }
 
-/// A pin was refused, which is reported; perhaps the guest is told of the aliases that it met.
+/// Reports a refused pin, and prepares an upcall if the guest registered one.
 pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Attempt, refusal: &Refusal) -> PinRefusal {
     let goes_on = vcpu.upcall.searching.take();
     let goes_on = goes_on.filter(|one| one.told.pin == pin && one.frame == refusal.frame);
@@ -97,13 +97,13 @@ pub fn refused(vcpu: &mut Vcpu, pin: Mfn, attempt: Attempt, refusal: &Refusal) -
     if !buffer.send(cut_short) {
         return PinRefusal::Stands;
     }
-    // There is room: it was looked for.
+    // There is room: `wanted` checked it.
     told.met.push((refusal.frame, id));
     vcpu.upcall.next = Some(told);
     PinRefusal::Upcall
 }
 
-/// Whether the guest is to be told, where, and what it was told of this pin until now.
+/// The registered handler and the pin's upcalls so far, if there is to be an upcall.
 fn wanted(
     vcpu: &mut Vcpu,
     pin: Mfn,
@@ -112,10 +112,10 @@ fn wanted(
 ) -> Option<(AliasUpcall, PendingUpcall)> {
     let upcall = &mut vcpu.upcall;
     let told = match attempt {
-        // Another pin, in the handler.
+        // Another pin, inside the handler.
         Attempt::First if upcall.told.is_some() => return None,
         Attempt::First => PendingUpcall { pin, met: ArrayVec::new() },
-        // Whatever comes of it, the pin that the guest was told of has been tried again.
+        // Whatever the result, the pin of the last upcall has been tried again.
         Attempt::Retry => upcall.told.take()?,
     };
     let asked = upcall.asked.filter(|_| refusal.is_alias())?;
@@ -123,8 +123,8 @@ fn wanted(
     (told.pin == pin && got_further && !told.met.is_full()).then_some((asked, told))
 }
 
-/// A pin went through: what a suspended one looked for is of no interest any more, unless the guest
-/// was told of that very pin ([`pinned`]).
+/// A pin succeeded at the first try: the search of a preempted one is obsolete, unless an upcall was
+/// for that very pin ([`pinned`]).
 #[inline]
 pub fn forget_search(vcpu: &mut Vcpu, attempt: Attempt) {
     if attempt == Attempt::First && vcpu.upcall.searching.is_some() {
@@ -132,14 +132,14 @@ pub fn forget_search(vcpu: &mut Vcpu, attempt: Attempt) {
     }
 }
 
-/// A pin went through that had been tried before: what it had met is gone.
+/// A restarted pin succeeded: the aliases that it met are gone.
 pub fn pinned(vcpu: &mut Vcpu, pin: Mfn) {
     let upcall = &mut vcpu.upcall;
     let told = upcall.told.take().or(upcall.searching.take().map(|one| one.told));
     let Some(told) = told.filter(|told| told.pin == pin) else { return };
     vcpu.domain.stats.healed.bump();
     for (frame, id) in told.met {
-        // Without a report there is nothing to heal in the log.
+        // Without a report there is nothing in the log to refer to.
         if let Some(id) = id.filter(|_| vcpu.domain.log_limit.allows()) {
             let record = Healed { id, frame, pinned: pin, cleared_by: "upcall" };
             write_record(vcpu.who(), &record);
@@ -147,7 +147,7 @@ pub fn pinned(vcpu: &mut Vcpu, pin: Mfn) {
     }
 }
 
-/// Enters the guest's handler: the suspended call is what it returns to.
+/// Enters the guest's handler, which returns to the restarted call.
 ///
 /// # Errors
 /// The guest's stack can't be written.

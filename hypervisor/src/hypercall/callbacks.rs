@@ -5,7 +5,7 @@ use crate::memory::guest::{GuestPtr, is_guest_address};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::trap::*;
 
-/// Longest list: every vector once, and its end.
+/// Entries of a list at most: every vector once, and the terminator.
 const MAX_ENTRIES: u64 = 257;
 
 /// `set_trap_table(list)`: sets the handlers that the list names; null clears all.
@@ -29,7 +29,7 @@ pub fn set_trap_table(vcpu: &mut Vcpu, list: u64) -> Result<(), Errno> {
             masks_events: info.flags & TI_MASK_EVENTS != 0,
         };
     }
-    // A list without an end could go on for ever.
+    // The list has no terminator.
     Err(Errno::E2BIG)
 }
 
@@ -73,7 +73,7 @@ fn register(vcpu: &mut Vcpu, asked: CallbackRegister) -> Result<(), Errno> {
     let handler = Handler { address: asked.address, dpl: 0, masks_events };
     let callbacks = &mut vcpu.callbacks;
     match asked.kind {
-        // An event's callback always masks.
+        // The event callback always masks events.
         CALLBACKTYPE_EVENT => callbacks.event = Handler { masks_events: true, ..handler },
         CALLBACKTYPE_FAILSAFE => callbacks.failsafe = handler,
         CALLBACKTYPE_SYSCALL => callbacks.syscall = handler,
@@ -85,7 +85,7 @@ fn register(vcpu: &mut Vcpu, asked: CallbackRegister) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Only the NMI's callback can be forgotten, as on the reference.
+/// Only the NMI callback can be unregistered, as on Xen.
 fn unregister(vcpu: &mut Vcpu, kind: u16) -> Result<(), Errno> {
     match kind {
         CALLBACKTYPE_EVENT

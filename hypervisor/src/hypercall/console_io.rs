@@ -1,4 +1,4 @@
-//! console_io: what a guest prints, and reads, before it has anything better.
+//! console_io: console output and input by hypercall, for guests that don't use the ring (yet).
 
 use super::outcome::{Outcome, create_continuation};
 use crate::arch::{apic, ipi};
@@ -23,8 +23,8 @@ pub fn run(vcpu: &mut Vcpu, command: u64, count: u64, buffer: u64) -> Outcome {
     }
 }
 
-/// Prints. The call is suspended when the log has no room, as the port is slow, or when the vCPU's
-/// time is up: it goes on with the rest when it is its turn again.
+/// Prints. The call is preempted when the log's buffer is full, as the serial port is slow, or when
+/// the time slice is over, and restarted with the rest.
 fn write(vcpu: &mut Vcpu, count: u64, buffer: u64) -> Result<Outcome, Errno> {
     if count > i32::MAX as u64 {
         return Err(Errno::EINVAL);
@@ -46,10 +46,10 @@ fn write(vcpu: &mut Vcpu, count: u64, buffer: u64) -> Result<Outcome, Errno> {
     Ok(Outcome::Done(0))
 }
 
-/// Brings what was typed; a guest with a ring finds it there instead.
+/// Returns typed bytes. A guest with a ring gets them there instead.
 fn read(vcpu: &Vcpu, count: u64, buffer: u64) -> Result<i64, Errno> {
     let mut chunk = [0; CHUNK as usize];
-    // Not more than can be written: what is taken must not get lost.
+    // Only as many bytes as can be written: those that are taken must not be lost.
     let wanted = count.min(CHUNK) as usize;
     guest::write_bytes(buffer, &chunk[..wanted])?;
     let taken = vcpu.domain.console.lock().read(&mut chunk[..wanted]);

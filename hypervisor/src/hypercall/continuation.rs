@@ -1,8 +1,8 @@
-//! Suspending and resuming list calls (mmu_update, mmuext_op).
+//! Continuations of list calls (mmu_update, mmuext_op) that are preempted.
 //!
-//! Progress is kept in the guest's argument registers: the list's address moves on, the count goes
-//! down and carries marks ([`pinfold_core::list`]), and what was done so far stands in the guest's own `done` word.
-//! Everything is checked anew on resumption; a guest that changes it fools only itself.
+//! Progress is kept in the guest's argument registers: the list's address advances, the count
+//! goes down and carries flags ([`pinfold_core::list`]), and the number of elements done is in the guest's own
+//! `done` word. All of it is checked again on restart; a guest that changes it only harms itself.
 
 use super::outcome::{Outcome, create_continuation};
 use crate::domain::element_stop::ElementStop;
@@ -15,7 +15,7 @@ pub use pinfold_core::list::Attempt;
 use pinfold_core::list::{ListProgress, OutOfAddressSpace};
 use pinfold_validator::Budget;
 
-/// Ends a call that is no list: with its result, or suspended, to be made again as it is.
+/// The outcome of a call that is no list: its result, or a restart with the same arguments.
 pub fn end_or_restart(vcpu: &mut Vcpu, args: &Args, result: Result<(), ElementStop>) -> Outcome {
     match result {
         Ok(()) => Outcome::Done(0),
@@ -24,7 +24,7 @@ pub fn end_or_restart(vcpu: &mut Vcpu, args: &Args, result: Result<(), ElementSt
     }
 }
 
-/// Elements between two looks at the clock, if they are short.
+/// Elements between two checks of the time, if they are short.
 pub const SHORT_ELEMENTS: u64 = 64;
 
 /// Runs a list call `(list, count, done*, foreigndom)`: `element` gets the address of each element
@@ -74,11 +74,11 @@ pub fn run_list(
             }
         }
     };
-    // What short elements cost counts in a multicall only, which knows how many there are.
+    // The cost of short elements matters in a multicall only, which counts them.
     vcpu.work.charge_if_long(&budget);
     if !done_ptr.is_null() {
         let done = before.wrapping_add(progress.done() as u32);
-        // A word that can't be written is the guest's loss; but progress can't be kept there.
+        // If the word can't be written, only the guest loses; but then progress can't be kept in it.
         if done_ptr.write(&done).is_err() && suspended.is_some() {
             return Outcome::Done(Errno::EFAULT.as_result());
         }

@@ -39,11 +39,11 @@ pub fn update_descriptor(vcpu: &Vcpu, address: u64, value: u64) -> Result<(), El
     Ok(())
 }
 
-/// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are taken when the
-/// processor first reads them.
+/// `mmuext_op` SET_LDT: `entries` descriptors from a linear address on; pages are
+/// mapped when the CPU first reads them.
 pub fn load_ldt(vcpu: &mut Vcpu, base: u64, entries: u64) -> Result<(), Errno> {
     set_ldt(vcpu, base, entries)?;
-    // SAFETY: the vCPU is loaded, and this is its own window.
+    // SAFETY: the vCPU is loaded, and this is its own part of the per-domain mappings.
     unsafe { percpu::this().gdt.load_ldt(PerDomainMappings::ldt_base(vcpu.id), vcpu.ldt.1) };
     Ok(())
 }

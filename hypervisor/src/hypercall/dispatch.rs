@@ -1,4 +1,4 @@
-//! Which function a hypercall's number leads to, and what its outcome does to the vCPU.
+//! Dispatch of hypercalls by number, and the effect of each outcome on the vCPU.
 
 use super::continuation::end_or_restart;
 use super::outcome::Outcome;
@@ -15,10 +15,10 @@ use crate::domain::vcpu::{Args, Vcpu};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::hypercall::Hypercall;
 
-/// Bytes of the `syscall` instruction that a suspended call is wound back over.
+/// Bytes of the `syscall` instruction, to which rip is rewound for a restart.
 const SYSCALL_BYTES: u64 = 2;
 
-/// Carries out the hypercall that the loaded vCPU asked for.
+/// Handles the hypercall that the loaded vCPU made.
 pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
     latency::stamp();
     let regs = &vcpu.file.regs;
@@ -56,7 +56,7 @@ pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
     Next::Continue
 }
 
-/// Makes the guest execute a suspended call when it goes on.
+/// Makes the guest execute the call again when it resumes.
 fn rewind_to_syscall(vcpu: &mut Vcpu, number: u64) {
     let args = vcpu.resume;
     let regs = &mut vcpu.file.regs;
@@ -65,7 +65,7 @@ fn rewind_to_syscall(vcpu: &mut Vcpu, number: u64) {
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
 }
 
-/// Any call but a multicall.
+/// Calls the function of any hypercall but multicall.
 pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
     let [a, b, c, ..] = *args;
     match call {
@@ -81,7 +81,7 @@ pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
         Hypercall::SchedOp => sched_op::run(vcpu, a, b),
         Hypercall::SetTimerOp => vcpu_op::set_timer(vcpu, a),
         Hypercall::EventChannelOp => event_channel_op::run(vcpu, args),
-        // These count what they do (`Vcpu::work`), and are measured if it is much.
+        // These count their work (`Vcpu::work`), and their time is measured if there is much.
         Hypercall::MmuUpdate => {
             noted::<{ Hypercall::MmuUpdate as u32 }>(|| mmu_update::run(vcpu, args))
         }
@@ -119,14 +119,14 @@ pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
     }
 }
 
-/// Carries out a call that has its time measured if it turns out to be long.
+/// Runs a call whose time is measured only if it turns out to be long.
 #[inline(always)]
 fn noted<const CALL: u32>(run: impl FnOnce() -> Outcome) -> Outcome {
     latency::set_activity_const::<CALL>();
     run()
 }
 
-/// Carries out a call whose time is measured, whatever it does.
+/// Runs a call whose time is always measured.
 fn measured(call: Hypercall, run: impl FnOnce() -> Outcome) -> Outcome {
     latency::measure_from_stamp();
     latency::set_activity(Activity::hypercall(call));

@@ -1,4 +1,4 @@
-//! event_channel_op: the ABI's side of [`crate::event::ports`].
+//! event_channel_op: decodes calls for [`crate::event::ports`].
 
 use super::outcome::{Outcome, create_continuation};
 use crate::domain::vcpu::Args;
@@ -19,14 +19,14 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         return dispatch(vcpu, command, argument).into();
     }
     match send(vcpu, argument) {
-        // To send once more does no harm.
+        // Sending twice is harmless.
         Ok(true) => create_continuation(vcpu, *args),
         Ok(false) => Outcome::Done(0),
         Err(errno) => Outcome::Done(errno.as_result()),
     }
 }
 
-/// Sends an event; `true`: it has more to do, after others had their turn.
+/// Sends an event. True if the back end has more to do: the call is restarted later.
 fn send(vcpu: &Vcpu, argument: u64) -> Result<bool, Errno> {
     let domain = &vcpu.domain;
     Ok(match ports::send(domain, port(argument)?)? {
@@ -69,7 +69,7 @@ fn dispatch(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
             asked.port = ports::alloc_unbound(domain, resolve_domid(vcpu, asked.remote_dom))?;
             write_answer(vcpu, pointer, &asked, asked.port)
         }
-        // No domain here has a physical interrupt.
+        // No domain has physical interrupts.
         EVTCHNOP_BIND_PIRQ => Err(Errno::EPERM),
         EVTCHNOP_CLOSE => ports::close(domain, port(argument)?),
         EVTCHNOP_STATUS => status(vcpu, argument),
@@ -91,24 +91,24 @@ fn port(argument: u64) -> Result<u32, Errno> {
     Ok(GuestPtr::<PortArg>::new(argument).read()?.port)
 }
 
-/// The domain that a domid of the guest's names.
+/// The domain that a domid names.
 fn resolve_domid(vcpu: &Vcpu, id: u16) -> DomId {
     if id == domid::SELF { vcpu.domain.id } else { DomId::new(id) }
 }
 
-/// A domid that must mean the caller.
+/// Checks that a domid means the caller.
 fn own(vcpu: &Vcpu, id: u16) -> Result<(), Errno> {
-    // Others are none of its business: as if there were none.
+    // For other domains: as if they did not exist.
     if resolve_domid(vcpu, id) == vcpu.domain.id { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
-/// Tells the guest its port; a port that it can't be told of is closed again.
+/// Returns a new port to the guest; closes it again if that fails.
 fn write_answer<T>(vcpu: &Vcpu, pointer: GuestPtr<T>, value: &T, port: u32) -> Result<(), Errno>
 where
     T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable,
 {
     pointer.write(value).inspect_err(|_| {
-        // It was opened just now.
+        // It exists: it was opened just now.
         let _ = ports::close(&vcpu.domain, port);
     })
 }
@@ -122,7 +122,7 @@ fn status(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
         None | Some(End::Free) => (EVTCHNSTAT_CLOSED, 0, 0),
         Some(End::Unbound(remote)) => (EVTCHNSTAT_UNBOUND, remote.get().into(), 0),
         Some(End::Port(remote, port)) => (EVTCHNSTAT_INTERDOMAIN, remote.get().into(), port),
-        // As if a domain 0 served them.
+        // As if domain 0 were the other end.
         Some(End::Console | End::Store) => (EVTCHNSTAT_INTERDOMAIN, 0, 0),
         Some(End::Virq(virq)) => (EVTCHNSTAT_VIRQ, virq, 0),
         Some(End::Ipi) => (EVTCHNSTAT_IPI, 0, 0),

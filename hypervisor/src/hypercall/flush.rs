@@ -1,5 +1,4 @@
-//! Flushes that the guest asks for. A vCPU that doesn't run now needs none: it starts with an empty
-//! TLB.
+//! TLB flushes on a guest's request. A vCPU that isn't running needs none: loading its root flushes.
 
 use crate::arch::ipi;
 use crate::arch::percpu::cpu_number;
@@ -12,26 +11,26 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::mmu::*;
 use pinfold_validator::CpuSet;
 
-/// Which vCPUs a flush is for.
+/// The vCPUs that a flush is for.
 pub enum Target {
     /// The caller.
     Local,
-    /// All of the domain.
+    /// All vCPUs of the domain.
     All,
     /// Those in the bitmap at this address.
     Mask(u64),
 }
 
 impl Target {
-    /// The processors on which the vCPUs run that are meant. One that changes place meanwhile
-    /// loads a root when it does, and with it an empty TLB.
+    /// The CPUs on which these vCPUs run. A vCPU that moves meanwhile loads a root there, which
+    /// flushes.
     fn cpus(&self, vcpu: &Vcpu) -> Result<CpuSet, Errno> {
         let slots = &vcpu.domain.slots;
         match self {
             Target::Local => Ok(CpuSet::of(cpu_number())),
             Target::All => Ok(platform::dirty_cpus(vcpu.domain.id)),
             Target::Mask(address) => {
-                // One byte for eight vCPUs; bits beyond the last vCPU say nothing.
+                // One byte for eight vCPUs; bits beyond the last vCPU are ignored.
                 let mut cpus = CpuSet::EMPTY;
                 for eight in 0..slots.len().div_ceil(8) {
                     let byte = GuestPtr::<u8>::new(*address).read_at(eight as u64)?;
@@ -46,7 +45,7 @@ impl Target {
     }
 }
 
-/// Drops all translations of the guest.
+/// Flushes all translations of the guest.
 pub fn all(vcpu: &Vcpu, target: &Target) -> Result<(), Errno> {
     let cpus = target.cpus(vcpu)?;
     vcpu.domain.stats.guest_flushes.bump();
@@ -55,7 +54,7 @@ pub fn all(vcpu: &Vcpu, target: &Target) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Drops one translation. An address that can't be the guest's has none.
+/// Flushes one translation. An address that isn't the guest's has none.
 pub fn page(vcpu: &Vcpu, target: &Target, address: u64) -> Result<(), Errno> {
     let cpus = target.cpus(vcpu)?;
     if !is_guest_address(address) {
@@ -68,14 +67,14 @@ pub fn page(vcpu: &Vcpu, target: &Target, address: u64) -> Result<(), Errno> {
     }
     let others = cpus.without(own);
     if !others.is_empty() {
-        // They drop everything: a request carries no address.
+        // They flush everything: a request carries no address.
         vcpu.work.charge(cost::FLUSH);
         ipi::flush(others);
     }
     Ok(())
 }
 
-/// The flush that `update_va_mapping`'s flags ask for.
+/// The flush that the flags of `update_va_mapping` request.
 pub fn by_flags(vcpu: &Vcpu, flags: u64, address: u64) -> Result<(), Errno> {
     let target = match flags & !UVMF_FLUSHTYPE_MASK {
         UVMF_LOCAL => Target::Local,

@@ -1,4 +1,4 @@
-//! iret: the guest kernel's way back, to itself or to its user mode.
+//! iret: returns from a handler of the guest kernel, to kernel or user mode.
 
 use super::outcome::Outcome;
 use crate::domain::bounce::{self, rflags};
@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use pinfold_abi::trap::{IretFrame, VGCF_IN_SYSCALL};
 
-/// Takes the frame at the guest's rsp.
+/// Restores the frame at the guest's rsp.
 pub fn run(vcpu: &mut Vcpu) -> Outcome {
     let frame = match GuestPtr::<IretFrame>::new(vcpu.file.regs.rsp).read() {
         Ok(frame) => frame,
@@ -25,7 +25,7 @@ pub fn run(vcpu: &mut Vcpu) -> Outcome {
     regs.rsp = frame.rsp;
     regs.rflags = frame.rflags & rflags::GUEST | rflags::IF | rflags::ALWAYS_ONE;
     if frame.flags & VGCF_IN_SYSCALL != 0 {
-        // As `sysret` would leave it: rcx and r11 hold what it took rip and flags from.
+        // As after `sysret`: rcx and r11 hold rip and rflags.
         regs.cs = FLAT_RING3_CS64;
         regs.ss = FLAT_RING3_SS64;
         regs.rcx = frame.rip;
@@ -37,7 +37,7 @@ pub fn run(vcpu: &mut Vcpu) -> Outcome {
         regs.r11 = frame.r11;
     }
     if !is_guest_address(frame.rip) {
-        // A processor would fault on the way out or behind it; say so before it comes to that.
+        // `iretq` would fault, in the hypervisor or right after it: crash the guest here instead.
         return bounce::general_protection(vcpu, 0).into();
     }
     Outcome::RegistersSet

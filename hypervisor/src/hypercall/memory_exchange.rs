@@ -1,4 +1,4 @@
-//! memory_op exchange: frames for other frames, larger or smaller in one piece.
+//! memory_op exchange: exchanges frames for others, in larger or smaller extents.
 
 use super::memory_op::check_domain;
 use super::outcome::{Outcome, create_continuation};
@@ -21,9 +21,9 @@ const MAX_ORDER: u32 = 9;
 /// Frames of one round at most.
 const ROUND: usize = 1 << MAX_ORDER;
 
-/// Exchanges until all is done, something fails, or the time is up; `nr_exchanged` says how far it
-/// came, and a suspended call goes on from there. What was exchanged stays exchanged. A round
-/// first secures the frames that the guest is to get, so that it doesn't give its own for none.
+/// Exchanges until all is done, something fails, or the call is preempted; `nr_exchanged` has the
+/// progress, from which a restarted call continues. What was exchanged stays exchanged. A round
+/// first allocates the frames that the guest is to get, so that it never gives its own for nothing.
 pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let pointer = GuestPtr::<Exchange>::new(args[1]);
     let (mut exchange, ins, outs) = match begin(vcpu, pointer) {
@@ -51,7 +51,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     result.into()
 }
 
-/// Reads and judges what is asked: the structure, and how many extents of either side make a round.
+/// Reads and checks the structure; returns it, and how many extents of either side make a round.
 fn begin(vcpu: &Vcpu, pointer: GuestPtr<Exchange>) -> Result<(Exchange, u64, u64), Errno> {
     let exchange = pointer.read()?;
     let (input, output) = (exchange.input, exchange.output);
@@ -60,7 +60,7 @@ fn begin(vcpu: &Vcpu, pointer: GuestPtr<Exchange>) -> Result<(Exchange, u64, u64
     if input.extent_order > MAX_ORDER || output.extent_order > MAX_ORDER {
         return Err(Errno::EPERM);
     }
-    // Both sides must come to the same number of frames.
+    // Both sides must have the same number of frames.
     let frames_in = input.nr_extents.checked_shl(input.extent_order).ok_or(Errno::EINVAL)?;
     let frames_out = output.nr_extents.checked_shl(output.extent_order).ok_or(Errno::EINVAL)?;
     let exact = frames_in >> input.extent_order == input.nr_extents
@@ -79,7 +79,7 @@ fn begin(vcpu: &Vcpu, pointer: GuestPtr<Exchange>) -> Result<(Exchange, u64, u64
 fn round(vcpu: &Vcpu, exchange: &Exchange, ins: u64, outs: u64) -> Result<(), Errno> {
     let (input, output) = (exchange.input, exchange.output);
     let order = output.extent_order;
-    // What of these isn't handed out is free again when they are dropped.
+    // Those that aren't handed out are freed when they are dropped.
     let mut secured: ArrayVec<Reserved, ROUND> = ArrayVec::new();
     for _ in 0..outs {
         secured.push(frames::allocator().reserve(order).ok_or(Errno::ENOMEM)?);
@@ -92,15 +92,15 @@ fn round(vcpu: &Vcpu, exchange: &Exchange, ins: u64, outs: u64) -> Result<(), Er
         vcpu.domain.pages.fetch_sub(released, Ordering::Relaxed);
         return Err(errno);
     }
-    // From here on it gets as many as it gave. So the count of its frames stays what it is: if it
-    // went down and up again, another vCPU could fill the gap meanwhile, beyond the limit.
+    // From here on it gets as many as it gave, so the count of its frames doesn't change: if it went
+    // down and up again, another vCPU could allocate in between, beyond the limit.
     let list_out = GuestPtr::<u64>::new(output.extent_start);
     let first_out = exchange.nr_exchanged / ins * outs;
     hand_out(vcpu, list_out, first_out, secured, order)
 }
 
-/// Takes frames back from the domain; `released` is how many, also if it fails. They are not taken
-/// off the count of its frames.
+/// Releases frames of the domain; `released` counts them, also if it fails. The count of the domain's
+/// frames is left alone.
 fn give_back(
     vcpu: &Vcpu,
     list: GuestPtr<u64>,
@@ -121,8 +121,8 @@ fn give_back(
     Ok(())
 }
 
-/// Gives the domain the frames that were secured for it: all of them, whatever the guest's list is
-/// worth, as it gave as many.
+/// Assigns the allocated frames to the domain: all of them, even if the guest's list can't be
+/// written, as it gave as many.
 fn hand_out(
     vcpu: &Vcpu,
     list: GuestPtr<u64>,
@@ -137,7 +137,7 @@ fn hand_out(
             for offset in 0..1u64 << order {
                 let pfn = pfn.checked_add(offset).ok_or(Errno::EINVAL)?;
                 let mfn = Mfn::new(first.get() + offset);
-                // One that another vCPU gave back already has another owner's number by now.
+                // If another vCPU has released the frame already, its M2P entry is left alone.
                 let _ = m2p::set_owned(vcpu.domain.id, mfn, pfn);
             }
             list.write_at(index, &first.get())

@@ -1,4 +1,4 @@
-//! memory_op: frames given and taken, and what of the machine's memory a guest may know.
+//! memory_op: changes of a domain's memory reservation, and queries about memory.
 
 use super::outcome::{Outcome, create_continuation};
 use crate::arch::ipi;
@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 /// Largest extent: 2 MiB, as unprivileged domains may have it.
 const MAX_ORDER: u32 = 9;
-/// Bits of the command that name it; the rest count extents done before a suspension.
+/// Bits of the command that name it; the rest count extents done before a restart.
 const COMMAND_BITS: u32 = 6;
 const COMMAND_MASK: u64 = (1 << COMMAND_BITS) - 1;
 
@@ -50,16 +50,16 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     }
 }
 
-/// A domid argument that must mean the caller.
+/// Reads a domid and checks that it means the caller.
 fn own(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     check_domain(vcpu, GuestPtr::<u16>::new(argument).read()?)
 }
 
-/// A domid that must mean the caller.
+/// Checks that a domid means the caller.
 pub fn check_domain(vcpu: &Vcpu, id: u16) -> Result<(), Errno> {
     match id {
         id if id == domid::SELF || id == vcpu.domain.id.get() => Ok(()),
-        // Other domains are none of its business: as if there were none.
+        // For other domains: as if they did not exist.
         _ => Err(Errno::ESRCH),
     }
 }
@@ -90,17 +90,17 @@ fn m2p_extents(argument: u64) -> Result<(), Errno> {
     pointer.write(&list)
 }
 
-/// Increase, decrease, populate: the number of extents done is the result, however far it came.
+/// Increase, decrease, populate: the result is the number of extents done.
 fn reservation(vcpu: &mut Vcpu, command: u64, start: u64, args: &Args) -> Outcome {
     let asked = match GuestPtr::<Reservation>::new(args[1]).read() {
         Ok(asked) => asked,
         Err(errno) => return Outcome::Done(errno.as_result()),
     };
-    // The result counts extents, so what can't even begin has done none.
+    // The result counts extents: none, if the call can't begin.
     if check_domain(vcpu, asked.domid).is_err() {
         return Outcome::Done(start as i64);
     }
-    // Bits of a count that fits next to the command.
+    // The largest count that fits beside the command.
     if start > asked.nr_extents || asked.nr_extents > u64::MAX >> COMMAND_BITS {
         return Outcome::Done(start as i64);
     }
@@ -126,11 +126,11 @@ fn reservation(vcpu: &mut Vcpu, command: u64, start: u64, args: &Args) -> Outcom
     Outcome::Done(asked.nr_extents as i64)
 }
 
-/// Takes one extent for the domain, if it may have so much.
+/// Allocates one extent for the domain, up to its limit.
 pub fn take_extent(vcpu: &Vcpu, order: u32) -> Result<Mfn, Errno> {
     let domain = &vcpu.domain;
     let count = 1u64 << order;
-    // Relaxed: the count is a limit, it guards no data.
+    // Relaxed: the count is only a limit, and orders nothing.
     let room = domain.pages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |pages| {
         pages.checked_add(count).filter(|&sum| sum <= domain.max_pages)
     });
@@ -158,13 +158,13 @@ fn populate(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<
     let first = take_extent(vcpu, order)?;
     for offset in 0..1 << order {
         let mfn = Mfn::new(first.get() + offset);
-        // One that another vCPU gave back already has another owner's number by now.
+        // If another vCPU has released the frame already, its M2P entry is left alone.
         let _ = m2p::set_owned(vcpu.domain.id, mfn, pfn + offset);
     }
     list.write_at(index, &first.get())
 }
 
-/// Gives one extent back; every frame of it must be the caller's and have no other references.
+/// Releases one extent. Every frame of it must be the caller's, without references.
 fn decrease(vcpu: &Vcpu, list: GuestPtr<u64>, index: u64, order: u32) -> Result<(), Errno> {
     let first = list.read_at(index)?;
     for offset in 0..1u64 << order {

@@ -57,12 +57,11 @@ fn one(vcpu: &mut Vcpu, address: u64, attempt: Attempt) -> Result<(), ElementSto
         MmuextCmd::InvlpgMulti => {
             Ok(flush::page(vcpu, &Target::Mask(op.arg2), op.arg1).map_err(bad_mask)?)
         }
-        // A plain domain has no device whose memory needs it.
-        // For domains with devices, as on Xen. A change of a frame's memory type flushes the caches
-        // of that frame by itself, and emptying all caches of the machine is no guest's right.
+        // For domains with devices only, as on Xen. A change of a frame's memory type flushes the
+        // caches for that frame, and no guest may flush all caches of the machine.
         MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
-        // A count is an `unsigned int` in the ABI's union: Linux leaves in the other half what was
-        // there before.
+        // A count is an `unsigned int` in the ABI's union: Linux leaves garbage in the other
+        // half.
         MmuextCmd::SetLdt => Ok(descriptors::load_ldt(vcpu, op.arg1, u64::from(op.arg2 as u32))?),
         MmuextCmd::ClearPage => clear_page(vcpu, mfn),
         MmuextCmd::CopyPage => copy_page(vcpu, mfn, Mfn::new(op.arg2)),
@@ -70,7 +69,7 @@ fn one(vcpu: &mut Vcpu, address: u64, attempt: Attempt) -> Result<(), ElementSto
     }
 }
 
-/// Here a bitmap that can't be read is a bad argument, not a fault (measured on Xen 4.17).
+/// EINVAL, not EFAULT, for a bitmap that can't be read, as on Xen 4.17 (measured).
 fn bad_mask(_: Errno) -> Errno {
     Errno::EINVAL
 }

@@ -1,4 +1,5 @@
-//! Hypercalls: one file a family, each a thin shell that decodes, calls and encodes.
+//! Hypercalls: a file for each family, which decodes arguments, calls the floors below, and encodes
+//! the result.
 
 pub mod alias_upcall;
 pub mod callbacks;

@@ -16,7 +16,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     // The count is an unsigned int of the ABI.
     let (mut address, count) = (args[0], args[1] & 0xffff_ffff);
     for index in 0..count {
-        // The mappings that a report lists are searched before the next call is made.
+        // A pending search for the mappings of a report is done before the next call.
         if index != 0 && (vcpu.slot().reports.is_any() || vcpu.work.is_time_up()) {
             return create_continuation(vcpu, [address, count - index, args[2], args[3], args[4]]);
         }
@@ -45,7 +45,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
                 waits = true;
             }
             Outcome::Restart | Outcome::Upcall => {
-                // Go on with this entry next time, from where it got to.
+                // The restarted multicall continues with this entry.
                 entry.args[..5].copy_from_slice(&vcpu.resume);
                 if pointer.write(&entry).is_err() {
                     return Outcome::Done(Errno::EFAULT.as_result());
@@ -53,8 +53,8 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
                 vcpu.resume = [address, count - index, args[2], args[3], args[4]];
                 return outcome;
             }
-            // iret: kernel mode may be over, and the rest of the list with it (XSA-213). The
-            // registers are those that iret set.
+            // iret: the guest may be in user mode now, so the rest of the list is dropped (XSA-213).
+            // The registers are those that iret set.
             Outcome::RegistersSet => return Outcome::RegistersSet,
             Outcome::Fatal(why) => return Outcome::Fatal(why),
         }

@@ -1,28 +1,28 @@
-//! What comes of a hypercall.
+//! The outcome of a hypercall.
 
 use crate::domain::exit::Fatal;
 use crate::domain::vcpu::{Args, Vcpu};
 use pinfold_abi::errno::Errno;
 
-/// Suspends a call: it is executed again with these arguments.
+/// Preempts a call: the guest executes it again, with these arguments.
 pub fn create_continuation(vcpu: &mut Vcpu, args: Args) -> Outcome {
     vcpu.resume = args;
     Outcome::Restart
 }
 
-/// How a call came out.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With this result for rax.
+    /// Done, with this result for rax.
     Done(i64),
-    /// Not finished: execute it again, with the arguments in [`Vcpu::resume`].
+    /// Preempted: it is executed again, with the arguments in [`Vcpu::resume`].
     Restart,
-    /// Not finished: the guest is told of an alias first, and executes it again, with the arguments
-    /// in [`Vcpu::resume`].
+    /// An alias upcall is delivered first; then the call is executed again, with the arguments in
+    /// [`Vcpu::resume`].
     Upcall,
-    /// With the guest's registers set by the call itself.
+    /// Done, and the call has set the guest's registers itself.
     RegistersSet,
-    /// With a result, and the vCPU gives the processor away.
+    /// Done, with this result for rax, and the vCPU yields its CPU.
     Yield(i64),
     /// The domain ends.
     Fatal(&'static str),

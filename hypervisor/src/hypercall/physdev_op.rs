@@ -1,4 +1,4 @@
-//! physdev_op: what is left of it for a domain without devices.
+//! physdev_op: the commands that a domain without devices may use.
 
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::GuestPtr;
@@ -8,7 +8,7 @@ use pinfold_abi::physdev::*;
 
 /// Highest privilege level.
 const MAX_IOPL: u32 = 3;
-/// I/O ports that there are.
+/// Number of I/O ports.
 const PORTS: u32 = 65_536;
 
 /// `physdev_op(command, argument)`.
@@ -24,7 +24,7 @@ pub fn run(vcpu: &Vcpu, command: u64, argument: u64) -> Result<(), Errno> {
         }
         PHYSDEVOP_SET_IOBITMAP => {
             let asked = GuestPtr::<SetIobitmap>::new(argument).read()?;
-            // No port may be used, whatever the bitmap says.
+            // No port is accessible, whatever the bitmap says.
             if asked.nr_ports > PORTS { Err(Errno::EINVAL) } else { Ok(()) }
         }
         // Interrupts and devices: the domain has none.

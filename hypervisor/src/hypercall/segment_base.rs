@@ -19,7 +19,7 @@ pub fn set(vcpu: &mut Vcpu, which: u64, base: u64) -> Result<(), Errno> {
     }
     match which {
         SEGBASE_FS => segments::set_fs_base(VirtAddr::new(base)),
-        // Hypercalls come from kernel mode, so the user's base is the parked one.
+        // Hypercalls come from kernel mode, so the user's base is the inactive one.
         SEGBASE_GS_USER => vcpu.inactive_gs_base = base,
         SEGBASE_GS_KERNEL => segments::set_gs_base(VirtAddr::new(base)),
         _ => return Err(Errno::EINVAL),
@@ -27,8 +27,8 @@ pub fn set(vcpu: &mut Vcpu, which: u64, base: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Loads the user's gs selector; its base is parked, the kernel's stays live. A selector that
-/// can't be loaded becomes null.
+/// Loads the user's gs selector; its base becomes the inactive one, the kernel's stays active. A
+/// selector that can't be loaded becomes null.
 fn load_user_gs(vcpu: &mut Vcpu, selector: u16) {
     let live = segments::gs_base();
     // RPL 3, unless null: the guest's own descriptors all have DPL 3.
@@ -39,7 +39,7 @@ fn load_user_gs(vcpu: &mut Vcpu, selector: u16) {
     segments::set_gs_base(VirtAddr::new(live));
 }
 
-/// `stack_switch(ss, rsp)`: where entries from user mode push their frame.
+/// `stack_switch(ss, rsp)`: the stack for entries from user mode.
 pub fn stack_switch(vcpu: &mut Vcpu, ss: u64, rsp: u64) -> Result<(), Errno> {
     vcpu.kernel_stack = (ss as u16 | 3, rsp);
     Ok(())

@@ -1,4 +1,4 @@
-//! update_va_mapping: one L1 entry, by the address that it maps.
+//! update_va_mapping: updates the L1 entry that maps an address.
 
 use super::outcome::{Outcome, create_continuation};
 use super::{flush, memory_op};
@@ -45,8 +45,8 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     }
 }
 
-/// `update_va_mapping_otherdomain(va, value, flags, domid)`: no domain here may map another's
-/// frames, so the other one can only be the caller.
+/// `update_va_mapping_otherdomain(va, value, flags, domid)`: no domain may
+/// map another's frames, so `domid` can only be the caller.
 pub fn run_other(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     match memory_op::check_domain(vcpu, args[3] as u16) {
         Ok(()) => run(vcpu, args),

@@ -1,5 +1,5 @@
-//! vcpu_op initialise: a vCPU's first state, from a structure of the guest's. All of it is judged
-//! before any of it counts.
+//! vcpu_op initialise: a vCPU's first state, from a structure of the guest's. All of it is checked
+//! before any of it takes effect.
 
 use super::continuation::end_or_restart;
 use super::outcome::Outcome;
@@ -20,11 +20,11 @@ use pinfold_abi::vcpu::*;
 use pinfold_emulate::control::has_debug_extensions;
 use pinfold_validator::Mfn;
 
-/// Gives a slot its first state. `caller` is the vCPU that asks.
+/// Initialises the vCPU of a slot, on behalf of `caller`.
 ///
-/// A root that nobody validated yet may be a big tree: then the call is suspended. The frames keep
-/// what was validated of it, and the caller the roots that are whole ([`Vcpu::held_roots`]), or the
-/// second one could undo the first for ever.
+/// Validating a root may take long, so the call may be preempted. The frames keep what was validated
+/// so far, and the caller keeps references on the roots that are done ([`Vcpu::held_roots`]):
+/// otherwise the second root could undo the first one, each time.
 #[inline(never)]
 pub fn run(caller: &mut Vcpu, slot: &VcpuSlot, args: &Args) -> Outcome {
     let initialised = initialise(caller, slot, args[2]);
@@ -37,7 +37,7 @@ pub fn run(caller: &mut Vcpu, slot: &VcpuSlot, args: &Args) -> Outcome {
 fn initialise(caller: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), ElementStop> {
     let context = GuestPtr::<VcpuGuestContext>::new(argument).read()?;
     check(&context)?;
-    // Two vCPUs may initialise the same third one.
+    // Two vCPUs may try to initialise the same one.
     let Some(memory) = slot.take_memory() else {
         return Err(Errno::EEXIST.into());
     };
@@ -54,14 +54,14 @@ fn initialise(caller: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), E
     if context.flags & VGCF_ONLINE != 0 {
         slot.bring_up();
     }
-    // If the domain ended meanwhile, nobody else would come for this state.
+    // If the domain ended meanwhile, nobody else would destroy this state.
     if domain.is_ending() {
         slot.force_wake();
     }
     Ok(())
 }
 
-/// Everything that can be judged without taking a reference.
+/// Checks everything that needs no reference.
 fn check(context: &VcpuGuestContext) -> Result<(), Errno> {
     let stacks = [context.user_regs.rsp, context.kernel_sp];
     let bases = [context.fs_base, context.gs_base_kernel, context.gs_base_user];
@@ -84,7 +84,7 @@ fn roots(context: &VcpuGuestContext) -> (Mfn, Option<Mfn>) {
     (root(context.ctrlreg[3]), (user.get() != 0).then_some(user))
 }
 
-/// Builds the state in its memory, which comes back if that fails.
+/// Builds the state in its memory, which is returned if that fails.
 fn build(
     caller: &mut Vcpu,
     slot: &VcpuSlot,
@@ -95,7 +95,7 @@ fn build(
     if let Err(stop) = hold_roots(caller, kernel_root, user_root) {
         return Err((stop, memory));
     }
-    // The caller holds them until the call is done, so these are only counted once more.
+    // The caller holds references until the call is done, so these are validated already.
     let kernel_root = match get_root(caller, kernel_root) {
         Ok(root) => root,
         Err(stop) => return Err((stop, memory)),
@@ -117,8 +117,7 @@ fn build(
     Ok(vcpu)
 }
 
-/// Has the caller hold exactly these roots, one reference for each: those that it held before and
-/// the call doesn't name any more are released.
+/// Makes the caller hold one reference on each of these roots, and releases all others that it held.
 fn hold_roots(
     caller: &mut Vcpu,
     kernel_root: Mfn,
@@ -140,7 +139,7 @@ fn hold_roots(
         put_root(caller, root);
     }
     result.map_err(|stop| match stop {
-        // Whatever is wrong with a root, the context is (as on the reference).
+        // Whatever is wrong with a root: EINVAL for the context, as on Xen.
         ElementStop::Errno(_) => Errno::EINVAL.into(),
         suspended => suspended,
     })

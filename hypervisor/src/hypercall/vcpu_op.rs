@@ -1,4 +1,4 @@
-//! vcpu_op: vCPUs up and down, their records, their timers.
+//! vcpu_op: vCPUs online and offline, their registered areas, their timers.
 
 use super::continuation::end_or_restart;
 use super::outcome::Outcome;
@@ -43,7 +43,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
             timers::disarm(&domain, slot.id, TimerKind::Periodic);
             Outcome::Done(0)
         }
-        // Those of others are refused, as on the reference.
+        // Timers of other vCPUs are refused, as on Xen.
         VCPUOP_SET_SINGLESHOT_TIMER if own => set_singleshot(vcpu, argument).into(),
         VCPUOP_STOP_SINGLESHOT_TIMER if own => {
             timers::disarm(&domain, slot.id, TimerKind::Singleshot);
@@ -67,14 +67,14 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
 }
 
 fn down(vcpu: &Vcpu, slot: &VcpuSlot) -> Outcome {
-    // Noted in the slot, so that another vCPU's `up` finds it, even before this one has left.
+    // Recorded in the slot at once, so that another vCPU's `up` sees it before this one has stopped.
     slot.bring_down();
     if slot.id == vcpu.id { Outcome::Yield(0) } else { Outcome::Done(0) }
 }
 
 fn register_runstate(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno> {
     let area = GuestPtr::<RegisterArea>::new(argument).read()?;
-    // Only its beginning is judged here; what can't be written later is the guest's loss.
+    // Only the start address is checked here; a later write that fails is dropped.
     if !guest::is_guest_address(area.address) {
         return Err(Errno::EFAULT);
     }
@@ -86,7 +86,7 @@ fn register_runstate(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), 
     } else {
         let info = runstate.read();
         drop(runstate);
-        // Until that one runs and writes it itself; a page that isn't there is the guest's loss.
+        // For now; the vCPU writes it when it runs. A page that isn't mapped is skipped.
         let _ = guest::write_bytes(area.address, info.as_bytes());
     }
     Ok(())
@@ -94,7 +94,7 @@ fn register_runstate(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), 
 
 fn register_time(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno> {
     let area = GuestPtr::<RegisterArea>::new(argument).read()?;
-    // The clock's scale never changes, so one copy is good for ever.
+    // The clock's scale never changes, so one copy is enough.
     guest::write_by_root(
         vcpu.domain.id,
         vcpu.kernel_root.frame(),
@@ -121,7 +121,7 @@ fn register_info(vcpu: &mut Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), 
     if slot.id == vcpu.id {
         vcpu.info = slot.info();
     } else {
-        // If it runs, it learns of the new place on its way back to the guest.
+        // If it runs, it reads the new place before it resumes its guest.
         slot.kick();
     }
     Ok(())
@@ -139,13 +139,13 @@ fn set_periodic(vcpu: &Vcpu, slot: &VcpuSlot, argument: u64) -> Result<(), Errno
 
 fn set_singleshot(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let asked = GuestPtr::<SingleshotTimer>::new(argument).read()?;
-    // SINGLESHOT_FUTURE has no effect, as on the reference (measured on 4.17): what is past fires
-    // at once.
+    // SINGLESHOT_FUTURE has no effect, as on Xen 4.17 (measured): a deadline in the past
+    // fires at once.
     arm_singleshot(vcpu, asked.timeout_abs_ns);
     Ok(())
 }
 
-/// `set_timer_op(deadline)`: the same timer, by another door; 0 disarms it.
+/// `set_timer_op(deadline)`: arms the single-shot timer; 0 disarms it.
 pub fn set_timer(vcpu: &Vcpu, deadline: u64) -> Outcome {
     if deadline == 0 {
         timers::disarm(&vcpu.domain, vcpu.id, TimerKind::Singleshot);
@@ -157,6 +157,6 @@ pub fn set_timer(vcpu: &Vcpu, deadline: u64) -> Outcome {
 
 fn arm_singleshot(vcpu: &Vcpu, deadline: u64) {
     timers::arm(&vcpu.domain, vcpu.id, TimerKind::Singleshot, deadline, 0);
-    // What is past fires now, not at the timer's next tick.
+    // A deadline in the past fires now, not at the next timer interrupt.
     timers::expire();
 }

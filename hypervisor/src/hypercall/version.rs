@@ -1,4 +1,4 @@
-//! xen_version: who we are and what we can do.
+//! xen_version: version, features, and limits of the hypervisor.
 
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{self, GuestPtr};

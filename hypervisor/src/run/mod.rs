@@ -39,8 +39,8 @@ pub fn run() -> ! {
             scheduler::kick_idle();
         }
         if stepped || runs {
-            // The timer that ended the slice is still pending, and would end the next attempt of
-            // whatever looks at it.
+            // The timer interrupt that ended the slice is still pending, and would preempt the next
+            // operation that checks for it.
             latency::end_span();
             control::open_interrupt_window();
         } else {
@@ -65,8 +65,8 @@ fn run_vcpu(mut vcpu: Box<Vcpu>, slice: u64) {
         if slot.sched_out(vcpu) {
             domain.end_if_all_down();
         }
-        // The domain may have ended after the look above and before the slot had the vCPU: then
-        // nobody else would come for it.
+        // The domain may have ended after the check above and before the slot had the vCPU: then
+        // nobody else would destroy the vCPU.
         if domain.is_ending() {
             slot.force_wake();
         }
@@ -83,7 +83,7 @@ fn idle() {
         {
             cpu_timers::program();
             latency::end_span();
-            // An interrupt that came since is taken by this, and ends the sleep.
+            // `sti; hlt`: an interrupt that is pending ends the sleep at once.
             x86_64::instructions::interrupts::enable_and_hlt();
             x86_64::instructions::interrupts::disable();
         }

@@ -23,20 +23,19 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     }
     scheduler::note_run_begin();
     timers::begin_slice(slice);
-    // What changed before it was loaded is looked at before it runs.
+    // Changes from before it was loaded are checked before it runs.
     percpu::set_need_resched();
-    // Every way in which a vCPU itself says that it must not go on ends in `Yield`; what others say
-    // comes with a call for attention.
+    // A vCPU that must stop for its own reasons returns `Yield`; other CPUs set need_resched.
     let entries = isolation::entry_set();
     while !percpu::take_resched() || can_continue(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
             break;
         }
         if entries == EntrySet::Isolated {
-            // Last of all: nothing behind it loads a root or answers a flush.
+            // Last: nothing after it loads a root or services a flush request.
             isolation::fill_guest_root();
         }
-        // SAFETY: `context::load` told the processor about this file; every path that sets
+        // SAFETY: `context::load` registered this file with the CPU; every path that sets
         // selectors and flags keeps RPL 3, IF, and neither IOPL, NT nor VM.
         let exit = unsafe { entry::enter(entries, &mut vcpu.file) };
         if let Next::Yield = trap::handle(vcpu, exit) {
@@ -52,7 +51,7 @@ fn can_continue(vcpu: &mut Vcpu) -> bool {
     latency::begin_span(Activity::SCHEDULER);
     latency::checked_scheduler();
     ipi::quiescent_point();
-    // The record of events may have moved.
+    // The `vcpu_info` may have moved.
     vcpu.info = vcpu.slot().info();
     if vcpu.slot().take_nmi() {
         let result = bounce::nmi(vcpu);

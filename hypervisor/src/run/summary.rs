@@ -14,19 +14,19 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use pinfold_abi::record::{Dropped, End, Shutdown, Text, Who};
 use pinfold_abi::sched;
 
-/// How many guests ended how.
+/// How many guests ended in which way.
 struct Tally {
     /// Guests in the manifest.
     guests: AtomicUsize,
-    /// Those that still have memory.
+    /// Those whose memory isn't freed yet.
     left: AtomicUsize,
     /// Powered off.
     ok: AtomicUsize,
     /// Reported a failure of their own.
     failed: AtomicUsize,
-    /// Ended by the hypervisor, or not startable.
+    /// Ended by the hypervisor, or not started.
     crashed: AtomicUsize,
-    /// Alias violations of all of them.
+    /// Alias violations of all guests.
     aliases: AtomicU64,
 }
 
@@ -52,10 +52,10 @@ pub fn expect(guests: usize) {
     super::teardown::reserve(guests);
 }
 
-/// The memory of a domain is free. With the last domain the machine stops.
+/// The memory of a domain is freed. After the last domain the machine stops.
 pub fn gone() {
     if TALLY.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-        // Nobody is left to keep waiting.
+        // The audit keeps nobody waiting: don't measure it.
         arch::latency::end_span();
         ipi::stop_machine(|| audit::run(None));
         audit::report_leftovers();
@@ -65,7 +65,7 @@ pub fn gone() {
     }
 }
 
-/// Says how a domain ended, and counts it.
+/// Logs and counts how a domain ended.
 pub fn close(domain: &Domain) {
     domain.console.lock().close();
     keyboard::ended(domain.id);
@@ -94,13 +94,13 @@ pub fn close(domain: &Domain) {
     write_record(domain.who(), &record);
 }
 
-/// Says how all ended, and stops the machine.
+/// Logs how all guests ended, and stops the machine.
 pub fn finish() -> ! {
     let counts = [&TALLY.guests, &TALLY.ok, &TALLY.failed, &TALLY.crashed]
         .map(|count| count.load(Ordering::Relaxed));
     let aliases = TALLY.aliases.load(Ordering::Relaxed);
     spec_ctrl::report();
-    // With everything else out there is room to tell all that is left to tell.
+    // With everything else written, the buffer has room for what follows.
     serial::flush();
     buffer::append_dropped(None);
     latency::report();

@@ -1,8 +1,8 @@
-//! The end of a domain's memory: every reference dropped, every frame free again, and proof of it.
+//! Teardown: frees the memory of a domain that ended, and logs proof that nothing is left.
 //!
-//! It takes the longer the more memory the domain had, so it is done in steps: the list of dying
-//! domains is worked on between two turns of vCPUs, and by processors that have no vCPU to run. A
-//! domain is on the list, or with one processor that does a step of its teardown.
+//! The time it takes grows with the domain's memory, so it is done in steps, between two time slices
+//! and on idle CPUs. A dying domain is on the list, or with the one CPU that does a step of its
+//! teardown.
 
 use super::summary;
 use crate::arch::latency::{self, Activity};
@@ -21,8 +21,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use pinfold_abi::record::Teardown;
 use pinfold_core::teardown::{DomainTeardown, TeardownStep, TeardownSummary};
 
-/// Drops a vCPU that runs no more and isn't loaded, and all that it holds. What one attempt doesn't
-/// reach of its tables is taken apart with the domain's others.
+/// Drops a vCPU that isn't loaded and won't run again, and all references that it holds. What one
+/// attempt leaves of its tables is devalidated with the domain's others.
 pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
     let slot = &domain.slots[usize::from(vcpu.id)];
@@ -33,8 +33,7 @@ pub fn drop_vcpu(mut vcpu: Box<Vcpu>) {
     slot.set_vcpu(None);
 }
 
-/// Drops a vCPU whose domain ended; with the last one the domain's memory begins to go. The vCPU
-/// isn't loaded.
+/// Destroys a vCPU whose domain ended; after the last one, teardown begins. The vCPU isn't loaded.
 pub fn destroy_vcpu(vcpu: Box<Vcpu>) {
     let domain = vcpu.domain.clone();
     drop_vcpu(vcpu);
@@ -42,51 +41,51 @@ pub fn destroy_vcpu(vcpu: Box<Vcpu>) {
         return;
     }
     ports::reset(&domain);
-    // A watchdog is a timer of vCPU 0's, whichever armed it last.
+    // Watchdogs are timers of vCPU 0, whichever vCPU armed them.
     for slot in &domain.slots {
         timers::disarm_all(&domain, slot.id);
     }
     begin(domain);
 }
 
-/// What is done for a dying domain.
+/// What is being done for a dying domain.
 #[derive(Debug)]
 enum Phase {
-    /// Its frames are dumped first, as its manifest wants it.
+    /// Its frames are dumped, as its manifest requests.
     Dump(FrameDump),
     /// Its memory is freed.
     Memory(DomainTeardown),
 }
 
-/// A domain that has no vCPU any more.
+/// A domain without vCPUs.
 struct Dying {
     domain: DomainRef,
     phase: Phase,
 }
 
-/// Domains whose turn it is to be taken apart.
+/// Dying domains that no CPU works on.
 static DYING: Mutex<VecDeque<Dying>> = Mutex::new(VecDeque::new());
-/// Domains that are dying: on the list, or with a processor.
+/// Dying domains: on the list, or with a CPU.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes room for so many domains.
+/// Reserves room for so many domains.
 pub fn reserve(domains: usize) {
     DYING.lock().reserve(domains);
 }
 
-/// Whether a domain is dying: there is work left.
+/// Whether a domain is dying, so that there is work left.
 pub fn is_any() -> bool {
-    // SeqCst: who has both a domain on the list and a vCPU to run kicks a sleeper after each step; a
-    // sleeper says that it sleeps first.
+    // SeqCst: a CPU that did a step and has a vCPU to run kicks an idle CPU; a CPU marks itself idle
+    // before it reads this.
     COUNT.load(Ordering::SeqCst) != 0
 }
 
-/// Whether there is work that no processor is at.
+/// Whether there is work that no CPU does.
 pub fn is_any_waiting() -> bool {
     is_any() && !DYING.lock().is_empty()
 }
 
-/// Begins to take a domain apart that has no vCPU any more.
+/// Begins the teardown of a domain without vCPUs.
 pub fn begin(domain: DomainRef) {
     let phase = if domain.rights.dump_frames {
         Phase::Dump(FrameDump::new())
@@ -97,13 +96,13 @@ pub fn begin(domain: DomainRef) {
     DYING.lock().push_back(Dying { domain, phase });
 }
 
-/// Says how the domain ended, and begins to free its memory.
+/// Logs how the domain ended, and begins to free its memory.
 fn begin_memory(domain: &Domain) -> DomainTeardown {
     summary::close(domain);
     drop_own_refs(domain)
 }
 
-/// Drops what the hypervisor itself holds of the domain's frames.
+/// Drops the references on the domain's frames that the hypervisor itself holds.
 fn drop_own_refs(domain: &Domain) -> DomainTeardown {
     let id = domain.id;
     domain.console.lock().close();
@@ -114,8 +113,8 @@ fn drop_own_refs(domain: &Domain) -> DomainTeardown {
     DomainTeardown::new(id)
 }
 
-/// Does a bounded part of what is to be done for one of the dying domains. False if there is nothing
-/// to do, or other processors are at it.
+/// Does a bounded step for one of the dying domains. False if there is none, or other CPUs work on
+/// all of them.
 pub fn step() -> bool {
     if !is_any() {
         return false;
@@ -146,7 +145,7 @@ pub fn step() -> bool {
     true
 }
 
-/// All frames are free, or another domain's to free.
+/// All frames are freed, or left for another domain to free.
 fn finish(domain: &Domain, summary: TeardownSummary) {
     let TeardownSummary { freed, kept, stuck } = summary;
     platform::set_window(domain.id, None);

@@ -1,4 +1,4 @@
-//! Privileged instructions of guest kernels, carried out for them.
+//! Emulation of privileged instructions of guest kernels.
 
 use super::{debug, page_fault};
 use crate::arch::vector;
@@ -26,18 +26,18 @@ use x86_64::VirtAddr;
 /// Bytes of an instruction as fetched from the guest.
 pub type Bytes = ArrayVec<u8, MAX_INSTRUCTION>;
 
-/// What could not be carried out.
+/// Why an instruction was not emulated.
 pub enum EmulationFault {
     /// The instruction raises this in the guest.
     GeneralProtection,
-    /// It touched guest memory that faults.
+    /// Its access to guest memory faults.
     PageFault {
-        /// Where.
+        /// The address.
         address: u64,
-        /// With which error code.
+        /// The error code.
         error: u32,
     },
-    /// It is long work, and a part of it was done: the guest executes it again.
+    /// It was preempted, or a frame is busy: the guest executes it again.
     Busy,
 }
 
@@ -47,12 +47,13 @@ impl From<GeneralProtection> for EmulationFault {
     }
 }
 
-/// Fetches the instruction at the guest's rip: as many bytes as can be read, up to the longest.
+/// Fetches the instruction at the guest's rip: as many bytes as can be read, up to the longest
+/// instruction.
 pub fn fetch(vcpu: &Vcpu) -> Bytes {
     let rip = vcpu.file.regs.rip;
     let mut bytes = Bytes::from([0; MAX_INSTRUCTION]);
     if guest::read_bytes(&mut bytes, rip).is_err() {
-        // The next page can't be read: what there is up to it may be enough.
+        // The next page can't be read; the bytes before it may be enough.
         bytes.truncate(4096 - (rip % 4096) as usize);
         if guest::read_bytes(&mut bytes, rip).is_err() {
             bytes.clear();
@@ -66,8 +67,8 @@ pub fn bases() -> SegmentBases {
     SegmentBases { fs: segments::fs_base(), gs: segments::gs_base() }
 }
 
-/// Carries out a decoded instruction of the guest kernel, or delivers the fault it raises. One that
-/// is not done yet changed no register, and the vCPU yields.
+/// Emulates a decoded instruction of the guest kernel, or delivers the fault that it raises. If it is
+/// not done yet, no register has changed, and the vCPU yields before it is restarted.
 pub fn emulate(vcpu: &mut Vcpu, decoded: Decoded) -> Result<(), Fatal> {
     match execute(vcpu, decoded.instruction) {
         Ok(()) => {
@@ -117,7 +118,7 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFaul
             set.map_err(|_| EmulationFault::GeneralProtection)?;
             debug_registers::reload(vcpu);
         }
-        // No device here is incoherent, so there is nothing to write back for.
+        // All devices are coherent, so there is nothing to write back.
         Privileged::Wbinvd => {}
         Privileged::Invlpg { address } => {
             if guest::is_guest_address(address) {
@@ -129,8 +130,8 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFaul
             let regs = &mut vcpu.file.regs;
             (regs.rax, regs.rdx) = (tsc & 0xffff_ffff, tsc >> 32);
         }
-        // A guest kernel that asked for the privilege may touch ports, and finds nothing there:
-        // reads give ones, writes vanish. Its interrupt flag is a byte that it masks itself.
+        // A guest kernel with sufficient IOPL may access ports, where no device answers: reads return
+        // ones, writes are dropped. Its interrupt flag is in `vcpu_info`, so cli and sti do nothing.
         Privileged::In { width, .. } if may_touch_ports(vcpu) => {
             let rax = &mut vcpu.file.regs.rax;
             *rax = match width {
@@ -140,8 +141,7 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFaul
             };
         }
         Privileged::Out { .. } | Privileged::Cli | Privileged::Sti if may_touch_ports(vcpu) => {}
-        // The rest is not a PV guest's to execute (`hlt` is sched_op block, `int n` was handled
-        // before).
+        // The rest is not for PV guests (`hlt` is sched_op block; `int n` was handled before).
         Privileged::Hlt
         | Privileged::Invd
         | Privileged::Cli
@@ -159,8 +159,8 @@ fn execute(vcpu: &mut Vcpu, instruction: Privileged) -> Result<(), EmulationFaul
     Ok(())
 }
 
-/// Whether the guest kernel's virtual I/O privilege level (physdev_op set_iopl) is enough; it
-/// counts as ring 1.
+/// Whether the guest kernel's virtual I/O privilege level (physdev_op set_iopl) is
+/// enough; the kernel counts as ring 1.
 fn may_touch_ports(vcpu: &Vcpu) -> bool {
     vcpu.domain.iopl.load(Ordering::Relaxed) >= 1
 }
@@ -200,7 +200,7 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), EmulationFault> {
         }
         2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
         3 => roots::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
-            // Guests are told of pins only.
+            // Only pins have upcalls.
             ElementStop::Preempted | ElementStop::Upcall => EmulationFault::Busy,
             ElementStop::Errno(_) => EmulationFault::GeneralProtection,
         })?,
@@ -228,7 +228,7 @@ fn read_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
     let number = vcpu.file.regs.rcx as u32;
     let value = match msr::read(number, &context) {
         Ok(value) => value,
-        // Before the guest has a handler the fault would be its end; the ABI wants 0 then.
+        // Before the guest has a #GP handler a fault would crash it; Xen returns 0 then.
         Err(_) if vcpu.traps[usize::from(vector::GENERAL_PROTECTION)].address == 0 => 0,
         Err(fault) => return Err(fault.into()),
     };
@@ -250,8 +250,8 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
     Ok(())
 }
 
-/// Fills a frame of the guest's with hypercall stubs, as far as the guest itself could write it.
-/// (The MSR takes a guest frame number, which for a PV guest is a machine frame.)
+/// Fills a frame of the guest's with hypercall stubs, if the guest itself could write to it. (The MSR
+/// takes a guest frame number, which is a machine frame for PV guests.)
 fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
     let frame = WritableRef::get(vcpu.domain.id, mfn).map_err(|refusal| {
         let busy = vcpu.work.may_retry(&refusal);

@@ -1,4 +1,4 @@
-//! General-protection faults: `int n`, privileged instructions, or the guest's own affair.
+//! General-protection faults of guests: `int n`, privileged instructions, or faults to deliver.
 
 use super::emulation;
 use crate::arch::vector;
@@ -28,14 +28,14 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     bounce::general_protection(vcpu, error)
 }
 
-/// Whether the guest's mode may raise a vector by `int`.
+/// Whether the guest's mode may raise a vector by `int n`.
 fn permits(vcpu: &Vcpu, number: u8) -> bool {
     let handler = vcpu.traps[usize::from(number)];
     let privilege = if vcpu.mode == Mode::Kernel { 1 } else { 3 };
     handler.address != 0 && handler.dpl >= privilege
 }
 
-/// `int n`: the physical gate refuses ring 3, the guest's table decides.
+/// `int n`: faults on the hardware's gate; the guest's trap table decides.
 fn software_interrupt(vcpu: &mut Vcpu, number: u8, error: u32) -> Result<(), Fatal> {
     let bytes = emulation::fetch(vcpu);
     let long_mode = vcpu.file.regs.cs != FLAT_RING3_CS32;

@@ -1,8 +1,8 @@
 //! Traps that hit the hypervisor itself.
 //!
-//! Interrupts are off whenever the hypervisor runs (but for the idle loop), and it touches guest
+//! Interrupts are off whenever the hypervisor runs (except in the idle loop), and it accesses guest
 //! memory only by instructions that are listed in [`crate::arch::fixup`]. So anything else here is
-//! a bug of ours, and ends in a panic with the registers.
+//! a bug of the hypervisor, and causes a panic that prints the registers.
 
 use crate::arch::{apic, fixup, vector};
 use pinfold_abi::vcpu::CpuUserRegs;
@@ -17,13 +17,13 @@ const VECTOR_NMI: u32 = vector::NMI as u32;
 /// `frame` is what the stub pushed, on the current stack.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pinfold_hypervisor_trap(frame: *mut CpuUserRegs) {
-    // SAFETY: the stub's frame is ours until we return. It ends with the words that the processor
-    // pushed; the selectors behind them are not read.
+    // SAFETY: the stub's frame is this function's until it returns. It ends with the words that the
+    // CPU pushed; the selectors after them are not read.
     let (vector, rip) = unsafe { ((*frame).vector, (*frame).rip) };
     if let Some(resume) = fixup::resume_address(rip)
         && vector < 32
     {
-        // SAFETY: as above; the place to resume belongs to the instruction that faulted.
+        // SAFETY: as above; the fixup table has the resume address of the faulting instruction.
         unsafe { (*frame).rip = resume };
         return;
     }
@@ -45,10 +45,11 @@ unsafe extern "C" fn pinfold_hypervisor_trap(frame: *mut CpuUserRegs) {
 unsafe extern "C" fn pinfold_paranoid_trap(frame: *mut CpuUserRegs) {
     // SAFETY: as for `pinfold_hypervisor_trap`.
     match unsafe { (*frame).vector } {
-        // A breakpoint of the guest's on a stack or copy that we touched for it (its watch never
-        // covers our own memory): the guest's own access would have hit it, ours doesn't count.
+        // A guest's breakpoint on guest memory that the hypervisor accessed for it (breakpoints never
+        // cover hypervisor memory): ignored.
         VECTOR_DEBUG => {}
-        // Nobody here asked for one. It can't be told: whom it hit may hold the log.
+        // An NMI of the machine: ignored. It can't be logged, as it may have hit a holder of the log's
+        // lock.
         VECTOR_NMI => {}
         // SAFETY: as above.
         _ => unsafe { die(frame) },

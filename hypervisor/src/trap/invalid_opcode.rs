@@ -1,4 +1,4 @@
-//! Invalid opcodes: the forced-emulation prefix, or the guest's own affair.
+//! Invalid opcodes of guests: the forced-emulation prefix, or faults to deliver.
 
 use super::emulation;
 use crate::arch::vector;

@@ -1,4 +1,4 @@
-//! Why a guest stopped, and what is done about it.
+//! Exits of guests: exceptions, interrupts and system calls.
 
 pub mod debug;
 pub mod emulation;
@@ -31,11 +31,11 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
         Exit::CompatSyscall => bounce_syscall(vcpu, vcpu.callbacks.syscall32),
         Exit::Exception(number) => exception(vcpu, number),
         Exit::ReturnFault(vector::PAGE_FAULT) => page_fault::handle_return(vcpu),
-        // Registers still hold the guest state that could not be entered: the fault is the
-        // guest's, at the place where it was to go on.
+        // `iretq` to the guest faulted. The registers still hold the guest's state, so the fault is
+        // delivered at the place where the guest was to resume.
         Exit::ReturnFault(number) => {
             let error = vcpu.file.regs.error_code;
-            // The flat selectors always load; the ones that didn't are in the frame.
+            // The handler gets the flat selectors, which always load; the bad ones are in the frame.
             bounce::exception(vcpu, number, Some(error))
         }
         Exit::Int80 => general_protection::int80(vcpu),
@@ -44,7 +44,7 @@ pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
     finish(vcpu, result)
 }
 
-/// An interrupt of the machine's, while a guest ran.
+/// Handles an interrupt that came while a guest ran.
 fn interrupt(number: u8) -> Next {
     latency::stamp();
     latency::set_activity_const::<{ Activity::INTERRUPT.0 }>();
@@ -55,7 +55,7 @@ fn interrupt(number: u8) -> Next {
     match number {
         vector::TIMER if timers::tick() || scheduler::should_preempt() => return Next::Yield,
         vector::SERIAL => backend::console::poll(debug_keys::handle),
-        // Another processor wants something: a flush, or that this one looks around.
+        // Another CPU requests a flush, or a reschedule.
         vector::IPI => {
             ipi::service_ipis();
             if scheduler::should_preempt() {
@@ -82,7 +82,7 @@ fn exception(vcpu: &mut Vcpu, number: u8) -> Result<(), Fatal> {
         vector::INVALID_OPCODE => invalid_opcode::handle(vcpu),
         vector::DEBUG => debug::handle(vcpu),
         vector::DEVICE_NOT_AVAILABLE => {
-            // The guest asked for this one with `fpu_taskswitch`; TS is clear when it hears of it.
+            // Requested by the guest with `fpu_taskswitch`; its handler runs with TS clear.
             vcpu.task_switched = false;
             crate::arch::fpu::set_task_switched(false);
             bounce::exception(vcpu, number, None)

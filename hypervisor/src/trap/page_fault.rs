@@ -1,4 +1,4 @@
-//! Page faults: a page table's plain store, a page of the LDT, or the guest's own affair.
+//! Page faults of guests: stores to page tables, pages of the LDT, or faults to deliver.
 
 use super::debug;
 use super::page_table_store::{self, Store};
@@ -25,7 +25,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     if isolation::is_active() && isolation::refresh_after_fault(address) {
         return Ok(());
     }
-    // The processor read a descriptor for the guest: an implicit supervisor access to our window.
+    // The CPU read a descriptor: an implicit supervisor access to the per-domain mappings.
     if error & USER == 0
         && let Some(offset) = ldt::offset_of(vcpu, address)
     {
@@ -47,20 +47,20 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     deliver(vcpu, address, error)
 }
 
-/// Handles a fault of the return to the guest, which touches nothing of the guest's but descriptors;
-/// those of its GDT are always mapped. The return is tried again when the LDT's page is there.
+/// Handles a page fault of `iretq` to the guest, which reads nothing of the guest's but descriptors.
+/// Those in the GDT are always mapped; a page of the LDT is mapped, and the return tried again.
 pub fn handle_return(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     let address = Cr2::read_raw();
     let error = vcpu.file.regs.error_code;
     match ldt::offset_of(vcpu, address) {
         Some(offset) => show_descriptor(vcpu, offset, error),
-        // An address that isn't the guest's is none of its business.
+        // The guest must not learn of an address of the hypervisor's.
         None => bounce::general_protection(vcpu, 0),
     }
 }
 
-/// Maps the page of the LDT that the processor wanted, or tells the guest of a fault as if its own
-/// page had faulted.
+/// Maps the page of the LDT that the CPU read, or delivers a fault as if the guest's own page had
+/// faulted.
 fn show_descriptor(vcpu: &mut Vcpu, offset: u64, error: u32) -> Result<(), Fatal> {
     match ldt::map_page(vcpu, offset) {
         Ok(()) => Ok(()),
@@ -72,9 +72,9 @@ fn show_descriptor(vcpu: &mut Vcpu, offset: u64, error: u32) -> Result<(), Fatal
     }
 }
 
-/// Tells the guest of a page fault at `address`.
+/// Delivers a page fault at `address`.
 pub fn deliver(vcpu: &mut Vcpu, address: u64, error: u32) -> Result<(), Fatal> {
-    // Guest kernel and guest user are both ring 3; the bit tells them apart as on hardware.
+    // Guest kernel and guest user both run in ring 3; the bit must be as if the kernel didn't.
     let error = match vcpu.mode {
         Mode::Kernel => error & !USER,
         Mode::User => error | USER,

@@ -1,4 +1,4 @@
-//! Plain stores of a guest to an L1 table that it maps read-only: decoded, validated, carried out.
+//! Emulation of a guest's plain stores to an L1 table that it maps read-only.
 
 use super::emulation;
 use crate::diagnostics::report;
@@ -9,28 +9,27 @@ use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
 use pinfold_emulate::pte_store::PteStore;
 use pinfold_validator::{Error, Index, Kind, Swap, Vaddr};
 
-/// Tries before a store that loses every race is left to the guest: it faults again.
+/// Tries of the compare-and-exchange before the guest is resumed, to fault again.
 const TRIES: usize = 16;
 
-/// What became of a store that faulted.
+/// What happened to a store that faulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Store {
-    /// It is done, the registers say so.
+    /// It is done, and the registers are updated.
     Done,
-    /// Others were always faster. No register changed: the guest comes here again at once, and other
-    /// work gets its turn in between.
+    /// It lost every race. No register changed: the guest faults again at once, after events and other
+    /// work.
     Again,
-    /// Older work of the domain's came first and used up the budget: as `Again`, but the vCPU
-    /// yields.
+    /// Deferred work of the domain used up the budget: as `Again`, but the vCPU yields.
     Preempted,
-    /// It is none to a live L1 table, or may not be: the fault is the guest's.
+    /// It is no store to a live L1 table, or was refused: the fault is delivered.
     NotOurs,
 }
 
-/// Carries out the store that faulted at `address`, if it is one to a live L1 table. What it
-/// validates is bounded; what is left of the domain's earlier operations comes first, a part of it
-/// at each try, so the store gets its turn in the end.
+/// Emulates the store that faulted at `address`, if it is one to a live L1 table. Its validation is
+/// bounded; deferred work of the domain comes first, a part of it at each try, so the store is done
+/// in the end.
 pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
     if !vcpu.domain.assists.is_enabled(VMASST_TYPE_WRITABLE_PAGETABLES) {
         return Store::NotOurs;
@@ -51,7 +50,7 @@ pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
     let Ok(store) = PteStore::decode(&bytes, &vcpu.file.regs, emulation::bases()) else {
         return Store::NotOurs;
     };
-    // Another vCPU may have changed the bytes since the fault: then the instruction is another.
+    // Another vCPU may have changed the code since the fault: then it is another instruction.
     if store.address() != address {
         return Store::NotOurs;
     }

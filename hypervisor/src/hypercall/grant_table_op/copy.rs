@@ -1,4 +1,4 @@
-//! Copying from and to frames that were granted, or are the caller's.
+//! Copies from and to frames of the caller's, or frames granted to it.
 
 use super::elements::Preempted;
 use crate::domain::vcpu::Vcpu;
@@ -6,7 +6,7 @@ use crate::grant::copy_operand::{CopyOperand, NotHeld};
 use crate::memory::frame_refs::{Readable, Writable};
 use pinfold_abi::grant::{COPY_DEST_REFERENCE, COPY_SOURCE_REFERENCE, Copy, Status};
 
-/// Copies within one frame each.
+/// Copies from one frame to another.
 pub(super) fn copy(vcpu: &mut Vcpu, asked: &mut Copy) -> Result<(), Preempted> {
     asked.status = match copy_now(vcpu, asked) {
         Ok(()) => Status::Okay as i16,

@@ -12,9 +12,9 @@ use pinfold_core::list::{ListProgress, OutOfAddressSpace};
 use pinfold_validator::{Cause, Error, Mfn, Refusal};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Carries out every element of a list and writes it back; `one` puts the status in.
+/// Runs `one` for every element of a list, and writes the element back with its status.
 ///
-/// The progress of a suspended call is in its arguments: the list begins later and is shorter.
+/// The progress of a preempted call is in its arguments: the list begins later and is shorter.
 pub(super) fn each<T: FromBytes + IntoBytes + Immutable>(
     vcpu: &mut Vcpu,
     args: &Args,
@@ -51,10 +51,10 @@ pub(super) fn each<T: FromBytes + IntoBytes + Immutable>(
     }
 }
 
-/// An element's time is up before anything was done for it.
+/// The call was preempted before anything was done for the element.
 pub(super) struct Preempted;
 
-/// The status of an element, unless it is to be done again.
+/// The status of an element.
 pub(super) fn status(vcpu: &Vcpu, result: Result<(), MapError>) -> Result<i16, Preempted> {
     match result {
         Ok(()) => Ok(Status::Okay as i16),
@@ -67,7 +67,7 @@ pub(super) fn status(vcpu: &Vcpu, result: Result<(), MapError>) -> Result<i16, P
     }
 }
 
-/// What a refusal comes to, when a granted frame was to be mapped or unmapped.
+/// The status for a refusal to map or unmap a granted frame.
 fn refused_status(refusal: &Refusal, frame: Mfn) -> Status {
     let not_had = matches!(
         refusal.cause,

@@ -1,4 +1,4 @@
-//! Mapping and unmapping: the elements of the calls.
+//! Mapping and unmapping of grants.
 
 use super::elements::{Preempted, each, status};
 use crate::domain::vcpu::Args;
@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub(super) fn map(vcpu: &mut Vcpu, asked: &mut MapGrantRef) -> Result<(), Preempted> {
     let flags = MapFlags::from_bits_retain(asked.flags);
     let mapped = if flags.contains(MapFlags::DEVICE_MAP) {
-        // No devices, and nothing that would guard memory from them.
+        // There are no devices, and no IOMMU.
         Err(MapError::Status(Status::NoDeviceSpace))
     } else if !flags.contains(MapFlags::HOST_MAP) {
         Err(MapError::Status(Status::BadReference))
@@ -36,9 +36,9 @@ pub(super) fn map(vcpu: &mut Vcpu, asked: &mut MapGrantRef) -> Result<(), Preemp
 
 /// An element that unmaps.
 pub(super) trait Unmapping: FromBytes + IntoBytes + Immutable {
-    /// Handle, address, and the address whose entry moves there.
+    /// Handle, address, and the address whose mapping replaces this one.
     fn asked(&self) -> (u32, u64, Option<u64>);
-    /// Where its status goes.
+    /// Sets the status.
     fn status(&mut self) -> &mut i16;
 }
 
@@ -62,7 +62,7 @@ impl Unmapping for UnmapAndReplace {
     }
 }
 
-/// Unmaps every element of a list, with as few flushes as can be.
+/// Unmaps every element of a list, with as few TLB flushes as possible.
 pub(super) fn unmap_all<T: Unmapping>(vcpu: &mut Vcpu, args: &Args, count: u64) -> Outcome {
     let mut unmapped = UnmapBatch::default();
     let outcome = each::<T>(vcpu, args, count, |vcpu, element| {
@@ -71,7 +71,7 @@ pub(super) fn unmap_all<T: Unmapping>(vcpu: &mut Vcpu, args: &Args, count: u64) 
         *element.status() = status(vcpu, result)?;
         Ok(())
     });
-    // Before the guest hears of it, and also before a suspension.
+    // Before the call returns, and also before it is preempted.
     unmapped.finish(&borrower(vcpu));
     outcome
 }

@@ -1,5 +1,4 @@
-//! grant_table_op: frames that domains lend each other ([`crate::grant`]). Version 1 of the table;
-//! a guest that asks for another is told that there is none.
+//! grant_table_op: grant tables ([`crate::grant`]), version 1 only.
 
 mod copy;
 mod elements;
@@ -37,7 +36,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
         GET_STATUS_FRAMES => table::status_frames(argument).into(),
         SET_VERSION => table::set_version(argument).into(),
         GET_VERSION => table::version(vcpu, argument).into(),
-        // For devices on architectures whose caches must be told.
+        // For architectures with devices that don't snoop caches.
         CACHE_FLUSH => Outcome::Done(Errno::EOPNOTSUPP.as_result()),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }

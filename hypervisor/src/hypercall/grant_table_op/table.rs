@@ -1,4 +1,4 @@
-//! The table itself: size, frames, version.
+//! The grant table itself: size, frames, version.
 
 use super::elements::Preempted;
 use crate::domain::vcpu::Vcpu;
@@ -11,10 +11,10 @@ use pinfold_abi::grant::{
 };
 use pinfold_core::grant::MAX_FRAMES;
 
-/// The version of the table, the only one.
+/// The only version of the table.
 const VERSION: u32 = 1;
 
-/// Whether a number means the caller. Others' tables are none of its business.
+/// Checks that a domid means the caller: it may not query other domains' tables.
 fn own(vcpu: &Vcpu, dom: u16) -> Result<(), Status> {
     let named = grant::resolve_domid(&vcpu.domain, dom).ok_or(Status::BadDomain)?;
     if named.id == vcpu.domain.id { Ok(()) } else { Err(Status::PermissionDenied) }
@@ -24,7 +24,7 @@ fn code(result: Result<(), Status>) -> i16 {
     result.map_or_else(|status| status as i16, |()| Status::Okay as i16)
 }
 
-/// How large the table is, and can be.
+/// The table's current and maximum size.
 pub(super) fn query_size(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let pointer = GuestPtr::<QuerySize>::new(argument);
     let mut asked = pointer.read()?;
@@ -37,12 +37,12 @@ pub(super) fn query_size(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     pointer.write(&asked)
 }
 
-/// Makes the table as large as the guest wants it, and tells it the frames.
+/// Grows the table as far as the guest wants, and returns its frames.
 pub(super) fn setup(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let pointer = GuestPtr::<SetupTable>::new(argument);
     let mut asked = pointer.read()?;
     let count = asked.nr_frames as usize;
-    // The whole list, before anything is done.
+    // Check the whole list before anything is done.
     if !is_guest_range(asked.frame_list, u64::from(asked.nr_frames) * 8) {
         return Err(Errno::EFAULT);
     }
@@ -60,7 +60,7 @@ pub(super) fn setup(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     pointer.write(&asked)
 }
 
-/// There are status frames from version 2 on.
+/// Status frames: only version 2 has them.
 pub(super) fn status_frames(argument: u64) -> Result<(), Errno> {
     let pointer = GuestPtr::<GetStatusFrames>::new(argument);
     let mut asked = pointer.read()?;
@@ -68,7 +68,7 @@ pub(super) fn status_frames(argument: u64) -> Result<(), Errno> {
     pointer.write(&asked)
 }
 
-/// Sets the version: the one that there is.
+/// Sets the version: 1 is the only one.
 pub(super) fn set_version(argument: u64) -> Result<(), Errno> {
     let pointer = GuestPtr::<u32>::new(argument);
     match pointer.read()? {
@@ -90,7 +90,7 @@ pub(super) fn version(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     pointer.write(&asked)
 }
 
-/// Changes the places of two entries.
+/// Swaps two entries.
 pub(super) fn swap(vcpu: &mut Vcpu, asked: &mut SwapGrantRef) -> Result<(), Preempted> {
     asked.status = code(vcpu.domain.grants.swap(asked.ref_a, asked.ref_b));
     Ok(())

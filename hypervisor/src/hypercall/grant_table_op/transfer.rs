@@ -1,4 +1,4 @@
-//! Giving a frame to another domain for good.
+//! Transfers a frame to another domain.
 
 use super::elements::Preempted;
 use crate::domain::DomainRef;
@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use pinfold_abi::grant::{Status, Transfer};
 use pinfold_validator::Mfn;
 
-/// Gives one frame away, if nothing refers to it and the other domain's entry accepts it.
+/// Transfers one frame, if it has no references and an entry of the other domain accepts it.
 pub(super) fn transfer(vcpu: &mut Vcpu, asked: &mut Transfer) -> Result<(), Preempted> {
     asked.status = match transfer_now(&vcpu.domain, asked) {
         Ok(()) => Status::Okay as i16,
@@ -21,14 +21,14 @@ pub(super) fn transfer(vcpu: &mut Vcpu, asked: &mut Transfer) -> Result<(), Pree
 fn transfer_now(from: &DomainRef, asked: &Transfer) -> Result<(), Status> {
     let frame = Mfn::new(asked.mfn);
     let to = grant::resolve_domid(from, asked.domid).ok_or(Status::BadDomain)?;
-    // Relaxed: the count is a limit, it guards no data.
+    // Relaxed: the count is only a limit, and orders nothing.
     let room =
         |pages: u64| pages.checked_add(1).filter(|&sum| sum <= to.max_pages || to.id == from.id);
     to.pages
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
         .map_err(|_| Status::GeneralError)?;
     let passed = to.grants.transfer(asked.reference, from.id, || {
-        // It is never free, so nobody else can take it. It keeps what it holds.
+        // It is never free in between, so nobody else can allocate it. Its contents stay.
         validator().transfer(frame, from.id, to.id).map_err(|_| Status::BadPage)?;
         Ok(frame)
     });

@@ -1,4 +1,4 @@
-//! The full recount, on a guest's request.
+//! An audit on a guest's request.
 
 use crate::arch::ipi;
 use crate::diagnostics::audit;

@@ -1,4 +1,4 @@
-//! Every mapping of some frames, for the guest that owns them.
+//! Lists every mapping of some frames, for the guest that owns them.
 
 use super::resume::Resume;
 use crate::arch::ipi;
@@ -15,14 +15,14 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES, Mapping};
 use pinfold_validator::{MappingFilter, Mfn, SearchLimits};
 
-/// Entries and frame records that one call may read, over all its frames and all its parts.
+/// Entries and frame records that one call may read, for all its frames, with all its restarts.
 const READS: u64 = 1 << 24;
 
 /// Looks for the mappings of each frame in the list.
 ///
-/// A suspended call goes on at the frame that it was at, after as many mappings as it had written
-/// before that one: both are in its arguments. How far the frame's own search is, the vCPU knows; if
-/// it doesn't any more, since another search came in between, that frame is begun again.
+/// A restarted call continues with the frame and the number of mappings that its arguments name. The
+/// progress within the frame is kept in the vCPU; if another search has replaced it, the frame is
+/// searched from the beginning.
 pub(super) fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let mut resume = Resume::of(args);
     match find(vcpu, args[1], &mut resume) {
@@ -32,7 +32,7 @@ pub(super) fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     }
 }
 
-/// Whether it is done.
+/// True when it is done; false if it was preempted.
 fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Errno> {
     let pointer = GuestPtr::<FindAliases>::new(argument);
     let mut asked = pointer.read()?;
@@ -92,14 +92,14 @@ fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Err
     Ok(true)
 }
 
-/// Goes on with the search for one frame; whether it is at its end.
+/// Continues the search for one frame. True at its end.
 fn step(vcpu: &Vcpu, progress: &mut FindProgress, out: u64) -> Result<bool, Errno> {
     let out = GuestPtr::<Mapping>::new(out);
     let FindProgress { frame, search, written, flags, .. } = progress;
     let mut failed = None;
     let end = vcpu.work.attempt(|budget| {
         validator().search(search, budget, &mut |mapping| {
-            // Who borrowed the frame keeps to himself where he maps it.
+            // Where another domain maps the frame is not this guest's business.
             if validator().owner(mapping.table) != Some(vcpu.domain.id) {
                 return ControlFlow::Continue(());
             }

@@ -1,4 +1,4 @@
-//! Names for ranges of guest addresses, and which of their pages are freed.
+//! Names of address ranges, and their bitmaps of freed pages.
 
 use crate::domain::regions::Region;
 use crate::domain::vcpu::Vcpu;
@@ -25,7 +25,7 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     }
 }
 
-/// Notes where the guest says which pages of a range are freed. The address is judged at each use.
+/// Sets the bitmap of freed pages of a range. The address is checked at each use.
 pub(super) fn set_freed(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let asked = GuestPtr::<FreedMap>::new(argument).read()?;
     let bits = (asked.bits != 0).then_some(asked.bits);

@@ -1,4 +1,4 @@
-//! pinfold_op: what Pinfold adds to the ABI. See `pinfold_abi::pinfold`.
+//! pinfold_op: Pinfold's additions to the ABI. See `pinfold_abi::pinfold` and `docs/pinfold_op/`.
 
 mod audit;
 pub mod find_aliases;
@@ -48,7 +48,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     }
 }
 
-/// Every structure starts with the version its caller was built for.
+/// Checks the version that the caller was built for, with which every structure begins.
 fn check_version(command: Command, argument: u64) -> Result<u32, Errno> {
     let version = GuestPtr::<u32>::new(argument).read()?;
     let newest = if command == Command::Stats { STATS_VERSION } else { VERSION };
@@ -74,7 +74,7 @@ fn mark(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Writes what the frames are, some records at a time: a suspended call goes on from a frame.
+/// Dumps the domain's frames to the log, some records at a time.
 fn dump_frames(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     if !vcpu.domain.rights.diagnose {
         return Outcome::Done(Errno::EPERM.as_result());
@@ -95,7 +95,7 @@ fn dump_frames(vcpu: &mut Vcpu, args: &Args) -> Outcome {
 
 fn stats(vcpu: &Vcpu, version: u32, argument: u64) -> Result<(), Errno> {
     let s = &vcpu.domain.stats;
-    // What the whole machine is late by is not every guest's business.
+    // Latencies are the whole machine's: only guests with the right to diagnose get them.
     let [ipi_ns, irq_off_ns, sched_ns] =
         if vcpu.domain.rights.diagnose { latency::longest() } else { [0; 3] };
     let stats = Stats {

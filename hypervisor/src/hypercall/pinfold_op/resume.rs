@@ -1,20 +1,20 @@
-//! Commands that are suspended: where they go on is in the call's arguments.
+//! Continuations of commands that are preempted: their progress is in the call's arguments.
 
 use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
 use crate::hypercall::outcome::{Outcome, create_continuation};
 
-/// Bit of the command's number that says: resumed, the arguments behind the second say where to go
-/// on. In a new call they may hold anything. A guest that forges it fools only itself: all of it is
-/// checked again.
+/// Flag in the command's number: a restarted call, whose arguments after the second hold its
+/// progress. In a new call they may hold anything. A guest that forges it only harms itself: all of
+/// it is checked again.
 const RESUMED: u64 = 1 << 63;
 
-/// The command's own number.
+/// The command's number without the flag.
 pub(super) const fn command(number: u64) -> u64 {
     number & !RESUMED
 }
 
-/// Where a command goes on; zeros at its beginning. What the words mean is the command's business.
+/// A command's progress, in words of its own; zeros at its beginning.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Resume {
     pub(super) next: u64,
@@ -23,7 +23,7 @@ pub(super) struct Resume {
 }
 
 impl Resume {
-    /// As the arguments have it.
+    /// Reads it from the arguments.
     pub(super) fn of(args: &Args) -> Resume {
         if args[0] & RESUMED == 0 {
             return Resume::default();
@@ -31,7 +31,7 @@ impl Resume {
         Resume { next: args[2], done: args[3], more: args[4] }
     }
 
-    /// Suspends the command: it goes on from here.
+    /// Preempts the command: it continues from here.
     pub(super) fn suspend(self, vcpu: &mut Vcpu, args: &Args) -> Outcome {
         create_continuation(vcpu, [args[0] | RESUMED, args[1], self.next, self.done, self.more])
     }

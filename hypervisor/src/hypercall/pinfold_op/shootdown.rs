@@ -1,4 +1,4 @@
-//! Dead mappings cleared in one call, with one flush for each of its parts.
+//! Clears lazily kept mappings in one call, with one TLB flush for each of its parts.
 
 use super::resume::Resume;
 use crate::arch::ipi;
@@ -13,11 +13,11 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range, Shootdown};
 use pinfold_validator::{CpuSet, Error, PageRange, ShootdownProgress, Vaddr};
 
-/// Pages of all ranges together: 64 GiB, which bounds one call to some ten thousand tables looked
-/// at. A range without tables is passed over a table at a time.
+/// Pages of all ranges together at most: 64 GiB, so that one call visits some ten thousand tables. A
+/// range without tables is skipped a table at a time.
 const MAX_PAGES: u64 = 1 << 24;
 
-/// Where a call is.
+/// A call's progress.
 #[derive(Clone, Copy, Debug)]
 struct At {
     /// The range, and how many of its pages are done.
@@ -28,7 +28,7 @@ struct At {
 }
 
 impl At {
-    /// From the words of a resumed call, which may be anything.
+    /// Reads it from the words of a restarted call, which may be anything.
     fn of(resume: &Resume) -> Result<At, Errno> {
         let index = u32::try_from(resume.next).map_err(|_| Errno::EINVAL)?;
         let (pages, before) = (resume.done & 0xffff_ffff, resume.done >> 32);
@@ -39,9 +39,9 @@ impl At {
     }
 }
 
-/// Clears what the ranges in the list map, flushes, and says how much it was. A call whose time is
-/// up flushes for what it did and goes on later: how much it was stands in the guest's structure
-/// meanwhile, and which processors were flushed in the arguments.
+/// Clears all mappings in the ranges of the list, flushes, and returns the count. A call that is
+/// preempted flushes for what it cleared so far; the count so far is in the guest's structure, and
+/// the CPUs that were flushed are in the arguments.
 pub(super) fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     let mut resume = Resume::of(args);
     match shoot(vcpu, args[1], &mut resume) {
@@ -51,7 +51,7 @@ pub(super) fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     }
 }
 
-/// Whether it is done.
+/// True when it is done; false if it was preempted.
 fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Errno> {
     let pointer = GuestPtr::<Shootdown>::new(argument);
     let mut asked = pointer.read()?;
@@ -77,7 +77,7 @@ fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Er
         }
     }
     let cleared = total.cleared;
-    // Paid whatever happened: what was cleared must not be usable any more.
+    // Flush in any case: what was cleared must not be usable any more.
     let flushed = total.into_debt().pay(validator().platform());
     let flushed = flushed.union(CpuSet::from_bits(resume.more));
     asked.cleared = asked.cleared.wrapping_add(cleared);
@@ -94,12 +94,12 @@ fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Er
     Ok(done)
 }
 
-/// Clears the range that the call is at; whether it is done.
+/// Clears the current range. True when it is done.
 fn one(vcpu: &Vcpu, list: u64, at: &mut At, total: &mut ShootdownProgress) -> Result<bool, Errno> {
     let asked = GuestPtr::<Range>::new(list).read_at(at.index.into())?;
     let sum = at.before.checked_add(asked.pages).filter(|&sum| sum <= MAX_PAGES);
     let sum = sum.ok_or(Errno::E2BIG)?;
-    // The guest may have changed it since: what is left is all that counts.
+    // The guest may have changed it since the restart: what it says now counts.
     let left = asked.pages.checked_sub(at.pages).ok_or(Errno::EINVAL)?;
     let start = asked.start.wrapping_add(at.pages * 4096);
     let mut range = PageRange { start: Vaddr::new(start), pages: left };
@@ -114,7 +114,7 @@ fn one(vcpu: &Vcpu, list: u64, at: &mut At, total: &mut ShootdownProgress) -> Re
                 return Ok(true);
             }
             Err(Error::Preempted) => {
-                // Another processor that waits for us may be the one that is at a table of ours.
+                // The CPU that keeps a table busy may itself be waiting for this one.
                 ipi::service_ipis();
                 vcpu.work.charge(cost::ELEMENT);
                 if vcpu.work.is_time_up() {
