@@ -14,7 +14,7 @@ use crate::hypercall::{Errno, address, call, check, version};
 use crate::shared::{SharedPage, ports, take_selector};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU64, compiler_fence};
 use pinfold_abi::event::PORTS;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::{EntryFlags, UVMF_INVLPG};
@@ -135,7 +135,7 @@ pub fn depth() -> u32 {
 pub fn mask() -> bool {
     let Some(record) = this().record() else { return false };
     let open = record.upcall_mask.swap(1, Relaxed) == 0;
-    compiler_fence(Ordering::SeqCst);
+    compiler_fence(SeqCst);
     open
 }
 

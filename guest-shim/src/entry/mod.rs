@@ -17,6 +17,10 @@
 //! Its build script passes on the linker script of this crate:
 //! `println!("cargo::rustc-link-arg=-T{}", env::var("DEP_PINFOLD_GUEST_LINKER_SCRIPT")?)`, and
 //! `--no-pie`, because a guest is linked where it runs.
+#![expect(
+    unsafe_code,
+    reason = "assembly, page tables and memory by its address: the machine below the shim"
+)]
 
 pub mod alias;
 mod boot;

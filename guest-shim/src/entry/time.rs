@@ -16,7 +16,7 @@ pub fn tsc() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads a register of the CPU.
     unsafe {
-        core::arch::asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack, nomem))
+        core::arch::asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack, nomem));
     };
     u64::from(high) << 32 | u64::from(low)
 }

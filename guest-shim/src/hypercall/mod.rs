@@ -2,6 +2,10 @@
 //!
 //! What changes mappings goes through the MMU's owner, which keeps its promises only because
 //! there is no way around it.
+#![expect(
+    unsafe_code,
+    reason = "the hypercall instruction: the hypervisor reads and writes what its arguments point to"
+)]
 
 mod raw;
 

@@ -1,4 +1,5 @@
 //! Page tables in use: pinned, loaded, changed through the hypervisor, and unpinned again.
+#![expect(unsafe_code, reason = "loading a root changes what every address means")]
 
 use super::unpinned::TABLE;
 use super::{Error, Leaf, Mmu, UnpinnedTables};

@@ -6,6 +6,10 @@
 //! Every function here has the same contract: what the hypervisor does not forbid happens. The caller
 //! must make sure that no memory that Rust code relies on changes its mapping or contents.
 #![expect(clippy::missing_safety_doc, reason = "the module's documentation has it once for all")]
+#![expect(
+    unsafe_code,
+    reason = "hypercalls with any argument, for tests that do what is forbidden"
+)]
 
 #[cfg(all(feature = "entry", target_os = "none"))]
 pub mod grants;

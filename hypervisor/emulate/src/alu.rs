@@ -13,10 +13,10 @@ pub(crate) struct AluResult {
 /// `a + b + carry`
 pub(crate) fn add(a: u64, b: u64, carry: bool, width: Width) -> AluResult {
     let (a, b) = (a & width.mask(), b & width.mask());
-    let wide = a as u128 + b as u128 + carry as u128;
+    let wide = u128::from(a) + u128::from(b) + u128::from(carry);
     let value = wide as u64 & width.mask();
     let mut flags = result_flags(value, width) | carry_of_bit_3(a, b, value);
-    if wide > width.mask() as u128 {
+    if wide > u128::from(width.mask()) {
         flags |= RFlags::CARRY_FLAG;
     }
     // Both operands have the same sign, the result the other.
@@ -29,9 +29,9 @@ pub(crate) fn add(a: u64, b: u64, carry: bool, width: Width) -> AluResult {
 /// `a - b - borrow`
 pub(crate) fn sub(a: u64, b: u64, borrow: bool, width: Width) -> AluResult {
     let (a, b) = (a & width.mask(), b & width.mask());
-    let value = a.wrapping_sub(b).wrapping_sub(borrow as u64) & width.mask();
+    let value = a.wrapping_sub(b).wrapping_sub(u64::from(borrow)) & width.mask();
     let mut flags = result_flags(value, width) | carry_of_bit_3(a, b, value);
-    if (a as u128) < b as u128 + borrow as u128 {
+    if u128::from(a) < u128::from(b) + u128::from(borrow) {
         flags |= RFlags::CARRY_FLAG;
     }
     // The operands differ in sign, and so do the result and the first operand.

@@ -64,7 +64,7 @@ impl DebugRegisters {
                 }
                 self.addresses[index] = value;
             }
-            Some(_) if value > u32::MAX as u64 => return Err(Errno::EINVAL),
+            Some(_) if value > u64::from(u32::MAX) => return Err(Errno::EINVAL),
             Some(Register::Status) => self.status = value & DR6_STATUS | DR6_ONES,
             Some(Register::Control) => match checked_control(value, debug_extensions) {
                 Ok(control) => self.control = control,

@@ -292,7 +292,7 @@ fn string_io(
 
 /// Sets the result of an `in` of `width` bytes: al, ax or eax.
 pub fn set_in_result(regs: &mut CpuUserRegs, width: Width, value: u32) {
-    RegisterOperand::low(Gpr::RAX, width).set(regs, value as u64);
+    RegisterOperand::low(Gpr::RAX, width).set(regs, u64::from(value));
 }
 
 /// Sets edx:eax to a 64-bit result, as `rdmsr` and `rdtsc` do.

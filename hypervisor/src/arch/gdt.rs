@@ -92,7 +92,7 @@ impl HypervisorGdt {
         };
         // SAFETY: the selector is null or that of the LDT descriptor just written.
         unsafe {
-            core::arch::asm!("lldt {0:x}", in(reg) selector, options(nostack, preserves_flags))
+            core::arch::asm!("lldt {0:x}", in(reg) selector, options(nostack, preserves_flags));
         };
     }
 }

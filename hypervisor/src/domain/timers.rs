@@ -94,10 +94,10 @@ fn fire(entry: Entry) {
         TimerKind::Poll => slot.kick(),
         TimerKind::Lifetime => domain.destroy("its lifetime, as the manifest has it, is over"),
         TimerKind::Watchdog1 | TimerKind::Watchdog2 => {
-            domain.end(ShutdownReason::Shutdown(SHUTDOWN_WATCHDOG))
+            domain.end(ShutdownReason::Shutdown(SHUTDOWN_WATCHDOG));
         }
         TimerKind::Singleshot | TimerKind::Periodic => {
-            ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu)
+            ports::raise_virq(&domain, VIRQ_TIMER, entry.vcpu);
         }
     }
 }

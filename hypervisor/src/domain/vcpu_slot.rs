@@ -119,7 +119,7 @@ impl VcpuSlot {
 
     /// Records where the state is, for the audit.
     pub fn set_vcpu(&self, vcpu: Option<&mut Vcpu>) {
-        let state = vcpu.map_or(core::ptr::null_mut(), |vcpu| vcpu as *mut Vcpu);
+        let state = vcpu.map_or(core::ptr::null_mut(), core::ptr::from_mut);
         self.vcpu.store(state, Ordering::Release);
     }
 
@@ -250,7 +250,7 @@ impl VcpuSlot {
     fn wake(&self, state: &mut VcpuState) {
         match core::mem::replace(state, VcpuState::Runnable) {
             VcpuState::Blocked(vcpu) | VcpuState::Offline(vcpu) => {
-                self.enqueue(vcpu, EnqueueReason::Wakeup)
+                self.enqueue(vcpu, EnqueueReason::Wakeup);
             }
             other => *state = other,
         }

@@ -68,7 +68,7 @@ pub unsafe fn copy(to: Mfn, from: Mfn) {
     for index in 0..WORDS {
         // SAFETY: the caller's promise; the frames have so many words.
         unsafe {
-            (*to.add(index)).store((*from.add(index)).load(Ordering::Relaxed), Ordering::Relaxed)
+            (*to.add(index)).store((*from.add(index)).load(Ordering::Relaxed), Ordering::Relaxed);
         };
     }
 }

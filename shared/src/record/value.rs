@@ -229,7 +229,7 @@ impl<'a> Value<'a> for Word<'a> {
 /// Passes on what may stand in quotation marks.
 struct Clean<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
-impl fmt::Write for Clean<'_, '_> {
+impl Write for Clean<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let shown = |c: char| if (' '..='~').contains(&c) && c != '"' { c } else { '?' };
         text.chars().try_for_each(|c| self.0.write_char(shown(c)))

@@ -16,6 +16,7 @@
 //!
 //! `linux-selftest NAME [ROUNDS]` runs one and ends with a line `EXERCISE NAME ok ...` and status
 //! 0, or `EXERCISE NAME failed: ...` and status 1. `ROUNDS` (10 if not given) says how long it runs.
+#![expect(unsafe_code, reason = "system calls and instructions as no library makes them")]
 
 mod clocks;
 mod memory;

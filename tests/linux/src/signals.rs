@@ -62,7 +62,7 @@ fn compute_under_timer(rounds: u64) -> Result<u64, String> {
         let value = libc::timeval { tv_sec: 0, tv_usec: micros };
         let timer = libc::itimerval { it_interval: value, it_value: value };
         // SAFETY: the kernel reads one structure.
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) }
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }
     };
     let sum = || (1..20_000u64).fold(1.0f64, |sum, n| sum * 0.9999 + 1.0 / n as f64);
     let expected = sum();
@@ -92,7 +92,7 @@ fn resolve_faults(rounds: u64) -> Result<u64, String> {
         ss_size: stack.pages() * PAGE,
     };
     // SAFETY: the stack outlives its use: it is disabled below.
-    let set = unsafe { libc::sigaltstack(&alternate, std::ptr::null_mut()) };
+    let set = unsafe { libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) };
     ensure!(set == 0, "sigaltstack fails");
     os::set_handler(libc::SIGSEGV, make_writable);
     let memory = Mapping::new(PAGES, Access::None)?;
@@ -109,7 +109,7 @@ fn resolve_faults(rounds: u64) -> Result<u64, String> {
     }
     let off = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alternate };
     // SAFETY: no handler runs on that stack now.
-    unsafe { libc::sigaltstack(&off, std::ptr::null_mut()) };
+    unsafe { libc::sigaltstack(&raw const off, std::ptr::null_mut()) };
     let (resolved, expected) = (RESOLVED.load(Ordering::Relaxed), rounds * PAGES as u64);
     ensure!(resolved == expected, "{resolved} faults, not {expected}");
     Ok(resolved)

@@ -122,7 +122,7 @@ fn enter_kernel() -> Result<(), String> {
         // SAFETY: the 32-bit system call 20, getpid. The entry code clears r8 to r11.
         unsafe {
             asm!("int 0x80", inlateout("eax") 20u32 => number, lateout("r8") _, lateout("r9") _,
-                lateout("r10") _, lateout("r11") _)
+                lateout("r10") _, lateout("r11") _);
         };
         ensure!(number == own, "getpid by int 0x80 gives {number}, not {own}");
     }
@@ -191,7 +191,7 @@ fn keep_segments(yields: u64) -> Result<(), String> {
             // SAFETY: the descriptor's base is the mapping's second page.
             unsafe {
                 asm!("mov gs, {selector:x}", "mov {word}, gs:[0]",
-                    selector = in(reg) selector, word = out(reg) word)
+                    selector = in(reg) selector, word = out(reg) word);
             };
             ensure!(word == !mark, "LDT entry {entry} has another base: {word:#x}");
             thread::yield_now();
@@ -214,13 +214,13 @@ fn keep_vector_registers(yields: u64) -> Result<(), String> {
             unsafe {
                 if avx {
                     asm!("vmovdqu ymm15, [{from}]", "syscall", "vmovdqu [{to}], ymm15",
-                        from = in(reg) &pattern, to = in(reg) &mut back,
+                        from = in(reg) &raw const pattern, to = in(reg) &raw mut back,
                         inlateout("rax") libc::SYS_sched_yield => _,
                         lateout("rcx") _, lateout("r11") _, out("ymm15") _);
                 } else {
                     asm!("movdqu xmm15, [{from}]", "movdqu xmm14, [{from} + 16]", "syscall",
                         "movdqu [{to}], xmm15", "movdqu [{to} + 16], xmm14",
-                        from = in(reg) &pattern, to = in(reg) &mut back,
+                        from = in(reg) &raw const pattern, to = in(reg) &raw mut back,
                         inlateout("rax") libc::SYS_sched_yield => _,
                         lateout("rcx") _, lateout("r11") _, out("xmm14") _, out("xmm15") _);
                 }

@@ -75,7 +75,7 @@ pub(crate) fn verb(args: &BenchArgs) -> Result<Exit> {
 fn xen_is_there() -> bool {
     fetch::xen::ensure()
         .inspect_err(|error| {
-            progress::note(format!("Xen cannot be had here, Pinfold only: {error:#}"))
+            progress::note(format!("Xen cannot be had here, Pinfold only: {error:#}"));
         })
         .is_ok()
 }

@@ -1,6 +1,7 @@
 //! Emulation compared with the CPU: each supported instruction is executed natively on a buffer, then
 //! decoded from the same bytes and emulated on a copy. Memory, registers, flags and length must be
 //! the same.
+#![expect(unsafe_code, reason = "executes instructions, to compare with what is emulated")]
 
 use crate::SegmentBases;
 use crate::pte_store::PteStore;

@@ -3,6 +3,7 @@
 //!
 //! The allocator of these tests refuses all requests of a thread while that thread handles a
 //! request: a store that allocates then ends the test, as it would end the machine.
+#![expect(unsafe_code, reason = "an allocator that counts")]
 
 use crate::wire::{HEADER, Header, MAX_PAYLOAD, MessageType};
 use crate::{Connection, HEAP_BYTES, quota};

@@ -5,6 +5,10 @@
 //! many iterations, less the cost of the empty loop. It fails if an operation gives a wrong result.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod memory;
 mod meter;

@@ -3,6 +3,10 @@
 //! work after bad indices. Not for Xen's first domain, which has no ring.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod ring;
 

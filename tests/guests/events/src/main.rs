@@ -5,6 +5,10 @@
 //! event that is lost or delivered at the wrong time, and on a clock or timer that is wrong.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod arguments;
 mod callbacks;

@@ -4,6 +4,10 @@
 //! granted page becomes a page table while it is mapped writable, or if the audit finds something.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 extern crate alloc;
 
@@ -35,10 +39,10 @@ fn main(boot: &Boot) -> Exit {
             pair::churn::run(&mut fixture, peer, boot.has_word("last"), seed, rounds, &mut check);
         }
         Some("granter") => {
-            pair::granter::run(&mut fixture, peer, boot.has_word("last"), &mut check)
+            pair::granter::run(&mut fixture, peer, boot.has_word("last"), &mut check);
         }
         Some("borrower") => {
-            pair::borrower::run(&mut fixture, peer, boot.has_word("last"), &mut check)
+            pair::borrower::run(&mut fixture, peer, boot.has_word("last"), &mut check);
         }
         _ => {
             single::run(&mut fixture, &mut check);

@@ -6,6 +6,10 @@
 //! outcome where the right one is known.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod deadly;
 mod descriptors;

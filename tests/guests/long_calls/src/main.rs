@@ -17,6 +17,10 @@
 //! guest prints what `pinfold_op stats` says of it. The guest itself fails on a wrong result only.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod lists;
 mod roots;

@@ -16,6 +16,10 @@
 //! test looks at how the domain ends.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod absent;
 mod flood;

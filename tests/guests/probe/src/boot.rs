@@ -82,7 +82,7 @@ pub(crate) fn memory(boot: &Boot, fixture: &mut TableFixture, report: &mut Repor
     report.call("boot.unpin_root", pinned);
     report.call("boot.pin_root_again", fixture.pin(frames.pfn(root).unwrap_or_default(), 4));
     let l3 = frames.walk(root, data, 4).map(|(_, e)| Mfn::from_address(e & ENTRY_ADDRESS).0);
-    let l3 = l3.and_then(|mfn| frames.pfn(pinfold_guest::addr::Mfn(mfn))).unwrap_or_default();
+    let l3 = l3.and_then(|mfn| frames.pfn(Mfn(mfn))).unwrap_or_default();
     report.call("boot.unpin_l3", fixture.unpin(l3));
 }
 

@@ -6,6 +6,10 @@
 //! The word `table` on the command line prints the answers as entries of [`expected`] instead.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 mod boot;
 mod calls;

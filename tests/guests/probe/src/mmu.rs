@@ -295,10 +295,7 @@ pub(crate) fn updates(fixture: &mut TableFixture, report: &mut Report) {
     let pfn = leaf.0;
     let m2p = Mfn(fixture.mfn(leaf)).address() | MMU_MACHPHYS_UPDATE;
     report.call("update.machphys", update(m2p, 0x1234_5678));
-    report.say(
-        "update.machphys_seen",
-        fixture.frames().pfn(pinfold_guest::addr::Mfn(fixture.mfn(leaf))).is_none(),
-    );
+    report.say("update.machphys_seen", fixture.frames().pfn(Mfn(fixture.mfn(leaf))).is_none());
     report.call("update.machphys_back", update(m2p, pfn));
     report.call(
         "update.machphys_hypervisor_frame",

@@ -9,6 +9,10 @@
 //! domain down while the others spin.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 extern crate alloc;
 

@@ -25,6 +25,10 @@
 //! and `role=borrower peers=G,V` attack it with frames that one lends to the other.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 extern crate alloc;
 

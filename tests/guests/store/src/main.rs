@@ -5,6 +5,10 @@
 //! fragmentation (default 1). Not for Xen's first domain, which has no store.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 extern crate alloc;
 

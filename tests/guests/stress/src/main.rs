@@ -24,6 +24,10 @@
 //! `VERDICT pass ...` or `VERDICT fail ...`.
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "a guest kernel: it does to memory, registers and the hypervisor what its test is about"
+)]
 
 extern crate alloc;
 

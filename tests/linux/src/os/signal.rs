@@ -13,7 +13,7 @@ pub(crate) fn set_handler(signal: i32, handler: Handler) {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as usize;
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        libc::sigaction(signal, &action, std::ptr::null_mut())
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
     };
     assert!(result == 0, "sigaction({signal}): {}", Error::last_os_error());
 }

@@ -174,7 +174,7 @@ impl Churn<'_> {
                 check.equal("unpin", self.fixture.tables.unpin(page), 0);
             }
             refused => {
-                check.equal("a pin is refused because of a mapping", refused, EINVAL.as_result())
+                check.equal("a pin is refused because of a mapping", refused, EINVAL.as_result());
             }
         }
         let entry = self.fixture.tables.entry(page, RW);
