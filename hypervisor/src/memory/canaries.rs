@@ -1,4 +1,5 @@
-//! The machine's canaries ([`pinfold_core::canaries`]), if the manifest wants them.
+//! Canaries ([`pinfold_core::canaries`]) in frames that guests have released, if the manifest enables
+//! them.
 
 use super::frames;
 use super::platform::MachinePlatform;
@@ -13,14 +14,15 @@ static CANARIES: Canaries<MachinePlatform, ServiceIpis> =
     // SAFETY: canaries are frames of the hypervisor's own.
     Canaries::new(unsafe { MachinePlatform::new() });
 
-/// Set once at boot, before any guest runs.
+/// Written once at boot, before any guest runs.
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// From now on there are some.
+/// Enables canaries.
 pub fn enable() {
     ENABLED.store(true, Ordering::Relaxed);
 }
 
+/// Whether canaries are enabled.
 fn is_enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
@@ -32,22 +34,22 @@ fn report(broken: BrokenCanary) {
     write_record(Who::Hypervisor, &record);
 }
 
-/// A domain gave a frame back.
+/// To be called after a domain has released a frame: makes a canary of it.
 pub fn on_release(frame: Mfn) {
     if is_enabled() {
         CANARIES.on_release(frames::allocator(), frame, &mut report);
     }
 }
 
-/// Somebody gets frames.
+/// To be called before frames are allocated: checks one canary.
 pub fn on_alloc() {
     if is_enabled() {
         CANARIES.check_next(&mut report);
     }
 }
 
-/// Looks at all of them: how many there ever were, and how often one was broken. `None` if there are
-/// to be none.
+/// Checks all canaries. Returns how many were ever planted and how many were found overwritten, or
+/// `None` if canaries are disabled.
 pub fn check_all() -> Option<(u64, u64)> {
     is_enabled().then(|| {
         CANARIES.check_all(&mut report);

@@ -1,36 +1,38 @@
-//! Frames for the hypervisor's own structures, before the frame table exists: taken in order from
-//! the largest usable region, never given back.
+//! The early allocator: memory for the hypervisor's own structures before the frame table exists. It
+//! allocates from the largest usable region, in ascending order, and never frees.
 
-/// A region of physical memory.
+use pinfold_abi::layout::PAGE_SIZE;
+
+/// A region of the memory map.
 #[derive(Clone, Copy, Debug)]
 pub struct Region {
     /// First byte.
     pub start: u64,
-    /// One past the last byte.
+    /// End, exclusive.
     pub end: u64,
-    /// What it is.
+    /// Type.
     pub kind: RegionKind,
 }
 
-/// What a region of physical memory is.
+/// Type of a memory region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegionKind {
-    /// RAM that nobody uses.
+    /// Free RAM.
     Usable,
-    /// RAM that the boot loader left in use: the hypervisor's image, the archive of guests.
+    /// RAM that the boot loader has used: the hypervisor's image, the boot archive.
     BootLoader,
-    /// Firmware's, devices', or no memory at all.
+    /// Firmware memory, devices, or no memory.
     Other,
 }
 
 impl Region {
-    /// Whether it is RAM that nobody uses.
+    /// Whether it is free RAM.
     pub fn is_usable(&self) -> bool {
         self.kind == RegionKind::Usable
     }
 }
 
-/// The allocator: a bump pointer in one region.
+/// The early allocator: a bump pointer in one region.
 pub struct EarlyFrames {
     start: u64,
     next: u64,
@@ -38,7 +40,7 @@ pub struct EarlyFrames {
 }
 
 impl EarlyFrames {
-    /// Takes the largest usable region.
+    /// An allocator for the largest usable region.
     ///
     /// # Panics
     /// If there is no usable memory.
@@ -48,32 +50,32 @@ impl EarlyFrames {
             .filter(|r| r.is_usable())
             .max_by_key(|r| r.end - r.start)
             .expect("the machine has usable memory");
-        let start = largest.start.next_multiple_of(4096);
-        EarlyFrames { start, next: start, end: largest.end & !4095 }
+        let start = largest.start.next_multiple_of(PAGE_SIZE);
+        EarlyFrames { start, next: start, end: largest.end & !(PAGE_SIZE - 1) }
     }
 
-    /// Takes `bytes` (rounded up to pages) at an alignment, zeroed. Returns the physical address.
+    /// Allocates `bytes` (rounded up to pages), aligned and zeroed. Returns the physical address.
     ///
     /// # Panics
     /// If the machine has too little memory for the hypervisor's own structures.
     pub fn alloc(&mut self, bytes: u64, align: u64) -> u64 {
         let address = self.next.next_multiple_of(align);
-        let end = address + bytes.next_multiple_of(4096);
+        let end = address + bytes.next_multiple_of(PAGE_SIZE);
         assert!(end <= self.end, "too little memory for the hypervisor's own structures");
         self.next = end;
         let target = crate::memory::direct_map::address(address) as *mut u8;
-        // SAFETY: the range is usable RAM that nobody has; the boot loader maps it where our own
-        // direct map will.
+        // SAFETY: the range is free RAM that was not allocated before. It is mapped by the direct map,
+        // and before that by the boot loader at the same address.
         unsafe { core::ptr::write_bytes(target, 0, (end - address) as usize) };
         address
     }
 
-    /// Whether a physical address was handed out (or lost to alignment).
+    /// Whether a physical address has been allocated, or skipped for alignment.
     pub fn has_allocated(&self, address: u64) -> bool {
         (self.start..self.next).contains(&address)
     }
 
-    /// Bytes handed out.
+    /// Bytes allocated.
     pub fn allocated_bytes(&self) -> u64 {
         self.next - self.start
     }

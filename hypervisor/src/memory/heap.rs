@@ -1,20 +1,20 @@
-//! The hypervisor's heap. Memory is taken from it only while the domains are built.
+//! The heap of the hypervisor, from which memory is allocated only at boot.
 //!
-//! **The promise.** Once guests run, nothing is allocated. So no guest can use up or fragment what
-//! another one, or the hypervisor, needs next: whatever a guest can make grow has its whole room
-//! from the moment its domain is built, and a guest that fills its room meets the error that the
-//! ABI has for it. Freeing is allowed at any time, and never fails. `docs/memory.md` lists who has
-//! what.
+//! Invariant: nothing is allocated once guests run. So no guest can exhaust or fragment memory that
+//! another guest or the hypervisor needs. Every structure that a guest can make grow has its maximum
+//! size from the moment its domain is built; a guest that exceeds it gets the ABI's error. Freeing is
+//! allowed at any time and never fails. `docs/memory.md` lists the structures.
 //!
-//! The promise is held by a guard: from [`forbid_allocations`] on, every allocation is counted, and
-//! the run's last audit says how many there were ([`report_late_allocations`]). One that slipped
-//! through is a bug, but it is still served: a guest must not be able to end the machine with it.
+//! The invariant is monitored: after [`forbid_allocations`] every allocation is counted, and the last
+//! audit of the run reports the count ([`report_late_allocations`]). Such an allocation is a bug, but
+//! it is not refused: a guest must not be able to stop the machine by it.
 
 use super::{direct_map, frames};
 use crate::console::log::write_record;
 use crate::sync::ServiceIpis;
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::record::{Heap, Who};
 use pinfold_validator::Purpose;
 use talc::TalcLock;
@@ -24,16 +24,16 @@ const BYTES: usize = 2 << 20;
 
 static mut ARENA: [u8; BYTES] = [0; BYTES];
 
-/// An allocator that counts what is asked of it once it should be asked for nothing.
+/// The allocator. It counts allocations after [`forbid_allocations`].
 struct GuardedHeap(TalcLock<spin::mutex::Mutex<(), ServiceIpis>, Claim>);
 
 #[global_allocator]
 static HEAP: GuardedHeap =
-    // SAFETY: the arena is used for nothing else.
+    // SAFETY: nothing else uses the arena.
     GuardedHeap(TalcLock::new(unsafe { Claim::array(&raw mut ARENA) }));
 
-/// Guests run, or are about to. Relaxed everywhere: it is set before the first vCPU is queued, and
-/// the run queue's lock is between that and whatever any CPU does for a guest.
+/// Guests run, or are about to. All accesses are relaxed: it is set before the first vCPU is queued, and
+/// the lock of the run queue orders that before all that any CPU does for a guest.
 static FORBIDDEN: AtomicBool = AtomicBool::new(false);
 /// Allocations since then.
 static LATE: AtomicU64 = AtomicU64::new(0);
@@ -47,8 +47,7 @@ fn note_allocation(bytes: usize) {
     }
 }
 
-// SAFETY: every call goes to Talc's own implementation, with the caller's arguments; counting
-// changes nothing that an allocator promises.
+// SAFETY: every call is forwarded to Talc with the caller's arguments.
 unsafe impl GlobalAlloc for GuardedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note_allocation(layout.size());
@@ -68,29 +67,30 @@ unsafe impl GlobalAlloc for GuardedHeap {
     }
 }
 
-/// Bytes that the allocator takes for itself in a stretch, generously: some words for each piece.
+/// Upper bound in bytes of Talc's own data in an area: some words for each allocation.
 const ALLOCATOR_BYTES: usize = 2048;
 
-/// Order of the frames that have room for so many bytes, in a few pieces.
+/// Order of an area that is large enough for `bytes` in a few allocations.
 pub fn order_for(bytes: usize) -> u32 {
-    (bytes + ALLOCATOR_BYTES).div_ceil(4096).next_power_of_two().ilog2()
+    (bytes + ALLOCATOR_BYTES).div_ceil(PAGE_SIZE as usize).next_power_of_two().ilog2()
 }
 
-/// Adds `1 << order` free frames; `false` if there are none in one piece. They are never given
-/// back: what was allocated while other domains were built may lie in them, too.
+/// Adds `1 << order` contiguous frames to the heap. Returns `false` if there are none. They are never
+/// freed, because allocations for other domains may lie in them.
 pub fn grow(order: u32) -> bool {
     let Some(frames) = frames::alloc_hypervisor_frames(order, Purpose::Heap) else { return false };
-    // SAFETY: the frames were just taken, are mapped for ever, and nobody else uses them.
-    unsafe { HEAP.0.lock().claim(direct_map::frame(frames.first()), 4096 << order) }.is_some()
+    // SAFETY: the frames were just allocated for this; the direct map always maps them.
+    unsafe { HEAP.0.lock().claim(direct_map::frame(frames.first()), (PAGE_SIZE as usize) << order) }
+        .is_some()
 }
 
-/// All domains are built: from now on every allocation is a bug.
+/// Declares every later allocation a bug, as all domains are built.
 pub fn forbid_allocations() {
     FORBIDDEN.store(true, Ordering::Relaxed);
 }
 
-/// Says in the log how often memory was allocated while guests ran. Any such allocation makes the
-/// audit, and so the run, a failed one.
+/// Logs how many allocations there were while guests ran. If there was one, the audit has failed, and
+/// with it the run.
 pub fn report_late_allocations() {
     let late = LATE.load(Ordering::Relaxed);
     let first_bytes = FIRST_LATE_BYTES.load(Ordering::Relaxed) as u64;

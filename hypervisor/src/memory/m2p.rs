@@ -1,6 +1,7 @@
-//! The machine-to-physical table: for each machine frame the pfn that its owner knows it by.
+//! The machine-to-physical table (M2P): the pfn of each machine frame.
 //!
-//! Guests read it at `0xffff800000000000` (ABI); the hypervisor writes it through the direct map.
+//! Guest kernels read it at `0xffff800000000000` (ABI); the hypervisor writes it through the direct
+//! map.
 
 use super::{direct_map, page_walk, paging, validator};
 use crate::memory::early::EarlyFrames;
@@ -13,13 +14,13 @@ const LARGE_PAGE: u64 = 2 << 20;
 
 static TABLE: Once<&'static [AtomicU64]> = Once::new();
 
-/// Takes memory for `count` frames, marks all invalid, and maps it for guests.
-pub fn place(early: &mut EarlyFrames, count: u64, root: u64) {
+/// Allocates the table for `count` frames, marks all entries invalid, and maps it for guests.
+pub fn create(early: &mut EarlyFrames, count: u64, root: u64) {
     let bytes = (count * 8).next_multiple_of(LARGE_PAGE);
     let physical = early.alloc(bytes, LARGE_PAGE);
     paging::map_for_guests(early, root, M2P_START, physical, bytes);
     let words = direct_map::address(physical) as *const AtomicU64;
-    // SAFETY: the range was just taken, zeroed, for so many words; it is never given back.
+    // SAFETY: the range was just allocated, zeroed, for so many words, and is never freed.
     let table = unsafe { core::slice::from_raw_parts(words, (bytes / 8) as usize) };
     for word in table {
         word.store(INVALID_M2P_ENTRY, Ordering::Relaxed);
@@ -27,18 +28,19 @@ pub fn place(early: &mut EarlyFrames, count: u64, root: u64) {
     TABLE.call_once(|| table);
     // SAFETY: the root and its tables are the hypervisor's own, built just now.
     unsafe {
-        page_walk::visit_slot(Mfn::new(root >> 12), HYPERVISOR_SLOTS.start, &mut |leaf| {
+        page_walk::visit_slot(Mfn::from_address(root), HYPERVISOR_SLOTS.start, &mut |leaf| {
             let global = leaf.entry & page_walk::GLOBAL != 0;
-            assert!(!global, "a translation that guest user mode could keep: {leaf:x?}");
+            assert!(!global, "a global mapping that guest user mode could use: {leaf:x?}");
         });
     }
 }
 
+/// The entry of a frame.
 fn word(mfn: Mfn) -> Option<&'static AtomicU64> {
     TABLE.get()?.get(usize::try_from(mfn.get()).ok()?)
 }
 
-/// Physical address of the table's first byte in its `index`th 2 MiB, if there is one.
+/// Physical address of the table's 2 MiB page number `index`, if it has so many.
 pub fn extent(index: u64) -> Option<u64> {
     let table = TABLE.get()?;
     let offset = index.checked_mul(LARGE_PAGE)?;
@@ -48,19 +50,19 @@ pub fn extent(index: u64) -> Option<u64> {
     Some(table.as_ptr() as u64 - crate::arch::layout::DIRECT_MAP_START + offset)
 }
 
-/// Sets the pfn of a frame that nobody else can change: it is being built with, or given back.
-/// Relaxed: each word stands alone, and guests check what they read.
+/// Sets the pfn of a frame of which no guest can change the pfn, because it is being allocated or
+/// freed. Relaxed: entries are independent of each other, and guests check what they read.
 pub fn set(mfn: Mfn, pfn: Option<Pfn>) {
     if let Some(word) = word(mfn) {
         word.store(pfn.map_or(INVALID_M2P_ENTRY, Pfn::get), Ordering::Relaxed);
     }
 }
 
-/// Sets the word of a frame to whatever its owner wants there. The frame stays the domain's until
-/// the word is written, or the next owner would find a word that isn't its own.
+/// Sets the entry of a frame to a value that its owner chose. The domain owns the frame until the entry
+/// is written; otherwise the next owner could find that value.
 ///
 /// # Errors
-/// If the frame isn't the domain's; then the word stays.
+/// If the domain doesn't own the frame.
 pub fn set_owned(domain: DomId, mfn: Mfn, value: u64) -> Result<(), Refusal> {
     validator().with_owned_frame(domain, mfn, || {
         if let Some(word) = word(mfn) {
