@@ -6,7 +6,7 @@
 //! raises it, among others for any write of PAT, TSC and APIC base, even of the present value.
 
 use crate::control::GeneralProtection;
-use pinfold_abi::layout::PAGE_SIZE;
+use pinfold_abi::address::{Mfn, PAGE_SIZE};
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::EferFlags;
 
@@ -79,8 +79,8 @@ pub enum WriteEffect {
     /// Fill this machine frame with hypercall stubs, if the guest may write to it. The number is
     /// the guest's and unchecked.
     HypercallPage {
-        /// Machine frame number.
-        mfn: u64,
+        /// The frame.
+        mfn: Mfn,
     },
 }
 
@@ -118,7 +118,7 @@ pub const fn write(msr: u32, value: u64) -> Result<WriteEffect, GeneralProtectio
         KERNEL_GS_BASE => WriteEffect::SetKernelGsBase(value),
         // The low bits are an index of the page; there is only one.
         HYPERCALL_PAGE if value.is_multiple_of(PAGE_SIZE) => {
-            WriteEffect::HypercallPage { mfn: value / PAGE_SIZE }
+            WriteEffect::HypercallPage { mfn: Mfn::from_address(value) }
         }
         EFER if value == EFER_VIEW => WriteEffect::Ignore,
         PLATFORM_INFO | MISC_FEATURES | UCODE_REV if value == 0 => WriteEffect::Ignore,

@@ -22,6 +22,7 @@
 //!
 //! ```
 //! use core::sync::atomic::{AtomicU64, Ordering};
+//! use pinfold_abi::address::Mfn;
 //! use pinfold_abi::grant::Status;
 //! use pinfold_grants::GrantTable;
 //!
@@ -33,7 +34,7 @@
 //! // The guest grants frame 0x77 to domain 2: type "permit access", read-only.
 //! table.entries()[1].store(0x77 << 32 | 2 << 16 | 1 << 2 | 1, Ordering::Relaxed);
 //!
-//! assert_eq!(table.acquire(1, 2, false), Ok(0x77));
+//! assert_eq!(table.acquire(1, 2, false), Ok(Mfn::new(0x77)));
 //! assert_eq!(table.acquire(1, 2, true), Err(Status::GeneralError), "read-only");
 //! assert_eq!(table.acquire(1, 3, false), Err(Status::GeneralError), "granted to domain 2");
 //! table.release(1, false);

@@ -16,6 +16,7 @@
 
 use crate::word_array::WordArray;
 use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_abi::address::Mfn;
 
 const FRAME: u64 = (1 << 40) - 1;
 const STATE_SHIFT: u32 = 40;
@@ -37,8 +38,8 @@ pub struct MaptrackEntry {
     pub granter: u16,
     /// The grant reference: index of the entry in the granter's table.
     pub reference: u32,
-    /// Machine frame number, below 2^40.
-    pub frame: u64,
+    /// The machine frame, below 2^40.
+    pub frame: Mfn,
     /// Whether the mapping is writable.
     pub writable: bool,
     /// Whether the mapping's place was given as the machine address of a page-table entry
@@ -94,7 +95,7 @@ impl<W: WordArray> Maptrack<W> {
         let flags = if mapping.writable { 0 } else { READ_ONLY }
             | if mapping.contains_pte { CONTAINS_PTE } else { 0 };
         let granter = u64::from(mapping.granter) << GRANTER_SHIFT;
-        state.store(mapping.frame & FRAME | MAPPED | flags | granter, Ordering::Relaxed);
+        state.store(mapping.frame.get() & FRAME | MAPPED | flags | granter, Ordering::Relaxed);
         reference.store(mapping.reference.into(), Ordering::Relaxed);
     }
 
@@ -129,7 +130,7 @@ impl<W: WordArray> Maptrack<W> {
         (state & STATE == MAPPED).then_some(MaptrackEntry {
             granter: (state >> GRANTER_SHIFT) as u16,
             reference: reference as u32,
-            frame: state & FRAME,
+            frame: Mfn::new(state & FRAME),
             writable: state & READ_ONLY == 0,
             contains_pte: state & CONTAINS_PTE != 0,
         })

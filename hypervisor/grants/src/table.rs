@@ -14,6 +14,7 @@
 use crate::entry::{flags, from_word, to_word, type_of, with_flags};
 use crate::word_array::WordArray;
 use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_abi::address::Mfn;
 use pinfold_abi::grant::{EntryFlags, EntryV1, Status};
 
 /// Words of use counts for each entry.
@@ -83,7 +84,7 @@ impl<E: WordArray, U: WordArray> GrantTable<E, U> {
         })
     }
 
-    /// Begins a use of a grant by `domain`. Returns the machine frame number; if the grant is in
+    /// Begins a use of a grant by `domain`. Returns the machine frame; if the grant is in
     /// use already, the same one that those uses got.
     ///
     /// # Errors
@@ -91,7 +92,7 @@ impl<E: WordArray, U: WordArray> GrantTable<E, U> {
     /// * [`Status::GeneralError`]: the entry doesn't grant this, there are 2^32 - 1 uses of the same
     ///   kind already, or the guest keeps changing the entry.
     /// * [`Status::BadDomain`]: the table is closed.
-    pub fn acquire(&mut self, reference: u32, domain: u16, write: bool) -> Result<u64, Status> {
+    pub fn acquire(&mut self, reference: u32, domain: u16, write: bool) -> Result<Mfn, Status> {
         if self.closed {
             return Err(Status::BadDomain);
         }
@@ -116,7 +117,7 @@ impl<E: WordArray, U: WordArray> GrantTable<E, U> {
         };
         words.user.store(u64::from(domain) << DOMAIN_SHIFT | frame, Ordering::Relaxed);
         words.counts.store(counts + if write { ONE_WRITER } else { ONE_READER }, Ordering::Relaxed);
-        Ok(frame)
+        Ok(Mfn::new(frame))
     }
 
     /// Ends a use that [`GrantTable::acquire`] began with the same reference and `write`, and
@@ -198,13 +199,13 @@ impl<E: WordArray, U: WordArray> GrantTable<E, U> {
     }
 
     /// Completes a transfer after [`GrantTable::commit_transfer`]: `frame` belongs to the domain
-    /// now. Writes its number into the entry and sets `GTF_transfer_completed`.
-    pub fn complete_transfer(&mut self, reference: u32, frame: u64) {
+    /// now. Writes its number (at most 32 bits in this version of the table) into the entry and sets `GTF_transfer_completed`.
+    pub fn complete_transfer(&mut self, reference: u32, frame: Mfn) {
         let Some(words) = self.words_of(reference) else { return };
         // Release: a guest that sees the flag also sees the frame number, and the frame's contents.
         let _ = words.entry.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
             let entry = with_flags(from_word(word), EntryFlags::TRANSFER_COMPLETED);
-            Some(to_word(EntryV1 { frame: frame as u32, ..entry }))
+            Some(to_word(EntryV1 { frame: frame.get() as u32, ..entry }))
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::LayoutError;
 use crate::layout::GuestLayout;
+use pinfold_abi::address::{Mfn, Pfn};
 use pinfold_abi::start_info::{MAGIC, MAX_GUEST_CMDLINE, SIF_MOD_START_PFN, StartInfo};
 use zerocopy::FromZeros;
 
@@ -21,14 +22,14 @@ pub struct StartInfoValues<'a> {
 }
 
 impl GuestLayout {
-    /// Builds the start-of-day page. `mfn_of` returns the machine frame number of a pfn.
+    /// Builds the start-of-day page. `mfn_of` returns the machine frame of a pfn.
     ///
     /// # Errors
     /// [`LayoutError::CommandLine`], [`LayoutError::NoMachineFrame`].
     pub fn start_info(
         &self,
         values: &StartInfoValues<'_>,
-        mfn_of: impl Fn(u64) -> Option<u64>,
+        mfn_of: impl Fn(Pfn) -> Option<Mfn>,
     ) -> Result<StartInfo, LayoutError> {
         let cmdline = values.cmdline.as_bytes();
         // The last byte is the NUL.
@@ -37,7 +38,9 @@ impl GuestLayout {
             return Err(LayoutError::CommandLine { len: cmdline.len(), most: MAX });
         }
         let ring = |what, pfn: Option<u64>| match pfn {
-            Some(pfn) => mfn_of(pfn).ok_or(LayoutError::NoMachineFrame { what, pfn }),
+            Some(pfn) => {
+                mfn_of(Pfn::new(pfn)).map(Mfn::get).ok_or(LayoutError::NoMachineFrame { what, pfn })
+            }
             None => Ok(0),
         };
         let mut page = StartInfo::new_zeroed();

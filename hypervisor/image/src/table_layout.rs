@@ -4,10 +4,12 @@
 //! reuses the first three. All entries allow reading, writing and execution, except that page-table
 //! frames are mapped read-only. No entry has the user or the no-execute bit.
 
-use pinfold_abi::layout::PAGE_SIZE;
+use pinfold_abi::address::{PAGE_SIZE, Pfn};
+use pinfold_abi::paging::{Index, Level, TABLE_ENTRIES};
 
-/// Entries of a page table.
-const ENTRIES: u64 = 512;
+const ENTRIES: u64 = TABLE_ENTRIES as u64;
+/// The levels in the order of their tables.
+const LEVELS: [Level; 4] = [Level::L4, Level::L3, Level::L2, Level::L1];
 
 /// The page tables that map a range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,21 +25,16 @@ pub struct TableLayout {
 /// A present page-table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableEntry {
-    /// Level of the table that holds the entry, 4 to 1.
-    pub level: u8,
+    /// Level of the table that holds the entry.
+    pub level: Level,
     /// Pfn of that table.
-    pub table: u64,
-    /// Index of the entry, 0 to 511.
-    pub index: u16,
+    pub table: Pfn,
+    /// Index of the entry.
+    pub index: Index,
     /// Pfn that the entry maps: a table of the next lower level, or a page.
-    pub target: u64,
+    pub target: Pfn,
     /// Whether the entry allows writing.
     pub writable: bool,
-}
-
-/// Lowest address bit of those that select an entry of a table of `level`.
-const fn shift(level: u8) -> u32 {
-    PAGE_SIZE.ilog2() + ENTRIES.ilog2() * (level as u32 - 1)
 }
 
 impl TableLayout {
@@ -45,8 +42,13 @@ impl TableLayout {
     pub(crate) fn new(virt_base: u64, mapped_pages: u64, first: u64) -> TableLayout {
         let last = last_address(virt_base, mapped_pages);
         // There are as many tables of a level as entries are used in the level above.
-        let count = |level: u8| (last >> shift(level + 1)) - (virt_base >> shift(level + 1)) + 1;
-        TableLayout { first, counts: [count(3), count(2), count(1)], virt_base, mapped_pages }
+        let count = |above: Level| (last >> above.shift()) - (virt_base >> above.shift()) + 1;
+        TableLayout {
+            first,
+            counts: [count(Level::L4), count(Level::L3), count(Level::L2)],
+            virt_base,
+            mapped_pages,
+        }
     }
 
     /// Number of all tables.
@@ -60,53 +62,51 @@ impl TableLayout {
     }
 
     /// The tables as (pfn, level), in the order of their pfns.
-    pub fn tables(&self) -> impl Iterator<Item = (u64, u8)> + use<> {
-        let plan = *self;
-        (1..=4u8).rev().flat_map(move |level| {
-            let first = plan.first_of(level);
-            (first..first + plan.count_of(level)).map(move |pfn| (pfn, level))
+    pub fn tables(&self) -> impl Iterator<Item = (u64, Level)> + use<> {
+        let layout = *self;
+        LEVELS.into_iter().flat_map(move |level| {
+            let first = layout.first_of(level);
+            (first..first + layout.count_of(level)).map(move |pfn| (pfn, level))
         })
     }
 
     /// All present entries, in the order of tables and entries. All others are zero.
     pub fn entries(&self) -> impl Iterator<Item = TableEntry> + use<> {
-        let plan = *self;
-        (1..=4u8).rev().flat_map(move |level| {
-            let first_entry = plan.virt_base >> shift(level);
-            let last_entry = last_address(plan.virt_base, plan.mapped_pages) >> shift(level);
+        let layout = *self;
+        LEVELS.into_iter().flat_map(move |level| {
+            let first_entry = layout.virt_base >> level.shift();
+            let last_entry = last_address(layout.virt_base, layout.mapped_pages) >> level.shift();
             // First entry of this level's first table, counted from address 0.
             let origin = first_entry - first_entry % ENTRIES;
             (first_entry..=last_entry).map(move |entry| {
-                let target = match level {
-                    1 => entry - first_entry,
-                    _ => plan.first_of(level - 1) + (entry - first_entry),
-                };
+                let offset = entry - first_entry;
+                let target = level.below().map_or(offset, |below| layout.first_of(below) + offset);
                 TableEntry {
                     level,
-                    table: plan.first_of(level) + (entry - origin) / ENTRIES,
-                    index: (entry % ENTRIES) as u16,
-                    target,
-                    writable: level > 1 || !plan.contains(target),
+                    table: Pfn::new(layout.first_of(level) + (entry - origin) / ENTRIES),
+                    index: Index::new_truncate(entry),
+                    target: Pfn::new(target),
+                    writable: level != Level::L1 || !layout.contains(target),
                 }
             })
         })
     }
 
-    const fn first_of(&self, level: u8) -> u64 {
+    const fn first_of(&self, level: Level) -> u64 {
         match level {
-            4 => self.first,
-            3 => self.first + 1,
-            2 => self.first + 1 + self.counts[0],
-            _ => self.first + 1 + self.counts[0] + self.counts[1],
+            Level::L4 => self.first,
+            Level::L3 => self.first + 1,
+            Level::L2 => self.first + 1 + self.counts[0],
+            Level::L1 => self.first + 1 + self.counts[0] + self.counts[1],
         }
     }
 
-    const fn count_of(&self, level: u8) -> u64 {
+    const fn count_of(&self, level: Level) -> u64 {
         match level {
-            4 => 1,
-            3 => self.counts[0],
-            2 => self.counts[1],
-            _ => self.counts[2],
+            Level::L4 => 1,
+            Level::L3 => self.counts[0],
+            Level::L2 => self.counts[1],
+            Level::L1 => self.counts[2],
         }
     }
 }

@@ -281,7 +281,7 @@ fn fill(
         let store = store::make(&told).map_err(no_memory)?;
         domain.store.open(id, memory.mfn(ring), store).map_err(BuildError::Tables)?;
     }
-    let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn))?;
+    let start_info = plan.start_info(&facts, |pfn| memory.try_mfn(pfn.get()).map(Mfn::new))?;
     memory.write(plan.start_info * 4096, start_info.as_bytes())?;
     fill_shared_info(domain.shared_page);
 
@@ -289,9 +289,9 @@ fn fill(
     for entry in plan.tables.entries() {
         let mut flags = common;
         flags.set(EntryFlags::WRITABLE, entry.writable);
-        let value = memory.mfn(entry.target).get() << 12 | flags.bits();
-        let table = memory.frame(entry.table)?;
-        table.word(Index::new(entry.index.into())).store(value, Ordering::Relaxed);
+        let value = memory.mfn(entry.target.get()).address() | flags.bits();
+        let table = memory.frame(entry.table.get())?;
+        table.word(entry.index).store(value, Ordering::Relaxed);
     }
     let root = memory.mfn(plan.tables.first);
     to_the_end(|budget| validator().pin(id, Level::L4, root, budget))?;

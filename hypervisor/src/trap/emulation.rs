@@ -245,7 +245,7 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
         WriteEffect::SetFsBase(base) => segments::set_fs_base(VirtAddr::new(base)),
         WriteEffect::SetGsBase(base) => segments::set_gs_base(VirtAddr::new(base)),
         WriteEffect::SetKernelGsBase(base) => vcpu.inactive_gs_base = base,
-        WriteEffect::HypercallPage { mfn } => write_hypercall_page(vcpu, Mfn::new(mfn))?,
+        WriteEffect::HypercallPage { mfn } => write_hypercall_page(vcpu, mfn)?,
     }
     Ok(())
 }

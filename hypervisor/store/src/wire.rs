@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Bytes of a message's header.
 pub const HEADER: usize = size_of::<Header>();
 /// Most bytes that may follow the header (`XENSTORE_PAYLOAD_MAX`).
-pub const MAX_PAYLOAD: usize = 4096;
+pub const MAX_PAYLOAD: usize = 4 << 10;
 
 /// The header of a message (`struct xsd_sockmsg`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]

@@ -85,20 +85,15 @@ where
             grants.table.lock().acquire(reference, self.dom.get(), writable)
         });
         let frame = match begun.unwrap_or(Err(Status::BadDomain)) {
-            Ok(frame) => Mfn::new(frame),
+            Ok(frame) => frame,
             Err(status) => {
                 self.grants.handles.lock().free(handle);
                 return Err(status.into());
             }
         };
         let contains_pte = flags.contains(MapFlags::CONTAINS_PTE);
-        let mapping = MaptrackEntry {
-            granter: granter.get(),
-            reference,
-            frame: frame.get(),
-            writable,
-            contains_pte,
-        };
+        let mapping =
+            MaptrackEntry { granter: granter.get(), reference, frame, writable, contains_pte };
         match self.map_frame(&mapping, address, entry_flags(flags)) {
             Ok(()) => {
                 self.grants.handles.lock().set_mapped(handle, mapping);
@@ -119,7 +114,7 @@ where
         flags: EntryFlags,
     ) -> Result<(), MapError> {
         let (table, index) = self.locate(address, mapping.contains_pte)?;
-        let frame = Mfn::new(mapping.frame);
+        let frame = mapping.frame;
         let owner = DomId::new(mapping.granter);
         let entry = GrantMapping { dom: self.dom, table, index, owner, frame, flags };
         self.allocator
@@ -137,7 +132,7 @@ where
             if !address.is_multiple_of(8) {
                 return Err(Status::GeneralError);
             }
-            return Ok((Mfn::new(address >> 12), Index::new_truncate(address >> 3)));
+            return Ok((Mfn::from_address(address), Index::new_truncate(address >> 3)));
         }
         self.leaf(address).map(|leaf| (leaf.table, leaf.index))
     }
@@ -168,7 +163,7 @@ where
             dom,
             table,
             index,
-            frame: Mfn::new(mapping.frame),
+            frame: mapping.frame,
             writable: mapping.writable,
             replacement: moved.map_or(0, |leaf| leaf.entry.get()),
         };

@@ -138,7 +138,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         let mut table = self.table.lock();
         let frame = table.acquire(reference, borrower.get(), write)?;
         self.copies.fetch_add(1, Ordering::Relaxed);
-        Ok(Mfn::new(frame))
+        Ok(frame)
     }
 
     /// Ends [`GrantState::begin_copy`].
@@ -185,7 +185,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         table.commit_transfer(reference, from.get())?;
         match pass() {
             Ok(frame) => {
-                table.complete_transfer(reference, frame.get());
+                table.complete_transfer(reference, frame);
                 Ok(())
             }
             Err(status) => {
@@ -258,6 +258,6 @@ fn end_use<P: Platform, M: FrameWords + Clone, R: RelaxStrategy>(
     // or we find the table closed.
     if ended.is_none_or(|ended| ended == Ended::GranterEnded) {
         // Somebody else may still have it mapped, too: then that one frees it.
-        let _ = allocator.release(Mfn::new(mapping.frame), granter);
+        let _ = allocator.release(mapping.frame, granter);
     }
 }

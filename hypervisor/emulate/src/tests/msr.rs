@@ -2,6 +2,7 @@
 
 use crate::GeneralProtection;
 use crate::msr::*;
+use pinfold_abi::address::Mfn;
 
 const CONTEXT: MsrContext =
     MsrContext { fs_base: 1, gs_base: 2, kernel_gs_base: 3, tsc: 4, boot_vcpu: true };
@@ -68,6 +69,9 @@ fn hidden_msrs_raise_gp() {
 
 #[test]
 fn the_hypercall_page_msr_takes_a_page_address() {
-    assert_eq!(write(HYPERCALL_PAGE, 0x1234_5000), Ok(WriteEffect::HypercallPage { mfn: 0x12345 }));
+    assert_eq!(
+        write(HYPERCALL_PAGE, 0x1234_5000),
+        Ok(WriteEffect::HypercallPage { mfn: Mfn::new(0x12345) })
+    );
     assert_eq!(write(HYPERCALL_PAGE, 0x1234_5001), Err(GeneralProtection));
 }

@@ -2,6 +2,7 @@
 
 use super::CASES;
 use crate::*;
+use pinfold_abi::address::Mfn;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -32,7 +33,7 @@ proptest! {
                     let mapping = MaptrackEntry {
                         granter: number as u16,
                         reference: number.rotate_left(7),
-                        frame: u64::from(number) << 8,
+                        frame: Mfn::new(u64::from(number) << 8),
                         writable: number & 1 != 0,
                         contains_pte: number & 2 != 0,
                     };

@@ -3,6 +3,7 @@
 use super::CASES;
 use crate::entry::{flags, from_word, to_word, type_of};
 use crate::*;
+use pinfold_abi::address::Mfn;
 use pinfold_abi::grant::{EntryFlags, EntryV1, Status};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +55,7 @@ fn an_entry_grants_access_by_type_domain_and_read_only_flag() {
         let acquired = table.acquire(1, 2, write);
         assert_eq!(
             acquired,
-            if granted { Ok(77) } else { Err(Status::GeneralError) },
+            if granted { Ok(Mfn::new(77)) } else { Err(Status::GeneralError) },
             "{flags:#x}"
         );
         let in_use = match (granted, write) {
@@ -73,7 +74,7 @@ fn in_use_flags_stay_until_the_last_release() {
     let mut table = table();
     set(&table, 0, entry(PERMIT, 2, 5));
     for write in [false, true, true] {
-        assert_eq!(table.acquire(0, 2, write), Ok(5));
+        assert_eq!(table.acquire(0, 2, write), Ok(Mfn::new(5)));
     }
     let in_use = |table: &GrantTable<_, _>| get(table, 0).flags & (READING | WRITING);
     table.release(0, true);
@@ -89,22 +90,22 @@ fn in_use_flags_stay_until_the_last_release() {
 fn overlapping_uses_get_one_frame_and_one_domain() {
     let mut table = table();
     set(&table, 0, entry(PERMIT, 2, 5));
-    assert_eq!(table.acquire(0, 2, true), Ok(5));
+    assert_eq!(table.acquire(0, 2, true), Ok(Mfn::new(5)));
     set(&table, 0, entry(PERMIT, 3, 6));
     assert_eq!(table.acquire(0, 3, false), Err(Status::GeneralError));
-    assert_eq!(table.acquire(0, 2, false), Ok(5));
+    assert_eq!(table.acquire(0, 2, false), Ok(Mfn::new(5)));
     table.release(0, true);
     // No current use is writable, so the entry is checked again.
     assert_eq!(table.acquire(0, 2, true), Err(Status::GeneralError));
     table.release(0, false);
-    assert_eq!(table.acquire(0, 3, false), Ok(6));
+    assert_eq!(table.acquire(0, 3, false), Ok(Mfn::new(6)));
 }
 
 #[test]
 fn a_closed_table_grants_nothing() {
     let mut table = table();
     set(&table, 0, entry(PERMIT, 2, 5));
-    assert_eq!(table.acquire(0, 2, true), Ok(5));
+    assert_eq!(table.acquire(0, 2, true), Ok(Mfn::new(5)));
     table.close();
     table.release(0, true);
     assert_eq!(get(&table, 0).flags, PERMIT | READING | WRITING, "not written after close");
@@ -124,7 +125,7 @@ fn a_transfer_needs_an_entry_that_accepts_it() {
     assert_eq!(table.acquire(0, 2, false), Err(Status::GeneralError));
     table.abort_transfer(0);
     assert_eq!(table.commit_transfer(0, 2), Ok(()));
-    table.complete_transfer(0, 0x1234);
+    table.complete_transfer(0, Mfn::new(0x1234));
     let done = EntryFlags::TRANSFER_COMMITTED | EntryFlags::TRANSFER_COMPLETED;
     assert_eq!(get(&table, 0), entry(ACCEPT | done.bits(), 2, 0x1234));
 }
@@ -169,7 +170,7 @@ proptest! {
     fn every_use_was_granted_by_its_entry(steps in prop::collection::vec(step(), 0..80)) {
         let mut table = table();
         // Reference, domain, writing, frame.
-        let mut uses: Vec<(u32, u16, bool, u64)> = Vec::new();
+        let mut uses: Vec<(u32, u16, bool, Mfn)> = Vec::new();
         for step in steps {
             match step {
                 Step::GuestWrites(reference, flags, domain, frame) => {
@@ -183,7 +184,7 @@ proptest! {
                     let current: Vec<_> =
                         uses.iter().filter(|(r, ..)| *r == reference).copied().collect();
                     let expected = match current.first() {
-                        None => granted.then_some(entry.frame.into()),
+                        None => granted.then_some(Mfn::new(entry.frame.into())),
                         Some((_, user, ..)) if *user != domain => None,
                         Some((_, _, _, frame)) => {
                             let already_set = current.iter().any(|(_, _, w, _)| *w || !write);
@@ -221,7 +222,7 @@ fn acquiring_is_refused_when_the_count_is_full() {
     let mut table = table();
     set(&table, 0, entry(PERMIT, 2, 5));
     for write in [false, true] {
-        assert_eq!(table.acquire(0, 2, write), Ok(5));
+        assert_eq!(table.acquire(0, 2, write), Ok(Mfn::new(5)));
     }
     let full = u64::MAX;
     table.storage_mut().1[1].store(full, Ordering::SeqCst);

@@ -109,7 +109,7 @@ fn segments_must_fit_the_file_and_not_overlap() {
     assert!(GuestImage::parse(&Sample::with_load(0x10_3800, 0, 1).bytes()).is_ok(), "adjoining");
     let many = Sample {
         loads: (0..65)
-            .map(|i| sample::Load { paddr: i * 4096, data: alloc::vec![], memsz: 1 })
+            .map(|i| sample::Load { paddr: i * PAGE_SIZE, data: alloc::vec![], memsz: 1 })
             .collect(),
         ..Sample::default()
     };

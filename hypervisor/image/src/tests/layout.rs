@@ -7,7 +7,9 @@ use crate::layout::{GuestLayout, Initrd, LayoutRequest};
 use crate::start_info::StartInfoValues;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use pinfold_abi::address::{Mfn, PAGE_SIZE, Pfn, Vaddr};
 use pinfold_abi::elfnote::Note;
+use pinfold_abi::paging::Level;
 use pinfold_abi::start_info::SIF_MOD_START_PFN;
 use proptest::prelude::*;
 
@@ -30,6 +32,11 @@ fn image_at(virt_base: u64, size: u64, unmapped_initrd: bool) -> Vec<u8> {
     sample.bytes()
 }
 
+/// A machine frame for every pfn, with the same number.
+fn same_mfn(pfn: Pfn) -> Option<Mfn> {
+    Some(Mfn::new(pfn.get()))
+}
+
 fn request(pages: u64) -> LayoutRequest {
     LayoutRequest { pages, initrd: Some(10_000), xenstore: true, console: true }
 }
@@ -38,7 +45,7 @@ fn request(pages: u64) -> LayoutRequest {
 fn elements(layout: &GuestLayout) -> Vec<(&'static str, u64, u64)> {
     let mut list = alloc::vec![("kernel", 0, layout.kernel_pages)];
     if let Some(initrd) = layout.initrd.filter(|i| i.mapped) {
-        list.push(("initrd", initrd.pfn, initrd.bytes.div_ceil(4096)));
+        list.push(("initrd", initrd.pfn, initrd.bytes.div_ceil(PAGE_SIZE)));
     }
     list.push(("p2m", layout.p2m.start, layout.p2m.end - layout.p2m.start));
     list.push(("start_info", layout.start_info, 1));
@@ -59,29 +66,30 @@ fn check(layout: &GuestLayout) -> Result<(), TestCaseError> {
         next = first + pages;
     }
     prop_assert!(layout.mapped_pages <= layout.pages);
-    let end = layout.virt_base + layout.mapped_pages * 4096;
+    let end = layout.virt_base + layout.mapped_pages * PAGE_SIZE;
     prop_assert_eq!(end % (4 << 20), 0, "the mapping ends at {:#x}", end);
-    let slack = (layout.mapped_pages - next) * 4096;
+    let slack = (layout.mapped_pages - next) * PAGE_SIZE;
     prop_assert!(slack >= 512 << 10, "slack of {}", slack);
     prop_assert!(slack < (512 << 10) + (4 << 20), "slack of {} is too much", slack);
     if let Some(initrd) = layout.initrd.filter(|i| !i.mapped) {
         prop_assert_eq!(initrd.pfn, layout.mapped_pages);
-        prop_assert!(initrd.pfn + initrd.bytes.div_ceil(4096) <= layout.pages);
+        prop_assert!(initrd.pfn + initrd.bytes.div_ceil(PAGE_SIZE) <= layout.pages);
     }
 
     // The tables: one run of frames, levels falling.
-    let tables: Vec<(u64, u8)> = layout.tables.tables().collect();
+    let tables: Vec<(u64, Level)> = layout.tables.tables().collect();
     prop_assert_eq!(tables.len() as u64, layout.tables.count());
-    let levels: Vec<u8> = tables.iter().map(|t| t.1).collect();
-    prop_assert!(levels.is_sorted_by(|a, b| a >= b) && levels[0] == 4);
+    let levels: Vec<Level> = tables.iter().map(|t| t.1).collect();
+    prop_assert!(levels.is_sorted_by(|a, b| a >= b) && levels[0] == Level::L4);
     prop_assert!(tables.iter().enumerate().all(|(i, t)| t.0 == layout.tables.first + i as u64));
 
     // What the CPU would find in them.
     let mut memory = BTreeMap::new();
     for entry in layout.tables.entries() {
-        let level = tables[(entry.table - layout.tables.first) as usize].1;
+        let level = tables[(entry.table.get() - layout.tables.first) as usize].1;
         prop_assert_eq!(entry.level, level);
-        let old = memory.insert((entry.table, entry.index), (entry.target, entry.writable));
+        let old = memory
+            .insert((entry.table.get(), entry.index.get()), (entry.target.get(), entry.writable));
         prop_assert_eq!(old, None, "an entry is written twice");
     }
     let used: alloc::collections::BTreeSet<u64> = memory.keys().map(|k| k.0).collect();
@@ -89,8 +97,8 @@ fn check(layout: &GuestLayout) -> Result<(), TestCaseError> {
     let walk = |address: u64| {
         let mut table = layout.tables.first;
         let mut writable = true;
-        for shift in [39, 30, 21, 12] {
-            let (target, allowed) = memory.get(&(table, (address >> shift & 511) as u16))?;
+        for level in [Level::L4, Level::L3, Level::L2, Level::L1] {
+            let (target, allowed) = memory.get(&(table, Vaddr::new(address).index(level).get()))?;
             table = *target;
             writable &= allowed;
         }
@@ -151,7 +159,7 @@ fn what_is_not_requested_takes_no_pages() {
 fn less_than_512_kib_of_slack_maps_4_mib_more() {
     // Elements that end 512 KiB before 4 MiB fit; one page more does not.
     let mapped_pages_for = |kernel_pages: u64| {
-        let bytes = image_at(VIRT_BASE, kernel_pages * 4096, false);
+        let bytes = image_at(VIRT_BASE, kernel_pages * PAGE_SIZE, false);
         let image = GuestImage::parse(&bytes).unwrap();
         let layout =
             GuestLayout::new(&image, &LayoutRequest { pages: 4096, ..LayoutRequest::default() })
@@ -202,7 +210,7 @@ fn an_unmapped_initrd_follows_the_mapping() {
         GuestLayout::new(&image, &request(1026)),
         Err(LayoutError::MemoryTooSmall { what: "unmapped initrd", needed: 1027, pages: 1026 })
     );
-    let info = layout.start_info(&StartInfoValues::default(), Some).unwrap();
+    let info = layout.start_info(&StartInfoValues::default(), same_mfn).unwrap();
     assert_eq!((info.mod_start, info.mod_len, info.flags), (1024, 10_000, SIF_MOD_START_PFN));
 }
 
@@ -240,7 +248,7 @@ fn the_start_of_day_page_describes_the_layout() {
         console_evtchn: 2,
         cmdline: "rounds=7",
     };
-    let info = layout.start_info(&values, |pfn| Some(pfn + 0x1_0000)).unwrap();
+    let info = layout.start_info(&values, |pfn| Some(Mfn::new(pfn.get() + 0x1_0000))).unwrap();
     assert!(info.magic.starts_with(b"xen-3.0-x86_64\0"));
     assert_eq!(info.nr_pages, 16384);
     assert_eq!((info.shared_info, info.flags), (0x1234_5000, 0x100));
@@ -258,13 +266,13 @@ fn the_start_of_day_page_describes_the_layout() {
     );
     let long = "x".repeat(1024);
     assert_eq!(
-        layout.start_info(&StartInfoValues { cmdline: &long, ..values }, Some),
+        layout.start_info(&StartInfoValues { cmdline: &long, ..values }, same_mfn),
         Err(LayoutError::CommandLine { len: 1024, most: 1023 })
     );
     let longest =
-        layout.start_info(&StartInfoValues { cmdline: &long[1..], ..values }, Some).unwrap();
+        layout.start_info(&StartInfoValues { cmdline: &long[1..], ..values }, same_mfn).unwrap();
     assert_eq!(longest.cmd_line[1022..], [b'x', 0]);
-    assert!(layout.start_info(&StartInfoValues { cmdline: "a\0b", ..values }, Some).is_err());
+    assert!(layout.start_info(&StartInfoValues { cmdline: "a\0b", ..values }, same_mfn).is_err());
 }
 
 proptest! {
@@ -276,11 +284,11 @@ proptest! {
             Just(0u64),
             Just(VIRT_BASE),
             // Near the edges of what one table of each level covers.
-            (1..4u32, -600..600i64).prop_map(|(level, pages)| {
-                (1u64 << (12 + 9 * level)).wrapping_mul(7).wrapping_add_signed(pages * 4096)
+            (2..5u64, -600..600i64).prop_map(|(level, pages)| {
+                (1u64 << Level::from_number(level).unwrap().shift()).wrapping_mul(7).wrapping_add_signed(pages * PAGE_SIZE as i64)
             }),
             (-600..600i64).prop_map(|pages| {
-                0xffff_c000_0000_0000u64.wrapping_add_signed(pages * 4096)
+                0xffff_c000_0000_0000u64.wrapping_add_signed(pages * PAGE_SIZE as i64)
             }),
         ],
         size in 1..(20u64 << 20),
@@ -302,7 +310,7 @@ proptest! {
 
     #[test]
     fn any_numbers_give_a_layout_or_an_error(
-        base in any::<u64>().prop_map(|b| b & !4095),
+        base in any::<u64>().prop_map(|b| b - b % PAGE_SIZE),
         size in 0x1000..u64::MAX,
         pages: u64,
         initrd in prop::option::of(any::<u64>()),

@@ -2,6 +2,8 @@
 
 use crate::*;
 use proptest::prelude::*;
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::vec;
@@ -164,11 +166,13 @@ fn calls_stay_bounded_while_the_guest_overwrites_indices() {
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut noise = 1u32;
+            let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
             while !done.load(Ordering::Relaxed) {
-                noise = noise.wrapping_mul(0x9e37_79b1).wrapping_add(12345);
-                shared.produced.store(noise >> 7, Ordering::Relaxed);
-                shared.consumed.store(noise >> 7 ^ noise >> 28, Ordering::Relaxed);
+                let index = random.next_u32();
+                // Often a valid pair: at most 31 bytes apart.
+                let distance = random.next_u32() % 32;
+                shared.produced.store(index, Ordering::Relaxed);
+                shared.consumed.store(index.wrapping_sub(distance), Ordering::Relaxed);
             }
         });
         for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
