@@ -1,18 +1,18 @@
-//! Which frames are free: one bit a frame, searched from where the last search of its kind ended.
+//! The set of free frames: one bit a frame. A search begins where the last one of its order ended.
 
 use pinfold_validator::Mfn;
 
 /// Frames in a word.
 const WORD: u64 = u64::BITS as u64;
-/// Largest order that has a place of its own to search from.
+/// Orders that have a search position of their own; larger ones share the last.
 const ORDERS: usize = 16;
 
 /// The set of free frames.
 #[derive(Debug)]
 pub struct FrameBitmap {
     words: &'static mut [u64],
-    /// For each order the frame where the next search begins. Without it, each of many allocations
-    /// in a row would search through all that the ones before it took.
+    /// Frame where the next search begins, for each order. Without it, each of many allocations in a row
+    /// would search through all that the ones before it took.
     hints: [u64; ORDERS],
     free: u64,
 }
@@ -31,7 +31,7 @@ impl FrameBitmap {
     /// Adds a frame.
     ///
     /// # Panics
-    /// If it is in the set already: a double free is a bug of the hypervisor's.
+    /// If it is in the set already: a double free is a bug in the hypervisor.
     pub fn add(&mut self, mfn: Mfn) {
         let (word, bit) = ((mfn.get() / WORD) as usize, 1 << (mfn.get() % WORD));
         assert!(self.words[word] & bit == 0, "frame {:#x} freed twice", mfn.get());
@@ -39,7 +39,7 @@ impl FrameBitmap {
         self.free += 1;
     }
 
-    /// Takes `1 << order` frames that follow each other, aligned to their number.
+    /// Takes `1 << order` consecutive frames, aligned to their number.
     pub fn take_aligned(&mut self, order: u32) -> Option<Mfn> {
         let count = 1u64.checked_shl(order)?;
         if self.free < count {
@@ -55,7 +55,7 @@ impl FrameBitmap {
         Some(Mfn::new(first))
     }
 
-    /// Takes this frame; `false` if it is not in the set.
+    /// Takes one frame; `false` if it is not in the set.
     pub fn take_this(&mut self, mfn: Mfn) -> bool {
         let Ok(index) = usize::try_from(mfn.get() / WORD) else { return false };
         let bit = 1 << (mfn.get() % WORD);
@@ -94,66 +94,4 @@ fn aligned_runs(word: u64, count: u64) -> u64 {
     }
     // One bit in `count`, from the lowest on.
     runs & (u64::MAX / ((1 << count) - 1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-    use std::vec;
-    use std::vec::Vec;
-
-    const FRAMES: u64 = 1024;
-
-    #[derive(Clone, Copy, Debug)]
-    enum Step {
-        Take(u32),
-        TakeThis(u64),
-        Add(u64),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            2 => (0u32..9).prop_map(Step::Take),
-            1 => (0..FRAMES + 100).prop_map(Step::TakeThis),
-            5 => (0..FRAMES).prop_map(Step::Add),
-        ];
-        proptest::collection::vec(step, 1..2000)
-    }
-
-    proptest! {
-        /// The bitmap takes a run whenever there is one, and nothing that isn't free.
-        #[test]
-        fn agrees_with_a_set(steps in steps(), full in any::<bool>()) {
-            let mut bitmap = FrameBitmap::new(Vec::leak(vec![0; FRAMES as usize / 64]));
-            let mut set = BTreeSet::new();
-            if full {
-                (0..FRAMES).for_each(|frame| { bitmap.add(Mfn::new(frame)); set.insert(frame); });
-            }
-            for step in steps {
-                match step {
-                    Step::Add(frame) if set.insert(frame) => bitmap.add(Mfn::new(frame)),
-                    Step::Add(_) => {}
-                    Step::TakeThis(frame) => {
-                        prop_assert_eq!(bitmap.take_this(Mfn::new(frame)), set.remove(&frame));
-                    }
-                    Step::Take(order) => {
-                        let count = 1u64 << order;
-                        let is_free = |first: u64| (first..first + count).all(|f| set.contains(&f));
-                        let any = (0..FRAMES / count).any(|run| is_free(run * count));
-                        match bitmap.take_aligned(order) {
-                            None => prop_assert!(!any),
-                            Some(first) => {
-                                let first = first.get();
-                                prop_assert!(first.is_multiple_of(count) && is_free(first));
-                                (first..first + count).for_each(|frame| { set.remove(&frame); });
-                            }
-                        }
-                    }
-                }
-                prop_assert_eq!(bitmap.free(), set.len() as u64);
-            }
-        }
-    }
 }

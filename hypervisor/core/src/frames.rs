@@ -1,7 +1,7 @@
-//! The free frames: allocating them for domains and for the hypervisor itself, and freeing them.
+//! Allocating frames, for domains and for the hypervisor itself, and freeing them.
 //!
-//! The bitmap says which frames may be taken; what a frame *is* stands in the frame table, which
-//! the validator keeps. A frame leaves the bitmap first and is made clean after
+//! The bitmap says which frames are free. The owner and type of a frame are in the validator's frame
+//! table. A frame is removed from the bitmap first, and made clean afterwards
 //! ([`Validator::clean_free_frames`]), so that the lock is never held while other CPUs are asked to flush
 //! their TLBs.
 
@@ -12,7 +12,7 @@ use pinfold_validator::{
 use spin::RelaxStrategy;
 use spin::mutex::Mutex;
 
-/// Allocates the machine's frames. `R` is how a CPU waits for the lock.
+/// Allocator of the machine's frames. `R` is how a CPU waits for the lock.
 #[derive(Debug)]
 pub struct FrameAllocator<'v, P, R> {
     validator: &'v Validator<'v, P>,
@@ -44,13 +44,13 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         self.free.lock().free()
     }
 
-    /// Reserves `1 << order` free frames in one piece, for a domain that is to get them later.
+    /// Reserves `1 << order` consecutive free frames, which a domain will get later.
     pub fn reserve(&self, order: u32) -> Option<ReservedFrames<'_, 'v, P, R>> {
         let first = self.free.lock().take_aligned(order)?;
         Some(ReservedFrames { allocator: self, first, order })
     }
 
-    /// Allocates `1 << order` zeroed frames in one piece for a domain. Returns the first.
+    /// Allocates `1 << order` consecutive zeroed frames for a domain. Returns the first.
     pub fn alloc_domain_frames(&self, dom: DomId, order: u32) -> Option<Mfn> {
         Some(self.reserve(order)?.assign(dom))
     }
@@ -62,7 +62,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         Some(self.validator.share_frames(frames, dom))
     }
 
-    /// Allocates `1 << order` zeroed frames in one piece for the hypervisor alone.
+    /// Allocates `1 << order` consecutive zeroed frames for the hypervisor.
     pub fn alloc_hypervisor_frames(
         &self,
         order: u32,
@@ -72,8 +72,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         Some(self.validator.assign_to_hypervisor(frames, purpose))
     }
 
-    /// Allocates a frame that was just freed, zeroed, for the hypervisor alone. `None` if it is not
-    /// free.
+    /// Allocates a given frame, zeroed, for the hypervisor. `None` if it is not free.
     pub fn alloc_this_frame(&self, mfn: Mfn, purpose: Purpose) -> Option<HypervisorFrames> {
         if !self.free.lock().take_this(mfn) {
             return None;
@@ -89,7 +88,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         (first..first + count).for_each(|number| free.add(Mfn::new(number)));
     }
 
-    /// Takes a frame back from its domain, which asked for it.
+    /// Takes a frame back from its domain, at the domain's request.
     ///
     /// # Errors
     /// As [`Validator::release`]: it stays the domain's.
@@ -99,7 +98,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         Ok(())
     }
 
-    /// Takes a frame back from its domain, which has ended; one that the hypervisor shared, too.
+    /// Takes a frame back from a domain that has ended; also one that the hypervisor shared with it.
     ///
     /// # Errors
     /// As [`Validator::reclaim`]: it stays the domain's.
@@ -114,7 +113,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
         Some(self.make_clean(first, order))
     }
 
-    /// Makes frames clean that were just taken out of the bitmap.
+    /// Makes frames clean that were just removed from the bitmap.
     fn make_clean(&self, first: Mfn, order: u32) -> CleanFrames {
         self.validator
             .clean_free_frames(first, 1 << order)
@@ -122,8 +121,7 @@ impl<'v, P: Platform, R: RelaxStrategy> FrameAllocator<'v, P, R> {
     }
 }
 
-/// Frames that were taken out of the bitmap for a domain and aren't anybody's yet; dropped, they are
-/// free again.
+/// Frames that were removed from the bitmap and have no owner yet. If it is dropped, they are free again.
 #[derive(Debug)]
 pub struct ReservedFrames<'a, 'v, P: Platform, R: RelaxStrategy> {
     allocator: &'a FrameAllocator<'v, P, R>,
@@ -136,7 +134,7 @@ impl<P: Platform, R: RelaxStrategy> ReservedFrames<'_, '_, P, R> {
     pub fn assign(self, dom: DomId) -> Mfn {
         let frames = self.allocator.make_clean(self.first, self.order);
         let validator = self.allocator.validator;
-        // They aren't free any more.
+        // They have an owner, so they must not be put back.
         core::mem::forget(self);
         validator.assign_frames(frames, dom)
     }

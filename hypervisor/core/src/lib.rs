@@ -1,19 +1,21 @@
-//! What the hypervisor does with memory on behalf of guests, with no hardware in it.
+//! Memory of domains: allocation of frames, grants, and teardown. No hardware access.
 //!
-//! The validator decides what a guest may do to a frame; this crate is the layer above it: which
-//! frames are free, which are the hypervisor's own, and what domains grant each other. The machine
-//! is reached through [`Platform`](pinfold_validator::Platform) and
-//! [`FrameWords`](grant::pages::FrameWords), so all of it runs in a test, over a model of each CPU's
-//! TLB (`tests`).
+//! The validator decides what a guest may do to a frame. This crate is the layer above it: which frames
+//! are free, which are the hypervisor's own, and what domains grant each other. It accesses the machine
+//! through [`Platform`](pinfold_validator::Platform) and [`FrameWords`](grant::pages::FrameWords), so
+//! that all of it runs in unit tests.
 //!
-//! | module   | about                                                             |
-//! |----------|-------------------------------------------------------------------|
-//! | `frames` | the free frames: allocating and freeing, for domains and the hypervisor |
-//! | `bitmap` | which frames are free                                             |
-//! | `grant`  | what domains grant each other, and who has it mapped              |
-//! | `list`   | how far a call that works through a guest's list has come         |
-//! | `canaries` | frames of the hypervisor's own that are watched for writes by guests |
-//! | `teardown` | a domain's end: every reference dropped, every frame freed      |
+//! | module     | about                                                                   |
+//! |------------|-------------------------------------------------------------------------|
+//! | `teardown` | a domain's end: every reference dropped, every frame freed              |
+//! | `grant`    | frames that domains grant each other, and mappings of these             |
+//! | `canaries` | frames of the hypervisor's own that are checked for writes by guests    |
+//! | `frames`   | allocates and frees frames, for domains and the hypervisor              |
+//! | `bitmap`   | the set of free frames                                                  |
+//! | `list`     | progress of hypercalls that work through a guest's list                 |
+//!
+//! Unit tests are in `src/tests`, over a machine whose CPUs keep every translation until they are flushed,
+//! and write through all of them all the time.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,7 @@
 //! stores through every writable translation that it remembers ([`Machine::attack`]). The store is
 //! real: what it hits is changed. It must never hit a frame that is a table in use, a descriptor
 //! page, the hypervisor's own, or a domain's other than the one whose translation it is (unless it
-//! was lent). No frame is exempt, free ones included: a store to one of those is harmless, and
+//! is foreign-mapped). No frame is exempt, free ones included: a store to one of those is harmless, and
 //! whoever gets the frame next must find it zero. Page walks that a CPU remembers write nothing here
 //! (a real one could set accessed bits); that none leads through a frame that is handed out is
 //! checked when the frame is cleared.

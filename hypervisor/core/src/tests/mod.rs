@@ -1,8 +1,10 @@
 //! The crate over a machine that attacks ([`machine`]), and guests that never flush ([`guest`]).
 
 mod attacks;
+mod bitmap;
 mod canaries;
 mod guest;
+mod list;
 mod machine;
 mod random;
 mod teardown;

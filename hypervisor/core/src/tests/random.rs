@@ -33,8 +33,8 @@ struct Done {
     given_back: u64,
     allocated: u64,
     grown: u64,
-    lent: u64,
-    unlent: u64,
+    grant_mapped: u64,
+    grant_unmapped: u64,
     transferred: u64,
     pinned: u64,
     own: u64,
@@ -168,7 +168,7 @@ impl Driver {
         granter.grant(&self.world, reference, self.guests[to].dom, frame);
         let dom = granter.dom;
         match self.guests[to].map_grant(&self.world, slot, dom, reference as u32) {
-            Ok(_) => self.done.lent += 1,
+            Ok(_) => self.done.grant_mapped += 1,
             Err(MapError::Preempted) => panic!("nobody else is at work"),
             Err(_) => {}
         }
@@ -182,7 +182,7 @@ impl Driver {
         }
         let handle = self.random.below(handles);
         if self.guests[which].unmap_grant(&self.world, handle).is_ok() {
-            self.done.unlent += 1;
+            self.done.grant_unmapped += 1;
         }
     }
 
@@ -284,9 +284,11 @@ fn no_stale_store_lands_in_a_frame_of_another_domain() {
         done = driver.done;
     }
     println!("stores to free, taken, idle, validating frames: {hits:?}; {done:?}");
-    let Done { mapped, given_back, allocated, grown, lent, .. } = done;
-    let Done { unlent, transferred, pinned, own, ended, .. } = done;
-    for count in [mapped, given_back, allocated, lent, unlent, transferred, pinned, own] {
+    let Done { mapped, given_back, allocated, grown, grant_mapped, .. } = done;
+    let Done { grant_unmapped, transferred, pinned, own, ended, .. } = done;
+    for count in
+        [mapped, given_back, allocated, grant_mapped, grant_unmapped, transferred, pinned, own]
+    {
         assert!(count > 100, "{done:?}");
     }
     assert!(grown > 10 && ended > 10, "{done:?}");

@@ -1,8 +1,8 @@
-//! A lent frame is flushed for on all CPUs (`INV-FOREIGN`).
+//! A foreign-mapped frame is flushed from all CPUs (`INV-FOREIGN`).
 //!
-//! The owner makes the frame a table; a borrower, on a CPU where the owner never ran, maps it
-//! writable and unmaps it without a flush. Whoever finds that mapping gone must find the mark, or
-//! the borrower's TLB is forgotten. The same model with the mark set after the entry must fail.
+//! The owner makes the frame a table. Another domain, on a CPU where the owner never ran, maps it writable
+//! and unmaps it without a flush. A CPU that finds that mapping gone must find the mark, or it does not
+//! flush the other domain's CPU. The same model with the mark set after the entry must fail.
 
 use crate::frame_table::{Begun, FrameEntry, Kind};
 use crate::ids::{CpuSet, DomId};

@@ -6,7 +6,7 @@
 //! read while memory may differ from the caches, or after it was read gets to differ. The same with
 //! the caches flushed before the TLB, and with both flushed before the frame is had, must fail.
 //!
-//! And where mixing is borne: of a mapping that mixes and a promotion, one sees the other.
+//! And with policy report: of a mapping with another memory type and a promotion, one sees the other.
 
 use crate::frame_table::{Begun, FrameEntry, Kind, Reservation, State};
 use crate::ids::{CpuSet, DomId};
@@ -75,7 +75,7 @@ impl Scene {
         assert!(!stale, "read while the caches may be stale");
     }
 
-    fn claim(&self, flush: impl FnOnce(&Scene)) {
+    fn reserve(&self, flush: impl FnOnce(&Scene)) {
         match self.frame.get_with_memtype(DOM, WriteBack) {
             Ok(Reservation::Changing) => {
                 flush(self);
@@ -89,9 +89,9 @@ impl Scene {
     }
 }
 
-/// The writer uses the mapping, unmaps, and goes on by what it remembers; the other CPU claims the
+/// The writer uses the mapping, unmaps, and goes on by what it remembers; the other CPU reserves the
 /// frame.
-fn race(claim: fn(&Scene)) {
+fn race(reserve: fn(&Scene)) {
     super::model(move || {
         let scene = Arc::new(Scene::mapped());
         let writer = {
@@ -103,7 +103,7 @@ fn race(claim: fn(&Scene)) {
                 scene.write();
             })
         };
-        claim(&scene);
+        reserve(&scene);
         writer.join().unwrap();
         if scene.frame.info().memtype().is_write_back() {
             scene.read();
@@ -114,7 +114,7 @@ fn race(claim: fn(&Scene)) {
 #[test]
 fn loom_tlb_then_cache_leaves_nothing_stale() {
     race(|scene| {
-        scene.claim(|scene| {
+        scene.reserve(|scene| {
             scene.flush_tlb();
             scene.flush_cache();
         });
@@ -125,7 +125,7 @@ fn loom_tlb_then_cache_leaves_nothing_stale() {
 #[should_panic(expected = "read while the caches may be stale")]
 fn loom_cache_then_tlb_is_caught() {
     race(|scene| {
-        scene.claim(|scene| {
+        scene.reserve(|scene| {
             scene.flush_cache();
             scene.flush_tlb();
         });
@@ -134,11 +134,11 @@ fn loom_cache_then_tlb_is_caught() {
 
 #[test]
 #[should_panic(expected = "read while the caches may be stale")]
-fn loom_flushes_before_the_claim_are_caught() {
+fn loom_flushes_before_the_reservation_are_caught() {
     race(|scene| {
         scene.flush_tlb();
         scene.flush_cache();
-        scene.claim(|_| {});
+        scene.reserve(|_| {});
     });
 }
 
@@ -168,7 +168,7 @@ fn loom_a_frame_gets_one_type() {
     });
 }
 
-/// Where mixing is borne, a mapping that mixes and a promotion don't both succeed.
+/// With policy report, a mapping with another memory type and a promotion don't both succeed.
 fn mixing_against(promote: fn(&FrameEntry) -> bool) {
     super::model(move || {
         let frame = Arc::new(Scene::new().frame);

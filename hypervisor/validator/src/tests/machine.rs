@@ -52,6 +52,8 @@ pub(super) struct Machine {
     /// Of each domain: where it ran since.
     dirty: Mutex<std::collections::BTreeMap<u16, u64>>,
     pub(super) flushes: AtomicUsize,
+    /// Entries that the validator has read.
+    pub(super) reads: AtomicUsize,
     /// Of each frame: it was used past the caches since they were flushed of it.
     incoherent: Vec<AtomicBool>,
     pub(super) cache_flushes: AtomicUsize,
@@ -183,6 +185,7 @@ impl Machine {
 
 impl Platform for Machine {
     fn read_entry(&self, table: Mfn, index: Index) -> u64 {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         // INV-COHERENT
         assert!(!self.is_incoherent(table), "{table} is read, and the caches may be stale");
         self.get(table, index.get())

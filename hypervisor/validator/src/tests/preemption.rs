@@ -1,6 +1,7 @@
 //! Long work in small pieces (`INV-PARTIAL`, `INV-BOUND`; XSA-45, 240, 290, 299, 310).
 
 use super::*;
+use std::sync::atomic::Ordering;
 
 /// Repeats until it isn't preempted; the number of times it was.
 fn in_steps(
@@ -172,8 +173,12 @@ fn no_call_visits_more_than_its_budget() {
     let world = bushy();
     for left in [1, 10, 100] {
         let mut budget = Budget::new(left);
+        let before = world.platform().reads.load(Ordering::Relaxed);
         let _ = world.pin(A, Level::L4, mfn(1), &mut budget);
         assert_eq!(budget.left(), 0);
+        // An entry is read up to twice: with its group, to see whether that is all zero, and by itself.
+        let read = world.platform().reads.load(Ordering::Relaxed) - before;
+        assert!(read <= 2 * left as usize + 16, "{read} entries read with a budget of {left}");
     }
     in_steps(1000, |budget| world.pin(A, Level::L4, mfn(1), budget)).0.unwrap();
     let mut budget = Budget::new(10_000);

@@ -42,7 +42,7 @@ impl Driver {
         self.done.refused_caching += u64::from(refusal.is_cache_alias());
         assert!(!text.is_empty());
         let externally = self.held.writable.iter().any(|&(_, frame)| frame == refusal.frame);
-        // Of a lent frame too: then in whoever's tables.
+        // Also for a foreign-mapped frame: then in tables of other domains.
         if refusal.is_alias() && !externally && refusal.location.is_none() {
             let mut found = 0;
             self.world.find_mappings(
