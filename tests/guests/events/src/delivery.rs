@@ -148,7 +148,7 @@ static LEFT: Counter = Counter::new();
 
 /// A handler that sends to its own port is called again, not nested.
 fn again_in_the_handler(check: &mut Check) {
-    fn ring(port: Port) {
+    fn send_again(port: Port) {
         signal::note(port);
         let left = LEFT.get();
         if left > 0 {
@@ -156,7 +156,7 @@ fn again_in_the_handler(check: &mut Check) {
             let _ = send(port);
         }
     }
-    let port = bind_port_with(ring);
+    let port = bind_port_with(send_again);
     event::unmask();
     signal::reset();
     LEFT.set(50);

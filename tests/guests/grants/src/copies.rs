@@ -101,8 +101,8 @@ fn refusals(fixture: &mut GrantFixture, check: &mut Check) {
         copy(plain(numbered, dest, 8)),
         denied,
     );
-    let nobodys = Copy { flags: COPY_SOURCE_REFERENCE, ..plain(others, dest, 8) };
-    check.equal("a grant of an unknown domain", copy(nobodys), Status::BadDomain as i16);
+    let unknown = Copy { flags: COPY_SOURCE_REFERENCE, ..plain(others, dest, 8) };
+    check.equal("a grant of an unknown domain", copy(unknown), Status::BadDomain as i16);
     fixture.grant_frame(SOURCE, EntryFlags::empty(), fixture.own, fixture.tables.mfn(from));
     let asked = Copy { flags: COPY_SOURCE_REFERENCE, ..plain(by(fixture, SOURCE, 0), dest, 8) };
     check.equal("from an entry that grants nothing", copy(asked), Status::GeneralError as i16);

@@ -25,15 +25,15 @@ mod user;
 use pinfold_guest::entry::{Boot, memory::Frames};
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::{fixtures::TableFixture, guest_main, println};
-use report::{Referee, Report};
+use report::{Hypervisor, Report};
 
 guest_main!(main);
 
 fn main(boot: &Boot) -> Exit {
-    let referee = if boot.is_first_domain() { Referee::Xen } else { Referee::Pinfold };
-    let mut report = Report::new(referee, boot.has_word("table"));
+    let hypervisor = if boot.is_first_domain() { Hypervisor::Xen } else { Hypervisor::Pinfold };
+    let mut report = Report::new(hypervisor, boot.has_word("table"));
     let mut fixture = TableFixture::new(Frames::new(boot));
-    println!("probe: referee {referee:?}, {} free frames", fixture.left());
+    println!("probe: on {hypervisor:?}, {} free frames", fixture.left());
 
     boot::registers(&mut report);
     boot::memory(boot, &mut fixture, &mut report);

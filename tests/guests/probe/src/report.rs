@@ -9,7 +9,7 @@ use pinfold_guest::println;
 
 /// The hypervisor that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Referee {
+pub(crate) enum Hypervisor {
     /// A stock Xen, which runs the guest as its first domain.
     Xen,
     /// Pinfold.
@@ -18,7 +18,7 @@ pub(crate) enum Referee {
 
 /// Counts the answers.
 pub(crate) struct Report {
-    referee: Referee,
+    hypervisor: Hypervisor,
     /// Print the answers as entries of the expected table.
     table: bool,
     /// Answers so far.
@@ -30,8 +30,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(referee: Referee, table: bool) -> Report {
-        Report { referee, table, answers: 0, wrong: 0, unknown: 0 }
+    pub(crate) fn new(hypervisor: Hypervisor, table: bool) -> Report {
+        Report { hypervisor, table, answers: 0, wrong: 0, unknown: 0 }
     }
 
     /// Reports one answer.
@@ -46,7 +46,7 @@ impl Report {
             println!("    same(\"{key}\", \"{text}\"),");
             return;
         }
-        match expected::find(key).map(|known| known.check(self.referee, &text)) {
+        match expected::find(key).map(|known| known.check(self.hypervisor, &text)) {
             None => {
                 self.unknown += 1;
                 println!("PROBE {key}={text} UNKNOWN");

@@ -22,7 +22,7 @@
 //!
 //! With other domains (see [`pair`]): `role=victim peers=A,B` checks its memory until the peers have
 //! ended, and takes their frames then; `role=attacker peers=V` attacks it; `role=granter peers=B`
-//! and `role=borrower peers=G,V` attack it with frames that one lends to the other.
+//! and `role=borrower peers=G,V` attack it with frames that one grants to the other.
 #![no_std]
 #![no_main]
 #![expect(
@@ -34,8 +34,8 @@ extern crate alloc;
 
 mod attack;
 mod forgery;
-mod lender;
 mod pair;
+mod self_grant;
 mod single;
 mod table;
 mod windows;

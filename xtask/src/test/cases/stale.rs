@@ -139,7 +139,7 @@ fn beside_a_victim() -> Vec<Case> {
         ),
         // Each on a processor of its own: a switch to the victim would flush what the others have.
         case(
-            "stale-lent-frames",
+            "stale-granted-frames",
             "granted frames can't be written after they were revoked",
             3,
             vec![

@@ -58,9 +58,9 @@ pub(crate) fn run(
     let mut churn = Churn { fixture, peer, random, pages, windows, handles, tables: 0, mapped: 0 };
     // The peer exists before it has granted anything. Each waits until both have mapped a page
     // of the other's; the later one may find that the other has ended.
-    let lends = wait(|| churn.borrows(check));
-    check.holds("the peer grants", lends);
-    check.holds("the peer maps", wait(|| churn.lends() || query(peer) == Err(GONE)));
+    let maps = wait(|| churn.maps_a_page(check));
+    check.holds("the peer grants", maps);
+    check.holds("the peer maps", wait(|| churn.peer_maps_a_page() || query(peer) == Err(GONE)));
     for _ in 0..rounds {
         churn.step(check);
     }
@@ -112,13 +112,13 @@ impl Churn<'_> {
     }
 
     /// Tries to map a page of the peer's. Returns whether one was ever mapped.
-    fn borrows(&mut self, check: &mut Check) -> bool {
+    fn maps_a_page(&mut self, check: &mut Check) -> bool {
         self.map(self.windows[0], check);
         self.mapped > 0
     }
 
     /// Whether the peer has mapped one of this domain's pages.
-    fn lends(&self) -> bool {
+    fn peer_maps_a_page(&self) -> bool {
         let used = EntryFlags::READING | EntryFlags::WRITING;
         (FIRST..)
             .zip(&self.pages)

@@ -32,7 +32,7 @@ pub(crate) fn run(fixture: &mut GrantFixture, peer: u16, last: bool, check: &mut
     );
     let marks = EntryFlags::READING | EntryFlags::WRITING;
     check.equal("the entry is in use", fixture.flags(MAILBOX), permit | marks);
-    lent(fixture, page, check);
+    try_while_granted(fixture, page, check);
     set_step(mailbox, 3, port, check);
 
     if !wait_for(mailbox, 4, check) {
@@ -58,7 +58,7 @@ pub(crate) fn run(fixture: &mut GrantFixture, peer: u16, last: bool, check: &mut
 }
 
 /// Tries what must not be done with a page that another domain has mapped writable.
-fn lent(fixture: &GrantFixture, page: Pfn, check: &mut Check) {
+fn try_while_granted(fixture: &GrantFixture, page: Pfn, check: &mut Check) {
     let mailbox = fixture.tables.va(page);
     check.equal("unmap it", map_at(mailbox, 0), 0);
     for level in 1..=4 {

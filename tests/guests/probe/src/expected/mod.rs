@@ -5,7 +5,7 @@ mod cpu;
 mod mmu;
 mod start;
 
-use crate::report::Referee;
+use crate::report::Hypervisor;
 
 /// An expected answer.
 pub(crate) struct Expected {
@@ -28,12 +28,12 @@ impl Expected {
     /// Checks an answer. If it is wrong, returns the right one and the reason.
     pub(crate) fn check(
         &self,
-        referee: Referee,
+        hypervisor: Hypervisor,
         answer: &str,
     ) -> Result<(), (&'static str, &'static str)> {
-        let (wanted, why) = match (&self.pinfold, referee) {
+        let (wanted, why) = match (&self.pinfold, hypervisor) {
             (Pinfold::Any, _) => return Ok(()),
-            (Pinfold::Differs(wanted, why), Referee::Pinfold) => (*wanted, *why),
+            (Pinfold::Differs(wanted, why), Hypervisor::Pinfold) => (*wanted, *why),
             _ => (self.xen, "as measured on Xen"),
         };
         if answer == wanted { Ok(()) } else { Err((wanted, why)) }

@@ -12,7 +12,7 @@
 //! none of its own accesses may succeed.
 
 mod attacker;
-mod lending;
+mod granting;
 mod victim;
 
 use crate::Plan;
@@ -51,8 +51,8 @@ pub(crate) fn run(boot: &Boot, role: &str, plan: &Plan, check: &mut Check) {
     let Some(attack) = Attack::set_up(boot, check) else { return };
     let play = match role {
         "attacker" => attacker::run,
-        "granter" => lending::lend,
-        "borrower" => lending::borrow,
+        "granter" => granting::run_granter,
+        "borrower" => granting::run_borrower,
         _ => {
             check.holds("the role exists", false);
             return;

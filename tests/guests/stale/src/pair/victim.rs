@@ -4,7 +4,7 @@ use super::{ACCEPT, is_there, wait};
 use crate::Plan;
 use crate::attack::{spare, zeros};
 use crate::forgery::Forgery;
-use crate::lender::Lender;
+use crate::self_grant::SelfGrant;
 use crate::table::{Foreign, GrantTable, MOST_FRAMES};
 use crate::windows::{PER_TABLE, WORDS, Windows};
 use alloc::vec::Vec;
@@ -79,7 +79,7 @@ struct Victim {
     side: Windows,
     pages: Vec<Page>,
     table: GrantTable,
-    lender: Lender,
+    self_grant: SelfGrant,
     random: Random,
     done: Done,
 }
@@ -125,12 +125,12 @@ impl Victim {
         let side = Windows::new(&mut fixture, 1)?;
         let windows = Windows::new(&mut fixture, TABLES)?;
         let table = GrantTable::new(side)?;
-        let lender = Lender::new(&mut fixture, &table, own)?;
+        let self_grant = SelfGrant::new(&mut fixture, &table, own)?;
         let first = frames.count() - PAGES as u64;
         let pages = (first..frames.count()).map(|pfn| Page { pfn, mfn: 0, generation: 0 });
         let (pages, random) = (pages.collect(), Random::new(plan.seed));
         let done = Done::default();
-        let mut victim = Victim { windows, side, pages, table, lender, random, done };
+        let mut victim = Victim { windows, side, pages, table, self_grant, random, done };
         victim.take(0..PAGES);
         Some(victim)
     }
@@ -228,11 +228,11 @@ impl Victim {
             }
         }
         if self.done.handles < MOST_HANDLE_FRAMES {
-            let Some(last) = self.lender.use_up() else { return };
-            let next = self.lender.map_one();
+            let Some(last) = self.self_grant.use_up() else { return };
+            let next = self.self_grant.map_one();
             check.equal("the next handle", next, Some(last + 1));
             self.done.handles += 1;
-            let unmapped = self.lender.unmap(last + 1);
+            let unmapped = self.self_grant.unmap(last + 1);
             if unmapped != 0 {
                 println!("STALE victim: handle {} is lost: {unmapped}", last + 1);
                 self.done.lost += 1;

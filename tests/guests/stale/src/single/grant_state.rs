@@ -2,7 +2,7 @@
 
 use super::{BATCH, SHARE, SingleDomain};
 use crate::forgery::Forgery;
-use crate::lender::{Lender, REFERENCE};
+use crate::self_grant::{REFERENCE, SelfGrant};
 use crate::table::{Foreign, MOST_FRAMES};
 use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
@@ -54,14 +54,14 @@ pub(super) fn grow_table(domain: &mut SingleDomain<'_>, check: &mut Check) {
 /// Has the table of handles grow, by one frame for each 256 handles.
 pub(super) fn grow_handles(domain: &mut SingleDomain<'_>, check: &mut Check) {
     let own = domain.attack.own;
-    let Some(lender) = Lender::new(&mut domain.attack.fixture, &domain.table, own) else {
-        check.holds("a page can be lent", false);
+    let Some(self_grant) = SelfGrant::new(&mut domain.attack.fixture, &domain.table, own) else {
+        check.holds("a page can be granted", false);
         return;
     };
     let mut lost = 0u64;
     let mut growths = 0;
     while growths < domain.plan.rounds.min(HANDLE_FRAMES) && lost == 0 {
-        let Some(last) = lender.use_up() else {
+        let Some(last) = self_grant.use_up() else {
             check.holds("handles can be used up", false);
             return;
         };
@@ -70,9 +70,9 @@ pub(super) fn grow_handles(domain: &mut SingleDomain<'_>, check: &mut Check) {
         let forgery = Forgery::handles(own, domain.table.frame(0), REFERENCE + 1);
         domain.set_forgery(forgery);
         let (_, range) = domain.attack.give_back_stale(BATCH, domain.writer);
-        check.equal("the next handle", lender.map_one(), Some(last + 1));
+        check.equal("the next handle", self_grant.map_one(), Some(last + 1));
         domain.attack.store_through(range, forgery);
-        let unmapped = lender.unmap(last + 1);
+        let unmapped = self_grant.unmap(last + 1);
         if unmapped != 0 {
             lost += 1;
             println!("STALE handles: handle {} is lost: {unmapped}", last + 1);
@@ -80,5 +80,5 @@ pub(super) fn grow_handles(domain: &mut SingleDomain<'_>, check: &mut Check) {
     }
     check.equal("no handle is lost", lost, 0);
     domain.attack.report("handles", format_args!("growths={growths}"), SHARE, check);
-    check.holds("the last mapping is cleared", lender.clear());
+    check.holds("the last mapping is cleared", self_grant.clear());
 }

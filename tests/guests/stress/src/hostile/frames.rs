@@ -45,7 +45,7 @@ fn beyond_memory() -> u64 {
 
 pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
-    let (theirs, nobodys) = (hypervisor_frame(), beyond_memory());
+    let (theirs, beyond) = (hypervisor_frame(), beyond_memory());
     check.holds("the hypervisor's frame is known", theirs != 0);
     let leaf = fixture.frame();
     let live = fixture.chain(4, leaf);
@@ -62,11 +62,7 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
             pinfold: EPERM.as_result(),
             why: "Xen's first domain may map device memory, which is whatever is not RAM",
         };
-        check.call(
-            "map a frame beyond memory",
-            update(l1, Mfn(nobodys).address() | flags),
-            nothing,
-        );
+        check.call("map a frame beyond memory", update(l1, Mfn(beyond).address() | flags), nothing);
         // SAFETY: the fixture frame's entry in the direct map.
         let va =
             unsafe { raw::update_va_mapping(fixture.va(leaf), Mfn(theirs).address() | flags, 2) };
@@ -81,11 +77,11 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
         );
         check.call(
             "a frame beyond memory as a table",
-            update(at, Mfn(nobodys).address() | RW),
+            update(at, Mfn(beyond).address() | RW),
             INVALID,
         );
     }
-    for frame in [theirs, nobodys, Mfn::from_address(u64::MAX).0, u64::MAX] {
+    for frame in [theirs, beyond, Mfn::from_address(u64::MAX).0, u64::MAX] {
         for cmd in [
             MmuextCmd::PinL1Table,
             MmuextCmd::PinL2Table,

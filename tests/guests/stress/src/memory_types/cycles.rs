@@ -43,18 +43,18 @@ pub(super) fn broken(
     rounds: u64,
     mixing: Mixing,
 ) -> Result<(), Failed> {
-    let told = |error: Failure, round: u64| {
+    let failed = |error: Failure, round: u64| {
         println!("memory: broken round {round}: {error}");
         Failed
     };
-    mmu.set_policy(Policy::Lazy).map_err(|error| told(error.into(), 0))?;
+    mmu.set_policy(Policy::Lazy).map_err(|error| failed(error.into(), 0))?;
     let (mut seeded, mut refused, mut named) = (0, 0, 0);
     for round in 0..rounds {
         for way in 0..WAYS {
             let _ = pinfold::mark("memory types: a change that forgets a lazy mapping");
             seeded += 1;
             let was_refused =
-                forget(mmu, random, way, mixing).map_err(|error| told(error, round))?;
+                forget(mmu, random, way, mixing).map_err(|error| failed(error, round))?;
             refused += u64::from(was_refused);
             // Otherwise this is an error already.
             named += 1;

@@ -21,7 +21,7 @@ pub(super) fn run(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     alias::enable(alias::clear).map_err(Error::Refused)?;
     one_call(mmu)?;
     many_calls(mmu)?;
-    nowhere(mmu)?;
+    no_room_for_progress(mmu)?;
     one_call(mmu)?;
     alias::disable().map_err(Error::Refused)?;
     Ok(())
@@ -81,7 +81,7 @@ fn one_call(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
 
 /// A list can't be suspended where its progress can't be stored: the pin is refused without an
 /// upcall, and the next pin works as usual.
-fn nowhere(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
+fn no_room_for_progress(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     let Stray { tree, left } = make_stray(mmu, 1, 1)?;
     set_home(mmu, &tree, RO)?;
     let pin = ops(mmu, core::slice::from_ref(&tree), MmuextCmd::PinL1Table);

@@ -187,7 +187,7 @@ fn pin_with_upcall(mmu: &mut Mmu<Native>, level: u8) -> Result<(), Failure> {
         let space = mmu.pin(tree).map_err(|(_, error)| error)?;
         let count = u64::from(count);
         before.check_growth("healed", [count, 1, 0, count])?;
-        equal("the shim was told", (mmu.stats() - stats).cleared_by_upcall, count)?;
+        equal("the shim knows of the upcalls", (mmu.stats() - stats).cleared_by_upcall, count)?;
         for (frame, va) in frames.into_iter().zip(left) {
             let found = mmu.find_aliases(&[frame]).map_err(Error::Refused)?;
             equal("nothing is left there", found.iter().any(|found| found.va == va.0), false)?;

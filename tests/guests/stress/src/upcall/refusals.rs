@@ -41,7 +41,7 @@ pub(super) fn run(fixture: &Fixture<'_>, mmu: &mut Mmu<Native>) -> Result<(), Fa
     fixture.mark(0, "upcall: a live mapping");
     enable(alias::clear)?;
     live(mmu)?;
-    fixture.mark(0, "upcall: a mapping that nobody named");
+    fixture.mark(0, "upcall: a mapping in no named region");
     unnamed(mmu)?;
     fixture.mark(0, "upcall: forged marks");
     forged(mmu)?;
@@ -106,7 +106,7 @@ fn useless(mmu: &mut Mmu<Native>) -> Result<(), Failure> {
     let Stray { tree, left } = make_stray(mmu, 3, 2)?;
     let before = Counts::now()?;
     let tree = expect_refusal(mmu, tree, Mmu::pin)?;
-    before.check_growth("told once, then refused", [1, 0, 1, 2])?;
+    before.check_growth("one upcall, then refused", [1, 0, 1, 2])?;
     clear_and_free(mmu, tree, &left)
 }
 

@@ -31,7 +31,7 @@ fn rounds(wanted: u64) -> u64 {
 }
 
 /// Grants frames, and gives them back.
-pub(super) fn lend(attacker: &mut Attacker<'_>, check: &mut Check) {
+pub(super) fn run_granter(attacker: &mut Attacker<'_>, check: &mut Check) {
     let Some(&borrower) = attacker.plan.peers.first() else {
         check.holds("there is a borrower", false);
         return;
@@ -77,7 +77,7 @@ pub(super) fn lend(attacker: &mut Attacker<'_>, check: &mut Check) {
 }
 
 /// Maps granted frames, and stores to them after they were unmapped.
-pub(super) fn borrow(attacker: &mut Attacker<'_>, check: &mut Check) {
+pub(super) fn run_borrower(attacker: &mut Attacker<'_>, check: &mut Check) {
     let [granter, victim] = attacker.plan.peers[..] else {
         check.holds("there are a granter and a victim", false);
         return;

@@ -16,18 +16,22 @@ const HANDLES_PER_FRAME: u32 = 256;
 
 /// A granted page, and the address at which it is mapped.
 #[derive(Debug)]
-pub(crate) struct Lender {
+pub(crate) struct SelfGrant {
     dom: u16,
     place: Vaddr,
 }
 
-impl Lender {
+impl SelfGrant {
     /// Grants a fixture frame. `None` if its address can't be unmapped.
-    pub(crate) fn new(fixture: &mut TableFixture, table: &GrantTable, dom: u16) -> Option<Lender> {
+    pub(crate) fn new(
+        fixture: &mut TableFixture,
+        table: &GrantTable,
+        dom: u16,
+    ) -> Option<SelfGrant> {
         let (page, place) = (fixture.lose(), fixture.lose());
-        let lender = Lender { dom, place: fixture.va(place) };
+        let self_grant = SelfGrant { dom, place: fixture.va(place) };
         table.set(REFERENCE, Forgery::entries(dom, fixture.mfn(page)).even);
-        lender.clear().then_some(lender)
+        self_grant.clear().then_some(self_grant)
     }
 
     /// Clears the entry at the address. The mappings that were there can't be unmapped any more.
