@@ -1,4 +1,4 @@
-//! Running the validator's audit: scratch space, and what the vCPUs hold.
+//! Runs the validator's audit: provides scratch memory, and the references that the hypervisor holds.
 
 use crate::console::log::{write_as, write_record};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};
@@ -13,20 +13,20 @@ use pinfold_abi::record::{self, Leftovers, Who, kind};
 use pinfold_log::Source;
 use pinfold_validator::{AuditCell, AuditSummary, DomId, ExternalRef, Mfn, Purpose};
 
-/// Frames told of in the log, at most.
+/// Discrepancies logged at most.
 const MOST_TOLD: u64 = 32;
 
-/// What a vCPU holds at most: its roots and those for another vCPU, a GDT, an LDT, and its record.
+/// References that a vCPU holds at most: its roots and those for another vCPU, GDT, LDT, `vcpu_info`.
 const MOST_HELD: usize = 4 + FIRST_RESERVED_GDT_PAGE + LDT_PAGES + 1;
 
-/// What a vCPU holds: roots and descriptor pages.
+/// References that a vCPU holds: roots and descriptor pages.
 fn held_by(vcpu: &Vcpu) -> ArrayVec<ExternalRef, MOST_HELD> {
     let roots = iter::once(&vcpu.kernel_root).chain(&vcpu.user_root).chain(&vcpu.held_roots);
     let descriptors = vcpu.gdt.iter().chain(vcpu.ldt_pages.iter().flatten());
     roots.map(RootRef::external).chain(descriptors.filter_map(DescriptorRef::external)).collect()
 }
 
-/// What a vCPU and its slot hold.
+/// References that a vCPU and its slot hold.
 fn held_by_slot(
     slot: &VcpuSlot,
     domain: &Domain,
@@ -35,15 +35,15 @@ fn held_by_slot(
     let is_caller = |vcpu: &&Vcpu| vcpu.domain.id == domain.id && vcpu.id == slot.id;
     let mut held = match caller.filter(is_caller) {
         Some(vcpu) => held_by(vcpu),
-        // SAFETY: the others pause, and this isn't the caller's own.
+        // SAFETY: the machine is stopped, and this isn't the caller's own state.
         None => unsafe { slot.with_vcpu(held_by) }.unwrap_or_default(),
     };
     held.extend(slot.info_ref());
     held
 }
 
-/// What all domains hold but by their tables, found while it is asked for. `caller`: the vCPU that
-/// asks, if one does.
+/// All references that the hypervisor holds on behalf of domains, other than by page tables. `caller`:
+/// the vCPU that requested the audit, if one did.
 fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = ExternalRef> {
     domain::all().flat_map(move |domain| {
         let console = domain.console.lock().held();
@@ -54,8 +54,8 @@ fn held_by_all(caller: Option<&Vcpu>) -> impl Iterator<Item = ExternalRef> {
     })
 }
 
-/// Recounts everything, while all other processors pause. `caller` is the vCPU that asks, if one
-/// does. `None` if there is no room for the scratch space.
+/// Recounts all references, while the machine is stopped. `caller` is the vCPU that requested it, if
+/// one did. `None` if there is no memory for the scratch space.
 pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
     let cells = validator().frame_count();
     let order = (cells * size_of::<AuditCell>() as u64).div_ceil(4096).next_power_of_two().ilog2();
@@ -63,10 +63,10 @@ pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
     let held = held_by_all(caller);
     let first = direct_map::frame(scratch.first()).cast::<MaybeUninit<AuditCell>>();
     for index in 0..cells as usize {
-        // SAFETY: the run has room for so many cells, and is ours alone.
+        // SAFETY: the frames have room for so many cells, and nobody else uses them.
         unsafe { (*first.add(index)).write(AuditCell::default()) };
     }
-    // SAFETY: all cells were written; the run is given back only after the last use.
+    // SAFETY: all cells were written; the frames are freed after the last use.
     let scratch_cells =
         unsafe { core::slice::from_raw_parts_mut(first.cast::<AuditCell>(), cells as usize) };
     let mut told = 0;
@@ -79,9 +79,9 @@ pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
     frames::free_hypervisor_frames(scratch);
     let mut summary = summary?;
     let watched = canaries::check_all();
-    // Once one was broken, nothing that follows is sound.
+    // A canary that was overwritten means that isolation is broken.
     summary.wrong += watched.map_or(0, |(_, broken)| broken);
-    // Good news that a guest asked for comes out of its own share of the log, however often it asks.
+    // A good result that a guest requested counts against its own quota of the log's buffer.
     let source = match caller {
         Some(vcpu) if summary.wrong == 0 => Source::Reports(vcpu.domain.id.get()),
         _ => Source::Hypervisor,
@@ -99,7 +99,7 @@ pub fn run(caller: Option<&Vcpu>) -> Option<AuditSummary> {
     Some(summary)
 }
 
-/// Looks for frames that are still a domain's, when all domains are gone: there may be none.
+/// Logs frames that are still a domain's after the last domain is gone: there must be none.
 pub fn report_leftovers() {
     let owned = |number: &u64| {
         validator().owner(Mfn::new(*number)).is_some_and(|owner| owner != DomId::HYPERVISOR)

@@ -1,25 +1,25 @@
-//! Who called the code that asked for something: return addresses on the guest's stack, for the log.
+//! A heuristic backtrace: return addresses on the guest's stack, for the log.
 //!
 //! Kernels are built without frame pointers, so there is no chain to follow. A word of the stack
 //! counts if the instruction before the address is a direct call of a function that begins not far
-//! before the address found last: what lies around from earlier calls seldom does. `cargo xtask
-//! report` has the guest's symbols, and drops what they contradict. It costs some microseconds, and
-//! only reports do it.
+//! before the address found last: leftovers of earlier calls seldom do. `cargo xtask
+//! report` has the guest's symbols, and drops addresses that they contradict. It takes some microseconds,
+//! for reports only.
 
 use crate::memory::guest;
 use arrayvec::ArrayVec;
 use pinfold_abi::record::Addresses;
 use pinfold_abi::vcpu::CpuUserRegs;
 
-/// Words of the stack that are looked at.
+/// Words of the stack that are searched.
 const WORDS: u64 = 256;
-/// Addresses that are written at most.
+/// Addresses logged at most.
 const MOST: usize = 8;
-/// A function is no longer than this.
+/// Bytes of a function at most.
 const FUNCTION: u64 = 64 << 10;
-/// A kernel's code is no longer: what is farther from the caller is something else.
+/// Bytes of a kernel's code at most: an address farther away is none of its code.
 const REACH: u64 = 32 << 20;
-/// Of a direct call: the opcode and the distance to the function.
+/// Bytes of a direct call: opcode and displacement.
 const CALL: (u8, u64) = (0xe8, 5);
 
 /// Return addresses, innermost first.
@@ -27,7 +27,7 @@ const CALL: (u8, u64) = (0xe8, 5);
 pub struct Callers(ArrayVec<u64, MOST>);
 
 impl Callers {
-    /// Those of a vCPU that is in its kernel just now, in its own address space.
+    /// The return addresses of the loaded vCPU, if it is in kernel mode.
     pub fn of(regs: &CpuUserRegs) -> Callers {
         let mut found = ArrayVec::new();
         let mut inner = regs.rip;
@@ -53,7 +53,7 @@ impl Callers {
     }
 }
 
-/// True if a direct call ends at `address` and goes to a function that may hold `inner`.
+/// Whether a direct call ends at `address`, to a function that may contain `inner`.
 fn calls_before(address: u64, inner: u64) -> bool {
     let (opcode, length) = CALL;
     let mut bytes = [0; 5];
@@ -66,7 +66,7 @@ fn calls_before(address: u64, inner: u64) -> bool {
     inner.checked_sub(function).is_some_and(|into| into < FUNCTION)
 }
 
-/// A word of the guest's.
+/// Reads a word of the guest's memory.
 fn read(address: u64) -> Option<u64> {
     let mut bytes = [0; 8];
     guest::read_bytes(&mut bytes, address).ok().map(|()| u64::from_le_bytes(bytes))

@@ -1,4 +1,4 @@
-//! Crashes: what the log has of a guest that can't go on, and the end of its domain.
+//! Crashes of guests: logs the state of a vCPU that can't be resumed, and ends its domain.
 
 use crate::console::log::{write, write_record};
 use crate::domain::exit::{Fatal, Next};
@@ -43,7 +43,7 @@ pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
     }
 }
 
-/// Ends the domain if what was done says so.
+/// Crashes the domain of the loaded vCPU if a result says so.
 pub fn finish(vcpu: &mut Vcpu, result: Result<(), Fatal>) -> Next {
     match result {
         Ok(()) => Next::Continue,
@@ -54,7 +54,7 @@ pub fn finish(vcpu: &mut Vcpu, result: Result<(), Fatal>) -> Next {
     }
 }
 
-/// Ends the domain of the loaded vCPU, with a report.
+/// Crashes the domain of the loaded vCPU, and logs its state.
 pub fn crash(vcpu: &mut Vcpu, why: &'static str) {
     report_crash(vcpu, why);
     vcpu.domain.end(ShutdownReason::Crash(why));

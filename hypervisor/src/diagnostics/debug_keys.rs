@@ -1,4 +1,4 @@
-//! What the hypervisor does for the keys that are typed while it has the keyboard.
+//! Debug keys: commands typed while the hypervisor has the keyboard.
 
 use super::frame_dump;
 use crate::backend::console::keyboard::KEYS;

@@ -1,4 +1,4 @@
-//! What the frames of a domain are, written to the log.
+//! Dumps the type and use of a domain's frames to the log.
 
 use crate::arch::ipi;
 use crate::console::log::write_record;
@@ -9,12 +9,12 @@ use pinfold_abi::frame_map::{Run, Use};
 use pinfold_abi::record::{FrameUses, Map};
 use pinfold_validator::{DomId, FrameInfo, Kind, Mfn, State};
 
-/// Frames that one record is about, at most.
+/// Frames that one record covers at most.
 const FRAMES: u64 = 4096;
-/// Runs in one record, at most: a line stays below 512 bytes.
+/// Runs in one record at most, so that a line stays below 512 bytes.
 const RUNS: usize = 48;
 
-/// Runs under way.
+/// Runs of frames of the same kind, for one record.
 #[derive(Default)]
 struct Row(ArrayVec<Run, RUNS>);
 
@@ -31,12 +31,11 @@ impl Row {
     }
 }
 
-/// Frames passed over in a step, if they aren't the domain's.
+/// Frames of others that one step may skip.
 const PASSED_OVER: u64 = 1 << 16;
 
-/// The dump of a domain's frames under way: FRAMES records for all of them, as far as it may fill
-/// the log. Each frame is told as it is when its turn comes: of a domain that runs on, a picture in
-/// motion.
+/// A dump in progress: FRAMES records for all frames of a domain, as far as its log limit allows. While
+/// the domain runs, frames change during the dump.
 #[derive(Debug)]
 pub struct FrameDump {
     next: u64,
@@ -44,27 +43,27 @@ pub struct FrameDump {
 }
 
 impl FrameDump {
-    /// From the first frame on.
+    /// A dump that begins with the first frame.
     pub const fn new() -> FrameDump {
         FrameDump { next: 0, told: 0 }
     }
 
-    /// From a frame on, after so many that were told.
+    /// A dump that continues at a frame, after so many that were written.
     pub const fn from(next: Mfn, told: u64) -> FrameDump {
         FrameDump { next: next.get(), told }
     }
 
-    /// Where it goes on.
+    /// The next frame.
     pub const fn next(&self) -> Mfn {
         Mfn::new(self.next)
     }
 
-    /// Frames told of.
+    /// Frames written so far.
     pub const fn told(&self) -> u64 {
         self.told
     }
 
-    /// Writes one record at most; whether it was the last.
+    /// Writes one record at most. True if it was the last.
     pub fn step(&mut self, domain: &Domain) -> bool {
         let end = validator().frame_count();
         let until = end.min(self.next.saturating_add(PASSED_OVER));
@@ -90,7 +89,7 @@ impl FrameDump {
         if !domain.log_limit.allows() {
             return true;
         }
-        // Nothing, if it changed hands meanwhile.
+        // Skipped, if it changed its owner meanwhile.
         if frames > 0 {
             let map = Map::Items(&row.0);
             write_record(domain.who(), &FrameUses { first, frames, map });
@@ -101,7 +100,7 @@ impl FrameDump {
     }
 }
 
-/// Dumps a domain's frames in one go, for whoever operates the machine.
+/// Dumps a domain's frames at once, on the operator's request.
 pub fn write(domain: &Domain) {
     let mut dump = FrameDump::new();
     while !dump.step(domain) {
@@ -109,7 +108,7 @@ pub fn write(domain: &Domain) {
     }
 }
 
-/// What a frame is, if it is the domain's.
+/// How a frame is used, if it is the domain's.
 fn usage(mfn: Mfn, domain: DomId) -> Option<Use> {
     let info = validator().info(mfn).filter(|info| info.owner() == Some(domain))?;
     Some(if info.is_shared() { Use::Shared } else { by_type(&info) })

@@ -1,9 +1,9 @@
-//! The mappings that a report lists: searched for in steps, and written as they are found.
+//! The mappings of a report: searched for in steps, and logged as they are found.
 //!
-//! A search looks at all tables of a domain, many times over; that is more than a refused call may
-//! take at once. A refusal is answered at once, with the head of its report in the log; the rest is
-//! the vCPU's to do before its guest goes on ([`go_on`]), a bounded part at a time, with turns of
-//! others in between.
+//! A search reads all page tables of a domain, which takes longer than a refused call may. So the
+//! call returns at once, with the head of its report in the log; the search is done before the guest
+//! resumes ([`continue_listings`]), a bounded part at a time, with other vCPUs' time slices in
+//! between.
 
 use super::report;
 use crate::arch::latency::{self, Activity};
@@ -19,8 +19,8 @@ use core::ops::ControlFlow;
 use pinfold_abi::record::{SearchEnd, YesNo};
 use pinfold_validator::{Budget, FrameMapping};
 
-/// Goes on for a bounded number of entries; `each` gets each mapping. At the end, whether
-/// there may be more mappings.
+/// Continues a search for a bounded number of entries; `each` gets every mapping found. At the end,
+/// returns whether there may be more mappings.
 pub fn step(
     listing: &mut Listing,
     domain: &Domain,
@@ -32,7 +32,7 @@ pub fn step(
         if let Some(id) = id.filter(|_| *listed < MAPPINGS && domain.log_limit.allows()) {
             report::write_mapping(*who, domain, id, &mapping);
             *listed += 1;
-            // The port is slow, and others may wait for a flush.
+            // Writing records takes time, and others may wait for a flush.
             ipi::service_ipis();
         }
         each(&mapping);
@@ -47,8 +47,8 @@ pub fn step(
     Some(end.cut_short)
 }
 
-/// Goes on with the listings of the loaded vCPU. False if its time was up before the end.
-pub fn go_on(vcpu: &Vcpu) -> bool {
+/// Continues the searches of the loaded vCPU. False if they were preempted.
+pub fn continue_listings(vcpu: &Vcpu) -> bool {
     let pending = &vcpu.slot().reports;
     while pending.is_any() {
         let Some(mut listing) = pending.take() else { break };

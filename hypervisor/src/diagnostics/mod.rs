@@ -1,4 +1,4 @@
-//! What is told of a refusal or a crash: reports, searches, audits, dumps.
+//! Diagnostics in the log: reports of refusals and crashes, audits, frame dumps.
 
 pub mod audit;
 pub mod callers;

@@ -1,4 +1,4 @@
-//! Refusals, told in the log: what was asked, why not, and which mappings are in the way.
+//! Reports of refusals in the log: the operation, the cause, and the mappings in the way.
 
 use crate::arch::percpu;
 use crate::console::log::write_record;
@@ -18,7 +18,7 @@ use pinfold_validator::{Error, FrameMapping, MappingFilter, Refusal};
 /// Numbers of reports, over all domains.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// Tells of an operation that stopped: only a refusal is news.
+/// Reports an operation that failed, if it was refused.
 pub fn stopped(vcpu: &Vcpu, stop: &Error) {
     if let Error::Refused(refusal) = stop {
         refused(vcpu, refusal);
@@ -31,9 +31,9 @@ fn pinfold_report_refusal(vcpu: &Vcpu, refusal: &Refusal) {
     refused(vcpu, refusal);
 }
 
-/// Tells of a refusal: the evidence as fields, the reason in words, and for an alias each mapping
-/// that is in the way: the writable ones of a frame that would be a table, all of one that would be
-/// cached otherwise. Those follow before the guest goes on ([`super::listing`]).
+/// Reports a refusal: the evidence as fields, the cause in words, and for an alias each mapping in the
+/// way: the writable ones of a frame that is to be a table, all of one that is to have another memory
+/// type. The mappings follow before the guest resumes ([`super::listing`]).
 pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
     vcpu.work.charge(cost::RECORD);
     if let Some((id, Some(which))) = begin(vcpu, refusal) {
@@ -43,8 +43,8 @@ pub fn refused(vcpu: &Vcpu, refusal: &Refusal) {
     }
 }
 
-/// Tells of an alias, and begins to search so many of the mappings, even if nothing may be logged:
-/// somebody else is to be told of them. Also the report's number, if it was written.
+/// Reports an alias, and begins a search for at least `most` mappings, for an upcall: also if the log
+/// limit suppresses the report. Returns the search and the report's number, if it was written.
 pub fn begin_refused(vcpu: &Vcpu, refusal: &Refusal, most: u32) -> (Listing, Option<u64>) {
     vcpu.work.charge(cost::RECORD);
     let id = begin(vcpu, refusal).map(|(id, _)| id);
@@ -52,7 +52,7 @@ pub fn begin_refused(vcpu: &Vcpu, refusal: &Refusal, most: u32) -> (Listing, Opt
     (Listing::begin(who, domain, id, refusal.frame, MappingFilter::Writable, most), id)
 }
 
-/// Writes the head of a report: its number, and which mappings are in the way.
+/// Writes the head of a report. Returns its number, and which mappings are in the way.
 fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<MappingFilter>)> {
     let domain = &vcpu.domain;
     if refusal.is_alias() {
@@ -78,12 +78,12 @@ fn begin(vcpu: &Vcpu, refusal: &Refusal) -> Option<(u64, Option<MappingFilter>)>
     } else {
         (None, write_record(who, &Refused { id, evidence, pfn, rip, why }))
     };
-    // A report without its head is of no use.
+    // Mappings without a head would be useless.
     written.then_some((id, which))
 }
 
-/// Tells of a mapping that is cached otherwise than the frame's others, and was made all the same:
-/// the validator is in the middle of that.
+/// Reports a mapping with another memory type than the frame's others that is made nevertheless (cache
+/// policy `report`). The validator calls this in the middle of the operation.
 #[unsafe(no_mangle)]
 fn pinfold_report_memtype_conflict(would_be_refused: &Refusal) {
     let refusal = would_be_refused;
@@ -92,8 +92,8 @@ fn pinfold_report_memtype_conflict(would_be_refused: &Refusal) {
         return;
     }
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    // The vCPU is the caller's: what can be seen of it from here is that it runs, and where it
-    // left off.
+    // The caller owns the vCPU's state. Its slot says that it runs here, and the entry code where its
+    // guest was interrupted.
     let here = percpu::cpu_number();
     let running = domain.slots.iter().find(|slot| slot.is_on(here));
     let rip = Maybe(running.map(|_| Hex(percpu::interrupted_rip())));
@@ -113,14 +113,14 @@ fn pinfold_report_memtype_conflict(would_be_refused: &Refusal) {
     let listing = Listing::begin(who, &domain, Some(id), refusal.frame, MappingFilter::All, 0);
     match running {
         Some(slot) => slot.reports.add(listing),
-        // Nobody's turn to go on with it.
+        // No vCPU would continue the search.
         None => {
             write_record(who, &SearchEnd::not_begun(id));
         }
     }
 }
 
-/// Writes what is known of a mapping.
+/// Logs a mapping.
 pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &FrameMapping) {
     let FrameMapping { table, index, entry, .. } = *mapping;
     let memory_type = MemoryType::of(entry.flags());
@@ -151,7 +151,7 @@ pub fn write_mapping(who: Who, domain: &Domain, id: u64, mapping: &FrameMapping)
     write_record(who, &record);
 }
 
-/// A domain's line of its own.
+/// Logs a domain's own line.
 pub fn mark(domain: &Domain, text: &[u8]) {
     if domain.log_limit.allows() {
         write_record(domain.who(), &MarkText { text: Text::Bytes(text) });

@@ -1,13 +1,13 @@
-//! How an event reaches a vCPU.
+//! Delivery of events to vCPUs.
 
 use crate::domain::Domain;
 use core::sync::atomic::Ordering;
 
-/// Makes a port pending, and wakes or interrupts the vCPU that its events go to, if the guest
-/// doesn't mask it. Pollers are woken even so.
+/// Makes a port pending. Kicks the vCPU that the port is bound to, if the port isn't masked, and
+/// pollers in any case.
 ///
-/// `SeqCst` throughout: the guest clears `upcall_pending` before it takes the selector and the
-/// words, and sleeps only after it looked at them; in one total order nothing is lost between.
+/// `SeqCst` throughout: the guest clears `upcall_pending` before it reads the selector and the words,
+/// and blocks only after it read them; in a single total order no event is lost.
 pub(super) fn raise_port(domain: &Domain, port: u32, vcpu: u16) {
     let shared = domain.shared_page;
     if !shared.set_pending(port) {
@@ -19,7 +19,7 @@ pub(super) fn raise_port(domain: &Domain, port: u32, vcpu: u16) {
     domain.kick_pollers();
 }
 
-/// Tells a vCPU that a port is pending and not masked.
+/// Marks a port as pending in the `vcpu_info` of a vCPU, and kicks the vCPU.
 pub(super) fn mark(domain: &Domain, port: u32, vcpu: u16) {
     let Some(slot) = domain.slots.get(usize::from(vcpu)) else { return };
     let info = slot.info();

@@ -1,10 +1,10 @@
-//! Event channels: the ports of a domain, and how an event reaches a vCPU.
+//! Event channels: the ports of a domain, and the delivery of events.
 //!
 //! | file         | about                                    |
 //! |--------------|------------------------------------------|
-//! | `port_table` | what each port is connected to           |
+//! | `port_table` | what each port is bound to               |
 //! | `ports`      | operations on ports                      |
-//! | `delivery`   | how an event reaches a vCPU              |
+//! | `delivery`   | delivery of events to vCPUs              |
 
 mod delivery;
 pub mod port_table;

@@ -1,22 +1,22 @@
-//! A domain's ports: what each is connected to, and which vCPU its events go to.
+//! A domain's event channel ports: what each is bound to, and the vCPU that gets its events.
 
 use alloc::vec::Vec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::event::*;
 use pinfold_validator::DomId;
 
-/// What is at the other end of a port.
+/// The other end of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// The port is free.
     Free,
-    /// A domain may bind to it.
+    /// Unbound: this domain may bind to it.
     Unbound(DomId),
-    /// A port of a domain.
+    /// Interdomain: a port of a domain.
     Port(DomId, u32),
     /// A virtual interrupt.
     Virq(u32),
-    /// The domain's own vCPUs.
+    /// An IPI between the domain's own vCPUs.
     Ipi,
     /// The hypervisor's console.
     Console,
@@ -29,30 +29,30 @@ pub enum End {
 pub struct Port {
     /// The other end.
     pub end: End,
-    /// Where its events go.
+    /// The vCPU that gets its events.
     pub vcpu: u16,
 }
 
-/// What a domain's ports take of the heap.
+/// Heap bytes of a domain's ports.
 pub const HEAP_BYTES: usize = PORTS as usize * size_of::<Port>();
 
 /// A port that isn't in use.
 pub const FREE: Port = Port { end: End::Free, vcpu: 0 };
 
-/// The ports of a domain. The list grows with their number, up to the ABI's limit, for which it
-/// has room from the beginning.
+/// The ports of a domain. The list grows up to the ABI's limit, for which it has room from the
+/// beginning.
 #[derive(Debug)]
 pub struct Ports {
     pub(super) list: Vec<Port>,
 }
 
-/// Whether a virtual interrupt is bound for each vCPU on its own.
+/// Whether a VIRQ is bound per vCPU.
 pub fn is_per_vcpu(virq: u32) -> bool {
     matches!(virq, VIRQ_TIMER | VIRQ_DEBUG | VIRQ_XENOPROF | VIRQ_XENPMU)
 }
 
 impl Ports {
-    /// No ports yet, and room for all. For when a domain is built.
+    /// No ports, with room for all. Allocates, so only while a domain is built.
     pub fn new() -> Ports {
         Ports { list: Vec::with_capacity(PORTS as usize) }
     }
@@ -90,7 +90,7 @@ impl Ports {
         Ok(number as u32)
     }
 
-    /// The port to which a virtual interrupt is bound.
+    /// The port to which a VIRQ is bound.
     pub fn bound_virq(&self, virq: u32, vcpu: u16) -> Option<u32> {
         let bound =
             |port: &Port| port.end == End::Virq(virq) && (port.vcpu == vcpu || !is_per_vcpu(virq));

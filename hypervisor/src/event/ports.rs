@@ -7,15 +7,15 @@ use pinfold_abi::errno::Errno;
 use pinfold_abi::event::*;
 use pinfold_validator::DomId;
 
-/// Raises an event on a port of the domain whose ports these are. They are locked meanwhile,
-/// so the domain can't be at its end ([`reset`] was not yet there) and has its shared page.
+/// Raises an event on a port of the domain whose ports these are. They are locked, so teardown hasn't
+/// reset them yet ([`reset`]), and the domain still has its shared page.
 fn raise_locked(ports: &Ports, domain: &Domain, port: u32) {
     if let Ok(found) = ports.get(port) {
         raise_port(domain, port, found.vcpu);
     }
 }
 
-/// Checks a vCPU number of the guest's.
+/// Checks a vCPU number.
 fn check_vcpu(domain: &Domain, vcpu: u32) -> Result<u16, Errno> {
     u16::try_from(vcpu).ok().filter(|&vcpu| domain.slots.len() > vcpu.into()).ok_or(Errno::ENOENT)
 }
@@ -30,7 +30,7 @@ pub fn open_store(domain: &Domain) -> u32 {
     domain.ports.lock().allocate(End::Store, 0).expect("the first ports are free")
 }
 
-/// Offers a port to a domain.
+/// Allocates a port that a domain may bind to.
 ///
 /// # Errors
 /// ENOSPC if all are in use.
@@ -40,11 +40,11 @@ pub fn alloc_unbound(domain: &Domain, remote: DomId) -> Result<u32, Errno> {
     Ok(port)
 }
 
-/// Binds a virtual interrupt.
+/// Binds a VIRQ.
 ///
 /// # Errors
-/// EINVAL for a number there is not, or a global one elsewhere than on vCPU 0; ENOENT for a vCPU
-/// there is not; EEXIST if it is bound; ENOSPC if all ports are in use.
+/// EINVAL for a bad VIRQ number, or a global VIRQ on another vCPU than 0; ENOENT for a bad vCPU
+/// number; EEXIST if it is bound already; ENOSPC if all ports are in use.
 pub fn bind_virq(domain: &Domain, virq: u32, vcpu: u32) -> Result<u32, Errno> {
     if virq >= NR_VIRQS || !is_per_vcpu(virq) && vcpu != 0 {
         return Err(Errno::EINVAL);
@@ -59,10 +59,10 @@ pub fn bind_virq(domain: &Domain, virq: u32, vcpu: u32) -> Result<u32, Errno> {
     Ok(port)
 }
 
-/// Takes a port for events between the domain's own vCPUs.
+/// Allocates a port for IPIs between the domain's own vCPUs.
 ///
 /// # Errors
-/// ENOENT for a vCPU there is not, ENOSPC if all ports are in use.
+/// ENOENT for a bad vCPU number, ENOSPC if all ports are in use.
 pub fn bind_ipi(domain: &Domain, vcpu: u32) -> Result<u32, Errno> {
     let vcpu = check_vcpu(domain, vcpu)?;
     let port = domain.ports.lock().allocate(End::Ipi, vcpu)?;
@@ -70,11 +70,11 @@ pub fn bind_ipi(domain: &Domain, vcpu: u32) -> Result<u32, Errno> {
     Ok(port)
 }
 
-/// Connects to a port that another domain, or the same, offered.
+/// Binds to an unbound port of another domain, or of the same one.
 ///
 /// # Errors
-/// ESRCH for a domain there is not, EINVAL if the port isn't offered to the caller, ENOSPC if all
-/// are in use.
+/// ESRCH for a bad domid, EINVAL if the caller may not bind to the port, ENOSPC if all ports are in
+/// use.
 pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Result<u32, Errno> {
     if remote == domain.id {
         let mut ports = domain.ports.lock();
@@ -108,13 +108,13 @@ pub fn bind_interdomain(domain: &Domain, remote: DomId, remote_port: u32) -> Res
     }
 }
 
-/// What the other end sent before is not lost: the new port starts pending.
+/// Makes a new port pending, so that events sent before it was bound are not lost.
 fn start_pending(ports: &Ports, domain: &Domain, port: u32) {
     domain.shared_page.clear_pending(port);
     raise_locked(ports, domain, port);
 }
 
-/// Gives a port up; the other end becomes unbound.
+/// Closes a port; the other end becomes unbound.
 ///
 /// # Errors
 /// EINVAL if it isn't in use.
@@ -137,7 +137,7 @@ pub fn close(domain: &Domain, port: u32) -> Result<(), Errno> {
         && remote != domain.id
         && let Some(other) = domain::find(remote)
         && let Some(other_port) = other.ports.lock().list.get_mut(remote_port as usize)
-        // Both may close at once, and the number may be in use for something else by now.
+        // Both ends may be closed at once, and the number may be in use again.
         && other_port.end == End::Port(domain.id, port)
     {
         other_port.end = End::Unbound(domain.id);
@@ -149,26 +149,26 @@ pub fn close(domain: &Domain, port: u32) -> Result<(), Errno> {
 pub fn reset(domain: &Domain) {
     let count = domain.ports.lock().list.len() as u32;
     for port in 1..count {
-        // Those that aren't in use are none.
+        // Fails for ports that aren't in use.
         let _ = close(domain, port);
     }
 }
 
-/// What [`send`] found at the other end, beyond events.
+/// The back end that [`send`] must service, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// Nothing that needs more.
+    /// None.
     Done,
-    /// The hypervisor's console: it has something to look at.
+    /// The console.
     Console,
-    /// The hypervisor's store: likewise.
+    /// The xenstore.
     Store,
 }
 
 /// Raises an event at the other end of a port.
 ///
 /// # Errors
-/// EINVAL if there is no such port, or its events don't come from the guest.
+/// EINVAL if there is no such port, or the guest may not send on it.
 pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
     let remote = {
         let ports = domain.ports.lock();
@@ -199,10 +199,10 @@ pub fn send(domain: &Domain, port: u32) -> Result<Sent, Errno> {
     Ok(Sent::Done)
 }
 
-/// What a port is; `None` if it isn't in use.
+/// A port; `None` if it isn't in use.
 ///
 /// # Errors
-/// EINVAL for a number that no port can have.
+/// EINVAL for a number beyond the ABI's limit.
 pub fn status(domain: &Domain, port: u32) -> Result<Option<Port>, Errno> {
     if port >= PORTS {
         return Err(Errno::EINVAL);
@@ -210,11 +210,10 @@ pub fn status(domain: &Domain, port: u32) -> Result<Option<Port>, Errno> {
     Ok(domain.ports.lock().get(port).ok())
 }
 
-/// Directs a port's events to another vCPU.
+/// Binds a port to another vCPU.
 ///
 /// # Errors
-/// ENOENT for a vCPU there is not; EINVAL for a port that isn't in use, or belongs to a vCPU by
-/// its nature.
+/// ENOENT for a bad vCPU number; EINVAL for a port that isn't in use, or is bound per vCPU.
 pub fn bind_vcpu(domain: &Domain, port: u32, vcpu: u32) -> Result<(), Errno> {
     let vcpu = check_vcpu(domain, vcpu)?;
     let mut ports = domain.ports.lock();
@@ -226,11 +225,10 @@ pub fn bind_vcpu(domain: &Domain, port: u32, vcpu: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Clears a port's mask, and delivers what came while it was masked. A port that isn't in use has
-/// a mask too.
+/// Unmasks a port, and delivers an event that is pending. A port that isn't in use has a mask, too.
 ///
 /// # Errors
-/// EINVAL for a number that no port can have.
+/// EINVAL for a number beyond the ABI's limit.
 pub fn unmask(domain: &Domain, port: u32) -> Result<(), Errno> {
     if port >= PORTS {
         return Err(Errno::EINVAL);
@@ -244,12 +242,12 @@ pub fn unmask(domain: &Domain, port: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether a poll may name a port.
+/// Whether a port is in use.
 pub fn is_in_use(domain: &Domain, port: u32) -> bool {
     domain.ports.lock().get(port).is_ok()
 }
 
-/// Raises a virtual interrupt, if the guest bound it.
+/// Raises a VIRQ, if the guest bound it.
 pub fn raise_virq(domain: &Domain, virq: u32, vcpu: u16) {
     let ports = domain.ports.lock();
     if let Some(port) = ports.bound_virq(virq, vcpu) {
@@ -267,7 +265,7 @@ pub fn raise_store(domain: &Domain) {
     raise_own(domain, End::Store);
 }
 
-/// Raises the event of a port whose other end is the hypervisor.
+/// Raises an event on a port whose other end is the hypervisor.
 fn raise_own(domain: &Domain, end: End) {
     let ports = domain.ports.lock();
     let number = ports.list.iter().position(|port| port.end == end);

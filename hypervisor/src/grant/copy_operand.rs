@@ -1,4 +1,4 @@
-//! Holding a frame for a copy: one's own, or one that was granted.
+//! An operand of a grant copy: a frame of the caller's, or one granted to it.
 
 use super::resolve_domid;
 use crate::domain::DomainRef;
@@ -7,11 +7,11 @@ use pinfold_abi::domid;
 use pinfold_abi::grant::{CopyPointer, Status};
 use pinfold_validator::{Cause, DomId, Mfn, Refusal};
 
-/// Why a frame can't be held for a copy.
+/// Why no reference on an operand could be taken.
 pub enum NotHeld {
-    /// It can't be.
+    /// For good, with this status.
     Status(Status),
-    /// Others are at it: not now.
+    /// The frame is busy.
     Busy(Refusal),
 }
 
@@ -35,7 +35,7 @@ impl CopyAccess for Writable {
     const WRITES: bool = true;
 }
 
-/// A frame that is held for a copy, until it is dropped.
+/// An operand: the frame and the grant are held until it is dropped.
 pub struct CopyOperand<K: CopyAccess> {
     /// The frame.
     pub frame: FrameRef<K>,
@@ -43,7 +43,7 @@ pub struct CopyOperand<K: CopyAccess> {
     _grant: Option<GrantUse>,
 }
 
-/// The use of a grant entry by a copy, until it is dropped.
+/// A grant entry in use by a copy, until it is dropped.
 struct GrantUse {
     owner: DomainRef,
     reference: u32,
@@ -57,7 +57,7 @@ impl Drop for GrantUse {
 }
 
 impl<K: CopyAccess> CopyOperand<K> {
-    /// Holds the frame that a pointer of the caller's names.
+    /// Takes references on the operand that a pointer of the caller's names.
     ///
     /// # Errors
     /// As the ABI has them.
@@ -66,7 +66,7 @@ impl<K: CopyAccess> CopyOperand<K> {
         pointer: &CopyPointer,
         by_reference: bool,
     ) -> Result<CopyOperand<K>, NotHeld> {
-        // Before it is looked up: whether there is such a domain is not the caller's business.
+        // Checked before the lookup, so that the caller doesn't learn whether the domain exists.
         if !by_reference && pointer.domid != domid::SELF {
             return Err(Status::PermissionDenied.into());
         }
@@ -75,7 +75,7 @@ impl<K: CopyAccess> CopyOperand<K> {
             let frame = hold_frame(owner.id, Mfn::new(pointer.frame))?;
             return Ok(CopyOperand { frame, _grant: None });
         }
-        // A reference is the low half of the field.
+        // The grant reference is the low half of the field.
         let reference = pointer.frame as u32;
         let mfn = owner.grants.begin_copy(reference, caller.id, K::WRITES)?;
         let id = owner.id;

@@ -1,8 +1,8 @@
-//! Frames that domains grant each other: [`pinfold_core::grant`] over the machine's domains.
+//! Grants between domains: [`pinfold_core::grant`] for the domains of this machine.
 //!
-//! | file   | about                         |
-//! |--------|-------------------------------|
-//! | `copy_operand` | holding a frame for a copy    |
+//! | file           | about                     |
+//! |----------------|---------------------------|
+//! | `copy_operand` | an operand of a copy      |
 
 pub mod copy_operand;
 
@@ -15,24 +15,23 @@ use pinfold_abi::domid;
 use pinfold_core::grant;
 use pinfold_validator::DomId;
 
-/// Table entries that mapping or unmapping one frame may visit: what is left to be taken apart of
-/// the domain's own tables comes first.
+/// Budget for mapping or unmapping one frame, deferred work of the domain included.
 const ELEMENT_ENTRIES: u32 = work::ENTRIES / 8;
 
-/// A domain's part in lending.
+/// A domain's grant table, and the grants that it has mapped.
 pub type GrantState = grant::GrantState<MachinePlatform, ServiceIpis>;
 
-/// Who maps granted frames.
+/// A domain that maps granted frames.
 pub type Borrower<'a> =
     grant::mapping::Borrower<'a, 'static, MachinePlatform, MachinePlatform, ServiceIpis, Listed>;
 
-/// How the grant tables reach their frames.
+/// Access of grant tables to their frames.
 pub fn platform() -> MachinePlatform {
     // SAFETY: a grant table names only frames that it allocated for itself.
     unsafe { MachinePlatform::new() }
 }
 
-/// The domains on the list.
+/// The domains on the list, for [`pinfold_core::grant`].
 #[derive(Debug)]
 pub struct Listed;
 
@@ -42,7 +41,7 @@ impl grant::Domains<MachinePlatform, ServiceIpis> for Listed {
     }
 }
 
-/// The domain of a vCPU, as one that maps granted frames.
+/// The domain of a vCPU, as the one that maps granted frames.
 pub fn borrower(vcpu: &Vcpu) -> Borrower<'_> {
     Borrower {
         allocator: frames::allocator(),
@@ -54,7 +53,7 @@ pub fn borrower(vcpu: &Vcpu) -> Borrower<'_> {
     }
 }
 
-/// The domain that a call names, if there is one: itself by its own number or as such, or another.
+/// The domain that a domid names, if it exists: the caller's own number and DOMID_SELF mean itself.
 pub fn resolve_domid(caller: &DomainRef, number: u16) -> Option<DomainRef> {
     if number == domid::SELF || number == caller.id.get() {
         return Some(caller.clone());

@@ -62,7 +62,7 @@ fn can_continue(vcpu: &mut Vcpu) -> bool {
         && !scheduler::should_preempt()
         && !vcpu.is_waiting()
         && !vcpu.slot().is_down_wanted()
-        && listing::go_on(vcpu);
+        && listing::continue_listings(vcpu);
     if goes_on {
         latency::end_span();
     }

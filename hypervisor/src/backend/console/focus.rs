@@ -1,4 +1,4 @@
-//! Which domain has the keyboard.
+//! The domain that has the keyboard.
 
 use core::sync::atomic::{AtomicU16, Ordering};
 use pinfold_validator::DomId;

@@ -1,4 +1,4 @@
-//! A guest's console: what it prints, by hypercall or through its ring, and what is typed for it.
+//! A guest's console: output, by hypercall or through its ring, and typed input.
 
 use super::{focus, ring};
 use crate::console::buffer;
@@ -11,14 +11,14 @@ use pinfold_log::{ConsoleLine, Source};
 use pinfold_rings::InvalidIndices;
 use pinfold_validator::{DomId, ExternalRef, Mfn, Refusal};
 
-/// Longest line; a longer one is broken. Well below what readers of the log can take.
+/// Bytes of a line at most; a longer one is split.
 const MAX_LINE: usize = 512;
-/// Typed bytes that wait for the guest to make room.
+/// Typed bytes that are kept until the guest has room.
 const MAX_TYPED: usize = 256;
-/// Longest head of a line.
+/// Bytes of a line's head at most.
 const MAX_HEAD: usize = 64;
 
-/// Where in an escape sequence (ECMA-48) a byte is.
+/// The position in an escape sequence (ECMA-48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escape {
     None,
@@ -27,7 +27,7 @@ enum Escape {
 }
 
 impl Escape {
-    /// Takes a byte; whether it belongs to a sequence.
+    /// Advances by a byte. True if it belongs to a sequence.
     fn take(&mut self, byte: u8) -> bool {
         let (next, belongs) = match (*self, byte) {
             (_, 0x1b) => (Escape::Begun, true),
@@ -48,19 +48,19 @@ pub struct GuestConsole {
     line: ArrayVec<u8, MAX_LINE>,
     /// Bytes of the line that were written to the log.
     shown: usize,
-    /// Something of the guest's stays in the ring until the log has room.
+    /// Output stays in the ring until the log's buffer has room.
     stalled: bool,
-    /// The domain has ended: nothing more comes.
+    /// The domain has ended, so this is the last output.
     closing: bool,
     ring: Option<WritableRef>,
-    /// The guest used its ring. Until it does, what is typed waits: it may ask by hypercall.
+    /// The guest has used its ring. Before that, input is kept for its hypercalls.
     uses_ring: bool,
-    /// The guest asked by hypercall for what is typed.
+    /// The guest has read input by hypercall.
     asks: bool,
     typed: ArrayVec<u8, MAX_TYPED>,
-    /// Where in an escape sequence the guest is.
+    /// The guest's position in an escape sequence.
     escape: Escape,
-    /// The log has it that the guest writes nonsense to its ring.
+    /// The log has a record of invalid indices in the ring.
     told: bool,
 }
 
@@ -82,8 +82,7 @@ impl GuestConsole {
         }
     }
 
-    /// Begins to serve the ring in a frame of the domain's, and holds the frame as writable: it
-    /// can't go, nor become a table, while we write to it.
+    /// Opens the ring in a frame of the domain's, on which it holds a writable reference.
     ///
     /// # Errors
     /// As [`pinfold_validator::Validator::get_writable_ref`].
@@ -92,8 +91,7 @@ impl GuestConsole {
         Ok(())
     }
 
-    /// Takes the last words, ends the line, and lets go of the ring. Before the domain's frames
-    /// are freed.
+    /// Reads the last output, ends the line, and closes the ring. Before the domain's frames are freed.
     pub fn close(&mut self) {
         self.closing = true;
         self.serve_ring();
@@ -104,28 +102,28 @@ impl GuestConsole {
         self.ring = None;
     }
 
-    /// Whether something of the guest's stays in the ring until the log has room.
+    /// Whether output stays in the ring until the log's buffer has room.
     pub fn is_stalled(&self) -> bool {
         self.stalled
     }
 
-    /// Whether the guest may wait for what is typed.
+    /// Whether the guest may wait for input.
     pub fn takes_input(&self) -> bool {
         self.uses_ring || self.asks
     }
 
-    /// What the console holds of frames, for the audit.
+    /// The reference on the ring's frame, for the audit.
     pub fn held(&self) -> Option<ExternalRef> {
         self.ring.as_ref().and_then(WritableRef::external)
     }
 
-    /// Shows bytes that the guest prints, as far as the log has room for them. Returns how many it
-    /// took: the guest keeps the others until later.
+    /// Prints bytes of the guest, as far as the log's buffer has room. Returns how many were printed; the
+    /// guest keeps the others.
     pub fn print(&mut self, bytes: &[u8]) -> usize {
         let live = focus::has_keyboard(self.domain);
         for (taken, &byte) in bytes.iter().enumerate() {
             let mut escape = self.escape;
-            // Escape sequences can do a lot to a terminal, so only the guest that is typed to may
+            // Escape sequences can control the terminal, so only the guest that has the keyboard may
             // send them.
             if escape.take(byte) && !live {
                 self.escape = escape;
@@ -140,7 +138,7 @@ impl GuestConsole {
                 b'\n' => {}
                 // Harmless on every terminal.
                 b' '..=b'~' | b'\t' => self.line.push(byte),
-                // What a shell edits its line with, and text that isn't ASCII.
+                // Line editing of shells, and text that isn't ASCII.
                 0x07 | 0x08 | b'\r' | 0x1b | 0x80.. if live => self.line.push(byte),
                 b'\r' => {}
                 _ => self.line.push(b'?'),
@@ -152,14 +150,14 @@ impl GuestConsole {
         bytes.len()
     }
 
-    /// Shows what there is of the line, finished or not, if there is room.
+    /// Prints the unfinished line, if the log's buffer has room.
     pub fn show(&mut self) {
         if self.shown < self.line.len() && self.write(false) {
             self.shown = self.line.len();
         }
     }
 
-    /// `false`: there is no room, and the line stays as it is.
+    /// Ends the line. False if the log's buffer has no room; then the line is kept.
     fn end_line(&mut self) -> bool {
         let written = self.write(true) || self.closing;
         if written {
@@ -172,7 +170,7 @@ impl GuestConsole {
     fn write(&self, whole: bool) -> bool {
         let domain = self.domain.get();
         let mut begin = ArrayString::<MAX_HEAD>::new();
-        // A head is half as long.
+        // The longest head is half as long.
         let _ = write!(begin, "{} ", head(Who::Domain(domain), kind::CONSOLE));
         let line = ConsoleLine {
             prefix: begin.as_bytes(),
@@ -186,7 +184,7 @@ impl GuestConsole {
         if !self.closing {
             return false;
         }
-        // Last words can't wait: there is other room that the domain won't need any more.
+        // The last output can't wait: use the quota of reports, which the domain no longer needs.
         let written = buffer::append_line(Source::Reports(domain), domain, &line);
         if !written {
             buffer::count_dropped(Source::Console(domain));
@@ -194,9 +192,9 @@ impl GuestConsole {
         written
     }
 
-    /// Works on the ring: shows what the guest printed, brings it what was typed. `true` if the
-    /// ring has changed, so that the guest must be told. To be called when it sends on its
-    /// console's port, at once: it waits in a loop while the ring is full.
+    /// Services the ring: prints output, delivers input. True if the ring has changed, so that the guest
+    /// needs an event. To be called at once when the guest sends on its console's port: it spins while
+    /// the ring is full.
     pub fn service(&mut self) -> bool {
         self.uses_ring = true;
         self.serve_ring()
@@ -205,12 +203,12 @@ impl GuestConsole {
     fn serve_ring(&mut self) -> bool {
         // Put back below: `print` needs the rest of the console.
         let Some(page) = self.ring.take() else { return false };
-        // The bytes are shown as they come; a ring's worth bounds the time. What the log has no
-        // room for stays in the ring, and the guest waits as for any slow console.
+        // The ring's size bounds the time. Output for which the log's buffer has no room stays in the
+        // ring, and the guest waits as for any slow console.
         let printed = ring::drain(&page, &mut |bytes: &[u8]| self.print(bytes));
         let brought = ring::offer(&page, &self.typed);
         self.ring = Some(page);
-        // Nonsense in the ring empties it.
+        // Invalid indices empty the ring.
         self.stalled = printed.is_ok_and(|(_, stayed)| stayed);
         let printed = printed.map(|(printed, _)| printed);
         let printed = self.tell(printed);
@@ -219,7 +217,7 @@ impl GuestConsole {
         printed + brought != 0
     }
 
-    /// Nonsense in the ring is the guest's loss; the log has it once.
+    /// Logs invalid indices once; the guest only loses its output.
     fn tell(&mut self, moved: Result<usize, InvalidIndices>) -> usize {
         moved.unwrap_or_else(|invalid| {
             if !core::mem::replace(&mut self.told, true) {
@@ -229,16 +227,15 @@ impl GuestConsole {
         })
     }
 
-    /// Brings typed bytes to the guest; what it has no room for waits, what can't wait is lost.
-    /// `true` as for [`GuestConsole::service`].
+    /// Delivers typed bytes to the guest; those for which it has no room are kept, up to a limit. Returns
+    /// as [`GuestConsole::service`].
     pub fn type_in(&mut self, bytes: &[u8]) -> bool {
         let room = self.typed.remaining_capacity();
         self.typed.extend(bytes.iter().copied().take(room));
         self.uses_ring && self.serve_ring()
     }
 
-    /// Takes what was typed, for a guest that asks by hypercall; a guest with a ring finds it
-    /// there. Returns how many bytes.
+    /// Reads typed bytes, for a guest that reads by hypercall. Returns how many.
     pub fn read(&mut self, to: &mut [u8]) -> usize {
         self.asks = true;
         let count = to.len().min(self.typed.len());

@@ -1,8 +1,7 @@
-//! Which domain has the keyboard, and bringing it what is typed on the serial port.
+//! Delivers what is typed on the serial port to the domain that has the keyboard.
 //!
-//! Ctrl-A three times in a row gives the keyboard to the next in turn: the domains by number, then
-//! the hypervisor. Fewer than three go to the guest with the next key, so that it never sees those
-//! that weren't meant for it.
+//! Ctrl-A three times in a row gives the keyboard to the next one: the domains by number, then the
+//! hypervisor. Fewer than three are delivered to the guest together with the next key.
 
 use super::focus;
 use crate::console::log::write_record;
@@ -17,34 +16,33 @@ use pinfold_validator::DomId;
 
 /// Ctrl-A.
 const SWITCH: u8 = 0x01;
-/// How often in a row.
+/// How many in a row switch the keyboard.
 const TIMES: u8 = 3;
-/// What the hypervisor does for which key while it has the keyboard.
+/// Help text for the debug keys.
 pub const KEYS: &str =
     "d: domains; f: their frames; v: VIRQ_DEBUG to all vCPUs; Ctrl-A three times: next domain";
-/// Bytes taken at a time: what the port's FIFO holds.
+/// Bytes read at a time: the size of the UART's FIFO.
 const BATCH: usize = 16;
 
-/// [`SWITCH`]es that are kept back. Who holds it takes what was typed: two CPUs at once would bring
-/// it to the guest in another order.
+/// [`SWITCH`]es that are held back. Its lock is held while bytes are delivered: two CPUs at once could
+/// reorder them.
 static PRESSED: Mutex<u8> = Mutex::new(0);
-/// Somebody saw that something was typed, and has not looked yet, or could not.
+/// A CPU wants the input to be polled.
 static WANTED: AtomicBool = AtomicBool::new(false);
 
-/// Takes what was typed and brings it where it belongs; from the timer tick, or when the port
-/// interrupts. `handle_debug_key`
-/// gets what is typed while the hypervisor has the keyboard.
+/// Reads what was typed and delivers it; called from the timer interrupt, and from the port's.
+/// `handle_debug_key` gets what is typed while the hypervisor has the keyboard.
 pub fn poll(handle_debug_key: fn(u8)) {
-    // SeqCst: the wish first, then the lock. Who finds it taken leaves the wish to its holder, who
-    // looks for one after giving the lock back.
+    // SeqCst: the request first, then the lock. A CPU that finds it taken leaves the request to the
+    // holder, which checks for one after it has released the lock.
     WANTED.store(true, Ordering::SeqCst);
     while WANTED.load(Ordering::SeqCst) {
         let Some(mut pressed) = PRESSED.try_lock() else { return };
         WANTED.store(false, Ordering::SeqCst);
         take_all(&mut pressed, handle_debug_key);
         drop(pressed);
-        // The lock is given back by a plain store, which a later load may overtake: who found it
-        // taken just now has left a wish that must be seen.
+        // The lock is released by a plain store, which a later load may overtake: a CPU that found it
+        // taken just now has left a request that must be seen.
         fence(Ordering::SeqCst);
     }
 }
@@ -89,12 +87,12 @@ fn deliver(bytes: &[u8], handle_debug_key: fn(u8)) {
     }
 }
 
-/// The domain that has the keyboard, if it is one that there is.
+/// The domain that has the keyboard, if it exists.
 fn owner() -> Option<DomainRef> {
     focus::get().and_then(domain::find)
 }
 
-/// Gives the keyboard to a domain, or to the hypervisor, and says so.
+/// Gives the keyboard to a domain, or to the hypervisor, and logs it.
 fn give_to(domain: Option<DomainRef>) {
     focus::set(domain.as_ref().map(|domain| domain.id));
     match domain {
@@ -110,7 +108,7 @@ fn give_to(domain: Option<DomainRef>) {
     }
 }
 
-/// Passes the keyboard on if the domain has it: it has ended.
+/// Gives the keyboard to the next domain, if this one, which has ended, has it.
 pub fn ended(ended: DomId) {
     if !focus::has_keyboard(ended) {
         return;
@@ -118,7 +116,7 @@ pub fn ended(ended: DomId) {
     let next = domain::after(Some(ended)).or_else(|| domain::after(None));
     match next.filter(|next| next.id != ended) {
         Some(next) => give_to(Some(next)),
-        // Nobody is left to tell.
+        // No domain is left.
         None => focus::set(None),
     }
 }

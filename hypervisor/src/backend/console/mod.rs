@@ -1,4 +1,4 @@
-//! The consoles of guests: what they print, and what is typed for them.
+//! The consoles of guests: output and typed input.
 //!
 //! | file       | about                                                                 |
 //! |------------|-----------------------------------------------------------------------|
@@ -16,8 +16,7 @@ use crate::console::serial;
 use crate::domain::{self, Domain};
 use crate::event::ports;
 
-/// Whether the port could wake a guest: something could be typed that it waits for, or it waits to
-/// print.
+/// Whether the serial port could wake a guest: one that waits for input, or for room to print.
 pub fn can_wake_guests() -> bool {
     domain::all().any(|domain| {
         let console = domain.console.lock();
@@ -25,17 +24,16 @@ pub fn can_wake_guests() -> bool {
     })
 }
 
-/// A guest says that its console's ring has something new: what it printed is shown, as far as
-/// there is room, and the room in the ring is its again.
+/// Services the console's ring of a guest that sent an event.
 pub fn guest_sent(domain: &Domain) {
     if domain.console.lock().service() {
         ports::raise_console(domain);
     }
 }
 
-/// Looks after the port: brings what was typed where it belongs, sends what it can send, and lets
-/// guests go on that waited for room. When it interrupts, and now and then. `handle_debug_key` gets keys that are typed
-/// for the hypervisor.
+/// Services the serial port: delivers input, transmits output, and wakes guests that waited for room.
+/// Called when the port interrupts, and regularly. `handle_debug_key` gets keys that are typed while
+/// the hypervisor has the keyboard.
 pub fn poll(handle_debug_key: fn(u8)) {
     keyboard::poll(handle_debug_key);
     serial::transmit(serial::TransmitReason::Polled);

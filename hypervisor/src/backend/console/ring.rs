@@ -1,6 +1,4 @@
-//! The console ring: reaching its page.
-//!
-//! The rules of the ring are [`pinfold_rings`]'; here is only where its page is.
+//! Access to the page of a console ring ([`pinfold_rings`]).
 
 use crate::memory::direct_map;
 use crate::memory::frame_refs::WritableRef;
@@ -12,11 +10,11 @@ fn page(ring: &WritableRef) -> &ConsolePage {
     unsafe { &*direct_map::frame(ring.frame()).cast::<ConsolePage>() }
 }
 
-/// Takes what the guest printed, a ring's worth at most, until `each` doesn't take all of a piece.
-/// Returns how many bytes, and whether the rest stayed in the ring.
+/// Reads the guest's output, at most the size of the ring, until `each` doesn't take all of a piece.
+/// Returns how many bytes were read, and whether some are left in the ring.
 ///
 /// # Errors
-/// The guest's indices made no sense; the ring was emptied.
+/// If the guest's indices are invalid; the ring is emptied.
 pub(super) fn drain(
     ring: &WritableRef,
     each: &mut impl FnMut(&[u8]) -> usize,
@@ -24,10 +22,10 @@ pub(super) fn drain(
     page(ring).output().drain(each)
 }
 
-/// Puts in what was typed, as far as there is room. Returns how many bytes.
+/// Writes typed bytes, as far as there is room. Returns how many.
 ///
 /// # Errors
-/// The guest's indices made no sense; the ring was emptied.
+/// If the guest's indices are invalid; the ring is emptied.
 pub(super) fn offer(ring: &WritableRef, bytes: &[u8]) -> Result<usize, InvalidIndices> {
     page(ring).input().write(bytes)
 }

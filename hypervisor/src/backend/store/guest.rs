@@ -1,8 +1,8 @@
-//! A guest's store and its ring.
+//! A guest's xenstore and its ring.
 //!
-//! Neither end of the ring tells the other of everything: a guest tells of a request only if we had
-//! taken the one before, and of room only if there was none. So each look that finds nothing to do
-//! must come after what was done before was there for the guest to see: hence the fences.
+//! Neither end of the ring sends an event for everything: a guest sends one for a request only if the
+//! ring was empty, and one for room only if it was full. So a check that finds nothing to do must come
+//! after the guest can see what was done before: hence the fences.
 
 use crate::arch::ipi;
 use crate::memory::direct_map;
@@ -14,17 +14,17 @@ use pinfold_rings::{InvalidIndices, StorePage};
 use pinfold_store::Connection;
 use pinfold_validator::{DomId, ExternalRef, Mfn, RefKind, Refusal};
 
-/// Messages of one call; then others get their turn.
+/// Messages serviced in one call at most.
 const MESSAGES: u32 = 32;
-/// Times that the ring is filled before the rest waits for the next step.
+/// Times that the ring is filled in one step at most.
 const OUTPUTS: u32 = 4;
-/// Bytes taken from the ring at a time.
+/// Bytes read from the ring at a time.
 const PIECE: usize = 512;
 
-/// The store of one domain, if it has one.
+/// The xenstore of one domain, if it has one.
 #[derive(Debug, Default)]
 pub struct GuestStore {
-    /// Frame of the ring; 0: none. Beside the lock, for the audit.
+    /// Frame of the ring; 0: none. Outside the lock, for the audit.
     ring: AtomicU64,
     open: Mutex<Option<Open>>,
 }
@@ -33,22 +33,21 @@ pub struct GuestStore {
 struct Open {
     ring: WritableRef,
     connection: Connection,
-    /// The log has it that the guest writes nonsense.
+    /// The log has a record of invalid data in the ring.
     told: bool,
 }
 
-/// What came of a service.
+/// The result of servicing the ring.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Served {
-    /// The ring has changed: the guest must be told.
+    /// The ring has changed: the guest needs an event.
     pub moved: bool,
-    /// There was more to do than may be done in one go.
+    /// There is more to do than one call may.
     pub unfinished: bool,
 }
 
 impl GuestStore {
-    /// Begins to serve a store through the ring in a frame of the domain's, and holds the frame as
-    /// writable: it can't go, nor become a table, while we write to it.
+    /// Opens a store with its ring in a frame of the domain's, on which it holds a writable reference.
     ///
     /// # Errors
     /// As [`pinfold_validator::Validator::get_writable_ref`].
@@ -59,14 +58,14 @@ impl GuestStore {
         Ok(())
     }
 
-    /// Forgets everything, and lets go of the ring. Before the domain's frames are freed.
+    /// Closes the store and its ring. Before the domain's frames are freed.
     pub fn close(&self) {
         if self.open.lock().take().is_some() {
             self.ring.store(0, Ordering::Relaxed);
         }
     }
 
-    /// What the store holds of frames, for the audit.
+    /// The reference on the ring's frame, for the audit.
     pub fn held(&self) -> Option<ExternalRef> {
         match self.ring.load(Ordering::Relaxed) {
             0 => None,
@@ -74,7 +73,7 @@ impl GuestStore {
         }
     }
 
-    /// Takes requests and says replies, until the ring gives no more.
+    /// Reads requests and writes replies, until nothing is left to do.
     pub fn service(&self, domain: DomId) -> Served {
         let mut open = self.open.lock();
         let Some(open) = open.as_mut() else { return Served::default() };
@@ -107,11 +106,11 @@ fn ring_page(ring: &WritableRef) -> &StorePage {
 }
 
 impl Open {
-    /// Says what waits, as far as there is room; with nothing left to say takes a message, or as
-    /// much of it as there is. Returns how many bytes went either way.
+    /// Writes pending output, as far as there is room; if none is left, reads a message, or a part of
+    /// one. Returns how many bytes were moved.
     fn step(&mut self) -> Result<usize, InvalidIndices> {
         let (page, mut moved) = (ring_page(&self.ring), 0);
-        // A guest that empties the ring meanwhile could have it filled without end.
+        // Bounded: a guest that empties the ring meanwhile could have it filled without end.
         for _ in 0..OUTPUTS {
             let output = self.connection.output();
             if output.is_empty() {
@@ -123,7 +122,7 @@ impl Open {
             }
             self.connection.consume_output(count);
             moved += count;
-            // The guest sees the ring full before we look for room again: or it made some before.
+            // The guest sees the full ring before room is checked for again, so it sends an event.
             fence(Ordering::SeqCst);
         }
         if !self.connection.output().is_empty() {
@@ -138,7 +137,7 @@ impl Open {
             }
             self.connection.receive(&piece[..count]);
             moved += count;
-            // The guest sees what was taken before we look for more: or it had put more there.
+            // The guest sees the space before more is looked for, so it sends an event for more.
             fence(Ordering::SeqCst);
             if !self.connection.output().is_empty() {
                 return Ok(moved);
@@ -146,7 +145,7 @@ impl Open {
         }
     }
 
-    /// Nonsense is the guest's loss; the log has it once.
+    /// Logs invalid data once; the guest only loses its store.
     fn tell(&mut self, domain: DomId, nonsense: &dyn fmt::Display) {
         if !core::mem::replace(&mut self.told, true) {
             log::warn!("store: d{domain} wrote nonsense to its ring: {nonsense}");

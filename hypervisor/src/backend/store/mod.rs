@@ -1,11 +1,11 @@
-//! The guests' stores: the ring page of each, and the store behind it.
+//! Xenstore back ends: each guest has a store of its own.
 //!
 //! | file    | about                                            |
 //! |---------|--------------------------------------------------|
-//! | `guest` | a guest's store, its ring, and serving it        |
-//! | `nodes` | what a guest finds in its store                  |
+//! | `guest` | a guest's store, its ring, and servicing it      |
+//! | `nodes` | the initial nodes of a store                     |
 //!
-//! The protocol and the tree are [`pinfold_store`]'s; here is only where the bytes go through.
+//! The protocol and the tree are in [`pinfold_store`].
 
 pub mod guest;
 mod nodes;
@@ -15,8 +15,8 @@ use crate::event::ports;
 pub use nodes::{Facts, make};
 pub use pinfold_store::HEAP_BYTES;
 
-/// A guest says that its store's ring has something new. `true`: there is more to do than one call
-/// may; the guest is to ask again.
+/// Services the store's ring of a guest that sent an event. True if there is more to do than one call
+/// may: the call is restarted.
 pub fn guest_sent(domain: &Domain) -> bool {
     let served = domain.store.service(domain.id);
     if served.moved {

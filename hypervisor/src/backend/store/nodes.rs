@@ -1,20 +1,20 @@
-//! What a guest finds in its store before it wrote anything.
+//! The nodes that a guest's store has from the beginning.
 
 use alloc::collections::TryReserveError;
 use alloc::format;
 use alloc::string::String;
 use pinfold_store::Connection;
 
-/// Facts about a domain that its store tells.
+/// What a domain's store says about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its number.
     pub domain: u16,
-    /// Its frames.
+    /// Number of its frames.
     pub pages: u64,
-    /// Its vCPUs.
+    /// Number of its vCPUs.
     pub vcpus: u16,
     /// Frame and port of its console's ring.
     pub console: (u64, u32),
