@@ -1,31 +1,31 @@
-//! Page-table isolation, which Xen calls XPTI: guests run on a root without the hypervisor's memory.
+//! Page-table isolation (Xen: XPTI): guests run on a root that doesn't map the hypervisor's memory.
 //!
-//! A CPU with Meltdown lets ring 3 read, by speculation, whatever its root maps for ring 0; and
-//! a guest's validated root maps all of RAM, so that the hypervisor can run on it. With isolation each
-//! CPU has a root of its own, the guest root, that is loaded while a guest runs. Its guest
-//! slots, and those of the M2P and of the domain's descriptor tables, are copies of the validated
-//! root's; of the hypervisor it maps what the CPU touches on the way in and out, and nothing
-//! else: this CPU's record with TSS, GDT page and exception stacks, the entry code, and the
-//! IDT. The entry code changes roots ([`crate::arch::entry`]). There are no global mappings.
+//! On a CPU with Meltdown, ring 3 can read by speculation whatever its root maps for ring 0; and the
+//! validated root of a guest maps all RAM, because the hypervisor runs on it. With isolation each CPU
+//! has a root of its own, the guest root, which is loaded while a guest runs. Its guest slots, the M2P
+//! slot and the per-domain slot are copies of the validated root's entries. Of the hypervisor it maps
+//! only what the CPU accesses on entry and exit: this CPU's record with TSS, GDT page and IST stacks,
+//! the entry code, and the IDT. The entry code switches roots ([`crate::arch::entry`]). There are no
+//! global mappings.
 //!
 //! # When the copy is made
 //!
-//! [`fill_guest_root`] copies before the guest runs if the copy is marked stale. Three things mark it:
+//! [`fill_guest_root`] makes the copy before the guest resumes, if it is marked stale. It is marked by
 //!
-//! * A flush of this CPU that the validator is told of. An entry that was removed from a root
-//!   must not be walked here once the validator counts this CPU as flushed. The validator
-//!   removes the entry, by a locked instruction, before it reads the flush clock; a flush counts
-//!   for that removal if its tick was drawn later; and the copy is made after the tick was drawn, with
-//!   interrupts off until the guest runs. So it doesn't have the entry. A removal after the copy
-//!   was made finds a tick that is too old, and asks this CPU to flush: the interrupt takes
-//!   the guest out, and the flush marks the copy stale. Loading a root is such a flush, too.
-//! * `invlpg` for the guest: it drops what the CPU knows of the root's entries, whatever the
-//!   address, and a guest that changed one may count on it.
-//! * A page fault in a slot where the two roots differ ([`refresh_after_fault`]). An entry that becomes present,
-//!   or allows more, needs no flush on a CPU: the guest never hears of such a fault.
+//! * a flush of this CPU that the validator's flush clock records. An entry that was removed from a
+//!   root must not be used here once the validator considers this CPU flushed. The validator removes
+//!   the entry, by a locked instruction, before it reads the flush clock; a flush counts for that
+//!   removal if its tick was drawn later; and the copy is made after the tick was drawn, with interrupts
+//!   disabled until the guest resumes. So the copy doesn't have the entry. If an entry is removed after
+//!   the copy was made, the tick of this CPU is too old, and the validator requests a flush: the IPI
+//!   makes the guest exit, and the flush marks the copy. Loading a root is such a flush, too.
+//! * `invlpg` on behalf of the guest. It flushes cached entries of the root, whatever the address, and
+//!   a guest that has changed one may rely on that.
+//! * a page fault in a slot where the two roots differ ([`refresh_after_fault`]). An entry that becomes
+//!   present, or allows more, needs no flush; so the guest must not see such a fault.
 //!
-//! Between these the copy may lack what was added, or have what was removed from, or changed in, the
-//! validated root: like a TLB that wasn't flushed yet. The CPU sets accessed bits in the copy.
+//! Otherwise the copy may lack entries that were added to the validated root, or have entries that
+//! were removed or changed: like a TLB that hasn't been flushed. The CPU sets accessed bits in the copy.
 
 use super::page_walk::{self, GLOBAL, Leaf, NO_EXECUTE, PRESENT, USER, WRITABLE};
 use super::{direct_map, frames, tlb};
@@ -33,7 +33,9 @@ use crate::arch::entry::{self, EntrySet};
 use crate::arch::percpu::{self, MAX_CPUS, PerCpu};
 use crate::arch::{control, flaws, idt, layout};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::layout::{HYPERVISOR_SLOTS, PAGE_SIZE};
+use pinfold_abi::mmu::EntryFlags;
+use pinfold_abi::paging::TABLE_ENTRIES;
 use pinfold_abi::record::{IsolationCheck, IsolationMode, OnOff};
 use pinfold_cpu_flaws::Flaw;
 use pinfold_image::Isolation;
@@ -42,32 +44,32 @@ use pinfold_validator::{Index, Mfn, Purpose};
 /// L4 slot of the machine-to-physical table.
 const M2P_SLOT: usize = HYPERVISOR_SLOTS.start;
 
-/// Accessed and dirty, so that no walk has to write.
-const USED: u64 = 0x60;
+/// Accessed and dirty, so that page walks don't write to the tables.
+const USED: u64 = EntryFlags::ACCESSED.union(EntryFlags::DIRTY).bits();
 const TABLE: u64 = PRESENT | WRITABLE | USED;
 const CODE: u64 = PRESENT | USED;
 const READ_ONLY: u64 = CODE | NO_EXECUTE;
 const DATA: u64 = TABLE | NO_EXECUTE;
 
-/// Bits of a root's entry that the CPU sets by itself.
+/// Bits of a root's entry that page walks set.
 const SET_BY_WALKS: u64 = USED;
 
-/// Whether guests are isolated. Settled before any runs.
+/// Whether isolation is active. Written once, before any guest runs.
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
-/// Physical address of each CPU's guest root, for the check at the end; 0: none.
+/// Physical address of each CPU's guest root; 0: none.
 static GUEST_ROOTS: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-/// How often each CPU filled its guest root.
+/// How often each CPU has filled its guest root.
 static FILLED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
-/// Settles whether guests are isolated. Called once, before other CPUs start.
+/// Decides whether isolation is active. To be called once, before APs start.
 pub fn decide(wanted: Isolation) {
     let active = match wanted {
         Isolation::Auto => flaws::has(Flaw::Meltdown),
         Isolation::On => true,
         Isolation::Off => false,
     };
-    // Relaxed: the CPUs that this one starts see it by that.
+    // Relaxed: starting an AP orders this store before all that the AP does.
     ACTIVE.store(active, Ordering::Relaxed);
     if active {
         flaws::set_isolated();
@@ -75,21 +77,21 @@ pub fn decide(wanted: Isolation) {
     log::info!("{}", IsolationMode { active: OnOff(active), wanted: wanted.name() });
 }
 
-/// Whether guests run on roots without the hypervisor's memory.
+/// Whether isolation is active.
 #[inline]
 pub fn is_active() -> bool {
     ACTIVE.load(Ordering::Relaxed)
 }
 
-/// The way into guests.
+/// The entry code in use.
 pub fn entry_set() -> EntrySet {
     if is_active() { EntrySet::Isolated } else { EntrySet::Direct }
 }
 
-/// Builds a guest root for each CPU that runs, while there is memory.
+/// Builds a guest root for each online CPU. To be called before guests get memory.
 ///
 /// # Panics
-/// If there is too little memory, or a root is not as it must be.
+/// If memory is short, or a root maps something else than intended.
 pub fn build_guest_roots() {
     if !is_active() {
         return;
@@ -97,18 +99,18 @@ pub fn build_guest_roots() {
     for cpu in percpu::online().iter() {
         let root = build(cpu);
         check(cpu, root);
-        // Release: who finds the root finds its tables.
-        GUEST_ROOTS[cpu].store(root.get() << 12, Ordering::Release);
+        // Release: pairs with the acquire in `start_cpu`; the root's tables are visible.
+        GUEST_ROOTS[cpu].store(root.address(), Ordering::Release);
     }
 }
 
-/// Builds a CPU's guest root, without a guest.
+/// Builds the guest root of a CPU, without a guest's entries.
 fn build(cpu: usize) -> Mfn {
     let root = alloc_frame();
     for page in PerCpu::pages_for_guests() {
         map(root, layout::cpu_record(cpu) + page, DATA);
     }
-    for page in entry::isolated_code().step_by(4096) {
+    for page in entry::isolated_code().step_by(PAGE_SIZE as usize) {
         map(root, page, CODE);
     }
     map(root, idt::page(EntrySet::Isolated), READ_ONLY);
@@ -117,42 +119,42 @@ fn build(cpu: usize) -> Mfn {
 
 fn alloc_frame() -> Mfn {
     let frame = frames::alloc_hypervisor_frame(Purpose::GuestRoot);
-    frame.expect("memory for the guest roots, before any guest has some").first()
+    frame.expect("there is memory for guest roots before any guest is built").first()
 }
 
-/// Prepares the calling CPU, which is on the idle root, for isolated guests.
+/// Enables isolation on this CPU, which is on the idle root.
 pub fn start_cpu() {
     if !is_active() {
         return;
     }
     let root = GUEST_ROOTS[percpu::cpu_number()].load(Ordering::Acquire);
     if root == 0 {
-        // It started too late to be counted among those that run.
+        // It started too late to be online when the guest roots were built.
         loop {
             x86_64::instructions::hlt();
         }
     }
     control::disable_global_pages();
-    // SAFETY: the root maps what it must, and the stubs follow before any guest runs.
+    // SAFETY: `check` has verified the root; the idle root is loaded; IDT and entry points follow.
     unsafe { percpu::this().isolate(root, tlb::idle_root()) };
     idt::load(EntrySet::Isolated);
     control::set_up_system_calls(EntrySet::Isolated);
 }
 
-/// Maps a page of the hypervisor's at its own address.
+/// Maps a page of the hypervisor in a guest root, at the same address as in the idle root.
 fn map(root: Mfn, address: u64, flags: u64) {
-    let page = find_own(address).expect("it is mapped for the hypervisor");
+    let page = find_own(address).expect("the idle root maps the page");
     assert!(page.level == 1, "{address:#x} is in a large page");
     let mut table = root;
     for level in (2..=4).rev() {
         let entry = own_entry(table, page_walk::slot(address, level));
         if entry.load(Ordering::Relaxed) == 0 {
-            entry.store(alloc_frame().get() << 12 | TABLE, Ordering::Relaxed);
+            entry.store(alloc_frame().address() | TABLE, Ordering::Relaxed);
         }
         table = page_walk::frame(entry.load(Ordering::Relaxed));
     }
     let entry = own_entry(table, page_walk::slot(address, 1));
-    entry.store(page.frame().get() << 12 | flags, Ordering::Relaxed);
+    entry.store(page.frame().address() | flags, Ordering::Relaxed);
 }
 
 /// What maps an address of the hypervisor's.
@@ -169,19 +171,19 @@ fn own_entry(table: Mfn, index: Index) -> &'static AtomicU64 {
 }
 
 fn idle_root() -> Mfn {
-    Mfn::new(tlb::idle_root() >> 12)
+    Mfn::from_address(tlb::idle_root())
 }
 
-/// Before a vCPU runs that may be another domain's than the last one here.
+/// Clears the stacks that the guest root maps. To be called before a vCPU runs here that may belong to
+/// another domain than the last one.
 pub fn scrub_before_vcpu() {
     if is_active() {
         percpu::this().scrub_entry_stacks();
     }
 }
 
-/// Makes this CPU's guest root a copy of the root of the vCPU that it serves, if anything
-/// happened that calls for it. The guest runs next, and nothing between loads a root or answers a
-/// flush.
+/// Copies the root of the loaded vCPU to this CPU's guest root, if the copy is stale. To be called last
+/// before the guest resumes: nothing in between may load a root or service IPIs.
 #[inline]
 pub fn fill_guest_root() {
     let cpu = percpu::this();
@@ -192,22 +194,22 @@ pub fn fill_guest_root() {
 
 fn fill(cpu: &PerCpu) {
     let Some(guest_root) = cpu.guest_root() else { return };
-    let (to, from) = (Mfn::new(guest_root >> 12), Mfn::new(cpu.hypervisor_root() >> 12));
+    let (to, from) = (Mfn::from_address(guest_root), Mfn::from_address(cpu.hypervisor_root()));
     copy_entries(to, from, 0, M2P_SLOT + 1);
     copy_entries(to, from, layout::PER_DOMAIN_SLOT, 1);
-    copy_entries(to, from, HYPERVISOR_SLOTS.end, 512 - HYPERVISOR_SLOTS.end);
+    copy_entries(to, from, HYPERVISOR_SLOTS.end, TABLE_ENTRIES - HYPERVISOR_SLOTS.end);
     let filled = &FILLED[percpu::cpu_number()];
     filled.store(filled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
-/// Copies entries of a root that other CPUs may change meanwhile: each is copied as it was
-/// before or after.
+/// Copies entries of a root while other CPUs may change it: each entry is copied as it was before or
+/// after such a change.
 fn copy_entries(to: Mfn, from: Mfn, first: usize, count: usize) {
-    assert!(first + count <= 512);
-    // SAFETY: both frames are RAM and mapped; the entries lie in them, as asserted. No CPU
-    // walks the target, which is loaded nowhere but here while the guest runs. `movsq` reads and
-    // writes aligned quadwords, each in one piece, after whatever this CPU did before by a
-    // locked instruction (Intel SDM vol. 3, 8.1.1 and 8.2.3.9).
+    assert!(first + count <= TABLE_ENTRIES);
+    // SAFETY: both frames are RAM, and the entries lie in them, as asserted. No CPU walks the target,
+    // which only this CPU ever loads, while a guest runs. `movsq` reads and writes aligned quadwords
+    // atomically, and after earlier locked instructions of this CPU (Intel SDM vol. 3, 8.1.1 and
+    // 8.2.3.9).
     unsafe {
         core::arch::asm!(
             "rep movsq",
@@ -219,8 +221,8 @@ fn copy_entries(to: Mfn, from: Mfn, first: usize, count: usize) {
     }
 }
 
-/// Whether a page fault of the guest's at `address` came of a guest root that lags behind: it is
-/// filled then, and the guest is to try again.
+/// Whether a page fault of the guest at `address` may be due to an outdated guest root. If so, marks the
+/// copy stale; the guest must retry the access.
 pub fn refresh_after_fault(address: u64) -> bool {
     let cpu = percpu::this();
     let Some(guest_root) = cpu.guest_root() else { return false };
@@ -228,21 +230,22 @@ pub fn refresh_after_fault(address: u64) -> bool {
     if HYPERVISOR_SLOTS.contains(&slot.get()) {
         return false;
     }
-    let entry =
-        |root: u64| own_entry(Mfn::new(root >> 12), slot).load(Ordering::Acquire) & !SET_BY_WALKS;
-    let lags = entry(guest_root) != entry(cpu.hypervisor_root());
-    if lags {
+    let entry = |root: u64| {
+        own_entry(Mfn::from_address(root), slot).load(Ordering::Acquire) & !SET_BY_WALKS
+    };
+    let is_outdated = entry(guest_root) != entry(cpu.hypervisor_root());
+    if is_outdated {
         percpu::mark_guest_root_stale();
     }
-    lags
+    is_outdated
 }
 
-/// Checks all guest roots, and says what they map. No guest runs any more.
+/// Checks all guest roots again, and logs what they map. To be called when no guest runs any more.
 pub fn report() {
     for (cpu, root) in GUEST_ROOTS.iter().enumerate() {
         let root = root.load(Ordering::Acquire);
         if root != 0 {
-            let mapped_pages = check(cpu, Mfn::new(root >> 12)) as u64;
+            let mapped_pages = check(cpu, Mfn::from_address(root)) as u64;
             let filled = FILLED[cpu].load(Ordering::Relaxed);
             let (active, cpu) = (OnOff(true), cpu as u64);
             log::info!("{}", IsolationCheck { active, cpu, mapped_pages, filled });
@@ -250,17 +253,17 @@ pub fn report() {
     }
 }
 
-/// Walks a guest root as the CPU does, and counts the hypervisor's pages in it.
+/// Walks a guest root as the CPU does, and counts the pages of the hypervisor that it maps.
 ///
 /// # Panics
-/// If one is mapped that must not be, or otherwise than it must.
+/// If it maps a page that it must not, or with wrong flags.
 fn check(cpu: usize, root: Mfn) -> usize {
     let mut pages = 0;
     for slot in HYPERVISOR_SLOTS {
         let entry = own_entry(root, Index::new(slot)).load(Ordering::Relaxed);
         match slot {
             M2P_SLOT => assert!(entry == 0 || entry == super::reserved_entry(slot)),
-            // The domain's: its descriptor tables. By the end they are gone.
+            // The descriptor tables of a domain. At the end of the run they no longer exist.
             layout::PER_DOMAIN_SLOT => assert!(entry & USER == 0),
             _ => {
                 let mut visit = |leaf| {
@@ -275,8 +278,10 @@ fn check(cpu: usize, root: Mfn) -> usize {
     pages
 }
 
+/// Checks a mapping of a guest root.
+///
 /// # Panics
-/// If it is not a page that the CPU needs while a guest runs.
+/// If the CPU doesn't need the page while a guest runs, or its flags are wrong.
 fn check_page(cpu: usize, leaf: Leaf) {
     let record = layout::cpu_record(cpu)..layout::cpu_record(cpu) + size_of::<PerCpu>() as u64;
     let wanted = match leaf.address {

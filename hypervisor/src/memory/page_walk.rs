@@ -1,53 +1,54 @@
-//! Reading page tables as a CPU does: for checks of the hypervisor's own mappings.
+//! Page walks in software, to check the hypervisor's own mappings.
 
 use super::direct_map;
 use core::sync::atomic::Ordering;
-use pinfold_validator::{Index, Mfn};
+use pinfold_abi::layout::PAGE_SIZE;
+use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
+use pinfold_abi::paging::TABLE_ENTRIES;
+use pinfold_validator::{Index, Mfn, Vaddr};
 
-/// Bits of an entry (Intel SDM vol. 3, table 4-20).
-pub const PRESENT: u64 = 1 << 0;
-/// Writable.
-pub const WRITABLE: u64 = 1 << 1;
-/// Ring 3 may use it.
-pub const USER: u64 = 1 << 2;
-/// Maps a large page, above the lowest level.
-const LARGE: u64 = 1 << 7;
-/// Outlives the change to another root.
-pub const GLOBAL: u64 = 1 << 8;
-/// Not executable.
-pub const NO_EXECUTE: u64 = 1 << 63;
-/// Bits of the address.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// [`EntryFlags::PRESENT`].
+pub const PRESENT: u64 = EntryFlags::PRESENT.bits();
+/// [`EntryFlags::WRITABLE`].
+pub const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
+/// [`EntryFlags::USER`].
+pub const USER: u64 = EntryFlags::USER.bits();
+/// Above L1: the entry maps a large page.
+const LARGE: u64 = EntryFlags::PAT_OR_SIZE.bits();
+/// [`EntryFlags::GLOBAL`].
+pub const GLOBAL: u64 = EntryFlags::GLOBAL.bits();
+/// [`EntryFlags::NO_EXECUTE`].
+pub const NO_EXECUTE: u64 = EntryFlags::NO_EXECUTE.bits();
 
 /// Levels of a root.
 const LEVELS: u32 = 4;
 
-/// The lowest entry that maps an address, and its level: 1 for a small page.
+/// The leaf entry that maps an address.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaf {
-    /// The first address that it maps.
+    /// First address that it maps.
     pub address: u64,
     /// The entry.
     pub entry: u64,
-    /// Its level.
+    /// Its level: 1 for a 4 KiB page.
     pub level: u32,
 }
 
 impl Leaf {
-    /// The frame that it maps, or the first of several.
+    /// The first frame that it maps.
     pub fn frame(&self) -> Mfn {
         frame(self.entry)
     }
 }
 
-/// The frame that an entry names.
+/// The frame that an entry points to.
 pub fn frame(entry: u64) -> Mfn {
-    Mfn::new((entry & ADDRESS) >> 12)
+    Mfn::from_address(entry & ENTRY_ADDRESS)
 }
 
 /// Bytes that an entry of a level maps.
 const fn bytes(level: u32) -> u64 {
-    1 << (12 + 9 * (level - 1))
+    PAGE_SIZE << (9 * (level - 1))
 }
 
 /// The slot of an address in a table of a level.
@@ -59,7 +60,7 @@ fn is_leaf(entry: u64, level: u32) -> bool {
     level == 1 || entry & LARGE != 0
 }
 
-/// What maps an address in the tables below a root.
+/// Finds the leaf that maps an address, if any.
 ///
 /// # Safety
 /// The root is RAM, and so are the tables below it for as long as this runs.
@@ -80,15 +81,14 @@ pub unsafe fn find(root: Mfn, address: u64) -> Option<Leaf> {
     None
 }
 
-/// Visits everything that one slot of a root maps.
+/// Visits all leaves below one slot of a root.
 ///
 /// # Safety
 /// As for [`find`].
 pub unsafe fn visit_slot(root: Mfn, slot: usize, visit: &mut impl FnMut(Leaf)) {
-    // Canonical: the bits above follow the highest one.
-    let address = ((slot as u64 * bytes(LEVELS)) << 16).cast_signed() >> 16;
+    let address = Vaddr::from_low_bits(slot as u64 * bytes(LEVELS));
     // SAFETY: as the caller vouches.
-    unsafe { visit_entry(root, Index::new(slot), LEVELS, address.cast_unsigned(), visit) };
+    unsafe { visit_entry(root, Index::new(slot), LEVELS, address.get(), visit) };
 }
 
 unsafe fn visit_entry(
@@ -107,7 +107,7 @@ unsafe fn visit_entry(
         visit(Leaf { address, entry, level });
         return;
     }
-    for slot in 0..512 {
+    for slot in 0..TABLE_ENTRIES {
         let below = address + slot as u64 * bytes(level - 1);
         // SAFETY: as the caller vouches.
         unsafe { visit_entry(frame(entry), Index::new(slot), level - 1, below, visit) };

@@ -1,4 +1,4 @@
-//! The hypervisor's own page tables: W^X, all of it in the slots that the ABI reserves.
+//! The hypervisor's own page tables. All mappings are W^X, and in the slots that the ABI reserves.
 
 use super::early::{EarlyFrames, Region};
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
@@ -8,11 +8,11 @@ use crate::memory::direct_map;
 use elf::ElfBytes;
 use elf::abi::{PF_W, PF_X, PT_LOAD};
 use elf::endian::LittleEndian;
+use pinfold_abi::layout::PAGE_SIZE;
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::{PageTable, PageTableFlags};
 use x86_64::{PhysAddr, VirtAddr};
 
-const PAGE: u64 = 4096;
 const LARGE: u64 = 2 << 20;
 
 const TABLE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);
@@ -21,24 +21,27 @@ const READ_ONLY: PageTableFlags =
 const DATA: PageTableFlags = READ_ONLY.union(PageTableFlags::WRITABLE);
 const CODE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::GLOBAL);
 
+/// A page table by its physical address.
 fn table(physical: u64) -> &'static mut PageTable {
-    // SAFETY: tables are frames of the early allocator, reachable through the direct map at the
-    // same address before and after the switch, and boot is single-threaded.
+    // SAFETY: tables are frames of the early allocator. They are in the direct map, which has the same
+    // address on the boot loader's tables and on the hypervisor's. Boot is single-threaded, and no
+    // caller keeps a reference while it calls this again.
     unsafe { &mut *(direct_map::address(physical) as *mut PageTable) }
 }
 
-/// A tree of page tables in the making.
+/// Page tables that are being built.
 pub struct Mapper<'a> {
     root: u64,
     frames: &'a mut EarlyFrames,
 }
 
 impl Mapper<'_> {
-    /// The table one level below, made if absent. `tables` are the flags of a new entry.
+    /// The table that a slot points to. It is allocated if absent; `tables` are the flags of the new
+    /// entry.
     fn next(&mut self, parent: u64, index: usize, tables: PageTableFlags) -> u64 {
         let entry = &table(parent)[index];
         if entry.is_unused() {
-            let physical = self.frames.alloc(PAGE, PAGE);
+            let physical = self.frames.alloc(PAGE_SIZE, PAGE_SIZE);
             table(parent)[index].set_addr(PhysAddr::new(physical), tables);
             physical
         } else {
@@ -47,7 +50,7 @@ impl Mapper<'_> {
     }
 
     fn map(&mut self, virt: u64, physical: u64, bytes: u64, flags: PageTableFlags) {
-        // A mapping that guests may read needs U on the way.
+        // U/S must be set at all levels of a mapping that guests may read.
         let tables = TABLE | flags & PageTableFlags::USER_ACCESSIBLE;
         let mut done = 0;
         while done < bytes {
@@ -63,7 +66,7 @@ impl Mapper<'_> {
             } else {
                 let l1 = self.next(l2, at.p2_index().into(), tables);
                 table(l1)[at.p1_index()].set_addr(PhysAddr::new(target), flags);
-                done += PAGE;
+                done += PAGE_SIZE;
             }
         }
     }
@@ -76,17 +79,19 @@ impl Mapper<'_> {
     }
 }
 
-/// The hypervisor's ELF file as the boot loader left it in memory.
-pub fn kernel_elf(physical: u64, bytes: u64) -> ElfBytes<'static, LittleEndian> {
-    // SAFETY: the boot loader reports where the file is; it keeps that memory out of the usable
-    // regions.
+/// The hypervisor's ELF file, which the boot loader left in memory.
+///
+/// # Safety
+/// The file is at this physical address, and nothing ever writes there.
+pub unsafe fn kernel_elf(physical: u64, bytes: u64) -> ElfBytes<'static, LittleEndian> {
+    // SAFETY: the file is there, as the caller ensures.
     let file = unsafe {
         core::slice::from_raw_parts(direct_map::address(physical) as *const u8, bytes as usize)
     };
-    ElfBytes::minimal_parse(file).expect("the boot loader loaded this file")
+    ElfBytes::minimal_parse(file).expect("the boot loader has parsed this file")
 }
 
-/// Builds the tables. Returns the physical address of the root.
+/// Builds the page tables. Returns the physical address of the root, the idle root.
 pub fn build(
     frames: &mut EarlyFrames,
     regions: &[Region],
@@ -95,7 +100,7 @@ pub fn build(
     cpus: usize,
     io_apic: Option<u64>,
 ) -> u64 {
-    let root = frames.alloc(PAGE, PAGE);
+    let root = frames.alloc(PAGE_SIZE, PAGE_SIZE);
     let mut mapper = Mapper { root, frames };
     for region in regions {
         let start = region.start & !(LARGE - 1);
@@ -108,35 +113,39 @@ pub fn build(
     }
     let apic = crate::arch::apic::physical_address();
     let uncached = PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
-    mapper.map(layout::APIC_REGISTERS, apic, PAGE, DATA | uncached);
+    mapper.map(layout::APIC_REGISTERS, apic, PAGE_SIZE, DATA | uncached);
     if let Some(io_apic) = io_apic {
-        mapper.map(layout::IO_APIC_REGISTERS, io_apic & !(PAGE - 1), PAGE, DATA | uncached);
+        mapper.map(
+            layout::IO_APIC_REGISTERS,
+            io_apic & !(PAGE_SIZE - 1),
+            PAGE_SIZE,
+            DATA | uncached,
+        );
     }
     root
 }
 
-/// Maps what a CPU has for itself: stack, record without its guard pages, idle GDT.
+/// Maps the per-CPU area of a CPU: stack, record without its guard pages, idle GDT.
 fn map_cpu(mapper: &mut Mapper<'_>, cpu: usize) {
-    let stack = mapper.frames.alloc(layout::STACK_BYTES, PAGE);
+    let stack = mapper.frames.alloc(layout::STACK_BYTES, PAGE_SIZE);
     mapper.map(layout::stack_bottom(cpu), stack, layout::STACK_BYTES, DATA);
     let bytes = size_of::<PerCpu>() as u64;
-    let record = mapper.frames.alloc(bytes, PAGE);
+    let record = mapper.frames.alloc(bytes, PAGE_SIZE);
     mapper.map(layout::cpu_record(cpu), record, bytes, DATA);
     for guard in PerCpu::guard_pages() {
         mapper.unmap(VirtAddr::new(layout::cpu_record(cpu) + guard));
     }
-    // Not global: the linear address is only valid while this root is loaded.
+    // It need not be global: the idle GDT is used only on the idle root.
     mapper.map(
         layout::idle_gdt(cpu) + HYPERVISOR_PAGE_OFFSET,
         record + PerCpu::GDT_OFFSET,
-        PAGE,
+        PAGE_SIZE,
         DATA - PageTableFlags::GLOBAL,
     );
 }
 
-/// Maps what of memory the root already maps, for guests to read: used for the M2P. Not global: it
-/// is hidden from guests' user mode by an entry of the root, and a global translation would outlive
-/// the change of roots.
+/// Maps memory read-only for guests: used for the M2P. Not global: user mode of guests must not read the
+/// M2P, which is absent from its roots, and a global translation would survive the switch of roots.
 pub fn map_for_guests(frames: &mut EarlyFrames, root: u64, virt: u64, physical: u64, bytes: u64) {
     let flags = (READ_ONLY - PageTableFlags::GLOBAL) | PageTableFlags::USER_ACCESSIBLE;
     Mapper { root, frames }.map(virt, physical, bytes, flags);
@@ -151,18 +160,18 @@ fn map_image(mapper: &mut Mapper<'_>, image: ElfBytes<'_, LittleEndian>, base: u
             (false, true) => CODE,
             (false, false) => READ_ONLY,
         };
-        let start = (base + segment.p_vaddr) & !(PAGE - 1);
+        let start = (base + segment.p_vaddr) & !(PAGE_SIZE - 1);
         let end = base + segment.p_vaddr + segment.p_memsz;
         let mut page = start;
         while page < end {
             let physical = translate(page).expect("the boot loader mapped the whole image");
-            mapper.map(page, physical, PAGE, flags);
-            page += PAGE;
+            mapper.map(page, physical, PAGE_SIZE, flags);
+            page += PAGE_SIZE;
         }
     }
 }
 
-/// Physical address of an address in the tables that are loaded.
+/// Translates a virtual address by the page tables that are loaded.
 pub fn translate(address: u64) -> Option<u64> {
     let at = VirtAddr::new(address);
     let mut current = Cr3::read().0.start_address().as_u64();
@@ -183,27 +192,27 @@ pub fn translate(address: u64) -> Option<u64> {
     None
 }
 
-/// Physical address of a range, if it lies in one piece.
+/// Translates a range of virtual addresses, if it is mapped and physically contiguous.
 pub fn translate_contiguous(address: u64, bytes: u64) -> Option<u64> {
     let start = translate(address)?;
-    let mut offset = PAGE;
+    let mut offset = PAGE_SIZE;
     while offset < bytes {
         if translate(address + offset)? != start + offset {
             return None;
         }
-        offset += PAGE;
+        offset += PAGE_SIZE;
     }
     Some(start)
 }
 
-/// Loads a root and goes on in `next` on another stack, in one step: the old stack is not mapped
-/// any more.
+/// Loads a root and calls `next` on another stack, without using the old stack in between, which the
+/// root doesn't map.
 ///
 /// # Safety
-/// The root maps the hypervisor as [`build`] does; `top` is one past a mapped, unused stack.
+/// [`build`] built the root; `top` is the end of a stack that it maps and that is not in use.
 pub unsafe fn switch(root: u64, top: u64, next: extern "C" fn() -> !) -> ! {
-    // SAFETY: nothing on the old stack is used again; the code is mapped at its address in both
-    // roots; rbp 0 ends backtraces.
+    // SAFETY: nothing on the old stack is used again; both roots map the code at the same address; rbp
+    // 0 ends backtraces.
     unsafe {
         core::arch::asm!(
             "mov cr3, {root}",
