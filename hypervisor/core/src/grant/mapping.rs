@@ -1,7 +1,7 @@
 //! Mapping a granted frame, and unmapping it.
 
 use super::pages::FrameWords;
-use super::{Domains, GrantState, end_use};
+use super::{Domains, GrantState, release_grant};
 use crate::frames::FrameAllocator;
 use arrayvec::ArrayVec;
 use pinfold_abi::grant::{MapFlags, Status};
@@ -100,7 +100,7 @@ where
                 Ok((handle, frame))
             }
             Err(failure) => {
-                end_use(self.allocator, self.domains, &mapping);
+                release_grant(self.allocator, self.domains, &mapping);
                 self.grants.handles.lock().free(handle);
                 Err(failure)
             }
@@ -263,7 +263,7 @@ impl UnmapBatch {
     {
         core::mem::take(&mut self.debt).pay(borrower.allocator.validator().platform());
         for (handle, mapping) in self.done.drain(..) {
-            end_use(borrower.allocator, borrower.domains, &mapping);
+            release_grant(borrower.allocator, borrower.domains, &mapping);
             borrower.grants.handles.lock().free(handle);
         }
     }

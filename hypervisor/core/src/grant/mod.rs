@@ -163,7 +163,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     }
 
     /// Ends one use of a frame whose mapping is gone, flushes included.
-    fn end_use(&self, mapping: &MaptrackEntry) -> Ended {
+    fn release_grant(&self, mapping: &MaptrackEntry) -> Ended {
         let mut table = self.table.lock();
         table.release(mapping.reference, mapping.writable);
         if table.is_closed() { Ended::GranterEnded } else { Ended::GranterLives }
@@ -231,7 +231,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
             };
             // What it granted itself is freed with the rest.
             if mapping.granter != dom.get() {
-                end_use(allocator, domains, &mapping);
+                release_grant(allocator, domains, &mapping);
             }
             from = handle;
         }
@@ -247,13 +247,13 @@ pub trait Domains<M, R> {
 
 /// Ends one use of a granted frame whose mapping is gone, flushes included. If the granter has
 /// ended, the frame may now be free.
-fn end_use<P: Platform, M: FrameWords + Clone, R: RelaxStrategy>(
+fn release_grant<P: Platform, M: FrameWords + Clone, R: RelaxStrategy>(
     allocator: &FrameAllocator<'_, P, R>,
     domains: &impl Domains<M, R>,
     mapping: &MaptrackEntry,
 ) {
     let granter = DomId::new(mapping.granter);
-    let ended = domains.with_grants(granter, |grants| grants.end_use(mapping));
+    let ended = domains.with_grants(granter, |grants| grants.release_grant(mapping));
     // The granter closes its table before it looks at its frames: either it found this one free,
     // or we find the table closed.
     if ended.is_none_or(|ended| ended == Ended::GranterEnded) {

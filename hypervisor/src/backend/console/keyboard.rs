@@ -17,7 +17,7 @@ use pinfold_validator::DomId;
 /// Ctrl-A.
 const SWITCH: u8 = 0x01;
 /// How many in a row switch the keyboard.
-const TIMES: u8 = 3;
+const SWITCH_COUNT: u8 = 3;
 /// Help text for the debug keys.
 pub const KEYS: &str =
     "d: domains; f: their frames; v: VIRQ_DEBUG to all vCPUs; Ctrl-A three times: next domain";
@@ -54,13 +54,13 @@ fn take_all(pressed: &mut u8, handle_debug_key: fn(u8)) {
         if count == 0 {
             return;
         }
-        let mut keys = ArrayVec::<u8, { BATCH + TIMES as usize }>::new();
+        let mut keys = ArrayVec::<u8, { BATCH + SWITCH_COUNT as usize }>::new();
         for &byte in &bytes[..count] {
             if byte != SWITCH {
                 keys.extend((0..*pressed).map(|_| SWITCH));
                 keys.push(byte);
                 *pressed = 0;
-            } else if *pressed + 1 < TIMES {
+            } else if *pressed + 1 < SWITCH_COUNT {
                 *pressed += 1;
             } else {
                 deliver(&keys, handle_debug_key);
