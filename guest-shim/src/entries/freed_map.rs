@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bits_lie_as_the_hypervisor_reads_them() {
+    fn the_bits_have_the_layout_of_the_abi() {
         let map = FreedMap::new(130);
         map.set(60..67, true);
         map.set(129..140, true);

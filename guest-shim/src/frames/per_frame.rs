@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_of_one_frame_each() {
+    fn a_mark_belongs_to_one_frame() {
         let mut marks = Marks::default();
         for pfn in [0, 63, 64, 200] {
             marks.set(Pfn(pfn));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_begin_at_nothing() {
+    fn counts_start_at_0() {
         let mut counts = Counts::default();
         counts.increment(Pfn(7));
         counts.increment(Pfn(7));

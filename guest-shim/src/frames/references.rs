@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "net does not hold frame 0x1")]
-    fn who_holds_nothing_drops_nothing() {
+    fn dropping_a_reference_that_was_not_taken_panics() {
         let mut references = References::default();
         references.pin(Pfn(1), "disk");
         references.unpin(Pfn(1), "net");
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "frame 0x1 was freed already")]
-    fn freeing_twice_is_noticed() {
+    fn freeing_a_frame_twice_panics() {
         let mut references = References::default();
         references.pin(Pfn(1), "disk");
         references.defer_free(Pfn(1));

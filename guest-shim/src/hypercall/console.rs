@@ -12,14 +12,14 @@ pub fn write(text: &[u8]) -> Result<(), Errno> {
     check(unsafe { call(Hypercall::ConsoleIo as u64, args) }).map(|_| ())
 }
 
-/// Collects formatted text so that a line is one call, and thus never torn.
+/// Collects formatted text, so that a line is one call and is not mixed with others.
 struct Buffered {
     text: arrayvec::ArrayString<240>,
 }
 
 impl Buffered {
     fn flush(&mut self) {
-        // Nothing can be said about a console that refuses text.
+        // A console that refuses text leaves no way to report it.
         let _ = write(self.text.as_bytes());
         self.text.clear();
     }
@@ -37,10 +37,10 @@ impl Write for Buffered {
     }
 }
 
-/// What [`print!`](crate::print) does.
+/// Prints formatted text; see [`print!`](crate::print).
 pub fn print(args: fmt::Arguments<'_>) {
     let mut buffer = Buffered { text: arrayvec::ArrayString::new() };
-    // Errors come from `Display` implementations only: what was formatted so far is still shown.
+    // Errors come from `Display` implementations only; what was formatted until then is printed.
     let _ = buffer.write_fmt(args);
     buffer.flush();
 }

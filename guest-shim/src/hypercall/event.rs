@@ -14,7 +14,7 @@ pub struct Port(pub u32);
 pub enum Kind {
     /// Nothing: the port is not in use.
     Closed,
-    /// It is offered to this domain.
+    /// Nothing yet: this domain may bind to it.
     Unbound(u16),
     /// A port of another domain, or of this one.
     Interdomain(u16, Port),
@@ -28,10 +28,10 @@ pub enum Kind {
     Unknown(u32),
 }
 
-/// What [`status`] says.
+/// The state of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// What it is connected to.
+    /// What the port is connected to.
     pub kind: Kind,
     /// Which vCPU gets its events.
     pub vcpu: u32,
@@ -45,7 +45,7 @@ fn op<T>(command: u64, argument: &mut T) -> Result<(), Errno> {
     check(unsafe { call(Hypercall::EventChannelOp as u64, args) }).map(drop)
 }
 
-/// A port for a virtual interrupt of a vCPU; 0 for a global one.
+/// Binds a port to a virtual interrupt of a vCPU; a global interrupt is bound to vCPU 0.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub fn bind_virq(virq: u32, vcpu: u32) -> Result<Port, Errno> {
     Ok(Port(argument.port))
 }
 
-/// A port whose events, sent by any vCPU of the domain, go to this one.
+/// Binds a port whose events, sent by any vCPU of the domain, go to this vCPU.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub fn bind_ipi(vcpu: u32) -> Result<Port, Errno> {
     Ok(Port(argument.port))
 }
 
-/// A port that the domain `remote` may bind to; [`domid::SELF`] for this one.
+/// Allocates a port that the domain `remote` may bind to; [`domid::SELF`] is this domain.
 ///
 /// # Errors
 ///
@@ -79,7 +79,7 @@ pub fn alloc_unbound(remote: u16) -> Result<Port, Errno> {
     Ok(Port(argument.port))
 }
 
-/// A port connected to one that the domain `remote` offered.
+/// Binds a port to one that the domain `remote` has allocated for this domain.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub fn bind_interdomain(remote: u16, port: Port) -> Result<Port, Errno> {
     Ok(Port(argument.local_port))
 }
 
-/// Raises an event at the other end.
+/// Sends an event to the other end of a port.
 ///
 /// # Errors
 ///
@@ -103,7 +103,7 @@ pub fn send(port: Port) -> Result<(), Errno> {
     op(event::EVTCHNOP_SEND, &mut PortArg { port: port.0 })
 }
 
-/// Gives a port up.
+/// Closes a port.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub fn close(port: Port) -> Result<(), Errno> {
     op(event::EVTCHNOP_CLOSE, &mut PortArg { port: port.0 })
 }
 
-/// Clears a port's mask bit, and delivers what came meanwhile.
+/// Clears a port's mask bit, and delivers an event that came meanwhile.
 ///
 /// # Errors
 ///
@@ -121,7 +121,7 @@ pub fn unmask(port: Port) -> Result<(), Errno> {
     op(event::EVTCHNOP_UNMASK, &mut PortArg { port: port.0 })
 }
 
-/// Says which vCPU gets the port's events.
+/// Sets which vCPU gets the port's events.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub fn bind_vcpu(port: Port, vcpu: u32) -> Result<(), Errno> {
     op(event::EVTCHNOP_BIND_VCPU, &mut event::BindVcpu { port: port.0, vcpu })
 }
 
-/// What a port of this domain is.
+/// Reads the state of a port of this domain.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
-//! The hypercalls that a guest kernel may make whatever state it is in: they change no mapping.
+//! The hypercalls that change no mapping, typed.
 //!
-//! What changes mappings goes through the MMU's owner, which keeps its promises only because
-//! there is no way around it.
+//! Calls that change mappings go through the [`Mmu`](crate::mmu::Mmu), which can keep its promise
+//! only because there is no other way.
 #![expect(
     unsafe_code,
     reason = "the hypercall instruction: the hypervisor reads and writes what its arguments point to"
@@ -18,12 +18,12 @@ pub mod version;
 
 pub(crate) use raw::{address, call, check};
 
-/// A hypercall's refusal: an error number, known by name or not.
+/// The negated error number of a refused hypercall, which the ABI may or may not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i64);
 
 impl Errno {
-    /// The number as the ABI names it.
+    /// The error as the ABI names it.
     pub fn known(self) -> Option<pinfold_abi::errno::Errno> {
         pinfold_abi::errno::Errno::from_result(self.0)
     }

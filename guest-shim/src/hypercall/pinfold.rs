@@ -19,7 +19,7 @@ unsafe fn op<T>(command: Command, argument: &mut T) -> Result<(), Errno> {
     check(unsafe { call(Hypercall::PinfoldOp as u64, args) }).map(drop)
 }
 
-/// Who the hypervisor is.
+/// Reads the version and name of the hypervisor.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub fn version() -> Result<VersionInfo, Errno> {
     Ok(info)
 }
 
-/// What the hypervisor did for this guest.
+/// Reads the counters of this guest.
 ///
 /// # Errors
 ///
@@ -43,7 +43,7 @@ pub fn stats() -> Result<Stats, Errno> {
     Ok(stats)
 }
 
-/// Has the hypervisor recount every reference.
+/// Makes the hypervisor recount every reference.
 ///
 /// # Errors
 ///
@@ -55,7 +55,8 @@ pub fn audit() -> Result<Audit, Errno> {
     Ok(audit)
 }
 
-/// Has the hypervisor write to its log what the frames of this guest are; how many they are.
+/// Makes the hypervisor write the types of this guest's frames to its log. Returns how many frames
+/// there are.
 ///
 /// # Errors
 ///
@@ -67,7 +68,7 @@ pub fn dump_frames() -> Result<u64, Errno> {
     Ok(dump.frames)
 }
 
-/// Puts a line in the hypervisor's log: what follows there belongs to it.
+/// Writes a line to the hypervisor's log, to relate what follows there to it.
 ///
 /// # Errors
 ///
@@ -79,9 +80,10 @@ pub fn mark(text: &str) -> Result<(), Errno> {
     unsafe { op(Command::Mark, &mut mark) }
 }
 
-/// Says where the running vCPU is entered when a pin of its meets an alias, and what is written
-/// where first: an [`AliasesFound`](pinfold_abi::pinfold::AliasesFound) with room for so many
-/// mappings behind it. Address 0: nowhere.
+/// Registers the alias upcall of the running vCPU: the address where it is entered when one of its
+/// pins meets an alias, and the buffer that is written before, an
+/// [`AliasesFound`](pinfold_abi::pinfold::AliasesFound) followed by room for so many mappings.
+/// Address 0 disables the upcall.
 ///
 /// # Errors
 ///
@@ -91,9 +93,9 @@ pub fn mark(text: &str) -> Result<(), Errno> {
 ///
 /// # Safety
 ///
-/// The code at the address takes what is pushed there, and the buffer is for nobody else's use.
+/// The code at the address must pop what the hypervisor pushes, and nothing else may use the buffer.
 pub unsafe fn alias_upcall(address: u64, buffer: u64, room: u32) -> Result<(), Errno> {
     let mut argument = AliasUpcall { version: VERSION, room, address, buffer };
-    // SAFETY: the call reads the structure; what comes of it is the caller's care.
+    // SAFETY: the call reads the structure; the rest is the caller's duty.
     unsafe { op(Command::AliasUpcall, &mut argument) }
 }

@@ -1,11 +1,10 @@
-//! The instruction.
+//! The `syscall` instruction.
 
 use super::Errno;
 
 /// Makes a hypercall and returns what it leaves in `rax`.
 ///
-/// The stack is given up to the hypervisor's bounce frames below `rsp` only (the target has no
-/// red zone).
+/// The hypervisor may write bounce frames below `rsp` (the target has no red zone).
 ///
 /// # Safety
 ///
@@ -33,23 +32,22 @@ pub(crate) unsafe fn call(number: u64, args: [u64; 5]) -> i64 {
     result
 }
 
-/// On a host there is no hypervisor to call: every call is "not implemented". The logic of this
-/// crate is tested there through its traits.
+/// On a host there is no hypervisor: every call returns -ENOSYS.
 ///
 /// # Safety
 ///
-/// None needed; the signature is that of the real one.
+/// None is needed; the signature is that of the real call.
 #[cfg(not(target_os = "none"))]
 pub(crate) unsafe fn call(_number: u64, _args: [u64; 5]) -> i64 {
     pinfold_abi::errno::Errno::ENOSYS.as_result()
 }
 
-/// A result that is negative is an error; the rest is the call's answer.
+/// Converts a raw result: negative ones are errors.
 pub(crate) fn check(result: i64) -> Result<u64, Errno> {
     u64::try_from(result).map_err(|_| Errno(result))
 }
 
-/// The address of something, as an argument.
+/// The address of a value, as a hypercall argument.
 pub(crate) fn address<T: ?Sized>(thing: *const T) -> u64 {
     thing.cast::<()>() as usize as u64
 }

@@ -1,4 +1,4 @@
-//! `sched_op`: giving up the CPU, for a while or for good.
+//! `sched_op`: yielding, sleeping, and the end of the domain.
 
 use super::event::Port;
 use super::{Errno, address, call, check};
@@ -7,13 +7,13 @@ use pinfold_abi::{hypercall::Hypercall, sched};
 /// Most ports of one [`poll`].
 pub const MAX_POLL: usize = 128;
 
-/// How a guest ends.
+/// Why the domain ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Exit {
-    /// All went well.
+    /// The guest has finished.
     PowerOff = sched::SHUTDOWN_POWEROFF,
-    /// The guest found itself, or what it tests, broken.
+    /// The guest has found a fault, in itself or in what it tests.
     Crash = sched::SHUTDOWN_CRASH,
 }
 
@@ -22,13 +22,12 @@ pub fn shutdown(exit: Exit) -> ! {
     let argument = sched::Shutdown { reason: exit as u32 };
     let args = [sched::SCHEDOP_SHUTDOWN, address(&raw const argument), 0, 0, 0];
     loop {
-        // SAFETY: the call only reads its argument; it does not return, and if it did, this asks
-        // again.
+        // SAFETY: the call only reads its argument. It does not return.
         unsafe { call(Hypercall::SchedOp as u64, args) };
     }
 }
 
-/// Lets others run.
+/// Yields the CPU to other vCPUs.
 pub fn yield_now() -> Result<(), Errno> {
     // SAFETY: the call touches no memory.
     check(unsafe { call(Hypercall::SchedOp as u64, [sched::SCHEDOP_YIELD, 0, 0, 0, 0]) })

@@ -26,7 +26,7 @@ unsafe fn with<T>(command: u64, vcpu: u32, argument: &mut T) -> Result<(), Errno
     check(unsafe { call(Hypercall::VcpuOp as u64, args) }).map(drop)
 }
 
-/// Sets a vCPU's first state.
+/// Sets a vCPU's initial state.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub unsafe fn initialise(vcpu: u32, context: &mut VcpuGuestContext) -> Result<()
     unsafe { with(vcpu::VCPUOP_INITIALISE, vcpu, context) }
 }
 
-/// Lets a vCPU run.
+/// Starts a vCPU.
 ///
 /// # Errors
 ///
@@ -50,7 +50,7 @@ pub fn up(vcpu: u32) -> Result<(), Errno> {
     plain(vcpu::VCPUOP_UP, vcpu).map(drop)
 }
 
-/// Stops a vCPU. One that stops itself goes on behind this call when it is let run again.
+/// Stops a vCPU. One that stops itself continues after this call when it is started again.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub fn is_up(vcpu: u32) -> Result<bool, Errno> {
     plain(vcpu::VCPUOP_IS_UP, vcpu).map(|up| up != 0)
 }
 
-/// What a vCPU did with its time.
+/// Reads how long a vCPU was in which state.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! `xen_version`: who the hypervisor is.
+//! `xen_version`: version and features of the hypervisor.
 
 use super::{Errno, address, call, check};
 use pinfold_abi::{hypercall::Hypercall, version};

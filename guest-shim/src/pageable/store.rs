@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_store_still_takes_what_it_has() {
+    fn a_full_store_still_overwrites_pages_it_has() {
         let mut store = InMemory::new(1);
         let [here, there] = [0, 1].map(|page| PageId { object: 7, page });
         store.write(here, &[1; PAGE_WORDS]).unwrap();

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn mapping(ptr: u64, frame: u64) -> Mapping {
-        Mapping { ptr, frame: Pfn(frame), va: Vaddr(ptr << 9), entry: frame << 12 | 1 }
+        Mapping { ptr, frame: Pfn(frame), va: Vaddr(ptr << 9), entry: Pfn(frame).address() | 1 }
     }
 
     fn entries(rmap: &Rmap, frames: &[u64]) -> Vec<u64> {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_table_mapped_goes_with_it() {
+    fn dropping_a_table_removes_its_entries() {
         let mut rmap = Rmap::default();
         for ptr in [0x4ff8, 0x5000, 0x5ff8, 0x6000] {
             rmap.set(mapping(ptr, 1));

@@ -1,10 +1,10 @@
-//! The clock: nanoseconds from the TSC and a scale that the hypervisor keeps up to date.
+//! The clock: nanoseconds computed from the TSC and a scale that the hypervisor updates.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicI8, AtomicU8, AtomicU32, AtomicU64, fence};
 use pinfold_abi::shared_info::VcpuTimeInfo;
 
-/// A vCPU's clock as it is shared.
+/// The clock record of a vCPU, as it is shared.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct ClockRecord {
@@ -43,13 +43,13 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// ns since boot when the TSC reads `tsc`. A TSC before the update counts as the update.
+    /// ns since boot when the TSC is `tsc`. A TSC before the update counts as the one of the update.
     pub fn nanoseconds(&self, tsc: u64) -> u64 {
         let ticks = tsc.saturating_sub(self.tsc_timestamp);
         self.system_time.wrapping_add(self.scale(ticks))
     }
 
-    /// So many ticks in ns.
+    /// Converts ticks to ns.
     pub fn scale(&self, ticks: u64) -> u64 {
         let shift = u32::from(self.shift.unsigned_abs()).min(63);
         let ticks = if self.shift < 0 { ticks >> shift } else { ticks << shift };
@@ -65,7 +65,7 @@ impl Clock {
 }
 
 impl ClockRecord {
-    /// Reads the record and, while it stands, the TSC; again and again until both fit together.
+    /// Reads the record and the TSC. Repeats that until the record did not change meanwhile.
     pub fn read(&self, tsc: impl Fn() -> u64) -> (Clock, u64) {
         loop {
             let version = self.version.load(Acquire);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_changes_meanwhile_is_read_again() {
+    fn a_record_that_changes_during_the_read_is_read_again() {
         let record = record(1 << 31, 1);
         let reads = Cell::new(0);
         let now = record.now(|| {

@@ -1,5 +1,5 @@
-//! The page that a guest shares with the hypervisor, as both sides change it at once: every word
-//! an atomic.
+//! The page that a guest shares with the hypervisor. Both change it at any time, so every word is an
+//! atomic.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -14,11 +14,11 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use pinfold_abi::shared_info::{LEGACY_VCPUS, SharedInfo, VcpuInfo};
 
-/// A vCPU's record, in the shared page or where it was registered.
+/// The record of a vCPU, in the shared page or where the guest has registered it.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct VcpuRecord {
-    /// Non-zero: events wait to be delivered.
+    /// Non-zero: an event is pending.
     pub upcall_pending: AtomicU8,
     /// Non-zero: events are not delivered.
     pub upcall_mask: AtomicU8,
@@ -65,8 +65,8 @@ const _: () = {
     assert!(offset_of!(SharedPage, wc_sec_hi) == offset_of!(SharedInfo, wc_sec_hi));
 };
 
-/// Takes a record's pending word selector. What becomes pending from here on raises the flag
-/// again, so that nobody is forgotten: flag first, then the selector.
+/// Takes the pending selector of a record. The flag is cleared first and the selector taken after it:
+/// an event that comes in between sets the flag again, so none is missed.
 pub fn take_selector(record: &VcpuRecord) -> u64 {
     use core::sync::atomic::Ordering::SeqCst;
     record.upcall_pending.store(0, SeqCst);

@@ -1,10 +1,11 @@
-//! Which ports have an event for a vCPU: a walk over two levels of bits.
+//! Finds the ports with an event for a vCPU, by two levels of bits.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use pinfold_abi::event::PORTS;
 
-/// Words of a set of ports.
-pub const WORDS: usize = (pinfold_abi::event::PORTS / 64) as usize;
+/// Words of a [`PortSet`].
+pub const WORDS: usize = (PORTS / u64::BITS) as usize;
 
 /// One bit for each port.
 pub type PortSet = [AtomicU64; WORDS];
@@ -20,19 +21,19 @@ pub fn has(set: &PortSet, port: u32) -> bool {
     place(port).is_some_and(|(word, bit)| set[word].load(SeqCst) & bit != 0)
 }
 
-/// Sets the port's bit; whether it was set before. A port that does not exist has none.
+/// Sets the port's bit. Returns whether it was set before; false for a port that does not exist.
 pub fn set(set: &PortSet, port: u32) -> bool {
     place(port).is_some_and(|(word, bit)| set[word].fetch_or(bit, SeqCst) & bit != 0)
 }
 
-/// Clears the port's bit; whether it was set before.
+/// Clears the port's bit. Returns whether it was set before.
 pub fn clear(set: &PortSet, port: u32) -> bool {
     place(port).is_some_and(|(word, bit)| set[word].fetch_and(!bit, SeqCst) & bit != 0)
 }
 
-/// Takes each event that is pending, not masked and the caller's, in the words that `selector`
-/// names, and hands its port over; the bit is cleared before, so that the next event of the port
-/// is seen as a new one. Gives the number of events.
+/// Takes each event that is pending, not masked and for this vCPU, in the words that `selector`
+/// names, and calls a function with its port. The pending bit is cleared before, so that an event
+/// raised meanwhile is a new one. Returns the number of events.
 pub fn take(
     selector: u64,
     pending: &PortSet,
@@ -46,7 +47,7 @@ pub fn take(
         let word = words.trailing_zeros() as usize;
         words &= words - 1;
         loop {
-            // Looked at anew after each event: its handler may have masked others.
+            // Read again after each event: its handler may have masked others.
             let open = !mask[word].load(SeqCst) & mine[word].load(Relaxed);
             let ready = pending[word].load(SeqCst) & open;
             if ready == 0 {
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn selected_words_are_emptied_in_order() {
+    fn pending_ports_of_selected_words_are_taken_in_order() {
         let pending = of(&[1, 5, 63, 64, 4095]);
         let all = [1, 5, 63, 64, 4095];
         assert_eq!(taken(1 | 1 << 63, &pending, &[], &all), [1, 5, 63, 4095]);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_comes_again_meanwhile_is_taken_again() {
+    fn an_event_raised_by_its_handler_is_taken_again() {
         let (pending, mask, mine) = (of(&[7]), of(&[]), of(&[7]));
         let mut seen = 0;
         let count = take(1, &pending, &mask, &mine, |port| {
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_masks_a_port_is_obeyed() {
+    fn a_port_masked_by_a_handler_is_not_taken() {
         let (pending, mask, mine) = (of(&[1, 2]), of(&[]), of(&[1, 2]));
         let mut ports = Vec::new();
         take(1, &pending, &mask, &mine, |port| {
@@ -126,6 +127,6 @@ mod tests {
     #[test]
     fn ports_that_do_not_exist_have_no_bit() {
         let all = of(&[]);
-        assert!(!set(&all, 4096) && !has(&all, 4096) && !clear(&all, u32::MAX));
+        assert!(!set(&all, PORTS) && !has(&all, PORTS) && !clear(&all, u32::MAX));
     }
 }

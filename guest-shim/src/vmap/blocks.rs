@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_spent_by_the_last_of_its_areas() {
+    fn a_block_is_drained_by_the_last_of_its_areas() {
         let mut blocks = Blocks::default();
         assert_eq!(blocks.take(of(0), 1), None, "no block yet");
         assert_eq!(blocks.open(of(0), 100), None);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_small_to_be_used_is_given_up() {
+    fn the_rest_of_a_block_that_is_too_small_is_given_up() {
         let mut blocks = Blocks::default();
         blocks.open(of(1), 0);
         blocks.take(of(1), 16);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_block_can_be_had_back_early() {
+    fn close_idle_returns_blocks_without_live_areas() {
         let mut blocks = Blocks::default();
         for (cpu, first) in [(0, 0), (1, 100), (2, 200)] {
             blocks.open(of(cpu), first);
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "is not of a block")]
-    fn areas_of_no_block_are_noticed() {
+    fn retiring_pages_outside_a_block_panics() {
         let mut blocks = Blocks::default();
         blocks.open(of(0), 0);
         blocks.take(of(0), 5);

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_taken_where_they_are_free() {
+    fn take_at_takes_only_free_pages() {
         let mut free = FreeRanges::new(30);
         assert!(free.take_at(10, 5));
         for (start, pages) in [(9, 2), (10, 1), (14, 1), (29, 2), (0, 30), (40, 1)] {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "given back twice")]
-    fn giving_twice_is_noticed() {
+    fn giving_pages_twice_panics() {
         let mut free = FreeRanges::new(10);
         let start = free.take(4).unwrap();
         free.give(start, 4);

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_is_of_its_round() {
+    fn counts_of_earlier_rounds_are_void() {
         let mut hints = Hints::default();
         for pfn in [3, 3, 5] {
             hints.add(Pfn(pfn));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn rounds_may_run_out() {
+    fn round_numbers_may_wrap() {
         let mut hints = Hints { round: u32::MAX, counts: Vec::new() };
         hints.add(Pfn(1));
         hints.clear();

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_in_no_list() {
+    fn removed_frames_have_no_pages() {
         let mut index = filled();
         index.forget(&set(&[1]));
         assert!(!index.contains(Pfn(1)) && index.contains(Pfn(2)));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn one_page_is_forgotten_wherever_it_is_in_its_list() {
+    fn a_page_is_removed_wherever_it_is_in_its_list() {
         for page in [0, 5, 9] {
             let mut index = filled();
             assert_eq!(index.forget_page(page), Some(Pfn(1)));

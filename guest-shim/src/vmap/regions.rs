@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_keep_to_their_own_pages() {
+    fn a_part_gives_out_only_its_own_pages() {
         let mut regions = Regions::new(256);
         let whole = Region::default();
         let low = regions.take(whole, 10).unwrap();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_use_is_not_cut_off() {
+    fn pages_in_use_are_not_split_off() {
         let mut regions = Regions::new(128);
         regions.take(Region::default(), 65);
         assert_eq!(regions.split_off("part", 64), None);

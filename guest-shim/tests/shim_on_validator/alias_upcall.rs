@@ -1,14 +1,14 @@
 //! Mappings that are cleared in the middle of a pin, by a handler that touches nothing of the
 //! shim's.
 
-use crate::guest::{leave_behind, with_guest};
+use crate::guest::{make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::mmu::{AddressSpace, Mmu, UnpinnedTables};
 use pinfold_guest::vmap::Policy;
 
 /// Pins without looking first.
-fn pin(mmu: &mut Mmu<Machine<'_>>, tree: UnpinnedTables) -> AddressSpace {
-    mmu.pin_without_before_pin(tree).unwrap_or_else(|(_, error)| panic!("{error}"))
+fn pin(mmu: &mut Mmu<Machine<'_>>, tables: UnpinnedTables) -> AddressSpace {
+    mmu.pin_without_before_pin(tables).unwrap_or_else(|(_, error)| panic!("{error}"))
 }
 
 fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) -> UnpinnedTables {
@@ -18,21 +18,21 @@ fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) -> UnpinnedTables {
 #[test]
 fn the_index_is_corrected() {
     with_guest(Policy::Targeted, true, |mmu| {
-        mmu.platform().heals = true;
+        mmu.platform().upcall_enabled = true;
         let others = [mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap()];
-        let tree = mmu.alloc_tables(1).unwrap();
-        let frame = tree.frames()[0];
-        leave_behind(mmu, &[others[0], frame, others[1]]);
-        leave_behind(mmu, &[frame]);
-        let space = pin(mmu, tree);
+        let tables = mmu.alloc_tables(1).unwrap();
+        let frame = tables.frames()[0];
+        make_stray(mmu, &[others[0], frame, others[1]]);
+        make_stray(mmu, &[frame]);
+        let space = pin(mmu, tables);
         assert_eq!((mmu.stats().cleared_by_upcall, mmu.lazy_mappings()), (2, 2));
-        let tree = end(mmu, space);
+        let tables = end(mmu, space);
         // Nothing is left to look for: one call for the home, one for the pin.
         let before = mmu.platform().calls;
-        let space = mmu.pin(tree).unwrap();
+        let space = mmu.pin(tables).unwrap();
         assert_eq!(mmu.platform().calls - before, 2);
-        let tree = end(mmu, space);
-        mmu.free_tables(tree);
+        let tables = end(mmu, space);
+        mmu.free_tables(tables);
         assert_eq!(mmu.purge_vmap(), Ok(2));
     });
 }
@@ -40,29 +40,29 @@ fn the_index_is_corrected() {
 #[test]
 fn a_mapping_that_the_index_never_knew_is_cleared() {
     with_guest(Policy::Targeted, true, |mmu| {
-        mmu.platform().heals = true;
-        let tree = mmu.alloc_tables(1).unwrap();
-        leave_behind(mmu, tree.frames());
-        mmu.lose_lazy(tree.frames()[0]);
-        let space = mmu.pin(tree).unwrap();
+        mmu.platform().upcall_enabled = true;
+        let tables = mmu.alloc_tables(1).unwrap();
+        make_stray(mmu, tables.frames());
+        mmu.lose_lazy(tables.frames()[0]);
+        let space = mmu.pin(tables).unwrap();
         assert_eq!((mmu.stats().cleared_by_upcall, mmu.stats().pins_after_clear), (1, 0));
-        let tree = end(mmu, space);
-        mmu.free_tables(tree);
+        let tables = end(mmu, space);
+        mmu.free_tables(tables);
     });
 }
 
 #[test]
-fn a_slot_that_was_cleared_is_free() {
+fn a_slot_cleared_by_the_upcall_is_free() {
     with_guest(Policy::Lazy, true, |mmu| {
-        mmu.platform().heals = true;
-        let tree = mmu.alloc_tables(1).unwrap();
-        let frame = tree.frames()[0];
+        mmu.platform().upcall_enabled = true;
+        let tables = mmu.alloc_tables(1).unwrap();
+        let frame = tables.frames()[0];
         let mapped = mmu.kmap(frame).unwrap();
         let va = mapped.va();
         mmu.kunmap(mapped);
-        let space = pin(mmu, tree);
-        let tree = end(mmu, space);
-        mmu.free_tables(tree);
+        let space = pin(mmu, tables);
+        let tables = end(mmu, space);
+        mmu.free_tables(tables);
         // Found mapped still, it would be written through a mapping that is gone.
         let mapped = mmu.kmap(frame).unwrap();
         mmu.store(mapped.va(), 7);
@@ -73,15 +73,15 @@ fn a_slot_that_was_cleared_is_free() {
 }
 
 #[test]
-fn a_held_frame_is_free_when_its_last_mapping_was_cleared() {
+fn a_deferred_frame_is_free_when_the_upcall_clears_its_last_mapping() {
     with_guest(Policy::HoldRefs, true, |mmu| {
-        mmu.platform().heals = true;
-        let tree = mmu.alloc_tables(1).unwrap();
-        leave_behind(mmu, tree.frames());
-        let space = pin(mmu, tree);
-        let tree = end(mmu, space);
+        mmu.platform().upcall_enabled = true;
+        let tables = mmu.alloc_tables(1).unwrap();
+        make_stray(mmu, tables.frames());
+        let space = pin(mmu, tables);
+        let tables = end(mmu, space);
         let free = mmu.free_frames();
-        mmu.free_tables(tree);
+        mmu.free_tables(tables);
         assert_eq!(mmu.free_frames(), free + 1, "nothing holds it");
     });
 }

@@ -35,19 +35,19 @@ fn use_up(mmu: &mut Mmu<Machine<'_>>, cpu: usize) -> Vec<Pfn> {
 }
 
 #[test]
-fn what_a_block_leaves_that_was_used_up_and_freed_is_found() {
+fn a_pin_clears_mappings_of_a_drained_block() {
     for policy in POLICIES {
         for extra in [false, true] {
             with_guest(policy, extra, |mmu| {
                 for round in 0..12 {
                     let frames = use_up(mmu, round % 2);
-                    let tree = mmu.alloc_tables(1).unwrap();
+                    let tables = mmu.alloc_tables(1).unwrap();
                     if policy != Policy::HoldRefs {
-                        assert!(frames.contains(&tree.frames()[0]), "{policy}");
+                        assert!(frames.contains(&tables.frames()[0]), "{policy}");
                     }
-                    let space = mmu.pin(tree).unwrap_or_else(|(_, e)| panic!("{policy}: {e}"));
-                    let tree = mmu.unpin(space).unwrap();
-                    mmu.free_tables(tree);
+                    let space = mmu.pin(tables).unwrap_or_else(|(_, e)| panic!("{policy}: {e}"));
+                    let tables = mmu.unpin(space).unwrap();
+                    mmu.free_tables(tables);
                 }
                 assert_eq!(mmu.stats().refused, 0);
             });
@@ -56,7 +56,7 @@ fn what_a_block_leaves_that_was_used_up_and_freed_is_found() {
 }
 
 #[test]
-fn a_lost_block_is_refused_until_it_is_found_again() {
+fn a_pin_is_refused_until_a_leaked_block_is_reclaimed() {
     for policy in POLICIES.into_iter().filter(|&policy| policy != Policy::Eager) {
         with_guest(policy, true, |mmu| {
             mmu.leak_blocks(1, true);
@@ -66,13 +66,13 @@ fn a_lost_block_is_refused_until_it_is_found_again() {
             let lost = use_up(mmu, 1);
             assert_eq!(mmu.free_frames(), free, "a lost frame is held by nobody: {policy}");
             // Half of the block's mappings may have been cleared by a full batch.
-            let tree = mmu.alloc_tables(1).unwrap();
-            assert!(lost.contains(&tree.frames()[0]));
-            let tree = mmu.pin(tree).expect_err("nobody knows of the mapping").0;
+            let tables = mmu.alloc_tables(1).unwrap();
+            assert!(lost.contains(&tables.frames()[0]));
+            let tables = mmu.pin(tables).expect_err("nobody knows of the mapping").0;
             assert!(mmu.reclaim_leaked_blocks().unwrap() > 0);
-            let space = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("{policy}: {error}"));
-            let tree = mmu.unpin(space).unwrap();
-            mmu.free_tables(tree);
+            let space = mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("{policy}: {error}"));
+            let tables = mmu.unpin(space).unwrap();
+            mmu.free_tables(tables);
             assert_eq!(mmu.stats().refused, 1);
             drop(kept);
         });
@@ -80,7 +80,7 @@ fn a_lost_block_is_refused_until_it_is_found_again() {
 }
 
 #[test]
-fn addresses_of_blocks_come_back() {
+fn addresses_of_drained_blocks_are_reused() {
     for policy in POLICIES {
         for extra in [false, true] {
             with_guest(policy, extra, |mmu| {
@@ -94,7 +94,7 @@ fn addresses_of_blocks_come_back() {
 }
 
 #[test]
-fn blocks_with_nothing_alive_give_way_when_addresses_are_scarce() {
+fn idle_blocks_are_closed_when_addresses_are_scarce() {
     with_guest(Policy::Lazy, true, |mmu| {
         let frame = mmu.alloc_frame().unwrap();
         for cpu in 0..2 {
@@ -112,7 +112,7 @@ fn blocks_with_nothing_alive_give_way_when_addresses_are_scarce() {
 }
 
 #[test]
-fn an_address_of_a_block_is_not_used_twice_without_a_flush() {
+fn an_address_of_a_block_is_reused_only_after_a_flush() {
     with_guest(Policy::Targeted, true, |mmu| {
         let mut seen = Vec::<Vaddr>::new();
         let frame = mmu.alloc_frame().unwrap();
@@ -131,7 +131,7 @@ fn an_address_of_a_block_is_not_used_twice_without_a_flush() {
 }
 
 #[test]
-fn what_is_old_enough_is_cleared() {
+fn purge_aged_clears_mappings_of_that_age() {
     for policy in [Policy::Batch(8), Policy::Lazy, Policy::Targeted] {
         with_guest(policy, true, |mmu| {
             let frame = mmu.alloc_frame().unwrap();

@@ -64,16 +64,16 @@ fn with_cpu(policy: Policy, room: usize, test: impl FnOnce(&Alone<'_, '_>)) {
 /// Makes a page table of the frame that was freed last.
 fn make_a_table(cpu: &Alone<'_, '_>, naive: bool) -> Result<(), mmu::Error> {
     cpu.with_mmu(|mmu, _| {
-        let tree = mmu.alloc_tables(1).expect("frames are left");
-        let pinned = if naive { mmu.pin_without_before_pin(tree) } else { mmu.pin(tree) };
+        let tables = mmu.alloc_tables(1).expect("frames are left");
+        let pinned = if naive { mmu.pin_without_before_pin(tables) } else { mmu.pin(tables) };
         match pinned {
             Ok(space) => {
-                let tree = mmu.unpin(space).unwrap();
-                mmu.free_tables(tree);
+                let tables = mmu.unpin(space).unwrap();
+                mmu.free_tables(tables);
                 Ok(())
             }
-            Err((tree, error)) => {
-                mmu.free_tables(tree);
+            Err((tables, error)) => {
+                mmu.free_tables(tables);
                 Err(error)
             }
         }
@@ -81,7 +81,7 @@ fn make_a_table(cpu: &Alone<'_, '_>, naive: bool) -> Result<(), mmu::Error> {
 }
 
 #[test]
-fn a_buffer_is_the_same_after_its_way_out_to_the_store_and_back() {
+fn a_buffer_keeps_its_words_through_the_store() {
     for slots in [Slots::Kept, Slots::Cleared] {
         with_cpu(Policy::Lazy, 100, |cpu| {
             let mut buffers = Buffers::new(LIMIT, slots);
@@ -110,7 +110,7 @@ fn a_buffer_is_the_same_after_its_way_out_to_the_store_and_back() {
 }
 
 #[test]
-fn a_kept_slot_is_an_alias_until_a_pin_looks() {
+fn a_kept_slot_is_an_alias_until_a_pin_clears_it() {
     for slots in [Slots::Kept, Slots::Cleared] {
         with_cpu(Policy::Lazy, 100, |cpu| {
             let mut buffers = Buffers::new(LIMIT, slots);
@@ -126,7 +126,7 @@ fn a_kept_slot_is_an_alias_until_a_pin_looks() {
 }
 
 #[test]
-fn a_write_through_a_kept_slot_is_found_and_its_frame_named() {
+fn a_write_through_a_kept_slot_is_reported_with_its_frame() {
     with_cpu(Policy::Lazy, 100, |cpu| {
         let mut buffers = Buffers::new(LIMIT, Slots::Kept);
         let old = buffers.create(cpu, 1, 1).unwrap();
@@ -173,7 +173,7 @@ fn a_write_through_a_cleared_slot_is_a_fault() {
 }
 
 #[test]
-fn a_full_storage_leaves_every_page_where_it_can_be_found() {
+fn a_full_store_loses_no_page() {
     with_cpu(Policy::Lazy, 1, |cpu| {
         let mut buffers = Buffers::new(LIMIT, Slots::Kept);
         let first = buffers.create(cpu, 7, 1).unwrap();

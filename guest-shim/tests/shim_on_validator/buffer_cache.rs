@@ -31,14 +31,14 @@ fn write(cache: &mut Cache, mmu: &mut Mmu<Machine<'_>>, block: u64, stamp: u64) 
 
 /// Makes a page table out of whatever was freed last.
 fn table(mmu: &mut Mmu<Machine<'_>>) {
-    let Ok(tree) = mmu.alloc_tables(1) else { return };
-    let space = mmu.pin(tree).expect("the shim looks first");
-    let tree = mmu.unpin(space).expect("it is not loaded");
-    mmu.free_tables(tree);
+    let Ok(tables) = mmu.alloc_tables(1) else { return };
+    let space = mmu.pin(tables).expect("the shim looks first");
+    let tables = mmu.unpin(space).expect("it is not loaded");
+    mmu.free_tables(tables);
 }
 
 #[test]
-fn the_one_used_longest_ago_gives_way() {
+fn the_least_recently_used_buffer_is_evicted() {
     with_guest(Policy::Lazy, true, |mmu| {
         let mut cache = Cache::new(MemoryDisk::default(), Region::default(), 3);
         // Blocks of one page.
@@ -59,7 +59,7 @@ fn the_one_used_longest_ago_gives_way() {
 }
 
 #[test]
-fn a_buffer_is_one_users() {
+fn a_taken_buffer_is_busy() {
     with_guest(Policy::Lazy, true, |mmu| {
         let mut cache = Cache::new(MemoryDisk::default(), Region::default(), 3);
         let handle = cache.get(mmu, 0, 1, 2).unwrap();
@@ -72,7 +72,7 @@ fn a_buffer_is_one_users() {
 }
 
 #[test]
-fn a_write_through_a_stray_mapping_shows() {
+fn a_write_through_a_stray_mapping_is_reported_as_corruption() {
     with_guest(Policy::Batch(64), true, |mmu| {
         for dirty in [false, true] {
             let mut cache = Cache::new(MemoryDisk::default(), Region::default(), 100);
@@ -107,7 +107,7 @@ fn a_write_through_a_stray_mapping_shows() {
 }
 
 #[test]
-fn when_memory_is_short_others_give_way() {
+fn buffers_are_evicted_when_memory_is_short() {
     with_guest(Policy::HoldRefs, true, |mmu| {
         let mut cache = Cache::new(MemoryDisk::default(), Region::default(), u64::MAX);
         let all = mmu.free_frames() as u64;
@@ -212,7 +212,7 @@ proptest! {
     })]
 
     #[test]
-    fn what_was_written_is_read(
+    fn a_buffer_cache_returns_what_was_written(
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 10 } else { 80 }),
         policy in 0..POLICIES.len(),
         extra in any::<bool>(),

@@ -1,6 +1,6 @@
 //! What laziness costs, in hypercalls: the reason why it is worth the trouble.
 
-use crate::guest::{leave_behind, with_guest};
+use crate::guest::{make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::vmap::Policy;
@@ -9,15 +9,15 @@ use pinfold_guest::vmap::Policy;
 fn pin_beside(mmu: &mut Mmu<Machine<'_>>, dead: usize) -> u64 {
     for _ in 0..dead {
         let frame = mmu.alloc_frame().unwrap();
-        leave_behind(mmu, &[frame]);
+        make_stray(mmu, &[frame]);
         // Kept by its owner: it is not what becomes a table.
     }
-    let tree = mmu.alloc_tables(1).unwrap();
+    let tables = mmu.alloc_tables(1).unwrap();
     let before = mmu.platform().calls;
-    let space = mmu.pin(tree).unwrap();
+    let space = mmu.pin(tables).unwrap();
     let calls = mmu.platform().calls - before;
-    let tree = mmu.unpin(space).unwrap();
-    mmu.free_tables(tree);
+    let tables = mmu.unpin(space).unwrap();
+    mmu.free_tables(tables);
     calls
 }
 
@@ -25,14 +25,14 @@ fn pin_beside(mmu: &mut Mmu<Machine<'_>>, dead: usize) -> u64 {
 const LEAST: u64 = 2;
 
 #[test]
-fn a_pin_with_nothing_in_its_way_costs_two_calls() {
+fn a_pin_without_stray_mappings_costs_two_calls() {
     for policy in [Policy::Eager, Policy::HoldRefs, Policy::Hinted, Policy::Targeted] {
         with_guest(policy, true, |mmu| assert_eq!(pin_beside(mmu, 20), LEAST, "{policy}"));
     }
 }
 
 #[test]
-fn policies_without_an_index_pay_for_the_mappings_of_others() {
+fn policies_without_an_index_clear_mappings_of_other_frames() {
     for policy in [Policy::Batch(64), Policy::Lazy] {
         with_guest(policy, true, |mmu| {
             assert_eq!(pin_beside(mmu, 20), LEAST + 1, "{policy}");
@@ -42,40 +42,40 @@ fn policies_without_an_index_pay_for_the_mappings_of_others() {
 }
 
 #[test]
-fn a_hint_of_one_dead_mapping_has_all_cleared_and_then_none() {
+fn a_hinted_pin_clears_all_dead_mappings_or_none() {
     with_guest(Policy::Hinted, true, |mmu| {
         let others: Vec<_> = (0..10).map(|_| mmu.alloc_frame().unwrap()).collect();
-        leave_behind(mmu, &others);
+        make_stray(mmu, &others);
         let trees = [mmu.alloc_tables(1).unwrap(), mmu.alloc_tables(1).unwrap()];
-        leave_behind(mmu, &[trees[0].frames()[0], trees[1].frames()[0]]);
-        for (tree, cleared) in trees.into_iter().zip([12, 0]) {
+        make_stray(mmu, &[trees[0].frames()[0], trees[1].frames()[0]]);
+        for (tables, cleared) in trees.into_iter().zip([12, 0]) {
             let before = mmu.stats();
-            let space = mmu.pin(tree).unwrap();
+            let space = mmu.pin(tables).unwrap();
             assert_eq!((mmu.stats() - before).cleared, cleared);
-            let tree = mmu.unpin(space).unwrap();
-            mmu.free_tables(tree);
+            let tables = mmu.unpin(space).unwrap();
+            mmu.free_tables(tables);
         }
     });
 }
 
 #[test]
-fn a_targeted_pin_clears_what_is_in_its_way_and_nothing_else() {
+fn a_targeted_pin_clears_only_mappings_of_its_frames() {
     for (extra, calls) in [(true, 1), (false, 3)] {
         with_guest(Policy::Targeted, extra, |mmu| {
             let others: Vec<_> = (0..10).map(|_| mmu.alloc_frame().unwrap()).collect();
-            leave_behind(mmu, &others);
-            let tree = mmu.alloc_tables(1).unwrap();
+            make_stray(mmu, &others);
+            let tables = mmu.alloc_tables(1).unwrap();
             // Twice: both mappings go, in one call where there is one (else: the call that isn't
             // there, the updates, the flush).
-            leave_behind(mmu, &[others[0], tree.frames()[0]]);
-            leave_behind(mmu, &[tree.frames()[0], others[1]]);
+            make_stray(mmu, &[others[0], tables.frames()[0]]);
+            make_stray(mmu, &[tables.frames()[0], others[1]]);
             let (before, stats) = (mmu.platform().calls, mmu.stats());
-            let space = mmu.pin(tree).unwrap();
+            let space = mmu.pin(tables).unwrap();
             assert_eq!(mmu.platform().calls - before, LEAST + calls);
             let done = mmu.stats() - stats;
             assert_eq!((done.cleared, done.flushes, done.pins_after_clear), (2, 1, 1));
-            let tree = mmu.unpin(space).unwrap();
-            mmu.free_tables(tree);
+            let tables = mmu.unpin(space).unwrap();
+            mmu.free_tables(tables);
         });
     }
 }
@@ -85,7 +85,7 @@ fn a_batch_is_cleared_when_it_is_full() {
     with_guest(Policy::Batch(8), true, |mmu| {
         let frame = mmu.alloc_frame().unwrap();
         for round in 1..=24 {
-            leave_behind(mmu, &[frame]);
+            make_stray(mmu, &[frame]);
             assert_eq!(mmu.stats().shootdowns, round / 8);
         }
     });
@@ -98,7 +98,7 @@ fn lazy_policies_flush_far_less_often_than_eager_ones() {
         with_guest(policy, true, |mmu| {
             let frame = mmu.alloc_frame().unwrap();
             for _ in 0..200 {
-                leave_behind(mmu, &[frame]);
+                make_stray(mmu, &[frame]);
             }
             flushes = mmu.stats().flushes;
         });
@@ -111,16 +111,16 @@ fn lazy_policies_flush_far_less_often_than_eager_ones() {
 }
 
 #[test]
-fn the_validator_flushes_for_a_change_of_type_only_when_nobody_did() {
+fn the_validator_flushes_for_a_type_change_only_if_the_guest_did_not() {
     with_guest(Policy::Targeted, true, |mmu| {
-        let tree = mmu.alloc_tables(1).unwrap();
-        leave_behind(mmu, &[tree.frames()[0]]);
+        let tables = mmu.alloc_tables(1).unwrap();
+        make_stray(mmu, &[tables.frames()[0]]);
         // The home becomes read-only without a flush: the validator's own is the only one that
         // is due, whatever lazy mappings there were.
         let before = mmu.platform().forced_flushes();
-        let space = mmu.pin(tree).unwrap();
+        let space = mmu.pin(tables).unwrap();
         assert_eq!(mmu.platform().forced_flushes() - before, 1);
-        let tree = mmu.unpin(space).unwrap();
-        mmu.free_tables(tree);
+        let tables = mmu.unpin(space).unwrap();
+        mmu.free_tables(tables);
     });
 }

@@ -15,14 +15,14 @@ const DISK: &str = "dma:disk0";
 
 /// A space with room for runs at [`AT`].
 fn space(mmu: &mut Mmu<Machine<'_>>) -> AddressSpace {
-    let mut tree = mmu.alloc_root().unwrap();
-    mmu.alloc_intermediate_tables(&mut tree, AT).unwrap();
-    mmu.pin(tree).unwrap()
+    let mut tables = mmu.alloc_root().unwrap();
+    mmu.alloc_intermediate_tables(&mut tables, AT).unwrap();
+    mmu.pin(tables).unwrap()
 }
 
 fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) {
-    let tree = mmu.unpin(space).unwrap();
-    mmu.free_tables(tree);
+    let tables = mmu.unpin(space).unwrap();
+    mmu.free_tables(tables);
 }
 
 fn disk(mmu: &mut Mmu<Machine<'_>>) -> Device {
@@ -30,7 +30,7 @@ fn disk(mmu: &mut Mmu<Machine<'_>>) -> Device {
 }
 
 #[test]
-fn a_page_that_is_freed_in_a_transfer_is_free_when_the_transfer_ends() {
+fn a_frame_freed_during_a_transfer_is_free_after_it() {
     for policy in POLICIES {
         with_guest(policy, true, |mmu| {
             let disk = disk(mmu);
@@ -51,16 +51,16 @@ fn a_page_that_is_freed_in_a_transfer_is_free_when_the_transfer_ends() {
             assert_eq!(mmu.frames_in_io(), 3);
             // Whoever takes all there is, for tables and for data, doesn't get them.
             let mut taken = Vec::new();
-            while let Ok(tree) = mmu.alloc_tables(1) {
-                assert!(!frames.contains(&tree.frames()[0]), "{policy}");
-                taken.push(tree);
+            while let Ok(tables) = mmu.alloc_tables(1) {
+                assert!(!frames.contains(&tables.frames()[0]), "{policy}");
+                taken.push(tables);
             }
             for (page, frame) in (0..).zip(&frames) {
                 mmu.store(io.start().page(page), frame.0);
                 assert_eq!(mmu.read(*frame, 0), frame.0);
             }
-            for tree in taken {
-                mmu.free_tables(tree);
+            for tables in taken {
+                mmu.free_tables(tables);
             }
             disk.end(mmu, io).unwrap();
             assert!(mmu.holders(frames[0]).is_empty());
@@ -72,23 +72,23 @@ fn a_page_that_is_freed_in_a_transfer_is_free_when_the_transfer_ends() {
 }
 
 #[test]
-fn a_page_that_somebody_holds_becomes_no_table_and_he_is_named() {
+fn a_pin_of_a_frame_in_io_fails_and_names_the_device() {
     for pool in [0, 4] {
         with_guest(Policy::Lazy, true, |mmu| {
             mmu.set_table_pool(pool);
             let [disk, net] = [DISK, "dma:net0"].map(|name| Device::new(mmu, name, 64).unwrap());
-            let tree = mmu.alloc_tables(1).unwrap();
-            let frame = tree.frames()[0];
+            let tables = mmu.alloc_tables(1).unwrap();
+            let frame = tables.frames()[0];
             let first = disk.begin(mmu, &[frame]).unwrap();
             let second = net.begin(mmu, &[frame]).unwrap();
-            let (tree, error) = mmu.pin(tree).expect_err("two hold it");
+            let (tables, error) = mmu.pin(tables).expect_err("two hold it");
             assert_eq!(error, Error::InIo { frame, holder: DISK });
             disk.end(mmu, first).unwrap();
-            let (tree, error) = mmu.pin(tree).expect_err("one does");
+            let (tables, error) = mmu.pin(tables).expect_err("one does");
             assert_eq!(error, Error::InIo { frame, holder: "dma:net0" });
             assert_eq!(std::format!("{error}"), std::format!("dma:net0 holds frame {frame}"));
             // A table of the pool goes back there; this one doesn't.
-            mmu.free_tables(tree);
+            mmu.free_tables(tables);
             assert_eq!(mmu.frames_in_io(), 1);
             net.end(mmu, second).unwrap();
             assert_eq!(mmu.frames_in_io(), 0);
@@ -98,34 +98,34 @@ fn a_page_that_somebody_holds_becomes_no_table_and_he_is_named() {
 }
 
 #[test]
-fn without_references_the_hypervisor_has_to_refuse() {
+fn without_references_the_hypervisor_refuses_the_pin() {
     with_guest(Policy::Lazy, true, |mmu| {
         let disk = disk(mmu);
         let frame = mmu.alloc_frame().unwrap();
         let io = disk.begin_without_references(mmu, &[frame]).unwrap();
         mmu.free_frame(frame);
-        let tree = mmu.alloc_tables(1).unwrap();
-        assert_eq!(tree.frames(), [frame], "freed last, used first");
-        let tree = mmu.pin_without_before_pin(tree).expect_err("the device can write to it").0;
+        let tables = mmu.alloc_tables(1).unwrap();
+        assert_eq!(tables.frames(), [frame], "freed last, used first");
+        let tables = mmu.pin_without_before_pin(tables).expect_err("the device can write to it").0;
         assert!(matches!(mmu.platform().last_refusal, Some(Cause::WritableAlias)));
-        let (tree, error) = mmu.pin(tree).expect_err("the shim sees the mapping");
+        let (tables, error) = mmu.pin(tables).expect_err("the shim sees the mapping");
         assert_eq!(error, Error::InUse(io.start()));
         disk.end(mmu, io).unwrap();
-        let space = mmu.pin(tree).unwrap();
+        let space = mmu.pin(tables).unwrap();
         end(mmu, space);
     });
 }
 
 #[test]
-fn only_what_may_be_written_to_is_had() {
+fn get_user_pages_refuses_pages_that_are_not_writable() {
     with_guest(Policy::Lazy, true, |mmu| {
         let disk = disk(mmu);
-        let mut tree = mmu.alloc_root().unwrap();
+        let mut tables = mmu.alloc_root().unwrap();
         let frames: Vec<Pfn> = (0..2).map(|_| mmu.alloc_frame().unwrap()).collect();
         for (page, (&frame, writable)) in (0..).zip(frames.iter().zip([true, false])) {
-            mmu.map_in(&mut tree, AT.page(page), Leaf { frame, writable, user: true }).unwrap();
+            mmu.map_in(&mut tables, AT.page(page), Leaf { frame, writable, user: true }).unwrap();
         }
-        let space = mmu.pin(tree).unwrap();
+        let space = mmu.pin(tables).unwrap();
         let io = disk.get_user_pages(mmu, &space, AT, 1).unwrap();
         for page in 1..5 {
             let refused = disk.get_user_pages(mmu, &space, AT, page + 1).unwrap_err();
@@ -144,7 +144,7 @@ fn only_what_may_be_written_to_is_had() {
 }
 
 #[test]
-fn runs_come_and_go_by_one_call_each() {
+fn a_run_is_mapped_and_unmapped_with_one_call() {
     with_guest(Policy::Lazy, true, |mmu| {
         let at_first = mmu.free_frames();
         let mut space = space(mmu);
@@ -172,7 +172,7 @@ fn runs_come_and_go_by_one_call_each() {
         let forced = mmu.platform().forced_flushes();
         object.unmap(mmu, &mut space).unwrap();
         assert_eq!(mmu.platform().forced_flushes(), forced, "the shim flushed by itself");
-        assert_eq!(mmu.platform().peek(AT), None, "nothing remembers it");
+        assert_eq!(mmu.platform().read_word(AT), None, "nothing remembers it");
         // SAFETY: it was loaded until now.
         unsafe { mmu.activate(root) }.unwrap();
         object.free(mmu);
@@ -184,7 +184,7 @@ fn runs_come_and_go_by_one_call_each() {
 }
 
 #[test]
-fn a_grafted_run_deals_with_lazy_mappings_as_a_pin_does() {
+fn mapping_a_run_clears_lazy_mappings_of_its_table() {
     for policy in POLICIES {
         with_guest(policy, true, |mmu| {
             let mut space = space(mmu);
@@ -321,10 +321,11 @@ impl Guest {
                 disk.end(mmu, io).unwrap();
             }
             Step::Table => {
-                let tree = mmu.alloc_tables(1).unwrap();
-                let pinned = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("refused: {error}"));
-                let tree = mmu.unpin(pinned).unwrap();
-                mmu.free_tables(tree);
+                let tables = mmu.alloc_tables(1).unwrap();
+                let pinned =
+                    mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("refused: {error}"));
+                let tables = mmu.unpin(pinned).unwrap();
+                mmu.free_tables(tables);
             }
         }
     }
@@ -338,7 +339,7 @@ proptest! {
     })]
 
     #[test]
-    fn what_a_device_writes_to_is_nobody_elses(
+    fn a_frame_in_io_has_no_other_owner(
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 20 } else { 100 }),
         policy in 0..POLICIES.len(),
         pool in 0..5usize,

@@ -1,6 +1,6 @@
-//! A machine with one CPU: frames of words, a TLB, and the validator for a hypervisor.
+//! A machine with one CPU: frames of words, a TLB, and the validator as its hypervisor.
 
-use pinfold_guest::addr::{Level, Mfn, Pfn, Vaddr};
+use pinfold_guest::addr::{Level, Mfn, PAGE_SIZE, PAGE_WORDS, Pfn, Vaddr};
 use pinfold_guest::hypercall::Errno;
 use pinfold_guest::platform::{Platform, ShootdownResult};
 use pinfold_validator as val;
@@ -16,10 +16,10 @@ use pinfold_abi::mmu::{
 };
 use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE, Mapping, Range};
 
-/// Where pfn 0 has its home.
-const DIRECT_MAP_RW: u64 = 0xffff_ffff_8000_0000;
-/// Machine frames are pseudo-physical ones, numbered from here backwards. Few for Miri, which
-/// interprets every recount.
+/// First address of the direct map.
+const DIRECT_MAP: Vaddr = Vaddr(0xffff_ffff_8000_0000);
+/// Number of the last machine frame, which is pfn 0; machine numbers fall as pfns rise. There are few
+/// for Miri, which interprets every audit.
 const LAST: u64 = if cfg!(miri) { 160 } else { 1 << 11 };
 /// The guest.
 const GUEST: val::DomId = val::DomId::new(1);
@@ -28,19 +28,19 @@ const CPU: usize = 0;
 
 /// The machine's memory and TLB.
 pub(crate) struct Ram {
-    words: RefCell<Vec<[u64; 512]>>,
-    /// What the CPU remembers: the leaf entry of a page.
-    tlb: RefCell<BTreeMap<u64, u64>>,
-    /// Flushes that the validator found necessary by itself.
+    words: RefCell<Vec<[u64; PAGE_WORDS]>>,
+    /// The TLB: the leaf entry of each page.
+    tlb: RefCell<BTreeMap<Vaddr, u64>>,
+    /// Flushes that the validator asked for.
     forced: Cell<u64>,
-    /// Frames of which the caches were flushed.
+    /// Frames whose cache lines were flushed.
     pub(crate) cache_flushes: Cell<u64>,
 }
 
 impl Ram {
     pub(crate) fn new() -> Ram {
         Ram {
-            words: RefCell::new(vec![[0; 512]; LAST as usize + 1]),
+            words: RefCell::new(vec![[0; PAGE_WORDS]; LAST as usize + 1]),
             tlb: RefCell::default(),
             forced: Cell::new(0),
             cache_flushes: Cell::new(0),
@@ -81,7 +81,7 @@ impl val::Platform for Ram {
     }
 
     fn flush_tlb(&self, cpus: val::CpuSet) {
-        assert!(cpus.contains(CPU), "there is one CPU only");
+        assert!(cpus.contains(CPU), "there is only one CPU");
         self.forced.set(self.forced.get() + 1);
         self.tlb.borrow_mut().clear();
     }
@@ -109,7 +109,7 @@ impl val::Platform for Ram {
     }
 
     fn report_cache_alias(&self, would_be_refused: &val::Refusal) {
-        panic!("nothing is borne: {would_be_refused}");
+        panic!("the policy allows no conflict: {would_be_refused}");
     }
 
     fn install_hypervisor_slots(&self, _: val::DomId, _: Mfn) {}
@@ -117,9 +117,10 @@ impl val::Platform for Ram {
     fn clear_hypervisor_slots(&self, _: Mfn) {}
 }
 
-pub(crate) type Judge<'a> = val::Validator<'a, &'a Ram>;
+/// The validator of this machine.
+pub(crate) type Validator<'a> = val::Validator<'a, &'a Ram>;
 
-/// What the validator is told of the machine.
+/// The limits of the machine.
 pub(crate) fn limits() -> val::Limits {
     val::Limits {
         physical_bits: 40,
@@ -130,28 +131,29 @@ pub(crate) fn limits() -> val::Limits {
     }
 }
 
-/// Records for all frames.
+/// A frame table for all frames.
 pub(crate) fn frame_table() -> Vec<val::FrameEntry> {
     (0..=LAST).map(|_| val::FrameEntry::new()).collect()
 }
 
-/// A guest's machine, as [`Platform`] has it.
+/// The machine, as a guest's [`Platform`].
 pub(crate) struct Machine<'a> {
-    judge: &'a Judge<'a>,
+    validator: &'a Validator<'a>,
     ram: &'a Ram,
     root: Pfn,
     frames: u64,
-    /// Whether there is a `pinfold_op`.
-    has_extra_call: bool,
-    /// Hypercalls made, the same that the real one would make.
+    /// Whether the hypervisor has `pinfold_op`.
+    has_pinfold_op: bool,
+    /// Hypercalls, as many as the real platform would make.
     pub(crate) calls: u64,
     /// Why the last refused pin was refused.
     pub(crate) last_refusal: Option<val::Cause>,
     /// The frame that the last refusal was about.
     refused_frame: Mfn,
-    /// What a pin meets in the lazy ranges is cleared in the middle of it, as by the handler of an
-    /// upcall; and what was, since the shim last asked.
-    pub(crate) heals: bool,
+    /// Whether mappings in the lazy ranges that a pin meets are cleared in the middle of it, as by the
+    /// alias upcall.
+    pub(crate) upcall_enabled: bool,
+    /// Addresses that were cleared so, until the shim takes them.
     cleared: Vec<Vaddr>,
 }
 
@@ -159,6 +161,11 @@ impl std::fmt::Debug for Machine<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Machine").field("calls", &self.calls).finish_non_exhaustive()
     }
+}
+
+/// Index of the word at this offset of a page.
+fn word_index(offset: u64) -> usize {
+    offset as usize / size_of::<u64>()
 }
 
 fn mfn_of(pfn: Pfn) -> u64 {
@@ -170,23 +177,23 @@ fn to_val(mfn: u64) -> Mfn {
 }
 
 impl<'a> Machine<'a> {
-    /// Builds a guest of so many frames, with a home for each. Also gives its free frames.
+    /// Builds a guest of so many frames, with a direct map of them. Also returns its free frames.
     pub(crate) fn build(
-        judge: &'a Judge<'a>,
+        validator: &'a Validator<'a>,
         frames: u64,
-        has_extra_call: bool,
+        has_pinfold_op: bool,
     ) -> (Machine<'a>, Vec<Pfn>) {
-        let ram: &'a Ram = judge.platform();
+        let ram: &'a Ram = validator.platform();
         for pfn in 0..frames {
             let mfn = to_val(mfn_of(Pfn(pfn)));
-            assert!(judge.add_ram_frame(mfn));
-            judge.assign(mfn, GUEST).expect("a free frame");
+            assert!(validator.add_ram_frame(mfn));
+            validator.assign(mfn, GUEST).expect("a free frame");
         }
         let leaf_tables = frames.div_ceil(512);
         let tables = 3 + leaf_tables;
-        let first = Vaddr(DIRECT_MAP_RW);
+        let first = DIRECT_MAP;
         let table = EntryFlags::PRESENT | EntryFlags::WRITABLE | EntryFlags::USER;
-        let entry = |pfn: u64, flags: EntryFlags| mfn_of(Pfn(pfn)) << 12 | flags.bits();
+        let entry = |pfn: u64, flags: EntryFlags| Mfn(mfn_of(Pfn(pfn))).address() | flags.bits();
         ram.set_word(mfn_of(Pfn(0)), first.index(Level::L4).get(), entry(1, table));
         ram.set_word(mfn_of(Pfn(1)), first.index(Level::L3).get(), entry(2, table));
         for chunk in 0..leaf_tables {
@@ -201,49 +208,49 @@ impl<'a> Machine<'a> {
         }
         let mut budget = val::Budget::new(u32::MAX);
         let root = to_val(mfn_of(Pfn(0)));
-        judge.get_root_ref(GUEST, root, &mut budget).expect("the builder's tables are right");
+        validator.get_root_ref(GUEST, root, &mut budget).expect("the builder's tables are right");
         let machine = Machine {
-            judge,
+            validator,
             ram,
             root: Pfn(0),
             frames,
-            has_extra_call,
+            has_pinfold_op,
             calls: 0,
             last_refusal: None,
             refused_frame: to_val(0),
-            heals: false,
+            upcall_enabled: false,
             cleared: Vec::new(),
         };
         (machine, (tables..frames).rev().map(Pfn).collect())
     }
 
-    /// What the hypervisor knows of a frame.
+    /// What the validator knows of a frame.
     pub(crate) fn info(&self, mfn: Mfn) -> val::FrameInfo {
-        self.judge.info(mfn).expect("a frame of RAM")
+        self.validator.info(mfn).expect("a frame of RAM")
     }
 
-    /// Recounts every reference; panics if the validator's records are wrong.
+    /// Recounts every reference. Panics if the frame table is wrong.
     pub(crate) fn audit(&self) {
-        let mut scratch = vec![val::AuditCell::default(); self.judge.frame_count() as usize];
+        let mut scratch = vec![val::AuditCell::default(); self.validator.frame_count() as usize];
         let root = to_val(mfn_of(self.root));
         let held = [val::ExternalRef { frame: root, kind: val::RefKind::Root }];
         let mut report = |wrong: val::Discrepancy| panic!("audit: {wrong}");
-        let summary = self.judge.audit(&mut scratch, held, &mut report);
+        let summary = self.validator.audit(&mut scratch, held, &mut report);
         assert!(summary.expect("room for the audit").tables > 0);
     }
 
-    /// Flushes that the validator found necessary by itself so far.
+    /// Flushes that the validator asked for so far.
     pub(crate) fn forced_flushes(&self) -> u64 {
         self.ram.forced.get()
     }
 
-    /// Repeats an operation until it's through, with budgets so small that it is suspended.
-    fn through<T>(
+    /// Repeats an operation until it has finished, with budgets so small that it is preempted.
+    fn run_to_end<T>(
         &mut self,
-        mut operation: impl FnMut(&Judge<'a>, &mut val::Budget) -> Result<T, val::Error>,
+        mut operation: impl FnMut(&Validator<'a>, &mut val::Budget) -> Result<T, val::Error>,
     ) -> Result<T, Errno> {
         loop {
-            match operation(self.judge, &mut val::Budget::new(700)) {
+            match operation(self.validator, &mut val::Budget::new(700)) {
                 Ok(done) => return Ok(done),
                 Err(val::Error::Preempted) => {}
                 Err(val::Error::Refused(refusal)) => {
@@ -257,25 +264,26 @@ impl<'a> Machine<'a> {
 
     fn pin(&mut self, level: Level, mfn: Mfn) -> Result<(), Errno> {
         loop {
-            let result = self.through(|judge, budget| judge.pin(GUEST, level, mfn, budget));
-            if result.is_ok() || !self.heals || !self.heal() {
+            let result =
+                self.run_to_end(|validator, budget| validator.pin(GUEST, level, mfn, budget));
+            if result.is_ok() || !self.upcall_enabled || !self.run_upcall() {
                 return result;
             }
         }
     }
 
-    /// Clears what maps the refused frame in the lazy ranges; whether anything did.
-    fn heal(&mut self) -> bool {
+    /// Clears the mappings of the refused frame in the lazy ranges. Returns whether there were any.
+    fn run_upcall(&mut self) -> bool {
         let mut ranges = Vec::new();
         let which = val::MappingFilter::Writable;
         let frame = self.refused_frame;
-        self.judge.find_mappings(
+        self.validator.find_mappings(
             frame,
             GUEST,
             which,
             val::SearchLimits::default(),
             &mut |mapping| {
-                let lazy = mapping.address.filter(|va| va.get() < DIRECT_MAP_RW);
+                let lazy = mapping.address.filter(|&va| va < DIRECT_MAP);
                 ranges.extend(lazy.map(|va| Range { start: va.get(), pages: 1 }));
                 ControlFlow::Continue(())
             },
@@ -286,11 +294,11 @@ impl<'a> Machine<'a> {
     }
 
     fn flush_all(&self) {
-        self.judge.record_flush(CPU, || self.ram.tlb.borrow_mut().clear());
+        self.validator.record_flush(CPU, || self.ram.tlb.borrow_mut().clear());
     }
 
     fn update(&mut self, table: u64, index: usize, value: u64, keep: bool) -> Result<(), Errno> {
-        self.through(|judge, budget| {
+        self.run_to_end(|validator, budget| {
             let update = val::Update {
                 dom: GUEST,
                 table_owner: GUEST,
@@ -300,14 +308,14 @@ impl<'a> Machine<'a> {
                 value,
                 preserve_ad: keep,
             };
-            judge.update(update, budget)
+            validator.update(update, budget)
         })
         .map(drop)
     }
 
-    /// The leaf entry of an address: what the TLB remembers, else what the tables say.
+    /// The leaf entry of an address: from the TLB, else from the tables.
     fn translate(&self, va: Vaddr) -> Option<u64> {
-        let page = va.0 >> 12;
+        let page = va.page_start();
         if let Some(&entry) = self.ram.tlb.borrow().get(&page) {
             return Some(entry);
         }
@@ -321,15 +329,15 @@ impl<'a> Machine<'a> {
                 self.ram.tlb.borrow_mut().insert(page, entry);
                 return Some(entry);
             }
-            table = (entry & ENTRY_ADDRESS) >> 12;
+            table = Mfn::from_address(entry & ENTRY_ADDRESS).get();
         }
         None
     }
 
-    /// The word at an address, if it is mapped; what a CPU would find there.
-    pub(crate) fn peek(&self, va: Vaddr) -> Option<u64> {
-        let frame = (self.translate(va)? & ENTRY_ADDRESS) >> 12;
-        Some(self.ram.word(frame, (va.0 >> 3 & 511) as usize))
+    /// The word that a CPU would read at an address, if it is mapped.
+    pub(crate) fn read_word(&self, va: Vaddr) -> Option<u64> {
+        let frame = Mfn::from_address(self.translate(va)? & ENTRY_ADDRESS).get();
+        Some(self.ram.word(frame, word_index(va.page_offset())))
     }
 }
 
@@ -344,7 +352,7 @@ impl Platform for Machine<'_> {
     }
 
     fn direct_map_va(&self, pfn: Pfn) -> Vaddr {
-        Vaddr(DIRECT_MAP_RW).page(pfn.0)
+        DIRECT_MAP.page(pfn.0)
     }
 
     fn root(&self) -> Pfn {
@@ -356,30 +364,30 @@ impl Platform for Machine<'_> {
     }
 
     fn load(&self, va: Vaddr) -> u64 {
-        self.peek(va).unwrap_or_else(|| panic!("read of {va}, which is not mapped"))
+        self.read_word(va).unwrap_or_else(|| panic!("read of {va}, which is not mapped"))
     }
 
     fn store(&mut self, va: Vaddr, word: u64) {
         let entry = self.translate(va);
         let entry = entry.unwrap_or_else(|| panic!("write to {va}, which is not mapped"));
         if entry & EntryFlags::WRITABLE.bits() == 0 {
-            // The TLB may be behind; a processor looks at the tables before it faults.
-            self.ram.tlb.borrow_mut().remove(&(va.0 >> 12));
+            // The TLB entry may be stale: a processor walks the tables before it faults.
+            self.ram.tlb.borrow_mut().remove(&va.page_start());
         }
         let entry = self.translate(va).unwrap_or(0);
         assert!(entry & EntryFlags::WRITABLE.bits() != 0, "write to {va}, which is read-only");
-        let frame = (entry & ENTRY_ADDRESS) >> 12;
-        let info = self.judge.info(to_val(frame)).expect("a frame of RAM");
+        let frame = Mfn::from_address(entry & ENTRY_ADDRESS).get();
+        let info = self.validator.info(to_val(frame)).expect("a frame of RAM");
         assert!(info.kind().level().is_none() || info.type_count() == 0, "write to a table: {va}");
-        self.ram.set_word(frame, (va.0 >> 3 & 511) as usize, word);
+        self.ram.set_word(frame, word_index(va.page_offset()), word);
     }
 
     fn mmu_update(&mut self, requests: &[MmuUpdate]) -> Result<(), Errno> {
         self.calls += 1;
         for request in requests {
             let keep = request.ptr & 7 == MMU_PT_UPDATE_PRESERVE_AD;
-            let index = (request.ptr >> 3 & 511) as usize;
-            self.update(request.ptr >> 12, index, request.val, keep)?;
+            let index = word_index(request.ptr % PAGE_SIZE);
+            self.update(Mfn::from_address(request.ptr).get(), index, request.val, keep)?;
         }
         Ok(())
     }
@@ -399,14 +407,16 @@ impl Platform for Machine<'_> {
                     self.pin(level, mfn)?;
                 }
                 Some(MmuextCmd::UnpinTable) => {
-                    self.through(|judge, budget| judge.unpin(GUEST, mfn, budget))?;
+                    self.run_to_end(|validator, budget| validator.unpin(GUEST, mfn, budget))?;
                 }
                 Some(MmuextCmd::NewBaseptr) => {
                     let old = to_val(mfn_of(self.root));
-                    self.through(|judge, budget| judge.get_root_ref(GUEST, mfn, budget))?;
+                    self.run_to_end(|validator, budget| {
+                        validator.get_root_ref(GUEST, mfn, budget)
+                    })?;
                     self.flush_all();
-                    self.through(|judge, budget| {
-                        judge.put_root_ref(GUEST, old, budget);
+                    self.run_to_end(|validator, budget| {
+                        validator.put_root_ref(GUEST, old, budget);
                         Ok(())
                     })?;
                 }
@@ -421,12 +431,12 @@ impl Platform for Machine<'_> {
         self.calls += entries.len().div_ceil(32) as u64;
         for &(va, entry) in entries {
             let root = to_val(mfn_of(self.root));
-            let leaf = self.judge.walk(root, Vaddr::new(va.0));
+            let leaf = self.validator.walk(root, Vaddr::new(va.0));
             let leaf = leaf.map_err(|_| Errno::from(Known::EINVAL))?;
             self.update(leaf.table.get(), leaf.index.get(), entry, false)?;
             match flags & UVMF_FLUSHTYPE_MASK {
                 UVMF_INVLPG => {
-                    self.ram.tlb.borrow_mut().remove(&(va.0 >> 12));
+                    self.ram.tlb.borrow_mut().remove(&va.page_start());
                 }
                 UVMF_TLB_FLUSH => self.flush_all(),
                 _ => {}
@@ -437,7 +447,7 @@ impl Platform for Machine<'_> {
 
     fn shootdown(&mut self, ranges: &[Range]) -> Result<ShootdownResult, Errno> {
         self.calls += 1;
-        if !self.has_extra_call {
+        if !self.has_pinfold_op {
             return Err(Known::ENOSYS.into());
         }
         let mut total = val::ShootdownProgress::new();
@@ -445,12 +455,12 @@ impl Platform for Machine<'_> {
         for range in ranges {
             let start = Vaddr::new(range.start);
             let mut left = val::PageRange { start, pages: range.pages };
-            self.through(|judge, budget| {
-                judge.shootdown(GUEST, root, &mut left, budget, &mut total)
+            self.run_to_end(|validator, budget| {
+                validator.shootdown(GUEST, root, &mut left, budget, &mut total)
             })?;
         }
         let cleared = total.cleared;
-        // Paid by a flush that the clock is told of, as the hypervisor does.
+        // The flush is recorded in the flush clock, as the hypervisor does.
         let cpus = total.into_debt().cpus();
         if !cpus.is_empty() {
             self.flush_all();
@@ -475,7 +485,7 @@ impl Platform for Machine<'_> {
     }
 
     fn find_aliases(&mut self, frames: &[Mfn]) -> Result<Vec<Mapping>, Errno> {
-        if !self.has_extra_call {
+        if !self.has_pinfold_op {
             return Err(Known::ENOSYS.into());
         }
         let mut found = Vec::new();
@@ -495,7 +505,7 @@ impl Platform for Machine<'_> {
                 ControlFlow::Continue(())
             };
             let (which, bounds) = (val::MappingFilter::All, val::SearchLimits::default());
-            let end = self.judge.find_mappings(to_val(frame), GUEST, which, bounds, &mut out);
+            let end = self.validator.find_mappings(to_val(frame), GUEST, which, bounds, &mut out);
             assert!(!end.cut_short, "the search is long enough for this machine");
         }
         Ok(found)

@@ -1,6 +1,5 @@
-//! The shim and the validator in one process: the guest's half of the bargain against the
-//! hypervisor's, with nothing between them but a model of a processor whose TLB forgets only when
-//! it is told to.
+//! The shim on the validator, in one process. Between them is a model of a machine whose TLB keeps
+//! every translation until it is flushed.
 #![expect(unsafe_code, reason = "tests load roots of a model, where no memory depends on them")]
 
 mod alias_upcall;

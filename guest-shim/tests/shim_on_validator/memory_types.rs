@@ -1,6 +1,6 @@
 //! Memory types: the naive change is refused, the shim's is not, and nothing is lost.
 
-use crate::guest::{POLICIES, leave_behind, with_guest};
+use crate::guest::{POLICIES, make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::mmu::{Error, Leaf, MemoryType, Mmu};
@@ -24,7 +24,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
         for extra in [false, true] {
             with_guest(policy, extra, |mmu| {
                 let pages = frames(mmu, 3);
-                leave_behind(mmu, &pages);
+                make_stray(mmu, &pages);
                 // Naive: the home is unmapped and mapped anew.
                 let home = mmu.direct_map_va(pages[1]);
                 let flags = MemoryType::WriteCombining.flags().bits() | 3;
@@ -59,7 +59,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                     (3, pins_after_clear)
                 );
                 // New mappings are of the type, and their strays are cleared too.
-                leave_behind(mmu, &pages);
+                make_stray(mmu, &pages);
                 let mapped = mmu.kmap(pages[0]).unwrap();
                 mmu.kunmap(mapped);
                 mmu.copy_frame(0, pages[1], pages[2]).unwrap();
@@ -84,9 +84,9 @@ fn a_frame_in_use_keeps_its_type() {
         mmu.vunmap(area).unwrap();
         // What a space maps is not the shim's to know, but the hypervisor's.
         let va = Vaddr(0x4000_0000);
-        let mut tree = mmu.alloc_root().unwrap();
-        mmu.map_in(&mut tree, va, Leaf::kernel(pages[1])).unwrap();
-        let space = mmu.pin(tree).unwrap();
+        let mut tables = mmu.alloc_root().unwrap();
+        mmu.map_in(&mut tables, va, Leaf::kernel(pages[1])).unwrap();
+        let space = mmu.pin(tables).unwrap();
         let refused = mmu.set_memory_type(&pages, MemoryType::Uncached);
         assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
         for &pfn in &pages {
@@ -100,14 +100,14 @@ fn a_frame_in_use_keeps_its_type() {
         mmu.set_leaf(&space, va, Some(Leaf::kernel(pages[1]))).unwrap();
         let entry = mmu.leaf(&space, va).unwrap();
         assert_eq!(entry & MemoryType::FLAGS.bits(), MemoryType::Uncached.flags().bits());
-        let tree = mmu.unpin(space).unwrap();
-        mmu.free_tables(tree);
+        let tables = mmu.unpin(space).unwrap();
+        mmu.free_tables(tables);
         mmu.set_memory_type(&pages, MemoryType::WriteBack).unwrap();
     });
 }
 
 #[test]
-fn what_has_the_type_already_costs_nothing() {
+fn frames_that_have_the_type_already_cost_no_call() {
     with_guest(Policy::Targeted, true, |mmu| {
         let pages = frames(mmu, 4);
         mmu.set_memory_type(&pages[..2], MemoryType::WriteThrough).unwrap();

@@ -31,7 +31,7 @@ fn broken<T>(rule: Rule) -> Result<T, Error> {
 }
 
 #[test]
-fn a_page_is_what_was_written_wherever_it_was_meanwhile() {
+fn a_page_keeps_its_words_through_the_store() {
     with_pager(Policy::Lazy, |mmu, pager| {
         let id = pager.create(4).unwrap();
         pager.pin(mmu, id, 0..4).unwrap();
@@ -61,7 +61,7 @@ fn a_page_is_what_was_written_wherever_it_was_meanwhile() {
 }
 
 #[test]
-fn each_rule_is_said_by_name_and_nothing_is_done() {
+fn a_broken_rule_is_named_and_nothing_is_done() {
     with_pager(Policy::Lazy, |mmu, pager| {
         assert_eq!(pager.create(0), broken(Rule::NotEmpty));
         let id = pager.create(4).unwrap();
@@ -92,7 +92,7 @@ fn each_rule_is_said_by_name_and_nothing_is_done() {
 }
 
 #[test]
-fn what_is_pinned_stays_and_what_was_used_stays_longer() {
+fn pinned_pages_stay_and_used_pages_stay_longer() {
     with_pager(Policy::Lazy, |mmu, pager| {
         let [pinned, used, old] = [(); 3].map(|()| pager.create(4).unwrap());
         for id in [pinned, used, old] {
@@ -174,7 +174,7 @@ fn a_store_that_fails_costs_no_page_and_no_frame() {
 
 /// A page that is paged out while its view is dead becomes a page table.
 #[test]
-fn a_dead_view_does_not_keep_its_frame_from_becoming_a_table() {
+fn the_frame_of_an_unmapped_view_can_become_a_table() {
     for naive in [true, false] {
         with_pager(Policy::Lazy, |mmu, pager| {
             let id = pager.create(1).unwrap();
@@ -186,14 +186,14 @@ fn a_dead_view_does_not_keep_its_frame_from_becoming_a_table() {
             pager.unmap(mmu, view).unwrap();
             pager.unpin(id, 0..1).unwrap();
             assert_eq!(pager.shrink(mmu, 1), Ok(1));
-            let mut tree = mmu.alloc_tables(1).unwrap();
-            assert_eq!(tree.frames(), [frame], "freed last, used first");
+            let mut tables = mmu.alloc_tables(1).unwrap();
+            assert_eq!(tables.frames(), [frame], "freed last, used first");
             if naive {
-                tree = mmu.pin_without_before_pin(tree).expect_err("an alias").0;
+                tables = mmu.pin_without_before_pin(tables).expect_err("an alias").0;
             }
-            let space = mmu.pin(tree).unwrap();
-            let tree = mmu.unpin(space).unwrap();
-            mmu.free_tables(tree);
+            let space = mmu.pin(tables).unwrap();
+            let tables = mmu.unpin(space).unwrap();
+            mmu.free_tables(tables);
         });
     }
 }
@@ -383,10 +383,10 @@ impl Models {
                 Err(error) => assert_eq!(error, Error::Store(StoreError::Full)),
             },
             Step::Table => {
-                let tree = mmu.alloc_tables(1).expect("frames are left");
-                let space = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("refused: {error}"));
-                let tree = mmu.unpin(space).unwrap();
-                mmu.free_tables(tree);
+                let tables = mmu.alloc_tables(1).expect("frames are left");
+                let space = mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("refused: {error}"));
+                let tables = mmu.unpin(space).unwrap();
+                mmu.free_tables(tables);
             }
         }
     }
@@ -400,7 +400,7 @@ proptest! {
     })]
 
     #[test]
-    fn pageable_objects_are_what_the_model_says(
+    fn pageable_objects_behave_as_the_model(
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 160 }),
         policy in 0..POLICIES.len(),
     ) {

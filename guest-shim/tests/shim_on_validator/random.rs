@@ -171,8 +171,8 @@ impl Guest {
             Step::Unpin(number) => {
                 let Some(which) = number.checked_rem(self.spaces.len()) else { return };
                 let (space, ..) = self.spaces.swap_remove(which);
-                let tree = mmu.unpin(space).expect("it is not loaded");
-                mmu.free_tables(tree);
+                let tables = mmu.unpin(space).expect("it is not loaded");
+                mmu.free_tables(tables);
             }
             Step::Retype(number, memory) => self.retype(mmu, number, MemoryType::ALL[memory]),
             Step::Run(number) => self.run(mmu, number),
@@ -227,29 +227,29 @@ impl Guest {
     }
 
     fn pin(&mut self, mmu: &mut Mmu<Machine<'_>>, level: u8, pages: usize, at: u64) {
-        let tree = if level == 4 { mmu.alloc_root() } else { mmu.alloc_tables(level) };
-        let Ok(mut tree) = tree else { return };
+        let tables = if level == 4 { mmu.alloc_root() } else { mmu.alloc_tables(level) };
+        let Ok(mut tables) = tables else { return };
         let mut mapped = Pages::new();
         for page in 0..pages as u64 {
             let va = Vaddr(at.rotate_left(13 * page as u32) & 0x7fff_ffff_f000);
             let Some(which) = self.data(at as usize + page as usize) else { break };
             let leaf = Leaf::kernel(self.data[which].0);
-            // What lies in the same entry of a low tree replaces what was there.
+            // What lies in the same entry of a low tables replaces what was there.
             let span = 12 + 9 * u32::from(level);
             let place = |va: Vaddr| va.0 & ((1 << span) - 1);
             mapped.retain(|&(other, _)| place(other) != place(va));
-            if mmu.map_in(&mut tree, va, leaf).is_err() {
-                mmu.free_tables(tree);
+            if mmu.map_in(&mut tables, va, leaf).is_err() {
+                mmu.free_tables(tables);
                 return;
             }
             mapped.push((va, which));
         }
-        match self.pin_tree(mmu, tree) {
+        match self.pin_tree(mmu, tables) {
             Ok(space) => self.spaces.push((space, level, mapped)),
-            Err((tree, error)) => {
+            Err((tables, error)) => {
                 self.refused += 1;
                 assert!(self.naive, "a pin through the shim was refused: {error}");
-                mmu.free_tables(tree);
+                mmu.free_tables(tables);
             }
         }
     }
@@ -257,9 +257,9 @@ impl Guest {
     fn pin_tree(
         &self,
         mmu: &mut Mmu<Machine<'_>>,
-        tree: UnpinnedTables,
+        tables: UnpinnedTables,
     ) -> Result<AddressSpace, (UnpinnedTables, Error)> {
-        if self.naive { mmu.pin_without_before_pin(tree) } else { mmu.pin(tree) }
+        if self.naive { mmu.pin_without_before_pin(tables) } else { mmu.pin(tables) }
     }
 
     fn run(&mut self, mmu: &mut Mmu<Machine<'_>>, number: usize) {
@@ -293,7 +293,7 @@ fn play(steps: &[Step], policy: Policy, extra: bool, pins: Pins) -> (u64, u64) {
     let mut outcome = (0, 0);
     with_guest(policy, extra, |mmu| {
         let naive = pins != Pins::Looking;
-        mmu.platform().heals = pins == Pins::Healed;
+        mmu.platform().upcall_enabled = pins == Pins::Healed;
         let mut guest = Guest { naive, ..Guest::default() };
         for (number, step) in steps.iter().enumerate() {
             guest.step(mmu, step);
@@ -329,7 +329,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_cleared_in_the_middle_of_a_pin_is_cleared_for_the_shim_too(
+    fn mappings_cleared_by_the_upcall_are_removed_from_the_index(
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 150 }),
         policy in 0..POLICIES.len(),
     ) {

@@ -19,17 +19,17 @@ fn agree(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) {
 
 /// A space that maps these frames from an address on.
 fn space_of(mmu: &mut Mmu<Machine<'_>>, va: Vaddr, frames: &[Pfn]) -> AddressSpace {
-    let mut tree = mmu.alloc_root().unwrap();
+    let mut tables = mmu.alloc_root().unwrap();
     for (page, &frame) in (0..).zip(frames) {
         let leaf = Leaf { frame, writable: page % 2 == 0, user: true };
-        mmu.map_in(&mut tree, va.page(page), leaf).unwrap();
+        mmu.map_in(&mut tables, va.page(page), leaf).unwrap();
     }
-    mmu.pin(tree).unwrap()
+    mmu.pin(tables).unwrap()
 }
 
 fn drop_space(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) {
-    let tree = mmu.unpin(space).unwrap();
-    mmu.free_tables(tree);
+    let tables = mmu.unpin(space).unwrap();
+    mmu.free_tables(tables);
 }
 
 /// Runs something on a space.
@@ -42,7 +42,7 @@ fn on(mmu: &mut Mmu<Machine<'_>>, space: &AddressSpace, work: impl FnOnce(&mut M
 }
 
 #[test]
-fn a_buffer_is_moved_under_everybody_who_has_it() {
+fn every_mapping_of_a_moved_frame_maps_the_new_one() {
     for policy in POLICIES {
         with_guest(policy, true, |mmu| {
             mmu.enable_rmap().unwrap();
@@ -85,8 +85,8 @@ fn a_buffer_is_moved_under_everybody_who_has_it() {
                 mmu.free_frame(frame);
             }
             assert_eq!(mmu.free_frames(), free + 3, "{policy}");
-            let tree = mmu.alloc_tables(3).unwrap();
-            let space = mmu.pin(tree).unwrap();
+            let tables = mmu.alloc_tables(3).unwrap();
+            let space = mmu.pin(tables).unwrap();
             drop_space(mmu, space);
             // The new ones are known to be in use.
             assert!(mmu.stats().refused == 0);
@@ -101,14 +101,18 @@ fn a_buffer_is_moved_under_everybody_who_has_it() {
 }
 
 #[test]
-fn while_it_is_away_nothing_maps_it() {
+fn an_unmapped_frame_has_no_mapping() {
     with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
         mmu.enable_rmap().unwrap();
         let frame = mmu.alloc_frame().unwrap();
         let area = mmu.vmap(&[frame]).unwrap();
         mmu.store(area.start(), 1);
         drop(mmu.unmap_everywhere(&[frame]).unwrap());
-        assert_eq!(mmu.platform().peek(area.start()), None, "it stays away when nothing is said");
+        assert_eq!(
+            mmu.platform().read_word(area.start()),
+            None,
+            "it stays away when nothing is said"
+        );
         agree(mmu, &[frame]);
         mmu.vunmap(area).unwrap();
         mmu.purge_vmap().unwrap();
@@ -117,7 +121,7 @@ fn while_it_is_away_nothing_maps_it() {
 }
 
 #[test]
-fn what_is_mapped_when_the_map_begins_is_known() {
+fn mappings_made_before_the_map_is_enabled_are_in_it() {
     with_guest(pinfold_guest::vmap::Policy::Targeted, true, |mmu| {
         let frames = [mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap()];
         let (area, dead) = (mmu.vmap(&frames).unwrap(), mmu.vmap(&frames).unwrap());
@@ -132,17 +136,17 @@ fn what_is_mapped_when_the_map_begins_is_known() {
 }
 
 #[test]
-fn a_tree_in_the_making_is_changed_too() {
+fn mappings_in_unpinned_tables_are_moved_too() {
     with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
         mmu.enable_rmap().unwrap();
         let (from, to) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
         mmu.write(from, 0, 5);
         mmu.write(to, 0, 6);
-        let mut tree = mmu.alloc_root().unwrap();
-        mmu.map_in(&mut tree, VA, Leaf::kernel(from)).unwrap();
+        let mut tables = mmu.alloc_root().unwrap();
+        mmu.map_in(&mut tables, VA, Leaf::kernel(from)).unwrap();
         agree(mmu, &[from]);
         assert_eq!(mmu.unmap_everywhere(&[from]).unwrap().map(&[to]), Ok(1));
-        let space = mmu.pin(tree).unwrap();
+        let space = mmu.pin(tables).unwrap();
         agree(mmu, &[from, to]);
         on(mmu, &space, |mmu| assert_eq!(mmu.load(VA), 6));
         drop_space(mmu, space);
@@ -150,7 +154,7 @@ fn a_tree_in_the_making_is_changed_too() {
 }
 
 #[test]
-fn a_forgotten_mapping_is_found_by_the_hypervisor_and_named() {
+fn check_rmap_names_a_mapping_that_the_map_lacks() {
     with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
         mmu.enable_rmap().unwrap();
         let (from, to) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
@@ -184,13 +188,13 @@ fn a_forgotten_mapping_is_found_by_the_hypervisor_and_named() {
 }
 
 #[test]
-fn tables_that_are_hung_in_and_taken_out_are_followed() {
+fn linked_and_unlinked_tables_are_tracked() {
     with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
         mmu.enable_rmap().unwrap();
-        let mut tree = mmu.alloc_root().unwrap();
+        let mut tables = mmu.alloc_root().unwrap();
         let at = Vaddr(0x0000_1234_4000_0000);
-        mmu.alloc_intermediate_tables(&mut tree, at).unwrap();
-        let mut space = mmu.pin(tree).unwrap();
+        mmu.alloc_intermediate_tables(&mut tables, at).unwrap();
+        let mut space = mmu.pin(tables).unwrap();
         let mut object = Object::new(mmu, 20).unwrap();
         let frames = object.frames().to_vec();
         object.map(mmu, &mut space, at).unwrap();
@@ -205,7 +209,7 @@ fn tables_that_are_hung_in_and_taken_out_are_followed() {
 }
 
 #[test]
-fn what_a_device_writes_to_is_not_moved() {
+fn a_frame_in_io_is_not_moved() {
     with_guest(pinfold_guest::vmap::Policy::Lazy, true, |mmu| {
         mmu.enable_rmap().unwrap();
         let disk = Device::new(mmu, "disk0", 64).unwrap();
@@ -224,7 +228,7 @@ fn what_a_device_writes_to_is_not_moved() {
 }
 
 #[test]
-fn without_the_call_it_works_unchecked() {
+fn moving_works_without_find_aliases() {
     with_guest(pinfold_guest::vmap::Policy::Lazy, false, |mmu| {
         mmu.enable_rmap().unwrap();
         let (from, to) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
@@ -320,12 +324,12 @@ fn play(steps: &[Step], policy: usize) {
                     trees.push((mmu.unpin(space).unwrap(), va));
                 }
                 Step::Repin(which) if !trees.is_empty() => {
-                    let (tree, va) = trees.swap_remove(which % trees.len());
-                    spaces.push((mmu.pin(tree).unwrap(), va));
+                    let (tables, va) = trees.swap_remove(which % trees.len());
+                    spaces.push((mmu.pin(tables).unwrap(), va));
                 }
                 Step::Drop(which) if !trees.is_empty() => {
-                    let (tree, _) = trees.swap_remove(which % trees.len());
-                    mmu.free_tables(tree);
+                    let (tables, _) = trees.swap_remove(which % trees.len());
+                    mmu.free_tables(tables);
                 }
                 Step::Move(from, count) => {
                     let from = from % FRAMES;
@@ -352,12 +356,12 @@ fn play(steps: &[Step], policy: usize) {
             agree(mmu, &frames);
         }
         assert_eq!(mmu.stats().refused, 0);
-        let trees = trees.into_iter().map(|(tree, _)| tree).collect::<Vec<_>>();
+        let trees = trees.into_iter().map(|(tables, _)| tables).collect::<Vec<_>>();
         for (space, _) in spaces {
             drop_space(mmu, space);
         }
-        for tree in trees {
-            mmu.free_tables(tree);
+        for tables in trees {
+            mmu.free_tables(tables);
         }
         agree(mmu, &frames);
     });
@@ -371,7 +375,7 @@ proptest! {
     })]
 
     #[test]
-    fn the_map_is_what_the_tables_say(
+    fn the_map_agrees_with_the_tables(
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 10 } else { 60 }),
         policy in 0..POLICIES.len(),
     ) {

@@ -1,6 +1,6 @@
-//! One promise a test.
+//! The rules of the crate, one test each.
 
-use crate::guest::{POLICIES, leave_behind, with_guest};
+use crate::guest::{POLICIES, make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::{Level, Pfn, Vaddr};
 use pinfold_guest::mmu::{Error, Leaf, Mmu, Reuse};
@@ -9,38 +9,39 @@ use pinfold_validator::Cause;
 
 const VA: Vaddr = Vaddr(0x0000_1234_5678_9000);
 
-/// Policies under which a dead mapping stays for a while.
+/// Policies that leave dead mappings.
 fn lazy_policies() -> impl Iterator<Item = Policy> {
     POLICIES.into_iter().filter(|&policy| policy != Policy::Eager)
 }
 
 #[test]
-fn a_naive_pin_of_a_page_with_a_stray_mapping_is_refused() {
+fn a_pin_without_before_pin_is_refused_for_a_stray_mapping() {
     for policy in lazy_policies() {
         with_guest(policy, true, |mmu| {
-            let mut tree = mmu.alloc_tables(1).unwrap();
-            leave_behind(mmu, &[tree.frames()[0]]);
-            tree = mmu.pin_without_before_pin(tree).expect_err("an alias is in the way").0;
+            let mut tables = mmu.alloc_tables(1).unwrap();
+            make_stray(mmu, &[tables.frames()[0]]);
+            tables = mmu.pin_without_before_pin(tables).expect_err("an alias is in the way").0;
             assert!(
                 matches!(mmu.platform().last_refusal, Some(Cause::WritableAlias)),
                 "{policy}: {:?}",
                 mmu.platform().last_refusal
             );
-            mmu.free_tables(tree);
+            mmu.free_tables(tables);
         });
     }
 }
 
 #[test]
-fn the_same_pin_through_the_shim_succeeds() {
+fn a_pin_succeeds_in_spite_of_a_stray_mapping() {
     for policy in POLICIES {
         for extra in [false, true] {
             with_guest(policy, extra, |mmu| {
-                let tree = mmu.alloc_tables(1).unwrap();
-                leave_behind(mmu, &[tree.frames()[0]]);
-                let space = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("{policy}: {error}"));
-                let tree = mmu.unpin(space).unwrap();
-                mmu.free_tables(tree);
+                let tables = mmu.alloc_tables(1).unwrap();
+                make_stray(mmu, &[tables.frames()[0]]);
+                let space =
+                    mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("{policy}: {error}"));
+                let tables = mmu.unpin(space).unwrap();
+                mmu.free_tables(tables);
                 assert_eq!(mmu.stats().refused, 0);
             });
         }
@@ -55,53 +56,53 @@ fn cached_and_atomic_slots_are_cleared_before_a_pin() {
             let mapped = mmu.kmap(from.frames()[0]).unwrap();
             mmu.kunmap(mapped);
             mmu.copy_frame(1, from.frames()[0], to.frames()[0]).unwrap();
-            for tree in [from, to] {
-                let tree = mmu.pin_without_before_pin(tree).expect_err("a slot maps it").0;
-                let space = mmu.pin(tree).unwrap();
-                let tree = mmu.unpin(space).unwrap();
-                mmu.free_tables(tree);
+            for tables in [from, to] {
+                let tables = mmu.pin_without_before_pin(tables).expect_err("a slot maps it").0;
+                let space = mmu.pin(tables).unwrap();
+                let tables = mmu.unpin(space).unwrap();
+                mmu.free_tables(tables);
             }
         });
     }
 }
 
 #[test]
-fn a_page_that_is_mapped_on_purpose_is_not_pinned() {
+fn a_pin_of_a_frame_in_use_fails_without_a_call() {
     for policy in POLICIES {
         with_guest(policy, true, |mmu| {
-            let tree = mmu.alloc_tables(2).unwrap();
-            let area = mmu.vmap(tree.frames()).unwrap();
-            let (tree, error) = mmu.pin(tree).expect_err("it is mapped");
+            let tables = mmu.alloc_tables(2).unwrap();
+            let area = mmu.vmap(tables.frames()).unwrap();
+            let (tables, error) = mmu.pin(tables).expect_err("it is mapped");
             assert_eq!(error, Error::InUse(area.start()));
             mmu.vunmap(area).unwrap();
-            let mapped = mmu.kmap(tree.frames()[0]).unwrap();
-            let (tree, error) = mmu.pin(tree).expect_err("it is mapped");
+            let mapped = mmu.kmap(tables.frames()[0]).unwrap();
+            let (tables, error) = mmu.pin(tables).expect_err("it is mapped");
             assert_eq!(error, Error::InUse(mapped.va()));
             mmu.kunmap(mapped);
-            let space = mmu.pin(tree).unwrap();
-            let tree = mmu.unpin(space).unwrap();
-            mmu.free_tables(tree);
+            let space = mmu.pin(tables).unwrap();
+            let tables = mmu.unpin(space).unwrap();
+            mmu.free_tables(tables);
             assert_eq!(mmu.stats().refused, 0, "the hypervisor never had to refuse");
         });
     }
 }
 
 #[test]
-fn a_refused_tree_comes_back_writable() {
+fn refused_tables_come_back_writable() {
     with_guest(Policy::Lazy, true, |mmu| {
-        let mut tree = mmu.alloc_tables(1).unwrap();
+        let mut tables = mmu.alloc_tables(1).unwrap();
         // Bit 51 of an address: no machine has such memory.
-        mmu.write_entry(&tree, 5, 1 << 51 | 1);
-        tree = mmu.pin(tree).expect_err("a bad entry").0;
-        mmu.write_entry(&tree, 5, 0);
-        let space = mmu.pin(tree).unwrap();
-        let tree = mmu.unpin(space).unwrap();
-        mmu.free_tables(tree);
+        mmu.write_entry(&tables, 5, 1 << 51 | 1);
+        tables = mmu.pin(tables).expect_err("a bad entry").0;
+        mmu.write_entry(&tables, 5, 0);
+        let space = mmu.pin(tables).unwrap();
+        let tables = mmu.unpin(space).unwrap();
+        mmu.free_tables(tables);
     });
 }
 
 #[test]
-fn a_graft_deals_with_stray_mappings_as_a_pin_does() {
+fn linking_a_subtree_clears_stray_mappings() {
     for policy in POLICIES {
         with_guest(policy, true, |mmu| {
             let root = mmu.alloc_root().unwrap();
@@ -111,44 +112,44 @@ fn a_graft_deals_with_stray_mappings_as_a_pin_does() {
             mmu.write(data, 0, 77);
             mmu.map_in(&mut branch, VA, Leaf::kernel(data)).unwrap();
             let frames = branch.frames().to_vec();
-            // The tables themselves stay mapped, dead.
-            leave_behind_unwritten(mmu, &frames);
+            // Dead mappings of the tables themselves.
+            make_unwritten_stray(mmu, &frames);
             mmu.link_subtree(&mut space, VA.index(Level::L4).get(), branch).unwrap();
-            // SAFETY: the root is of `alloc_root`.
+            // SAFETY: the root was made by `alloc_root`.
             let before = unsafe { mmu.activate(space.root()) }.unwrap();
             assert_eq!(mmu.load(VA), 77);
             // SAFETY: it was loaded until now.
             unsafe { mmu.activate(before) }.unwrap();
-            let tree = mmu.unpin(space).unwrap();
-            mmu.free_tables(tree);
+            let tables = mmu.unpin(space).unwrap();
+            mmu.free_tables(tables);
             assert_eq!(mmu.stats().refused, 0);
         });
     }
 }
 
-fn leave_behind_unwritten(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) {
+fn make_unwritten_stray(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) {
     let area = mmu.vmap(frames).unwrap();
     mmu.vunmap(area).unwrap();
 }
 
 #[test]
-fn held_frames_are_not_given_out_while_a_dead_mapping_has_them() {
+fn hold_refs_defers_the_free_until_mappings_are_cleared() {
     with_guest(Policy::HoldRefs, true, |mmu| {
         let frame = mmu.alloc_frame().unwrap();
-        leave_behind(mmu, &[frame]);
+        make_stray(mmu, &[frame]);
         let free = mmu.free_frames();
         mmu.free_frame(frame);
-        assert_eq!(mmu.free_frames(), free, "kept back");
+        assert_eq!(mmu.free_frames(), free, "deferred");
         mmu.purge_vmap().unwrap();
-        assert_eq!(mmu.free_frames(), free + 1, "free at last");
+        assert_eq!(mmu.free_frames(), free + 1, "free after the purge");
     });
 }
 
 #[test]
-fn held_frames_are_had_when_nothing_else_is_left() {
+fn deferred_frames_are_allocated_when_no_other_is_free() {
     with_guest(Policy::HoldRefs, false, |mmu| {
         let frame = mmu.alloc_frame().unwrap();
-        leave_behind(mmu, &[frame]);
+        make_stray(mmu, &[frame]);
         mmu.free_frame(frame);
         let mut taken = Vec::new();
         while let Ok(frame) = mmu.alloc_frame() {
@@ -162,7 +163,7 @@ fn held_frames_are_had_when_nothing_else_is_left() {
 }
 
 #[test]
-fn addresses_are_used_again_only_after_a_flush() {
+fn addresses_are_reused_only_after_a_flush() {
     for policy in POLICIES {
         for extra in [false, true] {
             with_guest(policy, extra, |mmu| {
@@ -195,35 +196,35 @@ fn atomic_slots_are_a_pair_for_each_cpu() {
 }
 
 #[test]
-fn the_oldest_or_the_newest_free_frame_is_used_as_told() {
+fn set_reuse_selects_the_newest_or_the_oldest_frame() {
     with_guest(Policy::Lazy, true, |mmu| {
         let (first, second) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
         mmu.free_frame(first);
         mmu.free_frame(second);
         assert_eq!(mmu.alloc_frame(), Ok(second));
         mmu.set_reuse(Reuse::Oldest);
-        assert_ne!(mmu.alloc_frame(), Ok(first), "others were free all the time");
+        assert_ne!(mmu.alloc_frame(), Ok(first), "others were freed earlier");
     });
 }
 
 #[test]
 #[should_panic(expected = "is not for data")]
-fn homes_are_not_written_by_address() {
+fn store_refuses_addresses_of_the_direct_map() {
     with_guest(Policy::Lazy, true, |mmu| {
         let frame = mmu.alloc_frame().unwrap();
-        let home = mmu.direct_map_va(frame);
-        mmu.store(home, 1);
+        let page = mmu.direct_map_va(frame);
+        mmu.store(page, 1);
     });
 }
 
 #[test]
 #[should_panic(expected = "frame 0x0 is not for data")]
-fn the_builders_frames_are_not_written() {
+fn write_refuses_frames_of_the_builder() {
     with_guest(Policy::Lazy, true, |mmu| mmu.write(Pfn(0), 0, 1));
 }
 
 #[test]
-fn a_full_cache_of_slots_gives_way() {
+fn kmap_clears_idle_slots_when_all_are_full() {
     with_guest(Policy::Lazy, true, |mmu| {
         let frames: Vec<_> = (0..40).map(|_| mmu.alloc_frame().unwrap()).collect();
         for &frame in &frames {

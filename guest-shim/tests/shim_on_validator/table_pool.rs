@@ -1,6 +1,6 @@
 //! Frames that are cleaned before anybody wants them as tables.
 
-use crate::guest::{POLICIES, leave_behind, with_guest};
+use crate::guest::{POLICIES, make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::mmu::{AddressSpace, Mmu, Reuse};
@@ -13,7 +13,7 @@ const SIZE: usize = 8;
 fn free_with_mappings(mmu: &mut Mmu<Machine<'_>>, count: usize) -> Vec<Pfn> {
     let frames: Vec<_> = (0..count).map(|_| mmu.alloc_frame().unwrap()).collect();
     for &frame in &frames {
-        leave_behind(mmu, &[frame]);
+        make_stray(mmu, &[frame]);
     }
     for &frame in &frames {
         mmu.free_frame(frame);
@@ -22,20 +22,20 @@ fn free_with_mappings(mmu: &mut Mmu<Machine<'_>>, count: usize) -> Vec<Pfn> {
 }
 
 fn pin(mmu: &mut Mmu<Machine<'_>>, level: u8) -> AddressSpace {
-    let tree = mmu.alloc_tables(level).unwrap();
-    mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("{error}"))
+    let tables = mmu.alloc_tables(level).unwrap();
+    mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("{error}"))
 }
 
 fn end(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) {
-    let tree = mmu.unpin(space).unwrap();
-    mmu.free_tables(tree);
+    let tables = mmu.unpin(space).unwrap();
+    mmu.free_tables(tables);
 }
 
 #[test]
-fn many_pins_share_one_shootdown_of_what_their_frames_have() {
+fn one_refill_shootdown_serves_many_pins() {
     with_guest(Policy::Targeted, true, |mmu| {
         let bystander = mmu.alloc_frame().unwrap();
-        leave_behind(mmu, &[bystander]);
+        make_stray(mmu, &[bystander]);
         let dead = free_with_mappings(mmu, SIZE);
         mmu.set_table_pool(SIZE);
         let before = mmu.stats();
@@ -58,10 +58,10 @@ fn many_pins_share_one_shootdown_of_what_their_frames_have() {
 }
 
 #[test]
-fn slots_and_areas_are_cleared_by_the_same_call() {
+fn a_refill_clears_slots_and_areas_with_one_call() {
     with_guest(Policy::Targeted, true, |mmu| {
         let (from, to) = (mmu.alloc_frame().unwrap(), mmu.alloc_frame().unwrap());
-        leave_behind(mmu, &[from]);
+        make_stray(mmu, &[from]);
         let mapped = mmu.kmap(to).unwrap();
         mmu.kunmap(mapped);
         mmu.copy_frame(0, from, to).unwrap();
@@ -69,30 +69,30 @@ fn slots_and_areas_are_cleared_by_the_same_call() {
         mmu.free_frame(to);
         mmu.set_table_pool(SIZE);
         let (calls, before) = (mmu.platform().calls, mmu.stats());
-        let tree = mmu.alloc_tables(1).unwrap();
+        let tables = mmu.alloc_tables(1).unwrap();
         assert_eq!(mmu.platform().calls - calls, 1);
         let done = mmu.stats() - before;
         assert_eq!((done.cleared, done.kmaps_cleared, done.flushes), (1, 3, 1));
-        mmu.free_tables(tree);
+        mmu.free_tables(tables);
     });
 }
 
 #[test]
-fn a_frame_that_is_mapped_is_clean_no_more() {
+fn mapping_a_clean_frame_removes_the_mark() {
     for policy in POLICIES {
         for extra in [false, true] {
             with_guest(policy, extra, |mmu| {
                 mmu.set_table_pool(SIZE);
                 let trees = [(); 3].map(|()| mmu.alloc_tables(1).unwrap());
-                let frames = trees.each_ref().map(|tree| tree.frames()[0]);
+                let frames = trees.each_ref().map(|tables| tables.frames()[0]);
                 // By an area, by a cached slot, by an atomic slot.
-                leave_behind(mmu, &frames[..1]);
+                make_stray(mmu, &frames[..1]);
                 let mapped = mmu.kmap(frames[1]).unwrap();
                 mmu.kunmap(mapped);
                 mmu.copy_frame(0, frames[1], frames[2]).unwrap();
                 let before = mmu.stats();
-                for tree in trees {
-                    let space = mmu.pin(tree).unwrap_or_else(|(_, error)| panic!("{error}"));
+                for tables in trees {
+                    let space = mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("{error}"));
                     end(mmu, space);
                 }
                 let done = mmu.stats() - before;
@@ -103,15 +103,15 @@ fn a_frame_that_is_mapped_is_clean_no_more() {
 }
 
 #[test]
-fn a_frame_of_the_pool_that_somebody_still_maps_is_looked_at() {
+fn a_pin_examines_a_pool_frame_that_was_mapped() {
     with_guest(Policy::Targeted, true, |mmu| {
         mmu.set_table_pool(SIZE);
-        let tree = mmu.alloc_tables(1).unwrap();
-        let stale = tree.frames()[0];
+        let tables = mmu.alloc_tables(1).unwrap();
+        let stale = tables.frames()[0];
         mmu.set_reuse(Reuse::Oldest);
-        mmu.free_tables(tree);
+        mmu.free_tables(tables);
         // It is in the pool, and its former owner does not know.
-        leave_behind(mmu, &[stale]);
+        make_stray(mmu, &[stale]);
         let spaces: Vec<_> = (0..SIZE).map(|_| pin(mmu, 1)).collect();
         assert!(spaces.iter().any(|space| space.root() == stale));
         assert_eq!(mmu.stats().refused, 0);
@@ -122,7 +122,7 @@ fn a_frame_of_the_pool_that_somebody_still_maps_is_looked_at() {
 }
 
 #[test]
-fn a_frame_that_was_freed_while_mapped_is_not_taken() {
+fn a_refill_skips_frames_freed_while_mapped() {
     with_guest(Policy::Targeted, true, |mmu| {
         let frame = mmu.alloc_frame().unwrap();
         let area = mmu.vmap(&[frame]).unwrap();
@@ -138,17 +138,17 @@ fn a_frame_that_was_freed_while_mapped_is_not_taken() {
 }
 
 #[test]
-fn the_last_frames_are_had_from_the_pool() {
+fn alloc_frame_falls_back_to_the_pool() {
     with_guest(Policy::Lazy, true, |mmu| {
         mmu.set_table_pool(SIZE);
-        let tree = mmu.alloc_tables(1).unwrap();
+        let tables = mmu.alloc_tables(1).unwrap();
         let free = mmu.free_frames();
         let taken: Vec<_> = std::iter::from_fn(|| mmu.alloc_frame().ok()).collect();
         assert_eq!(taken.len(), free);
         for frame in taken {
             mmu.free_frame(frame);
         }
-        mmu.free_tables(tree);
+        mmu.free_tables(tables);
         let free = mmu.free_frames();
         mmu.set_table_pool(0);
         assert_eq!(mmu.free_frames(), free);
