@@ -31,7 +31,7 @@ const GRANTER_SHIFT: u32 = 48;
 /// Words for each handle.
 const WORDS_PER_HANDLE: usize = 2;
 
-/// What a handle stands for: one mapping of a granted frame.
+/// A mapping of a granted frame, which a handle names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaptrackEntry {
     /// The granting domain.

@@ -199,7 +199,8 @@ impl<E: WordArray, U: WordArray> GrantTable<E, U> {
     }
 
     /// Completes a transfer after [`GrantTable::commit_transfer`]: `frame` belongs to the domain
-    /// now. Writes its number (at most 32 bits in this version of the table) into the entry and sets `GTF_transfer_completed`.
+    /// now. Writes its number, of which version 1 of the table holds 32 bits, into the entry and
+    /// sets `GTF_transfer_completed`.
     pub fn complete_transfer(&mut self, reference: u32, frame: Mfn) {
         let Some(words) = self.words_of(reference) else { return };
         // Release: a guest that sees the flag also sees the frame number, and the frame's contents.

@@ -39,7 +39,7 @@ pub enum ImageError {
         /// Number of segments.
         count: usize,
         /// Most segments that are allowed.
-        most: usize,
+        max: usize,
     },
     /// A segment reaches beyond the end of the file.
     SegmentFile {
@@ -169,8 +169,8 @@ impl fmt::Display for ImageError {
             }
             ImageError::Malformed { field, problem } => write!(f, "{field}: {problem}"),
             ImageError::NoSegments => f.write_str("p_type: no loadable segment (PT_LOAD)"),
-            ImageError::TooManySegments { count, most } => {
-                write!(f, "e_phnum: {count} loadable segments; at most {most} are taken")
+            ImageError::TooManySegments { count, max } => {
+                write!(f, "e_phnum: {count} loadable segments; at most {max} are taken")
             }
             ImageError::SegmentFile { index, offset, filesz, len } => write!(
                 f,
@@ -213,7 +213,7 @@ impl fmt::Display for ImageError {
             }
             ImageError::NoteText { note } => write!(f, "the note {note} is not text"),
             ImageError::NoteConflict { note } => {
-                write!(f, "the note {note} stands twice with different values")
+                write!(f, "the note {note} occurs twice with different values")
             }
             ImageError::NoteValue { note, found, expected } => {
                 write!(f, "the note {note} is `{found}`, not {expected}")
@@ -256,7 +256,7 @@ pub enum LayoutError {
         /// Its length in bytes.
         len: usize,
         /// Most bytes that fit.
-        most: usize,
+        max: usize,
     },
     /// A pfn of the layout has no machine frame.
     NoMachineFrame {
@@ -278,8 +278,8 @@ impl fmt::Display for LayoutError {
                 f,
                 "VIRT_BASE {virt_base:#x}: {needed} pages are to be mapped, there are addresses for {window}"
             ),
-            LayoutError::CommandLine { len, most } => {
-                write!(f, "cmdline: {len} bytes or a NUL inside; at most {most} bytes of text fit")
+            LayoutError::CommandLine { len, max } => {
+                write!(f, "cmdline: {len} bytes or a NUL inside; at most {max} bytes of text fit")
             }
             LayoutError::NoMachineFrame { what, pfn } => {
                 write!(f, "the {what} at pfn {pfn:#x} has no machine frame")

@@ -246,7 +246,7 @@ fn segments(
     // Counted before anything is allocated, since the image decides how many there are.
     let count = loadable().count();
     if count > MAX_SEGMENTS {
-        return Err(ImageError::TooManySegments { count, most: MAX_SEGMENTS });
+        return Err(ImageError::TooManySegments { count, max: MAX_SEGMENTS });
     }
     if let Some((index, header)) =
         headers.iter().enumerate().find(|(_, h)| h.p_type == PT_LOAD && h.p_filesz > h.p_memsz)

@@ -1,6 +1,6 @@
 //! The boot manifest: which domains to run, and how the machine ends.
 //!
-//! It is the file [`FILE_NAME`] in the boot archive (a tar file), beside the kernels and initrds that
+//! It is the file [`FILE_NAME`] in the boot archive (a tar file), with the kernels and initrds that
 //! it names. All keys:
 //!
 //! ```toml

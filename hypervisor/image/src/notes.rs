@@ -3,7 +3,7 @@
 //!
 //! Notes are read from PT_NOTE segments. If there are none, from SHT_NOTE sections; if there are none
 //! either, from the older section. A number may have 4 or 8 bytes. A note that occurs twice must have
-//! the same value, so that nobody has to guess which entry point is meant.
+//! the same value, so it is never unclear which entry point is meant.
 
 use crate::error::ImageError;
 use alloc::string::String;

@@ -35,7 +35,7 @@ impl GuestLayout {
         // The last byte is the NUL.
         const MAX: usize = MAX_GUEST_CMDLINE - 1;
         if cmdline.len() > MAX || cmdline.contains(&0) {
-            return Err(LayoutError::CommandLine { len: cmdline.len(), most: MAX });
+            return Err(LayoutError::CommandLine { len: cmdline.len(), max: MAX });
         }
         let ring = |what, pfn: Option<u64>| match pfn {
             Some(pfn) => {

@@ -14,7 +14,7 @@ pub struct Full;
 /// A line that a guest prints, as far as it has printed it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConsoleLine<'a> {
-    /// What stands before the guest's text: time, domain, kind.
+    /// The beginning of the line: time, domain, kind.
     pub prefix: &'a [u8],
     /// The text so far, without line ends.
     pub text: &'a [u8],
@@ -95,7 +95,7 @@ impl<const N: usize> LogBuffer<N> {
     }
 
     /// Appends a record, which includes its line end, or counts it as dropped. `micros`: time since
-    /// boot, for the DROPPED record that may have to stand before it.
+    /// boot, for the DROPPED record that may have to be written before it.
     ///
     /// # Errors
     /// [`Full`]: the record was dropped.
@@ -207,8 +207,8 @@ impl<const N: usize> LogBuffer<N> {
         &self.accounts[source.index()]
     }
 
-    /// What must stand before the next byte so that it begins a line, unless it continues the line
-    /// of domain `continues`.
+    /// What to write before the next byte so that it begins a line, unless it continues the line of
+    /// domain `continues`.
     fn cancel(&self, continues: Option<u16>) -> &'static [u8] {
         match self.incomplete {
             0 => b"",

@@ -4,8 +4,8 @@
 //! Records are read in the order in which they were appended, each complete or not at all. Each
 //! [`Source`] has a quota of the buffer, so whether a record fits depends only on the backlog of its
 //! own source: a domain that floods the log can't make the hypervisor drop records about itself or
-//! about another domain. Dropped records are counted, and a DROPPED record with the count stands
-//! where they are missing.
+//! about another domain. Dropped records are counted, and a DROPPED record with the count is written
+//! in their place.
 //!
 //! | file     | about                                                              |
 //! |----------|--------------------------------------------------------------------|

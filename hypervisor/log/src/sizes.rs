@@ -1,4 +1,4 @@
-//! Sizes of records, and of what the buffer stores beside them.
+//! Sizes of records, and of what the buffer stores with them.
 
 /// Tells readers of the log to ignore the line that it ends: CAN (0x18) and a line end.
 pub const CANCEL: &[u8] = b"\x18\r\n";

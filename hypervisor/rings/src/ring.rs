@@ -38,7 +38,7 @@ impl<const N: usize> Ring<'_, N> {
         N as u32 - 1
     };
 
-    /// The byte that an index stands for.
+    /// The byte at an index.
     fn byte(&self, index: u32) -> &AtomicU8 {
         // The mask is below N.
         &self.bytes[(index & Self::MASK) as usize]
@@ -105,10 +105,10 @@ impl<'a, const N: usize> Reader<'a, N> {
         Ok((taken, left))
     }
 
-    /// Takes at most `most` bytes; ends early when `each` doesn't take all of a piece.
+    /// Takes at most `max` bytes; ends early when `each` doesn't take all of a piece.
     fn take(
         &self,
-        most: u32,
+        max: u32,
         mut each: impl FnMut(&[u8]) -> usize,
     ) -> Result<usize, InvalidIndices> {
         let ring = &self.0;
@@ -119,7 +119,7 @@ impl<'a, const N: usize> Reader<'a, N> {
         let used = Ring::<N>::used(consumed, produced).inspect_err(|invalid| {
             ring.consumed.store(invalid.produced, Ordering::Release);
         })?;
-        let count = used.min(most);
+        let count = used.min(max);
         let mut done = 0;
         while done < count {
             let mut chunk = [0; CHUNK];

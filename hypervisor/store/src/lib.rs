@@ -9,7 +9,7 @@
 //! Each domain has its own store, which holds only `/local/domain/<id>`, the domain's base path.
 //! All other paths answer EACCES whether or not they exist elsewhere, as Xen's xenstored answers for
 //! nodes that a domain may not see. The domain owns all its nodes; permissions are stored and
-//! returned, but there is nobody whom they could keep out.
+//! returned, but have no effect, since no other domain can access the store.
 //!
 //! Transactions are isolated: each works on a copy of the tree. Its end replaces the tree by the
 //! copy, or answers EAGAIN if the tree has changed since the transaction began.

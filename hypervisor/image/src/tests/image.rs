@@ -113,7 +113,7 @@ fn segments_must_fit_the_file_and_not_overlap() {
             .collect(),
         ..Sample::default()
     };
-    assert_eq!(refused(&many), ImageError::TooManySegments { count: 65, most: 64 });
+    assert_eq!(refused(&many), ImageError::TooManySegments { count: 65, max: 64 });
     let none = Sample { loads: alloc::vec![], ..Sample::default() };
     assert_eq!(refused(&none), ImageError::NoSegments);
 }

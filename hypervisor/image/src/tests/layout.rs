@@ -267,7 +267,7 @@ fn the_start_of_day_page_describes_the_layout() {
     let long = "x".repeat(1024);
     assert_eq!(
         layout.start_info(&StartInfoValues { cmdline: &long, ..values }, same_mfn),
-        Err(LayoutError::CommandLine { len: 1024, most: 1023 })
+        Err(LayoutError::CommandLine { len: 1024, max: 1023 })
     );
     let longest =
         layout.start_info(&StartInfoValues { cmdline: &long[1..], ..values }, same_mfn).unwrap();
