@@ -69,7 +69,7 @@
 //!    [`kmap`](mmu::Mmu::kmap).
 //! 3. It chooses a policy. `Targeted` is the cheapest wherever pins are frequent. On a stock Xen,
 //!    which has no shootdown call, it works with one flush of all CPUs for each clearing.
-//! 4. Host tests run its code on [`host::Machine`](host), without a hypervisor.
+//! 4. Host tests run its code on `host::Machine`, without a hypervisor.
 //!
 //! # Modules
 //!
@@ -89,7 +89,7 @@
 //! | [`kmap`] | single frames, mapped for a short time |
 //! | [`rmap`] | from a frame to everything that maps it |
 //! | [`platform`] | the calls that change mappings, as a trait |
-//! | [`host`] | a machine in memory, for host tests |
+//! | `host` (not on bare metal) | a machine in memory, for host tests |
 //! | [`hypercall`] | the calls that change no mapping, typed |
 //! | [`shared`] | the page shared with the hypervisor: pending events, clocks |
 //! | [`addr`] | frame numbers and addresses |

@@ -1,6 +1,6 @@
 //! What the shim's logic needs from the machine: the hypercalls that change mappings, and loads and
 //! stores through mappings. A guest kernel has the real ones (`entry::Native`); a host test has a
-//! model of the machine, as [`host`](crate::host).
+//! model of the machine, as `crate::host`.
 
 use crate::addr::{Mfn, Pfn, Vaddr};
 use crate::hypercall::Errno;

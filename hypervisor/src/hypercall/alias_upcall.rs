@@ -5,7 +5,7 @@
 //! flag that the upcall was delivered ([`super::continuation`]). A frame on the guest's stack enters
 //! its handler, whose `iret` executes the call again. With the flag set, the same pin is refused for
 //! good, except if it fails at another of its tables: then there is another upcall, up to
-//! [`MAX_UPCALLS_PER_PIN`].
+//! [`MAX_UPCALLS_PER_PIN`](crate::domain::alias_upcall::MAX_UPCALLS_PER_PIN).
 //!
 //! A pin inside the handler gets no upcall: [`Upcall::told`] is cleared by the next try of the
 //! restarted pin, and a guest that never tries it again gets no further upcalls. A guest that forges

@@ -57,7 +57,7 @@ pub(crate) fn initramfs() -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Where [`initramfs`] puts it.
+/// Where [`initramfs()`] puts it.
 pub(crate) fn made() -> PathBuf {
     paths::target().join("linux").join("initramfs.cpio")
 }
