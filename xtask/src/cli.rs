@@ -143,18 +143,18 @@ pub(crate) enum AccelChoice {
 
 /// What mixing memory types leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CacheChoice {
+pub(crate) enum CachePolicyArg {
     /// The mapping is refused, and the log names the others.
     Strict,
     /// The log names the others, and the mapping is made.
     Report,
 }
 
-impl From<CacheChoice> for CachePolicy {
-    fn from(choice: CacheChoice) -> CachePolicy {
+impl From<CachePolicyArg> for CachePolicy {
+    fn from(choice: CachePolicyArg) -> CachePolicy {
         match choice {
-            CacheChoice::Strict => CachePolicy::Strict,
-            CacheChoice::Report => CachePolicy::Report,
+            CachePolicyArg::Strict => CachePolicy::Strict,
+            CachePolicyArg::Report => CachePolicy::Report,
         }
     }
 }
@@ -208,7 +208,7 @@ pub(crate) struct GuestArgs {
     /// What mixing memory types (write-back here, uncached there) leads to on Pinfold: `strict`,
     /// if not given.
     #[arg(long, value_enum, value_name = "POLICY")]
-    pub(crate) cache: Vec<CacheChoice>,
+    pub(crate) cache: Vec<CachePolicyArg>,
     /// Memory of the guest (64M if not given, 512M for `linux`).
     #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub(crate) guest_mem: Vec<Size>,

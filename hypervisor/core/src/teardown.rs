@@ -1,14 +1,14 @@
-//! The end of a domain's memory: every reference dropped, every frame free again, in steps.
+//! Teardown of a domain's memory: drops every reference and frees every frame, in steps.
 //!
-//! The work grows with the domain, so it is cut: a step does a bounded part of it, and whoever
-//! drives it looks after everything else in between. The order of the phases matters:
+//! The work grows with the domain, so a step does a bounded part of it, and its caller can do other work
+//! in between. The order of the phases matters:
 //!
-//! 1. The page tables are taken apart, so that no entry of the domain's holds anybody's frame. No
-//!    CPU runs the domain any more.
-//! 2. The grant table is closed: from now on nobody begins to use a frame of the domain's. Copies
-//!    that had begun are waited for, and what the domain has mapped of others is given up.
-//! 3. The frames are freed. One that another domain still has mapped stays the dead domain's until
-//!    that domain gives it up ([`crate::grant`]).
+//! 1. The page tables are taken apart, so that no entry of the domain's holds a reference. No CPU runs the
+//!    domain any more.
+//! 2. The grant table is closed: from now on no domain begins to use a frame of this one. Copies in flight
+//!    are waited for, and the domain's own handles are released.
+//! 3. The frames are freed. A frame that another domain has mapped stays the dead domain's until that
+//!    domain unmaps it ([`crate::grant`]).
 
 use crate::frames::FrameAllocator;
 use crate::grant::pages::FrameWords;
@@ -16,22 +16,21 @@ use crate::grant::{Domains, GrantState};
 use pinfold_validator::{Budget, DomId, Error, Mfn, Platform, Refusal, RelinquishProgress};
 use spin::RelaxStrategy;
 
-/// Frames of the frame table that cost as much to pass over as one table entry costs to look at.
+/// Frames of the frame table that cost as much to skip as one table entry costs to visit.
 const FRAMES_PER_ENTRY: u64 = 2;
-/// What freeing a frame costs, in table entries: 1300 instructions were counted, and an entry is up
-/// to 64.
+/// Cost of freeing a frame, in table entries: measured as 1300 instructions, and an entry as up to 64.
 const ENTRIES_PER_FREED_FRAME: u32 = 24;
-/// What ending a handle costs, in table entries: its frame may be flushed and freed.
+/// Cost of releasing a handle, in table entries: its frame may be flushed and freed.
 const ENTRIES_PER_HANDLE: u32 = 16;
 
-/// What became of the domain's frames.
+/// Totals of a teardown, in frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TeardownSummary {
     /// Freed.
     pub freed: u64,
-    /// Still mapped by another domain, which frees them.
+    /// Mapped by another domain, which frees them.
     pub kept: u64,
-    /// Still referred to, though nothing should: a bug of the hypervisor's.
+    /// With references that should be gone: a bug in the hypervisor.
     pub stuck: u64,
 }
 
@@ -54,7 +53,7 @@ enum Phase {
     Done,
 }
 
-/// A domain's memory on its way back.
+/// Teardown of a domain's memory.
 #[derive(Debug)]
 pub struct DomainTeardown {
     dom: DomId,
@@ -63,14 +62,14 @@ pub struct DomainTeardown {
 }
 
 impl DomainTeardown {
-    /// Of a domain that no CPU runs or will run, and for which the hypervisor holds no frame.
+    /// Of a domain that no CPU runs any more. The hypervisor must have dropped its own references.
     pub fn new(dom: DomId) -> DomainTeardown {
         let phase = Phase::Tables(RelinquishProgress::new());
         DomainTeardown { dom, phase, summary: TeardownSummary::default() }
     }
 
-    /// Does as much as looking at `entries` table entries costs, about. `report` hears of what went
-    /// wrong: refusals that there should not be.
+    /// Does about as much work as visiting `entries` table entries. Calls `report` with refusals, which
+    /// there should not be.
     pub fn step<P, M, R>(
         &mut self,
         allocator: &FrameAllocator<'_, P, R>,
@@ -89,14 +88,14 @@ impl DomainTeardown {
             Phase::Tables(progress) => {
                 match validator.relinquish(self.dom, progress, &mut Budget::new(entries)) {
                     Err(Error::Preempted) => return TeardownStep::More,
-                    // It drops only what is held. The audit names the frame.
+                    // A bug: relinquish drops only what is held. The audit names the frame.
                     Err(Error::Refused(refusal)) => report(&refusal),
                     Ok(()) => {}
                 }
                 grants.close(allocator);
                 self.phase = Phase::Copies;
             }
-            // They wait for nobody but flushes.
+            // Copies wait for flushes only, so they end soon.
             Phase::Copies => {
                 if !grants.has_copies_in_flight() {
                     self.phase = Phase::Handles { from: 0 };
@@ -124,8 +123,8 @@ impl DomainTeardown {
     }
 }
 
-/// Frees frames of a domain from number `next` on, as far as `entries` go. Returns where to go on;
-/// `None` behind the last.
+/// Frees frames of a domain from number `next` on, for the cost of `entries`. Returns where to go on;
+/// `None` at the end.
 fn free_some<P: Platform, R: RelaxStrategy>(
     allocator: &FrameAllocator<'_, P, R>,
     dom: DomId,
@@ -149,7 +148,7 @@ fn free_some<P: Platform, R: RelaxStrategy>(
         left = left.saturating_sub(u64::from(ENTRIES_PER_FREED_FRAME) * FRAMES_PER_ENTRY);
         match allocator.reclaim(mfn, dom) {
             Ok(()) => summary.freed += 1,
-            // Another domain has it mapped, and frees it, or did so just now.
+            // Another domain has it mapped and will free it, or has just freed it.
             Err(_)
                 if validator.owner(mfn) != Some(dom)
                     || validator.info(mfn).is_some_and(|info| info.is_foreign_mapped()) =>

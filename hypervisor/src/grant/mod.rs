@@ -22,8 +22,8 @@ const ELEMENT_ENTRIES: u32 = work::ENTRIES / 8;
 pub type GrantState = grant::GrantState<MachinePlatform, ServiceIpis>;
 
 /// A domain that maps granted frames.
-pub type Borrower<'a> =
-    grant::mapping::Borrower<'a, 'static, MachinePlatform, MachinePlatform, ServiceIpis, Listed>;
+pub type GrantMapper<'a> =
+    grant::mapping::GrantMapper<'a, 'static, MachinePlatform, MachinePlatform, ServiceIpis, Listed>;
 
 /// Access of grant tables to their frames.
 pub fn platform() -> MachinePlatform {
@@ -42,8 +42,8 @@ impl grant::Domains<MachinePlatform, ServiceIpis> for Listed {
 }
 
 /// The domain of a vCPU, as the one that maps granted frames.
-pub fn borrower(vcpu: &Vcpu) -> Borrower<'_> {
-    Borrower {
+pub fn mapper(vcpu: &Vcpu) -> GrantMapper<'_> {
+    GrantMapper {
         allocator: frames::allocator(),
         domains: &Listed,
         dom: vcpu.domain.id,

@@ -13,17 +13,17 @@ use pinfold_validator::{
 };
 use spin::RelaxStrategy;
 
-/// First of the entry's bits that software may use.
+/// Lowest bit of an entry that software may use.
 const AVAILABLE_SHIFT: u32 = 9;
 
 /// Why nothing was mapped or unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapError {
-    /// It can't be.
+    /// With the ABI's status.
     Status(Status),
-    /// The validator refuses it: with the granted frame that it was about.
+    /// The validator refused it; with the granted frame.
     Refused(Refusal, Mfn),
-    /// The time is up; to be asked again.
+    /// The budget is used up: to be called again.
     Preempted,
 }
 
@@ -33,37 +33,37 @@ impl From<Status> for MapError {
     }
 }
 
-/// A mapping that was asked for.
+/// A request to map a granted frame.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {
-    /// Where to.
+    /// Address to map it at, or of the entry.
     pub address: u64,
-    /// How.
+    /// Flags of the ABI.
     pub flags: MapFlags,
-    /// Who grants.
+    /// The domain that grants it.
     pub granter: DomId,
-    /// By which entry.
+    /// Its grant reference.
     pub reference: u32,
 }
 
-/// Who maps and unmaps, and what that takes.
+/// The domain that maps and unmaps, and what that needs.
 #[derive(Debug)]
-pub struct Borrower<'a, 'v, P, M, R, D> {
-    /// The machine's free frames.
+pub struct GrantMapper<'a, 'v, P, M, R, D> {
+    /// Allocator of the machine's frames.
     pub allocator: &'a FrameAllocator<'v, P, R>,
     /// The domains.
     pub domains: &'a D,
     /// The domain that maps.
     pub dom: DomId,
-    /// Its part in lending.
+    /// Its grants.
     pub grants: &'a GrantState<M, R>,
-    /// The root that its addresses are of; it is held.
+    /// Root of its address space, of which a reference is held.
     pub root: Mfn,
-    /// Entries that one validation may visit.
+    /// Budget of one validation, in entries.
     pub budget: u32,
 }
 
-impl<P, M, R, D> Borrower<'_, '_, P, M, R, D>
+impl<P, M, R, D> GrantMapper<'_, '_, P, M, R, D>
 where
     P: Platform,
     M: FrameWords + Clone,
@@ -73,7 +73,7 @@ where
     /// Maps a granted frame. Returns its handle, and the frame.
     ///
     /// # Errors
-    /// As the ABI has them; nothing is left of the attempt.
+    /// The ABI's; nothing is left of the attempt.
     pub fn map(&self, wanted: &MapRequest) -> Result<(u32, Mfn), MapError> {
         let MapRequest { address, flags, granter, reference } = *wanted;
         let writable = !flags.contains(MapFlags::READ_ONLY);
@@ -124,11 +124,10 @@ where
             .map_err(|stop| failed(stop, frame))
     }
 
-    /// Where a guest wants something mapped: an L1 table of its, and a slot. For the validator to
-    /// check.
+    /// The L1 table and slot for an address. The validator checks them.
     fn locate(&self, address: u64, contains_pte: bool) -> Result<(Mfn, Index), Status> {
         if contains_pte {
-            // XSA-227: an entry, not a piece of two.
+            // Address of an entry, not across two (XSA-227).
             if !address.is_multiple_of(8) {
                 return Err(Status::GeneralError);
             }
@@ -142,8 +141,7 @@ where
         leaf.map_err(|_| Status::GeneralError)
     }
 
-    /// Unmaps what a mapping maps from an address, and moves the entry of another address there, if
-    /// one is given.
+    /// Removes a mapping from an address. With `replace_with`, moves the entry of that address there.
     fn unmap_frame(
         &self,
         debt: &mut FlushDebt,
@@ -154,7 +152,7 @@ where
         let (table, index) = self.locate(address, mapping.contains_pte)?;
         let moved = match replace_with {
             None => None,
-            // Nobody needs it for an address that is an entry's.
+            // Not supported for the address of an entry, as no guest uses it.
             Some(_) if mapping.contains_pte => return Err(Status::GeneralError.into()),
             Some(address) => Some(self.leaf(address)?),
         };
@@ -171,13 +169,13 @@ where
         match validator.unmap_granted(&unmapping, budget, debt) {
             Ok(Swap::Done) => {
                 if let Some(Leaf { table, index, entry, .. }) = moved {
-                    // It was moved, so its old place is empty; unless the guest changed it by now.
+                    // The entry was moved, so the old slot is cleared, unless the guest changed it.
                     let budget = &mut Budget::new(self.budget);
                     let _ = validator.update_l1_cas(dom, table, index, entry.get(), 0, budget);
                 }
                 Ok(())
             }
-            // XSA-224, 234: what goes must be what came.
+            // It must be the mapping of the handle (XSA-224, XSA-234).
             Ok(Swap::Differs(_)) => Err(Status::GeneralError.into()),
             Err(stop) => Err(failed(stop, unmapping.frame)),
         }
@@ -191,7 +189,7 @@ fn failed(stop: Error, frame: Mfn) -> MapError {
     }
 }
 
-/// Flags of the entry: what the caller asked for, as far as entries have it.
+/// Flags of the page-table entry, from those of the request.
 fn entry_flags(flags: MapFlags) -> EntryFlags {
     let available = (flags.bits() >> MapFlags::AVAILABLE_SHIFT & 7) << AVAILABLE_SHIFT;
     let mut entry = EntryFlags::from_bits_retain(available.into());
@@ -200,27 +198,27 @@ fn entry_flags(flags: MapFlags) -> EntryFlags {
     entry
 }
 
-/// Mappings that end together, with one flush.
+/// Mappings that are removed with one flush.
 const BATCH: usize = 32;
 
-/// Unmappings whose flush is owed. Dropped, it leaves the granters' entries marked as in use for
-/// ever: [`UnmapBatch::finish`] is to be called.
+/// Removed mappings that are not flushed yet. [`UnmapBatch::finish`] must be called: otherwise the
+/// granters' entries stay in use for ever.
 #[derive(Debug, Default)]
-#[must_use = "the granters wait to be told"]
+#[must_use = "the granters' entries stay in use until it is finished"]
 pub struct UnmapBatch {
     done: ArrayVec<(u32, MaptrackEntry), BATCH>,
     debt: FlushDebt,
 }
 
 impl UnmapBatch {
-    /// Unmaps what a handle names from an address, and moves the entry of another address there, if
-    /// one is given. Address 0: the mapping stays as it is, and so does the handle.
+    /// Removes the mapping of a handle from an address. With `replace_with`, moves the entry of that
+    /// address there. With address 0, the mapping and the handle stay as they are.
     ///
     /// # Errors
-    /// As the ABI has them: the mapping is not of this handle, or not there. It stays as it was.
+    /// The ABI's: the mapping is not of this handle, or not there. It stays as it was.
     pub fn add<P, M, R, D>(
         &mut self,
-        borrower: &Borrower<'_, '_, P, M, R, D>,
+        mapper: &GrantMapper<'_, '_, P, M, R, D>,
         handle: u32,
         address: u64,
         replace_with: Option<u64>,
@@ -232,14 +230,14 @@ impl UnmapBatch {
         D: Domains<M, R>,
     {
         if self.done.is_full() {
-            self.finish(borrower);
+            self.finish(mapper);
         }
-        let handles = &borrower.grants.handles;
+        let handles = &mapper.grants.handles;
         let mapping = handles.lock().take(handle).ok_or(Status::BadHandle)?;
         let unmapped = if address == 0 {
             Ok(false)
         } else {
-            borrower.unmap_frame(&mut self.debt, &mapping, address, replace_with).map(|()| true)
+            mapper.unmap_frame(&mut self.debt, &mapping, address, replace_with).map(|()| true)
         };
         match unmapped {
             Ok(true) => {
@@ -253,18 +251,18 @@ impl UnmapBatch {
         }
     }
 
-    /// Flushes, and only then tells the granters. To be called at the end, whatever happened.
-    pub fn finish<P, M, R, D>(&mut self, borrower: &Borrower<'_, '_, P, M, R, D>)
+    /// Flushes, and then ends the use of the granters' entries. To be called at the end, also after errors.
+    pub fn finish<P, M, R, D>(&mut self, mapper: &GrantMapper<'_, '_, P, M, R, D>)
     where
         P: Platform,
         M: FrameWords + Clone,
         R: RelaxStrategy,
         D: Domains<M, R>,
     {
-        core::mem::take(&mut self.debt).pay(borrower.allocator.validator().platform());
+        core::mem::take(&mut self.debt).pay(mapper.allocator.validator().platform());
         for (handle, mapping) in self.done.drain(..) {
-            release_grant(borrower.allocator, borrower.domains, &mapping);
-            borrower.grants.handles.lock().free(handle);
+            release_grant(mapper.allocator, mapper.domains, &mapping);
+            mapper.grants.handles.lock().free(handle);
         }
     }
 }

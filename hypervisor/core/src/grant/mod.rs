@@ -1,31 +1,29 @@
 //! Frames that domains grant each other.
 //!
-//! A domain says in its grant table who may map or copy which of its frames; another maps them.
-//! Three parties know of a mapping: the granter's table that it is in use, the borrower's handles
-//! what it is a mapping of, and the page-table entry holds the frame, as entries do. The first two
-//! are [`pinfold_grants`]' books, kept here in frames of the hypervisor's own; the third is the
-//! validator's.
+//! A domain says in its grant table which other domain may map or copy which of its frames. Three places
+//! record a mapping: the granter's table, that the frame is in use; the mapper's maptrack, what the handle
+//! is a mapping of; and the page-table entry, which holds a reference of the frame. The first two are
+//! [`pinfold_grants`], kept here in frames of the hypervisor's own; the third is the validator's.
 //!
 //! | file      | about                                                            |
 //! |-----------|------------------------------------------------------------------|
 //! | `pages`   | words in the hypervisor's frames                                 |
 //! | `mapping` | mapping a granted frame and unmapping it                         |
 //!
-//! Order of an unmapping: the entry goes, which drops the frame's reference; the borrower's
-//! processors are flushed; the mark in the granter's table goes. So who finds the mark gone has the
-//! frame to itself.
+//! Order of an unmapping: the entry is cleared, which drops the frame's reference; the mapper's CPUs are
+//! flushed; the use in the granter's table ends. So a granter that finds its entry unused has the frame to
+//! itself.
 //!
-//! A borrower may overwrite the entry instead. Then the frame is free of it, and the books are not
-//! until the borrower unmaps or ends: its own loss, and the granter's who trusted it.
+//! A mapper may overwrite the page-table entry instead. Then the frame's reference is dropped, but the
+//! grant stays in use until the mapper unmaps it or ends. As on Xen, that is the loss of those two.
 //!
-//! A domain that ends while another has a frame of its mapped: the frame stays the dead domain's
-//! until that mapping's handle goes, and whoever ends the handle frees the frame. Copies that go on
-//! are waited for.
+//! When a domain ends while another has one of its frames mapped, the frame stays the dead domain's until
+//! that handle is released, and whoever releases it frees the frame. Copies in flight are waited for.
 //!
-//! What a guest can make the hypervisor keep for it is at most 1 MiB: 64 frames of its table, twice
-//! as many of notes about the entries, 64 of handles. All of it comes and goes with the domain.
+//! A guest can make the hypervisor keep at most 1 MiB: 64 frames of its table, twice as many of use counts,
+//! and 64 of handles. All of it is freed with the domain.
 //!
-//! Locks: a domain's table and its handles have one each; nobody holds two of them.
+//! Locks: a domain's table and its handles have one each. No CPU holds two of them.
 
 pub mod mapping;
 pub mod pages;
@@ -39,11 +37,11 @@ use pinfold_validator::{DomId, HypervisorFrames, Mfn, Platform, Purpose};
 use spin::RelaxStrategy;
 use spin::mutex::Mutex;
 
-/// Frames of a domain's grant table, at most: as on Xen.
+/// Most frames of a domain's grant table: as on Xen.
 pub const MAX_FRAMES: usize = 64;
-/// Frames of notes about the entries of the table.
+/// Most frames of use counts, of the table's entries.
 const MAX_USE_FRAMES: usize = MAX_FRAMES * WORDS_PER_ENTRY;
-/// Frames of handles, at most: 256 handles each.
+/// Most frames of handles: 256 handles each.
 const MAX_HANDLE_FRAMES: usize = 64;
 
 const _: () = assert!(ENTRIES_PER_FRAME as usize == WORDS_PER_FRAME);
@@ -51,22 +49,22 @@ const _: () = assert!(ENTRIES_PER_FRAME as usize == WORDS_PER_FRAME);
 type Entries<M> = Pages<M, Mfn, MAX_FRAMES>;
 type Uses<M> = Pages<M, HypervisorFrames, MAX_USE_FRAMES>;
 
-/// A domain's part in lending. `M` is how words in frames are reached, `R` how a CPU waits for a
-/// lock.
+/// Grant table and maptrack of a domain. `M` is how words in frames are accessed, `R` how a CPU waits
+/// for a lock.
 #[derive(Debug)]
 pub struct GrantState<M, R> {
     table: Mutex<GrantTable<Entries<M>, Uses<M>>, R>,
     handles: Mutex<Maptrack<Pages<M, HypervisorFrames, MAX_HANDLE_FRAMES>>, R>,
-    /// Copies from and to granted frames that go on. Counted up with the table locked.
+    /// Copies from and to granted frames in flight. Incremented with the table locked.
     copies: AtomicU32,
 }
 
-/// What became of a granted frame whose use ended.
+/// State of the granter when a use of its frame ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The granter still has it.
+    /// It is alive.
     GranterLives,
-    /// The granter has ended: whoever used the frame last frees it.
+    /// It has ended: the last user of the frame frees it.
     GranterEnded,
 }
 
@@ -92,7 +90,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         self.table.lock().entries().frames().get(index).copied()
     }
 
-    /// Makes the table at least so many frames long.
+    /// Grows the table to at least `count` frames.
     ///
     /// # Errors
     /// [`Status::GeneralError`]: too many, or the machine has too little memory left.
@@ -111,7 +109,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         }
         let (entries, uses) = table.storage_mut();
         while entries.frames().len() < count {
-            // What is about entries first: an entry without it can't be used.
+            // Use counts first: an entry without one can't be used.
             while uses.frames().len() < (entries.frames().len() + 1) * WORDS_PER_ENTRY {
                 let frame = allocator.alloc_hypervisor_frames(0, Purpose::GrantUses);
                 uses.push(frame.ok_or(Status::GeneralError)?);
@@ -122,7 +120,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         Ok(())
     }
 
-    /// Changes the places of two entries.
+    /// Swaps two entries.
     ///
     /// # Errors
     /// As [`GrantTable::swap`].
@@ -130,13 +128,13 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         self.table.lock().swap(first, second)
     }
 
-    /// Begins a copy from or to a frame that an entry grants to `borrower`. Returns the frame.
+    /// Begins a copy from or to a frame that an entry grants to `grantee`. Returns the frame.
     ///
     /// # Errors
     /// As [`GrantTable::acquire`].
-    pub fn begin_copy(&self, reference: u32, borrower: DomId, write: bool) -> Result<Mfn, Status> {
+    pub fn begin_copy(&self, reference: u32, grantee: DomId, write: bool) -> Result<Mfn, Status> {
         let mut table = self.table.lock();
-        let frame = table.acquire(reference, borrower.get(), write)?;
+        let frame = table.acquire(reference, grantee.get(), write)?;
         self.copies.fetch_add(1, Ordering::Relaxed);
         Ok(frame)
     }
@@ -144,11 +142,11 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     /// Ends [`GrantState::begin_copy`].
     pub fn end_copy(&self, reference: u32, write: bool) {
         self.table.lock().release(reference, write);
-        // Release: pairs with the domain's end, which waits for it.
+        // Release pairs with the acquire of the domain's teardown, which waits for it.
         self.copies.fetch_sub(1, Ordering::Release);
     }
 
-    /// Takes a handle that nobody has.
+    /// Reserves a free handle.
     fn reserve_handle<P: Platform>(&self, allocator: &FrameAllocator<'_, P, R>) -> Option<u32> {
         let mut handles = self.handles.lock();
         if let Some(handle) = handles.alloc() {
@@ -162,15 +160,15 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         handles.alloc()
     }
 
-    /// Ends one use of a frame whose mapping is gone, flushes included.
+    /// Ends one use of a frame whose mapping is gone and flushed.
     fn release_grant(&self, mapping: &MaptrackEntry) -> Ended {
         let mut table = self.table.lock();
         table.release(mapping.reference, mapping.writable);
         if table.is_closed() { Ended::GranterEnded } else { Ended::GranterLives }
     }
 
-    /// Lets a frame pass from one domain to another, if the other's entry accepts it: `pass` does
-    /// it, between the entry's commitment and its completion.
+    /// Transfers a frame to this domain, if its entry accepts it. `pass` moves the frame, between the
+    /// entry's commitment and its completion.
     ///
     /// # Errors
     /// As [`GrantTable::commit_transfer`], or what `pass` says.
@@ -180,7 +178,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         from: DomId,
         pass: impl FnOnce() -> Result<Mfn, Status>,
     ) -> Result<(), Status> {
-        // Held throughout: the domain can't end in between, and miss the frame.
+        // Locked throughout: if the domain ended in between, its teardown would miss the frame.
         let mut table = self.table.lock();
         table.commit_transfer(reference, from.get())?;
         match pass() {
@@ -195,8 +193,8 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         }
     }
 
-    /// Closes the domain's table: nothing is granted from now on, and nothing is looked up in it.
-    /// The frames of the table itself are shared ones, and freed with the domain's others.
+    /// Closes the domain's table: from now on nothing is granted or looked up. The frames of the table
+    /// itself are shared ones, and freed with the domain's other frames.
     pub fn close<P: Platform>(&self, allocator: &FrameAllocator<'_, P, R>) {
         let mut table = self.table.lock();
         table.close();
@@ -205,15 +203,14 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
         uses.clear(|frame| allocator.free_hypervisor_frames(frame));
     }
 
-    /// Whether copies from or to frames that the domain granted still go on.
+    /// Whether copies from or to frames that the domain granted are in flight.
     pub fn has_copies_in_flight(&self) -> bool {
-        // Acquire: what the copies held is dropped.
+        // Acquire: the references of the copies are dropped.
         self.copies.load(Ordering::Acquire) != 0
     }
 
-    /// Ends the use of what other domains granted to this one, `dom`, whose tables were taken apart
-    /// and whose vCPUs run no more: at most `limit` handles from `from` on. Returns where to go on;
-    /// `None` if there are no more.
+    /// Releases handles of this domain, `dom`, whose tables were taken apart and whose vCPUs don't run any
+    /// more: at most `limit` handles from `from` on. Returns where to go on; `None` if there are no more.
     pub fn release_handles<P: Platform>(
         &self,
         allocator: &FrameAllocator<'_, P, R>,
@@ -229,7 +226,7 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
                 handles.storage_mut().clear(|frame| allocator.free_hypervisor_frames(frame));
                 return None;
             };
-            // What it granted itself is freed with the rest.
+            // Frames that it granted to itself are freed with the others.
             if mapping.granter != dom.get() {
                 release_grant(allocator, domains, &mapping);
             }
@@ -239,14 +236,14 @@ impl<M: FrameWords + Clone, R: RelaxStrategy> GrantState<M, R> {
     }
 }
 
-/// The domains that there are, as far as lending goes.
+/// Access to the grants of all domains.
 pub trait Domains<M, R> {
-    /// Does something with the lending of a domain; `None` if there is no such domain (any more).
+    /// Calls `work` with the grants of a domain; `None` if there is no such domain (any more).
     fn with_grants<T>(&self, dom: DomId, work: impl FnOnce(&GrantState<M, R>) -> T) -> Option<T>;
 }
 
-/// Ends one use of a granted frame whose mapping is gone, flushes included. If the granter has
-/// ended, the frame may now be free.
+/// Ends one use of a granted frame whose mapping is gone and flushed. If the granter has ended, and this
+/// was the last use, frees the frame.
 fn release_grant<P: Platform, M: FrameWords + Clone, R: RelaxStrategy>(
     allocator: &FrameAllocator<'_, P, R>,
     domains: &impl Domains<M, R>,
@@ -254,10 +251,10 @@ fn release_grant<P: Platform, M: FrameWords + Clone, R: RelaxStrategy>(
 ) {
     let granter = DomId::new(mapping.granter);
     let ended = domains.with_grants(granter, |grants| grants.release_grant(mapping));
-    // The granter closes its table before it looks at its frames: either it found this one free,
-    // or we find the table closed.
+    // Teardown closes the granter's table before it frees frames: either it finds this one unused, or the
+    // table is found closed here.
     if ended.is_none_or(|ended| ended == Ended::GranterEnded) {
-        // Somebody else may still have it mapped, too: then that one frees it.
+        // Fails if another domain has it mapped, too: then that one frees it.
         let _ = allocator.release(mapping.frame, granter);
     }
 }

@@ -8,7 +8,7 @@ use pinfold_validator::{HypervisorFrames, Index, Mfn};
 /// Words in a frame.
 pub const WORDS_PER_FRAME: usize = 512;
 
-/// How the hypervisor reaches the words of frames that it uses itself.
+/// How the hypervisor accesses the words of frames that it uses itself.
 pub trait FrameWords {
     /// A word of a frame of RAM.
     fn word(&self, frame: Mfn, index: Index) -> &AtomicU64;
@@ -20,7 +20,7 @@ impl<M: FrameWords + ?Sized> FrameWords for &M {
     }
 }
 
-/// A frame that words are in.
+/// A frame of such words.
 pub trait WordFrame {
     /// Its number.
     fn mfn(&self) -> Mfn;
@@ -48,7 +48,7 @@ pub struct Pages<M, F, const N: usize> {
 }
 
 impl<M, F, const N: usize> Pages<M, F, N> {
-    /// None yet.
+    /// No frames.
     pub const fn new(memory: M) -> Pages<M, F, N> {
         Pages { memory, frames: ArrayVec::new_const() }
     }

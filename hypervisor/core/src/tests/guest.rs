@@ -2,9 +2,11 @@
 
 use super::machine::Machine;
 use super::{GrantState, World};
-use crate::grant::mapping::{Borrower, MapError, MapRequest, UnmapBatch};
+use crate::grant::mapping::{GrantMapper, MapError, MapRequest, UnmapBatch};
 use crate::teardown::{DomainTeardown, TeardownStep, TeardownSummary};
+use pinfold_abi::address::PAGE_SIZE;
 use pinfold_abi::grant::{EntryFlags, MapFlags, Status};
+use pinfold_abi::mmu::ENTRY_ADDRESS;
 use pinfold_validator::{Budget, DomId, Error, Index, Level, Mfn, Update, Vaddr};
 use std::boxed::Box;
 use std::vec::Vec;
@@ -29,7 +31,7 @@ pub(super) struct Guest {
 }
 
 pub(super) fn address(slot: usize) -> Vaddr {
-    Vaddr::new(slot as u64 * 4096)
+    Vaddr::new(slot as u64 * PAGE_SIZE)
 }
 
 impl Guest {
@@ -42,7 +44,7 @@ impl Guest {
         };
         let tables: [Mfn; 4] = std::array::from_fn(|_| alloc());
         for pair in tables.windows(2) {
-            world.machine.set(pair[0], 0, pair[1].get() << 12 | RW);
+            world.machine.set(pair[0], 0, pair[1].address() | RW);
         }
         let root = tables[0];
         world.validator.pin(dom, Level::L4, root, &mut Budget::new(u32::MAX)).unwrap();
@@ -60,7 +62,7 @@ impl Guest {
     /// What a slot's entry maps.
     pub(super) fn mapped(&self, machine: &Machine, slot: usize) -> Option<Mfn> {
         let entry = machine.get(self.tables[3], slot);
-        (entry & 1 != 0).then(|| Mfn::new(entry >> 12 & 0xff_ffff_ffff))
+        (entry & 1 != 0).then(|| Mfn::from_address(entry & ENTRY_ADDRESS))
     }
 
     /// Stores an entry, and flushes nothing.
@@ -85,7 +87,7 @@ impl Guest {
         frame: Mfn,
         writable: bool,
     ) -> Result<(), Error> {
-        self.store(world, slot, frame.get() << 12 | if writable { RW } else { RO })
+        self.store(world, slot, frame.address() | if writable { RW } else { RO })
     }
 
     /// Clears a slot, without a flush.
@@ -137,8 +139,9 @@ impl Guest {
     fn borrower<'w>(
         &'w self,
         world: &'w World,
-    ) -> Borrower<'w, 'static, &'static Machine, &'static Machine, spin::Spin, super::Listed> {
-        Borrower {
+    ) -> GrantMapper<'w, 'static, &'static Machine, &'static Machine, spin::Spin, super::Listed>
+    {
+        GrantMapper {
             allocator: world.allocator,
             domains: &world.grants,
             dom: self.dom,

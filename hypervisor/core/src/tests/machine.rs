@@ -13,6 +13,7 @@
 use super::{CPUS, POISON, POISON_SLOT};
 use crate::grant::pages::FrameWords;
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::mmu::ENTRY_ADDRESS;
 use pinfold_validator::{
     CachePolicy, CpuSet, DomId, Index, Kind, Level, Mfn, Platform, Refusal, State, Vaddr, Validator,
 };
@@ -143,7 +144,7 @@ impl Machine {
                 return;
             }
             writable &= entry & WRITABLE != 0;
-            table = Mfn::new(entry >> 12 & 0xff_ffff_ffff);
+            table = Mfn::from_address(entry & ENTRY_ADDRESS);
         }
         let leaf = Leaf { dom, frame: table, writable };
         if !state.leaves.contains(&leaf) {

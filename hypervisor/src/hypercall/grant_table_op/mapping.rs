@@ -3,7 +3,7 @@
 use super::elements::{Preempted, each, status};
 use crate::domain::vcpu::Args;
 use crate::domain::vcpu::Vcpu;
-use crate::grant::borrower;
+use crate::grant::mapper;
 use crate::hypercall::outcome::Outcome;
 use pinfold_abi::grant::{MapFlags, MapGrantRef, Status, UnmapAndReplace, UnmapGrantRef};
 use pinfold_core::grant::mapping::{MapError, MapRequest, UnmapBatch};
@@ -19,7 +19,7 @@ pub(super) fn map(vcpu: &mut Vcpu, asked: &mut MapGrantRef) -> Result<(), Preemp
     } else if !flags.contains(MapFlags::HOST_MAP) {
         Err(MapError::Status(Status::BadReference))
     } else {
-        borrower(vcpu).map(&MapRequest {
+        mapper(vcpu).map(&MapRequest {
             address: asked.host_addr,
             flags,
             granter: DomId::new(asked.dom),
@@ -67,11 +67,11 @@ pub(super) fn unmap_all<T: Unmapping>(vcpu: &mut Vcpu, args: &Args, count: u64) 
     let mut unmapped = UnmapBatch::default();
     let outcome = each::<T>(vcpu, args, count, |vcpu, element| {
         let (handle, address, replacement) = element.asked();
-        let result = unmapped.add(&borrower(vcpu), handle, address, replacement);
+        let result = unmapped.add(&mapper(vcpu), handle, address, replacement);
         *element.status() = status(vcpu, result)?;
         Ok(())
     });
     // Before the call returns, and also before it is preempted.
-    unmapped.finish(&borrower(vcpu));
+    unmapped.finish(&mapper(vcpu));
     outcome
 }

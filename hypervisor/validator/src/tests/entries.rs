@@ -77,8 +77,8 @@ fn user_is_forced_on_and_global_off() {
     let world = fresh();
     tree(world);
     let machine = world.platform();
-    machine.set(L1, 0, PAGE.get() << 12 | P | RW | 1 << 8);
-    machine.set(L2, 0, L1.get() << 12 | P | RW);
+    machine.set(L1, 0, PAGE.address() | P | RW | 1 << 8);
+    machine.set(L2, 0, L1.address() | P | RW);
     pin(world, Level::L2, L2).unwrap();
     assert_eq!(machine.get(L1, 0), rw(PAGE));
     assert_eq!(machine.get(L2, 0), rw(L1));
@@ -101,7 +101,7 @@ fn software_bits_round_trip() {
 fn entries_that_are_not_present_may_hold_anything() {
     let world = fresh();
     for (index, garbage) in
-        [!P, 0xdead_beef_dead_beee, 1 << 63, 16 << 12 | RW].into_iter().enumerate()
+        [!P, 0xdead_beef_dead_beee, 1 << 63, mfn(16).address() | RW].into_iter().enumerate()
     {
         world.platform().set(L1, index, garbage);
         world.platform().set(L2, index, garbage);
@@ -132,7 +132,7 @@ fn is_named_by_an_absent_entry(world: &World, frame: Mfn) -> bool {
 #[test]
 fn with_l1tf_no_live_table_names_a_frame_that_another_domain_has() {
     let world = two_domains(Setup { l1tf: true, ..Setup::default() });
-    let absent = PAGE.get() << 12 | RW;
+    let absent = PAGE.address() | RW;
     // While the frame is one's own, by a table that is made and by one that is changed.
     world.platform().set(L1, 3, absent);
     let _ = pin(world, Level::L1, L1);
@@ -150,10 +150,11 @@ fn with_l1tf_no_live_table_names_a_frame_that_another_domain_has() {
 fn with_l1tf_absent_entries_may_name_no_memory() {
     let world = two_domains(Setup { l1tf: true, ..Setup::default() });
     let machine = world.platform();
-    let inverted = !(PAGE.get() << 12) & ENTRY_ADDRESS;
+    let inverted = !(PAGE.address()) & ENTRY_ADDRESS;
     let last = mfn(world.frame_count() + machine::FIRMWARE_FRAMES - 1);
     // Zero; beyond all memory; what Linux stores for a page that may not be touched.
-    let harmless = [0, RW, 1 << 63, 1 << 39, (last.get() + 1) << 12, inverted, inverted | RW | US];
+    let harmless =
+        [0, RW, 1 << 63, 1 << 39, last.address() + PAGE_SIZE, inverted, inverted | RW | US];
     for (index, value) in harmless.into_iter().enumerate() {
         machine.set(L1, index, value);
         machine.set(L2, index, value);
@@ -164,7 +165,7 @@ fn with_l1tf_absent_entries_may_name_no_memory() {
     for named in [PAGE, mfn(16), mfn(30), last] {
         // With address bits that the CPU may or may not look at.
         for above in [0, 1 << 40, 1 << 51, 0xfff << 40] {
-            let value = named.get() << 12 | above | RW;
+            let value = named.address() | above | RW;
             let refused = refusal(update(world, L1, 8, value));
             assert_eq!((refused.cause, refused.frame), (Cause::AbsentNamesMemory, named));
             assert_eq!(refused.errno(), Errno::EINVAL);
@@ -178,9 +179,9 @@ fn with_l1tf_absent_entries_may_name_no_memory() {
 #[test]
 fn without_l1tf_absent_entries_may_name_anything() {
     let world = fresh();
-    world.platform().set(L1, 3, PAGE.get() << 12);
+    world.platform().set(L1, 3, PAGE.address());
     pin(world, Level::L1, L1).unwrap();
-    update(world, L1, 4, mfn(16).get() << 12).unwrap();
+    update(world, L1, 4, mfn(16).address()).unwrap();
     assert_sound(world, &[]);
 }
 
@@ -189,7 +190,7 @@ fn without_l1tf_absent_entries_may_name_anything() {
 fn the_audit_reports_entries_that_are_not_present_and_name_memory() {
     let world = two_domains(Setup { l1tf: true, ..Setup::default() });
     pin(world, Level::L1, L1).unwrap();
-    let entry = PAGE.get() << 12;
+    let entry = PAGE.address();
     world.platform().set(L1, 6, entry);
     let mut scratch = std::vec![AuditCell::default(); world.frame_count() as usize];
     let mut found = Vec::new();

@@ -68,7 +68,7 @@ fn one_flush_serves_all_frames_unmapped_before_it() {
     let world = running();
     for (index, frame) in [(2, 6), (3, 7), (4, 8)] {
         update(world, L1, index, rw(mfn(frame))).unwrap();
-        world.platform().touch(0, Vaddr::new(index as u64 * 4096));
+        world.platform().touch(0, page(index as u64));
         update(world, L1, index, 0).unwrap();
     }
     for frame in 6..9 {
@@ -83,7 +83,7 @@ fn read_only_mappings_need_no_flush() {
     let world = running();
     update(world, L1, 0, 0).unwrap();
     world.platform().flush_cpu(0);
-    world.platform().touch(0, Vaddr::new(0x1000));
+    world.platform().touch(0, page(1));
     pin(world, Level::L1, PAGE).unwrap();
     unpin(world, PAGE);
     assert_eq!(flushes(world), 0);
@@ -140,7 +140,7 @@ fn a_table_that_fails_to_be_one_again_is_flushed_before_it_is_written() {
     update(world, L2, 0, 0).unwrap();
     // What it maps writable becomes a table meanwhile.
     pin(world, Level::L1, PAGE).unwrap();
-    world.platform().touch_cached(0, 3, Vaddr::new(0x1000));
+    world.platform().touch_cached(0, 3, page(1));
     let before = flushes(world);
     assert_eq!(cause(pin(world, Level::L1, L1)), Cause::TableInUse);
     update(world, L2, 3, 0).unwrap();

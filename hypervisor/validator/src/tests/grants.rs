@@ -85,7 +85,7 @@ fn a_table_is_never_granted_writable() {
     );
     assert_eq!((end.found, end.cut_short), (1, false));
     let found = found.unwrap();
-    assert_eq!((found.table, found.address), (L1, Some(Vaddr::new(7 << 12))));
+    assert_eq!((found.table, found.address), (L1, Some(page(7))));
     assert_eq!(world.owner(found.table), Some(A));
     assert!(matches!(world.release(THEIRS, B), Err(Refusal { cause: Cause::Busy, .. })));
     assert_sound(world, &[]);
@@ -99,7 +99,7 @@ fn a_foreign_mapped_frame_becomes_a_table_after_its_mapper_is_flushed() {
     world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     map(world, mapping(true)).unwrap();
     machine.load(1, Some((A, L4)));
-    machine.touch(1, Vaddr::new(7 << 12));
+    machine.touch(1, page(7));
     assert!(machine.cpus[1].lock().unwrap().leaves.iter().any(|leaf| leaf.frame == THEIRS));
     // The mapper drops the mapping without a flush, by an ordinary update.
     update(world, L1, 7, 0).unwrap();
@@ -116,7 +116,7 @@ fn a_foreign_mapped_frame_is_reallocated_after_its_mapper_is_flushed() {
     world.get_root_ref(A, L4, &mut Budget::unlimited()).unwrap();
     map(world, mapping(false)).unwrap();
     machine.load(1, Some((A, L4)));
-    machine.touch(1, Vaddr::new(7 << 12));
+    machine.touch(1, page(7));
     update(world, L1, 7, 0).unwrap();
     world.release(THEIRS, B).unwrap();
     let third = DomId::new(3);

@@ -28,7 +28,7 @@ fn strict() -> &'static World {
 /// Maps a page of domain A's at a slot of its L1, and uses it there.
 fn map(world: &World, index: usize, entry: u64) -> Result<Updated, Error> {
     let mapped = update(world, L1, index, entry)?;
-    world.platform().touch(0, Vaddr::new(index as u64 * 4096));
+    world.platform().touch(0, page(index as u64));
     Ok(mapped)
 }
 
@@ -295,7 +295,7 @@ fn mappers_of_a_granted_frame_are_flushed_before_its_memory_type_changes() {
     let flags = pinfold_abi::mmu::EntryFlags::USER;
     let mapping = GrantMapping { dom: B, table, index, owner: A, frame: FREE, flags };
     world.map_granted(&mapping, &mut Budget::unlimited()).unwrap();
-    world.platform().touch(1, Vaddr::new(0x1000));
+    world.platform().touch(1, page(1));
     let unmapping =
         GrantUnmapping { dom: B, table, index, frame: FREE, writable: false, replacement: 0 };
     let mut debt = FlushDebt::none();

@@ -21,6 +21,7 @@ mod updates;
 
 use crate::*;
 use machine::{Setup, World, audit, check_caches, check_tlbs, world};
+use pinfold_abi::address::PAGE_SIZE;
 use std::vec::Vec;
 
 /// Two domains.
@@ -36,13 +37,18 @@ fn mfn(number: u64) -> Mfn {
     Mfn::new(number)
 }
 
+/// The address of a page.
+fn page(number: u64) -> Vaddr {
+    Vaddr::new(number * PAGE_SIZE)
+}
+
 fn slot(number: usize) -> Index {
     Index::new(number)
 }
 
 /// A read-only present entry, as the validator stores it.
 fn ro(frame: Mfn) -> u64 {
-    frame.get() << 12 | P | US
+    frame.address() | P | US
 }
 
 /// A writable present entry, as the validator stores it.

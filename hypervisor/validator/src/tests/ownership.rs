@@ -94,7 +94,7 @@ fn a_frame_is_flushed_before_another_domain_gets_it() {
     let root = [held(L4, RefKind::Root)];
     // Read through a read-only mapping: no type is involved.
     update(world, L1, 0, 0).unwrap();
-    machine.touch(0, Vaddr::new(0x1000));
+    machine.touch(0, page(1));
     update(world, L1, 1, 0).unwrap();
     world.release(PAGE, A).unwrap();
     assert_sound(world, &root);

@@ -41,7 +41,7 @@ fn mappings_are_found_with_their_addresses() {
         }]
     );
     let both: Vec<_> = all(world, PAGE, MappingFilter::All).iter().map(|m| m.address).collect();
-    assert_eq!(both, [Some(Vaddr::new(0)), Some(Vaddr::new(0x1000))]);
+    assert_eq!(both, [Some(Vaddr::new(0)), Some(page(1))]);
     assert_eq!(all(world, mfn(6), MappingFilter::All), []);
     assert_eq!(all(world, mfn(9999), MappingFilter::All), []);
 }

@@ -38,8 +38,8 @@ fn shoot(world: &World, start: u64, pages: u64, budget: u32) -> (Result<(), Erro
 fn a_range_over_two_tables_is_cleared_for_one_flush() {
     for budget in [1, 3, 4000] {
         let world = mapped();
-        world.platform().touch(1, Vaddr::new(510 * 4096));
-        let (result, cleared, cpus) = shoot(world, 510 * 4096, 4, budget);
+        world.platform().touch(1, page(510));
+        let (result, cleared, cpus) = shoot(world, 510 * PAGE_SIZE, 4, budget);
         assert_eq!((result, cleared, cpus), (Ok(()), 4, CpuSet::of(1)));
         assert_eq!(world.platform().get(L1, 509), rw(PAGE));
         assert_eq!(world.platform().get(L1, 510), 0);
@@ -52,7 +52,7 @@ fn a_range_over_two_tables_is_cleared_for_one_flush() {
 #[test]
 fn unmapped_pages_are_skipped() {
     let world = mapped();
-    let all = 0x7fff_ffff_f000 / 4096 + 1;
+    let all = 0x7fff_ffff_f000 / PAGE_SIZE + 1;
     let (result, cleared, _) = shoot(world, 0, all, 2000);
     assert_eq!((result, cleared), (Ok(()), 10));
     let (result, cleared, cpus) = shoot(world, 0, all, 2000);
@@ -104,7 +104,7 @@ fn a_table_with_a_full_count_is_refused_not_preempted() {
     let world = mapped();
     world.frame(L1).unwrap().saturate_count();
     let mut total = ShootdownProgress::new();
-    let mut range = PageRange { start: Vaddr::new(510 * 4096), pages: 1 };
+    let mut range = PageRange { start: page(510), pages: 1 };
     let result = world.shootdown(A, L4, &mut range, &mut Budget::new(100), &mut total);
     // Whoever is told to come again would come for ever.
     let Err(Error::Refused(refusal)) = result else { panic!("{result:?}") };

@@ -28,7 +28,7 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
                     _ => MemoryType::WriteBack,
                 };
                 let flags = flags | memory.flags().bits();
-                let present = target.get() << 12 | flags;
+                let present = target.address() | flags;
                 let update = Update {
                     dom,
                     table_owner: dom,
@@ -61,7 +61,7 @@ fn run(world: &'static World, dom: DomId, seed: u64, steps: u64) {
             }
             10 => {
                 let writable = random.one_in(2);
-                let replacement = if random.one_in(2) { 0 } else { target.get() << 12 | P };
+                let replacement = if random.one_in(2) { 0 } else { target.address() | P };
                 let (table, frame) = (frame, target);
                 let unmapping = GrantUnmapping { dom, table, index, frame, writable, replacement };
                 let _ = world.unmap_granted(&unmapping, &mut budget, &mut FlushDebt::none());

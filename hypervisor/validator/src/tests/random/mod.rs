@@ -136,7 +136,7 @@ impl Driver {
             Some(level) if !self.random.one_in(10) => self.frame_for(dom, level.below()),
             _ => self.frame(dom),
         };
-        let address = (target.get() << 12) & pinfold_abi::mmu::ENTRY_ADDRESS;
+        let address = (target.address()) & pinfold_abi::mmu::ENTRY_ADDRESS;
         match self.random.below(24) {
             0..6 => 0,
             6 => self.random.next(),
