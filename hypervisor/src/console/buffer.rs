@@ -1,4 +1,4 @@
-//! The log's buffer under its lock: what everybody writes to, in the time of a copy.
+//! The log buffer and its lock. Writing to it takes no longer than a copy.
 
 use super::serial;
 use crate::sync::FairMutex;
@@ -7,21 +7,21 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use pinfold_log::{ConsoleLine, Full, LogBuffer, MAX_DOMAINS, MAX_RECORD, Quotas, Source};
 
-/// Bytes of the buffer: what a port at 115,200 baud sends in 45 seconds.
+/// Size of the buffer in bytes: a port at 115,200 baud sends it in 45 seconds.
 const CAPACITY: usize = 512 * 1024;
 
-/// What the port takes its bytes from.
+/// The type of the log buffer.
 pub type Buffer = LogBuffer<CAPACITY>;
 
-/// All of it zeros, so that it takes no room in the image.
+/// The log buffer. It is all zeros initially, so that it takes no space in the image.
 pub static BUFFER: FairMutex<Buffer> = FairMutex::new(LogBuffer::new());
 
 const _: () = assert!(MAX_DOMAINS == pinfold_image::manifest::MAX_DOMAINS);
 
-/// Divides the room among so many domains. Any number, until it is known.
+/// Divides the buffer among so many domains.
 pub fn set_domains(domains: usize) {
     let quotas = Quotas::divide(CAPACITY, domains);
-    assert!(quotas.fit_longest_record(), "every source has room for a record");
+    assert!(quotas.fit_longest_record(), "every quota is enough for the longest record");
     BUFFER.lock().set_quotas(quotas);
 }
 
@@ -30,13 +30,14 @@ pub fn micros() -> u64 {
     clock::now_ns() / 1000
 }
 
-/// Writes one record: `false` if it had to be dropped. It is formatted first, outside the lock.
+/// Appends a record. Returns `false` if it was dropped, because the quota of its source is used up. The
+/// text is formatted before the lock is taken.
 pub fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
     if !serial::is_present() || serial::is_panicking() {
         return true;
     }
     let mut record = Text(ArrayVec::new());
-    // What is too long is cut.
+    // A record that is too long is cut off.
     let _ = fmt::write(&mut record, text);
     record.0.extend(*b"\r\n");
     let result = BUFFER.lock().append(micros(), source, &record.0);
@@ -44,7 +45,7 @@ pub fn append(source: Source, text: fmt::Arguments<'_>) -> bool {
     result.is_ok()
 }
 
-/// Writes what is new of a guest's line: `false` if there is no room, and the guest must wait.
+/// Appends the new part of a guest's line. Returns `false` if the quota is used up: the guest must wait.
 pub fn append_line(source: Source, domain: u16, line: &ConsoleLine<'_>) -> bool {
     if !serial::is_present() || serial::is_panicking() {
         return true;
@@ -53,7 +54,7 @@ pub fn append_line(source: Source, domain: u16, line: &ConsoleLine<'_>) -> bool 
     serial::on_append();
     match result {
         Err(Full) if serial::is_stuck() => {
-            // Nobody reads at the other end: no guest must hang for that.
+            // The port doesn't accept bytes: guests must not wait for that.
             BUFFER.lock().count_dropped(source);
             true
         }
@@ -61,18 +62,19 @@ pub fn append_line(source: Source, domain: u16, line: &ConsoleLine<'_>) -> bool 
     }
 }
 
-/// Counts a record that could not be written.
+/// Counts a record that was dropped.
 pub fn count_dropped(source: Source) {
     BUFFER.lock().count_dropped(source);
 }
 
-/// Writes how many records a domain, or all and the hypervisor, had dropped and not told.
+/// Appends a DROPPED record for records of a domain that were dropped and not yet reported; with `None`,
+/// for those of all domains and of the hypervisor.
 pub fn append_dropped(domain: Option<u16>) {
     BUFFER.lock().append_dropped(micros(), domain);
     serial::on_append();
 }
 
-/// A record's text, with room left for its line end.
+/// Text of a record, with space left for the line end.
 struct Text(ArrayVec<u8, MAX_RECORD>);
 
 impl fmt::Write for Text {

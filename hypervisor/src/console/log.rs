@@ -20,10 +20,10 @@ impl Log for Console {
     fn flush(&self) {}
 }
 
-/// Directs the `log` macros to the console.
+/// Makes the console the target of the `log` macros.
 pub fn init() {
     buffer::set_domains(MAX_DOMAINS);
-    // Fails only when done twice.
+    // Fails only if a logger was set before.
     let _ = log::set_logger(&Console);
     log::set_max_level(LevelFilter::Info);
 }
@@ -48,7 +48,7 @@ pub fn write_as(source: Source, who: Who, kind: &str, body: fmt::Arguments<'_>) 
     buffer::append(source, format_args!("{} {body}", head(who, kind)))
 }
 
-/// Writes one record when nothing can be relied on any more.
+/// Writes one record in the panic handler, without relying on locks.
 pub fn write_in_panic(who: Who, kind: &str, body: fmt::Arguments<'_>) {
     serial::write_in_panic(format_args!("{} {body}\n", head(who, kind)));
 }

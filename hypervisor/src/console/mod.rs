@@ -1,31 +1,31 @@
 //! The serial console: the log, and what guests print and are typed.
 //!
-//! | file     | about                                                                   |
-//! |----------|-------------------------------------------------------------------------|
-//! | `serial` | the port: sends what is buffered, receives what is typed                |
-//! | `buffer` | the log's buffer ([`pinfold_log`]) under its lock                       |
-//! | `log`    | records                                                                 |
-//! | `rate_limit` | how many records a domain may cause                                 |
+//! | file         | contents                                          |
+//! |--------------|---------------------------------------------------|
+//! | `serial`     | the serial port: transmission and reception       |
+//! | `buffer`     | the log buffer ([`pinfold_log`]) and its lock     |
+//! | `log`        | records                                           |
+//! | `rate_limit` | the rate limit of records that a domain can cause |
 //!
-//! Lines and records share one wire, and a program reads it as well as a person. So everything
-//! that begins a line is a record's head, also before a guest's text; a guest can't begin a line.
-//! The domain that has the keyboard is shown at once what it prints (a prompt has no line end);
-//! when a record comes in between, the unfinished line is cancelled (byte 0x18, CAN, which ASCII
-//! has for that) and written again, whole, when the guest goes on. Whoever reads the log drops
-//! cancelled lines and sees each line once.
+//! Records and guest output share the port, and both people and programs read it. So every line
+//! begins with the head of a record, also a line of guest output; a guest can't begin a line itself.
+//! Output of the domain that has the keyboard is shown immediately, also if the line isn't complete
+//! (a prompt). If a record comes in between, the incomplete line is cancelled with the byte 0x18
+//! (ASCII CAN), and repeated as a whole when the guest continues it. A reader drops cancelled lines
+//! and so sees each line once.
 //!
-//! The wire is slow: 2 KiB take 180 ms at 115,200 baud. So nothing is written to it directly; all
-//! goes through a bounded buffer in which each domain has room of its own (`pinfold_log`). A record
-//! that finds its source's room full is dropped, and a `DROPPED records=N cause=buffer_full` record
-//! stands in its place; what a guest prints is not dropped, the guest waits.
+//! The port is slow: 2 KiB take 180 ms at 115,200 baud. So all output goes through a bounded buffer,
+//! in which each domain has a quota (`pinfold_log`). If the quota of its source is used up, a record is
+//! dropped, and a `DROPPED records=N cause=buffer_full` record takes its place. Guest output is never
+//! dropped for that reason: the guest waits.
 
 pub mod buffer;
 pub mod log;
 pub mod rate_limit;
 pub mod serial;
 
-/// So many domains are about to run: they share the log's buffer, and nobody waits for the port any
-/// more.
+/// Divides the log buffer among so many domains, and makes output asynchronous. To be called before the
+/// domains run.
 pub fn start(domains: usize) {
     buffer::set_domains(domains);
     serial::set_asynchronous();

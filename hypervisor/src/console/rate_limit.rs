@@ -1,17 +1,18 @@
-//! A limit on the records that a domain can cause.
+//! The rate limit of records that a domain can cause.
 
 use crate::sync::Mutex;
 use crate::time::clock;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Records that a domain may cause in a second.
-const RECORDS_A_SECOND: u64 = 1000;
-/// Records that it may cause at once.
+/// Tokens that are added per second.
+const RECORDS_PER_SECOND: u64 = 1000;
+/// Capacity of the bucket: records that a domain may cause at once.
 const BURST: u64 = 20_000;
 
-/// How many records a domain may still cause: a bucket that fills with time.
+/// A token bucket: each record takes one token.
 #[derive(Debug)]
 pub struct RateLimit {
+    /// Tokens, and the system time in ns at which they were last added.
     bucket: Mutex<(u64, u64)>,
     dropped: AtomicU64,
 }
@@ -23,13 +24,13 @@ impl Default for RateLimit {
 }
 
 impl RateLimit {
-    /// Whether one more record may be written; counts it as dropped if not.
+    /// Takes a token for a record. Returns `false`, and counts the record as dropped, if there is none.
     pub fn allows(&self) -> bool {
         let now = clock::now_ns();
         let mut bucket = self.bucket.lock();
         let (tokens, since) = *bucket;
         let earned =
-            (now.saturating_sub(since) / 1_000_000).saturating_mul(RECORDS_A_SECOND) / 1000;
+            (now.saturating_sub(since) / 1_000_000).saturating_mul(RECORDS_PER_SECOND) / 1000;
         let tokens = if earned > 0 {
             bucket.1 = now;
             tokens.saturating_add(earned).min(BURST)
@@ -43,7 +44,7 @@ impl RateLimit {
         tokens != 0
     }
 
-    /// Records that were not written.
+    /// Number of records that were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

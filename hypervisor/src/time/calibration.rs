@@ -1,35 +1,35 @@
-//! How fast the TSC and the local timer count.
+//! Calibration of the TSC and of the local APIC timer.
 
 use crate::arch::{apic, port};
 use core::arch::x86_64::_rdtsc;
 
-/// Rate of the ACPI power-management timer in Hz (ACPI 6.5, 4.8.3.3); 24 bits are always there.
+/// Frequency of the ACPI power-management timer in Hz (ACPI 6.5, 4.8.3.3). It has at least 24 bits.
 const PM_TIMER_HZ: u64 = 3_579_545;
 const PM_TIMER_MASK: u32 = 0xff_ffff;
-/// How long to measure.
+/// Duration of the measurement in microseconds.
 const MICROSECONDS: u64 = 10_000;
-/// Guess where there is nothing to measure with.
+/// Assumed frequency of the TSC if there is no power-management timer.
 const DEFAULT_TSC_KHZ: u64 = 1_000_000;
 
-/// What was measured.
+/// Result of the calibration.
 pub struct Measured {
-    /// Thousand TSC ticks a second.
+    /// Frequency of the TSC in kHz.
     pub tsc_khz: u64,
-    /// Ticks of the local timer in a millisecond.
+    /// APIC timer ticks per millisecond.
     pub timer_per_ms: u64,
-    /// Against what.
+    /// The reference, for the log.
     pub by: &'static str,
 }
 
 fn tsc() -> u64 {
-    // SAFETY: every 64-bit CPU has it, and ring 0 may always read it.
+    // SAFETY: every x86-64 CPU has a TSC, and ring 0 may always read it.
     unsafe { _rdtsc() }
 }
 
-/// Measures for ten milliseconds.
+/// Measures both against the power-management timer at the I/O port `pm_timer`.
 pub fn measure(pm_timer: Option<u16>) -> Measured {
     let Some(timer) = pm_timer else {
-        // Without a reference, time the local timer against the presumed TSC rate.
+        // No reference: measures the APIC timer against the assumed frequency of the TSC.
         let (start, ticks) = (tsc(), DEFAULT_TSC_KHZ * MICROSECONDS / 1000);
         apic::start_calibration();
         while tsc() - start < ticks {
@@ -38,7 +38,7 @@ pub fn measure(pm_timer: Option<u16>) -> Measured {
         let timer_per_ms = apic::end_calibration(MICROSECONDS);
         return Measured { tsc_khz: DEFAULT_TSC_KHZ, timer_per_ms, by: "nothing (no ACPI timer)" };
     };
-    // SAFETY: the FADT says that the port is the timer; reading it has no effect.
+    // SAFETY: the FADT names the port as the timer's; reading it has no side effect.
     let read = || unsafe { port::read32(timer) } & PM_TIMER_MASK;
     let wanted = (PM_TIMER_HZ * MICROSECONDS / 1_000_000) as u32;
     let begin = read();

@@ -1,29 +1,29 @@
-//! System time: nanoseconds since the hypervisor started, from the TSC, by the same scale that
-//! guests are given: both ends compute the same number.
+//! System time: nanoseconds since the start of the hypervisor, computed from the TSC by the scale that
+//! guests get, so that both compute the same time.
 
 use core::arch::x86_64::_rdtsc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// TSC at the start. Written once, before anyone else runs.
+/// TSC at system time 0. Written once, before any AP starts.
 static START: AtomicU64 = AtomicU64::new(0);
-/// Thousand ticks a second; 0 until it was measured.
+/// Frequency of the TSC in kHz; 0 until it is measured.
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
-/// The scale: fraction in the low half, shift in the high one. 0 until the rate was measured, and
-/// the time stands still until then.
+/// The scale: multiplier in the low half, shift in the high half. 0 until the frequency is measured;
+/// until then system time is 0.
 static SCALE: AtomicU64 = AtomicU64::new(0);
 
-/// The counter.
+/// The time-stamp counter.
 pub fn tsc() -> u64 {
-    // SAFETY: every 64-bit CPU has it, and ring 0 may always read it.
+    // SAFETY: every x86-64 CPU has a TSC, and ring 0 may always read it.
     unsafe { _rdtsc() }
 }
 
-/// Starts the clock.
+/// Makes the current time system time 0.
 pub fn start() {
     START.store(tsc(), Ordering::Relaxed);
 }
 
-/// Sets the measured rate.
+/// Sets the frequency of the TSC.
 pub fn set_rate(tsc_khz: u64) {
     let tsc_khz = tsc_khz.max(1);
     let (mul, shift) = compute_scale(tsc_khz);
@@ -31,7 +31,7 @@ pub fn set_rate(tsc_khz: u64) {
     SCALE.store(u64::from(mul) | u64::from(shift as u8) << 32, Ordering::Relaxed);
 }
 
-/// The rate in thousand ticks a second.
+/// Frequency of the TSC in kHz.
 pub fn tsc_khz() -> u64 {
     TSC_KHZ.load(Ordering::Relaxed)
 }
@@ -41,7 +41,7 @@ pub fn tsc_at_start() -> u64 {
     START.load(Ordering::Relaxed)
 }
 
-/// Nanoseconds since the start.
+/// System time in nanoseconds.
 pub fn now_ns() -> u64 {
     let (mul, shift) = scale();
     let ticks = u128::from(tsc().wrapping_sub(START.load(Ordering::Relaxed)));
@@ -49,7 +49,7 @@ pub fn now_ns() -> u64 {
     ((shifted * u128::from(mul)) >> 32) as u64
 }
 
-/// Lets some microseconds pass.
+/// Busy-waits.
 pub fn wait_us(us: u64) {
     let end = now_ns() + us * 1000;
     while now_ns() < end {
@@ -57,13 +57,14 @@ pub fn wait_us(us: u64) {
     }
 }
 
-/// The scale of the ABI's clock, `(mul, shift)`: ns = ((ticks << shift) * mul) >> 32.
+/// The scale `(mul, shift)` as the ABI defines it: ns = ((ticks << shift) * mul) >> 32.
 pub fn scale() -> (u32, i8) {
     let scale = SCALE.load(Ordering::Relaxed);
     (scale as u32, (scale >> 32) as i8)
 }
 
-/// Nanoseconds a tick as a 0.32 fraction, brought into 2^31..2^32 by shifting.
+/// Computes the scale: nanoseconds per tick as a 0.32 fixed-point number, shifted into the range from
+/// 2^31 to 2^32.
 fn compute_scale(tsc_khz: u64) -> (u32, i8) {
     let mut mul = (1_000_000u128 << 32) / u128::from(tsc_khz);
     let mut shift = 0i8;

@@ -1,4 +1,4 @@
-//! How long each CPU kept others waiting, told in the log at the end of a run.
+//! Report of the latencies that [`crate::arch::latency`] has measured.
 
 use super::clock;
 use crate::arch::latency::{self, Latency};
@@ -6,7 +6,7 @@ use crate::arch::percpu;
 use crate::console::log::write_record;
 use pinfold_abi::record::{self, Who};
 
-/// Nanoseconds of a number of ticks.
+/// Converts TSC ticks to nanoseconds.
 pub fn ns(ticks: u64) -> u64 {
     let ns = u128::from(ticks) * 1_000_000 / u128::from(clock::tsc_khz().max(1));
     u64::try_from(ns).unwrap_or(u64::MAX)
@@ -30,8 +30,8 @@ pub fn report() {
     }
 }
 
-/// The longest times of any CPU, in nanoseconds: without servicing IPIs, with interrupts off,
-/// without a look at the scheduler.
+/// The longest times of any CPU in nanoseconds: without servicing IPIs, with interrupts disabled, and
+/// without checking the scheduler.
 pub fn longest() -> [u64; 3] {
     let all = percpu::online().iter().map(latency::longest_of);
     let ticks = all.fold([0; 3], |[ipi, irq_off, sched]: [u64; 3], of| {

@@ -1,4 +1,4 @@
-//! Time: the clock that everything is stamped with, and the measures taken at boot.
+//! Time: system time, wall clock, timers, and the report of latencies.
 
 pub mod calibration;
 pub mod clock;

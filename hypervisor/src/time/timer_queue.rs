@@ -1,8 +1,8 @@
-//! The timers of one CPU, ordered by their deadlines.
+//! The timers of one CPU, ordered by deadline.
 //!
-//! A list that has its whole room before guests run: a vCPU's timer of each kind is in one queue at
-//! a time, so a queue that has room for those of all vCPUs never grows. The latest comes first:
-//! what is armed is mostly due soon, and then little has to move for it.
+//! The queue is a sorted vector that never grows while guests run: a timer is in one queue at most, so
+//! capacity for the timers of all vCPUs suffices. The latest deadline comes first: most timers that
+//! are armed expire soon, so that an insertion moves few elements.
 
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
@@ -10,17 +10,17 @@ use alloc::vec::Vec;
 /// Which of a vCPU's timers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimerKind {
-    /// Fires once.
+    /// `VCPUOP_set_singleshot_timer`.
     Singleshot,
-    /// Fires again and again.
+    /// `VCPUOP_set_periodic_timer`.
     Periodic,
-    /// Ends a poll.
+    /// Timeout of `SCHEDOP_poll`.
     Poll,
-    /// Ends the domain.
+    /// End of the domain's lifetime, which the manifest can limit.
     Lifetime,
-    /// Ends the domain, if it doesn't arm it again in time: the first watchdog.
+    /// First watchdog (`SCHEDOP_watchdog`).
     Watchdog1,
-    /// The second one.
+    /// Second watchdog.
     Watchdog2,
 }
 
@@ -38,7 +38,7 @@ impl TimerKind {
 /// A timer in a queue. Ordered by its deadline first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// System time in ns at which it fires.
+    /// System time in ns at which it expires.
     pub deadline: u64,
     /// Number of the domain.
     pub domain: u16,
@@ -48,45 +48,45 @@ pub struct Entry {
     pub kind: TimerKind,
 }
 
-/// Timers, the latest first.
+/// The queue, with the latest deadline first.
 pub struct TimerQueue(Vec<Entry>);
 
 impl TimerQueue {
-    /// No timers, and no room for any.
+    /// An empty queue without capacity.
     pub const fn new() -> TimerQueue {
         TimerQueue(Vec::new())
     }
 
-    /// Bytes that room for all timers of so many vCPUs takes.
+    /// Bytes of a queue with capacity for all timers of so many vCPUs.
     pub const fn heap_bytes(vcpus: usize) -> usize {
         vcpus * TimerKind::ALL.len() * size_of::<Entry>()
     }
 
-    /// Makes room for all timers of so many vCPUs. The queue is empty.
+    /// Reserves capacity for all timers of so many vCPUs. The queue is empty.
     ///
     /// # Errors
-    /// If there is no memory for it.
+    /// If memory is short.
     pub fn reserve(&mut self, vcpus: usize) -> Result<(), TryReserveError> {
         self.0.try_reserve_exact(vcpus * TimerKind::ALL.len())
     }
 
-    /// The index of a timer, or where it would be.
+    /// Index of a timer, or the index at which to insert it.
     fn search(&self, entry: &Entry) -> Result<usize, usize> {
         self.0.binary_search_by(|other| entry.cmp(other))
     }
 
-    /// Puts a timer in, which isn't in any queue.
+    /// Inserts a timer that is in no queue.
     pub fn insert(&mut self, entry: Entry) {
         let at = self.search(&entry).unwrap_or_else(|at| at);
         self.0.insert(at, entry);
     }
 
-    /// Takes a timer out; `false` if it isn't there.
+    /// Removes a timer. Returns `false` if it isn't in the queue.
     pub fn remove(&mut self, entry: &Entry) -> bool {
         self.search(entry).map(|at| self.0.remove(at)).is_ok()
     }
 
-    /// Takes the earliest one out, if it is due.
+    /// Removes and returns the earliest timer, if it has expired.
     pub fn take_due(&mut self, now: u64) -> Option<Entry> {
         self.0.pop_if(|entry| entry.deadline <= now)
     }

@@ -1,7 +1,6 @@
 //! The timers of each CPU: a queue of those that vCPUs armed there, and the end of the time slice.
 //!
-//! Nothing here knows what a timer is for: [`take_due`] returns what expired, and the domain's floor
-//! acts on it.
+//! [`take_due`] returns the timers that have expired; `domain::timers` acts on them.
 
 use super::clock;
 use super::timer_queue::{Entry, TimerQueue};
@@ -11,8 +10,8 @@ use crate::sync::Mutex;
 use alloc::collections::TryReserveError;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Longest time, in microseconds, that a CPU sleeps: bounds what an error of the timer's rate can
-/// cost.
+/// Longest time in microseconds for which the APIC timer is armed: bounds the effect of an error in its
+/// measured frequency.
 const LONGEST_SLEEP_US: u64 = 1_000_000;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
@@ -20,9 +19,9 @@ const NEVER: u64 = u64::MAX;
 /// The timers of one CPU.
 struct Queue {
     entries: Mutex<TimerQueue>,
-    /// The earliest deadline, or [`NEVER`]: only its own CPU brings it forward.
+    /// The earliest deadline, or [`NEVER`]. Only its own CPU makes it earlier.
     earliest: AtomicU64,
-    /// When the time slice of the vCPU that runs ends.
+    /// End of the time slice of the vCPU that runs, or [`NEVER`].
     slice_end: AtomicU64,
 }
 
@@ -38,6 +37,7 @@ static QUEUES: [Queue; MAX_CPUS] = [const {
 static ARMED: AtomicUsize = AtomicUsize::new(0);
 
 impl Queue {
+    /// Updates `earliest`. The queue is locked.
     fn note_earliest(&self, entries: &TimerQueue) {
         self.earliest.store(entries.earliest().unwrap_or(NEVER), Ordering::Relaxed);
     }
@@ -48,15 +48,16 @@ pub fn heap_bytes(vcpus: usize) -> usize {
     percpu::online().len() as usize * TimerQueue::heap_bytes(vcpus)
 }
 
-/// Makes room for the timers of all vCPUs there will be, on each CPU, before any runs.
+/// Reserves capacity for the timers of `vcpus` vCPUs in the queue of each CPU. To be called before any
+/// vCPU runs.
 ///
 /// # Errors
-/// If there is no memory for it.
+/// If memory is short.
 pub fn reserve(vcpus: usize) -> Result<(), TryReserveError> {
     percpu::online().iter().try_for_each(|cpu| QUEUES[cpu].entries.lock().reserve(vcpus))
 }
 
-/// Adds a timer to the queue of a CPU; it isn't in any.
+/// Inserts a timer, which is in no queue, into the queue of a CPU.
 pub fn insert(cpu: usize, entry: Entry) {
     let queue = &QUEUES[cpu];
     let mut entries = queue.entries.lock();
@@ -65,7 +66,7 @@ pub fn insert(cpu: usize, entry: Entry) {
     queue.note_earliest(&entries);
 }
 
-/// Removes a timer from the queue of a CPU, if it is there.
+/// Removes a timer from the queue of a CPU, if it is in it.
 pub fn remove(cpu: usize, entry: &Entry) {
     let queue = &QUEUES[cpu];
     let mut entries = queue.entries.lock();
@@ -102,7 +103,7 @@ pub fn begin_slice(ns: u64) {
     program();
 }
 
-/// Ends the slice that was begun at this system time in ns, if not earlier.
+/// Makes the current time slice end at a system time in ns, if it would end later.
 pub fn end_slice_by(end: u64) {
     QUEUES[cpu_number()].slice_end.fetch_min(end, Ordering::Relaxed);
     program();
@@ -113,12 +114,13 @@ pub fn is_slice_over() -> bool {
     QUEUES[cpu_number()].slice_end.load(Ordering::Relaxed) <= clock::now_ns()
 }
 
-/// No vCPU runs on this CPU any more.
+/// Ends the time slice: no vCPU runs on this CPU any more.
 pub fn end_slice() {
     QUEUES[cpu_number()].slice_end.store(NEVER, Ordering::Relaxed);
 }
 
-/// Programs this CPU's APIC timer for what comes first: a deadline, or the end of the slice.
+/// Programs this CPU's APIC timer for the earliest deadline or the end of the time slice, whichever is
+/// earlier.
 pub fn program() {
     let queue = &QUEUES[cpu_number()];
     let next = queue.earliest.load(Ordering::Relaxed).min(queue.slice_end.load(Ordering::Relaxed));

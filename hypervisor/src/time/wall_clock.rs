@@ -1,13 +1,13 @@
-//! What time of day it is.
+//! The wall clock.
 
 use super::clock;
 use crate::arch::rtc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Nanoseconds since 1970 at system time 0. Written once at boot.
+/// Wall-clock time at system time 0, in nanoseconds since 1970. Written once at boot.
 static AT_START: AtomicU64 = AtomicU64::new(0);
 
-/// Asks the machine's clock.
+/// Reads the RTC.
 pub fn read() {
     match rtc::seconds_since_1970() {
         Some(seconds) => {
@@ -15,7 +15,7 @@ pub fn read() {
             AT_START.store(now.saturating_sub(clock::now_ns()), Ordering::Relaxed);
             log::info!("time of day: {seconds} s since 1970");
         }
-        None => log::warn!("the machine's clock gives no sensible time of day"),
+        None => log::warn!("the RTC gives no valid time of day"),
     }
 }
 
