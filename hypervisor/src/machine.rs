@@ -1,4 +1,5 @@
 //! The end of a run: result and exit of the machine.
+#![expect(unsafe_code, reason = "port I/O that ends a run under QEMU")]
 
 use crate::arch::port;
 use crate::console::serial;

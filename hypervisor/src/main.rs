@@ -8,7 +8,6 @@
 //! lower ones.
 #![no_std]
 #![no_main]
-#![expect(unsafe_code, reason = "hardware: see the SAFETY comment of each block")]
 #![expect(unreachable_pub, reason = "in a binary, `pub` is visible to the other modules")]
 
 extern crate alloc;

@@ -1,5 +1,6 @@
 //! Panics of the hypervisor: message, registers and backtrace in the log, then the end of the machine.
 //! `cargo xtask report` resolves the addresses to symbols.
+#![expect(unsafe_code, reason = "walks the stack when nothing can be relied on")]
 
 use crate::arch::{ipi, percpu, stack};
 use crate::console::log::write_in_panic;

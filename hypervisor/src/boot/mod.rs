@@ -1,4 +1,8 @@
 //! Boot: from the entry by the boot loader to the start of the guests.
+#![expect(
+    unsafe_code,
+    reason = "the loader's memory, the change of page tables, starting the other CPUs"
+)]
 
 pub mod acpi;
 pub mod archive;

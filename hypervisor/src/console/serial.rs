@@ -17,6 +17,7 @@
 //! what guests print is dropped instead of holding them up, until it takes something again.
 //! Whatever stops the machine without an end or a panic (a triple fault, the power) loses what is in
 //! the buffer.
+#![expect(unsafe_code, reason = "the port, and the buffer that a panic takes from whoever has it")]
 
 use super::buffer::{BUFFER, Buffer};
 use crate::arch::ipi;

@@ -1,4 +1,8 @@
 //! Runs the validator's audit: provides scratch memory, and the references that the hypervisor holds.
+#![expect(
+    unsafe_code,
+    reason = "scratch frames; vCPUs that stand still while the machine is stopped"
+)]
 
 use crate::console::log::{write_as, write_record};
 use crate::domain::vcpu::{LDT_PAGES, Vcpu};

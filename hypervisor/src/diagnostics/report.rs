@@ -1,4 +1,5 @@
 //! Reports of refusals in the log: the operation, the cause, and the mappings in the way.
+#![expect(unsafe_code, reason = "hooks of the floors below, which the linker connects")]
 
 use crate::arch::percpu;
 use crate::console::log::write_record;

@@ -1,5 +1,6 @@
 //! Loading a vCPU's state on a CPU, saving it, and switching between guest kernel and guest user
 //! mode.
+#![expect(unsafe_code, reason = "loads the state of a vCPU into the CPU")]
 
 use super::per_domain::PerDomainMappings;
 use super::vcpu::{Mode, Vcpu};

@@ -1,4 +1,5 @@
 //! What this floor asks of the floors above it: functions that they define and the linker finds.
+#![expect(unsafe_code, reason = "functions of the floors above, which the linker connects")]
 
 use super::vcpu::Vcpu;
 use pinfold_validator::Refusal;

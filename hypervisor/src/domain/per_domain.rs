@@ -2,6 +2,7 @@
 //!
 //! Tables of the hypervisor's own: an L3, an L2, and an L1 for every eight vCPUs. Entries are not
 //! global, as they differ from domain to domain.
+#![expect(unsafe_code, reason = "entries of a page table that the hypervisor owns")]
 
 use crate::arch::gdt::HYPERVISOR_PAGE_OFFSET;
 use crate::arch::layout;

@@ -1,5 +1,6 @@
 //! The `shared_info` page of a domain. The guest may change any of it at any time: accesses are
 //! atomic, and its contents are never trusted.
+#![expect(unsafe_code, reason = "a page that is shared with the guest, as atomics")]
 
 use crate::memory::{direct_map, frames};
 use core::mem::offset_of;

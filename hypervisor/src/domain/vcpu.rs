@@ -1,4 +1,5 @@
 //! The state of a vCPU.
+#![expect(unsafe_code, reason = "the memory of a vCPU is used again for the next one")]
 
 use super::alias_search::FindProgress;
 use super::alias_upcall::Upcall;

@@ -1,5 +1,6 @@
 //! A vCPU's `vcpu_info` (event flags and clock), in the shared page or where the guest registered it.
 //! The guest may change it at any time: accesses are atomic, and its contents are never trusted.
+#![expect(unsafe_code, reason = "a record in a page that is shared with the guest, as atomics")]
 
 use super::shared_page::SharedPage;
 use crate::memory::direct_map;

@@ -2,6 +2,7 @@
 //!
 //! The vCPU's state ([`Vcpu`]) has one owner at a time: the CPU that runs it, the run queue, or the
 //! slot, while it is blocked or offline. Everybody else uses the slot.
+#![expect(unsafe_code, reason = "hands the one state of a vCPU to one holder at a time")]
 
 use super::alias_search::Pending;
 use super::runstate::{Runstate, State};

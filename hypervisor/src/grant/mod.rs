@@ -3,6 +3,7 @@
 //! | file           | about                     |
 //! |----------------|---------------------------|
 //! | `copy_operand` | an operand of a copy      |
+#![expect(unsafe_code, reason = "gives grant tables access to their frames")]
 
 pub mod copy_operand;
 

@@ -1,4 +1,5 @@
 //! set_gdt, update_descriptor and SET_LDT.
+#![expect(unsafe_code, reason = "loads the LDT of the vCPU that is loaded")]
 
 use crate::arch::percpu;
 use crate::domain::descriptors::{install_gdt, set_ldt};

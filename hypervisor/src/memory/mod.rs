@@ -1,4 +1,5 @@
 //! Machine memory: frame table and validator, frame allocator, heap, M2P, and access to guest memory.
+#![expect(unsafe_code, reason = "the direct map, page tables and the heap: memory by its address")]
 
 pub mod canaries;
 pub mod direct_map;

@@ -1,4 +1,5 @@
 //! One time slice of a vCPU: enters its guest and handles its exits until it has to stop.
+#![expect(unsafe_code, reason = "enters the guest")]
 
 use crate::arch::entry::{self, EntrySet};
 use crate::arch::ipi;

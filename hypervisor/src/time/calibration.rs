@@ -1,4 +1,5 @@
 //! Calibration of the TSC and of the local APIC timer.
+#![expect(unsafe_code, reason = "reads the TSC, and programs the timer of the PC")]
 
 use crate::arch::{apic, port};
 use core::arch::x86_64::_rdtsc;

@@ -1,5 +1,6 @@
 //! System time: nanoseconds since the start of the hypervisor, computed from the TSC by the scale that
 //! guests get, so that both compute the same time.
+#![expect(unsafe_code, reason = "reads the TSC")]
 
 use core::arch::x86_64::_rdtsc;
 use core::sync::atomic::{AtomicU64, Ordering};

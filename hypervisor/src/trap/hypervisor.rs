@@ -3,6 +3,10 @@
 //! Interrupts are off whenever the hypervisor runs (except in the idle loop), and it accesses guest
 //! memory only by instructions that are listed in [`crate::arch::fixup`]. So anything else here is
 //! a bug of the hypervisor, and causes a panic that prints the registers.
+#![expect(
+    unsafe_code,
+    reason = "is called by assembly, and changes the frame it was interrupted at"
+)]
 
 use crate::arch::{apic, fixup, vector};
 use pinfold_abi::vcpu::CpuUserRegs;

@@ -1,4 +1,5 @@
 //! Emulation of a guest's plain stores to an L1 table that it maps read-only.
+#![expect(unsafe_code, reason = "reads an entry of the loaded page tables")]
 
 use super::emulation;
 use crate::diagnostics::report;

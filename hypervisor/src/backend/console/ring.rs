@@ -1,4 +1,5 @@
 //! Access to the page of a console ring ([`pinfold_rings`]).
+#![expect(unsafe_code, reason = "a page that is shared with the guest, as atomics")]
 
 use crate::memory::direct_map;
 use crate::memory::frame_refs::WritableRef;

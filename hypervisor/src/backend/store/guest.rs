@@ -3,6 +3,7 @@
 //! Neither end of the ring sends an event for everything: a guest sends one for a request only if the
 //! ring was empty, and one for room only if it was full. So a check that finds nothing to do must come
 //! after the guest can see what was done before: hence the fences.
+#![expect(unsafe_code, reason = "a page that is shared with the guest, as atomics")]
 
 use crate::arch::ipi;
 use crate::memory::direct_map;
