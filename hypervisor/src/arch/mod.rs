@@ -7,7 +7,7 @@
 //! one algorithm elsewhere: the trampoline of the APs (`boot::smp`), the change of page tables
 //! together with the stack (`memory::paging`), and the copy of root entries by `rep movsq`
 //! (`memory::isolation`).
-#![expect(unsafe_code, reason = "registers, assembly and what each CPU has for itself")]
+#![expect(unsafe_code, reason = "registers, assembly, per-CPU data")]
 
 pub mod apic;
 pub mod cache;

@@ -1,7 +1,7 @@
 //! Boot: from the entry by the boot loader to the start of the guests.
 #![expect(
     unsafe_code,
-    reason = "the loader's memory, the change of page tables, starting the other CPUs"
+    reason = "memory of the boot loader, the switch of page tables, the start of APs"
 )]
 
 pub mod acpi;
