@@ -6,7 +6,7 @@
 
 use super::value::Value;
 use super::{Fields, Record};
-use core::fmt::{self, Write};
+use core::fmt;
 
 /// Why a record could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,19 +38,17 @@ pub(super) struct Writer<'a, 'b> {
 }
 
 impl Writer<'_, '_> {
+    /// Writes a pair. `key` is the key with a space before it and `=` after it, so that one write does.
     fn pair<'v>(&mut self, key: &str, value: &impl Value<'v>) -> fmt::Result {
-        if core::mem::replace(&mut self.begun, true) {
-            self.f.write_char(' ')?;
-        }
-        self.f.write_str(key)?;
-        self.f.write_char('=')?;
+        let begun = core::mem::replace(&mut self.begun, true);
+        self.f.write_str(if begun { key } else { &key[1..] })?;
         value.write(self.f)
     }
 }
 
 /// A part of a record: one field, or a group of them.
 pub(super) trait Part<'a>: Sized {
-    /// Writes what there is of it.
+    /// Writes what there is of it. The key is as for [`Writer::pair`].
     fn write(&self, key: &'static str, to: &mut Writer<'_, '_>) -> fmt::Result;
     /// Finds it in a body.
     fn read(key: &'static str, from: &Fields<'a>) -> Result<Self, ParseError>;
@@ -146,7 +144,7 @@ macro_rules! group {
                 _: &'static str,
                 to: &mut $crate::record::field::Writer<'_, '_>,
             ) -> core::fmt::Result {
-                $($crate::record::field::Part::write(&self.$field, $key, to)?;)*
+                $($crate::record::field::Part::write(&self.$field, concat!(" ", $key, "="), to)?;)*
                 Ok(())
             }
 
@@ -218,7 +216,7 @@ macro_rules! record {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
                 f.write_str($word)?;
                 let to = &mut $crate::record::field::Writer { f, begun: !$word.is_empty() };
-                $($crate::record::field::Part::write(&self.$field, $key, to)?;)*
+                $($crate::record::field::Part::write(&self.$field, concat!(" ", $key, "="), to)?;)*
                 Ok(())
             }
         }

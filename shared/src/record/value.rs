@@ -204,7 +204,9 @@ impl PartialEq for Text<'_> {
 
 impl<'a> Value<'a> for Text<'a> {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{self}\"")
+        f.write_char('"')?;
+        fmt::Display::fmt(self, f)?;
+        f.write_char('"')
     }
 
     fn read(text: &'a str) -> Option<Text<'a>> {
@@ -231,8 +233,11 @@ struct Clean<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl Write for Clean<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let shown = |c: char| if (' '..='~').contains(&c) && c != '"' { c } else { '?' };
-        text.chars().try_for_each(|c| self.0.write_char(shown(c)))
+        let is_clean = |c: char| (' '..='~').contains(&c) && c != '"';
+        if text.chars().all(is_clean) {
+            return self.0.write_str(text);
+        }
+        text.chars().try_for_each(|c| self.0.write_char(if is_clean(c) { c } else { '?' }))
     }
 }
 
