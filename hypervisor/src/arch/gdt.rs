@@ -35,7 +35,7 @@ pub const GDT_BYTES: u64 = 0x1_0000;
 /// Page 14 of the GDT: the hypervisor's.
 #[repr(C, align(4096))]
 pub struct HypervisorGdt {
-    entries: [UnsafeCell<u64>; 512],
+    entries: [UnsafeCell<u64>; PAGE_SIZE as usize / 8],
 }
 
 impl HypervisorGdt {

@@ -354,7 +354,7 @@ static ONLINE: AtomicU64 = AtomicU64::new(0);
 /// The CPU has installed its record ([`PerCpu::install`]).
 pub unsafe fn set_online(cpu: usize, apic_id: u32) {
     APIC_IDS[cpu].store(apic_id, Ordering::Relaxed);
-    // Release: whoever finds the CPU in the set finds its APIC id and its record.
+    // Release: pairs with the acquire in `online`; APIC id and record are visible.
     ONLINE.fetch_or(1 << cpu, Ordering::Release);
 }
 

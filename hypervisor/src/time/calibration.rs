@@ -1,8 +1,8 @@
 //! Calibration of the TSC and of the local APIC timer.
-#![expect(unsafe_code, reason = "reads the TSC, and programs the timer of the PC")]
+#![expect(unsafe_code, reason = "reads the port of the power-management timer")]
 
+use super::clock::tsc;
 use crate::arch::{apic, port};
-use core::arch::x86_64::_rdtsc;
 
 /// Frequency of the ACPI power-management timer in Hz (ACPI 6.5, 4.8.3.3). It has at least 24 bits.
 const PM_TIMER_HZ: u64 = 3_579_545;
@@ -20,11 +20,6 @@ pub struct Measured {
     pub timer_per_ms: u64,
     /// The reference, for the log.
     pub by: &'static str,
-}
-
-fn tsc() -> u64 {
-    // SAFETY: every x86-64 CPU has a TSC, and ring 0 may always read it.
-    unsafe { _rdtsc() }
 }
 
 /// Measures both against the power-management timer at the I/O port `pm_timer`.
