@@ -115,13 +115,19 @@ pub fn send(apic_id: u32, vector: u8) {
 }
 
 /// Sends an INIT IPI: the CPU resets and waits for [`send_start_up`].
-pub fn send_init(apic_id: u32) {
+///
+/// # Safety
+/// No code runs on that CPU.
+pub unsafe fn send_init(apic_id: u32) {
     command(apic_id, DELIVER_INIT | ASSERT);
 }
 
 /// Sends a start-up IPI (SIPI): a CPU that waits for it begins in real mode at the start of the 4 KiB
 /// page with this number.
-pub fn send_start_up(apic_id: u32, page: u8) {
+///
+/// # Safety
+/// The page holds code that starts a CPU. (A CPU that runs already ignores the IPI.)
+pub unsafe fn send_start_up(apic_id: u32, page: u8) {
     command(apic_id, DELIVER_START_UP | ASSERT | u32::from(page));
 }
 

@@ -234,8 +234,11 @@ pub fn this() -> &'static PerCpu {
 }
 
 /// Records the root that the hypervisor is about to load on this CPU.
+///
+/// # Safety
+/// The root maps the hypervisor, and the caller loads it next.
 #[inline]
-pub fn set_hypervisor_root(physical: u64) {
+pub unsafe fn set_hypervisor_root(physical: u64) {
     // SAFETY: while the hypervisor runs, GS points to the record, and only this CPU accesses the
     // field. An NMI before CR3 is loaded loads the new root, and restores the old one: both map the
     // hypervisor, and the load of CR3 that follows flushes what the NMI handler left in the TLB.

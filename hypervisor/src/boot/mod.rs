@@ -91,7 +91,8 @@ fn entry(info: &'static mut BootInfo) -> ! {
     });
     // The boot loader maps physical memory at the address of the direct map.
     let tables = acpi::read(info.rsdp_addr.into_option());
-    let mut frames = EarlyFrames::new(&regions);
+    // SAFETY: these are the regions that the boot loader reports; it has mapped them.
+    let mut frames = unsafe { EarlyFrames::new(&regions) };
     // SAFETY: the boot loader reports the address, and doesn't list the file as usable memory.
     let kernel_elf = unsafe { paging::kernel_elf(info.kernel_addr, info.kernel_len) };
     let root = paging::build(

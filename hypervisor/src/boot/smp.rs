@@ -220,10 +220,12 @@ impl Trampoline {
         parameters.stack = layout::stack_top(cpu);
         parameters.cpu = cpu as u64;
         let page = self.page.get() as u8;
-        apic::send_init(apic_id);
+        // SAFETY: the CPU has not been started before.
+        unsafe { apic::send_init(apic_id) };
         clock::wait_us(10_000);
         for _ in 0..2 {
-            apic::send_start_up(apic_id, page);
+            // SAFETY: the page is the trampoline; a CPU that runs ignores a start-up IPI.
+            unsafe { apic::send_start_up(apic_id, page) };
             let end = clock::now_ns() + AP_STARTUP_TIMEOUT_MS * 500_000;
             while clock::now_ns() < end {
                 // Acquire: pairs with the release in `enter`; what the CPU set up is visible.

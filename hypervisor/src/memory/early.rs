@@ -44,7 +44,11 @@ impl EarlyFrames {
     ///
     /// # Panics
     /// If there is no usable memory.
-    pub fn new(regions: &[Region]) -> EarlyFrames {
+    ///
+    /// # Safety
+    /// `regions` is the memory map; nothing else uses its usable regions as long as this allocator does;
+    /// and they are mapped at the address of the direct map.
+    pub unsafe fn new(regions: &[Region]) -> EarlyFrames {
         let largest = regions
             .iter()
             .filter(|r| r.is_usable())

@@ -5,6 +5,7 @@
 
 use super::{direct_map, page_walk, paging, validator};
 use crate::memory::early::EarlyFrames;
+use crate::memory::paging::IdleRoot;
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_abi::layout::{HYPERVISOR_SLOTS, INVALID_M2P_ENTRY, M2P_START};
 use pinfold_validator::{DomId, Mfn, Pfn, Refusal};
@@ -15,7 +16,7 @@ const LARGE_PAGE: u64 = 2 << 20;
 static TABLE: Once<&'static [AtomicU64]> = Once::new();
 
 /// Allocates the table for `count` frames, marks all entries invalid, and maps it for guests.
-pub fn create(early: &mut EarlyFrames, count: u64, root: u64) {
+pub fn create(early: &mut EarlyFrames, count: u64, root: IdleRoot) {
     let bytes = (count * 8).next_multiple_of(LARGE_PAGE);
     let physical = early.alloc(bytes, LARGE_PAGE);
     paging::map_for_guests(early, root, M2P_START, physical, bytes);
@@ -28,10 +29,14 @@ pub fn create(early: &mut EarlyFrames, count: u64, root: u64) {
     TABLE.call_once(|| table);
     // SAFETY: the root and its tables are the hypervisor's own, built just now.
     unsafe {
-        page_walk::visit_slot(Mfn::from_address(root), HYPERVISOR_SLOTS.start, &mut |leaf| {
-            let global = leaf.entry & page_walk::GLOBAL != 0;
-            assert!(!global, "a global mapping that guest user mode could use: {leaf:x?}");
-        });
+        page_walk::visit_slot(
+            Mfn::from_address(root.address()),
+            HYPERVISOR_SLOTS.start,
+            &mut |leaf| {
+                let global = leaf.entry & page_walk::GLOBAL != 0;
+                assert!(!global, "a global mapping that guest user mode could use: {leaf:x?}");
+            },
+        );
     }
 }
 

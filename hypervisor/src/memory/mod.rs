@@ -18,6 +18,7 @@ pub mod tlb;
 
 use crate::arch::flaws;
 use crate::memory::early::{EarlyFrames, Region, RegionKind};
+use crate::memory::paging::IdleRoot;
 use core::mem::MaybeUninit;
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_cpu_flaws::Flaw;
@@ -48,7 +49,7 @@ pub fn validator() -> &'static MachineValidator {
 }
 
 /// Allocates the frame table, the M2P and the bitmap of free frames, and maps the M2P for guests.
-pub fn reserve_tables(mut early: EarlyFrames, regions: &[Region], root: u64) {
+pub fn reserve_tables(mut early: EarlyFrames, regions: &[Region], root: IdleRoot) {
     let end = regions.iter().filter(|r| r.is_usable()).map(|r| r.end).max().unwrap_or(0);
     let count = end.div_ceil(PAGE_SIZE);
     let table = early.alloc(count * size_of::<FrameEntry>() as u64, PAGE_SIZE);

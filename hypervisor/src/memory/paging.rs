@@ -91,7 +91,18 @@ pub unsafe fn kernel_elf(physical: u64, bytes: u64) -> ElfBytes<'static, LittleE
     ElfBytes::minimal_parse(file).expect("the boot loader has parsed this file")
 }
 
-/// Builds the page tables. Returns the physical address of the root, the idle root.
+/// Root of the hypervisor's own page tables, which only [`build`] makes. It is loaded while no vCPU is.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleRoot(u64);
+
+impl IdleRoot {
+    /// Physical address of the root.
+    pub fn address(self) -> u64 {
+        self.0
+    }
+}
+
+/// Builds the page tables.
 pub fn build(
     frames: &mut EarlyFrames,
     regions: &[Region],
@@ -99,7 +110,7 @@ pub fn build(
     image_base: u64,
     cpus: usize,
     io_apic: Option<u64>,
-) -> u64 {
+) -> IdleRoot {
     let root = frames.alloc(PAGE_SIZE, PAGE_SIZE);
     let mut mapper = Mapper { root, frames };
     for region in regions {
@@ -122,7 +133,7 @@ pub fn build(
             DATA | uncached,
         );
     }
-    root
+    IdleRoot(root)
 }
 
 /// Maps the per-CPU area of a CPU: stack, record without its guard pages, idle GDT.
@@ -146,9 +157,15 @@ fn map_cpu(mapper: &mut Mapper<'_>, cpu: usize) {
 
 /// Maps memory read-only for guests: used for the M2P. Not global: user mode of guests must not read the
 /// M2P, which is absent from its roots, and a global translation would survive the switch of roots.
-pub fn map_for_guests(frames: &mut EarlyFrames, root: u64, virt: u64, physical: u64, bytes: u64) {
+pub fn map_for_guests(
+    frames: &mut EarlyFrames,
+    root: IdleRoot,
+    virt: u64,
+    physical: u64,
+    bytes: u64,
+) {
     let flags = (READ_ONLY - PageTableFlags::GLOBAL) | PageTableFlags::USER_ACCESSIBLE;
-    Mapper { root, frames }.map(virt, physical, bytes, flags);
+    Mapper { root: root.0, frames }.map(virt, physical, bytes, flags);
 }
 
 fn map_image(mapper: &mut Mapper<'_>, image: ElfBytes<'_, LittleEndian>, base: u64) {
@@ -209,8 +226,9 @@ pub fn translate_contiguous(address: u64, bytes: u64) -> Option<u64> {
 /// root doesn't map.
 ///
 /// # Safety
-/// [`build`] built the root; `top` is the end of a stack that it maps and that is not in use.
-pub unsafe fn switch(root: u64, top: u64, next: extern "C" fn() -> !) -> ! {
+/// The root maps the running image at its address, and the stack that ends at `top`, which is not in
+/// use.
+pub unsafe fn switch(root: IdleRoot, top: u64, next: extern "C" fn() -> !) -> ! {
     // SAFETY: nothing on the old stack is used again; both roots map the code at the same address; rbp
     // 0 ends backtraces.
     unsafe {
@@ -220,7 +238,7 @@ pub unsafe fn switch(root: u64, top: u64, next: extern "C" fn() -> !) -> ! {
             "xor ebp, ebp",
             "call {next}",
             "ud2",
-            root = in(reg) root,
+            root = in(reg) root.0,
             top = in(reg) top,
             next = in(reg) next,
             options(noreturn)

@@ -2,6 +2,7 @@
 
 use super::frame_refs::RootRef;
 use crate::arch::percpu::{self, cpu_number};
+use crate::memory::paging::IdleRoot;
 use crate::memory::{self, platform};
 use core::sync::atomic::{AtomicU64, Ordering};
 use pinfold_validator::DomId;
@@ -16,8 +17,8 @@ use x86_64::structures::paging::PhysFrame;
 static IDLE_ROOT: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the idle root.
-pub fn set_idle_root(physical: u64) {
-    IDLE_ROOT.store(physical, Ordering::Relaxed);
+pub fn set_idle_root(root: IdleRoot) {
+    IDLE_ROOT.store(root.address(), Ordering::Relaxed);
 }
 
 /// Physical address of the idle root.
@@ -27,7 +28,8 @@ pub fn idle_root() -> u64 {
 
 /// Loads a root, and records it as the one of the hypervisor on this CPU.
 fn switch_to(physical: u64) {
-    percpu::set_hypervisor_root(physical);
+    // SAFETY: as for `write_cr3`, which follows.
+    unsafe { percpu::set_hypervisor_root(physical) };
     write_cr3(physical);
 }
 
