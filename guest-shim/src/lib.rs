@@ -15,8 +15,8 @@
 //! table, it clears the dead mappings of that frame, and no others if the policy can tell them
 //! apart:
 //!
-//! * [`vmap`] areas are unmapped lazily, by one of six [policies](vmap::Policy). `Targeted` keeps an
-//!   index of dead mappings by frame: a pin clears exactly those of its own frames, with one
+//! * [`vmap`] areas are unmapped lazily, by one of six [policies](vmap::Policy). `Targeted` keeps
+//!   an index of dead mappings by frame: a pin clears exactly those of its own frames, with one
 //!   hypercall, and costs nothing when there are none.
 //! * The table pool ([`Mmu::set_table_pool`](mmu::Mmu::set_table_pool)) keeps frames that were
 //!   cleaned many at a time. A pin of tables made from it examines nothing.

@@ -93,7 +93,8 @@ pub fn mark(text: &str) -> Result<(), Errno> {
 ///
 /// # Safety
 ///
-/// The code at the address must pop what the hypervisor pushes, and nothing else may use the buffer.
+/// The code at the address must pop what the hypervisor pushes, and nothing else may use the
+/// buffer.
 pub unsafe fn alias_upcall(address: u64, buffer: u64, room: u32) -> Result<(), Errno> {
     let mut argument = AliasUpcall { version: VERSION, room, address, buffer };
     // SAFETY: the call reads the structure; the rest is the caller's duty.

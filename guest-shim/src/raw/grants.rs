@@ -1,5 +1,5 @@
-//! (feature `raw`) `grant_table_op`, with any argument. Grants are mapped at, and copied to, frames of
-//! a fixture, which hold nothing of Rust's.
+//! (feature `raw`) `grant_table_op`, with any argument. Grants are mapped at, and copied to, frames
+//! of a fixture, which hold nothing of Rust's.
 
 use super::{call, result};
 use crate::hypercall::{Errno, event};
@@ -32,7 +32,8 @@ pub fn list<T>(command: u64, list: &mut [T]) -> Result<u64, Errno> {
 /// The refusal of the call as a whole.
 pub fn raw(command: u64, argument: u64, count: u64) -> Result<u64, Errno> {
     let args = [command, argument, count, 0, 0];
-    // SAFETY: the frames of the fixture hold nothing of Rust's; arguments are written behind the compiler's back, but by reference.
+    // SAFETY: the frames of the fixture hold nothing of Rust's; arguments are written behind the
+    // compiler's back, but by reference.
     result(unsafe { call(Hypercall::GrantTableOp as u64, args) })
 }
 

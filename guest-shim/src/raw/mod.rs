@@ -3,8 +3,8 @@
 //!
 //! # Safety
 //!
-//! Every function here has the same contract: what the hypervisor does not forbid happens. The caller
-//! must make sure that no memory that Rust code relies on changes its mapping or contents.
+//! Every function here has the same contract: what the hypervisor does not forbid happens. The
+//! caller must make sure that no memory that Rust code relies on changes its mapping or contents.
 #![expect(clippy::missing_safety_doc, reason = "the module's documentation has it once for all")]
 #![expect(
     unsafe_code,

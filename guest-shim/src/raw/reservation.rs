@@ -1,5 +1,5 @@
-//! (feature `raw`) `memory_op`: takes frames and gives them back by number, without the guest's memory
-//! management. The frames hold nothing of Rust's.
+//! (feature `raw`) `memory_op`: takes frames and gives them back by number, without the guest's
+//! memory management. The frames hold nothing of Rust's.
 
 use super::call;
 use crate::entry::catch;

@@ -43,7 +43,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// ns since boot when the TSC is `tsc`. A TSC before the update counts as the one of the update.
+    /// ns since boot when the TSC is `tsc`. A TSC before the update counts as the one of the
+    /// update.
     pub fn nanoseconds(&self, tsc: u64) -> u64 {
         let ticks = tsc.saturating_sub(self.tsc_timestamp);
         self.system_time.wrapping_add(self.scale(ticks))

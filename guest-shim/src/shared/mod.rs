@@ -1,5 +1,5 @@
-//! The page that a guest shares with the hypervisor. Both change it at any time, so every word is an
-//! atomic.
+//! The page that a guest shares with the hypervisor. Both change it at any time, so every word is
+//! an atomic.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -65,8 +65,8 @@ const _: () = {
     assert!(offset_of!(SharedPage, wc_sec_hi) == offset_of!(SharedInfo, wc_sec_hi));
 };
 
-/// Takes the pending selector of a record. The flag is cleared first and the selector taken after it:
-/// an event that comes in between sets the flag again, so none is missed.
+/// Takes the pending selector of a record. The flag is cleared first and the selector taken after
+/// it: an event that comes in between sets the flag again, so none is missed.
 pub fn take_selector(record: &VcpuRecord) -> u64 {
     use core::sync::atomic::Ordering::SeqCst;
     record.upcall_pending.store(0, SeqCst);

@@ -1,12 +1,11 @@
-//! Mappings that are cleared in the middle of a pin, by a handler that touches nothing of the
-//! shim's.
+//! Mappings that the alias upcall clears in the middle of a pin, without the shim.
 
 use crate::guest::{make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::mmu::{AddressSpace, Mmu, UnpinnedTables};
 use pinfold_guest::vmap::Policy;
 
-/// Pins without looking first.
+/// Pins without clearing lazy mappings first.
 fn pin(mmu: &mut Mmu<Machine<'_>>, tables: UnpinnedTables) -> AddressSpace {
     mmu.pin_without_before_pin(tables).unwrap_or_else(|(_, error)| panic!("{error}"))
 }
@@ -27,7 +26,7 @@ fn the_index_is_corrected() {
         let space = pin(mmu, tables);
         assert_eq!((mmu.stats().cleared_by_upcall, mmu.lazy_mappings()), (2, 2));
         let tables = end(mmu, space);
-        // Nothing is left to look for: one call for the home, one for the pin.
+        // Nothing is left to clear: one call for the direct map, one for the pin.
         let before = mmu.platform().calls;
         let space = mmu.pin(tables).unwrap();
         assert_eq!(mmu.platform().calls - before, 2);
@@ -63,11 +62,11 @@ fn a_slot_cleared_by_the_upcall_is_free() {
         let space = pin(mmu, tables);
         let tables = end(mmu, space);
         mmu.free_tables(tables);
-        // Found mapped still, it would be written through a mapping that is gone.
+        // If the slot were taken for mapped, this would write through a cleared mapping.
         let mapped = mmu.kmap(frame).unwrap();
         mmu.store(mapped.va(), 7);
         assert_eq!(mmu.read(frame, 0), 7);
-        assert_ne!(mapped.va(), va, "the search goes on behind");
+        assert_ne!(mapped.va(), va, "the search continues after the last slot");
         mmu.kunmap(mapped);
     });
 }
@@ -82,6 +81,6 @@ fn a_deferred_frame_is_free_when_the_upcall_clears_its_last_mapping() {
         let tables = end(mmu, space);
         let free = mmu.free_frames();
         mmu.free_tables(tables);
-        assert_eq!(mmu.free_frames(), free + 1, "nothing holds it");
+        assert_eq!(mmu.free_frames(), free + 1, "its free is not deferred any more");
     });
 }

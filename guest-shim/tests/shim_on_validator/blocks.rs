@@ -1,4 +1,4 @@
-//! Small areas from blocks: whatever becomes of a block, its stale mappings are found.
+//! Small areas from blocks: stale mappings are found whatever happens to their block.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -6,7 +6,7 @@ use pinfold_guest::addr::{Pfn, Vaddr};
 use pinfold_guest::mmu::{Error, Mmu};
 use pinfold_guest::vmap::{Area, BLOCK_PAGES, Policy, Region, SMALL_PAGES};
 
-/// Frames, side by side in as many small areas as fill a block.
+/// Maps frames in as many small areas as fill a block.
 fn fill_block(mmu: &mut Mmu<Machine<'_>>, cpu: usize) -> (Vec<Area>, Vec<Pfn>) {
     let frames: Vec<Pfn> = (0..BLOCK_PAGES).map(|_| mmu.alloc_frame().unwrap()).collect();
     let areas: Vec<Area> = frames
@@ -16,13 +16,13 @@ fn fill_block(mmu: &mut Mmu<Machine<'_>>, cpu: usize) -> (Vec<Area>, Vec<Pfn>) {
     let first = areas[0].start();
     for (page, frame) in (0..).zip(&frames) {
         mmu.store(first.page(page), frame.0 << 1);
-        assert_eq!(mmu.read(*frame, 0), frame.0 << 1, "areas of a block lie wall to wall");
+        assert_eq!(mmu.read(*frame, 0), frame.0 << 1, "areas of a block touch");
     }
     (areas, frames)
 }
 
-/// Uses a block up and lets all of it go. The frames are free afterwards, the last one is used
-/// next.
+/// Uses up a block and unmaps all its areas. The frames are free afterwards; the last one is
+/// allocated next.
 fn use_up(mmu: &mut Mmu<Machine<'_>>, cpu: usize) -> Vec<Pfn> {
     let (areas, frames) = fill_block(mmu, cpu);
     for area in areas {
@@ -60,15 +60,19 @@ fn a_pin_is_refused_until_a_leaked_block_is_reclaimed() {
     for policy in POLICIES.into_iter().filter(|&policy| policy != Policy::Eager) {
         with_guest(policy, true, |mmu| {
             mmu.leak_blocks(1, true);
-            // What another CPU leaves is found all the same.
+            // Mappings of another CPU's block are found all the same.
             let kept = use_up(mmu, 0);
             let free = mmu.free_frames();
             let lost = use_up(mmu, 1);
-            assert_eq!(mmu.free_frames(), free, "a lost frame is held by nobody: {policy}");
+            assert_eq!(
+                mmu.free_frames(),
+                free,
+                "the free of a leaked frame is not deferred: {policy}"
+            );
             // Half of the block's mappings may have been cleared by a full batch.
             let tables = mmu.alloc_tables(1).unwrap();
             assert!(lost.contains(&tables.frames()[0]));
-            let tables = mmu.pin(tables).expect_err("nobody knows of the mapping").0;
+            let tables = mmu.pin(tables).expect_err("the index does not have the mapping").0;
             assert!(mmu.reclaim_leaked_blocks().unwrap() > 0);
             let space = mmu.pin(tables).unwrap_or_else(|(_, error)| panic!("{policy}: {error}"));
             let tables = mmu.unpin(space).unwrap();
@@ -101,9 +105,9 @@ fn idle_blocks_are_closed_when_addresses_are_scarce() {
             let area = mmu.vmap_small(Region::default(), cpu, &[frame]).unwrap();
             mmu.vunmap(area).unwrap();
         }
-        // All of the range but for the page behind an area.
+        // The whole range, except for the page after the area.
         let frames = vec![frame; 511];
-        let area = mmu.vmap(&frames).expect("two blocks are in the way, but idle");
+        let area = mmu.vmap(&frames).expect("the two blocks in the way are idle");
         assert_eq!(mmu.vmap_small(Region::default(), 0, &[frame]).unwrap_err(), Error::NoRoom);
         mmu.vunmap(area).unwrap();
         let area = mmu.vmap_small(Region::default(), 0, &[frame]).unwrap();

@@ -1,4 +1,4 @@
-//! Buffers that are swapped, while page tables are made of the frames that they lose.
+//! Buffers that are swapped while their former frames become page tables.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -12,10 +12,10 @@ use std::cell::{Cell, RefCell};
 
 /// Frames of the buffers.
 const LIMIT: usize = 10;
-/// Frames of the storage.
+/// Frames of the pager.
 const STORAGE: usize = 8;
 
-/// The only CPU that there is; it can use the pairs of two.
+/// The only CPU. It can use the atomic slots of two.
 struct Alone<'a, 'm> {
     owner: RefCell<(&'a mut Mmu<Machine<'m>>, Pager<InMemory>)>,
     cpu: Cell<usize>,
@@ -62,10 +62,11 @@ fn with_cpu(policy: Policy, room: usize, test: impl FnOnce(&Alone<'_, '_>)) {
 }
 
 /// Makes a page table of the frame that was freed last.
-fn make_a_table(cpu: &Alone<'_, '_>, naive: bool) -> Result<(), mmu::Error> {
+fn make_a_table(cpu: &Alone<'_, '_>, skips_before_pin: bool) -> Result<(), mmu::Error> {
     cpu.with_mmu(|mmu, _| {
         let tables = mmu.alloc_tables(1).expect("frames are left");
-        let pinned = if naive { mmu.pin_without_before_pin(tables) } else { mmu.pin(tables) };
+        let pinned =
+            if skips_before_pin { mmu.pin_without_before_pin(tables) } else { mmu.pin(tables) };
         match pinned {
             Ok(space) => {
                 let tables = mmu.unpin(space).unwrap();
@@ -87,7 +88,7 @@ fn a_buffer_keeps_its_words_through_the_store() {
             let mut buffers = Buffers::new(LIMIT, slots);
             let ids: Vec<BufferId> =
                 (0..8).map(|seed| buffers.create(cpu, 3, seed).unwrap()).collect();
-            assert!(buffers.resident() <= LIMIT, "the others went out");
+            assert!(buffers.resident() <= LIMIT, "the others were swapped out");
             for round in 0..3 {
                 for &id in &ids {
                     cpu.cpu.set(round % 2);
@@ -134,7 +135,7 @@ fn a_write_through_a_kept_slot_is_reported_with_its_frame() {
         buffers.swap_out(cpu, old).unwrap();
         let [stale, stored] = cpu.with_mmu(|mmu, _| mmu.kmap_pair(0));
         let new = buffers.create(cpu, 1, 2).unwrap();
-        assert_eq!(buffers.frames(new)[0], freed, "freed last, used first");
+        assert_eq!(buffers.frames(new)[0], freed, "freed last, allocated first");
         cpu.store(Vaddr(stale.0 + 8), 1);
         let found = buffers.check(cpu, new).expect_err("a wrong word");
         let Error::Corrupt(Corrupt { buffer, page: 0, frame, moment: Moment::Use, .. }) = found
@@ -142,14 +143,14 @@ fn a_write_through_a_kept_slot_is_reported_with_its_frame() {
             panic!("{found}")
         };
         assert_eq!((buffer, Some(frame)), (new, freed));
-        // The way out looks too; the page stays where it is.
+        // Swapping out compares the checksum too; the page stays where it is.
         let found = buffers.swap_out(cpu, new).expect_err("the same word");
         assert!(matches!(found, Error::Corrupt(Corrupt { moment: Moment::Out, .. })), "{found}");
         assert_eq!(buffers.frames(new)[0], freed);
         buffers.write(cpu, new, 3).unwrap();
         buffers.check(cpu, new).unwrap();
         buffers.swap_out(cpu, new).unwrap();
-        // And the way back.
+        // So does swapping in.
         cpu.store(Vaddr(stored.0 + 16), 1);
         let found = buffers.swap_in(cpu, new).expect_err("another word");
         assert!(matches!(found, Error::Corrupt(Corrupt { moment: Moment::Back, .. })), "{found}");
@@ -263,7 +264,7 @@ proptest! {
                         assert!(buffers.frames(id).iter().all(Option::is_some));
                     }
                     Step::Cpu(id) => cpu.cpu.set(id),
-                    Step::Table => make_a_table(cpu, false).expect("the shim looks first"),
+                    Step::Table => make_a_table(cpu, false).expect("the shim clears lazy mappings first"),
                 }
             }
             cpu.with_mmu(|mmu, _| mmu.platform().audit());

@@ -1,4 +1,4 @@
-//! A file system's buffers: their contents are never lost, whatever is made of their pages.
+//! A buffer cache: contents are never lost, whatever the pages of evicted buffers become.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 type Cache = BufferCache<MemoryDisk>;
 
-/// Pages of a block; the largest come from no block of addresses.
+/// Pages of a block; the largest are not carved from a vmap block.
 fn pages_of(block: u64) -> u64 {
     [1, 2, 3, 8, 20][block as usize % 5]
 }
@@ -20,19 +20,19 @@ fn word(handle: &Handle, page: u64) -> Vaddr {
     Vaddr(handle.start().page(page).0 + 8 * (page % 512))
 }
 
-/// Writes a block, and gives it back.
+/// Writes a block and gives its buffer back.
 fn write(cache: &mut Cache, mmu: &mut Mmu<Machine<'_>>, block: u64, stamp: u64) {
-    let handle = cache.get(mmu, 0, block, pages_of(block)).expect("nobody has it");
+    let handle = cache.get(mmu, 0, block, pages_of(block)).expect("the buffer is not taken");
     for page in 0..handle.pages() {
         mmu.store(word(&handle, page), stamp ^ page);
     }
     cache.put(mmu, handle, true);
 }
 
-/// Makes a page table out of whatever was freed last.
+/// Makes a page table of the frame that was freed last.
 fn table(mmu: &mut Mmu<Machine<'_>>) {
     let Ok(tables) = mmu.alloc_tables(1) else { return };
-    let space = mmu.pin(tables).expect("the shim looks first");
+    let space = mmu.pin(tables).expect("the shim clears lazy mappings first");
     let tables = mmu.unpin(space).expect("it is not loaded");
     mmu.free_tables(tables);
 }
@@ -64,7 +64,7 @@ fn a_taken_buffer_is_busy() {
         let mut cache = Cache::new(MemoryDisk::default(), Region::default(), 3);
         let handle = cache.get(mmu, 0, 1, 2).unwrap();
         assert_eq!(cache.get(mmu, 1, 1, 2).unwrap_err(), Error::Busy);
-        // It stays, even when memory is scarce.
+        // A taken buffer stays even when memory is short.
         assert_eq!(cache.shrink(mmu, 10), Ok(0));
         cache.put(mmu, handle, false);
         assert_eq!(cache.shrink(mmu, 10), Ok(2));
@@ -76,7 +76,7 @@ fn a_write_through_a_stray_mapping_is_reported_as_corruption() {
     with_guest(Policy::Batch(64), true, |mmu| {
         for dirty in [false, true] {
             let mut cache = Cache::new(MemoryDisk::default(), Region::default(), 100);
-            // A frame with a mapping that is dead, but there.
+            // A frame with a dead mapping.
             let frame = mmu.alloc_frame().unwrap();
             let area = mmu.vmap(&[frame]).unwrap();
             let stray = area.start();
@@ -86,7 +86,7 @@ fn a_write_through_a_stray_mapping_is_reported_as_corruption() {
             mmu.store(handle.start(), 1);
             cache.put(mmu, handle, true);
             if !dirty {
-                // Then it comes from the disk.
+                // It is read from the disk then.
                 let frame_again = cache.shrink(mmu, 1).map(|_| mmu.alloc_frame().unwrap());
                 assert_eq!(frame_again, Ok(frame));
                 mmu.free_frame(frame);
@@ -122,7 +122,7 @@ fn buffers_are_evicted_when_memory_is_short() {
                 Err(error) => break error,
             }
         };
-        assert_eq!(error, Error::Mmu(mmu::Error::NoFrame), "everything is taken");
+        assert_eq!(error, Error::Mmu(mmu::Error::NoFrame), "all buffers are taken");
         for handle in held {
             cache.put(mmu, handle, false);
         }

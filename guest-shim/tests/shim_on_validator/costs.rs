@@ -1,16 +1,16 @@
-//! What laziness costs, in hypercalls: the reason why it is worth the trouble.
+//! The costs of the policies, in hypercalls.
 
 use crate::guest::{make_stray, with_guest};
 use crate::machine::Machine;
 use pinfold_guest::mmu::Mmu;
 use pinfold_guest::vmap::Policy;
 
-/// Calls that a pin of one fresh L1 makes, with this many other dead mappings about.
+/// Calls of a pin of one new L1 table while there are this many dead mappings of other frames.
 fn pin_beside(mmu: &mut Mmu<Machine<'_>>, dead: usize) -> u64 {
     for _ in 0..dead {
         let frame = mmu.alloc_frame().unwrap();
         make_stray(mmu, &[frame]);
-        // Kept by its owner: it is not what becomes a table.
+        // It stays allocated, so that it does not become the table.
     }
     let tables = mmu.alloc_tables(1).unwrap();
     let before = mmu.platform().calls;
@@ -21,7 +21,7 @@ fn pin_beside(mmu: &mut Mmu<Machine<'_>>, dead: usize) -> u64 {
     calls
 }
 
-/// One call that makes the home read-only, one that pins.
+/// One call for the direct map, one for the pin.
 const LEAST: u64 = 2;
 
 #[test]
@@ -65,8 +65,8 @@ fn a_targeted_pin_clears_only_mappings_of_its_frames() {
             let others: Vec<_> = (0..10).map(|_| mmu.alloc_frame().unwrap()).collect();
             make_stray(mmu, &others);
             let tables = mmu.alloc_tables(1).unwrap();
-            // Twice: both mappings go, in one call where there is one (else: the call that isn't
-            // there, the updates, the flush).
+            // Both mappings are cleared: with one call, or with three where there is no shootdown
+            // (the refused call, the updates, the flush).
             make_stray(mmu, &[others[0], tables.frames()[0]]);
             make_stray(mmu, &[tables.frames()[0], others[1]]);
             let (before, stats) = (mmu.platform().calls, mmu.stats());
@@ -115,8 +115,8 @@ fn the_validator_flushes_for_a_type_change_only_if_the_guest_did_not() {
     with_guest(Policy::Targeted, true, |mmu| {
         let tables = mmu.alloc_tables(1).unwrap();
         make_stray(mmu, &[tables.frames()[0]]);
-        // The home becomes read-only without a flush: the validator's own is the only one that
-        // is due, whatever lazy mappings there were.
+        // The direct map becomes read-only without a flush: only the validator's own flush is
+        // needed, whatever lazy mappings there were.
         let before = mmu.platform().forced_flushes();
         let space = mmu.pin(tables).unwrap();
         assert_eq!(mmu.platform().forced_flushes() - before, 1);

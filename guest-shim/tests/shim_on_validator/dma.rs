@@ -1,4 +1,4 @@
-//! Transfers that outlive what they were begun for.
+//! Transfers that outlive the owner of their pages.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 const AT: Vaddr = Vaddr(0x0000_1234_4000_0000);
 const DISK: &str = "dma:disk0";
 
-/// A space with room for runs at [`AT`].
+/// An address space with tables for runs at [`AT`].
 fn space(mmu: &mut Mmu<Machine<'_>>) -> AddressSpace {
     let mut tables = mmu.alloc_root().unwrap();
     mmu.alloc_intermediate_tables(&mut tables, AT).unwrap();
@@ -41,7 +41,7 @@ fn a_frame_freed_during_a_transfer_is_free_after_it() {
             let frames = object.frames()[3..6].to_vec();
             let io = disk.get_user_pages(mmu, &space, AT.page(3), 3).unwrap();
             assert_eq!(io.frames(), frames);
-            // The kernel's half is mapped in this space, too.
+            // The address space has the kernel's half, too.
             let home = mmu.direct_map_va(frames[0]);
             let refused = disk.get_user_pages(mmu, &space, home, 1).unwrap_err();
             assert_eq!(refused, Error::NotMapped(home));
@@ -49,7 +49,7 @@ fn a_frame_freed_during_a_transfer_is_free_after_it() {
             object.unmap(mmu, &mut space).unwrap();
             object.free(mmu);
             assert_eq!(mmu.frames_in_io(), 3);
-            // Whoever takes all there is, for tables and for data, doesn't get them.
+            // Allocating everything, for tables and for data, does not return them.
             let mut taken = Vec::new();
             while let Ok(tables) = mmu.alloc_tables(1) {
                 assert!(!frames.contains(&tables.frames()[0]), "{policy}");
@@ -87,12 +87,12 @@ fn a_pin_of_a_frame_in_io_fails_and_names_the_device() {
             let (tables, error) = mmu.pin(tables).expect_err("one does");
             assert_eq!(error, Error::InIo { frame, holder: "dma:net0" });
             assert_eq!(std::format!("{error}"), std::format!("dma:net0 holds frame {frame}"));
-            // A table of the pool goes back there; this one doesn't.
+            // Tables of the pool go back there; this one does not.
             mmu.free_tables(tables);
             assert_eq!(mmu.frames_in_io(), 1);
             net.end(mmu, second).unwrap();
             assert_eq!(mmu.frames_in_io(), 0);
-            assert_eq!(mmu.stats().refused, 0, "the hypervisor never had to refuse");
+            assert_eq!(mmu.stats().refused, 0, "the hypervisor refused nothing");
         });
     }
 }
@@ -105,7 +105,7 @@ fn without_references_the_hypervisor_refuses_the_pin() {
         let io = disk.begin_without_references(mmu, &[frame]).unwrap();
         mmu.free_frame(frame);
         let tables = mmu.alloc_tables(1).unwrap();
-        assert_eq!(tables.frames(), [frame], "freed last, used first");
+        assert_eq!(tables.frames(), [frame], "freed last, allocated first");
         let tables = mmu.pin_without_before_pin(tables).expect_err("the device can write to it").0;
         assert!(matches!(mmu.platform().last_refusal, Some(Cause::WritableAlias)));
         let (tables, error) = mmu.pin(tables).expect_err("the shim sees the mapping");
@@ -134,7 +134,7 @@ fn get_user_pages_refuses_pages_that_are_not_writable() {
             let refused = disk.get_user_pages(mmu, &space, va, 1).unwrap_err();
             assert_eq!(refused, Error::NotMapped(va));
         }
-        assert_eq!(mmu.holders(frames[0]), [DISK], "what was refused holds nothing");
+        assert_eq!(mmu.holders(frames[0]), [DISK], "a refused transfer has no references");
         disk.end(mmu, io).unwrap();
         end(mmu, space);
         for frame in frames {
@@ -149,7 +149,7 @@ fn a_run_is_mapped_and_unmapped_with_one_call() {
         let at_first = mmu.free_frames();
         let mut space = space(mmu);
         let free = mmu.free_frames();
-        // More than one run would not leave the tables a frame on this machine.
+        // With more than one run this machine would have no frames left for tables.
         let pages = if cfg!(miri) { 20 } else { RUN_PAGES };
         let mut object = Object::new(mmu, pages).unwrap();
         for (at, place) in [(AT.page(1), "the middle"), (Vaddr(0x1000_0000), "nowhere")] {
@@ -157,11 +157,11 @@ fn a_run_is_mapped_and_unmapped_with_one_call() {
         }
         let before = mmu.platform().calls;
         object.map(mmu, &mut space, AT).unwrap();
-        assert!(mmu.platform().calls - before <= 2, "the table's home, and the entry");
+        assert!(mmu.platform().calls - before <= 2, "the direct map, and the entry");
         let mut other = Object::new(mmu, 1).unwrap();
-        assert_eq!(other.map(mmu, &mut space, AT), Err(Error::NoRoom), "something is there");
+        assert_eq!(other.map(mmu, &mut space, AT), Err(Error::NoRoom), "the entry is in use");
         other.free(mmu);
-        // SAFETY: the root is of `alloc_root`.
+        // SAFETY: the root was made by `alloc_root`.
         let root = unsafe { mmu.activate(space.root()) }.unwrap();
         for (page, frame) in (0..).zip(object.frames()) {
             mmu.store(AT.page(page), frame.0 + 7);
@@ -171,15 +171,15 @@ fn a_run_is_mapped_and_unmapped_with_one_call() {
         }
         let forced = mmu.platform().forced_flushes();
         object.unmap(mmu, &mut space).unwrap();
-        assert_eq!(mmu.platform().forced_flushes(), forced, "the shim flushed by itself");
-        assert_eq!(mmu.platform().read_word(AT), None, "nothing remembers it");
+        assert_eq!(mmu.platform().forced_flushes(), forced, "the shim has flushed");
+        assert_eq!(mmu.platform().read_word(AT), None, "the TLB has no entry");
         // SAFETY: it was loaded until now.
         unsafe { mmu.activate(root) }.unwrap();
         object.free(mmu);
         assert_eq!(mmu.free_frames(), free);
         assert!(matches!(mmu.unlink_leaf_table(&mut space, AT), Err(Error::NotMapped(AT))));
         end(mmu, space);
-        assert_eq!(mmu.free_frames(), at_first, "each table once");
+        assert_eq!(mmu.free_frames(), at_first, "each table was freed once");
     });
 }
 
@@ -230,7 +230,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the guest has: objects with where they are mapped, and transfers with what each wrote last.
+/// The objects with their addresses, and the transfers with what each wrote last.
 #[derive(Default)]
 struct Guest {
     objects: Vec<(Object, Option<Vaddr>)>,
@@ -249,17 +249,17 @@ impl Guest {
         let pick = |which: usize| which.checked_rem(self.objects.len());
         match step {
             Step::Object(pages) => {
-                // Frames that are in a transfer are nobody else's, so that all of these are new.
+                // Frames in a transfer are not allocated again, so all of these are new.
                 let object = Object::new(mmu, pages).unwrap();
                 let mut held = self.running.iter().filter(|(io, _)| {
                     io.frames().iter().any(|frame| object.frames().contains(frame))
                 });
-                assert!(held.next().is_none(), "a frame was given out that a device writes to");
+                assert!(held.next().is_none(), "a frame in a transfer was allocated");
                 self.objects.push((object, None));
             }
             Step::Map(which) => {
                 let Some(which) = pick(which) else { return };
-                // Sixteen places, each for one.
+                // Sixteen places for objects.
                 let at = AT.page(which as u64 % 16 * RUN_PAGES);
                 let taken = self.objects.iter().any(|(_, place)| *place == Some(at));
                 let (object, place) = &mut self.objects[which];
@@ -300,7 +300,7 @@ impl Guest {
                 self.stamp += 1;
                 let mine: Vec<Pfn> = self.running[which].0.frames().to_vec();
                 for (io, last) in &mut self.running {
-                    // Two transfers may have the same page: what was written last counts.
+                    // Two transfers may have the same page: the last write counts.
                     if io.frames().iter().any(|frame| mine.contains(frame)) {
                         *last = 0;
                     }
@@ -316,7 +316,7 @@ impl Guest {
                 let (io, last) = self.running.swap_remove(which);
                 for (page, frame) in (0..).zip(io.frames()) {
                     let word = mmu.load(io.start().page(page));
-                    assert!(last == 0 || word == last << 1, "somebody else wrote to {frame}");
+                    assert!(last == 0 || word == last << 1, "another write reached {frame}");
                 }
                 disk.end(mmu, io).unwrap();
             }

@@ -43,8 +43,8 @@ pub(crate) fn with_guest(
     mmu.platform().audit();
 }
 
-/// Maps frames, writes to them through the mapping, and unmaps them lazily. The words that are written
-/// are not present entries, in case a frame is a table that is being built.
+/// Maps frames, writes to them through the mapping, and unmaps them lazily. The words that are
+/// written are not present entries, in case a frame is a table that is being built.
 pub(crate) fn make_stray(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) -> Vaddr {
     let area = mmu.vmap(frames).expect("room for an area");
     let start = area.start();

@@ -18,8 +18,8 @@ use pinfold_abi::pinfold::{MAPPING_ATTACHED, MAPPING_WRITABLE, Mapping, Range};
 
 /// First address of the direct map.
 const DIRECT_MAP: Vaddr = Vaddr(0xffff_ffff_8000_0000);
-/// Number of the last machine frame, which is pfn 0; machine numbers fall as pfns rise. There are few
-/// for Miri, which interprets every audit.
+/// Number of the last machine frame, which is pfn 0; machine numbers fall as pfns rise. There are
+/// few for Miri, which interprets every audit.
 const LAST: u64 = if cfg!(miri) { 160 } else { 1 << 11 };
 /// The guest.
 const GUEST: val::DomId = val::DomId::new(1);
@@ -150,8 +150,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) last_refusal: Option<val::Cause>,
     /// The frame that the last refusal was about.
     refused_frame: Mfn,
-    /// Whether mappings in the lazy ranges that a pin meets are cleared in the middle of it, as by the
-    /// alias upcall.
+    /// Whether mappings in the lazy ranges that a pin meets are cleared in the middle of it, as by
+    /// the alias upcall.
     pub(crate) upcall_enabled: bool,
     /// Addresses that were cleared so, until the shim takes them.
     cleared: Vec<Vaddr>,

@@ -1,4 +1,5 @@
-//! Memory types: the naive change is refused, the shim's is not, and nothing is lost.
+//! Memory types: a change that ignores lazy mappings is refused, the shim's is not, and no contents
+//! are lost.
 
 use crate::guest::{POLICIES, make_stray, with_guest};
 use crate::machine::Machine;
@@ -8,7 +9,7 @@ use pinfold_guest::platform::Platform;
 use pinfold_guest::vmap::Policy;
 use pinfold_validator::{Cause, FrameMemType, Mfn};
 
-/// How the hypervisor has a frame.
+/// The memory type of a frame, as the validator has it.
 fn memtype(mmu: &mut Mmu<Machine<'_>>, pfn: Pfn) -> FrameMemType {
     let mfn = Mfn::new(mmu.mfn(pfn).0);
     mmu.platform().info(mfn).memtype()
@@ -25,7 +26,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
             with_guest(policy, extra, |mmu| {
                 let pages = frames(mmu, 3);
                 make_stray(mmu, &pages);
-                // Naive: the home is unmapped and mapped anew.
+                // Lazy mappings are ignored: the direct map is unmapped and mapped again.
                 let home = mmu.direct_map_va(pages[1]);
                 let flags = MemoryType::WriteCombining.flags().bits() | 3;
                 let entry = mmu.mfn(pages[1]).address() | flags;
@@ -42,7 +43,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                 machine.update_va_mappings(&[(home, 0)], 0).unwrap();
                 machine.update_va_mappings(&[(home, entry)], 0).unwrap();
                 machine.last_refusal = None;
-                // Cured.
+                // Through the shim.
                 mmu.set_memory_type(&pages, MemoryType::WriteCombining).unwrap();
                 for &pfn in &pages {
                     assert_eq!(
@@ -58,7 +59,7 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                     (mmu.stats().retyped, mmu.stats().retypes_after_clear),
                     (3, pins_after_clear)
                 );
-                // New mappings are of the type, and their strays are cleared too.
+                // New mappings have the type, and are cleared before the next change.
                 make_stray(mmu, &pages);
                 let mapped = mmu.kmap(pages[0]).unwrap();
                 mmu.kunmap(mapped);
@@ -82,7 +83,7 @@ fn a_frame_in_use_keeps_its_type() {
         let refused = mmu.set_memory_type(&pages, MemoryType::Uncached);
         assert_eq!(refused, Err(Error::InUse(area.start())));
         mmu.vunmap(area).unwrap();
-        // What a space maps is not the shim's to know, but the hypervisor's.
+        // The shim does not know what an address space maps; the hypervisor does.
         let va = Vaddr(0x4000_0000);
         let mut tables = mmu.alloc_root().unwrap();
         mmu.map_in(&mut tables, va, Leaf::kernel(pages[1])).unwrap();
@@ -96,7 +97,7 @@ fn a_frame_in_use_keeps_its_type() {
         }
         mmu.set_leaf(&space, va, None).unwrap();
         mmu.set_memory_type(&pages, MemoryType::Uncached).unwrap();
-        // Mapped there now it is what it is.
+        // It is mapped there with its old type.
         mmu.set_leaf(&space, va, Some(Leaf::kernel(pages[1]))).unwrap();
         let entry = mmu.leaf(&space, va).unwrap();
         assert_eq!(entry & MemoryType::FLAGS.bits(), MemoryType::Uncached.flags().bits());
@@ -115,7 +116,7 @@ fn frames_that_have_the_type_already_cost_no_call() {
         mmu.set_memory_type(&pages[..2], MemoryType::WriteThrough).unwrap();
         mmu.set_memory_type(&pages[2..], MemoryType::WriteBack).unwrap();
         assert_eq!(mmu.platform().calls, calls);
-        // One that is named twice is one.
+        // A frame that is named twice counts once.
         mmu.set_memory_type(&[pages[0], pages[2], pages[0]], MemoryType::Uncached).unwrap();
         assert_eq!(mmu.stats().retyped, 4);
         mmu.set_memory_type(&pages, MemoryType::WriteBack).unwrap();

@@ -1,5 +1,4 @@
-//! Pageable objects against a model of a few lines, while page tables are made of whatever frames
-//! they lose.
+//! Pageable objects against a model of a few lines, while their former frames become page tables.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -48,7 +47,7 @@ fn a_page_keeps_its_words_through_the_store() {
         assert_eq!(mmu.read(frame, 511), 77);
         let done = pager.stats();
         assert_eq!((done.zeroed, done.paged_in, done.paged_out, done.dropped), (5, 1, 1, 3));
-        // Dropped again, as nobody said that it is dirty: the store has it still.
+        // It was not marked dirty, so it is dropped again: the store still has it.
         mmu.write(frame, 511, 78);
         pager.unpin(id, 1..3).unwrap();
         assert_eq!(pager.shrink(mmu, 10), Ok(2));
@@ -101,7 +100,7 @@ fn pinned_pages_stay_and_used_pages_stay_longer() {
         let frames: Vec<_> = (0..4).map(|page| pager.page(pinned, page).unwrap()).collect();
         pager.unpin(used, 0..4).unwrap();
         pager.unpin(old, 0..4).unwrap();
-        // The hand comes by once, and takes what it met first; from then on only `used` is used.
+        // The hand passes once and takes the first page; from then on only `used` is used.
         assert_eq!(pager.shrink(mmu, 1), Ok(1));
         pager.pin(mmu, used, 0..4).unwrap();
         pager.unpin(used, 0..4).unwrap();
@@ -119,7 +118,7 @@ fn pinned_pages_stay_and_used_pages_stay_longer() {
     });
 }
 
-/// Fails when it is told to.
+/// A store that can be made to fail.
 struct Broken {
     inner: InMemory,
     broken: bool,
@@ -187,7 +186,7 @@ fn the_frame_of_an_unmapped_view_can_become_a_table() {
             pager.unpin(id, 0..1).unwrap();
             assert_eq!(pager.shrink(mmu, 1), Ok(1));
             let mut tables = mmu.alloc_tables(1).unwrap();
-            assert_eq!(tables.frames(), [frame], "freed last, used first");
+            assert_eq!(tables.frames(), [frame], "freed last, allocated first");
             if naive {
                 tables = mmu.pin_without_before_pin(tables).expect_err("an alias").0;
             }
@@ -234,7 +233,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What an object should be.
+/// The model of an object.
 struct Model {
     id: ObjectId,
     /// A byte of each page.
@@ -415,7 +414,7 @@ proptest! {
                 assert!(pager.resident() <= LIMIT && pager.store().len() <= ROOM);
             }
             assert_eq!(mmu.stats().refused, 0);
-            // Whatever there is at the end can be taken apart, and nothing is left of it.
+            // At the end everything can be freed.
             for (view, _) in models.views.drain(..) {
                 pager.unmap(mmu, view).unwrap();
             }
@@ -430,7 +429,7 @@ proptest! {
             for model in models.objects {
                 for (page, byte) in (0..).zip(model.bytes) {
                     match pager.pin(mmu, model.id, page..page + 1) {
-                        // Everything in memory is dirty, and there is no room for it elsewhere.
+                        // Every resident page is dirty, and the store is full.
                         Err(error) => assert_eq!(error, Error::Store(StoreError::Full)),
                         Ok(()) => {
                             let frame = pager.page(model.id, page).unwrap();

@@ -1,6 +1,6 @@
-//! Random guests. The property: **a pin through the shim never meets an alias**, whatever the
-//! guest did before, under every policy, with `pinfold_op` or without; nothing that was written
-//! is lost; and after each step the validator's records are what a recount says.
+//! Random guests. The property: **a pin through the shim never meets an alias**, whatever the guest
+//! did before, under every policy, with `pinfold_op` or without; no contents are lost; and the
+//! frame table agrees with an audit after each step.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -10,7 +10,7 @@ use pinfold_guest::mmu::{AddressSpace, Error, Leaf, MemoryType, Mmu, Reuse, Unpi
 use pinfold_guest::vmap::{Area, Policy, Region};
 use proptest::prelude::*;
 
-/// One step of a guest; numbers are taken modulo what there is.
+/// One step of a guest. Numbers are taken modulo the number of candidates.
 #[derive(Clone, Debug)]
 enum Step {
     Alloc,
@@ -28,14 +28,14 @@ enum Step {
         at: u64,
     },
     Unpin(usize),
-    /// Gives a frame a memory type.
+    /// Changes the memory type of a frame.
     Retype(usize, usize),
     Run(usize),
     Unmap(usize),
     Purge,
     Policy(usize),
     Reuse(bool),
-    /// How many frames the table pool takes at a time.
+    /// Sets the size of the table pool.
     TablePool(usize),
 }
 
@@ -69,17 +69,17 @@ fn step() -> impl Strategy<Value = Step> {
 /// Addresses, and which data frames they map.
 type Pages = Vec<(Vaddr, usize)>;
 
-/// What a guest has.
+/// The state of a guest.
 #[derive(Default)]
 struct Guest {
-    /// Data frames, and the word at the beginning of each.
+    /// Data frames, and the first word of each.
     data: Vec<(Pfn, u64)>,
     areas: Vec<(Area, Vec<usize>)>,
     mapped: Vec<(Mapped, usize)>,
     spaces: Vec<(AddressSpace, u8, Pages)>,
     stamp: u64,
-    /// Pin without looking first.
-    naive: bool,
+    /// Whether it pins without clearing lazy mappings.
+    skips_before_pin: bool,
     /// Pins that were refused.
     refused: u64,
 }
@@ -94,14 +94,14 @@ impl Guest {
         self.stamp
     }
 
-    /// Writes through a mapping of a data frame, and reads at its home.
+    /// Writes through a mapping of a data frame, and reads through the direct map.
     fn touch(&mut self, mmu: &mut Mmu<Machine<'_>>, va: Vaddr, which: usize) {
         let (frame, old) = self.data[which];
         assert_eq!(mmu.load(va), old, "content through {va}");
         let stamp = self.stamp();
         mmu.store(va, stamp);
         self.data[which].1 = stamp;
-        assert_eq!(mmu.read(frame, 0), stamp, "content at home");
+        assert_eq!(mmu.read(frame, 0), stamp, "content in the direct map");
     }
 
     fn is_used(&self, which: usize) -> bool {
@@ -120,13 +120,13 @@ impl Guest {
                 }
             }
             Step::Free(number) => {
-                // The last one only: the others are known by their place.
+                // Only the last one: the others are known by their index.
                 let last = self.data.len().wrapping_sub(1);
                 if self.data(number).is_some() && !self.is_used(last) {
                     let (frame, stamp) = self.data.pop().expect("there is one");
                     assert_eq!(mmu.read(frame, 0), stamp);
                     let back = mmu.set_memory_type(&[frame], MemoryType::WriteBack);
-                    back.expect("nothing but dead mappings has it");
+                    back.expect("only dead mappings have it");
                     mmu.free_frame(frame);
                 }
             }
@@ -143,7 +143,7 @@ impl Guest {
                 for (page, which) in (0..).zip(frames) {
                     self.touch(mmu, area.start().page(page), which);
                 }
-                mmu.vunmap(area).expect("an area can be let go");
+                mmu.vunmap(area).expect("an area can be unmapped");
             }
             Step::Kmap(number) => {
                 let Some(which) = self.data(number) else { return };
@@ -163,7 +163,7 @@ impl Guest {
             }
             Step::Copy(cpu, from, to) => {
                 let (Some(from), Some(to)) = (self.data(from), self.data(to)) else { return };
-                mmu.copy_frame(cpu, self.data[from].0, self.data[to].0).expect("the pair is there");
+                mmu.copy_frame(cpu, self.data[from].0, self.data[to].0).expect("the pair is free");
                 self.data[to].1 = self.data[from].1;
                 assert_eq!(mmu.read(self.data[to].0, 0), self.data[to].1);
             }
@@ -195,14 +195,15 @@ impl Guest {
         }
     }
 
-    /// However many dead mappings there are, only use is in the way of another type.
+    /// Changes a memory type: it fails only if the frame is in use, however many dead mappings it
+    /// has.
     fn retype(&mut self, mmu: &mut Mmu<Machine<'_>>, number: usize, memory: MemoryType) {
         let Some(which) = self.data(number) else { return };
         let (frame, stamp) = self.data[which];
         let stays = mmu.memory_type(frame) == memory;
         let changed = mmu.set_memory_type(&[frame], memory);
         assert_eq!(changed.is_ok(), stays || !self.is_used(which), "{changed:?}");
-        assert_eq!(mmu.read(frame, 0), stamp, "content at home");
+        assert_eq!(mmu.read(frame, 0), stamp, "content in the direct map");
     }
 
     fn map<'a>(
@@ -234,7 +235,7 @@ impl Guest {
             let va = Vaddr(at.rotate_left(13 * page as u32) & 0x7fff_ffff_f000);
             let Some(which) = self.data(at as usize + page as usize) else { break };
             let leaf = Leaf::kernel(self.data[which].0);
-            // What lies in the same entry of a low tables replaces what was there.
+            // An address with the same entry in low tables replaces what was mapped.
             let span = 12 + 9 * u32::from(level);
             let place = |va: Vaddr| va.0 & ((1 << span) - 1);
             mapped.retain(|&(other, _)| place(other) != place(va));
@@ -248,7 +249,7 @@ impl Guest {
             Ok(space) => self.spaces.push((space, level, mapped)),
             Err((tables, error)) => {
                 self.refused += 1;
-                assert!(self.naive, "a pin through the shim was refused: {error}");
+                assert!(self.skips_before_pin, "a pin through the shim was refused: {error}");
                 mmu.free_tables(tables);
             }
         }
@@ -259,7 +260,7 @@ impl Guest {
         mmu: &mut Mmu<Machine<'_>>,
         tables: UnpinnedTables,
     ) -> Result<AddressSpace, (UnpinnedTables, Error)> {
-        if self.naive { mmu.pin_without_before_pin(tables) } else { mmu.pin(tables) }
+        if self.skips_before_pin { mmu.pin_without_before_pin(tables) } else { mmu.pin(tables) }
     }
 
     fn run(&mut self, mmu: &mut Mmu<Machine<'_>>, number: usize) {
@@ -267,7 +268,7 @@ impl Guest {
         let all: Vec<_> = roots.map(|(space, _, pages)| (space.root(), pages.clone())).collect();
         let Some(which) = number.checked_rem(all.len()) else { return };
         let (root, pages) = &all[which];
-        // SAFETY: the root is of `alloc_root`.
+        // SAFETY: the root was made by `alloc_root`.
         let before = unsafe { mmu.activate(*root) }.expect("a pinned root");
         for &(va, which) in pages {
             self.touch(mmu, va, which);
@@ -281,23 +282,23 @@ impl Guest {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pins {
     /// Through the shim.
-    Looking,
-    /// Without looking first.
-    Naive,
-    /// Without looking first, and what is met is cleared in the middle of the pin.
-    Healed,
+    Prepared,
+    /// Without clearing lazy mappings.
+    Unprepared,
+    /// Without clearing lazy mappings; the alias upcall clears those that the pin meets.
+    WithUpcall,
 }
 
-/// Pins refused, and mappings cleared in the middle of one.
+/// Runs a guest. Returns the pins that were refused, and the mappings cleared in the middle of one.
 fn play(steps: &[Step], policy: Policy, extra: bool, pins: Pins) -> (u64, u64) {
     let mut outcome = (0, 0);
     with_guest(policy, extra, |mmu| {
-        let naive = pins != Pins::Looking;
-        mmu.platform().upcall_enabled = pins == Pins::Healed;
-        let mut guest = Guest { naive, ..Guest::default() };
+        let skips_before_pin = pins != Pins::Prepared;
+        mmu.platform().upcall_enabled = pins == Pins::WithUpcall;
+        let mut guest = Guest { skips_before_pin, ..Guest::default() };
         for (number, step) in steps.iter().enumerate() {
             guest.step(mmu, step);
-            // The recount looks at everything: not after each step where that takes long.
+            // An audit takes long: it is not done after each step.
             if number % 4 == 0 {
                 mmu.platform().audit();
             }
@@ -313,7 +314,7 @@ fn play(steps: &[Step], policy: Policy, extra: bool, pins: Pins) -> (u64, u64) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        // Miri interprets: a few are all that can be had.
+        // Miri is slow: only a few cases.
         cases: if cfg!(miri) { 2 } else { 256 },
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -325,7 +326,7 @@ proptest! {
         policy in 0..POLICIES.len(),
         extra in any::<bool>(),
     ) {
-        play(&steps, POLICIES[policy], extra, Pins::Looking);
+        play(&steps, POLICIES[policy], extra, Pins::Prepared);
     }
 
     #[test]
@@ -333,12 +334,12 @@ proptest! {
         steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 150 }),
         policy in 0..POLICIES.len(),
     ) {
-        let (refused, _) = play(&steps, POLICIES[policy], true, Pins::Healed);
+        let (refused, _) = play(&steps, POLICIES[policy], true, Pins::WithUpcall);
         prop_assert_eq!(refused, 0);
     }
 }
 
-/// The property above can fail: the same guests that don't look first are refused, often.
+/// The property above can fail: guests that do not clear lazy mappings are often refused.
 #[test]
 fn without_before_pin_random_guests_are_refused() {
     use proptest::strategy::ValueTree;
@@ -348,8 +349,8 @@ fn without_before_pin_random_guests_are_refused() {
     let refused: u64 = (0..if cfg!(miri) { 2 } else { 20 })
         .map(|_| {
             let steps = steps.new_tree(&mut runner).expect("steps").current();
-            let (refused, _) = play(&steps, Policy::Lazy, true, Pins::Naive);
-            let (none, cleared_by_upcall) = play(&steps, Policy::Lazy, true, Pins::Healed);
+            let (refused, _) = play(&steps, Policy::Lazy, true, Pins::Unprepared);
+            let (none, cleared_by_upcall) = play(&steps, Policy::Lazy, true, Pins::WithUpcall);
             assert!(none == 0 && (cleared_by_upcall > 0) == (refused > 0));
             refused
         })

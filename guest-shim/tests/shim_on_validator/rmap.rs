@@ -1,5 +1,5 @@
-//! Rmap lookup, with the validator for a witness: the map is what a search of the tables finds,
-//! and a frame that was taken away from everybody has no mapping.
+//! The reverse map, compared with the validator: it agrees with a search of the tables, and an
+//! unmapped frame has no mapping.
 
 use crate::guest::{POLICIES, with_guest};
 use crate::machine::Machine;
@@ -17,7 +17,7 @@ fn agree(mmu: &mut Mmu<Machine<'_>>, frames: &[Pfn]) {
     assert_eq!(mmu.check_rmap(frames), Ok(Vec::new()));
 }
 
-/// A space that maps these frames from an address on.
+/// An address space that maps these frames from an address on.
 fn space_of(mmu: &mut Mmu<Machine<'_>>, va: Vaddr, frames: &[Pfn]) -> AddressSpace {
     let mut tables = mmu.alloc_root().unwrap();
     for (page, &frame) in (0..).zip(frames) {
@@ -32,9 +32,9 @@ fn drop_space(mmu: &mut Mmu<Machine<'_>>, space: AddressSpace) {
     mmu.free_tables(tables);
 }
 
-/// Runs something on a space.
+/// Runs a function on an address space.
 fn on(mmu: &mut Mmu<Machine<'_>>, space: &AddressSpace, work: impl FnOnce(&mut Mmu<Machine<'_>>)) {
-    // SAFETY: the root is of `alloc_root`.
+    // SAFETY: the root was made by `alloc_root`.
     let before = unsafe { mmu.activate(space.root()) }.unwrap();
     work(mmu);
     // SAFETY: it was loaded until now.
@@ -50,7 +50,7 @@ fn every_mapping_of_a_moved_frame_maps_the_new_one() {
             let spaces = [VA, Vaddr(VA.0 << 1)].map(|va| (va, space_of(mmu, va, &frames)));
             let area = mmu.vmap(&frames).unwrap();
             let mapped = mmu.kmap(frames[1]).unwrap();
-            // Dead ones as well.
+            // Dead mappings too.
             let dead = mmu.vmap_small(Region::default(), 0, &frames).unwrap();
             mmu.vunmap(dead).unwrap();
             mmu.copy_frame(0, frames[0], frames[2]).unwrap();
@@ -67,7 +67,7 @@ fn every_mapping_of_a_moved_frame_maps_the_new_one() {
             gone.copy(&to);
             assert_eq!(gone.map(&to), Ok(6 + 3 + 1));
 
-            assert_eq!(mmu.stats().flushes - flushes, 1, "one for all: {policy}");
+            assert_eq!(mmu.stats().flushes - flushes, 1, "one flush for all: {policy}");
             agree(mmu, &frames);
             agree(mmu, &to);
             for (page, &frame) in (0..).zip(&frames) {
@@ -79,7 +79,7 @@ fn every_mapping_of_a_moved_frame_maps_the_new_one() {
             }
             mmu.store(mapped.va(), 7);
             assert_eq!(mmu.load(area.start().page(1)), 7);
-            // Nobody has the old ones: they can be anything, at once.
+            // The old frames have no mapping: they can be reused for anything at once.
             let free = mmu.free_frames();
             for &frame in &frames {
                 mmu.free_frame(frame);
@@ -88,7 +88,7 @@ fn every_mapping_of_a_moved_frame_maps_the_new_one() {
             let tables = mmu.alloc_tables(3).unwrap();
             let space = mmu.pin(tables).unwrap();
             drop_space(mmu, space);
-            // The new ones are known to be in use.
+            // The new frames are in use.
             assert!(mmu.stats().refused == 0);
             mmu.vunmap(area).unwrap();
             mmu.kunmap(mapped);
@@ -176,7 +176,7 @@ fn check_rmap_names_a_mapping_that_the_map_lacks() {
         assert_eq!(mmu.unmap_everywhere(&[from]).unwrap().map(&[to]), Ok(1));
         on(mmu, &space, |mmu| mmu.store(VA, 98));
         assert_eq!(mmu.load(area.start()), 98);
-        // One that the tables don't have.
+        // A mapping that the tables do not have.
         let forgotten = mmu.forget_mapping(to, VA).expect("it was known");
         mmu.set_leaf(&space, VA, None).unwrap();
         mmu.recall_mapping(forgotten);
@@ -278,7 +278,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Frames that are mapped here and there.
+/// Frames that are mapped at several addresses.
 const FRAMES: usize = 8;
 
 fn play(steps: &[Step], policy: usize) {

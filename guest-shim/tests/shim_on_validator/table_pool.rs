@@ -1,4 +1,4 @@
-//! Frames that are cleaned before anybody wants them as tables.
+//! The pool of clean frames for page tables.
 
 use crate::guest::{POLICIES, make_stray, with_guest};
 use crate::machine::Machine;
@@ -9,7 +9,7 @@ use pinfold_guest::vmap::Policy;
 /// Frames cleaned at a time.
 const SIZE: usize = 8;
 
-/// Leaves dead mappings of so many frames behind, which are free then and used next.
+/// Makes dead mappings of so many frames and frees the frames: they are allocated next.
 fn free_with_mappings(mmu: &mut Mmu<Machine<'_>>, count: usize) -> Vec<Pfn> {
     let frames: Vec<_> = (0..count).map(|_| mmu.alloc_frame().unwrap()).collect();
     for &frame in &frames {
@@ -45,10 +45,10 @@ fn one_refill_shootdown_serves_many_pins() {
         assert_eq!((done.shootdowns, done.flushes, done.cleared), (1, 1, 8));
         assert_eq!((done.pins_after_clear, done.refused), (0, 0));
         for space in spaces {
-            assert!(dead.contains(&space.root()), "the pool took what was freed last");
+            assert!(dead.contains(&space.root()), "the pool took the frames freed last");
             end(mmu, space);
         }
-        // As clean as they were: no more is to be done, ever.
+        // They are still clean: nothing has to be cleared again.
         let spaces: Vec<_> = (0..SIZE).map(|_| pin(mmu, 1)).collect();
         assert_eq!((mmu.stats() - before).shootdowns, 1);
         for space in spaces {
@@ -110,7 +110,7 @@ fn a_pin_examines_a_pool_frame_that_was_mapped() {
         let stale = tables.frames()[0];
         mmu.set_reuse(Reuse::Oldest);
         mmu.free_tables(tables);
-        // It is in the pool, and its former owner does not know.
+        // It is in the pool, and its former owner still maps it.
         make_stray(mmu, &[stale]);
         let spaces: Vec<_> = (0..SIZE).map(|_| pin(mmu, 1)).collect();
         assert!(spaces.iter().any(|space| space.root() == stale));
