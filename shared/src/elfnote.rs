@@ -56,6 +56,7 @@ impl Note {
             Phys32Entry,
             Phys32Reloc,
         ];
-        if number < ALL.len() as u32 { Some(ALL[number as usize]) } else { None }
+        let index = number as usize;
+        if index < ALL.len() { Some(ALL[index]) } else { None }
     }
 }

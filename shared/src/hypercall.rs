@@ -142,11 +142,10 @@ pub const PAGE_STUB_SIZE: usize = 32;
 /// pop rcx; ret`, the one of `iret` without a way back, `int3` between them.
 pub fn fill_hypercall_page(page: &mut [u8; 4096]) {
     page.fill(0xcc);
-    for (number, stub) in page.chunks_exact_mut(PAGE_STUB_SIZE).take(64).enumerate() {
-        let n = number as u8;
+    for (n, stub) in (0..64u8).zip(page.chunks_exact_mut(PAGE_STUB_SIZE)) {
         let call = [0x51, 0x41, 0x53, 0xb8, n, 0, 0, 0, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3];
         let iret = [0x51, 0x41, 0x53, 0x50, 0xb8, n, 0, 0, 0, 0x0f, 0x05];
-        if number == Hypercall::Iret as usize {
+        if u32::from(n) == Hypercall::Iret as u32 {
             stub[..iret.len()].copy_from_slice(&iret);
         } else {
             stub[..call.len()].copy_from_slice(&call);

@@ -30,6 +30,7 @@ pub const FIRST_RESERVED_GDT_PAGE: usize = 14;
 /// First GDT entry that belongs to the hypervisor; a guest may have as many.
 pub const FIRST_RESERVED_GDT_ENTRY: usize = FIRST_RESERVED_GDT_PAGE * 512;
 /// First selector that belongs to the hypervisor.
+#[expect(clippy::cast_possible_truncation, reason = "0xe000")]
 pub const FIRST_RESERVED_GDT_BYTE: u16 = (FIRST_RESERVED_GDT_ENTRY * 8) as u16;
 /// Entries of the largest LDT.
 pub const MAX_LDT_ENTRIES: u32 = 8192;

@@ -10,6 +10,7 @@
 //! so that a structure can be turned to bytes and back without `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation))]
 
 pub mod address;
 pub mod console;

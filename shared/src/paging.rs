@@ -72,11 +72,13 @@ pub struct Index(u16);
 
 impl Index {
     /// The slot of a number, or `None` above 511.
+    #[expect(clippy::cast_possible_truncation, reason = "below 512")]
     pub const fn try_new(slot: usize) -> Option<Index> {
         if slot < TABLE_ENTRIES { Some(Index(slot as u16)) } else { None }
     }
 
     /// The slot that the low nine bits of a number name.
+    #[expect(clippy::cast_possible_truncation, reason = "below 512")]
     pub const fn new_truncate(slot: u64) -> Index {
         Index((slot % TABLE_ENTRIES as u64) as u16)
     }
@@ -85,6 +87,7 @@ impl Index {
     ///
     /// # Panics
     /// If the number is above 511.
+    #[expect(clippy::cast_possible_truncation, reason = "below 512")]
     pub const fn new(slot: usize) -> Index {
         assert!(slot < TABLE_ENTRIES);
         Index(slot as u16)

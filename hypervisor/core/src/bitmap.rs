@@ -71,6 +71,7 @@ impl FrameBitmap {
     fn find_from(&self, from: u64, count: u64) -> Option<u64> {
         if count >= WORD {
             let run = (count / WORD) as usize;
+            #[expect(clippy::cast_possible_truncation, reason = "an index into a list in memory")]
             let skipped = (from / count) as usize;
             let mut runs = self.words.chunks_exact(run).enumerate().skip(skipped);
             let (index, _) = runs.find(|(_, words)| words.iter().all(|&word| word == u64::MAX))?;

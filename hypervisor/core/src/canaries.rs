@@ -102,6 +102,7 @@ impl<M: FrameWords, R: RelaxStrategy> Canaries<M, R> {
         // The report is outside the lock, since it may take time.
         let broken = {
             let ring = self.ring.lock();
+            #[expect(clippy::cast_possible_truncation, reason = "any number will do")]
             let which = (check as usize).checked_rem(ring.frames.len());
             which.and_then(|which| self.check(ring.frames[which].first()))
         };

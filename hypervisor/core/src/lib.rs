@@ -18,6 +18,7 @@
 //! and write through all of them all the time.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::cast_possible_truncation))]
 
 #[cfg(test)]
 extern crate std;

@@ -77,6 +77,10 @@ impl<W: WordArray> Maptrack<W> {
     pub fn alloc(&mut self) -> Option<u32> {
         if let Some(handle) = self.free.checked_sub(1) {
             let (state, next) = self.words_of(handle)?;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "`free` stored the number of a handle"
+            )]
             let next = next.load(Ordering::Relaxed) as u32;
             state.store(BUSY, Ordering::Relaxed);
             self.free = next;
@@ -126,10 +130,12 @@ impl<W: WordArray> Maptrack<W> {
             return None;
         }
         let (state, reference) = self.words_of(handle)?;
-        let (state, reference) = (state.load(Ordering::Relaxed), reference.load(Ordering::Relaxed));
+        #[expect(clippy::cast_possible_truncation, reason = "a grant reference was stored")]
+        let reference = reference.load(Ordering::Relaxed) as u32;
+        let state = state.load(Ordering::Relaxed);
         (state & STATE == MAPPED).then_some(MaptrackEntry {
             granter: (state >> GRANTER_SHIFT) as u16,
-            reference: reference as u32,
+            reference,
             frame: Mfn::new(state & FRAME),
             writable: state & READ_ONLY == 0,
             contains_pte: state & CONTAINS_PTE != 0,

@@ -206,7 +206,9 @@ impl<E: WordArray, U: WordArray> GrantTable<E, U> {
         // Release: a guest that sees the flag also sees the frame number, and the frame's contents.
         let _ = words.entry.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
             let entry = with_flags(from_word(word), EntryFlags::TRANSFER_COMPLETED);
-            Some(to_word(EntryV1 { frame: frame.get() as u32, ..entry }))
+            #[expect(clippy::cast_possible_truncation, reason = "version 1 holds 32 bits")]
+            let frame = frame.get() as u32;
+            Some(to_word(EntryV1 { frame, ..entry }))
         });
     }
 }

@@ -257,6 +257,7 @@ impl<const N: usize> LogBuffer<N> {
             return Err(Full);
         }
         let [low, high] = short.to_le_bytes();
+        #[expect(clippy::cast_possible_truncation, reason = "`SOURCES` is below 256")]
         let header = [index as u8, low, high];
         let mut all: [&[u8]; 6] = [&header, b"", b"", b"", b"", b""];
         for (slot, part) in all[1..].iter_mut().zip(parts) {

@@ -11,6 +11,7 @@ const COMMON: usize = 2;
 const PER_DOMAIN: usize = 3;
 /// Number of all sources.
 pub(crate) const SOURCES: usize = COMMON + MAX_DOMAINS * PER_DOMAIN;
+const _: () = assert!(SOURCES <= 256, "a stored record names its source in one byte");
 
 /// Who writes. Each source has its own quota. Numbers are domain numbers, from 1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +108,7 @@ impl Source {
         let Some(of_domains) = index.checked_sub(COMMON) else {
             return if index == 0 { Source::Hypervisor } else { Source::Messages };
         };
+        #[expect(clippy::cast_possible_truncation, reason = "below `MAX_DOMAINS`")]
         let domain = (of_domains / PER_DOMAIN) as u16 + 1;
         match of_domains % PER_DOMAIN {
             0 => Source::Lifecycle(domain),

@@ -33,10 +33,12 @@ struct Ring<'a, const N: usize> {
 }
 
 impl<const N: usize> Ring<'_, N> {
-    const MASK: u32 = {
+    #[expect(clippy::cast_possible_truncation, reason = "asserted")]
+    const SIZE: u32 = {
         assert!(N.is_power_of_two() && N <= 1 << 31);
-        N as u32 - 1
+        N as u32
     };
+    const MASK: u32 = Self::SIZE - 1;
 
     /// The byte at an index.
     fn byte(&self, index: u32) -> &AtomicU8 {
@@ -50,7 +52,7 @@ impl<const N: usize> Ring<'_, N> {
     /// [`InvalidIndices`]: more than fit.
     fn used(consumed: u32, produced: u32) -> Result<u32, InvalidIndices> {
         let used = produced.wrapping_sub(consumed);
-        if used <= N as u32 { Ok(used) } else { Err(InvalidIndices { consumed, produced }) }
+        if used <= Self::SIZE { Ok(used) } else { Err(InvalidIndices { consumed, produced }) }
     }
 }
 
@@ -129,7 +131,7 @@ impl<'a, const N: usize> Reader<'a, N> {
                 *to = ring.byte(consumed.wrapping_add(offset)).load(Ordering::Relaxed);
             }
             let taken = each(chunk).min(now);
-            done += taken as u32;
+            done += to_u32(taken);
             if taken < now {
                 break;
             }
@@ -171,7 +173,7 @@ impl<'a, const N: usize> Writer<'a, N> {
         let used = Ring::<N>::used(consumed, produced).inspect_err(|invalid| {
             ring.produced.store(invalid.consumed, Ordering::Release);
         })?;
-        let count = to_u32(from.len()).min(N as u32 - used);
+        let count = to_u32(from.len()).min(Ring::<N>::SIZE - used);
         for (offset, &byte) in (0..count).zip(from) {
             ring.byte(produced.wrapping_add(offset)).store(byte, Ordering::Relaxed);
         }
