@@ -37,7 +37,7 @@ struct World {
     grants: Listed,
 }
 
-/// The domains that there are, by their lending.
+/// The grants of each domain.
 #[derive(Default)]
 struct Listed(Mutex<Vec<(DomId, &'static GrantState)>>);
 

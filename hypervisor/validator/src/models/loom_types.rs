@@ -119,7 +119,7 @@ fn loom_a_table_is_checked_before_it_is_used() {
     });
 }
 
-/// The last to leave takes the table apart, and nobody joins while it does.
+/// The last put takes the table apart, and no CPU gets a reference meanwhile.
 #[test]
 fn loom_only_the_last_put_takes_a_table_apart() {
     super::model(|| {
