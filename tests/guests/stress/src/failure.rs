@@ -128,3 +128,6 @@ pub(crate) fn check_named(
         None => Ok(left.len() as u64),
     }
 }
+
+/// A phase has failed, and has printed why.
+pub(crate) struct Failed;

@@ -40,6 +40,7 @@ mod stray;
 mod upcall;
 mod words;
 
+use failure::Failed;
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, event, kernel, smp};
 use pinfold_guest::fixtures::Random;
@@ -49,9 +50,6 @@ use pinfold_guest::vmap::Policy;
 use pinfold_guest::{guest_main, println};
 
 guest_main!(main);
-
-/// A phase has failed, and has printed why.
-pub(crate) struct Failed;
 
 fn main(boot: &Boot) -> Exit {
     let seed = boot.number("seed", 1);

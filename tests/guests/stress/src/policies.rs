@@ -1,7 +1,7 @@
 //! Phase b: every policy, on frames that were mapped a moment ago, with and without a pool of
 //! clean frames for tables.
 
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::Failure;
 use crate::words::Content;
 use alloc::collections::VecDeque;

@@ -1,6 +1,6 @@
 //! Phase a: frames with a stray mapping become page tables, and nobody clears the mapping first.
 
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::{Failure, check_named, expect_refusal};
 use alloc::vec::Vec;
 use arrayvec::ArrayString;

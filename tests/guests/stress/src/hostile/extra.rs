@@ -1,7 +1,7 @@
 //! `pinfold_op`: what it refuses, and its counters and audit after everything before.
 
 use super::check::{Check, Expect};
-use crate::Failed;
+use crate::failure::Failed;
 use arrayvec::ArrayString;
 use core::fmt::Write;
 use pinfold_abi::errno::Errno::{E2BIG, EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS};

@@ -10,7 +10,7 @@ mod types;
 
 pub(crate) use extra::audit;
 
-use crate::Failed;
+use crate::failure::Failed;
 use alloc::vec::Vec;
 use check::Check;
 use pinfold_guest::addr::Pfn;

@@ -1,7 +1,7 @@
 //! Changes of the memory type of frames that have lazy mappings.
 
 use super::Policy as Mixing;
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::Failure;
 use crate::scenarios::Fixture;
 use crate::words;

@@ -4,7 +4,7 @@
 mod cycles;
 mod rules;
 
-use crate::Failed;
+use crate::failure::Failed;
 use crate::hostile;
 use crate::scenarios::{self, Fixture};
 use pinfold_guest::entry::lock::Mutex;

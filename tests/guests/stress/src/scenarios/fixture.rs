@@ -1,6 +1,6 @@
 //! What all scenarios use: the vCPUs, and the [`Mmu`] behind a lock.
 
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::Failure;
 use arrayvec::ArrayString;
 use core::fmt::Write;

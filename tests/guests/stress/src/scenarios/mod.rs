@@ -25,7 +25,8 @@ mod tables;
 pub(crate) use fixture::Fixture;
 pub(crate) use seeded::{SeededAliases, Tally};
 
-use crate::{Failed, hostile};
+use crate::failure::Failed;
+use crate::hostile;
 use pinfold_guest::entry::lock::Mutex;
 use pinfold_guest::entry::{Boot, Native, time};
 use pinfold_guest::mmu::Mmu;

@@ -9,9 +9,10 @@ mod list;
 mod refusals;
 mod together;
 
+use crate::failure::Failed;
 use crate::failure::{Failure, expect_refusal};
+use crate::hostile;
 use crate::scenarios::Fixture;
-use crate::{Failed, hostile};
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use pinfold_abi::errno::Errno as Known;

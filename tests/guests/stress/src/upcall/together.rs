@@ -1,7 +1,7 @@
 //! All vCPUs at once: each pins without the lock, and gets an upcall for its own pin.
 
 use super::{Counts, Stray, equal, make_stray};
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::Failure;
 use crate::scenarios::Fixture;
 use pinfold_abi::mmu::{MmuextCmd, UVMF_ALL, UVMF_INVLPG};

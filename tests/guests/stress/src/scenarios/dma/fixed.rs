@@ -5,9 +5,10 @@
 use super::super::fixture::{Fixture, Owner};
 use super::super::tables;
 use super::{AT, devices, map_object, pages, unmap_object};
+use crate::failure::Failed;
 use crate::failure::Failure;
 use crate::policies::KINDS;
-use crate::{Failed, words};
+use crate::words;
 use alloc::collections::VecDeque;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;

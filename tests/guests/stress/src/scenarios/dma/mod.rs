@@ -12,7 +12,7 @@ pub(super) use fixed::run as fixed;
 
 use super::Fixture;
 use super::fixture::Owner;
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::Failure;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::dma::{Device, Object, RUN_PAGES};

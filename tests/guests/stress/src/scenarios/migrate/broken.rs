@@ -5,7 +5,7 @@ use super::super::fixture::{Fixture, Owner};
 use super::super::{SeededAliases, Tally};
 use super::buffer::{Buffer, differences, run_on};
 use super::with_map;
-use crate::Failed;
+use crate::failure::Failed;
 use crate::failure::{Failure, check_named, expect_refusal};
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;

@@ -5,8 +5,9 @@
 use super::super::fixture::{Fixture, Owner};
 use super::buffer::{Buffer, differences};
 use super::with_map;
+use crate::failure::Failed;
 use crate::failure::Failure;
-use crate::{Failed, words};
+use crate::words;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicBool, AtomicU64};

@@ -12,7 +12,7 @@ pub(super) use broken::run as broken;
 pub(super) use fixed::run as fixed;
 
 use super::Fixture;
-use crate::Failed;
+use crate::failure::Failed;
 use pinfold_guest::vmap::Policy;
 
 /// Runs a form while the shim keeps a reverse map.

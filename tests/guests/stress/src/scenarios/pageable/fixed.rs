@@ -5,9 +5,10 @@
 use super::super::fixture::Fixture;
 use super::super::tables;
 use super::{region, words_of};
+use crate::failure::Failed;
 use crate::failure::Failure;
 use crate::policies::KINDS;
-use crate::{Failed, words};
+use crate::words;
 use alloc::vec::Vec;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::lock::Mutex;

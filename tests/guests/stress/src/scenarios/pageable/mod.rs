@@ -7,7 +7,7 @@ pub(super) use broken::run as broken;
 pub(super) use fixed::run as fixed;
 
 use super::Fixture;
-use crate::Failed;
+use crate::failure::Failed;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::vmap::Region;
 

@@ -12,7 +12,7 @@ pub(super) use broken::run as broken;
 pub(super) use fixed::run as fixed;
 
 use super::Fixture;
-use crate::Failed;
+use crate::failure::Failed;
 use pinfold_guest::pageable::{InMemory, Pager};
 
 /// Pages of the shared memory that have a frame.
