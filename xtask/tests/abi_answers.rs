@@ -5,7 +5,7 @@ mod report {
     /// Which hypervisor answers.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[expect(dead_code, reason = "nothing is asked here")]
-    pub(crate) enum Referee {
+    pub(crate) enum Hypervisor {
         Xen,
         Pinfold,
     }
