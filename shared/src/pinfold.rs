@@ -5,6 +5,8 @@
 //! returns -ENOSYS (so does the whole call on Xen), an unknown version -EINVAL; then nothing was
 //! done. Fields marked "out" are written on success only.
 
+pub mod refusals;
+
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::pinfold::MAX_REGIONS;
+use pinfold_abi::pinfold::refusals::{NO_SUCH_REGION, REGION_OVERLAPS, TOO_MANY_REGIONS};
 use pinfold_abi::record::MappingState;
 
 /// A named range.
@@ -43,9 +44,9 @@ impl Regions {
     /// EEXIST if it overlaps a named one, ENOSPC if there are too many.
     pub fn add(&mut self, region: Region) -> Result<(), Errno> {
         if self.0.iter().any(|r| r.start < region.end && region.start < r.end) {
-            return Err(Errno::EEXIST);
+            return Err(REGION_OVERLAPS.into());
         }
-        self.0.try_push(region).map_err(|_| Errno::ENOSPC)
+        self.0.try_push(region).map_err(|_| TOO_MANY_REGIONS.into())
     }
 
     /// Removes the range that begins at `start`.
@@ -53,7 +54,7 @@ impl Regions {
     /// # Errors
     /// ENOENT if none does.
     pub fn remove(&mut self, start: u64) -> Result<(), Errno> {
-        let index = self.0.iter().position(|r| r.start == start).ok_or(Errno::ENOENT)?;
+        let index = self.0.iter().position(|r| r.start == start).ok_or(NO_SUCH_REGION)?;
         self.0.swap_remove(index);
         Ok(())
     }
@@ -63,7 +64,7 @@ impl Regions {
     /// # Errors
     /// ENOENT if none does.
     pub fn set_freed(&mut self, start: u64, bits: Option<u64>) -> Result<(), Errno> {
-        let region = self.0.iter_mut().find(|r| r.start == start).ok_or(Errno::ENOENT)?;
+        let region = self.0.iter_mut().find(|r| r.start == start).ok_or(NO_SUCH_REGION)?;
         region.freed = bits;
         Ok(())
     }

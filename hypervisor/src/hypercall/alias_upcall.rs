@@ -23,6 +23,7 @@ use crate::domain::vcpu::{Handler, Vcpu};
 use crate::memory::guest::{GuestPtr, is_guest_address, is_guest_range};
 use arrayvec::ArrayVec;
 use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::refusals::{BAD_HANDLER, BAD_ROOM};
 use pinfold_abi::pinfold::{self, AliasUpcall, AliasesFound, MAX_UPCALL_MAPPINGS};
 use pinfold_abi::record::Healed;
 use pinfold_validator::{Mfn, Refusal};
@@ -38,11 +39,11 @@ pub fn register(vcpu: &mut Vcpu, argument: u64) -> Result<(), Errno> {
         let bytes = size_of::<AliasesFound>() as u64
             + u64::from(asked.room) * size_of::<pinfold::Mapping>() as u64;
         let room = 1..=MAX_UPCALL_MAPPINGS;
-        if !is_guest_address(asked.address)
-            || !room.contains(&asked.room)
-            || !is_guest_range(asked.buffer, bytes)
-        {
-            return Err(Errno::EINVAL);
+        if !room.contains(&asked.room) {
+            return Err(BAD_ROOM.into());
+        }
+        if !is_guest_address(asked.address) || !is_guest_range(asked.buffer, bytes) {
+            return Err(BAD_HANDLER.into());
         }
         upcall.asked = Some(asked);
     }

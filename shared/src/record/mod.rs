@@ -170,6 +170,11 @@ impl<'a> Record<'a> {
         self.fields().find(|(k, _)| *k == key).map(|(_, value)| value)
     }
 
+    /// Number of the report that the record belongs to; for records that cannot be read in full.
+    pub fn report_id(&self) -> Option<u64> {
+        self.number("id")
+    }
+
     /// The value of a field that is a number, decimal or `0x` hexadecimal.
     pub fn number(&self, key: &str) -> Option<u64> {
         value::number(self.field(key)?)

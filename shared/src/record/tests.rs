@@ -304,3 +304,101 @@ mod each_type {
         }
     }
 }
+
+/// `docs/log-records.md` against the types.
+mod page {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::string::{String, ToString};
+
+    const PAGE: &str = include_str!("../../../docs/log-records.md");
+
+    /// Sections by the name of their type, or of their title.
+    fn sections() -> BTreeMap<&'static str, &'static str> {
+        let sections = PAGE.split("\n### ").skip(1);
+        sections
+            .map(|section| {
+                let (title, text) = section.split_once('\n').unwrap();
+                (title.split('`').nth(1).unwrap_or(title), text)
+            })
+            .collect()
+    }
+
+    /// Keys of the table in a section, in their order.
+    fn keys_of(sections: &BTreeMap<&str, &'static str>, name: &str) -> Vec<&'static str> {
+        let text = sections.get(name).unwrap_or_else(|| panic!("there is no section on {name}"));
+        let text = text.split("\n## ").next().unwrap();
+        let mut keys = Vec::new();
+        for row in text.lines().filter_map(|line| line.strip_prefix("| ")) {
+            if row.starts_with("[evidence](#evidence)") {
+                keys.extend(keys_of(sections, "Evidence"));
+            } else if let Some(key) = row.strip_prefix('`') {
+                keys.push(key.split('`').next().unwrap());
+            }
+        }
+        keys
+    }
+
+    macro_rules! types {
+        ($($type:ident)*) => {{
+            let mut types: Vec<(&str, String, Vec<&str>)> = Vec::new();
+            $({
+                let mut keys = Vec::new();
+                $type::keys(&mut |key| keys.push(key));
+                let title = format!("{} {}", $type::KIND, $type::WORD).trim_end().to_string();
+                types.push((stringify!($type), title, keys));
+            })*
+            types
+        }};
+    }
+
+    fn types() -> Vec<(&'static str, String, Vec<&'static str>)> {
+        types! {
+            Alias Cache Refused Mapping SearchEnd Healed Start NoStart Shutdown Crash CrashIdle
+            DumpUnreadable DumpFrame MarkText FrameUses Dropped AuditSummary Discrepancy Teardown
+            Leftovers Heap Canary IsolationMode IsolationCheck CpuFlaw Switches Latency InputTo
+            InputDomain InputKeys PanicTrap End
+        }
+    }
+
+    #[test]
+    fn it_has_the_keys_of_each_type() {
+        let sections = sections();
+        let types = types();
+        for (name, title, keys) in &types {
+            assert!(PAGE.contains(&format!("\n### {title}: `{name}`\n")), "{title}: {name}");
+            assert_eq!(keys_of(&sections, name), *keys, "{name}");
+        }
+        let known = |name: &&str| *name == "Evidence" || types.iter().any(|one| one.0 == *name);
+        let unknown: Vec<_> = sections.keys().filter(|name| !known(name)).collect();
+        assert!(unknown.is_empty(), "sections on types that do not exist: {unknown:?}");
+    }
+
+    #[test]
+    fn its_examples_are_read_and_written_as_they_stand() {
+        for (name, section) in sections() {
+            let examples: Vec<&str> =
+                section.lines().filter(|line| line.starts_with('[')).collect();
+            assert!(!examples.is_empty() || name == "Evidence", "{name} has no example");
+            for line in examples {
+                let record = Record::parse(line).unwrap();
+                let event = Event::read(&record).unwrap();
+                assert!(format!("{event:?}").starts_with(&format!("{name}(")), "{line}");
+                assert_eq!(event.to_string(), record.body);
+            }
+        }
+    }
+
+    /// Every record of a log that the hypervisor wrote before the records were types.
+    #[test]
+    fn a_whole_log_is_written_back_as_it_was() {
+        let log = include_str!("stress.log");
+        for line in log.lines() {
+            let record = Record::parse(line).unwrap();
+            let event = Event::read(&record).unwrap();
+            // Free text is not read.
+            assert!(event != Event::Other || record.head.kind == kind::INFO, "{line}");
+            assert!(event == Event::Other || event.to_string() == record.body, "{line}");
+        }
+    }
+}

@@ -166,11 +166,11 @@ pub enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The text, if it was read.
-    pub const fn as_str(self) -> Option<&'a str> {
+    /// The text, if it was read; empty if it was made to be written.
+    pub const fn as_str(self) -> &'a str {
         match self {
-            Text::Str(text) => Some(text),
-            Text::Bytes(_) | Text::Shown(_) => None,
+            Text::Str(text) => text,
+            Text::Bytes(_) | Text::Shown(_) => "",
         }
     }
 }
@@ -198,7 +198,7 @@ impl fmt::Debug for Text<'_> {
 /// Compares what was read; text that was never written out equals nothing.
 impl PartialEq for Text<'_> {
     fn eq(&self, other: &Text<'_>) -> bool {
-        self.as_str().is_some() && self.as_str() == other.as_str()
+        matches!((self, other), (Text::Str(one), Text::Str(two)) if one == two)
     }
 }
 

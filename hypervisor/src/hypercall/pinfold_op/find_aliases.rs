@@ -12,6 +12,7 @@ use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use core::ops::ControlFlow;
 use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::refusals::{BAD_RESUME, NOT_OWN_FRAME, TOO_MANY_FRAMES};
 use pinfold_abi::pinfold::{FIND_TRUNCATED, FindAliases, MAX_FIND_FRAMES, Mapping};
 use pinfold_validator::{MappingFilter, Mfn, SearchLimits};
 
@@ -37,7 +38,7 @@ fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Err
     let pointer = GuestPtr::<FindAliases>::new(argument);
     let mut asked = pointer.read()?;
     if asked.nr_frames > MAX_FIND_FRAMES {
-        return Err(Errno::E2BIG);
+        return Err(TOO_MANY_FRAMES.into());
     }
     let frames = GuestPtr::<u64>::new(asked.frames);
     let room = asked.nr_mappings;
@@ -46,15 +47,15 @@ fn find(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Err
         reads: READS / u64::from(asked.nr_frames.max(1)),
     };
     let suspended = vcpu.find.take();
-    let first = u32::try_from(resume.next).map_err(|_| Errno::EINVAL)?;
+    let first = u32::try_from(resume.next).map_err(|_| BAD_RESUME)?;
     let (mut written, mut flags) = (resume.done as u32, (resume.done >> 32) as u32);
     if written > room || flags & !FIND_TRUNCATED != 0 {
-        return Err(Errno::EINVAL);
+        return Err(BAD_RESUME.into());
     }
     for index in first..asked.nr_frames {
         let frame = Mfn::new(frames.read_at(index.into())?);
         if validator().owner(frame) != Some(vcpu.domain.id) {
-            return Err(Errno::EPERM);
+            return Err(NOT_OWN_FRAME.into());
         }
         (resume.next, resume.done) = (index.into(), u64::from(written) | u64::from(flags) << 32);
         let known = suspended.as_ref().filter(|one| one.index == index && one.frame == frame);

@@ -4,6 +4,7 @@ use crate::domain::regions::Region;
 use crate::domain::vcpu::Vcpu;
 use crate::memory::guest::{GuestPtr, is_guest_range};
 use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::refusals::{BAD_ACTION, BAD_REGION};
 use pinfold_abi::pinfold::{FreedMap, LazyRegion, REGION_ADD, REGION_REMOVE};
 
 /// Adds or removes a name.
@@ -13,15 +14,15 @@ pub(super) fn run(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     match asked.action {
         REGION_ADD => {
             let start = asked.range.start;
-            let bytes = asked.range.pages.checked_mul(4096).ok_or(Errno::EINVAL)?;
-            let end = start.checked_add(bytes).ok_or(Errno::EINVAL)?;
+            let bytes = asked.range.pages.checked_mul(4096).ok_or(BAD_REGION)?;
+            let end = start.checked_add(bytes).ok_or(BAD_REGION)?;
             if bytes == 0 || start & 4095 != 0 || !is_guest_range(start, bytes) {
-                return Err(Errno::EINVAL);
+                return Err(BAD_REGION.into());
             }
             regions.add(Region { start, end, name: asked.name, freed: None })
         }
         REGION_REMOVE => regions.remove(asked.range.start),
-        _ => Err(Errno::EINVAL),
+        _ => Err(BAD_ACTION.into()),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::domain::work::cost;
 use crate::memory::guest::{self, GuestPtr};
 use crate::time::latency;
 use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::refusals::{BAD_VERSION, MARK_TOO_LONG, NOT_PERMITTED};
 use pinfold_abi::pinfold::{
     Command, DumpFrames, MAX_MARK, Mark, STATS_1_SIZE, STATS_VERSION, Stats, VERSION, VersionInfo,
 };
@@ -52,7 +53,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
 fn check_version(command: Command, argument: u64) -> Result<u32, Errno> {
     let version = GuestPtr::<u32>::new(argument).read()?;
     let newest = if command == Command::Stats { STATS_VERSION } else { VERSION };
-    if (VERSION..=newest).contains(&version) { Ok(version) } else { Err(Errno::EINVAL) }
+    if (VERSION..=newest).contains(&version) { Ok(version) } else { Err(BAD_VERSION.into()) }
 }
 
 fn version_info(argument: u64) -> Result<(), Errno> {
@@ -65,7 +66,7 @@ fn version_info(argument: u64) -> Result<(), Errno> {
 fn mark(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
     let mark = GuestPtr::<Mark>::new(argument).read()?;
     if mark.len > MAX_MARK {
-        return Err(Errno::E2BIG);
+        return Err(MARK_TOO_LONG.into());
     }
     let mut text = [0; MAX_MARK as usize];
     let text = &mut text[..mark.len as usize];
@@ -77,7 +78,7 @@ fn mark(vcpu: &Vcpu, argument: u64) -> Result<(), Errno> {
 /// Dumps the domain's frames to the log, some records at a time.
 fn dump_frames(vcpu: &mut Vcpu, args: &Args) -> Outcome {
     if !vcpu.domain.rights.diagnose {
-        return Outcome::Done(Errno::EPERM.as_result());
+        return Outcome::Done(NOT_PERMITTED.errno.as_result());
     }
     let mut resume = Resume::of(args);
     let mut dump = FrameDump::from(Mfn::new(resume.next), resume.done);

@@ -10,6 +10,7 @@ use crate::hypercall::outcome::Outcome;
 use crate::memory::guest::GuestPtr;
 use crate::memory::validator;
 use pinfold_abi::errno::Errno;
+use pinfold_abi::pinfold::refusals::{BAD_RESUME, TOO_MANY_PAGES, TOO_MANY_RANGES};
 use pinfold_abi::pinfold::{MAX_SHOOTDOWN_RANGES, Range, Shootdown};
 use pinfold_validator::{CpuSet, Error, PageRange, ShootdownProgress, Vaddr};
 
@@ -30,10 +31,10 @@ struct At {
 impl At {
     /// Reads it from the words of a restarted call, which may be anything.
     fn of(resume: &Resume) -> Result<At, Errno> {
-        let index = u32::try_from(resume.next).map_err(|_| Errno::EINVAL)?;
+        let index = u32::try_from(resume.next).map_err(|_| BAD_RESUME)?;
         let (pages, before) = (resume.done & 0xffff_ffff, resume.done >> 32);
         if before > MAX_PAGES {
-            return Err(Errno::EINVAL);
+            return Err(BAD_RESUME.into());
         }
         Ok(At { index, pages, before })
     }
@@ -56,7 +57,7 @@ fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Er
     let pointer = GuestPtr::<Shootdown>::new(argument);
     let mut asked = pointer.read()?;
     if asked.nr_ranges > MAX_SHOOTDOWN_RANGES {
-        return Err(Errno::E2BIG);
+        return Err(TOO_MANY_RANGES.into());
     }
     let mut at = At::of(resume)?;
     let is_new = resume.next == 0 && resume.done == 0;
@@ -98,9 +99,9 @@ fn shoot(vcpu: &mut Vcpu, argument: u64, resume: &mut Resume) -> Result<bool, Er
 fn one(vcpu: &Vcpu, list: u64, at: &mut At, total: &mut ShootdownProgress) -> Result<bool, Errno> {
     let asked = GuestPtr::<Range>::new(list).read_at(at.index.into())?;
     let sum = at.before.checked_add(asked.pages).filter(|&sum| sum <= MAX_PAGES);
-    let sum = sum.ok_or(Errno::E2BIG)?;
+    let sum = sum.ok_or(TOO_MANY_PAGES)?;
     // The guest may have changed it since the restart: what it says now counts.
-    let left = asked.pages.checked_sub(at.pages).ok_or(Errno::EINVAL)?;
+    let left = asked.pages.checked_sub(at.pages).ok_or(BAD_RESUME)?;
     let start = asked.start.wrapping_add(at.pages * 4096);
     let mut range = PageRange { start: Vaddr::new(start), pages: left };
     let (validator, id) = (validator(), vcpu.domain.id);
