@@ -1,5 +1,6 @@
 //! Circles: files that import each other in a loop.
 
+use super::resolve::Import;
 use super::source::Crate;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,10 @@ pub(crate) struct Circle {
 /// The circles of a crate, the largest first.
 pub(crate) fn find(source: &Crate) -> Vec<Circle> {
     let mut arrows: BTreeMap<(usize, usize), BTreeSet<String>> = BTreeMap::new();
-    for import in source.imports().filter(|import| import.from.file != import.to.file) {
+    // A module that is named as a whole ties no files: what is used of it does.
+    let between_files =
+        |import: &Import<'_>| import.from.file != import.to.file && !import.whole_module;
+    for import in source.imports().filter(between_files) {
         let name = import.mention.path.last().cloned().unwrap_or_default();
         arrows.entry((import.from.file, import.to.file)).or_default().insert(name);
     }

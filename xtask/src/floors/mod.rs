@@ -211,6 +211,7 @@ mod tests {
             "\nuse crate::upper::call;",
             "\nuse {crate::upper::{self, Thing as Other}};",
             "\nuse super::upper::*;",
+            "\nuse crate::upper;",
             "use crate::upper;\nfn low() { upper::call() }",
             "fn low() {\nuse crate::upper as up; up::call() }",
             "\nfn low(_: &crate::upper::Thing) {}",

@@ -15,6 +15,8 @@ pub(crate) struct Import<'a> {
     pub(crate) to: &'a Module,
     /// Where it stands, and as what.
     pub(crate) mention: &'a Mention,
+    /// It names the module itself, and nothing that the module defines.
+    pub(crate) whole_module: bool,
 }
 
 /// What a path names.
@@ -28,19 +30,20 @@ enum Target {
 impl Crate {
     /// All imports of the crate's modules from each other.
     ///
-    /// `use a::b` where `b` is a module is none: what is used of it stands elsewhere, as `b::c`.
-    /// Nor is a `pub use` of a name from a module further in: it belongs to the module that it is in.
+    /// `use a::b` where `b` is a module names the module as a whole; what is used of it stands elsewhere,
+    /// as `b::c`. A `pub use` of a name from a module further in is no import: it belongs to the module that it is in.
     pub(crate) fn imports(&self) -> impl Iterator<Item = Import<'_>> {
         self.modules.iter().enumerate().flat_map(move |(at, from)| {
             from.mentions.iter().filter_map(move |mention| {
                 let target = self.resolve(at, &mention.path, MAX_HOPS)?;
-                let to = match (target, mention.form) {
-                    (Target::Item(to), _) | (Target::Module(to), Form::Glob) => &self.modules[to],
-                    (Target::Module(_), _) => return None,
+                let (to, whole_module) = match (target, mention.form) {
+                    (Target::Item(to), _) | (Target::Module(to), Form::Glob) => (to, false),
+                    (Target::Module(to), _) => (to, true),
                 };
+                let to = &self.modules[to];
                 let further_in = to.path.starts_with(&from.path);
                 let handed_on = matches!(mention.form, Form::ReExport) && further_in;
-                (!handed_on).then_some(Import { from, to, mention })
+                (!handed_on).then_some(Import { from, to, mention, whole_module })
             })
         })
     }
