@@ -392,7 +392,7 @@ mod page {
     /// Every record of a log that the hypervisor wrote before the records were types.
     #[test]
     fn a_whole_log_is_written_back_as_it_was() {
-        let log = include_str!("stress.log");
+        let log = include_str!("stress.txt");
         for line in log.lines() {
             let record = Record::parse(line).unwrap();
             let event = Event::read(&record).unwrap();
