@@ -42,9 +42,9 @@ fn a_frame_freed_during_a_transfer_is_free_after_it() {
             let io = disk.get_user_pages(mmu, &space, AT.page(3), 3).unwrap();
             assert_eq!(io.frames(), frames);
             // The address space has the kernel's half, too.
-            let home = mmu.direct_map_va(frames[0]);
-            let refused = disk.get_user_pages(mmu, &space, home, 1).unwrap_err();
-            assert_eq!(refused, Error::NotMapped(home));
+            let direct_va = mmu.direct_map_va(frames[0]);
+            let refused = disk.get_user_pages(mmu, &space, direct_va, 1).unwrap_err();
+            assert_eq!(refused, Error::NotMapped(direct_va));
             assert_eq!(mmu.holders(frames[0]), [DISK]);
             object.unmap(mmu, &mut space).unwrap();
             object.free(mmu);

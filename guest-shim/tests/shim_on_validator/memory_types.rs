@@ -27,12 +27,12 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                 let pages = frames(mmu, 3);
                 make_stray(mmu, &pages);
                 // Lazy mappings are ignored: the direct map is unmapped and mapped again.
-                let home = mmu.direct_map_va(pages[1]);
+                let direct_va = mmu.direct_map_va(pages[1]);
                 let flags = MemoryType::WriteCombining.flags().bits() | 3;
                 let entry = mmu.mfn(pages[1]).address() | flags;
                 let machine = mmu.platform();
-                machine.update_va_mappings(&[(home, 0)], 0).unwrap();
-                let changed = machine.update_va_mappings(&[(home, entry)], 0);
+                machine.update_va_mappings(&[(direct_va, 0)], 0).unwrap();
+                let changed = machine.update_va_mappings(&[(direct_va, entry)], 0);
                 assert_eq!(changed.is_err(), policy != Policy::Eager, "{policy}");
                 if changed.is_err() {
                     let present = FrameMemType::Uniform(MemoryType::WriteBack);
@@ -40,8 +40,8 @@ fn a_frame_with_a_stray_mapping_keeps_its_type_until_that_is_cleared() {
                     assert_eq!(machine.last_refusal, Some(cause));
                 }
                 let entry = entry & !MemoryType::FLAGS.bits();
-                machine.update_va_mappings(&[(home, 0)], 0).unwrap();
-                machine.update_va_mappings(&[(home, entry)], 0).unwrap();
+                machine.update_va_mappings(&[(direct_va, 0)], 0).unwrap();
+                machine.update_va_mappings(&[(direct_va, entry)], 0).unwrap();
                 machine.last_refusal = None;
                 // Through the shim.
                 mmu.set_memory_type(&pages, MemoryType::WriteCombining).unwrap();

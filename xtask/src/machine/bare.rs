@@ -7,12 +7,12 @@
 pub(super) struct Bare {
     /// What may become a head, or not.
     head: Vec<u8>,
-    place: Place,
+    position: Position,
 }
 
 /// Where in a line the stream is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Before the bracket: where a line begins.
     #[default]
     Start,
@@ -36,29 +36,29 @@ impl Bare {
     /// Takes a byte; gives what is to be shown now.
     pub(super) fn take(&mut self, byte: u8) -> Vec<u8> {
         self.head.push(byte);
-        let next = match (self.place, byte) {
-            (Place::Start, b'[') => Place::Time,
-            (Place::Time, b' ' | b'.' | b'0'..=b'9') => Place::Time,
-            (Place::Time, b']') => Place::Gap,
-            (Place::Gap, b' ') => Place::Domain,
-            (Place::Domain, b'd') => Place::Number,
-            (Place::Number, b'0'..=b'9') => Place::Number,
-            (Place::Number, b' ') => Place::Bar,
-            (Place::Bar, b'|') => Place::Space,
+        let next = match (self.position, byte) {
+            (Position::Start, b'[') => Position::Time,
+            (Position::Time, b' ' | b'.' | b'0'..=b'9') => Position::Time,
+            (Position::Time, b']') => Position::Gap,
+            (Position::Gap, b' ') => Position::Domain,
+            (Position::Domain, b'd') => Position::Number,
+            (Position::Number, b'0'..=b'9') => Position::Number,
+            (Position::Number, b' ') => Position::Bar,
+            (Position::Bar, b'|') => Position::Space,
             // The head is complete. Of an empty line, its end is left.
-            (Place::Space, b' ') => {
+            (Position::Space, b' ') => {
                 self.head.clear();
-                Place::Text
+                Position::Text
             }
-            (Place::Space, _) => {
+            (Position::Space, _) => {
                 self.head = vec![byte];
-                Place::Text
+                Position::Text
             }
-            _ => Place::Text,
+            _ => Position::Text,
         };
-        self.place = if byte == b'\n' { Place::Start } else { next };
-        match self.place {
-            Place::Start | Place::Text => std::mem::take(&mut self.head),
+        self.position = if byte == b'\n' { Position::Start } else { next };
+        match self.position {
+            Position::Start | Position::Text => std::mem::take(&mut self.head),
             _ => Vec::new(),
         }
     }

@@ -37,8 +37,8 @@ struct Sum {
     pins: u64,
     pinning: u64,
     /// Mappings that were unmapped, and what that cost.
-    let_go: u64,
-    letting_go: u64,
+    unmapped: u64,
+    unmapping: u64,
     flushes: u64,
     cleared: u64,
     refused: u64,
@@ -88,8 +88,8 @@ impl<'a> Measurement<'a> {
         let first = self.round(kind, outstanding, with_aliases, &mut spaces)?;
         let mut sum = self.round(kind, outstanding, with_aliases, &mut spaces)?;
         // Unmapping costs the same in both; under some policies only the first round needs it.
-        sum.let_go += first.let_go;
-        sum.letting_go += first.letting_go;
+        sum.unmapped += first.unmapped;
+        sum.unmapping += first.unmapping;
         sum.vunmap_flushes += first.vunmap_flushes;
         let measured = spaces.len() - sum.pins as usize;
         for (number, space) in spaces.into_iter().enumerate() {
@@ -108,7 +108,7 @@ impl<'a> Measurement<'a> {
              cleared={cleared} refused={refused} vunmap_flushes={vunmap_flushes}",
             dead / pins,
             sum.pinning / pins,
-            sum.letting_go / sum.let_go.max(1),
+            sum.unmapping / sum.unmapped.max(1),
         );
         Ok(())
     }
@@ -121,7 +121,7 @@ impl<'a> Measurement<'a> {
         spaces: &mut Vec<AddressSpace>,
     ) -> Result<Sum, Error> {
         let mut sum = Sum::default();
-        while sum.pins < PINS && (sum.pins < 2 || sum.let_go < MADE) {
+        while sum.pins < PINS && (sum.pins < 2 || sum.unmapped < MADE) {
             let before = self.mmu.stats();
             self.unmap_others(outstanding, &mut sum)?;
             if with_aliases {
@@ -156,8 +156,8 @@ impl<'a> Measurement<'a> {
             let area = self.mmu.vmap(&self.others[self.next..self.next + pages])?;
             self.next += pages;
             let ((), cost) = timed(|| self.mmu.vunmap(area))?;
-            sum.letting_go += cost;
-            sum.let_go += pages as u64;
+            sum.unmapping += cost;
+            sum.unmapped += pages as u64;
             missing -= pages as u64;
         }
         Ok(())
@@ -171,8 +171,8 @@ impl<'a> Measurement<'a> {
         for &frame in &frames {
             let area = self.mmu.vmap(&[frame])?;
             let ((), cost) = timed(|| self.mmu.vunmap(area))?;
-            sum.letting_go += cost;
-            sum.let_go += 1;
+            sum.unmapping += cost;
+            sum.unmapped += 1;
         }
         for frame in frames {
             self.mmu.free_frame(frame);

@@ -61,11 +61,11 @@ impl Driver {
                 let (index, value) = (self.random.below(520) as usize, self.random.next());
                 let _ = self.world.update_descriptor(dom, frame, index, value);
             }
-            _ => self.let_go(),
+            _ => self.release(),
         }
     }
 
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn release(&mut self) {
         if let Some((dom, frame)) = self.held.writable.pop() {
             self.world.put_writable_ref(dom, frame);
         }
@@ -135,7 +135,7 @@ impl Driver {
             }
         }
         while !self.held.writable.is_empty() || !self.held.descriptors.is_empty() {
-            self.let_go();
+            self.release();
         }
         let mut progress = RelinquishProgress::new();
         while let Err(stop) = self.world.relinquish(dom, &mut progress, &mut self.budget()) {

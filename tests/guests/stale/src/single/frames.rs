@@ -8,26 +8,26 @@ use pinfold_guest::fixtures::Check;
 use pinfold_guest::println;
 use pinfold_guest::raw::reservation;
 
-/// What was wrong with frames that came.
+/// Frames that were handed out and were not as they must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wrong {
-    /// They were not empty.
+struct Discrepancy {
+    /// Not zeroed.
     dirty: u64,
-    /// They changed without being written.
+    /// Changed by a store through a stale mapping.
     changed: u64,
 }
 
 impl SingleDomain<'_> {
     /// Checks that frames which just came are empty, before and after stores through the stale
     /// windows.
-    fn check_empty(&mut self, returned: &Returned, forgery: Forgery, print: bool) -> Wrong {
+    fn check_empty(&mut self, returned: &Returned, forgery: Forgery, print: bool) -> Discrepancy {
         let dirty = self.count_dirty(&returned.came, print);
         self.attack.store_through(returned.windows.clone(), forgery);
         if let Some(writer) = self.writer {
             writer.wait_for_pass();
         }
         let changed = if dirty == 0 { self.count_dirty(&returned.came, print) } else { 0 };
-        Wrong { dirty, changed }
+        Discrepancy { dirty, changed }
     }
 
     /// Counts the frames of a list that are not empty, and prints the first of them.
@@ -64,7 +64,7 @@ fn run(
 ) {
     // On Xen frames come as they were left, and are flushed when they get a new use.
     let must_be_empty = !check.on_xen();
-    let mut wrong = Wrong::default();
+    let mut discrepancy = Discrepancy::default();
     let mut again = 0;
     for round in 0..domain.plan.rounds {
         let forgery = Forgery::noise(round + 1);
@@ -72,15 +72,15 @@ fn run(
         let returned = get(domain, check);
         again += returned.again;
         check.equal("frames come", returned.came.len(), BATCH);
-        wrong = domain.check_empty(&returned, forgery, must_be_empty);
+        discrepancy = domain.check_empty(&returned, forgery, must_be_empty);
         let given = reservation::give_back(&returned.came);
         check.equal("they are given back", given, returned.came.len());
-        if must_be_empty && wrong != Wrong::default() {
+        if must_be_empty && discrepancy != Discrepancy::default() {
             break;
         }
     }
     if must_be_empty {
-        check.equal("frames come empty and stay so", wrong, Wrong::default());
+        check.equal("frames come empty and stay so", discrepancy, Discrepancy::default());
     }
     domain.attack.report(phase, format_args!("came_again={again}"), SHARE, check);
 }
