@@ -1,11 +1,14 @@
-//! ELF notes of a guest image (`public/elfnote.h`); the owner's name is `Xen`.
+//! ELF notes of a guest image (`public/elfnote.h`).
 
-/// Name of the notes' owner, without the final NUL.
+use strum::{FromRepr, IntoStaticStr};
+
+/// Owner name of the notes (`n_name`), without the final NUL.
 pub const OWNER: &str = "Xen";
 
-/// Kind of a note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Type of a note (`n_type`). [`Note::from_repr`] is `None` for an unknown type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromRepr, IntoStaticStr)]
 #[repr(u32)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "the names are those of public/elfnote.h")]
 pub enum Note {
     Info = 0,
@@ -31,32 +34,20 @@ pub enum Note {
 }
 
 impl Note {
-    /// The kind of a note's type field, if it is known.
-    pub const fn from_number(number: u32) -> Option<Note> {
-        use Note::*;
-        const ALL: [Note; 20] = [
-            Info,
-            Entry,
-            HypercallPage,
-            VirtBase,
-            PaddrOffset,
-            XenVersion,
-            GuestOs,
-            GuestVersion,
-            Loader,
-            PaeMode,
-            Features,
-            BsdSymtab,
-            HvStartLow,
-            L1MfnValid,
-            SuspendCancel,
-            InitP2m,
-            ModStartPfn,
-            SupportedFeatures,
-            Phys32Entry,
-            Phys32Reloc,
-        ];
-        let index = number as usize;
-        if index < ALL.len() { Some(ALL[index]) } else { None }
+    /// The name in `public/elfnote.h` without `XEN_ELFNOTE_`, such as `HYPERCALL_PAGE`.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_header() {
+        let names = [13, 15, 18].map(|number| Note::from_repr(number).map(Note::name));
+        assert_eq!(names, [Some("L1_MFN_VALID"), Some("INIT_P2M"), Some("PHYS32_ENTRY")]);
+        assert_eq!(Note::from_repr(20), None);
     }
 }

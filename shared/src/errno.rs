@@ -1,9 +1,11 @@
-//! Error numbers. A hypercall returns them negated in `rax` (`public/errno.h`).
+//! Error numbers (`public/errno.h`). A hypercall returns them negated in `rax`.
 
-/// An error number of the ABI, positive; [`Errno::as_result`] gives what a hypercall returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+use strum::FromRepr;
+
+/// A positive error number of the ABI. [`Errno::as_result`] is what a hypercall returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromRepr)]
 #[repr(u16)]
-#[expect(missing_docs, reason = "the names are the field's standard ones")]
+#[expect(missing_docs, reason = "the names are those of public/errno.h")]
 pub enum Errno {
     EPERM = 1,
     ENOENT = 2,
@@ -29,44 +31,34 @@ pub enum Errno {
 }
 
 impl Errno {
-    /// Every number that this crate knows.
-    pub const ALL: [Errno; 21] = [
-        Errno::EPERM,
-        Errno::ENOENT,
-        Errno::ESRCH,
-        Errno::ENXIO,
-        Errno::E2BIG,
-        Errno::EAGAIN,
-        Errno::ENOMEM,
-        Errno::EACCES,
-        Errno::EFAULT,
-        Errno::EBUSY,
-        Errno::EEXIST,
-        Errno::EXDEV,
-        Errno::ENODEV,
-        Errno::EINVAL,
-        Errno::ENOSPC,
-        Errno::ERANGE,
-        Errno::ENOSYS,
-        Errno::ENODATA,
-        Errno::ETIME,
-        Errno::EOVERFLOW,
-        Errno::EOPNOTSUPP,
-    ];
-
-    /// The value that a hypercall leaves in `rax`: the negated number.
+    /// The negated number, as a hypercall returns it in `rax`.
     pub const fn as_result(self) -> i64 {
         -(self as i64)
     }
 
-    /// The error in a hypercall's result, if it is one that this crate knows.
+    /// The error of a hypercall's result, or `None` for a success or a number that is not listed
+    /// here.
     pub fn from_result(result: i64) -> Option<Errno> {
-        Self::ALL.into_iter().find(|e| e.as_result() == result)
+        let number = result.checked_neg()?;
+        u16::try_from(number).ok().and_then(Errno::from_repr)
     }
 }
 
 impl core::fmt::Display for Errno {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "-{self:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_negated_numbers() {
+        assert_eq!(Errno::from_result(Errno::EXDEV.as_result()), Some(Errno::EXDEV));
+        for other in [0, 18, -4, -65_554, i64::MIN] {
+            assert_eq!(Errno::from_result(other), None, "{other}");
+        }
     }
 }

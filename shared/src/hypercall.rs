@@ -1,14 +1,16 @@
 //! Hypercall numbers and the multicall entry (`public/xen.h`).
 //!
 //! A guest kernel executes `syscall` with the number in `rax` and up to five arguments in
-//! `rdi rsi rdx r10 r8`; the result comes back in `rax`. `rcx` and `r11` are lost to `syscall`.
+//! `rdi`, `rsi`, `rdx`, `r10` and `r8`. The result is in `rax`. `syscall` overwrites `rcx` and `r11`.
 
 use crate::assert_layout;
+use strum::IntoStaticStr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A hypercall's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A hypercall number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
 #[repr(u8)]
+#[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are those of public/xen.h")]
 pub enum Hypercall {
     SetTrapTable = 0,
@@ -43,46 +45,18 @@ pub enum Hypercall {
 }
 
 impl Hypercall {
-    /// Slots in the hypercall table and in the hypercall page's numbering.
+    /// Number of stubs in the hypercall page. All hypercall numbers are below it.
     pub const SLOTS: u64 = 64;
 
-    /// The name that `public/xen.h` gives it, in small letters.
-    pub const fn name(self) -> &'static str {
-        use Hypercall::*;
-        match self {
-            SetTrapTable => "set_trap_table",
-            MmuUpdate => "mmu_update",
-            SetGdt => "set_gdt",
-            StackSwitch => "stack_switch",
-            SetCallbacks => "set_callbacks",
-            FpuTaskswitch => "fpu_taskswitch",
-            PlatformOp => "platform_op",
-            SetDebugreg => "set_debugreg",
-            GetDebugreg => "get_debugreg",
-            UpdateDescriptor => "update_descriptor",
-            MemoryOp => "memory_op",
-            Multicall => "multicall",
-            UpdateVaMapping => "update_va_mapping",
-            SetTimerOp => "set_timer_op",
-            XenVersion => "xen_version",
-            ConsoleIo => "console_io",
-            GrantTableOp => "grant_table_op",
-            VmAssist => "vm_assist",
-            UpdateVaMappingOtherdomain => "update_va_mapping_otherdomain",
-            Iret => "iret",
-            VcpuOp => "vcpu_op",
-            SetSegmentBase => "set_segment_base",
-            MmuextOp => "mmuext_op",
-            NmiOp => "nmi_op",
-            SchedOp => "sched_op",
-            CallbackOp => "callback_op",
-            EventChannelOp => "event_channel_op",
-            PhysdevOp => "physdev_op",
-            PinfoldOp => "pinfold_op",
-        }
+    /// The name in `public/xen.h` without `__HYPERVISOR_`, such as `mmu_update`.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
-    /// The call of a number from `rax`, if this crate names it.
+    /// The hypercall with this number (`rax`), or `None` if it is not listed here.
+    ///
+    /// Written by hand: it is on the path of every hypercall, and a derived conversion from `u8`
+    /// would check the range of the `u64` twice.
     pub const fn from_number(number: u64) -> Option<Hypercall> {
         use Hypercall::*;
         Some(match number {
@@ -128,18 +102,21 @@ impl Hypercall {
 pub struct MulticallEntry {
     /// Hypercall number.
     pub op: u64,
-    /// Out: the call's result.
+    /// Out: the result of the hypercall.
     pub result: i64,
-    /// Arguments; the sixth is never used.
+    /// Arguments. No hypercall uses the sixth.
     pub args: [u64; 6],
 }
 assert_layout!(MulticallEntry, size 64, op @ 0, result @ 8, args @ 16);
 
-/// Bytes from one stub of the hypercall page to the next.
+/// Size of a stub of the hypercall page, in bytes.
 pub const PAGE_STUB_SIZE: usize = 32;
 
-/// The bytes of a hypercall page: 64 stubs `push rcx; push r11; mov eax,n; syscall; pop r11;
-/// pop rcx; ret`, the one of `iret` without a way back, `int3` between them.
+/// Writes the hypercall page: 64 stubs `push rcx; push r11; mov eax,n; syscall; pop r11; pop rcx;
+/// ret`, filled up with `int3`. The stub of `iret` also pushes `rax`, as [`IretFrame`] demands, and
+/// does not return.
+///
+/// [`IretFrame`]: crate::trap::IretFrame
 pub fn fill_hypercall_page(page: &mut [u8; 4096]) {
     page.fill(0xcc);
     for (n, stub) in (0..64u8).zip(page.chunks_exact_mut(PAGE_STUB_SIZE)) {
@@ -150,5 +127,20 @@ pub fn fill_hypercall_page(page: &mut [u8; 4096]) {
         } else {
             stub[..call.len()].copy_from_slice(&call);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_those_of_the_header() {
+        let known = (0..=u64::from(u8::MAX)).filter_map(|number| {
+            Hypercall::from_number(number).inspect(|&call| assert_eq!(call as u64, number))
+        });
+        assert_eq!(known.count(), 29);
+        assert_eq!(Hypercall::FpuTaskswitch.name(), "fpu_taskswitch");
+        assert_eq!(Hypercall::UpdateVaMappingOtherdomain.name(), "update_va_mapping_otherdomain");
     }
 }

@@ -1,6 +1,7 @@
 //! Page-table entries and the MMU hypercalls' structures (`public/xen.h`).
 
 use crate::assert_layout;
+use strum::FromRepr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 bitflags::bitflags! {
@@ -155,8 +156,8 @@ pub struct MmuUpdate {
 }
 assert_layout!(MmuUpdate, size 16, ptr @ 0, val @ 8);
 
-/// Command of an `mmuext_op` element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Command of an `mmuext_op` element. [`MmuextCmd::from_repr`] is `None` for an unknown number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromRepr)]
 #[repr(u32)]
 #[expect(missing_docs, reason = "the names are those of public/xen.h")]
 pub enum MmuextCmd {
@@ -180,36 +181,6 @@ pub enum MmuextCmd {
     FlushCacheGlobal = 18,
     MarkSuper = 19,
     UnmarkSuper = 20,
-}
-
-impl MmuextCmd {
-    /// The command of a number, if there is one.
-    pub const fn from_number(number: u32) -> Option<MmuextCmd> {
-        use MmuextCmd::*;
-        Some(match number {
-            0 => PinL1Table,
-            1 => PinL2Table,
-            2 => PinL3Table,
-            3 => PinL4Table,
-            4 => UnpinTable,
-            5 => NewBaseptr,
-            6 => TlbFlushLocal,
-            7 => InvlpgLocal,
-            8 => TlbFlushMulti,
-            9 => InvlpgMulti,
-            10 => TlbFlushAll,
-            11 => InvlpgAll,
-            12 => FlushCache,
-            13 => SetLdt,
-            15 => NewUserBaseptr,
-            16 => ClearPage,
-            17 => CopyPage,
-            18 => FlushCacheGlobal,
-            19 => MarkSuper,
-            20 => UnmarkSuper,
-            _ => return None,
-        })
-    }
 }
 
 /// One element of `mmuext_op`.

@@ -8,6 +8,7 @@
 pub mod refusals;
 
 use crate::assert_layout;
+use strum::FromRepr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of the structures in this module.
@@ -18,7 +19,7 @@ pub const VERSION: u32 = 1;
 pub const STATS_VERSION: u32 = 2;
 
 /// A command of `pinfold_op`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromRepr)]
 #[repr(u32)]
 pub enum Command {
     /// What the hypervisor is: [`VersionInfo`].
@@ -45,21 +46,9 @@ pub enum Command {
 }
 
 impl Command {
-    /// The command of a number, if there is one.
-    pub const fn from_number(number: u64) -> Option<Command> {
-        Some(match number {
-            0 => Command::Version,
-            1 => Command::Shootdown,
-            2 => Command::FindAliases,
-            3 => Command::LazyRegion,
-            4 => Command::Mark,
-            5 => Command::Stats,
-            6 => Command::Audit,
-            7 => Command::AliasUpcall,
-            8 => Command::FreedMap,
-            9 => Command::DumpFrames,
-            _ => return None,
-        })
+    /// The command with this number, or `None` if it is unknown.
+    pub fn from_number(number: u64) -> Option<Command> {
+        u32::try_from(number).ok().and_then(Command::from_repr)
     }
 }
 

@@ -396,7 +396,7 @@ impl Platform for Machine<'_> {
         self.calls += 1;
         for op in ops {
             let mfn = to_val(op.arg1);
-            match MmuextCmd::from_number(op.cmd) {
+            match MmuextCmd::from_repr(op.cmd) {
                 Some(
                     MmuextCmd::PinL1Table
                     | MmuextCmd::PinL2Table

@@ -93,7 +93,7 @@ impl<'a> Notes<'a> {
                 continue;
             }
             // No kernel depends on a type that is newer than the known ones.
-            if let Some(note) = Note::from_number(kind) {
+            if let Some(note) = Note::from_repr(kind) {
                 self.set(note, desc)?;
             }
         }
@@ -102,7 +102,7 @@ impl<'a> Notes<'a> {
 
     /// Records one note.
     fn set(&mut self, note: Note, desc: &'a [u8]) -> Result<(), ImageError> {
-        let name = name_of(note);
+        let name = note.name();
         let repeated = self.seen & 1 << note as u32 != 0;
         self.seen |= 1 << note as u32;
         match note {
@@ -298,29 +298,4 @@ fn legacy_number(value: &str) -> Option<u64> {
 /// A value from the image, cut and escaped for one line of the log.
 fn excerpt(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()
-}
-
-const fn name_of(note: Note) -> &'static str {
-    match note {
-        Note::Info => "INFO",
-        Note::Entry => "ENTRY",
-        Note::HypercallPage => "HYPERCALL_PAGE",
-        Note::VirtBase => "VIRT_BASE",
-        Note::PaddrOffset => "PADDR_OFFSET",
-        Note::XenVersion => "XEN_VERSION",
-        Note::GuestOs => "GUEST_OS",
-        Note::GuestVersion => "GUEST_VERSION",
-        Note::Loader => "LOADER",
-        Note::PaeMode => "PAE_MODE",
-        Note::Features => "FEATURES",
-        Note::BsdSymtab => "BSD_SYMTAB",
-        Note::HvStartLow => "HV_START_LOW",
-        Note::L1MfnValid => "L1_MFN_VALID",
-        Note::SuspendCancel => "SUSPEND_CANCEL",
-        Note::InitP2m => "INIT_P2M",
-        Note::ModStartPfn => "MOD_START_PFN",
-        Note::SupportedFeatures => "SUPPORTED_FEATURES",
-        Note::Phys32Entry => "PHYS32_ENTRY",
-        Note::Phys32Reloc => "PHYS32_RELOC",
-    }
 }

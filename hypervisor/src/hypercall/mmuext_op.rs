@@ -40,7 +40,7 @@ pub fn run(vcpu: &mut Vcpu, args: &Args) -> Outcome {
 fn one(vcpu: &mut Vcpu, address: u64, attempt: Attempt) -> Result<(), ElementStop> {
     let op = GuestPtr::<MmuextOp>::new(address).read()?;
     let mfn = Mfn::new(op.arg1);
-    let command = MmuextCmd::from_number(op.cmd).ok_or(Errno::ENOSYS)?;
+    let command = MmuextCmd::from_repr(op.cmd).ok_or(Errno::ENOSYS)?;
     match command {
         MmuextCmd::PinL1Table => pin(vcpu, Level::L1, mfn, attempt),
         MmuextCmd::PinL2Table => pin(vcpu, Level::L2, mfn, attempt),

@@ -6,6 +6,7 @@ use super::*;
 use crate::address::{Mfn, Pfn, Vaddr};
 use std::format;
 use std::vec::Vec;
+use strum::VariantArray;
 
 #[test]
 fn a_record_reads_back_what_was_written() {
@@ -202,7 +203,7 @@ mod each_type {
                     id: s.n(17), va: Maybe(s.maybe(14, Vaddr::new(s.n(18)))),
                     table: Mfn::new(s.n(19)), index: s.small(20), entry: Hex16(s.n(21)),
                     memory_type: s.maybe(15, s.word(6)), region: Maybe(s.maybe(16, s.text(1))),
-                    state: MappingState::ALL[s.flags as usize % 3],
+                    state: MappingState::VARIANTS[s.flags as usize % 3],
                     borrower: s.maybe(17, s.who()),
                 }
                 SearchEnd {

@@ -5,6 +5,7 @@ use crate::address::{Mfn, Pfn, Vaddr};
 use crate::frame_map::{self, Run};
 use crate::mmu::MemoryType;
 use core::fmt::{self, Write};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// A value behind `key=`.
 pub(super) trait Value<'a>: Sized {
@@ -334,7 +335,8 @@ impl Value<'_> for MemoryTypes {
 }
 
 /// What the guest says of a mapping in a named range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum MappingState {
     /// In use, as far as the guest has said.
     Live,
@@ -344,27 +346,12 @@ pub enum MappingState {
     Unknown,
 }
 
-impl MappingState {
-    /// All of them.
-    pub const ALL: [MappingState; 3] =
-        [MappingState::Live, MappingState::Dead, MappingState::Unknown];
-
-    /// Its word in the log.
-    pub const fn name(self) -> &'static str {
-        match self {
-            MappingState::Live => "live",
-            MappingState::Dead => "dead",
-            MappingState::Unknown => "unknown",
-        }
-    }
-}
-
 impl Value<'_> for MappingState {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.into())
     }
 
     fn read(text: &str) -> Option<MappingState> {
-        MappingState::ALL.into_iter().find(|state| state.name() == text)
+        text.parse().ok()
     }
 }
