@@ -15,7 +15,7 @@ pub(crate) mod xen;
 use crate::cli::Host;
 use crate::exit::Exit;
 use crate::machine::Ended;
-use pinfold_abi::record::{Record, kind};
+use pinfold_abi::record::{self, Record, kind};
 
 /// How a run ended, and why it is said so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,13 +54,10 @@ pub(crate) enum Said {
 impl Said {
     /// Reads a line of a guest.
     pub(crate) fn read(line: &str) -> Option<Said> {
-        let rest = line.trim().strip_prefix("VERDICT ")?;
-        let (word, figures) = rest.split_once(' ').unwrap_or((rest, ""));
-        match word {
-            "pass" => Some(Said::Pass(figures.into())),
-            // A verdict that is not a pass is a failure, whatever its word.
-            _ => Some(Said::Fail(figures.into())),
-        }
+        let verdict = record::Verdict::parse(line)?;
+        let figures = verdict.figures.into();
+        // A verdict that is not a pass is a failure, whatever its word.
+        Some(if verdict.passed { Said::Pass(figures) } else { Said::Fail(figures) })
     }
 }
 

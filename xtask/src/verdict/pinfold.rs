@@ -3,7 +3,10 @@
 use super::{Said, Verdict, trouble};
 use crate::exit::Exit;
 use crate::machine::{CODE_NOT_OK, CODE_OK, CODE_PANIC, Ended, debug_exit};
-use pinfold_abi::record::{Record, Who, kind};
+use pinfold_abi::record::{
+    AuditSummary, Crash, CrashIdle, End, Event, Heap, Leftovers, NoStart, Record, Shutdown,
+    Teardown, Text, Who, kind,
+};
 use std::collections::BTreeMap;
 
 /// What the log said so far. Feed it every line, in order.
@@ -37,16 +40,6 @@ pub(crate) struct Facts {
     pub(crate) end: Option<End>,
 }
 
-/// The END record's figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct End {
-    guests: u64,
-    ok: u64,
-    failed: u64,
-    crashed: u64,
-    aliases: u64,
-}
-
 impl Facts {
     /// Reads a whole log.
     #[cfg(test)]
@@ -74,50 +67,84 @@ impl Facts {
             Who::Domain(domain) | Who::Vcpu(domain, _) => Some(domain),
             Who::Hypervisor => None,
         };
-        let named = |record: &Record<'_>| {
-            let name = record.field("name").unwrap_or("?").to_owned();
-            (name, record.field("reason").unwrap_or("unknown").to_owned())
-        };
         match record.head.kind {
-            kind::CONSOLE => {
-                if let (Some(domain), Some(said)) = (domain, Said::read(record.body)) {
-                    self.said.insert(domain, said);
-                }
-            }
-            kind::START => {
-                if let (Some(domain), Some(name)) = (domain, record.field("name")) {
-                    self.names.insert(domain, name.into());
-                }
-            }
-            kind::NOSTART => self.refused.push(named(&record)),
-            kind::SHUTDOWN => self.shut_down.push(named(&record)),
-            kind::CRASH => self.crashed.push(named(&record)),
+            // These count whatever their fields are.
             kind::ALIAS | kind::CACHE => self.aliases += 1,
             kind::REFUSED => {
                 self.refusal.get_or_insert_with(|| record.body.to_owned());
-            }
-            kind::AUDIT => {
-                let bad = |key| record.number(key).is_some_and(|count| count > 0);
-                if self.audit.is_none() && (bad("wrong") || bad("stuck")) {
-                    self.audit = Some(record.body.to_owned());
-                }
             }
             kind::LATENCY => self.latencies.push(record.body.to_owned()),
             kind::PANIC => {
                 self.panic.get_or_insert_with(|| record.body.to_owned());
             }
-            kind::END => {
-                let number = |key| record.number(key);
-                self.end = (|| {
-                    Some(End {
-                        guests: number("guests")?,
-                        ok: number("ok")?,
-                        failed: number("failed")?,
-                        crashed: number("crashed")?,
-                        aliases: number("aliases")?,
-                    })
-                })();
+            _ => match Event::read(&record) {
+                // The NOSTART record of a manifest that cannot be read is free text.
+                Ok(Event::Other) | Err(_) => self.damaged(domain, &record),
+                Ok(event) => self.event(domain, &record, event),
+            },
+        }
+    }
+
+    /// Takes a record that was read.
+    fn event(&mut self, domain: Option<u16>, record: &Record<'_>, event: Event<'_>) {
+        let named = |name: Text<'_>, reason: &str| (name.as_str().to_owned(), reason.to_owned());
+        match event {
+            Event::Console(text) => {
+                if let (Some(domain), Some(said)) = (domain, Said::read(text)) {
+                    self.said.insert(domain, said);
+                }
             }
+            Event::Start(start) => {
+                if let Some(domain) = domain {
+                    self.names.insert(domain, start.name.as_str().into());
+                }
+            }
+            Event::NoStart(NoStart { name, reason }) => {
+                self.refused.push(named(name, reason.as_str()));
+            }
+            Event::Shutdown(Shutdown { name, reason, .. }) => {
+                self.shut_down.push(named(name, reason));
+            }
+            Event::Crash(Crash { name, reason, .. })
+            | Event::CrashIdle(CrashIdle { name, reason }) => {
+                self.crashed.push(named(name, reason.as_str()));
+            }
+            Event::AuditSummary(AuditSummary { wrong: count, .. })
+            | Event::Heap(Heap { wrong: count, .. })
+            | Event::Teardown(Teardown { stuck: count, .. })
+            | Event::Leftovers(Leftovers { stuck: count })
+                if count > 0 =>
+            {
+                self.audit.get_or_insert_with(|| record.body.to_owned());
+            }
+            Event::End(end) => self.end = Some(end),
+            _ => {}
+        }
+    }
+
+    /// Takes a record that lacks a key or has a garbled one: what can be read of it counts.
+    fn damaged(&mut self, domain: Option<u16>, record: &Record<'_>) {
+        let named = || {
+            let name = record.field("name").unwrap_or("?").to_owned();
+            (name, record.field("reason").unwrap_or("unknown").to_owned())
+        };
+        match record.head.kind {
+            kind::START => {
+                if let (Some(domain), Some(name)) = (domain, record.field("name")) {
+                    self.names.insert(domain, name.into());
+                }
+            }
+            kind::NOSTART => self.refused.push(named()),
+            kind::SHUTDOWN => self.shut_down.push(named()),
+            kind::CRASH => self.crashed.push(named()),
+            kind::AUDIT => {
+                let is_bad = |key| record.number(key).is_some_and(|count| count > 0);
+                if is_bad("wrong") || is_bad("stuck") {
+                    self.audit.get_or_insert_with(|| record.body.to_owned());
+                }
+            }
+            // It is believed as a whole or not at all.
+            kind::END => self.end = None,
             _ => {}
         }
     }
@@ -262,6 +289,38 @@ mod tests {
         }
         let log = format!("{START}[   0.250000] hv AUDIT frames=9 wrong=0 stuck=0\n{GOOD}");
         assert_eq!(judged(&log, exited(33), false), Exit::Ok);
+    }
+
+    /// Records as the hypervisor writes them, with all their keys.
+    #[test]
+    fn whole_records_are_read() {
+        let log = "\
+[   0.100000] d1 START name=\"hello\" pages=1024 vcpus=1 entry=0xffffffff80100052 overhead_frames=9 vcpu_bytes=11808 in=950 us
+[   0.300000] d1 SHUTDOWN name=\"hello\" reason=poweroff pins=3 refused=0 aliases=0 healed=0
+[   0.300001] hv NOSTART name=\"bad\" reason=\"no room\"
+[   0.300002] hv NOSTART the manifest is cut
+[   0.300003] d3 CRASH name=\"idle\" reason=\"no root table\"
+";
+        let facts = Facts::read(log);
+        let pair = |name: &str, reason: &str| (name.to_owned(), reason.to_owned());
+        assert_eq!(facts.names, [(1, "hello".to_owned())].into());
+        assert_eq!(facts.shut_down, [pair("hello", "poweroff")]);
+        assert_eq!(facts.refused, [pair("bad", "no room"), pair("?", "unknown")]);
+        assert_eq!(facts.crashed, [pair("idle", "no root table")]);
+        for (audit, is_bad) in [
+            ("d1 AUDIT teardown freed=3 kept=0 stuck=1 free_frames=9", true),
+            ("d1 AUDIT teardown freed=3 kept=0 stuck=0 free_frames=9", false),
+            ("hv AUDIT frames=9 own=1 tables=0 entries=0 wrong=1", true),
+            ("hv AUDIT frames=9 own=1 tables=0 entries=0 wrong=0", false),
+            ("hv AUDIT leftovers stuck=1", true),
+            ("hv AUDIT heap late_allocations=1 first_bytes=8 wrong=1", true),
+            // Damaged: what can be read counts.
+            ("hv AUDIT frames=9 own=x wrong=1", true),
+            ("hv AUDIT frames=9 own=1", false),
+        ] {
+            let facts = Facts::read(&format!("[   0.250000] {audit}\n"));
+            assert_eq!(facts.audit.is_some(), is_bad, "{audit}");
+        }
     }
 
     #[test]
