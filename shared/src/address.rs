@@ -1,16 +1,16 @@
-//! Frame numbers and addresses: machine frames, guest pseudo-physical frames, guest virtual
-//! addresses.
+//! Frame numbers and addresses: machine frames, pseudo-physical frames of a guest and virtual
+//! addresses of a guest.
 //!
 //! A machine frame number ([`Mfn`]) and a guest's own frame number ([`Pfn`]) are different types,
-//! so that one cannot be passed for the other. All three types hold any `u64`: guests choose the
-//! numbers, and whether a frame exists or an address is canonical is checked where it is used.
+//! so that they cannot be confused. All three types hold any `u64`, because guests choose the
+//! numbers: whether a frame exists or an address is canonical is checked where it is used.
 //! The hypervisor's own addresses are `x86_64::VirtAddr`, which is always canonical.
 
 use core::fmt;
 
-/// log2 of [`PAGE_SIZE`]: bits of an address that are an offset in its page.
+/// log2 of [`PAGE_SIZE`]: number of address bits that are the offset in a page.
 pub const PAGE_SHIFT: u32 = 12;
-/// Bytes of a page and of a frame.
+/// Size of a page and of a frame, in bytes.
 pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
 
 macro_rules! frame_number {
@@ -20,33 +20,33 @@ macro_rules! frame_number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// Makes one from its number.
+            /// Makes a frame number from a `u64`.
             pub const fn new(number: u64) -> $name {
                 $name(number)
             }
 
-            /// The number.
+            /// The number as a `u64`.
             pub const fn get(self) -> u64 {
                 self.0
             }
 
-            /// The frame that holds the byte at an address.
+            /// The frame that contains an address.
             pub const fn from_address(address: u64) -> $name {
                 $name(address >> PAGE_SHIFT)
             }
 
-            /// Address of the frame's first byte. The 12 highest bits of the number are lost: use
+            /// Address of the first byte of the frame. Drops the 12 highest bits of the number: use
             /// [`checked_address`](Self::checked_address) for a number that a guest chose.
             pub const fn address(self) -> u64 {
                 self.0 << PAGE_SHIFT
             }
 
-            /// Address of the frame's first byte, or `None` if it does not fit in 64 bits.
+            /// Address of the first byte of the frame, or `None` if it does not fit in 64 bits.
             pub const fn checked_address(self) -> Option<u64> {
                 self.0.checked_mul(PAGE_SIZE)
             }
 
-            /// The frame `count` frames further on, or `None` past the last number.
+            /// The frame `count` frames after this one, or `None` on overflow.
             pub const fn checked_add(self, count: u64) -> Option<$name> {
                 match self.0.checked_add(count) {
                     Some(number) => Some($name(number)),
@@ -64,7 +64,7 @@ macro_rules! frame_number {
 }
 
 frame_number!(
-    /// Number of a machine frame: what page-table entries and hypercalls name.
+    /// Machine frame number, as in page-table entries and hypercalls.
     ///
     /// ```
     /// use pinfold_abi::address::Mfn;
@@ -74,26 +74,26 @@ frame_number!(
     Mfn
 );
 frame_number!(
-    /// Number of a pseudo-physical frame: a guest's own numbering of its memory, from 0.
+    /// Pseudo-physical frame number: a guest's own numbering of its frames, from 0.
     Pfn
 );
 
-/// A virtual address of a guest. It may be non-canonical.
+/// Virtual address of a guest. It may be non-canonical.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Vaddr(pub u64);
 
 impl Vaddr {
-    /// Makes one.
+    /// Makes a virtual address from a `u64`.
     pub const fn new(address: u64) -> Vaddr {
         Vaddr(address)
     }
 
-    /// The address.
+    /// The address as a `u64`.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The canonical address with these low 48 bits: bit 47 is copied to all above it.
+    /// The canonical address with these low 48 bits: bit 47 is copied to bits 48 to 63.
     pub const fn from_low_bits(bits: u64) -> Vaddr {
         Vaddr(((bits << 16) as i64 >> 16) as u64)
     }
@@ -103,22 +103,22 @@ impl Vaddr {
         Vaddr::from_low_bits(self.0).0 == self.0
     }
 
-    /// Offset in its page, in bytes.
+    /// Offset in the page, in bytes.
     pub const fn page_offset(self) -> u64 {
         self.0 % PAGE_SIZE
     }
 
-    /// First address of its page.
+    /// First address of the page.
     pub const fn page_start(self) -> Vaddr {
         Vaddr(self.0 - self.page_offset())
     }
 
-    /// The address `pages` pages further on, wrapping at the end of the address space.
+    /// The address `pages` pages after this one. Wraps at 2^64.
     pub const fn page(self, pages: u64) -> Vaddr {
         Vaddr(self.0.wrapping_add(pages.wrapping_mul(PAGE_SIZE)))
     }
 
-    /// The address `bytes` further on, or `None` past the end of the address space.
+    /// The address `bytes` bytes after this one, or `None` on overflow.
     pub const fn checked_add(self, bytes: u64) -> Option<Vaddr> {
         match self.0.checked_add(bytes) {
             Some(address) => Some(Vaddr(address)),

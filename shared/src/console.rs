@@ -3,26 +3,27 @@
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Write `count` bytes.
+/// `console_io` command: writes `count` bytes.
 pub const CONSOLEIO_WRITE: u64 = 0;
-/// Read up to `count` bytes.
+/// `console_io` command: reads up to `count` bytes. Returns the number of bytes read.
 pub const CONSOLEIO_READ: u64 = 1;
 
-/// The console ring's page.
+/// Contents of the console ring page (`struct xencons_interface`). The indexes count bytes
+/// and wrap at 2^32; the position of a byte is its index modulo the size of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConsoleRing {
-    /// To the guest.
+    /// Bytes to the guest.
     pub input: [u8; 1024],
-    /// From the guest.
+    /// Bytes from the guest.
     pub output: [u8; 2048],
-    /// Free-running index of the guest's reads.
+    /// Number of bytes that the guest has read from `input`.
     pub in_cons: u32,
-    /// Free-running index of the hypervisor's writes.
+    /// Number of bytes that the hypervisor has written to `input`.
     pub in_prod: u32,
-    /// Free-running index of the hypervisor's reads.
+    /// Number of bytes that the hypervisor has read from `output`.
     pub out_cons: u32,
-    /// Free-running index of the guest's writes.
+    /// Number of bytes that the guest has written to `output`.
     pub out_prod: u32,
 }
 assert_layout!(ConsoleRing, size 0xc10, output @ 0x400, in_cons @ 0xc00, in_prod @ 0xc04, out_cons @ 0xc08, out_prod @ 0xc0c);

@@ -1,18 +1,18 @@
-//! Domain numbers with a meaning of their own (`public/xen.h`).
+//! Reserved domain numbers, `DOMID_*` (`public/xen.h`).
 
-/// First number that no ordinary domain has.
+/// First reserved number. The number of a domain is below it.
 pub const FIRST_RESERVED: u16 = 0x7ff0;
 /// The calling domain.
 pub const SELF: u16 = 0x7ff0;
 /// Owner of I/O memory.
 pub const IO: u16 = 0x7ff1;
-/// Owner of the hypervisor's own frames that guests may see.
+/// Owner of the hypervisor's frames that are shared with guests.
 pub const XEN: u16 = 0x7ff2;
-/// Copy-on-write owner; unused by PV guests.
+/// Owner of copy-on-write frames. Not used for PV guests.
 pub const COW: u16 = 0x7ff3;
 /// No domain.
 pub const INVALID: u16 = 0x7ff4;
-/// Any domain, where a call allows it.
+/// Any domain, in calls that allow it.
 pub const ANY: u16 = 0x7ff5;
 /// The idle domain.
 pub const IDLE: u16 = 0x7fff;

@@ -3,64 +3,64 @@
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Ports of a 64-bit domain, 0 among them, which is never valid.
+/// Number of ports of a 64-bit domain, including port 0, which is never valid.
 pub const PORTS: u32 = 4096;
 
-/// Per-vCPU virtual interrupt: a timer fired.
+/// Per-vCPU virtual interrupt: a timer of the vCPU expired.
 pub const VIRQ_TIMER: u32 = 0;
-/// Per-vCPU virtual interrupt: dump your state.
+/// Per-vCPU virtual interrupt: the guest is asked to dump its state.
 pub const VIRQ_DEBUG: u32 = 1;
-/// Global virtual interrupt: the console has input, for the domain that is in charge.
+/// Global virtual interrupt: the console has input. For the control domain.
 pub const VIRQ_CONSOLE: u32 = 2;
-/// Global virtual interrupt: something happened to a domain.
+/// Global virtual interrupt: the state of a domain changed. For the control domain.
 pub const VIRQ_DOM_EXC: u32 = 3;
-/// Per-vCPU virtual interrupt: profiling.
+/// Per-vCPU virtual interrupt: a XenOprofile sample.
 pub const VIRQ_XENOPROF: u32 = 7;
-/// Per-vCPU virtual interrupt: performance counters.
+/// Per-vCPU virtual interrupt: a performance counter overflowed.
 pub const VIRQ_XENPMU: u32 = 13;
-/// Number of virtual interrupts.
+/// Number of virtual interrupts; valid numbers are below it.
 pub const NR_VIRQS: u32 = 24;
 
-/// Connect to a port that another domain offered: [`BindInterdomain`].
+/// Connects to a port that another domain allocated: [`BindInterdomain`].
 pub const EVTCHNOP_BIND_INTERDOMAIN: u64 = 0;
-/// Receive a virtual interrupt: [`BindVirq`].
+/// Allocates a port for a virtual interrupt: [`BindVirq`].
 pub const EVTCHNOP_BIND_VIRQ: u64 = 1;
-/// Receive a physical interrupt.
+/// Allocates a port for a physical interrupt.
 pub const EVTCHNOP_BIND_PIRQ: u64 = 2;
-/// Give a port up: [`PortArg`].
+/// Closes a port: [`PortArg`].
 pub const EVTCHNOP_CLOSE: u64 = 3;
-/// Raise an event at the other end: [`PortArg`].
+/// Sends an event to the other end: [`PortArg`].
 pub const EVTCHNOP_SEND: u64 = 4;
-/// What a port is: [`Status`].
+/// Returns the state of a port: [`Status`].
 pub const EVTCHNOP_STATUS: u64 = 5;
-/// Offer a port to a domain: [`AllocUnbound`].
+/// Allocates a port that a domain may bind to: [`AllocUnbound`].
 pub const EVTCHNOP_ALLOC_UNBOUND: u64 = 6;
-/// A port for events between the domain's own vCPUs: [`BindIpi`].
+/// Allocates a port for events between vCPUs of the domain: [`BindIpi`].
 pub const EVTCHNOP_BIND_IPI: u64 = 7;
-/// Which vCPU a port's events go to: [`BindVcpu`].
+/// Sets the vCPU that is notified of a port's events: [`BindVcpu`].
 pub const EVTCHNOP_BIND_VCPU: u64 = 8;
-/// Clear a port's mask bit, and deliver what came meanwhile: [`PortArg`].
+/// Clears the mask bit of a port and delivers a pending event: [`PortArg`].
 pub const EVTCHNOP_UNMASK: u64 = 9;
-/// Close all ports: [`Reset`].
+/// Closes all ports of a domain: [`Reset`].
 pub const EVTCHNOP_RESET: u64 = 10;
-/// FIFO ABI: not offered.
+/// FIFO ABI: not supported.
 pub const EVTCHNOP_INIT_CONTROL: u64 = 11;
-/// FIFO ABI: not offered.
+/// FIFO ABI: not supported.
 pub const EVTCHNOP_EXPAND_ARRAY: u64 = 12;
-/// FIFO ABI: not offered.
+/// FIFO ABI: not supported.
 pub const EVTCHNOP_SET_PRIORITY: u64 = 13;
 
-/// [`Status::status`]: not in use.
+/// [`Status::status`]: free.
 pub const EVTCHNSTAT_CLOSED: u32 = 0;
-/// [`Status::status`]: offered, nobody at the other end.
+/// [`Status::status`]: allocated, not connected.
 pub const EVTCHNSTAT_UNBOUND: u32 = 1;
 /// [`Status::status`]: connected to another port.
 pub const EVTCHNSTAT_INTERDOMAIN: u32 = 2;
-/// [`Status::status`]: a physical interrupt.
+/// [`Status::status`]: bound to a physical interrupt.
 pub const EVTCHNSTAT_PIRQ: u32 = 3;
-/// [`Status::status`]: a virtual interrupt.
+/// [`Status::status`]: bound to a virtual interrupt.
 pub const EVTCHNSTAT_VIRQ: u32 = 4;
-/// [`Status::status`]: between the domain's own vCPUs.
+/// [`Status::status`]: for events between vCPUs of the domain.
 pub const EVTCHNSTAT_IPI: u32 = 5;
 
 macro_rules! argument {
@@ -78,13 +78,13 @@ macro_rules! argument {
 argument!(
     /// Argument of [`EVTCHNOP_BIND_INTERDOMAIN`].
     BindInterdomain, size 12 {
-        /// Domain at the other end.
+        /// Domain that allocated the remote port.
         remote_dom: u16,
         /// Zero.
         pad: u16,
-        /// Its port.
+        /// Remote port.
         remote_port: u32,
-        /// Out: the caller's port.
+        /// Out: local port.
         local_port: u32,
     }
 );
@@ -93,14 +93,14 @@ argument!(
     BindVirq, size 12 {
         /// `VIRQ_*`.
         virq: u32,
-        /// Which vCPU gets it; 0 for global ones.
+        /// vCPU that is notified; 0 for a global virtual interrupt.
         vcpu: u32,
-        /// Out: the port.
+        /// Out: allocated port.
         port: u32,
     }
 );
 argument!(
-    /// Argument of close, send and unmask.
+    /// Argument of [`EVTCHNOP_CLOSE`], [`EVTCHNOP_SEND`] and [`EVTCHNOP_UNMASK`].
     PortArg, size 4 {
         /// The port.
         port: u32,
@@ -109,7 +109,7 @@ argument!(
 argument!(
     /// Argument of [`EVTCHNOP_STATUS`].
     Status, size 24 {
-        /// Whose port.
+        /// Domain that the port belongs to.
         dom: u16,
         /// Zero.
         pad: u16,
@@ -117,31 +117,31 @@ argument!(
         port: u32,
         /// Out: `EVTCHNSTAT_*`.
         status: u32,
-        /// Out: vCPU that gets its events.
+        /// Out: vCPU that is notified.
         vcpu: u32,
-        /// Out: the domain that may bind or is bound (low 16 bits), or the virtual interrupt.
+        /// Out: domain that may bind or is connected (low 16 bits), or the virtual interrupt.
         detail: u32,
-        /// Out: the port at the other end.
+        /// Out: remote port.
         remote_port: u32,
     }
 );
 argument!(
     /// Argument of [`EVTCHNOP_ALLOC_UNBOUND`].
     AllocUnbound, size 8 {
-        /// Domain that gets the port.
+        /// Domain in which the port is allocated.
         dom: u16,
         /// Domain that may bind to it.
         remote_dom: u16,
-        /// Out: the port.
+        /// Out: allocated port.
         port: u32,
     }
 );
 argument!(
     /// Argument of [`EVTCHNOP_BIND_IPI`].
     BindIpi, size 8 {
-        /// vCPU that gets the events.
+        /// vCPU that is notified.
         vcpu: u32,
-        /// Out: the port.
+        /// Out: allocated port.
         port: u32,
     }
 );
@@ -150,14 +150,14 @@ argument!(
     BindVcpu, size 8 {
         /// The port.
         port: u32,
-        /// vCPU that gets its events from now on.
+        /// vCPU that is notified from now on.
         vcpu: u32,
     }
 );
 argument!(
     /// Argument of [`EVTCHNOP_RESET`].
     Reset, size 2 {
-        /// Whose ports.
+        /// Domain whose ports are closed.
         dom: u16,
     }
 );

@@ -1,32 +1,32 @@
-//! What the frames of a domain are, as the log has it: runs of equal ones.
+//! Run-length encoding of a domain's frames by use, as in the log record `FRAMES`.
 //!
-//! `d1 FRAMES first=0x400 frames=515 map="w*512 1 4 -"` : from machine frame 0x400 on, 512 frames
-//! that are mapped writable, one L1 table, one root, and one that is in no use. A letter is a
-//! [`Use`]; a number behind a `*` says how many.
+//! `d1 FRAMES first=0x400 frames=515 map="w*512 1 4 -"`: from machine frame 0x400, 512 frames that
+//! are mapped writable, one L1 table, one L4 table and one unused frame. Each word is a run: the
+//! letter of a [`Use`], followed by `*` and the number of frames if it is more than one.
 
 use core::fmt;
 
-/// What a frame is in use as.
+/// Use of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Use {
-    /// Not the domain's.
+    /// Not owned by the domain.
     Foreign,
-    /// The domain's, neither mapped writable nor a table.
+    /// Owned by the domain, neither mapped writable nor a table.
     Idle,
-    /// Mapped writable, or held by the hypervisor to write to.
+    /// Mapped writable, or referenced by the hypervisor as writable.
     Writable,
     /// A page table of level 1 to 4.
     Table(u8),
-    /// On the way to be a table, or no more to be one.
+    /// Partly validated or devalidated as a page table.
     Unfinished,
     /// A page of a GDT or LDT.
     Descriptors,
-    /// The hypervisor's, shared with the domain.
+    /// Owned by the hypervisor and shared with the domain.
     Shared,
 }
 
 impl Use {
-    /// All of them.
+    /// All uses.
     pub const ALL: [Use; 10] = [
         Use::Foreign,
         Use::Idle,
@@ -40,7 +40,7 @@ impl Use {
         Use::Shared,
     ];
 
-    /// Its letter in the log.
+    /// Letter in the log.
     pub const fn letter(self) -> char {
         match self {
             Use::Foreign => '.',
@@ -53,18 +53,18 @@ impl Use {
         }
     }
 
-    /// The use of a letter.
+    /// The use with this letter, or `None` if there is none.
     pub fn from_letter(letter: char) -> Option<Use> {
         Use::ALL.into_iter().find(|one| one.letter() == letter)
     }
 }
 
-/// So many frames of one use.
+/// Consecutive frames with the same use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// What they are.
+    /// Use of the frames.
     pub usage: Use,
-    /// How many, at least one.
+    /// Number of frames, at least 1.
     pub frames: u64,
 }
 
@@ -78,7 +78,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// The runs of a map, for as long as they can be read.
+/// Parses the runs of a map. Stops at the first malformed word.
 pub fn runs(map: &str) -> impl Iterator<Item = Run> + '_ {
     map.split_ascii_whitespace().map_while(|word| {
         let (letter, frames) = word.split_once('*').unwrap_or((word, "1"));

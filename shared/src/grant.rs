@@ -1,7 +1,7 @@
-//! `grant_table_op` (`public/grant_table.h`): lending frames to other domains.
+//! `grant_table_op` (`public/grant_table.h`): sharing frames with other domains.
 //!
-//! Version 1 of the table: entries of eight bytes, 512 a frame. The guest writes who may have what;
-//! the hypervisor marks, in the same entry, what is in use.
+//! Grant table version 1: entries of 8 bytes, 512 per frame. The guest writes which domain may use
+//! which frame; the hypervisor sets flags in the same entry while the frame is in use.
 
 use crate::assert_layout;
 use bitflags::bitflags;
@@ -25,72 +25,72 @@ mod commands {
 }
 pub use commands::*;
 
-/// Entries in a frame of the table.
+/// Number of entries in a frame of the table.
 pub const ENTRIES_PER_FRAME: u32 = 512;
-/// References of the tool stack's; a guest's own begin here.
+/// Number of references reserved for the tool stack, from 0.
 pub const RESERVED_ENTRIES: u32 = 8;
 
-/// Status of an element: done, or why not.
+/// Result of one element of a `grant_table_op` (`GNTST_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i16)]
 pub enum Status {
-    /// Done.
+    /// Success.
     Okay = 0,
-    /// Something else than below.
+    /// An error without a code of its own.
     GeneralError = -1,
     /// No such domain.
     BadDomain = -2,
-    /// No such reference, or not for this.
+    /// No such grant reference, or its entry does not permit the operation.
     BadReference = -3,
-    /// No such handle.
+    /// No such mapping handle.
     BadHandle = -4,
-    /// The address has no place in the address space.
+    /// The virtual address cannot be mapped or unmapped.
     BadVirtualAddress = -5,
-    /// The device address is none.
+    /// Invalid device address.
     BadDeviceAddress = -6,
-    /// No device mappings here.
+    /// No space for device mappings.
     NoDeviceSpace = -7,
     /// Not permitted.
     PermissionDenied = -8,
-    /// The frame is none of the caller's, or can't be had.
+    /// The frame is not the caller's, or cannot be used.
     BadPage = -9,
-    /// Ranges to copy that leave their pages.
+    /// A range to copy crosses a page boundary.
     BadCopyArgument = -10,
     /// The address is too large.
     AddressTooBig = -11,
-    /// Not now: ask again.
+    /// Not possible at present; the caller may try again.
     Again = -12,
-    /// No room for more.
+    /// A table or list is full.
     NoSpace = -13,
 }
 
 bitflags! {
-    /// First half-word of a table's entry.
+    /// Flags of a table entry (`GTF_*`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct EntryFlags: u16 {
-        /// Type, two bits: may be mapped and copied.
+        /// Type: the frame may be mapped and copied.
         const PERMIT_ACCESS = 1;
-        /// Type, two bits: a frame is wanted.
+        /// Type: the domain accepts a frame.
         const ACCEPT_TRANSFER = 2;
-        /// Not for writing.
+        /// Only read access is permitted.
         const READ_ONLY = 1 << 2;
-        /// The hypervisor: somebody reads it.
+        /// Set by the hypervisor: the frame is in use for reading.
         const READING = 1 << 3;
-        /// The hypervisor: somebody writes to it.
+        /// Set by the hypervisor: the frame is in use for writing.
         const WRITING = 1 << 4;
-        /// The hypervisor, of a transfer: a frame is on its way.
+        /// Set by the hypervisor: a transfer to this entry has begun.
         const TRANSFER_COMMITTED = 1 << 2;
-        /// The hypervisor, of a transfer: the frame is there.
+        /// Set by the hypervisor: the transfer is complete, [`EntryV1::frame`] is valid.
         const TRANSFER_COMPLETED = 1 << 3;
     }
 }
 
 impl EntryFlags {
-    /// The bits of the type: 0 is none.
+    /// Mask of the type. Type 0: the entry is unused.
     pub const TYPE: u16 = 3;
 }
 
-/// An entry of the table.
+/// Entry of the grant table.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -98,73 +98,73 @@ impl EntryFlags {
 pub struct EntryV1 {
     /// [`EntryFlags`].
     pub flags: u16,
-    /// For whom.
+    /// Domain that may use the frame or transfer one.
     pub domid: u16,
-    /// The frame; of a completed transfer: the one that came.
+    /// Machine frame. After a transfer: the frame that was received.
     pub frame: u32,
 }
 assert_layout!(EntryV1, size 8, domid @ 2, frame @ 4);
 
 bitflags! {
-    /// How to map.
+    /// Flags of a mapping (`GNTMAP_*`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct MapFlags: u32 {
-        /// For devices.
+        /// Maps the frame for devices.
         const DEVICE_MAP = 1;
-        /// At an address.
+        /// Maps the frame at [`MapGrantRef::host_addr`].
         const HOST_MAP = 1 << 1;
-        /// Not for writing.
+        /// Maps the frame read-only.
         const READ_ONLY = 1 << 2;
-        /// For guest user mode too.
+        /// The mapping is also accessible in user mode.
         const APPLICATION_MAP = 1 << 3;
-        /// The address is the machine address of a page-table entry.
+        /// [`MapGrantRef::host_addr`] is the machine address of a page-table entry.
         const CONTAINS_PTE = 1 << 4;
-        /// The caller can bear a failure.
+        /// The caller handles failure.
         const CAN_FAIL = 1 << 5;
-        /// Bits 16 and up go to the entry's bits 9 and up, as far as there are any.
+        /// Bits 16 and up are copied to the available bits of the page-table entry, from bit 9.
         const _ = !0;
     }
 }
 
 impl MapFlags {
-    /// First of the bits that go to the entry.
+    /// Lowest of the bits that are copied to the available bits of the page-table entry.
     pub const AVAILABLE_SHIFT: u32 = 16;
 }
 
-/// Argument of `map_grant_ref`.
+/// Argument of [`MAP_GRANT_REF`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct MapGrantRef {
-    /// Where to.
+    /// Virtual address to map the frame at, or machine address of a page-table entry.
     pub host_addr: u64,
     /// [`MapFlags`].
     pub flags: u32,
-    /// Which entry of the granter's table.
+    /// Grant reference: index of the entry in the granting domain's table.
     pub reference: u32,
-    /// Who grants.
+    /// Granting domain.
     pub dom: u16,
     /// Out: [`Status`].
     pub status: i16,
-    /// Out: names the mapping.
+    /// Out: handle of the mapping.
     pub handle: u32,
     /// Out: machine address of the frame.
     pub dev_bus_addr: u64,
 }
 assert_layout!(MapGrantRef, size 32, flags @ 8, reference @ 12, dom @ 16, status @ 18, handle @ 20, dev_bus_addr @ 24);
 
-/// Argument of `unmap_grant_ref`.
+/// Argument of [`UNMAP_GRANT_REF`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct UnmapGrantRef {
-    /// Where from.
+    /// Virtual address of the mapping, or machine address of its page-table entry.
     pub host_addr: u64,
     /// Zero, or the machine address of the frame.
     pub dev_bus_addr: u64,
-    /// The mapping.
+    /// Handle of the mapping.
     pub handle: u32,
     /// Out: [`Status`].
     pub status: i16,
@@ -173,17 +173,17 @@ pub struct UnmapGrantRef {
 }
 assert_layout!(UnmapGrantRef, size 24, dev_bus_addr @ 8, handle @ 16, status @ 20);
 
-/// Argument of `unmap_and_replace`.
+/// Argument of [`UNMAP_AND_REPLACE`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct UnmapAndReplace {
-    /// Where from.
+    /// Virtual address of the mapping, or machine address of its page-table entry.
     pub host_addr: u64,
-    /// Whose entry moves there.
+    /// Virtual address whose page-table entry is moved to `host_addr`.
     pub new_addr: u64,
-    /// The mapping.
+    /// Handle of the mapping.
     pub handle: u32,
     /// Out: [`Status`].
     pub status: i16,
@@ -192,40 +192,40 @@ pub struct UnmapAndReplace {
 }
 assert_layout!(UnmapAndReplace, size 24, new_addr @ 8, handle @ 16, status @ 20);
 
-/// Argument of `setup_table`.
+/// Argument of [`SETUP_TABLE`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct SetupTable {
-    /// Whose table.
+    /// Domain that owns the table.
     pub dom: u16,
     /// Zero.
     pub pad: u16,
-    /// Frames wanted.
+    /// Number of frames that the table should have.
     pub nr_frames: u32,
     /// Out: [`Status`].
     pub status: i16,
     /// Zero.
     pub pad2: [u16; 3],
-    /// Where to write the numbers of the frames: `u64` each.
+    /// Guest address to which the machine frame numbers are written, `u64` each.
     pub frame_list: u64,
 }
 assert_layout!(SetupTable, size 24, nr_frames @ 4, status @ 8, frame_list @ 16);
 
-/// Argument of `query_size`.
+/// Argument of [`QUERY_SIZE`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct QuerySize {
-    /// Whose table.
+    /// Domain that owns the table.
     pub dom: u16,
     /// Zero.
     pub pad: u16,
-    /// Out: frames that it has.
+    /// Out: number of frames that the table has.
     pub nr_frames: u32,
-    /// Out: frames that it can have.
+    /// Out: number of frames that the table can have.
     pub max_nr_frames: u32,
     /// Out: [`Status`].
     pub status: i16,
@@ -234,19 +234,19 @@ pub struct QuerySize {
 }
 assert_layout!(QuerySize, size 16, nr_frames @ 4, max_nr_frames @ 8, status @ 12);
 
-/// Argument of `transfer`.
+/// Argument of [`TRANSFER`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Transfer {
-    /// The caller's frame.
+    /// Machine frame of the caller to transfer.
     pub mfn: u64,
-    /// Who gets it.
+    /// Domain that receives the frame.
     pub domid: u16,
     /// Zero.
     pub pad: u16,
-    /// By which entry of his table.
+    /// Grant reference of the receiving domain.
     pub reference: u32,
     /// Out: [`Status`].
     pub status: i16,
@@ -255,34 +255,34 @@ pub struct Transfer {
 }
 assert_layout!(Transfer, size 24, domid @ 8, reference @ 12, status @ 16);
 
-/// One side of a copy.
+/// Source or destination of a [`struct@Copy`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct CopyPointer {
-    /// A grant reference (low half), or a frame of the domain's.
+    /// Grant reference (low 32 bits), or a frame of the domain.
     pub frame: u64,
-    /// Whose.
+    /// Domain that owns the frame.
     pub domid: u16,
-    /// First byte in the frame.
+    /// Offset of the first byte in the frame.
     pub offset: u16,
     /// Zero.
     pub pad: u32,
 }
 assert_layout!(CopyPointer, size 16, domid @ 8, offset @ 10);
 
-/// Argument of `copy`.
+/// Argument of [`COPY`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Copy {
-    /// From where.
+    /// Source.
     pub source: CopyPointer,
-    /// To where.
+    /// Destination.
     pub dest: CopyPointer,
-    /// Bytes.
+    /// Number of bytes.
     pub len: u16,
     /// [`COPY_SOURCE_REFERENCE`], [`COPY_DEST_REFERENCE`].
     pub flags: u16,
@@ -293,20 +293,20 @@ pub struct Copy {
 }
 assert_layout!(Copy, size 40, dest @ 16, len @ 32, flags @ 34, status @ 36);
 
-/// The source is a grant reference.
+/// `flags` of [`struct@Copy`]: the source is a grant reference.
 pub const COPY_SOURCE_REFERENCE: u16 = 1;
-/// The destination is a grant reference.
+/// `flags` of [`struct@Copy`]: the destination is a grant reference.
 pub const COPY_DEST_REFERENCE: u16 = 2;
 
-/// Argument of `swap_grant_ref`.
+/// Argument of [`SWAP_GRANT_REF`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct SwapGrantRef {
-    /// An entry.
+    /// Grant reference of the first entry.
     pub ref_a: u32,
-    /// Another.
+    /// Grant reference of the second entry.
     pub ref_b: u32,
     /// Out: [`Status`].
     pub status: i16,
@@ -315,34 +315,34 @@ pub struct SwapGrantRef {
 }
 assert_layout!(SwapGrantRef, size 12, ref_b @ 4, status @ 8);
 
-/// Argument of `get_version`.
+/// Argument of [`GET_VERSION`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct GetVersion {
-    /// Whose table.
+    /// Domain that owns the table.
     pub dom: u16,
     /// Zero.
     pub pad: u16,
-    /// Out: the version.
+    /// Out: version of the table.
     pub version: u32,
 }
 assert_layout!(GetVersion, size 8, version @ 4);
 
-/// Argument of `get_status_frames`.
+/// Argument of [`GET_STATUS_FRAMES`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct GetStatusFrames {
-    /// Frames wanted.
+    /// Number of frames requested.
     pub nr_frames: u32,
-    /// Whose.
+    /// Domain that owns the table.
     pub dom: u16,
     /// Out: [`Status`].
     pub status: i16,
-    /// Where to write the numbers of the frames.
+    /// Guest address to which the machine frame numbers are written, `u64` each.
     pub frame_list: u64,
 }
 assert_layout!(GetStatusFrames, size 16, dom @ 4, status @ 6, frame_list @ 8);

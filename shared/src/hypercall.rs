@@ -1,7 +1,8 @@
 //! Hypercall numbers and the multicall entry (`public/xen.h`).
 //!
 //! A guest kernel executes `syscall` with the number in `rax` and up to five arguments in
-//! `rdi`, `rsi`, `rdx`, `r10` and `r8`. The result is in `rax`. `syscall` overwrites `rcx` and `r11`.
+//! `rdi`, `rsi`, `rdx`, `r10` and `r8`. The result is in `rax`. `syscall` overwrites `rcx`
+//! and `r11`.
 
 use crate::assert_layout;
 use strum::IntoStaticStr;

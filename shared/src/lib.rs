@@ -1,13 +1,12 @@
-//! The guest ABI of Pinfold, once, for both ends.
+//! The guest ABI of Pinfold, shared by the hypervisor and the guest kernels.
 //!
-//! Hypervisor and guest kernels include this crate and nothing else of each other. It holds
-//! numbers, fixed-layout structures (sizes and offsets asserted at compile time) and flags; no
-//! logic but encoding and decoding. The ABI is Xen's x86-64 PV ABI as published in its public
-//! headers (`xen/include/public`, MIT licence); the header is named where a number stands. What
-//! Pinfold adds sits in one hypercall, [`pinfold`].
+//! The crate holds numbers, flags and fixed-layout structures, whose sizes and offsets are asserted
+//! at compile time, and no logic except encoding and decoding. The ABI is Xen's x86-64 PV ABI as
+//! published in its public headers (`xen/include/public`, MIT licence). Each module names the
+//! headers that its numbers come from. Pinfold's extensions are one hypercall, [`pinfold`].
 //!
 //! All structures are little-endian with natural C alignment; every padding byte is a named field,
-//! so that a structure can be turned to bytes and back without `unsafe`.
+//! so that a structure can be converted to bytes and back without `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::cast_possible_truncation))]
@@ -36,7 +35,7 @@ pub mod trap;
 pub mod vcpu;
 pub mod version;
 
-/// Asserts at compile time the size of a structure and the offsets of its fields.
+/// Asserts the size of a structure and the offsets of its fields, in bytes, at compile time.
 macro_rules! assert_layout {
     ($type:ty, size $size:expr $(, $field:ident @ $offset:expr)* $(,)?) => {
         const _: () = {

@@ -1,4 +1,4 @@
-//! `memory_op`: reservations, maps, exchange (`public/memory.h`).
+//! `memory_op`: reservations, memory maps and exchange (`public/memory.h`).
 
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -25,21 +25,22 @@ mod commands {
 }
 pub use commands::*;
 
-/// Extents of frames to be taken or given back.
+/// Argument of `increase_reservation`, `decrease_reservation` and `populate_physmap`: extents of
+/// frames to allocate or free.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Reservation {
-    /// Address of `u64` frame numbers, one an extent.
+    /// Guest address of `u64` frame numbers, one per extent.
     pub extent_start: u64,
     /// Number of extents.
     pub nr_extents: u64,
-    /// Frames in an extent, as a power of two.
+    /// log2 of the number of frames in an extent.
     pub extent_order: u32,
-    /// Address bits and node wanted.
+    /// `XENMEMF_*`: limit on address bits, and NUMA node.
     pub mem_flags: u32,
-    /// Domain meant.
+    /// Domain whose reservation changes.
     pub domid: u16,
     /// Zero.
     pub pad: [u16; 3],
@@ -52,11 +53,11 @@ assert_layout!(Reservation, size 32, extent_start @ 0, nr_extents @ 8, extent_or
 )]
 #[repr(C)]
 pub struct Exchange {
-    /// Frames given back.
+    /// Extents to free.
     pub input: Reservation,
-    /// In: guest frame numbers; out: machine frames.
+    /// Extents to allocate. List: in: pseudo-physical frame numbers, out: machine frame numbers.
     pub output: Reservation,
-    /// In: zero; out: extents of `input` that were exchanged.
+    /// In: zero. Out: number of extents of `input` that were exchanged.
     pub nr_exchanged: u64,
 }
 assert_layout!(Exchange, size 72, output @ 32, nr_exchanged @ 64);
@@ -67,26 +68,26 @@ assert_layout!(Exchange, size 72, output @ 32, nr_exchanged @ 64);
 )]
 #[repr(C)]
 pub struct MemoryMap {
-    /// In: room in `buffer`; out: entries written.
+    /// In: capacity of `buffer` in entries. Out: number of entries written.
     pub nr_entries: u32,
     /// Zero.
     pub pad: u32,
-    /// Address of [`E820Entry`]s.
+    /// Guest address of an array of [`E820Entry`].
     pub buffer: u64,
 }
 assert_layout!(MemoryMap, size 16, buffer @ 8);
 
-/// A region of the guest's memory map, packed to 20 bytes.
+/// Region of the guest's memory map.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C, packed)]
 pub struct E820Entry {
-    /// First byte.
+    /// Physical address of the first byte.
     pub addr: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// [`E820_RAM`] and others.
+    /// E820 type, such as [`E820_RAM`].
     pub kind: u32,
 }
 assert_layout!(E820Entry, size 20, size @ 8, kind @ 16);
@@ -100,11 +101,11 @@ pub const E820_RAM: u32 = 1;
 )]
 #[repr(C)]
 pub struct MachphysMapping {
-    /// First address of the window.
+    /// First virtual address of the M2P range.
     pub v_start: u64,
-    /// One past the window.
+    /// End of the M2P range (exclusive).
     pub v_end: u64,
-    /// Highest machine frame.
+    /// Highest machine frame number.
     pub max_mfn: u64,
 }
 assert_layout!(MachphysMapping, size 24);
@@ -115,13 +116,13 @@ assert_layout!(MachphysMapping, size 24);
 )]
 #[repr(C)]
 pub struct MachphysMfnList {
-    /// Room in the list.
+    /// Capacity of the list in entries.
     pub max_extents: u32,
     /// Zero.
     pub pad: u32,
-    /// Address of `u64` machine frames, one a 2 MiB extent of the M2P.
+    /// Guest address of `u64` machine frame numbers, one per 2 MiB extent of the M2P.
     pub extent_start: u64,
-    /// Out: extents written.
+    /// Out: number of entries written.
     pub nr_extents: u32,
     /// Zero.
     pub pad2: u32,

@@ -1,4 +1,4 @@
-//! Page-table entries and the MMU hypercalls' structures (`public/xen.h`).
+//! Page-table entries, memory types, and the structures of the MMU hypercalls (`public/xen.h`).
 
 use crate::assert_layout;
 use strum::FromRepr;
@@ -8,55 +8,54 @@ bitflags::bitflags! {
     /// Flag bits of a page-table entry (Intel SDM vol. 3, 4.5).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct EntryFlags: u64 {
-        /// The entry maps something.
+        /// The entry is valid.
         const PRESENT = 1 << 0;
         /// Writes are allowed.
         const WRITABLE = 1 << 1;
-        /// Ring 3 may use the mapping.
+        /// Accesses from ring 3 are allowed.
         const USER = 1 << 2;
         /// Page-level write-through: bit 0 of the PAT index.
         const WRITE_THROUGH = 1 << 3;
         /// Page-level cache disable: bit 1 of the PAT index.
         const NO_CACHE = 1 << 4;
-        /// Set by the CPU when the mapping was used.
+        /// The CPU has used the entry for a translation.
         const ACCESSED = 1 << 5;
-        /// Set by the CPU when the page was written (leaf entries).
+        /// The CPU has written to the page (leaf entries).
         const DIRTY = 1 << 6;
         /// L1: bit 2 of the PAT index. L2 and above: the entry maps a large page.
         const PAT_OR_SIZE = 1 << 7;
-        /// The translation survives a change of the root.
+        /// A load of CR3 does not flush the translation (leaf entries, with CR4.PGE).
         const GLOBAL = 1 << 8;
-        /// Instruction fetches fault.
+        /// Instruction fetches are not allowed.
         const NO_EXECUTE = 1 << 63;
     }
 }
 
-/// The page attribute table (`IA32_PAT`) that the flags of guests' entries are looked up in
-/// (`public/arch-x86/xen.h`, PAT table). No guest can change it.
+/// Value of `IA32_PAT` for all guests (`public/arch-x86/xen.h`, PAT table). Guests can't change it.
 pub const PAT: u64 = 0x0000_0501_0007_0406;
 
-/// How processors treat accesses through a mapping (Intel SDM vol. 3, 12.3 and 12.12), as an L1
-/// entry says by its three caching flags. The discriminant is the lowest index of it in [`PAT`].
+/// Memory type of a mapping (Intel SDM vol. 3, 12.3 and 12.12), selected by three flags of the L1
+/// entry. The discriminant is the lowest index of the type in [`PAT`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum MemoryType {
-    /// Cached, written back when the line is wanted elsewhere: all ordinary memory.
+    /// Cached, and written to memory when the line is evicted. The type of ordinary memory.
     #[default]
     WriteBack = 0,
-    /// Cached, and each write goes through to memory.
+    /// Cached for reads; each write also goes to memory.
     WriteThrough = 1,
-    /// Not cached, unless the firmware made the range write-combining.
+    /// Not cached, unless the MTRRs make the range write-combining.
     UncachedMinus = 2,
-    /// Not cached, and in order.
+    /// Not cached; accesses happen in program order.
     Uncached = 3,
-    /// Not cached; writes are gathered and may come late, and out of order.
+    /// Not cached; writes are combined in buffers, and may be delayed and reordered.
     WriteCombining = 4,
-    /// Reads are cached, writes go to memory and drop the line.
+    /// Cached for reads; writes go to memory and invalidate the line.
     WriteProtected = 5,
 }
 
 impl MemoryType {
-    /// All of them.
+    /// All memory types, by discriminant.
     pub const ALL: [MemoryType; 6] = [
         MemoryType::WriteBack,
         MemoryType::WriteThrough,
@@ -66,11 +65,11 @@ impl MemoryType {
         MemoryType::WriteProtected,
     ];
 
-    /// The flags of an L1 entry that say of which type its mapping is.
+    /// The flags of an L1 entry that select the memory type.
     pub const FLAGS: EntryFlags =
         EntryFlags::WRITE_THROUGH.union(EntryFlags::NO_CACHE).union(EntryFlags::PAT_OR_SIZE);
 
-    /// The type of an L1 entry's mapping. Total: all eight combinations mean something.
+    /// The memory type that the flags of an L1 entry select. All eight combinations are valid.
     pub const fn of(flags: EntryFlags) -> MemoryType {
         let bits = flags.bits();
         // Bits 3, 4 and 7 of the entry are bits 0, 1 and 2 of the index.
@@ -84,13 +83,13 @@ impl MemoryType {
         }
     }
 
-    /// The flags of an L1 entry that make its mapping one of this type.
+    /// The flags of an L1 entry that select this memory type.
     pub const fn flags(self) -> EntryFlags {
         let index = self as u64;
         EntryFlags::from_bits_truncate((index & 3) << 3 | (index & 4) << 5)
     }
 
-    /// Short name for the log: `wb`, `wt`, `uc-`, `uc`, `wc`, `wp`.
+    /// Name in the log: `wb`, `wt`, `uc-`, `uc`, `wc`, `wp`.
     pub const fn name(self) -> &'static str {
         match self {
             MemoryType::WriteBack => "wb",
@@ -102,7 +101,7 @@ impl MemoryType {
         }
     }
 
-    /// What a byte of [`PAT`] says for the type (Intel SDM vol. 3, table 12-10).
+    /// Encoding of the type in a byte of [`PAT`] (Intel SDM vol. 3, table 12-10).
     const fn encoding(self) -> u8 {
         match self {
             MemoryType::WriteBack => 6,
@@ -116,7 +115,7 @@ impl MemoryType {
 }
 
 const _: () = {
-    // Each of the eight indexes means in `MemoryType::of` what it means in the PAT.
+    // `MemoryType::of` agrees with the PAT for each of the eight indexes.
     let mut index = 0_u64;
     while index < 8 {
         let flags = EntryFlags::from_bits_truncate((index & 3) << 3 | (index & 4) << 5);
@@ -131,16 +130,16 @@ const _: () = {
     }
 };
 
-/// Bits of an entry that hold the machine address of the target.
+/// Mask of the machine address in an entry (bits 12 to 51).
 pub const ENTRY_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// `mmu_update`: low bits of [`MmuUpdate::ptr`]: checked `*ptr = val`.
+/// `mmu_update` type, in the low bits of [`MmuUpdate::ptr`]: checked `*ptr = val`.
 pub const MMU_NORMAL_PT_UPDATE: u64 = 0;
-/// `mmu_update`: `M2P[ptr >> 12] = val`.
+/// `mmu_update` type: `M2P[ptr >> 12] = val`.
 pub const MMU_MACHPHYS_UPDATE: u64 = 1;
-/// `mmu_update`: as normal, keeping the accessed and dirty bits that are set.
+/// `mmu_update` type: as [`MMU_NORMAL_PT_UPDATE`], but keeps the current accessed and dirty bits.
 pub const MMU_PT_UPDATE_PRESERVE_AD: u64 = 2;
-/// `mmu_update`: as normal for PV guests.
+/// `mmu_update` type: for PV guests the same as [`MMU_NORMAL_PT_UPDATE`].
 pub const MMU_PT_UPDATE_NO_TRANSLATE: u64 = 3;
 
 /// One request of `mmu_update`.
@@ -149,9 +148,9 @@ pub const MMU_PT_UPDATE_NO_TRANSLATE: u64 = 3;
 )]
 #[repr(C)]
 pub struct MmuUpdate {
-    /// Machine address of the entry, with the request's kind in the low two bits.
+    /// Machine address of the entry, with the request type in the low two bits.
     pub ptr: u64,
-    /// New contents.
+    /// New value of the entry.
     pub val: u64,
 }
 assert_layout!(MmuUpdate, size 16, ptr @ 0, val @ 8);
@@ -193,35 +192,37 @@ pub struct MmuextOp {
     pub cmd: u32,
     /// Zero.
     pub pad: u32,
-    /// Machine frame or linear address, as the command wants.
+    /// Machine frame or linear address, depending on the command.
     pub arg1: u64,
-    /// Number of entries, address of a vCPU bitmap, or source frame, as the command wants.
+    /// Number of entries, address of a vCPU bitmap, or source frame, depending on the command.
     pub arg2: u64,
 }
 assert_layout!(MmuextOp, size 24, cmd @ 0, arg1 @ 8, arg2 @ 16);
 
-/// `update_va_mapping` flags: flush nothing.
+/// `update_va_mapping` flags: no flush.
 pub const UVMF_NONE: u64 = 0;
 /// `update_va_mapping` flags: flush the TLB.
 pub const UVMF_TLB_FLUSH: u64 = 1;
-/// `update_va_mapping` flags: flush the one address.
+/// `update_va_mapping` flags: flush the translation of the address.
 pub const UVMF_INVLPG: u64 = 2;
-/// `update_va_mapping` flags: which of the above.
+/// `update_va_mapping` flags: mask of the flush type.
 pub const UVMF_FLUSHTYPE_MASK: u64 = 3;
-/// `update_va_mapping` flags: on this vCPU (with [`UVMF_FLUSHTYPE_MASK`] cut off).
+/// `update_va_mapping` flags, without [`UVMF_FLUSHTYPE_MASK`]: flush on this vCPU.
 pub const UVMF_LOCAL: u64 = 0;
-/// `update_va_mapping` flags: on all vCPUs; any other value is the address of a vCPU bitmap.
+/// `update_va_mapping` flags, without [`UVMF_FLUSHTYPE_MASK`]: flush on all vCPUs. Any other
+/// value is the address of a vCPU bitmap.
 pub const UVMF_ALL: u64 = 4;
 
-/// `vm_assist` command: switch on.
+/// `vm_assist` command: enable.
 pub const VMASST_CMD_ENABLE: u64 = 0;
-/// `vm_assist` command: switch off.
+/// `vm_assist` command: disable.
 pub const VMASST_CMD_DISABLE: u64 = 1;
-/// `vm_assist` type: emulate plain stores to page tables.
+/// `vm_assist` type: emulate the guest's stores to its page tables.
 pub const VMASST_TYPE_WRITABLE_PAGETABLES: u64 = 2;
-/// `vm_assist` type: show IOPL as hardware would.
+/// `vm_assist` type: show the virtual IOPL in RFLAGS.
 pub const VMASST_TYPE_ARCHITECTURAL_IOPL: u64 = 4;
-/// `vm_assist` type: mark run-state records that are being written.
+/// `vm_assist` type: set [`RUNSTATE_UPDATE`](crate::vcpu::RUNSTATE_UPDATE) while a copy of the
+/// runstate is updated.
 pub const VMASST_TYPE_RUNSTATE_UPDATE_FLAG: u64 = 5;
-/// `vm_assist` type: no M2P in user roots.
+/// `vm_assist` type: do not map the M2P in user mode.
 pub const VMASST_TYPE_M2P_STRICT: u64 = 32;

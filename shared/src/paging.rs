@@ -1,18 +1,18 @@
-//! Shape of four-level paging: levels, slots of a table, and which slot translates an address
+//! Levels and slots of page tables under 4-level paging
 //! (SDM volume 3, 5.5 "4-Level Paging and 5-Level Paging").
 
 use crate::address::{Mfn, PAGE_SHIFT, Vaddr};
 use crate::layout::HYPERVISOR_SLOTS;
 use core::fmt;
 
-/// Entries of a table, at every level.
+/// Number of entries of a page table at any level.
 pub const TABLE_ENTRIES: usize = 512;
 /// log2 of [`TABLE_ENTRIES`].
 const INDEX_BITS: u32 = 9;
-/// Bytes of an entry.
+/// Size of an entry in bytes.
 const ENTRY_SIZE: u64 = 8;
 
-/// Level of a page table: L1 maps pages, L4 is a root.
+/// Level of a page table: L1 tables map pages, an L4 table is a root (CR3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "a level is its number")]
@@ -24,10 +24,10 @@ pub enum Level {
 }
 
 impl Level {
-    /// All levels, the lowest first.
+    /// All levels, lowest first.
     pub const ALL: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::L4];
 
-    /// The level of a number from 1 to 4.
+    /// The level with this number, 1 to 4, or `None`.
     pub const fn from_number(number: u64) -> Option<Level> {
         Some(match number {
             1 => Level::L1,
@@ -38,23 +38,23 @@ impl Level {
         })
     }
 
-    /// The level that entries of this one point to; `None` for L1, whose entries map pages.
+    /// Level of the tables that entries of this level point to. `None` for L1.
     pub const fn below(self) -> Option<Level> {
         Level::from_number(self as u64 - 1)
     }
 
-    /// The level whose entries point to this one; `None` for L4.
+    /// Level of the tables whose entries point to this level. `None` for L4.
     pub const fn above(self) -> Option<Level> {
         Level::from_number(self as u64 + 1)
     }
 
-    /// Lowest bit of an address that selects the slot in a table of this level.
+    /// Lowest of the address bits that select the slot in a table of this level.
     #[inline]
     pub const fn shift(self) -> u32 {
         PAGE_SHIFT + INDEX_BITS * (self as u32 - 1)
     }
 
-    /// Pages that one entry of a table of this level maps.
+    /// Number of 4 KiB pages that one entry of a table of this level covers.
     pub const fn pages_per_entry(self) -> u64 {
         1 << (self.shift() - PAGE_SHIFT)
     }
@@ -66,24 +66,24 @@ impl fmt::Display for Level {
     }
 }
 
-/// Slot of a table: 0 to 511.
+/// Slot of a page table, 0 to 511.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Index(u16);
 
 impl Index {
-    /// The slot of a number, or `None` above 511.
+    /// The slot with this number, or `None` above 511.
     #[expect(clippy::cast_possible_truncation, reason = "below 512")]
     pub const fn try_new(slot: usize) -> Option<Index> {
         if slot < TABLE_ENTRIES { Some(Index(slot as u16)) } else { None }
     }
 
-    /// The slot that the low nine bits of a number name.
+    /// The slot of the low nine bits of a number.
     #[expect(clippy::cast_possible_truncation, reason = "below 512")]
     pub const fn new_truncate(slot: u64) -> Index {
         Index((slot % TABLE_ENTRIES as u64) as u16)
     }
 
-    /// The slot of a number that does not come from a guest.
+    /// The slot with this number, which must not come from a guest.
     ///
     /// # Panics
     /// If the number is above 511.
@@ -93,12 +93,12 @@ impl Index {
         Index(slot as u16)
     }
 
-    /// The number, below 512.
+    /// The number of the slot, below 512.
     pub const fn get(self) -> usize {
         self.0 as usize
     }
 
-    /// Whether this slot of a root belongs to the hypervisor (`INV-RESERVED`).
+    /// Whether this slot of a root is reserved for the hypervisor (`INV-RESERVED`).
     pub const fn is_reserved(self) -> bool {
         HYPERVISOR_SLOTS.start <= self.get() && self.get() < HYPERVISOR_SLOTS.end
     }
@@ -111,7 +111,7 @@ impl fmt::Display for Index {
 }
 
 impl Vaddr {
-    /// The canonical address that a path of slots translates, lowest level last.
+    /// The canonical address whose translation uses these slots.
     pub const fn from_indexes(l4: Index, l3: Index, l2: Index, l1: Index) -> Vaddr {
         let low = (l4.0 as u64) << Level::L4.shift()
             | (l3.0 as u64) << Level::L3.shift()
@@ -120,7 +120,7 @@ impl Vaddr {
         Vaddr::from_low_bits(low)
     }
 
-    /// The slot that translates the address in a table of a level.
+    /// The slot of a table of this level that translates the address.
     ///
     /// ```
     /// use pinfold_abi::{address::Vaddr, paging::Level};
@@ -133,7 +133,8 @@ impl Vaddr {
 }
 
 impl Mfn {
-    /// Machine address of an entry of the table in this frame, as `mmu_update` wants it.
+    /// Machine address of an entry of the table in this frame, as in
+    /// [`MmuUpdate::ptr`](crate::mmu::MmuUpdate::ptr).
     pub const fn entry_address(self, index: Index) -> u64 {
         self.address() + index.0 as u64 * ENTRY_SIZE
     }

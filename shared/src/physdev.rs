@@ -1,11 +1,11 @@
-//! `physdev_op` (`public/physdev.h`), as far as a domain without devices meets it.
+//! `physdev_op` (`public/physdev.h`): the commands that a domain without devices uses.
 
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Set the caller's virtual I/O privilege level ([`SetIopl`]).
+/// Sets the caller's virtual I/O privilege level ([`SetIopl`]).
 pub const PHYSDEVOP_SET_IOPL: u64 = 6;
-/// Set the caller's I/O bitmap ([`SetIobitmap`]).
+/// Sets the caller's I/O bitmap ([`SetIobitmap`]).
 pub const PHYSDEVOP_SET_IOBITMAP: u64 = 7;
 
 /// Argument of [`PHYSDEVOP_SET_IOPL`].
@@ -14,7 +14,7 @@ pub const PHYSDEVOP_SET_IOBITMAP: u64 = 7;
 )]
 #[repr(C)]
 pub struct SetIopl {
-    /// 0 to 3.
+    /// I/O privilege level, 0 to 3.
     pub iopl: u32,
 }
 assert_layout!(SetIopl, size 4);
@@ -25,9 +25,9 @@ assert_layout!(SetIopl, size 4);
 )]
 #[repr(C)]
 pub struct SetIobitmap {
-    /// Address of the bitmap.
+    /// Guest address of the bitmap, one bit per port.
     pub bitmap: u64,
-    /// Ports that it covers.
+    /// Number of ports that the bitmap covers.
     pub nr_ports: u32,
     /// Zero.
     pub pad: u32,

@@ -3,24 +3,24 @@
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Let others run.
+/// Yields the CPU.
 pub const SCHEDOP_YIELD: u64 = 0;
-/// Unmask events and sleep until one is pending.
+/// Unmasks events and blocks until one is pending.
 pub const SCHEDOP_BLOCK: u64 = 1;
-/// End the domain: argument is [`Shutdown`].
+/// Shuts the domain down: [`Shutdown`].
 pub const SCHEDOP_SHUTDOWN: u64 = 2;
-/// Sleep until a port is pending or a time has come: argument is [`Poll`].
+/// Blocks until one of a list of ports is pending or a timeout expires: [`Poll`].
 pub const SCHEDOP_POLL: u64 = 3;
-/// End another domain.
+/// Shuts another domain down. For the control domain.
 pub const SCHEDOP_REMOTE_SHUTDOWN: u64 = 4;
-/// Note why, without ending yet: argument is [`Shutdown`].
+/// Records a reason for a later shutdown: [`Shutdown`].
 pub const SCHEDOP_SHUTDOWN_CODE: u64 = 5;
-/// Arm, feed or stop a watchdog: argument is [`Watchdog`].
+/// Starts, resets or stops a watchdog: [`Watchdog`].
 pub const SCHEDOP_WATCHDOG: u64 = 6;
-/// Pin the vCPU to a CPU.
+/// Pins the vCPU to a CPU temporarily. For the hardware domain.
 pub const SCHEDOP_PIN_OVERRIDE: u64 = 7;
 
-/// Argument of shutdown.
+/// Argument of [`SCHEDOP_SHUTDOWN`] and [`SCHEDOP_SHUTDOWN_CODE`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -31,45 +31,45 @@ pub struct Shutdown {
 }
 assert_layout!(Shutdown, size 4);
 
-/// Reason: all is done.
+/// Shutdown reason: power off.
 pub const SHUTDOWN_POWEROFF: u32 = 0;
-/// Reason: start again.
+/// Shutdown reason: reboot.
 pub const SHUTDOWN_REBOOT: u32 = 1;
-/// Reason: save.
+/// Shutdown reason: suspend.
 pub const SHUTDOWN_SUSPEND: u32 = 2;
-/// Reason: the guest found itself broken.
+/// Shutdown reason: the guest crashed.
 pub const SHUTDOWN_CRASH: u32 = 3;
-/// Reason: a watchdog was not fed.
+/// Shutdown reason: a watchdog expired.
 pub const SHUTDOWN_WATCHDOG: u32 = 4;
-/// Reason: start again, keeping memory.
+/// Shutdown reason: reset of the domain that keeps its memory.
 pub const SHUTDOWN_SOFT_RESET: u32 = 5;
 
-/// Argument of watchdog.
+/// Argument of [`SCHEDOP_WATCHDOG`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Watchdog {
-    /// Number of the watchdog, from 1; 0: a new one, whose number is the result.
+    /// Number of a watchdog, from 1. 0 starts a new one; its number is the result.
     pub id: u32,
-    /// Seconds until the domain is shut down with [`SHUTDOWN_WATCHDOG`]; 0: stop it.
+    /// Seconds until the domain is shut down with [`SHUTDOWN_WATCHDOG`]. 0 stops the watchdog.
     pub timeout: u32,
 }
 assert_layout!(Watchdog, size 8, timeout @ 4);
 
-/// Argument of poll.
+/// Argument of [`SCHEDOP_POLL`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Poll {
-    /// Address of `u32` ports.
+    /// Guest address of `u32` port numbers.
     pub ports: u64,
-    /// How many.
+    /// Number of ports.
     pub nr_ports: u32,
     /// Zero.
     pub pad: u32,
-    /// Absolute system time in ns; 0: no limit.
+    /// System time of the timeout in ns. 0: no timeout.
     pub timeout: u64,
 }
 assert_layout!(Poll, size 24, nr_ports @ 8, timeout @ 16);

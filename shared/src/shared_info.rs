@@ -3,49 +3,51 @@
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// vCPUs that have a record in the shared page.
+/// Number of vCPUs with a [`VcpuInfo`] in the shared page (`XEN_LEGACY_MAX_VCPUS`).
 pub const LEGACY_VCPUS: usize = 32;
 
-/// The clock of a vCPU: ns = system_time + (((tsc - tsc_timestamp) << tsc_shift) * mul >> 32).
+/// Clock of a vCPU. The system time in ns is
+/// `system_time + (((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32)`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct VcpuTimeInfo {
-    /// Odd while the record is being written.
+    /// Odd while the hypervisor updates the record.
     pub version: u32,
     /// Zero.
     pub pad0: u32,
     /// TSC at the last update.
     pub tsc_timestamp: u64,
-    /// Nanoseconds since boot at the last update.
+    /// System time (since boot) at the last update, in ns.
     pub system_time: u64,
-    /// Scale, as a 0.32 fraction.
+    /// Multiplier, a 0.32 fixed-point fraction.
     pub tsc_to_system_mul: u32,
-    /// Shift before scaling; negative is to the right.
+    /// Left shift before the multiplication; negative: right shift.
     pub tsc_shift: i8,
-    /// Bit 0: the TSC is the same on all CPUs.
+    /// Bit 0: the TSCs of all CPUs are synchronous (`XEN_PVCLOCK_TSC_STABLE_BIT`).
     pub flags: u8,
     /// Zero.
     pub pad1: [u8; 2],
 }
 assert_layout!(VcpuTimeInfo, size 32, tsc_timestamp @ 8, system_time @ 16, tsc_to_system_mul @ 24, tsc_shift @ 28, flags @ 29);
 
-/// A vCPU's record in the shared page, or where the guest registered it.
+/// Event and time information of a vCPU, in the shared page or at the address that the guest
+/// registered.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct VcpuInfo {
-    /// Non-zero: events wait to be delivered.
+    /// Non-zero: an event is pending.
     pub evtchn_upcall_pending: u8,
-    /// Non-zero: events are not delivered; the guest's interrupt flag, inverted.
+    /// Non-zero: events are masked. The inverse of a virtual interrupt flag.
     pub evtchn_upcall_mask: u8,
     /// Zero.
     pub pad0: [u8; 6],
-    /// Bit n: word n of the pending bits has something.
+    /// Bit n: word n of [`SharedInfo::evtchn_pending`] has a bit set.
     pub evtchn_pending_sel: u64,
-    /// Address of the last page fault.
+    /// Faulting address of the last page fault.
     pub cr2: u64,
     /// Zero.
     pub pad1: u64,
@@ -54,35 +56,35 @@ pub struct VcpuInfo {
 }
 assert_layout!(VcpuInfo, size 64, evtchn_upcall_mask @ 1, evtchn_pending_sel @ 8, cr2 @ 16, time @ 32);
 
-/// The shared page's contents.
+/// Contents of the shared page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SharedInfo {
     /// Records of the first vCPUs.
     pub vcpu_info: [VcpuInfo; LEGACY_VCPUS],
-    /// Bit p: port p is pending.
+    /// One bit per port: an event is pending.
     pub evtchn_pending: [u64; 64],
-    /// Bit p: port p is masked.
+    /// One bit per port: events are masked.
     pub evtchn_mask: [u64; 64],
-    /// Odd while the wall clock is being written.
+    /// Odd while the hypervisor updates the wall clock.
     pub wc_version: u32,
-    /// Wall clock at system time 0: seconds, low half.
+    /// Wall clock at system time 0: seconds since 1970, bits 0 to 31.
     pub wc_sec: u32,
-    /// Nanoseconds.
+    /// Wall clock: nanoseconds of the second.
     pub wc_nsec: u32,
-    /// Seconds, high half.
+    /// Wall clock: seconds, bits 32 to 63.
     pub wc_sec_hi: u32,
-    /// Written by the guest: number of its pfns.
+    /// Written by the guest: number of its pseudo-physical frames.
     pub max_pfn: u64,
-    /// Written by the guest: root of its p2m tree.
+    /// Written by the guest: machine frame of the root of its p2m tree.
     pub pfn_to_mfn_frame_list_list: u64,
-    /// Reason of an NMI.
+    /// Reason of the last NMI.
     pub nmi_reason: u64,
-    /// Written by the guest, for tools.
+    /// Written by the guest for tools: CR3 by which to translate `p2m_vaddr`.
     pub p2m_cr3: u64,
-    /// Written by the guest, for tools.
+    /// Written by the guest for tools: virtual address of its linear p2m.
     pub p2m_vaddr: u64,
-    /// Written by the guest, for tools.
+    /// Written by the guest for tools: odd while it changes the p2m mapping.
     pub p2m_generation: u64,
 }
 assert_layout!(SharedInfo, size 0xc40, evtchn_pending @ 0x800, evtchn_mask @ 0xa00, wc_version @ 0xc00,

@@ -1,9 +1,10 @@
-//! vCPU state as the ABI shows it (`public/vcpu.h`, `public/arch-x86/xen-x86_64.h`).
+//! `vcpu_op` and vCPU state (`public/vcpu.h`, `public/arch-x86/xen.h`,
+//! `public/arch-x86/xen-x86_64.h`).
 
 use crate::assert_layout;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// General registers in the order of `cpu_user_regs`.
+/// General-purpose registers (`struct cpu_user_regs`).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -49,48 +50,48 @@ assert_layout!(CpuUserRegs, size 200, rax @ 0x50, error_code @ 0x78, vector @ 0x
     saved_upcall_mask @ 0x8c, rflags @ 0x90, rsp @ 0x98, ss @ 0xa0, es @ 0xa8, ds @ 0xb0,
     fs @ 0xb8, gs @ 0xc0);
 
-/// `vcpu_op`: set a vCPU's first state ([`VcpuGuestContext`]).
+/// `vcpu_op`: sets the initial state of a vCPU: [`VcpuGuestContext`].
 pub const VCPUOP_INITIALISE: u64 = 0;
-/// `vcpu_op`: let it run.
+/// `vcpu_op`: brings a vCPU online.
 pub const VCPUOP_UP: u64 = 1;
-/// `vcpu_op`: let it run no more.
+/// `vcpu_op`: takes a vCPU offline.
 pub const VCPUOP_DOWN: u64 = 2;
-/// `vcpu_op`: 1 if it may run, else 0.
+/// `vcpu_op`: returns 1 if the vCPU is online, else 0.
 pub const VCPUOP_IS_UP: u64 = 3;
-/// `vcpu_op`: copy out [`RunstateInfo`].
+/// `vcpu_op`: returns [`RunstateInfo`].
 pub const VCPUOP_GET_RUNSTATE_INFO: u64 = 4;
-/// `vcpu_op`: keep a copy of [`RunstateInfo`] at a guest address ([`RegisterArea`]).
+/// `vcpu_op`: keeps a copy of [`RunstateInfo`] up to date at a guest address: [`RegisterArea`].
 pub const VCPUOP_REGISTER_RUNSTATE_AREA: u64 = 5;
-/// `vcpu_op`: [`PeriodicTimer`].
+/// `vcpu_op`: starts the periodic timer: [`PeriodicTimer`].
 pub const VCPUOP_SET_PERIODIC_TIMER: u64 = 6;
-/// `vcpu_op`: no argument.
+/// `vcpu_op`: stops the periodic timer. No argument.
 pub const VCPUOP_STOP_PERIODIC_TIMER: u64 = 7;
-/// `vcpu_op`: [`SingleshotTimer`].
+/// `vcpu_op`: starts the one-shot timer: [`SingleshotTimer`].
 pub const VCPUOP_SET_SINGLESHOT_TIMER: u64 = 8;
-/// `vcpu_op`: no argument.
+/// `vcpu_op`: stops the one-shot timer. No argument.
 pub const VCPUOP_STOP_SINGLESHOT_TIMER: u64 = 9;
-/// `vcpu_op`: where the vCPU's record is from now on ([`RegisterVcpuInfo`]).
+/// `vcpu_op`: moves the vCPU's `VcpuInfo` to a guest page: [`RegisterVcpuInfo`].
 pub const VCPUOP_REGISTER_VCPU_INFO: u64 = 10;
-/// `vcpu_op`: send a non-maskable interrupt.
+/// `vcpu_op`: sends a non-maskable interrupt.
 pub const VCPUOP_SEND_NMI: u64 = 11;
-/// `vcpu_op`: which CPU a pinned vCPU has.
+/// `vcpu_op`: returns the physical CPU of a pinned vCPU.
 pub const VCPUOP_GET_PHYSID: u64 = 12;
-/// `vcpu_op`: keep a copy of the clock at a guest address ([`RegisterArea`]).
+/// `vcpu_op`: keeps a copy of the vCPU's clock up to date at a guest address: [`RegisterArea`].
 pub const VCPUOP_REGISTER_TIME_AREA: u64 = 13;
 
-/// [`RunstateInfo::state`]: on a CPU.
+/// [`RunstateInfo::state`]: runs on a CPU.
 pub const RUNSTATE_RUNNING: u32 = 0;
 /// [`RunstateInfo::state`]: waits for a CPU.
 pub const RUNSTATE_RUNNABLE: u32 = 1;
 /// [`RunstateInfo::state`]: waits for an event.
 pub const RUNSTATE_BLOCKED: u32 = 2;
-/// [`RunstateInfo::state`]: neither.
+/// [`RunstateInfo::state`]: offline, or not runnable for another reason.
 pub const RUNSTATE_OFFLINE: u32 = 3;
-/// Set in [`RunstateInfo::state_entry_time`] while a copy is being written, if the guest asked for
-/// it by `vm_assist`.
+/// Set in [`RunstateInfo::state_entry_time`] while a copy is updated, if the guest enabled
+/// [`VMASST_TYPE_RUNSTATE_UPDATE_FLAG`](crate::mmu::VMASST_TYPE_RUNSTATE_UPDATE_FLAG).
 pub const RUNSTATE_UPDATE: u64 = 1 << 63;
 
-/// What a vCPU did with its time.
+/// State of a vCPU and the time that it spent in each state.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -100,20 +101,20 @@ pub struct RunstateInfo {
     pub state: u32,
     /// Zero.
     pub pad: u32,
-    /// System time in ns at which it entered that state.
+    /// System time at which the vCPU entered the state, in ns.
     pub state_entry_time: u64,
-    /// ns spent in each state.
+    /// Time spent in each state, in ns, indexed by `RUNSTATE_*`.
     pub time: [u64; 4],
 }
 assert_layout!(RunstateInfo, size 48, state_entry_time @ 8, time @ 16);
 
-/// A guest virtual address to keep a copy at.
+/// Argument of [`VCPUOP_REGISTER_RUNSTATE_AREA`] and [`VCPUOP_REGISTER_TIME_AREA`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct RegisterArea {
-    /// The address.
+    /// Guest virtual address of the copy.
     pub address: u64,
 }
 assert_layout!(RegisterArea, size 8);
@@ -124,7 +125,7 @@ assert_layout!(RegisterArea, size 8);
 )]
 #[repr(C)]
 pub struct PeriodicTimer {
-    /// ns between two firings.
+    /// Period in ns.
     pub period_ns: u64,
 }
 assert_layout!(PeriodicTimer, size 8);
@@ -135,7 +136,7 @@ assert_layout!(PeriodicTimer, size 8);
 )]
 #[repr(C)]
 pub struct SingleshotTimer {
-    /// System time in ns.
+    /// System time at which the timer expires, in ns.
     pub timeout_abs_ns: u64,
     /// [`SINGLESHOT_FUTURE`].
     pub flags: u32,
@@ -144,7 +145,8 @@ pub struct SingleshotTimer {
 }
 assert_layout!(SingleshotTimer, size 16, flags @ 8);
 
-/// [`SingleshotTimer::flags`]: a time that is over is an error (ETIME), not a firing at once.
+/// [`SingleshotTimer::flags`]: -ETIME if the time has passed. Without it, such a timer expires at
+/// once.
 pub const SINGLESHOT_FUTURE: u32 = 1;
 
 /// Argument of [`VCPUOP_REGISTER_VCPU_INFO`].
@@ -153,50 +155,50 @@ pub const SINGLESHOT_FUTURE: u32 = 1;
 )]
 #[repr(C)]
 pub struct RegisterVcpuInfo {
-    /// Frame.
+    /// Machine frame.
     pub mfn: u64,
-    /// Byte in it; the record may not cross its end.
+    /// Offset in the frame in bytes. The structure must not cross the end of the frame.
     pub offset: u32,
     /// Zero.
     pub reserved: u32,
 }
 assert_layout!(RegisterVcpuInfo, size 16, offset @ 8);
 
-/// A vCPU's first state.
+/// Argument of [`VCPUOP_INITIALISE`]: initial state of a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VcpuGuestContext {
-    /// FXSAVE area, if [`VGCF_I387_VALID`].
+    /// FXSAVE area. Used with [`VGCF_I387_VALID`].
     pub fpu: [u8; 512],
     /// `VGCF_*`.
     pub flags: u64,
-    /// Registers.
+    /// General-purpose registers.
     pub user_regs: CpuUserRegs,
-    /// Exception handlers, by vector; address 0: none.
+    /// Trap handlers by vector. Address 0: no handler.
     pub trap_ctxt: [crate::trap::TrapInfo; 256],
-    /// LDT: linear address.
+    /// Linear address of the LDT.
     pub ldt_base: u64,
-    /// LDT: entries.
+    /// Number of LDT entries.
     pub ldt_ents: u64,
-    /// GDT: frames.
+    /// Machine frames of the GDT.
     pub gdt_frames: [u64; 16],
-    /// GDT: entries.
+    /// Number of GDT entries.
     pub gdt_ents: u64,
     /// Stack selector for entries from user mode.
     pub kernel_ss: u64,
     /// Stack pointer for entries from user mode.
     pub kernel_sp: u64,
-    /// CR0, user CR3, unused, kernel CR3, CR4, unused.
+    /// By index: 0: CR0, 1: CR3 of user mode, 3: CR3 of kernel mode, 4: CR4. Others are not used.
     pub ctrlreg: [u64; 8],
-    /// Debug registers.
+    /// Debug registers DR0 to DR7.
     pub debugreg: [u64; 8],
-    /// Event callback.
+    /// Address of the event callback.
     pub event_callback_eip: u64,
-    /// Failsafe callback.
+    /// Address of the failsafe callback.
     pub failsafe_callback_eip: u64,
-    /// `syscall` callback.
+    /// Address of the `syscall` callback.
     pub syscall_callback_eip: u64,
-    /// `vm_assist` types, as bits.
+    /// Enabled `vm_assist` types, one bit per `VMASST_TYPE_*`.
     pub vm_assist: u64,
     /// FS base.
     pub fs_base: u64,
@@ -211,13 +213,13 @@ assert_layout!(VcpuGuestContext, size 0x1430, flags @ 0x200, user_regs @ 0x208, 
     failsafe_callback_eip @ 0x1400, syscall_callback_eip @ 0x1408, vm_assist @ 0x1410,
     fs_base @ 0x1418, gs_base_kernel @ 0x1420, gs_base_user @ 0x1428);
 
-/// [`VcpuGuestContext::flags`]: the FPU area counts.
+/// [`VcpuGuestContext::flags`]: [`VcpuGuestContext::fpu`] is valid.
 pub const VGCF_I387_VALID: u64 = 1 << 0;
-/// [`VcpuGuestContext::flags`]: starts in guest-kernel mode.
+/// [`VcpuGuestContext::flags`]: the vCPU starts in kernel mode.
 pub const VGCF_IN_KERNEL: u64 = 1 << 2;
 /// [`VcpuGuestContext::flags`]: the failsafe callback masks events.
 pub const VGCF_FAILSAFE_DISABLES_EVENTS: u64 = 1 << 3;
 /// [`VcpuGuestContext::flags`]: the `syscall` callback masks events.
 pub const VGCF_SYSCALL_DISABLES_EVENTS: u64 = 1 << 4;
-/// [`VcpuGuestContext::flags`]: runs at once.
+/// [`VcpuGuestContext::flags`]: the vCPU is online at once.
 pub const VGCF_ONLINE: u64 = 1 << 5;

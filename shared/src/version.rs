@@ -19,7 +19,7 @@ mod commands {
 }
 pub use commands::*;
 
-/// The version of the ABI that Pinfold speaks: 4.17, as `major << 16 | minor`.
+/// Xen version that Pinfold's ABI corresponds to: 4.17, as `major << 16 | minor`.
 pub const ABI_VERSION: u32 = 4 << 16 | 17;
 
 /// Argument of `get_features`.
@@ -28,9 +28,9 @@ pub const ABI_VERSION: u32 = 4 << 16 | 17;
 )]
 #[repr(C)]
 pub struct FeatureInfo {
-    /// In: which word.
+    /// In: index of the 32-bit word of feature bits.
     pub submap_idx: u32,
-    /// Out: its bits.
+    /// Out: the feature bits of the word.
     pub submap: u32,
 }
 assert_layout!(FeatureInfo, size 8);
@@ -39,18 +39,19 @@ assert_layout!(FeatureInfo, size 8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct CompileInfo {
-    /// Compiler.
+    /// Compiler version, NUL-terminated.
     pub compiler: [u8; 64],
-    /// Who built it.
+    /// User that built the hypervisor, NUL-terminated.
     pub compile_by: [u8; 16],
-    /// Where.
+    /// Domain name of the build host, NUL-terminated.
     pub compile_domain: [u8; 32],
-    /// When.
+    /// Build date, NUL-terminated.
     pub compile_date: [u8; 32],
 }
 assert_layout!(CompileInfo, size 144);
 
-/// Feature names by bit, as ELF notes spell them (`XENFEAT_*` without the prefix).
+/// Feature names and bits, as in the ELF note `FEATURES` (`XENFEAT_*` in lower case without the
+/// prefix).
 pub const FEATURE_NAMES: [(&str, u32); 16] = [
     ("writable_page_tables", 0),
     ("writable_descriptor_tables", 1),
@@ -70,13 +71,14 @@ pub const FEATURE_NAMES: [(&str, u32); 16] = [
     ("not_direct_mapped", 16),
 ];
 
-/// Feature bit: [`crate::mmu::MMU_PT_UPDATE_PRESERVE_AD`] is known.
+/// Feature bit: [`MMU_PT_UPDATE_PRESERVE_AD`](crate::mmu::MMU_PT_UPDATE_PRESERVE_AD) is supported.
 pub const XENFEAT_MMU_PT_UPDATE_PRESERVE_AD: u32 = 5;
-/// Feature bit: `CLEAR_PAGE` and `COPY_PAGE` are known.
+/// Feature bit: [`ClearPage`](crate::mmu::MmuextCmd::ClearPage) and
+/// [`CopyPage`](crate::mmu::MmuextCmd::CopyPage) are supported.
 pub const XENFEAT_HIGHMEM_ASSIST: u32 = 6;
-/// Feature bit: grant mappings keep the software bits of entries.
+/// Feature bit: grant mappings set the available bits of the entry as the guest asks.
 pub const XENFEAT_GNTTAB_MAP_AVAIL_BITS: u32 = 7;
-/// Feature bit: the domain may be the first one.
+/// Feature bit: the kernel can run as the initial domain.
 pub const XENFEAT_DOM0: u32 = 11;
-/// Feature bit: pfns are not mfns.
+/// Feature bit: pseudo-physical and machine frame numbers of the domain differ.
 pub const XENFEAT_NOT_DIRECT_MAPPED: u32 = 16;
