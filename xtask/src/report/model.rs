@@ -5,6 +5,7 @@
 
 use super::diagnosis::Diagnosis;
 use super::summary::Group;
+use pinfold_abi::record::{self, LogRecord as _};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -240,8 +241,25 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    /// From the fields of its record.
-    pub(super) fn of(mut fields: Fields) -> Mapping {
+    /// From its record and all the fields there.
+    pub(super) fn of(record: &record::Mapping<'_>, mut fields: Fields) -> Mapping {
+        record::Mapping::keys(&mut |known| drop(fields.take(known)));
+        Mapping {
+            va: record.va.0.map(|va| va.to_string()),
+            table: Some(record.table.to_string()),
+            index: Some(record.index.into()),
+            entry: Some(record.entry.to_string()),
+            region: record.region.0.map(|region| region.as_str().into()),
+            state: record.state.into(),
+            memory_type: record.memory_type.map(str::to_owned),
+            borrower: record.borrower.map(|domain| domain.to_string()),
+            other: fields,
+        }
+    }
+
+    /// From the fields of a record that lacks some or has garbled ones.
+    pub(super) fn of_damaged(mut fields: Fields) -> Mapping {
+        fields.take("id");
         let mut text = |key: &str| fields.take(key).filter(|value| value != "none");
         let state = match text("state").as_deref() {
             Some("dead") => State::Dead,
@@ -258,6 +276,16 @@ impl Mapping {
             borrower: text("borrower"),
             state,
             other: fields,
+        }
+    }
+}
+
+impl From<record::MappingState> for State {
+    fn from(state: record::MappingState) -> State {
+        match state {
+            record::MappingState::Live => State::Live,
+            record::MappingState::Dead => State::Dead,
+            record::MappingState::Unknown => State::Unknown,
         }
     }
 }

@@ -5,8 +5,13 @@
 //! What can't be read is counted. A guest can't forge records: what it writes stands behind the
 //! head of its own record, or in quotation marks.
 
+mod damaged;
+mod lines;
+mod printed;
+
 use super::model::*;
-use pinfold_abi::record::{Record, Who, kind};
+use lines::{glued_at, is_balanced};
+use pinfold_abi::record::{self, CrashIdle, Event, FrameUses, Map, NoStart, Record, Who, kind};
 use std::collections::BTreeMap;
 
 /// What the lines under way belong to.
@@ -85,73 +90,115 @@ impl Report {
             Who::Domain(id) | Who::Vcpu(id, _) => Some(id),
             Who::Hypervisor => None,
         };
-        let time = record.head.micros as f64 / 1e6;
-        self.last = self.last.max(time);
-        let who = record.head.who.to_string();
-        let text = |key: &str| record.field(key).map(str::to_owned);
-        let reason = || text("reason").unwrap_or_else(|| "for no reason given".into());
-        match (record.head.kind, id) {
-            (kind::START, Some(id)) => {
-                let domain = self.domain(id);
-                domain.name = text("name").unwrap_or_default();
-                domain.ended = "still running when the log ends".into();
+        self.last = self.last.max(record.head.micros as f64 / 1e6);
+        let Ok(event) = Event::read(record) else { return self.damaged(reading, record, id) };
+        match (event, id) {
+            (Event::Start(start), Some(id)) => self.start(id, start.name.as_str()),
+            (Event::NoStart(NoStart { name, reason }), id) => {
+                self.no_start(id, name.as_str(), reason.as_str());
             }
-            (kind::NOSTART, id) => {
-                let reason = text("reason").unwrap_or_else(|| record.body.into());
-                let domain = self.domain(id.unwrap_or(0));
-                domain.name = text("name").unwrap_or_default();
-                domain.ended = format!("refused: {reason}");
+            (Event::Shutdown(end), Some(id)) => {
+                self.domain(id).ended = format!("shut down: {}", end.reason);
             }
-            (kind::SHUTDOWN, Some(id)) => {
-                self.domain(id).ended = format!("shut down: {}", reason());
+            (
+                Event::Crash(record::Crash { reason, .. })
+                | Event::CrashIdle(CrashIdle { reason, .. }),
+                id,
+            ) => self.crash(record, id, reason.as_str()),
+            (Event::Console(text), Some(id)) => self.printed(id, text),
+            (Event::MarkText(mark), Some(id)) => {
+                reading.marks.insert(id, mark.text.as_str().into());
             }
-            (kind::CRASH, _) => {
-                if let Some(id) = id {
-                    self.domain(id).ended = format!("crashed: {}", reason());
-                }
-                let (fields, dump) = (fields(record), Vec::new());
-                self.crashes.push(Crash { who, domain: id, fields, dump, calls: Vec::new() });
+            (Event::Alias(alias), id) => {
+                self.violation(reading, record, id, Rule::Alias, Some(alias.id));
             }
-            (kind::CONSOLE, Some(id)) => self.printed(id, record),
-            (kind::MARK, Some(id)) => {
-                reading.marks.insert(id, text("text").unwrap_or_else(|| record.body.into()));
+            (Event::Cache(cache), id) => {
+                self.violation(reading, record, id, Rule::Cache, Some(cache.id));
             }
-            (kind::ALIAS, _) => self.violation(reading, record, id, Rule::Alias),
-            (kind::CACHE, _) => self.violation(reading, record, id, Rule::Cache),
-            (kind::MAPPING, _) => {
-                let mut fields = fields(record);
-                let number = fields.take("id").as_deref().and_then(number);
-                let part = if fields.take("end").is_some() {
-                    Part::Search(fields)
-                } else {
-                    Part::Mapping(Mapping::of(fields))
-                };
-                self.part(reading, number, part);
+            (Event::Mapping(mapping), _) => {
+                let part = Part::Mapping(Mapping::of(&mapping, fields(record)));
+                self.part(reading, Some(mapping.id), part);
             }
-            (kind::HEALED, _) => self.part(reading, record.number("id"), Part::Healed),
-            (kind::FRAMES, Some(id)) => self.frames(id, record),
-            (kind::REFUSED, id) => {
-                let number = id.unwrap_or(0);
-                self.domain(number).refused += 1;
-                let op = text("op").unwrap_or_default();
-                let cause = text("cause").unwrap_or_default();
-                let first = text("why").unwrap_or_else(|| record.body.into());
-                let entry = reading.refusals.entry((number, op.clone(), cause.clone()));
-                entry.or_insert(Refusals { count: 0, who, op, cause, first }).count += 1;
+            (Event::SearchEnd(end), _) => {
+                self.part(reading, Some(end.id), Part::Search(search_fields(record)));
             }
-            (kind::PANIC, _) => self.panics.push(Panic {
-                text: record.body.into(),
-                dump: Vec::new(),
-                backtrace: Vec::new(),
-            }),
-            (kind::DUMP, id) => self.dump(id, record),
-            (kind::DROPPED, id) => {
-                // Number 0 stands for the hypervisor's own.
-                self.domain(id.unwrap_or(0)).dropped += record.number("records").unwrap_or(1);
+            (Event::Healed(healed), _) => self.part(reading, Some(healed.id), Part::Healed),
+            (Event::FrameUses(FrameUses { first, frames, map }), Some(id)) => {
+                self.frames(id, first.get(), frames, map);
             }
-            (kind::END, _) => self.end = fields(record),
-            _ => {}
+            (Event::Refused(refused), id) => {
+                let (op, cause) = (refused.evidence.op, refused.evidence.cause);
+                self.refusal(reading, record, id, op, cause, refused.why.as_str());
+            }
+            (Event::DumpFrame(frame), None) => self.backtrace(frame.rip.0),
+            (Event::Dropped(dropped), id) => self.dropped(id, dropped.records),
+            (Event::End(_), _) => self.end = fields(record),
+            (_, id) => match record.head.kind {
+                kind::PANIC => self.panics.push(Panic {
+                    text: record.body.into(),
+                    dump: Vec::new(),
+                    backtrace: Vec::new(),
+                }),
+                kind::DUMP => self.dump(id, record),
+                // One of a manifest that cannot be read is free text.
+                kind::NOSTART => self.damaged(reading, record, id),
+                _ => {}
+            },
         }
+    }
+
+    fn start(&mut self, id: u16, name: &str) {
+        let domain = self.domain(id);
+        domain.name = name.into();
+        domain.ended = "still running when the log ends".into();
+    }
+
+    fn no_start(&mut self, id: Option<u16>, name: &str, reason: &str) {
+        let domain = self.domain(id.unwrap_or(0));
+        domain.name = name.into();
+        domain.ended = format!("refused: {reason}");
+    }
+
+    fn crash(&mut self, record: &Record<'_>, domain: Option<u16>, reason: &str) {
+        if let Some(id) = domain {
+            self.domain(id).ended = format!("crashed: {reason}");
+        }
+        self.crashes.push(Crash {
+            who: record.head.who.to_string(),
+            domain,
+            fields: fields(record),
+            dump: Vec::new(),
+            calls: Vec::new(),
+        });
+    }
+
+    /// Records that were left out.
+    fn dropped(&mut self, id: Option<u16>, records: u64) {
+        // Number 0 stands for the hypervisor's own.
+        self.domain(id.unwrap_or(0)).dropped += records;
+    }
+
+    /// A refusal; those that are alike are counted together.
+    fn refusal(
+        &mut self,
+        reading: &mut Reading,
+        record: &Record<'_>,
+        id: Option<u16>,
+        op: &str,
+        cause: &str,
+        why: &str,
+    ) {
+        let number = id.unwrap_or(0);
+        self.domain(number).refused += 1;
+        let entry = reading.refusals.entry((number, op.into(), cause.into()));
+        let refusals = entry.or_insert_with(|| Refusals {
+            count: 0,
+            who: record.head.who.to_string(),
+            op: op.into(),
+            cause: cause.into(),
+            first: why.into(),
+        });
+        refusals.count += 1;
     }
 
     /// The head of a violation; what came before it joins it.
@@ -161,11 +208,11 @@ impl Report {
         record: &Record<'_>,
         domain: Option<u16>,
         rule: Rule,
+        id: Option<u64>,
     ) {
         if let Some(id) = domain {
             self.domain(id).violations += 1;
         }
-        let id = record.number("id");
         let at = self.violations.len();
         self.violations.push(Violation {
             id,
@@ -203,41 +250,12 @@ impl Report {
         }
     }
 
-    /// A line of a guest's console.
-    fn printed(&mut self, domain: u16, record: &Record<'_>) {
-        let line = record.body.trim();
-        if let Some(verdict) = line.strip_prefix("VERDICT ") {
-            self.domain(domain).verdict = Some(verdict.into());
-        } else if let Some(rest) = line.strip_prefix("SCENARIO ") {
-            let scenario = rest.split(' ').next().unwrap_or_default().to_owned();
-            let mut fields = fields(record);
-            let form = fields.take("form").unwrap_or_default();
-            self.scenarios.push(Scenario { domain, scenario, form, fields });
-        } else if line.starts_with("CURVE ") {
-            let mut fields = fields(record);
-            let policy = fields.take("policy").unwrap_or_default();
-            let Some(outstanding) = fields.take("outstanding").as_deref().and_then(number) else {
-                return;
-            };
-            let figure = |(key, value): (String, String)| {
-                Some((key, value.parse().ok().filter(|value: &f64| value.is_finite())?))
-            };
-            let values = fields.0.into_iter().filter_map(figure).collect();
-            self.curves.push(Point { domain, policy, outstanding, values });
-        }
-    }
-
     /// A part of a domain's frame map. One that doesn't add up is damaged: it is shown as far as
     /// it goes.
-    fn frames(&mut self, domain: u16, record: &Record<'_>) {
-        let mut fields = fields(record);
-        let (Some(first), Some(frames)) = (fields.number("first"), fields.number("frames")) else {
-            self.skipped.damaged += 1;
-            return;
-        };
+    fn frames(&mut self, domain: u16, first: u64, frames: u64, map: Map<'_>) {
         let (mut at, end) = (first, first.saturating_add(frames));
         let mut runs = Vec::new();
-        for run in pinfold_abi::frame_map::runs(&fields.take("map").unwrap_or_default()) {
+        for run in map.iter() {
             let frames = run.frames.min(end - at);
             if frames == 0 {
                 break;
@@ -266,12 +284,17 @@ impl Report {
             }
             return;
         }
-        match (self.panics.last_mut(), record.number("frame"), record.number("rip")) {
-            (Some(panic), Some(_), Some(address)) => {
-                panic.backtrace.push(Frame { address, calls: Vec::new() });
-            }
-            (Some(panic), ..) => panic.dump.push(record.body.into()),
-            (None, ..) => self.skipped.orphans += 1,
+        match self.panics.last_mut() {
+            Some(panic) => panic.dump.push(record.body.into()),
+            None => self.skipped.orphans += 1,
+        }
+    }
+
+    /// A return address on the hypervisor's own stack, of its panic.
+    fn backtrace(&mut self, address: u64) {
+        match self.panics.last_mut() {
+            Some(panic) => panic.backtrace.push(Frame { address, calls: Vec::new() }),
+            None => self.skipped.orphans += 1,
         }
     }
 
@@ -309,31 +332,20 @@ impl Report {
     }
 }
 
-/// Every quotation mark of the line has its partner.
-fn is_balanced(line: &str) -> bool {
-    line.bytes().filter(|&byte| byte == b'"').count() % 2 == 0
-}
-
-/// Where in a line another record begins, after its first byte. Within quotation marks only if one
-/// is missing; never in what a guest printed.
-fn glued_at(line: &str) -> Option<usize> {
-    let own = Record::parse(line);
-    if own.is_some_and(|record| matches!(record.head.kind, kind::CONSOLE | kind::PANIC)) {
-        return None;
-    }
-    let whole = is_balanced(line);
-    let mut quoted = false;
-    for (at, byte) in line.bytes().enumerate().skip(1) {
-        quoted ^= byte == b'"';
-        if byte == b'[' && !(whole && quoted) && Record::parse(&line[at..]).is_some() {
-            return Some(at);
-        }
-    }
-    None
-}
-
 fn fields(record: &Record<'_>) -> Fields {
-    Fields(record.fields().map(|(key, value)| (key.into(), value.into())).collect())
+    fields_of(record.body)
+}
+
+fn fields_of(text: &str) -> Fields {
+    Fields(record::Fields::of(text).map(|(key, value)| (key.into(), value.into())).collect())
+}
+
+/// What the record that ends a search says of it.
+fn search_fields(record: &Record<'_>) -> Fields {
+    let mut fields = fields(record);
+    fields.take("id");
+    fields.take("end");
+    fields
 }
 
 #[cfg(test)]
