@@ -158,8 +158,10 @@ pub fn note_run_end() {
 pub fn while_idle(sleep: impl FnOnce(bool)) {
     let own = 1 << cpu_number();
     IDLE.fetch_or(own, Ordering::SeqCst);
-    // Whoever queued a vCPU before it could see this CPU idle sent no interrupt: look once more.
-    sleep(QUEUE.lock().is_empty());
+    // Whoever queued a vCPU before it could see this CPU idle sent no interrupt: look once more. The
+    // lock is released before the sleep.
+    let is_empty = QUEUE.lock().is_empty();
+    sleep(is_empty);
     IDLE.fetch_and(!own, Ordering::SeqCst);
 }
 
