@@ -30,25 +30,25 @@ macro_rules! refusals {
 }
 
 refusals! {
-    BAD_ADDRESS: EFAULT, "The argument, or something that it points to, is not readable or writable there.";
-    BAD_VERSION: EINVAL, "The version is none that the command knows.";
-    NOT_PERMITTED: EPERM, "The domain's manifest does not let it diagnose.";
-    NO_MEMORY: ENOMEM, "There are no free frames to count in.";
+    BAD_ADDRESS: EFAULT, "The argument, or memory that it points to, is not readable or writable.";
+    BAD_VERSION: EINVAL, "The command does not support the version.";
+    NOT_PERMITTED: EPERM, "The domain does not have the right to diagnose.";
+    NO_MEMORY: ENOMEM, "There are not enough free frames for the counters.";
     TOO_MANY_RANGES: E2BIG, "There are more than `MAX_SHOOTDOWN_RANGES` ranges.";
     TOO_MANY_PAGES: E2BIG, "The ranges have more than 2^24 pages together.";
     BAD_PAGE_RANGE: EINVAL, "A range is not page-aligned, or not in the guest's part of the address space.";
-    TABLE_FULL: EINVAL, "A table in a range has all the references that it can have.";
-    BAD_RESUME: EINVAL, "The call was forged to go on where it never was.";
+    TABLE_FULL: EINVAL, "The reference count of a table in a range is at its maximum.";
+    BAD_RESUME: EINVAL, "The arguments of the continuation are forged.";
     TOO_MANY_FRAMES: E2BIG, "There are more than `MAX_FIND_FRAMES` frames.";
     NOT_OWN_FRAME: EPERM, "A frame is not the caller's own.";
     BAD_ACTION: EINVAL, "The action is neither `REGION_ADD` nor `REGION_REMOVE`.";
     BAD_REGION: EINVAL, "The range is empty, not page-aligned, or not in the guest's part of the address space.";
-    REGION_OVERLAPS: EEXIST, "The range overlaps one that has a name.";
-    TOO_MANY_REGIONS: ENOSPC, "The domain has named `MAX_REGIONS` ranges.";
-    NO_SUCH_REGION: ENOENT, "No named range begins there.";
+    REGION_OVERLAPS: EEXIST, "The range overlaps a named range.";
+    TOO_MANY_REGIONS: ENOSPC, "The domain already has `MAX_REGIONS` named ranges.";
+    NO_SUCH_REGION: ENOENT, "No named range starts at this address.";
     MARK_TOO_LONG: E2BIG, "The text is longer than `MAX_MARK`.";
     BAD_HANDLER: EINVAL, "The handler or the buffer is not in the guest's part of the address space.";
-    BAD_ROOM: EINVAL, "The room is 0 or above `MAX_UPCALL_MAPPINGS`.";
+    BAD_ROOM: EINVAL, "`room` is 0 or above `MAX_UPCALL_MAPPINGS`.";
 }
 
 impl Command {
