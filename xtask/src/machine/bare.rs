@@ -1,41 +1,41 @@
-//! A guest's words without the head that the log gives each of its lines: with one guest, a person
-//! at its shell wants to see the shell and nothing else.
+//! Strips the log's prefix from console lines of a guest, so that its shell can be used on a
+//! terminal.
 
-/// Takes `[   1.234567] d1 | ` from the beginning of lines, wherever the stream is cut. Lines of
-/// the hypervisor keep their heads.
+/// Removes `[   1.234567] d1 | ` from the start of lines, byte by byte. Lines of the hypervisor keep
+/// their prefix.
 #[derive(Debug, Default)]
 pub(super) struct Bare {
-    /// What may become a head, or not.
-    head: Vec<u8>,
+    /// Bytes that may be the start of a prefix.
+    prefix: Vec<u8>,
     position: Position,
 }
 
-/// Where in a line the stream is.
+/// Position in a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
-    /// Before the bracket: where a line begins.
+    /// At the start of the line, before the bracket.
     #[default]
     Start,
     /// In the time.
     Time,
-    /// Behind the time's bracket.
+    /// After the closing bracket of the time.
     Gap,
     /// Before the domain's letter.
     Domain,
     /// In the domain's number.
     Number,
-    /// Behind the number, before the bar.
+    /// After the number, before the bar.
     Bar,
-    /// Behind the bar: one space belongs to the head.
+    /// After the bar, before the space that ends the prefix.
     Space,
     /// In the text.
     Text,
 }
 
 impl Bare {
-    /// Takes a byte; gives what is to be shown now.
+    /// Processes a byte. Returns the bytes to print now.
     pub(super) fn take(&mut self, byte: u8) -> Vec<u8> {
-        self.head.push(byte);
+        self.prefix.push(byte);
         let next = match (self.position, byte) {
             (Position::Start, b'[') => Position::Time,
             (Position::Time, b' ' | b'.' | b'0'..=b'9') => Position::Time,
@@ -45,20 +45,20 @@ impl Bare {
             (Position::Number, b'0'..=b'9') => Position::Number,
             (Position::Number, b' ') => Position::Bar,
             (Position::Bar, b'|') => Position::Space,
-            // The head is complete. Of an empty line, its end is left.
+            // The prefix is complete. An empty line keeps its end of line.
             (Position::Space, b' ') => {
-                self.head.clear();
+                self.prefix.clear();
                 Position::Text
             }
             (Position::Space, _) => {
-                self.head = vec![byte];
+                self.prefix = vec![byte];
                 Position::Text
             }
             _ => Position::Text,
         };
         self.position = if byte == b'\n' { Position::Start } else { next };
         match self.position {
-            Position::Start | Position::Text => std::mem::take(&mut self.head),
+            Position::Start | Position::Text => std::mem::take(&mut self.prefix),
             _ => Vec::new(),
         }
     }
@@ -88,7 +88,7 @@ mod tests {
             assert!(kept.starts_with(&shown(kept)), "{kept}");
             assert!(shown(kept).len() + 1 >= kept.len(), "{kept}");
         }
-        // The guest's own text may look like a head; only the first is one.
+        // The guest's own text may look like a prefix; only the first is one.
         assert_eq!(shown("[ 1.0] d1 | [ 1.0] d1 | x\n"), "[ 1.0] d1 | x\n");
     }
 }
