@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const FOR_MIRI: &[&str] =
     &["pinfold-abi", "pinfold-rings", "pinfold-grants", "pinfold-log", "pinfold-cpu-flaws"];
 
+/// Property tests of these packages that take Miri many minutes even with few cases.
+const TOO_SLOW_FOR_MIRI: &[&str] = &["each_type", "records_are_complete_in_order_and_counted"];
+
 /// How many tests of finished commands passed, failed and were ignored.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -88,6 +91,10 @@ fn miri(counts: &Counts) -> Result<Completion, Failed> {
     command.args(["miri", "test", "--lib"]);
     for package in FOR_MIRI {
         command.args(["-p", package]);
+    }
+    command.arg("--");
+    for test in TOO_SLOW_FOR_MIRI {
+        command.args(["--skip", test]);
     }
     // Property tests read a file of past failures, and with all their cases take hours.
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "2");
