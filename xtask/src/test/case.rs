@@ -9,6 +9,7 @@ use crate::accel::Accel;
 use crate::cli::Host;
 use crate::exit::Exit;
 use crate::machine::{Ended, Input, Machine, Watch};
+use crate::progress;
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
 use pinfold_image::Isolation;
@@ -19,6 +20,28 @@ use std::time::Duration;
 
 /// Time limit in seconds: a boot takes four here, and a busy machine may be many times slower.
 const LIMIT: u64 = 120;
+
+/// Time limit in seconds of a run for comparison on Xen. It can be run twice, so it is shorter than
+/// the longest cases' own.
+const COMPARISON_LIMIT: u64 = 300;
+
+/// Why a run failed.
+struct Failure {
+    why: String,
+    timed_out: bool,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure { why, timed_out: false }
+    }
+}
+
+impl From<&str> for Failure {
+    fn from(why: &str) -> Failure {
+        why.to_owned().into()
+    }
+}
 
 /// A case of the table.
 #[derive(Clone, Debug)]
@@ -151,23 +174,40 @@ impl Case {
 
     /// Runs it. The error is one line that says what was wrong.
     pub(super) fn run(&self, accel: Accel, dir: &Path) -> Result<(), String> {
-        let printed = self.run_on(self.on, accel, dir)?;
+        let printed = self.run_on(self.on, accel, dir).map_err(|failure| failure.why)?;
         if self.at_every_level {
             for log in LogLevel::ALL.iter().copied().filter(|level| *level != self.log) {
                 let other = Case { log, ..self.clone() };
                 let there = other.run_on(self.on, accel, dir);
-                let there = there.map_err(|why| format!("at level {}: {why}", log.name()))?;
+                let there =
+                    there.map_err(|other| format!("at level {}: {}", log.name(), other.why))?;
                 levels::check_same(&printed, &there)
                     .map_err(|why| format!("at level {}: {why}", log.name()))?;
             }
         }
         let Some(agree) = self.agree else { return Ok(()) };
-        let on_xen = self.run_on(Host::Xen, accel, dir).map_err(|why| format!("on Xen: {why}"))?;
+        let on_xen = self.run_for_comparison(accel, dir)?;
         agree.check(&printed, &on_xen)
     }
 
+    /// Runs it on Xen, to compare. A run that hangs there is no fault of Pinfold's, and is repeated
+    /// once: under QEMU's translator, Linux with two processors was seen to stop in the middle of its
+    /// boot.
+    fn run_for_comparison(&self, accel: Accel, dir: &Path) -> Result<Vec<String>, String> {
+        let case = Case { limit: self.limit.min(COMPARISON_LIMIT), ..self.clone() };
+        case.run_on(Host::Xen, accel, dir)
+            .or_else(|failure| {
+                if !failure.timed_out {
+                    return Err(failure);
+                }
+                progress::note(format!("{} on Xen: {}; once more", self.name, failure.why));
+                case.run_on(Host::Xen, accel, dir)
+            })
+            .map_err(|failure| format!("on Xen: {}", failure.why))
+    }
+
     /// Runs it on one of the two, and returns what the guest printed.
-    fn run_on(&self, on: Host, accel: Accel, dir: &Path) -> Result<Vec<String>, String> {
+    fn run_on(&self, on: Host, accel: Accel, dir: &Path) -> Result<Vec<String>, Failure> {
         let guests =
             self.guests.iter().map(|spec| spec.guest(dir)).collect::<Result<Vec<_>, _>>()?;
         let plan = Plan {
@@ -227,23 +267,26 @@ impl Case {
             }
         }
         if let Some(line) = torn.found.filter(|_| self.serial_rate.is_some()) {
-            return Err(format!("a record is torn: `{line}`"));
+            return Err(format!("a record is torn: `{line}`").into());
         }
         match (forbidden, missing.first()) {
-            (Some(why), _) => Err(why),
-            (None, Some(text)) => Err(format!("the log never says `{text}`")),
+            (Some(why), _) => Err(why.into()),
+            (None, Some(text)) => Err(format!("the log never says `{text}`").into()),
             (None, None) => Ok(printed),
         }
     }
 
-    fn check_exit(&self, verdict: &Verdict) -> Result<(), String> {
+    fn check_exit(&self, verdict: &Verdict) -> Result<(), Failure> {
         if verdict.exit == self.exit {
             return Ok(());
         }
-        Err(format!("{:?}, not {:?}: {}", verdict.exit, self.exit, verdict.why))
+        Err(Failure {
+            why: format!("{:?}, not {:?}: {}", verdict.exit, self.exit, verdict.why),
+            timed_out: verdict.exit == Exit::TimedOut,
+        })
     }
 
-    fn check_xen(&self, facts: &verdict::xen::Facts, ended: &Ended) -> Result<(), String> {
+    fn check_xen(&self, facts: &verdict::xen::Facts, ended: &Ended) -> Result<(), Failure> {
         self.check_exit(&verdict::xen::judge(facts, ended))?;
         if self.exit == Exit::Ok && !matches!(facts.said, Some(Said::Pass(_))) {
             return Err("the guest gave no verdict".into());
@@ -251,14 +294,14 @@ impl Case {
         Ok(())
     }
 
-    fn check_pinfold(&self, facts: &verdict::pinfold::Facts, ended: &Ended) -> Result<(), String> {
+    fn check_pinfold(&self, facts: &verdict::pinfold::Facts, ended: &Ended) -> Result<(), Failure> {
         // The guests first: what they did explains the status better than the other way round.
         if facts.end.is_some() {
             self.guests.iter().try_for_each(|spec| spec.check(facts))?;
         }
         self.check_exit(&verdict::pinfold::judge(facts, ended, self.deny_aliases))?;
         if let Some(refusal) = facts.refusal.as_ref().filter(|_| self.deny_refusals) {
-            return Err(format!("a request was refused: {refusal}"));
+            return Err(format!("a request was refused: {refusal}").into());
         }
         if let Some(latency) = self.latency {
             latency.check(&facts.latencies)?;
@@ -266,7 +309,7 @@ impl Case {
         if let Some((first, second)) = self.order {
             let place = |name| facts.shut_down.iter().position(|(ended, _)| ended == name);
             if place(first) > place(second) {
-                return Err(format!("{first} ended only after {second}"));
+                return Err(format!("{first} ended only after {second}").into());
             }
         }
         Ok(())
