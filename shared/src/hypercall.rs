@@ -42,6 +42,7 @@ pub enum Hypercall {
     CallbackOp = 30,
     EventChannelOp = 32,
     PhysdevOp = 33,
+    HvmOp = 34,
     PinfoldOp = 55,
 }
 
@@ -89,6 +90,7 @@ impl Hypercall {
             30 => CallbackOp,
             32 => EventChannelOp,
             33 => PhysdevOp,
+            34 => HvmOp,
             55 => PinfoldOp,
             _ => return None,
         })
@@ -113,21 +115,44 @@ assert_layout!(MulticallEntry, size 64, op @ 0, result @ 8, args @ 16);
 /// Size of a stub of the hypercall page, in bytes.
 pub const PAGE_STUB_SIZE: usize = 32;
 
-/// Writes the hypercall page: 64 stubs `push rcx; push r11; mov eax,n; syscall; pop r11; pop rcx;
-/// ret`, filled up with `int3`. The stub of `iret` also pushes `rax`, as [`IretFrame`] demands, and
-/// does not return.
+/// The instruction that makes a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallInstruction {
+    /// `syscall`, for kernels in ring 3.
+    Syscall,
+    /// `vmmcall`, for kernels in the hardware container.
+    Vmmcall,
+}
+
+impl CallInstruction {
+    /// Bytes of the instruction.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            CallInstruction::Syscall => 2,
+            CallInstruction::Vmmcall => 3,
+        }
+    }
+}
+
+/// Writes the hypercall page: 64 stubs, filled up with `int3`.
+///
+/// A stub is `push rcx; push r11; mov eax,n; syscall; pop r11; pop rcx; ret`. The stub of `iret` also
+/// pushes `rax`, as [`IretFrame`] demands, and does not return. With `vmmcall`, which changes no register
+/// but `rax`, a stub is `mov eax,n; vmmcall; ret`.
 ///
 /// [`IretFrame`]: crate::trap::IretFrame
-pub fn fill_hypercall_page(page: &mut [u8; 4096]) {
+pub fn fill_hypercall_page(page: &mut [u8; 4096], instruction: CallInstruction) {
     page.fill(0xcc);
     for (n, stub) in (0..64u8).zip(page.chunks_exact_mut(PAGE_STUB_SIZE)) {
         let call = [0x51, 0x41, 0x53, 0xb8, n, 0, 0, 0, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3];
         let iret = [0x51, 0x41, 0x53, 0x50, 0xb8, n, 0, 0, 0, 0x0f, 0x05];
-        if u32::from(n) == Hypercall::Iret as u32 {
-            stub[..iret.len()].copy_from_slice(&iret);
-        } else {
-            stub[..call.len()].copy_from_slice(&call);
-        }
+        let vmmcall = [0xb8, n, 0, 0, 0, 0x0f, 0x01, 0xd9, 0xc3];
+        let code = match instruction {
+            CallInstruction::Vmmcall => &vmmcall[..],
+            CallInstruction::Syscall if u32::from(n) == Hypercall::Iret as u32 => &iret,
+            CallInstruction::Syscall => &call,
+        };
+        stub[..code.len()].copy_from_slice(code);
     }
 }
 
@@ -140,7 +165,7 @@ mod tests {
         let known = (0..=u64::from(u8::MAX)).filter_map(|number| {
             Hypercall::from_number(number).inspect(|&call| assert_eq!(call as u64, number))
         });
-        assert_eq!(known.count(), 29);
+        assert_eq!(known.count(), 30);
         assert_eq!(Hypercall::FpuTaskswitch.name(), "fpu_taskswitch");
         assert_eq!(Hypercall::UpdateVaMappingOtherdomain.name(), "update_va_mapping_otherdomain");
     }

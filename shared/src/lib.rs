@@ -20,6 +20,7 @@ pub mod errno;
 pub mod event;
 pub mod frame_map;
 pub mod grant;
+pub mod hvm;
 pub mod hypercall;
 pub mod layout;
 pub mod memory;

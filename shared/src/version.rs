@@ -71,6 +71,8 @@ pub const FEATURE_NAMES: [(&str, u32); 16] = [
     ("not_direct_mapped", 16),
 ];
 
+/// Feature bit: the kernel runs in ring 0, in the hardware container.
+pub const XENFEAT_SUPERVISOR_MODE_KERNEL: u32 = 3;
 /// Feature bit: [`MMU_PT_UPDATE_PRESERVE_AD`](crate::mmu::MMU_PT_UPDATE_PRESERVE_AD) is supported.
 pub const XENFEAT_MMU_PT_UPDATE_PRESERVE_AD: u32 = 5;
 /// Feature bit: [`ClearPage`](crate::mmu::MmuextCmd::ClearPage) and

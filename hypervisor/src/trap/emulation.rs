@@ -14,7 +14,7 @@ use crate::time::clock;
 use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::address::PAGE_SIZE;
-use pinfold_abi::hypercall::fill_hypercall_page;
+use pinfold_abi::hypercall::{CallInstruction, fill_hypercall_page};
 use pinfold_emulate::cpuid::{self, CpuidContext};
 use pinfold_emulate::msr::{self, MsrContext, WriteEffect};
 use pinfold_emulate::privileged::{Decoded, MswSource, Privileged};
@@ -259,7 +259,7 @@ fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
     })?;
     vcpu.work.clear_retries();
     let mut page = [0; PAGE_SIZE as usize];
-    fill_hypercall_page(&mut page);
+    fill_hypercall_page(&mut page, CallInstruction::Syscall);
     frame.write_bytes(0, &page);
     Ok(())
 }

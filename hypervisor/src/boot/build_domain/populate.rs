@@ -13,7 +13,7 @@ use crate::memory::frame_refs::RootRef;
 use crate::memory::{frames, platform, validator};
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
-use pinfold_abi::hypercall::fill_hypercall_page;
+use pinfold_abi::hypercall::{CallInstruction, fill_hypercall_page};
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64, PAGE_SIZE};
 use pinfold_abi::mmu::EntryFlags;
 use pinfold_abi::vcpu::CpuUserRegs;
@@ -42,7 +42,7 @@ pub(super) fn populate(
     }
     if let Some(pfn) = layout.hypercall_pfn() {
         let mut page = [0; PAGE_SIZE as usize];
-        fill_hypercall_page(&mut page);
+        fill_hypercall_page(&mut page, CallInstruction::Syscall);
         memory.write(Pfn::new(pfn).address(), &page)?;
     }
     if let (Some(bytes), Some(module)) = (initrd, &layout.initrd) {
