@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use libtest_mimic::{ColorSetting, FormatSetting};
 use pinfold_image::manifest::LogLevel;
 use pinfold_image::size::Size;
-use pinfold_image::{CachePolicy, Isolation};
+use pinfold_image::{CachePolicy, Container, Isolation};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -56,6 +56,7 @@ Examples:
   cargo xtask run stress --on xen          the same image on Debian's Xen
   cargo xtask run stress --cache report --cmdline \"phases=m cache=report\"
                                            mixed memory types, told of and not refused
+  cargo xtask run stress --container svm   its kernel in ring 0 of an AMD SVM guest
   cargo xtask run smp --vcpus 2 --isolate-page-tables on
                                            as on a processor with Meltdown
   cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
@@ -159,6 +160,24 @@ impl From<CachePolicyArg> for CachePolicy {
     }
 }
 
+/// What a guest's kernel runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContainerArg {
+    /// In ring 3.
+    None,
+    /// In ring 0 of an AMD SVM guest.
+    Svm,
+}
+
+impl From<ContainerArg> for Container {
+    fn from(choice: ContainerArg) -> Container {
+        match choice {
+            ContainerArg::None => Container::None,
+            ContainerArg::Svm => Container::Svm,
+        }
+    }
+}
+
 /// Whether guests run on page tables without the hypervisor's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum IsolationChoice {
@@ -209,6 +228,10 @@ pub(crate) struct GuestArgs {
     /// if not given.
     #[arg(long, value_enum, value_name = "POLICY")]
     pub(crate) cache: Vec<CachePolicyArg>,
+    /// The hardware container that the guest's kernel runs in on Pinfold: `none`, if not given. The
+    /// kernel must declare `supervisor_mode_kernel`, as all that use the shim do.
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) container: Vec<ContainerArg>,
     /// Memory of the guest (64M if not given, 512M for `linux`).
     #[arg(long, value_name = "SIZE", value_parser = Size::parse)]
     pub(crate) guest_mem: Vec<Size>,
@@ -223,6 +246,7 @@ impl GuestArgs {
             cmdline: Vec::new(),
             vcpus: Vec::new(),
             cache: Vec::new(),
+            container: Vec::new(),
             guest_mem: Vec::new(),
         }
     }

@@ -5,8 +5,8 @@ use crate::cli::GuestArgs;
 use crate::fetch::grub;
 use crate::{linux, paths};
 use anyhow::{Context, Result, bail};
-use pinfold_image::CachePolicy;
 use pinfold_image::size::Size;
+use pinfold_image::{CachePolicy, Container};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,8 @@ pub(crate) struct Guest {
     pub(crate) dump_frames: bool,
     /// What mixing memory types leads to on Pinfold.
     pub(crate) cache: CachePolicy,
+    /// Whether its kernel runs in ring 0 of a guest of the processor's virtualisation.
+    pub(crate) container: Container,
 }
 
 impl Guest {
@@ -53,6 +55,7 @@ impl Guest {
             diagnose: true,
             dump_frames: false,
             cache: CachePolicy::Strict,
+            container: Container::None,
         }
     }
 
@@ -157,6 +160,9 @@ pub(crate) fn resolve(args: &GuestArgs, also_build: &[&str]) -> Result<Vec<Guest
         }
         if let Some(cache) = pick(&args.cache, index, count, "--cache")? {
             guest.cache = (*cache).into();
+        }
+        if let Some(container) = pick(&args.container, index, count, "--container")? {
+            guest.container = (*container).into();
         }
         if let Some(memory) = pick(&args.guest_mem, index, count, "--guest-mem")? {
             guest.memory = *memory;

@@ -34,6 +34,7 @@ pub(crate) fn build(guests: &[Guest], settings: Settings) -> Result<Vec<u8>> {
             diagnose: guest.diagnose,
             dump_frames: guest.dump_frames,
             cache: guest.cache,
+            container: guest.container,
         });
     }
     let Settings { exit, log, canaries, isolation, .. } = settings;

@@ -1,6 +1,6 @@
 //! `run`: from guests to a verdict. The tests and the benchmark go through [`start`] too.
 
-use crate::cli::{Host, RunArgs};
+use crate::cli::{ContainerArg, Host, RunArgs};
 use crate::exit::Exit;
 use crate::fetch::grub;
 use crate::guests::{self, Guest};
@@ -120,6 +120,9 @@ pub(crate) fn judged(plan: &Plan, mut seen: impl FnMut(&str)) -> Result<Verdict>
 pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     if args.on == Host::Xen && args.report.is_some() {
         bail!("--report needs Pinfold's records; Xen's log has none");
+    }
+    if args.on == Host::Xen && args.guest.container.contains(&ContainerArg::Svm) {
+        bail!("--container is Pinfold's; Xen runs a PV kernel in ring 3");
     }
     let (accel, why) = accel::choose(args.accel, args.icount)?;
     let also: &[&str] = if args.on == Host::Pinfold { &[image::HYPERVISOR] } else { &[] };

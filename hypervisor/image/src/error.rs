@@ -156,6 +156,11 @@ pub enum ImageError {
         /// Its name.
         name: &'static str,
     },
+    /// The manifest wants the hardware container, and the kernel doesn't declare that it can run there.
+    NoContainer {
+        /// The container's name in the manifest.
+        container: &'static str,
+    },
 }
 
 impl fmt::Display for ImageError {
@@ -224,6 +229,10 @@ impl fmt::Display for ImageError {
             ImageError::UnsupportedFeature { name } => {
                 write!(f, "the note FEATURES requires `{name}`, which a PV guest does not get")
             }
+            ImageError::NoContainer { container } => write!(
+                f,
+                "container `{container}` is for kernels whose note FEATURES has `supervisor_mode_kernel`; this one can only run in ring 3"
+            ),
         }
     }
 }

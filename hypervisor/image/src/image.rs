@@ -6,6 +6,7 @@
 //! `offset / PAGE_SIZE`.
 
 use crate::error::ImageError;
+use crate::manifest::Container;
 use crate::notes::Notes;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -98,6 +99,24 @@ impl<'a> GuestImage<'a> {
             image.check_inside("HYPERCALL_PAGE", page, PAGE_SIZE)?;
         }
         Ok(image)
+    }
+
+    /// Whether the kernel declares that it can run in ring 0, in the hardware container.
+    pub fn supervisor_mode_kernel(&self) -> bool {
+        self.notes.supervisor_mode_kernel()
+    }
+
+    /// Checks that the kernel can run in this container. Without one every kernel can, since
+    /// [`GuestImage::parse`] refuses those that require ring 0.
+    ///
+    /// # Errors
+    /// [`ImageError::NoContainer`].
+    pub fn check_container(&self, container: Container) -> Result<(), ImageError> {
+        match container {
+            Container::None => Ok(()),
+            Container::Svm if self.supervisor_mode_kernel() => Ok(()),
+            Container::Svm => Err(ImageError::NoContainer { container: container.name() }),
+        }
     }
 
     /// The bytes of a segment that are in the file; the rest of the segment is zero.

@@ -62,4 +62,6 @@ mod tests;
 pub use error::{ImageError, LayoutError};
 pub use image::{GuestImage, Segment};
 pub use layout::{GuestLayout, LayoutRequest};
-pub use manifest::{CachePolicy, DomainConfig, Exit, Isolation, Manifest, ManifestError};
+pub use manifest::{
+    CachePolicy, Container, DomainConfig, Exit, Isolation, Manifest, ManifestError,
+};

@@ -18,6 +18,7 @@
 //! vcpus = 1                      # optional
 //! cache = "strict"               # optional: or "report"; mappings with conflicting memory types
 //! lifetime-ms = 5000             # optional: the domain is destroyed after this time
+//! container = "svm"              # optional: the kernel runs in ring 0 of an SVM guest
 //! diagnose = true                # optional: the domain may request audits and frame dumps
 //! dump-frames = true             # optional: log the domain's frames when it ends
 //! ```
@@ -119,6 +120,27 @@ pub enum CachePolicy {
     Report,
 }
 
+/// Whether a domain's kernel runs in ring 0 of a guest of the processor's virtualisation, the hardware
+/// container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
+pub enum Container {
+    /// No container: the kernel runs in ring 3.
+    #[default]
+    None,
+    /// AMD SVM. The kernel must declare the feature `supervisor_mode_kernel`, and the CPU must have
+    /// SVM; otherwise the domain is not started.
+    Svm,
+}
+
+impl Container {
+    /// The name in the manifest.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 /// Whether guests run on page tables without the hypervisor's memory, which they could read on a CPU
 /// with Meltdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
@@ -195,6 +217,9 @@ pub struct DomainConfig {
     /// What happens on conflicting memory types.
     #[serde(default)]
     pub cache: CachePolicy,
+    /// Whether the kernel runs in the hardware container.
+    #[serde(default)]
+    pub container: Container,
 }
 
 impl DomainConfig {

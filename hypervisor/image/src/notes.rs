@@ -9,7 +9,7 @@ use crate::error::ImageError;
 use alloc::string::String;
 use pinfold_abi::elfnote::{Note, OWNER};
 use pinfold_abi::layout::{HYPERVISOR_START, PAGE_SIZE};
-use pinfold_abi::version::FEATURE_NAMES;
+use pinfold_abi::version::{FEATURE_NAMES, XENFEAT_SUPERVISOR_MODE_KERNEL};
 
 /// Bytes of a note's header: name size, descriptor size, type.
 const HEADER: usize = 12;
@@ -64,6 +64,11 @@ impl<'a> Notes<'a> {
     /// Whether no note has been found.
     pub fn is_empty(&self) -> bool {
         self.seen == 0
+    }
+
+    /// Whether the kernel declares, in `FEATURES` or `SUPPORTED_FEATURES`, that it can run in ring 0.
+    pub fn supervisor_mode_kernel(&self) -> bool {
+        self.supported_features & 1 << XENFEAT_SUPERVISOR_MODE_KERNEL != 0
     }
 
     /// Reads the notes of one PT_NOTE segment or SHT_NOTE section. Notes of other owners are ignored.

@@ -90,6 +90,7 @@ fn common(machine: &Machine) -> Result<Command> {
         // QEMU's translator (7.2) gets SMAP wrong twice. It faults Xen's own guarded accesses to
         // guest memory, and it faults `iretq` in ring 3, which reads its frame as if it were
         // the kernel: a PV guest's kernel is in ring 3, and Linux returns with it.
+        // `max` has SVM, for the hardware container.
         Accel::Tcg => "max,-smap",
     };
     let cpu = machine.cpu.as_deref().unwrap_or(usual);

@@ -3,6 +3,7 @@
 use super::sample::{self, Sample, VIRT_BASE, notes, number};
 use crate::error::ImageError;
 use crate::image::GuestImage;
+use crate::manifest::Container;
 use alloc::string::{String, ToString};
 use pinfold_abi::elfnote::Note;
 use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
@@ -40,6 +41,39 @@ fn a_valid_image_is_parsed() {
     assert_eq!(image.data(text), [0x90; 0x2000]);
     assert_eq!((data.offset, data.size), (0x10_2000, 0x1800));
     assert_eq!(image.data(data), [0x55; 100]);
+}
+
+#[test]
+fn the_container_is_for_kernels_that_declare_ring_0() {
+    let with_features = |list: &str| {
+        let declared = sample::note(Note::Features, list.as_bytes());
+        Sample::with_notes([notes(), declared].concat()).bytes()
+    };
+    let by_name = with_features("pae_pgdir_above_4gb|supervisor_mode_kernel\0");
+    let by_bit = number(Note::SupportedFeatures, 1 << 3);
+    let by_bit = Sample::with_notes([notes(), by_bit].concat()).bytes();
+    for bytes in [by_name, by_bit] {
+        let image = GuestImage::parse(&bytes).unwrap();
+        assert!(image.supervisor_mode_kernel());
+        assert_eq!(image.check_container(Container::Svm), Ok(()));
+        assert_eq!(image.check_container(Container::None), Ok(()));
+    }
+    // All other bits don't make up for it, nor does a name that only begins like it.
+    let others = number(Note::SupportedFeatures, u64::from(!(1u32 << 3)));
+    for bytes in [
+        Sample::default().bytes(),
+        with_features("supervisor_mode_kernels|supervisor_mode\0"),
+        Sample::with_notes([notes(), others].concat()).bytes(),
+    ] {
+        let image = GuestImage::parse(&bytes).unwrap();
+        assert!(!image.supervisor_mode_kernel());
+        assert_eq!(image.check_container(Container::None), Ok(()));
+        let error = image.check_container(Container::Svm).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "container `svm` is for kernels whose note FEATURES has `supervisor_mode_kernel`; this one can only run in ring 3"
+        );
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ memory = "64M"
 vcpus = 2
 dump-frames = true
 cache = "report"
+container = "svm"
 
 [[domain]]
 name = "hello"
@@ -60,11 +61,13 @@ fn all_keys_are_read() {
             diagnose: false,
             dump_frames: true,
             cache: CachePolicy::Report,
+            container: Container::Svm,
         }
     );
     assert_eq!(manifest.domains[1].pages(), 2048);
     assert_eq!(manifest.domains[1].vcpus, 1);
     assert_eq!(manifest.domains[1].initrd, None);
+    assert_eq!(manifest.domains[1].container, Container::None);
     let files: Vec<&str> = manifest.files().collect();
     assert_eq!(files, ["stress.elf", "initrd.img", "hello.elf"]);
 }
@@ -96,6 +99,9 @@ fn an_error_names_the_field() {
         ("vcpus", "0"),
         ("vcpus", "33"),
         ("vcpus", "\"two\""),
+        ("container", "\"vmx\""),
+        ("container", "\"SVM\""),
+        ("container", "true"),
         ("surprise", "1"),
     ] {
         let error = error_of(&with(field, value));
@@ -167,5 +173,9 @@ fn names_are_those_of_the_manifest() {
         let key = alloc::format!("isolate-page-tables = \"{}\"\n", isolation.name());
         let manifest = Manifest::parse((key + &with("vcpus", "1")).as_bytes()).unwrap();
         assert_eq!(manifest.isolate_page_tables, isolation);
+    }
+    for container in [Container::None, Container::Svm] {
+        let text = with("container", &alloc::format!("\"{}\"", container.name()));
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap().domains[0].container, container);
     }
 }
