@@ -10,6 +10,7 @@
 //! | `teardown` | a domain's end: every reference dropped, every frame freed              |
 //! | `grant`    | frames that domains grant each other, and mappings of these             |
 //! | `canaries` | frames of the hypervisor's own that are checked for writes by guests    |
+//! | `asid`     | ASIDs of guests in the hardware container, one space a CPU              |
 //! | `frames`   | allocates and frees frames, for domains and the hypervisor              |
 //! | `bitmap`   | the set of free frames                                                  |
 //! | `list`     | progress of hypercalls that work through a guest's list                 |
@@ -23,6 +24,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod asid;
 mod bitmap;
 pub mod canaries;
 pub mod frames;
@@ -30,6 +32,7 @@ pub mod grant;
 pub mod list;
 pub mod teardown;
 
+pub use asid::{AsidSpace, Assigned, VcpuAsid};
 pub use bitmap::FrameBitmap;
 pub use canaries::Canaries;
 pub use frames::{FrameAllocator, ReservedFrames};

@@ -1,5 +1,6 @@
 //! The crate over a machine that attacks ([`machine`]), and guests that never flush ([`guest`]).
 
+mod asid;
 mod attacks;
 mod bitmap;
 mod canaries;
