@@ -11,7 +11,7 @@ use super::frame::ALIAS;
 use super::percpu::this;
 use super::upcall_buffer::{MAX_MAPPINGS, UpcallBuffer};
 use crate::addr::Vaddr;
-use crate::hypercall::{Errno, address, call, check, pinfold};
+use crate::hypercall::{Errno, address, call, check, in_container, pinfold};
 use alloc::boxed::Box;
 use arrayvec::ArrayVec;
 use core::arch::global_asm;
@@ -33,6 +33,13 @@ global_asm!(
     "push 0",
     "push {alias}",
     "jmp pinfold_trap_common",
+    // In the container: the same frame. It interrupts the kernel only.
+    "pinfold_native_alias_callback:",
+    "pop rcx",
+    "pop r11",
+    "push 0",
+    "push {alias}",
+    "jmp pinfold_native_common",
     ".popsection",
     alias = const ALIAS,
 );
@@ -40,6 +47,8 @@ global_asm!(
 unsafe extern "C" {
     #[link_name = "pinfold_alias_callback"]
     safe static ALIAS_CALLBACK: u8;
+    #[link_name = "pinfold_native_alias_callback"]
+    safe static NATIVE_ALIAS_CALLBACK: u8;
 }
 
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -62,14 +71,10 @@ pub fn enable(handler: Handler) -> Result<(), Errno> {
         cpu.aliases.store(buffer, Release);
     }
     HANDLER.store(handler as *mut (), Release);
+    let callback =
+        if in_container() { &raw const NATIVE_ALIAS_CALLBACK } else { &raw const ALIAS_CALLBACK };
     // SAFETY: the stub pops what the hypervisor pushes, and nothing else uses the buffer.
-    unsafe {
-        pinfold::alias_upcall(
-            address(&raw const ALIAS_CALLBACK),
-            address(buffer),
-            MAX_MAPPINGS as u32,
-        )
-    }
+    unsafe { pinfold::alias_upcall(address(callback), address(buffer), MAX_MAPPINGS as u32) }
 }
 
 /// Disables the upcall on the running vCPU: pins that meet an alias are refused at once.

@@ -1,7 +1,9 @@
 //! Running code that may trap, and finding out whether and how it did.
 
+use super::container::{cpu, tables};
 use super::frame::TrapFrame;
 use super::percpu::{self, this};
+use crate::hypercall::in_container;
 use core::arch::global_asm;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -77,17 +79,30 @@ pub(super) fn resume_at_landing(frame: &mut TrapFrame) -> bool {
         slot.store(value, Relaxed);
     }
     frame.rip = crate::hypercall::address(&raw const TRY_LANDING);
-    frame.cs = (frame.cs & !0xffff) | u64::from(pinfold_abi::layout::FLAT_KERNEL_CS64);
-    frame.ss = u64::from(pinfold_abi::layout::FLAT_RING3_SS64);
+    let (cs, ss) = kernel_selectors();
+    frame.cs = (frame.cs & !0xffff) | u64::from(cs);
+    frame.ss = u64::from(ss);
     frame.rsp = landing;
     // Rust code runs with none of the other flags, whatever the stopped code had.
     frame.rflags &= RFLAGS_IF;
     true
 }
 
-/// Address of the last page fault. Until the shared page is mapped it is read from CR2, which the
-/// hypervisor emulates.
+/// The selectors of the kernel's code and stack, as an `iret` frame has them.
+fn kernel_selectors() -> (u16, u16) {
+    if in_container() {
+        (tables::KERNEL_CS, tables::KERNEL_SS)
+    } else {
+        (pinfold_abi::layout::FLAT_KERNEL_CS64, pinfold_abi::layout::FLAT_RING3_SS64)
+    }
+}
+
+/// Address of the last page fault. In ring 3 it is in the shared page. Until that is mapped it is
+/// read from CR2, which the hypervisor emulates.
 pub fn cr2() -> u64 {
+    if in_container() {
+        return cpu::cr2();
+    }
     if let Some(record) = this().record() {
         return record.cr2.load(Relaxed);
     }

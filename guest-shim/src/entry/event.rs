@@ -3,15 +3,18 @@
 //! Nothing is delivered before [`init`] has mapped the shared page and [`unmask`] was called.
 //! Handlers run on the stack of the interrupted code with events masked. A handler that unmasks
 //! them may be interrupted by others.
+//!
+//! In ring 3 the record's mask byte masks events, in the container RFLAGS.IF does.
 
 use super::boot::Boot;
+use super::container::cpu;
 use super::frame::TrapFrame;
 use super::memory::Frames;
 use super::percpu::this;
 use crate::addr::{PAGE_SIZE, Vaddr};
 use crate::hypercall::event::{self, Port};
-use crate::hypercall::{Errno, address, call, check, version};
-use crate::shared::{SharedPage, ports, take_selector};
+use crate::hypercall::{Errno, address, call, check, in_container, version};
+use crate::shared::{SharedPage, VcpuRecord, ports, take_selector};
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicPtr, AtomicU64, compiler_fence};
@@ -134,6 +137,9 @@ pub fn depth() -> u32 {
 /// Masks events on this vCPU. Returns whether they were unmasked before.
 pub fn mask() -> bool {
     let Some(record) = this().record() else { return false };
+    if in_container() {
+        return cpu::disable_interrupts();
+    }
     let open = record.upcall_mask.swap(1, Relaxed) == 0;
     compiler_fence(SeqCst);
     open
@@ -141,14 +147,21 @@ pub fn mask() -> bool {
 
 /// Whether events are unmasked on this vCPU.
 pub fn is_open() -> bool {
-    this().record().is_some_and(|record| record.upcall_mask.load(Relaxed) == 0)
+    let open = |record: &VcpuRecord| match in_container() {
+        true => cpu::interrupts_enabled(),
+        false => record.upcall_mask.load(Relaxed) == 0,
+    };
+    this().record().is_some_and(open)
 }
 
 /// Unmasks events on this vCPU. One that became pending while they were masked is delivered before
-/// this returns: the hypervisor raised no upcall for it, so it must be looked for. That is done
-/// after the mask is cleared, since an event that comes in between would be missed otherwise.
+/// this returns. In ring 3 the hypervisor raised no upcall for it, so it must be looked for. That is
+/// done after the mask is cleared, since an event that comes in between would be missed otherwise.
 pub fn unmask() {
     let Some(record) = this().record() else { return };
+    if in_container() {
+        return cpu::enable_interrupts();
+    }
     record.upcall_mask.store(0, SeqCst);
     if record.upcall_pending.load(SeqCst) != 0 {
         deliver_now();

@@ -70,6 +70,6 @@ fn extend(
     let root = native.mfn(native.root());
     let (directory, _): (Mfn, u64) = frames.walk(root, first, 2).ok_or(Errno::EINVAL)?;
     let ptr = directory.entry_address(first.index(Level::L2));
-    let val = mfn.address() | (DIRECT_MAP_RW | EntryFlags::USER).bits();
+    let val = mfn.address() | DIRECT_MAP_RW.bits();
     Ok(native.mmu_update(&[MmuUpdate { ptr, val }])?)
 }

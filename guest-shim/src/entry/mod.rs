@@ -25,6 +25,7 @@
 pub mod alias;
 mod boot;
 pub mod catch;
+mod container;
 pub mod event;
 mod frame;
 mod heap;

@@ -1,8 +1,10 @@
 //! Data of each vCPU, found by the GS base of kernel mode.
 //!
-//! The hypervisor swaps GS bases between kernel and user mode, so that the kernel's is always
-//! loaded here. Code that changes it must not trap before it has restored it.
+//! In ring 3 the hypervisor swaps GS bases between kernel and user mode, in the container the entry
+//! code does: the kernel's is always loaded here. Code that changes it must not trap before it has
+//! restored it.
 
+use super::container::tables::CpuTables;
 use super::upcall_buffer::UpcallBuffer;
 use crate::hypercall::{Errno, address, call, check};
 use crate::shared::VcpuRecord;
@@ -24,6 +26,10 @@ pub struct PerCpu {
     pub(super) landing: AtomicU64,
     /// Kernel stack pointer to return to when user mode exits.
     pub(super) kernel_rsp: AtomicU64,
+    /// In the container: stack for system calls. Other entries have it from the TSS.
+    pub(super) syscall_stack: AtomicU64,
+    /// In the container: the user program's stack pointer during a system call.
+    user_rsp: AtomicU64,
     id: AtomicU32,
     /// Nesting of event handlers.
     pub(super) depth: AtomicU32,
@@ -39,6 +45,8 @@ pub struct PerCpu {
     pub(super) ports: PortSet,
     /// Where the hypervisor lists the mappings that a pin met, or null.
     pub(super) aliases: AtomicPtr<UpcallBuffer>,
+    /// In the container: the vCPU's descriptor tables; null before they are loaded.
+    pub(super) tables: AtomicPtr<CpuTables>,
     /// For the kernel's use.
     pub scratch: [AtomicU64; 8],
 }
@@ -46,6 +54,8 @@ pub struct PerCpu {
 /// Offsets for the assembly.
 pub(super) const LANDING: usize = offset_of!(PerCpu, landing);
 pub(super) const KERNEL_RSP: usize = offset_of!(PerCpu, kernel_rsp);
+pub(super) const SYSCALL_STACK: usize = offset_of!(PerCpu, syscall_stack);
+pub(super) const USER_RSP: usize = offset_of!(PerCpu, user_rsp);
 
 static BOOT: PerCpu = PerCpu::new(0);
 
@@ -55,6 +65,8 @@ impl PerCpu {
             this: AtomicPtr::new(core::ptr::null_mut()),
             landing: AtomicU64::new(0),
             kernel_rsp: AtomicU64::new(0),
+            syscall_stack: AtomicU64::new(0),
+            user_rsp: AtomicU64::new(0),
             id: AtomicU32::new(id),
             depth: AtomicU32::new(0),
             caught: [const { AtomicU64::new(0) }; 6],
@@ -63,6 +75,7 @@ impl PerCpu {
             upcalls: AtomicU64::new(0),
             ports: [const { AtomicU64::new(0) }; WORDS],
             aliases: AtomicPtr::new(core::ptr::null_mut()),
+            tables: AtomicPtr::new(core::ptr::null_mut()),
             scratch: [const { AtomicU64::new(0) }; 8],
         }
     }
@@ -105,6 +118,11 @@ pub fn this() -> &'static PerCpu {
         asm!("mov {}, gs:[0]", out(reg) this, options(nostack, preserves_flags, readonly, pure));
         &*this
     }
+}
+
+/// The data of the boot vCPU.
+pub(super) fn boot() -> &'static PerCpu {
+    &BOOT
 }
 
 /// Sets the GS base of the boot vCPU.

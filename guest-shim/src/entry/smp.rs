@@ -1,9 +1,9 @@
 //! Secondary vCPUs: their initial state, and their entry into Rust.
 
 use super::percpu::{PerCpu, this};
-use super::{event, trap};
+use super::{container, event, trap};
 use crate::addr::PAGE_SIZE;
-use crate::hypercall::{Errno, address, vcpu};
+use crate::hypercall::{Errno, address, in_container, vcpu};
 use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::boxed::Box;
 use core::arch::{asm, global_asm};
@@ -17,6 +17,8 @@ use zerocopy::FromZeros;
 
 /// Bytes of a secondary vCPU's stack, and of the stack for entries from user mode.
 const STACK_SIZE: usize = 64 * 1024;
+/// The flags of a new vCPU in the container: only the bit that is always set.
+const RFLAGS: u64 = 2;
 
 /// The function that a secondary vCPU runs. When it returns, the vCPU stops itself. When the vCPU
 /// is started again, it calls the function again.
@@ -84,26 +86,36 @@ pub fn prepare(id: u32, main: Main) -> Result<(&'static PerCpu, Box<VcpuGuestCon
 
     let mut context = Box::new(VcpuGuestContext::new_zeroed());
     let root: u64;
-    // SAFETY: `mov r, cr3` in a guest kernel is emulated; it only reads.
+    // SAFETY: it only reads; in ring 3 it is emulated.
     unsafe { asm!("mov {}, cr3", out(reg) root, options(nomem, nostack)) };
     context.flags = VGCF_IN_KERNEL;
     context.user_regs.rip = address(&raw const SECONDARY_START);
-    context.user_regs.cs = FLAT_KERNEL_CS64;
     context.user_regs.rsp = rsp;
-    context.user_regs.ss = FLAT_RING3_SS64;
     context.user_regs.rdi = gs_base;
+    context.ctrlreg[3] = root;
+    context.gs_base_kernel = gs_base;
+    if in_container() {
+        context.user_regs.rflags = RFLAGS;
+        container::prepare(own, kernel_sp);
+    } else {
+        set_ring3_state(&mut context, kernel_sp);
+    }
+    Ok((own, context))
+}
+
+/// Adds what the hypervisor does for a kernel in ring 3: traps, callbacks, the kernel stack.
+fn set_ring3_state(context: &mut VcpuGuestContext, kernel_sp: u64) {
+    context.user_regs.cs = FLAT_KERNEL_CS64;
+    context.user_regs.ss = FLAT_RING3_SS64;
     for (entry, trap) in context.trap_ctxt.iter_mut().zip(trap::table()) {
         *entry = trap;
     }
     context.kernel_ss = FLAT_RING3_SS64.into();
     context.kernel_sp = kernel_sp;
-    context.ctrlreg[3] = root;
     let callbacks = trap::callbacks();
     context.event_callback_eip = callbacks.event;
     context.failsafe_callback_eip = callbacks.failsafe;
     context.syscall_callback_eip = callbacks.syscall;
-    context.gs_base_kernel = gs_base;
-    Ok((own, context))
 }
 
 /// Starts a vCPU for the first time, as it was [prepared](prepare).
@@ -152,6 +164,10 @@ pub fn restart(id: u32, main: Main) -> Result<(), Errno> {
 
 extern "C" fn secondary(own: &'static PerCpu) -> ! {
     let id = own.id();
+    if in_container() {
+        // Before anything uses GS or traps.
+        container::load(own).expect("the tables of a vCPU");
+    }
     loop {
         let main = own.main.load(Acquire);
         // SAFETY: `prepare` stored a `Main` before the vCPU could run; `restart` stores `Main`s

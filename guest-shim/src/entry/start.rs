@@ -1,13 +1,17 @@
 //! ELF notes, and the first instructions.
 
 use super::boot::{Boot, VIRT_BASE};
-use super::{percpu, trap};
+use super::{container, percpu, trap};
 use crate::hypercall::sched::{Exit, shutdown};
+use crate::hypercall::{IN_CONTAINER, in_container};
 use core::arch::global_asm;
 use pinfold_abi::start_info::StartInfo;
+use pinfold_abi::version::{XENFEAT_DOM0, XENFEAT_SUPERVISOR_MODE_KERNEL};
 
 /// Bytes of the kernel's stack.
 const STACK_SIZE: usize = 128 * 1024;
+/// Feature bit of an older ABI that every 64-bit kernel declares.
+const XENFEAT_PAE_PGDIR_ABOVE_4GB: u32 = 4;
 
 /// Registers as the hypervisor left them at entry.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,9 +64,10 @@ global_asm!(
     "pinfold_note {GUEST_VERSION}, .asciz \"0.1\"",
     "pinfold_note {LOADER}, .asciz \"generic\"",
     "pinfold_note {FEATURES}, .asciz \"pae_pgdir_above_4gb\"",
-    // Bit 11, dom0: a stock Xen runs only such images as its first domain. As
-    // SUPPORTED_FEATURES with bit 4, the one of FEATURES by name (the union counts).
-    "pinfold_note {SUPPORTED_FEATURES}, .quad 0x810",
+    // Bit 11, dom0: a stock Xen runs only such images as its first domain. Bit 3: the kernel runs
+    // in ring 3 or in the hardware container. As SUPPORTED_FEATURES with bit 4, the one of FEATURES
+    // by name (the union counts).
+    "pinfold_note {SUPPORTED_FEATURES}, .quad {supported}",
     "pinfold_note {PAE_MODE}, .asciz \"yes\"",
     ENTRY = const pinfold_abi::elfnote::Note::Entry as u32,
     VIRT_BASE = const pinfold_abi::elfnote::Note::VirtBase as u32,
@@ -75,11 +80,13 @@ global_asm!(
     FEATURES = const pinfold_abi::elfnote::Note::Features as u32,
     SUPPORTED_FEATURES = const pinfold_abi::elfnote::Note::SupportedFeatures as u32,
     PAE_MODE = const pinfold_abi::elfnote::Note::PaeMode as u32,
+    supported = const 1u64 << XENFEAT_DOM0 | 1 << XENFEAT_SUPERVISOR_MODE_KERNEL
+        | 1 << XENFEAT_PAE_PGDIR_ABOVE_4GB,
     virt_base = const VIRT_BASE,
     hv_start = const pinfold_abi::layout::HYPERVISOR_START,
 );
 
-// Entry: save every register, switch to the kernel's stack, call Rust. `rsi` is the start-of-day
+// Entry: save every register, note in which ring the kernel runs, switch to the kernel's stack, call Rust. `rsi` is the start-of-day
 // page.
 global_asm!(
     ".pushsection .text.start, \"ax\"",
@@ -108,6 +115,8 @@ global_asm!(
     "cld",
     "mov ecx, cs",
     "mov [rax + 0x88], rcx",
+    "test cl, 3",
+    "sete byte ptr [rip + {in_container}]",
     "mov ecx, ss",
     "mov [rax + 0x90], rcx",
     "mov ecx, ds",
@@ -132,6 +141,7 @@ global_asm!(
     ".skip 23 * 8",
     ".popsection",
     stack_size = const STACK_SIZE,
+    in_container = sym IN_CONTAINER,
 );
 
 unsafe extern "C" {
@@ -148,8 +158,13 @@ pub fn entry_registers() -> &'static EntryRegisters {
 /// Runs a kernel: sets up the GS base and traps, calls it, and ends the domain with what it
 /// returns. For [`guest_main!`](crate::guest_main).
 pub fn run(start_info: &'static StartInfo, main: fn(&Boot) -> Exit) -> ! {
-    if let Err(errno) = percpu::init_boot().and_then(|()| trap::init()) {
-        crate::println!("no GS base or trap table: {errno}");
+    let ready = if in_container() {
+        container::init_boot()
+    } else {
+        percpu::init_boot().and_then(|()| trap::init())
+    };
+    if let Err(errno) = ready {
+        crate::println!("no GS base, trap table or upcall vector: {errno}");
         shutdown(Exit::Crash);
     }
     shutdown(main(&Boot::new(start_info)))

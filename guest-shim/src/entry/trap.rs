@@ -1,9 +1,9 @@
 //! Traps: a stub for each exception, one handler in Rust, and a register dump for what nobody
 //! expected.
 //!
-//! The hypervisor pushes `rcx, r11, [error], rip, cs, rflags, rsp, ss`. The stubs push 0 where an
+//! In ring 3 the hypervisor pushes `rcx, r11, [error], rip, cs, rflags, rsp, ss`. The stubs push 0 where an
 //! exception has no error code, so that all frames are a [`TrapFrame`], and return by the `iret`
-//! hypercall.
+//! hypercall. The entries of the container are in `container/traps.rs`.
 
 pub use super::frame::TrapFrame;
 use super::frame::{ALIAS, EVENT, FAILSAFE};
@@ -151,7 +151,7 @@ unsafe extern "C" {
     safe static FAILSAFE_CALLBACK: u8;
 }
 
-extern "C" fn dispatch(frame: &mut TrapFrame) {
+pub(super) extern "C" fn dispatch(frame: &mut TrapFrame) {
     if frame.vector == EVENT {
         return super::event::upcall(frame);
     }

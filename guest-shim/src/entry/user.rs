@@ -1,10 +1,12 @@
-//! Guest user mode: the same ring as the guest kernel, on another root table.
+//! Guest user mode: the same ring as the guest kernel, on another root table; in the container
+//! ring 3, on the kernel's root.
 //!
 //! A program is a few instructions with two system calls: `rax = 0` does nothing, `rax = 1` leaves
 //! user mode with the value in `rdi`.
 
+use super::container::user as native;
 use super::percpu;
-use crate::hypercall::{Errno, address, call, check};
+use crate::hypercall::{Errno, address, call, check, in_container};
 use core::arch::global_asm;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
@@ -88,6 +90,10 @@ pub(super) fn syscall_callback() -> u64 {
 ///
 /// `rsp` must be the end of memory that nothing else uses.
 pub unsafe fn set_kernel_stack(rsp: u64) -> Result<(), Errno> {
+    if in_container() {
+        native::set_kernel_stack(rsp);
+        return Ok(());
+    }
     let args = [u64::from(FLAT_RING3_SS64), rsp, 0, 0, 0];
     // SAFETY: the call stores two numbers; the caller owns the memory that is written later.
     check(unsafe { call(Hypercall::StackSwitch as u64, args) }).map(|_| ())
@@ -97,11 +103,12 @@ pub unsafe fn set_kernel_stack(rsp: u64) -> Result<(), Errno> {
 ///
 /// # Safety
 ///
-/// A user root must be loaded that maps `rip` and the stack, and [`set_kernel_stack`] must have
-/// been called. Traps of the user program go to the trap handlers.
+/// A user root, in the container the loaded root, must map `rip` and the stack, and
+/// [`set_kernel_stack`] must have been called. Traps of the user program go to the trap handlers.
 pub unsafe fn run(rip: u64, rsp: u64, argument: u64) -> u64 {
     // IF set: events stay deliverable as far as the hypervisor is concerned.
     const FLAGS: u64 = 0x202;
-    // SAFETY: the routine saves and restores what the ABI asks for; the rest is the caller's.
-    unsafe { pinfold_user_enter(rip, rsp, FLAGS, argument) }
+    let enter = if in_container() { native::pinfold_native_user_enter } else { pinfold_user_enter };
+    // SAFETY: the routines save and restore what the ABI asks for; the rest is the caller's.
+    unsafe { enter(rip, rsp, FLAGS, argument) }
 }

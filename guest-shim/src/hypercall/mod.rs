@@ -7,15 +7,20 @@
     reason = "the hypercall instruction: the hypervisor reads and writes what its arguments point to"
 )]
 
+mod level;
 mod raw;
 
 pub mod console;
 pub mod event;
+pub mod hvm;
 pub mod pinfold;
 pub mod sched;
 pub mod vcpu;
 pub mod version;
 
+#[cfg(all(feature = "entry", target_os = "none"))]
+pub(crate) use level::IN_CONTAINER;
+pub use level::in_container;
 pub(crate) use raw::{address, call, check};
 
 /// The negated error number of a refused hypercall, which the ABI may or may not name.

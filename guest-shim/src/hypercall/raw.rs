@@ -1,4 +1,4 @@
-//! The `syscall` instruction.
+//! The instruction of a hypercall: `syscall` in ring 3, `vmmcall` in the hardware container.
 
 use super::Errno;
 
@@ -14,11 +14,19 @@ use super::Errno;
 #[cfg(target_os = "none")]
 pub(crate) unsafe fn call(number: u64, args: [u64; 5]) -> i64 {
     let result: i64;
-    // SAFETY: `syscall` in a guest kernel is the hypercall; the registers that it and the
-    // hypervisor may change are declared (arguments too: debug builds of Xen clobber them).
+    // SAFETY: `syscall` in a guest kernel in ring 3 is the hypercall, and `vmmcall` in the container;
+    // the registers that either and the hypervisor may change are declared (arguments too: debug
+    // builds of Xen clobber them).
     unsafe {
         core::arch::asm!(
+            "cmp byte ptr [rip + {in_container}], 0",
+            "je 2f",
+            "vmmcall",
+            "jmp 3f",
+            "2:",
             "syscall",
+            "3:",
+            in_container = sym super::level::IN_CONTAINER,
             inlateout("rax") number => result,
             inlateout("rdi") args[0] => _,
             inlateout("rsi") args[1] => _,
