@@ -43,6 +43,7 @@
 extern crate std;
 
 mod alu;
+pub mod container;
 pub mod control;
 pub mod cpuid;
 pub mod debug;

@@ -2,6 +2,7 @@
 
 mod alu;
 mod any_bytes;
+mod container;
 mod control;
 mod cpuid;
 mod debug;
