@@ -72,16 +72,20 @@ impl AsidSpace {
     /// Returns the ASID for the next VMRUN of a vCPU on this CPU: that of its last one, if it was assigned
     /// here in this generation, or a new one. Call it after the last flush before the VMRUN.
     pub fn assign(&mut self, vcpu: &mut VcpuAsid) -> Assigned {
-        let kept = match &vcpu.0 {
-            Some(old) if old.cpu == self.cpu && old.generation == self.generation => Some(old.asid),
-            _ => None,
-        };
-        let asid = kept.unwrap_or_else(|| {
+        let asid = self.current(vcpu).unwrap_or_else(|| {
             let asid = self.take_next();
             vcpu.0 = Some(Assignment { cpu: self.cpu, generation: self.generation, asid });
             asid
         });
         Assigned { asid, flush_all_asids: self.flush_pending }
+    }
+
+    /// The ASID of a vCPU, if this CPU may have usable translations under it.
+    pub fn current(&self, vcpu: &VcpuAsid) -> Option<u32> {
+        vcpu.0
+            .as_ref()
+            .filter(|own| own.cpu == self.cpu && own.generation == self.generation)
+            .map(|own| own.asid)
     }
 
     /// Records that the guest ran: its VMRUN, with what [`AsidSpace::assign`] returned last, was executed

@@ -15,6 +15,7 @@ use crate::ids::DomId;
 use crate::memtype::{FrameMemType, memtype_of};
 use crate::platform::Platform;
 use crate::validator::Validator;
+use pinfold_abi::mmu::EntryFlags;
 use pinfold_abi::mmu::MemoryType;
 use pinfold_abi::record::{self, Bit, Hex16, MemoryTypes};
 
@@ -253,6 +254,8 @@ impl<P: Platform> Validator<'_, P> {
         level: Level,
         live: usize,
     ) {
+        let forced =
+            info.owner().map_or(EntryFlags::empty(), |owner| self.platform.forced_flags(owner));
         for slot in 0..live {
             let index = Index::new_truncate(slot as u64);
             if level == Level::L4 && index.is_reserved() {
@@ -272,7 +275,7 @@ impl<P: Platform> Validator<'_, P> {
             let granted = level == Level::L1
                 && self.frame(mfn).is_some_and(|frame| frame.ref_word().is_foreign_mapped());
             if raw & self.rules.forbidden(level) != 0
-                || EntryRules::effective(level, raw) != raw
+                || EntryRules::effective(level, raw, forced) != raw
                 || owner.is_none()
                 || owner != info.owner() && !granted
             {

@@ -13,7 +13,6 @@ use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
 
 pub(crate) const PRESENT: u64 = EntryFlags::PRESENT.bits();
 pub(crate) const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
-const USER: u64 = EntryFlags::USER.bits();
 const PAT_OR_SIZE: u64 = EntryFlags::PAT_OR_SIZE.bits();
 const GLOBAL: u64 = EntryFlags::GLOBAL.bits();
 const NO_EXECUTE: u64 = EntryFlags::NO_EXECUTE.bits();
@@ -195,13 +194,14 @@ impl EntryRules {
         self.unusual_leaf
     }
 
-    /// What is stored for a present entry that was accepted: user on, since guest kernels run in ring 3
-    /// too; global off at L1, since guests' translations must go when another root is loaded.
+    /// What is stored for a present entry that was accepted: the flags on that all of the domain's
+    /// entries have ([`Platform::forced_flags`](crate::Platform::forced_flags)); global off at L1, since
+    /// guests' translations must go when another root is loaded.
     #[inline(always)]
-    pub(crate) const fn effective(level: Level, raw: u64) -> u64 {
+    pub(crate) const fn effective(level: Level, raw: u64, forced: EntryFlags) -> u64 {
         match level {
-            Level::L1 => (raw | USER) & !GLOBAL,
-            _ => raw | USER,
+            Level::L1 => (raw | forced.bits()) & !GLOBAL,
+            _ => raw | forced.bits(),
         }
     }
 

@@ -79,7 +79,7 @@ impl<P: Platform> Validator<'_, P> {
         let frame = self.get_l1_table_ref(&mut op, table).map_err(|halt| op.to_error(halt))?;
         let raw = Entry::to(mapping.frame, mapping.flags).get();
         let held = self.get_granted(&mut op, mapping, raw).map(|()| {
-            let entry = EntryRules::effective(Level::L1, raw);
+            let entry = EntryRules::effective(Level::L1, raw, self.platform.forced_flags(dom));
             let mut current = self.read(table, index);
             while let Err(now) = self.platform.compare_exchange_entry(table, index, current, entry)
             {

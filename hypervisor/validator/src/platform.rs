@@ -4,6 +4,7 @@ use crate::addr::{Index, Mfn};
 use crate::ids::{CpuSet, DomId};
 use crate::memtype::CachePolicy;
 use crate::refusal::Refusal;
+use pinfold_abi::mmu::EntryFlags;
 
 /// Entries that are read together: one cache line.
 pub const GROUP: usize = 8;
@@ -86,6 +87,13 @@ pub trait Platform {
     /// search finds the others. At most one in a call of the validator.
     fn report_cache_alias(&self, would_be_refused: &Refusal);
 
+    /// Flags that every present entry of a domain's tables gets: USER, if its kernel runs in ring 3, as
+    /// all do outside of a hardware container. Never changes while the domain has tables.
+    #[inline]
+    fn forced_flags(&self, _dom: DomId) -> EntryFlags {
+        EntryFlags::USER
+    }
+
     /// Writes the hypervisor's slots ([`pinfold_abi::layout::HYPERVISOR_SLOTS`]) of a root that is about
     /// to be validated.
     fn install_hypervisor_slots(&self, dom: DomId, root: Mfn);
@@ -147,6 +155,10 @@ impl<P: Platform + ?Sized> Platform for &P {
 
     fn cache_policy(&self, dom: DomId) -> CachePolicy {
         (**self).cache_policy(dom)
+    }
+
+    fn forced_flags(&self, dom: DomId) -> EntryFlags {
+        (**self).forced_flags(dom)
     }
 
     fn report_cache_alias(&self, would_be_refused: &Refusal) {

@@ -21,6 +21,7 @@ use crate::entry::{EntryRules, PRESENT};
 use crate::frame_table::{FrameEntry, Kind, Progress};
 use crate::platform::{GROUP, Platform};
 use crate::validator::Validator;
+use pinfold_abi::mmu::EntryFlags;
 
 impl<P: Platform> Validator<'_, P> {
     /// Validates a table that is in state validating, from `progress` on. Leaves it validated with the
@@ -68,6 +69,7 @@ impl<P: Platform> Validator<'_, P> {
         from: usize,
     ) -> (usize, Option<OpError>) {
         let end = ENTRIES.min(from.saturating_add(op.budget.left()));
+        let forced = self.platform.forced_flags(op.dom);
         let mut next = from;
         while next < end {
             if self.is_zero_group(table, next, end) {
@@ -76,7 +78,7 @@ impl<P: Platform> Validator<'_, P> {
             }
             let group_end = end.min((next / GROUP + 1) * GROUP);
             for slot in next..group_end {
-                if let Err(halt) = self.get_l1e_at(op, table, slot) {
+                if let Err(halt) = self.get_l1e_at(op, table, slot, forced) {
                     op.budget.charge(slot - from);
                     return (slot, Some(halt));
                 }
@@ -89,14 +91,20 @@ impl<P: Platform> Validator<'_, P> {
 
     /// Takes the reference that one entry of an L1 table holds, and stores its effective form.
     #[inline(always)]
-    fn get_l1e_at(&self, op: &mut OpContext<'_>, table: Mfn, slot: usize) -> Result<(), OpError> {
+    fn get_l1e_at(
+        &self,
+        op: &mut OpContext<'_>,
+        table: Mfn,
+        slot: usize,
+        forced: EntryFlags,
+    ) -> Result<(), OpError> {
         let index = Index::new_truncate(slot as u64);
         let raw = self.read(table, index);
         if raw & PRESENT == 0 {
             return if raw == 0 { Ok(()) } else { self.check_absent(op, raw) };
         }
         self.get_l1e(op, table, index, raw)?;
-        let effective = EntryRules::effective(Level::L1, raw);
+        let effective = EntryRules::effective(Level::L1, raw, forced);
         if effective != raw {
             self.platform.write_entry(table, index, effective);
         }
@@ -111,6 +119,7 @@ impl<P: Platform> Validator<'_, P> {
         level: Level,
         from: usize,
     ) -> (usize, Option<OpError>) {
+        let forced = self.platform.forced_flags(op.dom);
         let mut next = from;
         while next < ENTRIES {
             let slot = next;
@@ -138,7 +147,7 @@ impl<P: Platform> Validator<'_, P> {
             }
             // Charged afterwards, so that the smallest budget reaches the entries below.
             op.budget.charge(1);
-            let effective = EntryRules::effective(level, raw);
+            let effective = EntryRules::effective(level, raw, forced);
             if effective != raw && raw & PRESENT != 0 {
                 self.platform.write_entry(table, index, effective);
             }

@@ -107,6 +107,12 @@ impl<P: Platform> Validator<'_, P> {
         None
     }
 
+    /// What is stored for a present entry that is accepted.
+    #[inline(always)]
+    fn effective(&self, op: &OpContext<'_>, level: Level, raw: u64) -> u64 {
+        EntryRules::effective(level, raw, self.platform.forced_flags(op.dom))
+    }
+
     /// Changes an entry of a validated table of which a reference is held. Returns the old entry.
     #[inline]
     fn change(
@@ -121,8 +127,7 @@ impl<P: Platform> Validator<'_, P> {
             op.set_location(Some(level), table, index, value);
             return Err(halt);
         }
-        let effective =
-            if value & PRESENT != 0 { EntryRules::effective(level, value) } else { value };
+        let effective = if value & PRESENT != 0 { self.effective(op, level, value) } else { value };
         // The fast path (INV-FAST): a present entry with permitted bits, which differs from the old one
         // in harmless bits only, holds the same references.
         if value & PRESENT != 0 && value & self.rules.forbidden(level) == 0 {
@@ -239,7 +244,7 @@ impl<P: Platform> Validator<'_, P> {
             return Ok(Swap::Differs(Entry::new(current)));
         }
         let live = new & PRESENT != 0;
-        let effective = if live { EntryRules::effective(Level::L1, new) } else { new };
+        let effective = if live { self.effective(op, Level::L1, new) } else { new };
         let harmless = live
             && new & self.rules.forbidden(Level::L1) == 0
             && (current ^ effective) & !HARMLESS == 0;

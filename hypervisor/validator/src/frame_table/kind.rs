@@ -47,11 +47,13 @@ pub enum Purpose {
     GuestRoot = 7,
     /// A frame that is watched for writes by guests.
     Canary = 8,
+    /// State of a vCPU in a hardware container, and what all of them share.
+    Container = 9,
 }
 
 impl Purpose {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Purpose; 9] = [
+    pub const ALL: [Purpose; 10] = [
         Purpose::Boot,
         Purpose::PerDomainTables,
         Purpose::ZeroPage,
@@ -61,6 +63,7 @@ impl Purpose {
         Purpose::AuditScratch,
         Purpose::GuestRoot,
         Purpose::Canary,
+        Purpose::Container,
     ];
 
     /// Short name for the log.
@@ -75,6 +78,7 @@ impl Purpose {
             Purpose::AuditScratch => "audit_scratch",
             Purpose::GuestRoot => "guest_root",
             Purpose::Canary => "canary",
+            Purpose::Container => "container",
         }
     }
 }
