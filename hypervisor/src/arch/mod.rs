@@ -11,6 +11,7 @@
 
 pub mod apic;
 pub mod cache;
+pub mod container;
 pub mod control;
 pub mod debug_registers;
 pub mod entry;
@@ -30,5 +31,6 @@ pub mod rtc;
 pub mod segments;
 pub mod spec_ctrl;
 pub mod stack;
+pub mod svm;
 pub mod user_copy;
 pub mod vector;

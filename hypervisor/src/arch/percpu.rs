@@ -10,7 +10,8 @@ use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use pinfold_abi::layout::PAGE_SIZE;
-use pinfold_validator::CpuSet;
+use pinfold_core::asid::{AsidSpace, Assigned, VcpuAsid};
+use pinfold_validator::{CpuSet, Mfn};
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
 use x86_64::structures::tss::TaskStateSegment;
@@ -70,6 +71,13 @@ pub struct PerCpu {
     number: usize,
     /// Something may have changed that the vCPU running here depends on: see [`take_resched`].
     need_resched: AtomicBool,
+    /// Root of the loaded vCPU if it is in a hardware container, by its physical address; else 0. Such
+    /// a root doesn't map the hypervisor: its tables are walked in software.
+    walked_root: UnsafeCell<u64>,
+    /// Address space identifiers of guests in hardware containers.
+    asids: UnsafeCell<Option<AsidSpace>>,
+    /// Interrupts that were taken in ring 0, and not acted upon: see [`take_interrupts`].
+    interrupts: UnsafeCell<u16>,
     /// Physical address of the GDT page.
     gdt_physical: u64,
     /// Task state segment: ring-0 stack and IST.
@@ -116,6 +124,7 @@ impl PerCpu {
         cpu.this = record;
         cpu.number = number;
         cpu.tss = UnsafeCell::new(TaskStateSegment::new());
+        cpu.asids = UnsafeCell::new(None);
         cpu.gdt.fill();
         let gdt = physical_of(cpu.gdt.address().as_u64());
         cpu.gdt_physical = gdt.expect("the record is mapped");
@@ -200,6 +209,79 @@ impl PerCpu {
         unsafe { self.guest_root_stale.get().replace(false) }
     }
 
+    /// Sets how many ASIDs this CPU supports. To be called before it runs a vCPU.
+    ///
+    /// # Panics
+    /// If there is none for guests.
+    pub fn set_asids(&self, supported: u32) {
+        let asids = AsidSpace::new(self.number, supported).expect("SVM has ASIDs for guests");
+        // SAFETY: as for `isolate`.
+        unsafe { *self.asids.get() = Some(asids) };
+    }
+
+    /// The ASIDs of this CPU, if hardware containers are in use.
+    ///
+    /// # Safety
+    /// The reference ends before another one is made.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "only this CPU accesses its record")]
+    unsafe fn asids(&self) -> Option<&mut AsidSpace> {
+        // SAFETY: as for `isolate`; the caller vouches that the reference is the only one.
+        unsafe { (*self.asids.get()).as_mut() }
+    }
+
+    /// Gives a vCPU an ASID under which this CPU has no outdated translations, for the entry that
+    /// follows.
+    ///
+    /// # Panics
+    /// If hardware containers are not in use.
+    #[inline]
+    pub fn assign_asid(&self, vcpu: &mut VcpuAsid) -> Assigned {
+        // SAFETY: the reference ends here.
+        unsafe { self.asids() }.expect("`set_asids` was called").assign(vcpu)
+    }
+
+    /// Notes that the guest was entered with the ASID that was assigned last.
+    #[inline]
+    pub fn record_guest_entry(&self) {
+        // SAFETY: the reference ends here.
+        if let Some(asids) = unsafe { self.asids() } {
+            asids.record_entry();
+        }
+    }
+
+    /// The ASID of a vCPU, if this CPU may have translations under it.
+    #[inline]
+    pub fn current_asid(&self, vcpu: &VcpuAsid) -> Option<u32> {
+        // SAFETY: the reference ends here.
+        unsafe { self.asids() }?.current(vcpu)
+    }
+
+    /// Retires all ASIDs of this CPU: no guest runs under one again before it is flushed. That is how
+    /// translations of guests in hardware containers are flushed.
+    #[inline]
+    pub fn retire_asids(&self) {
+        // SAFETY: the reference ends here.
+        if let Some(asids) = unsafe { self.asids() } {
+            asids.flush_all();
+        }
+    }
+
+    /// Sets the root of the loaded vCPU, if it is in a hardware container.
+    #[inline]
+    pub fn set_walked_root(&self, root: Option<Mfn>) {
+        // SAFETY: as for `isolate`.
+        unsafe { *self.walked_root.get() = root.map_or(0, Mfn::address) };
+    }
+
+    /// The root of the loaded vCPU, if it is in a hardware container.
+    #[inline]
+    pub fn walked_root(&self) -> Option<Mfn> {
+        // SAFETY: as for `isolate`.
+        let root = unsafe { *self.walked_root.get() };
+        (root != 0).then(|| Mfn::from_address(root))
+    }
+
     /// Clears the stacks that the guest root maps, so that the next guest can't read by speculation
     /// what exits of another one left there.
     pub fn scrub_entry_stacks(&self) {
@@ -279,6 +361,23 @@ pub fn interrupted_rip() -> u64 {
     // SAFETY: a register file ends at `top`, as the caller of `set_registers_top` ensured. The read is
     // volatile because the CPU writes there.
     unsafe { ((top - PUSHED) as *const u64).read_volatile() }
+}
+
+/// The lowest vector of the hypervisor's interrupts: the others are 15 at most above it.
+const FIRST_INTERRUPT: u8 = 0xf0;
+
+/// Notes an interrupt that was taken in ring 0. The caller acknowledges it.
+pub fn note_interrupt(vector: u8) {
+    let bit = 1 << (vector & 0xf);
+    // SAFETY: as for `isolate`: interrupts are disabled in the handler of an interrupt.
+    unsafe { *this().interrupts.get() |= bit };
+}
+
+/// Takes the interrupts that were noted, by vector.
+pub fn take_interrupts() -> impl Iterator<Item = u8> {
+    // SAFETY: as for `isolate`.
+    let taken = unsafe { this().interrupts.get().replace(0) };
+    (0..16u8).filter(move |bit| taken & 1 << bit != 0).map(|bit| FIRST_INTERRUPT + bit)
 }
 
 /// Number of this CPU.

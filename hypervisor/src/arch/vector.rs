@@ -20,6 +20,8 @@ pub const DOUBLE_FAULT: u8 = ExceptionVector::Double as u8;
 pub const GENERAL_PROTECTION: u8 = ExceptionVector::GeneralProtection as u8;
 /// #PF: page fault.
 pub const PAGE_FAULT: u8 = ExceptionVector::Page as u8;
+/// #AC: alignment check.
+pub const ALIGNMENT_CHECK: u8 = ExceptionVector::AlignmentCheck as u8;
 /// #MC: machine check.
 pub const MACHINE_CHECK: u8 = ExceptionVector::MachineCheck as u8;
 

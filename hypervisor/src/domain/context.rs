@@ -4,7 +4,7 @@
 
 use super::per_domain::PerDomainMappings;
 use super::vcpu::{Mode, Vcpu};
-use super::{debug_registers, ldt};
+use super::{container, debug_registers, ldt};
 use crate::arch::{control, fpu, gdt, layout, percpu, segments, spec_ctrl};
 use crate::memory::{isolation, tlb};
 use x86_64::VirtAddr;
@@ -12,6 +12,10 @@ use x86_64::VirtAddr;
 /// Loads a vCPU's state. False if a selector could not be loaded (it is null now): the failsafe
 /// callback is to be delivered.
 pub fn load(vcpu: &mut Vcpu) -> bool {
+    if vcpu.container.is_some() {
+        container::load(vcpu);
+        return true;
+    }
     let cpu = percpu::this();
     vcpu.info = vcpu.slot().info();
     vcpu.publish_runstate();
@@ -41,6 +45,9 @@ pub fn load(vcpu: &mut Vcpu) -> bool {
 
 /// Saves the state of a vCPU that is only in the CPU's registers, and loads the idle root.
 pub fn unload(vcpu: &mut Vcpu) {
+    if vcpu.container.is_some() {
+        return container::unload(vcpu);
+    }
     segments::save_selectors(&mut vcpu.file.regs);
     vcpu.fs_base = segments::fs_base();
     vcpu.gs_base = segments::gs_base();
@@ -83,6 +90,9 @@ pub fn to_user(vcpu: &mut Vcpu) -> bool {
 }
 
 /// Loads the vCPU's current root.
-pub fn reload_root(vcpu: &Vcpu) {
+pub fn reload_root(vcpu: &mut Vcpu) {
+    if vcpu.container.is_some() {
+        return container::reload_root(vcpu);
+    }
     tlb::load_root(vcpu.root());
 }

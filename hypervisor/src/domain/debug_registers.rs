@@ -2,6 +2,10 @@
 
 use super::vcpu::Vcpu;
 use crate::arch::debug_registers;
+use x86_64::registers::debug::Dr6Flags;
+
+/// Bit of DR6: a single step.
+pub const STEP: u64 = Dr6Flags::STEP.bits();
 
 /// Loads the guest's breakpoints, if it enabled any.
 pub fn load(vcpu: &Vcpu) {

@@ -14,6 +14,7 @@ use crate::console::log::write_record;
 use crate::console::rate_limit::RateLimit;
 use crate::event::port_table::Ports;
 use crate::grant::{self, GrantState};
+use crate::memory::container::ControlBlocks;
 use crate::sync::Mutex;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -61,6 +62,8 @@ pub struct Domain {
     pub iopl: AtomicU32,
     /// What the manifest permits and requests for it.
     pub rights: Rights,
+    /// Control blocks of its vCPUs, if they run in hardware containers.
+    pub control_blocks: ControlBlocks,
     /// Limit on the log records that the guest can cause.
     pub log_limit: RateLimit,
     /// Which of its watchdogs are armed.
@@ -95,12 +98,15 @@ pub struct DomainParts {
     pub pages: u64,
     /// Permissions and requests of the manifest.
     pub rights: Rights,
+    /// Control blocks of its vCPUs, if they run in hardware containers.
+    pub control_blocks: ControlBlocks,
 }
 
 impl Domain {
     /// A domain with one vCPU about to be initialised.
     pub fn new(parts: DomainParts) -> Domain {
-        let DomainParts { id, name, shared_page, per_domain, vcpus, pages, rights } = parts;
+        let DomainParts { id, name, shared_page, per_domain, vcpus, pages, rights, control_blocks } =
+            parts;
         Domain {
             id,
             name,
@@ -120,6 +126,7 @@ impl Domain {
             assists: Assists::default(),
             iopl: AtomicU32::new(0),
             rights,
+            control_blocks,
             log_limit: RateLimit::default(),
             watchdogs: Mutex::default(),
         }

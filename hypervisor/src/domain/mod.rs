@@ -4,6 +4,7 @@ pub mod alias_search;
 pub mod alias_upcall;
 pub mod assists;
 pub mod bounce;
+pub mod container;
 pub mod context;
 pub mod debug_registers;
 pub mod descriptors;

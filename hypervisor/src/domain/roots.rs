@@ -7,6 +7,7 @@ use super::vcpu::Vcpu;
 use crate::memory::frame_refs::RootRef;
 use crate::memory::platform;
 use crate::memory::tlb;
+use pinfold_abi::errno::Errno;
 use pinfold_validator::{Error, Mfn};
 
 /// Takes a reference on a root, for a vCPU that is to load it.
@@ -52,6 +53,10 @@ pub fn new_root(vcpu: &mut Vcpu, mfn: Mfn) -> Result<(), ElementStop> {
 /// # Errors
 /// As [`get_root`].
 pub fn new_user_root(vcpu: &mut Vcpu, number: u64) -> Result<(), ElementStop> {
+    if vcpu.container.is_some() {
+        // One root serves both modes.
+        return Err(Errno::ENOSYS.into());
+    }
     let mfn = (number != 0).then(|| Mfn::new(number));
     if mfn == vcpu.user_root.as_ref().map(RootRef::frame) {
         return Ok(());

@@ -6,6 +6,7 @@ use super::alias_upcall::Upcall;
 use super::vcpu_info::InfoRef;
 use super::work::Work;
 use super::{DomainRef, VcpuSlot};
+use crate::arch::container::Guest;
 use crate::arch::entry::RegisterFile;
 use crate::arch::fpu::FpuState;
 use crate::memory::frame_refs::{DescriptorRef, RootRef};
@@ -14,6 +15,7 @@ use alloc::boxed::Box;
 use arrayvec::ArrayVec;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
+use pinfold_abi::hypercall::CallInstruction;
 use pinfold_abi::layout::{FIRST_RESERVED_GDT_PAGE, FLAT_RING3_SS64};
 use pinfold_abi::mmu::VMASST_TYPE_RUNSTATE_UPDATE_FLAG;
 use pinfold_abi::record::Who;
@@ -146,6 +148,8 @@ pub struct Vcpu {
     pub fpu: FpuState,
     /// Address of the last page fault, for reports.
     pub last_fault_address: u64,
+    /// The hardware container that it runs in, if any.
+    pub container: Option<Guest>,
 }
 
 /// Memory for a vCPU's state, allocated when the domain is built: a guest may initialise its vCPUs at
@@ -159,7 +163,10 @@ impl VcpuMemory {
     }
 
     /// Drops a vCPU and returns its memory.
-    pub fn recycle(vcpu: Box<Vcpu>) -> VcpuMemory {
+    pub fn recycle(mut vcpu: Box<Vcpu>) -> VcpuMemory {
+        if let Some(guest) = vcpu.container.take() {
+            vcpu.domain.control_blocks.put_back(vcpu.id, guest);
+        }
         let vcpu = Box::into_raw(vcpu);
         // SAFETY: the vCPU came out of its box and is dropped this once. Its memory, which is the
         // heap's still, goes back into a box for the same layout whose bytes may be anything.
@@ -174,6 +181,10 @@ impl Vcpu {
     /// A vCPU in kernel mode on `root`; all else as at reset.
     pub fn new(memory: VcpuMemory, domain: DomainRef, id: u16, root: RootRef) -> Box<Vcpu> {
         let info = domain.slots[usize::from(id)].info();
+        let mut container = domain.control_blocks.take(id);
+        if let Some(guest) = &mut container {
+            guest.set_root(root.frame().address());
+        }
         let vcpu = Vcpu {
             file: RegisterFile::new(),
             domain,
@@ -205,6 +216,7 @@ impl Vcpu {
             find: None,
             fpu: FpuState::new(),
             last_fault_address: 0,
+            container,
         };
         Box::write(memory.0, vcpu)
     }
@@ -276,6 +288,11 @@ impl Vcpu {
     /// The subject of its log records.
     pub fn who(&self) -> Who {
         Who::Vcpu(self.domain.id.get(), self.id)
+    }
+
+    /// The instruction by which its guest makes hypercalls.
+    pub fn call_instruction(&self) -> CallInstruction {
+        if self.container.is_some() { CallInstruction::Vmmcall } else { CallInstruction::Syscall }
     }
 
     /// The root of the current mode.

@@ -15,7 +15,7 @@ use crate::arch::ipi;
 use crate::memory::frame_refs::WritableRef;
 use crate::sync::Mutex;
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use pinfold_validator::{CpuSet, ExternalRef};
 
 /// What a vCPU is doing, and who owns its state.
@@ -52,6 +52,8 @@ pub struct VcpuSlot {
     down_wanted: AtomicBool,
     /// An NMI is pending.
     nmi: AtomicBool,
+    /// Vector of its event upcall in a hardware container; 0: none.
+    upcall_vector: AtomicU8,
     /// Memory for its state, until the vCPU is initialised.
     memory: Mutex<Option<VcpuMemory>>,
     /// Its state, whoever owns it, for the audit.
@@ -71,6 +73,7 @@ impl VcpuSlot {
             info_frame: Mutex::new(None),
             down_wanted: AtomicBool::new(false),
             nmi: AtomicBool::new(false),
+            upcall_vector: AtomicU8::new(0),
             memory: Mutex::new(Some(VcpuMemory::new())),
             vcpu: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -205,6 +208,19 @@ impl VcpuSlot {
         // SeqCst: set before the vCPU's state is read.
         self.nmi.store(true, Ordering::SeqCst);
         self.kick();
+    }
+
+    /// Sets the vector of the event upcall in a hardware container. A vCPU that runs has it at its next
+    /// exit.
+    pub fn set_upcall_vector(&self, vector: u8) {
+        self.upcall_vector.store(vector, Ordering::Relaxed);
+    }
+
+    /// The vector of the event upcall, if the guest has set it.
+    #[inline]
+    pub fn upcall_vector(&self) -> Option<u8> {
+        let vector = self.upcall_vector.load(Ordering::Relaxed);
+        (vector != 0).then_some(vector)
     }
 
     /// Whether an NMI is pending.

@@ -18,6 +18,7 @@ use crate::diagnostics::listing;
 use crate::diagnostics::report;
 use crate::domain::alias_upcall::{PendingUpcall, Searching, Upcall, UpcallBuffer};
 use crate::domain::bounce::{self, ClearDirection};
+use crate::domain::container;
 use crate::domain::exit::Fatal;
 use crate::domain::vcpu::{Handler, Vcpu};
 use crate::memory::guest::{GuestPtr, is_guest_address, is_guest_range};
@@ -157,6 +158,9 @@ pub fn deliver(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     upcall.told = upcall.next.take();
     let address = upcall.asked.map_or(0, |asked| asked.address);
     vcpu.domain.stats.upcalls.bump();
+    if vcpu.container.is_some() {
+        return container::enter_handler(vcpu, address);
+    }
     let handler = Handler { address, dpl: 0, masks_events: true };
     bounce::callback(vcpu, handler, ClearDirection::Yes)
 }

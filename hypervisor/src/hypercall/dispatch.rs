@@ -4,7 +4,7 @@ use super::continuation::end_or_restart;
 use super::outcome::Outcome;
 use super::{
     alias_upcall, callbacks, console_io, debugreg, descriptors, event_channel_op, grant_table_op,
-    iret, memory_op, mmu_update, mmuext_op, multicall, physdev_op, pinfold_op, sched_op,
+    hvm_op, iret, memory_op, mmu_update, mmuext_op, multicall, physdev_op, pinfold_op, sched_op,
     segment_base, update_va_mapping, vcpu_op, version, vm_assist,
 };
 use crate::arch::latency::{self, Activity};
@@ -14,9 +14,6 @@ use crate::domain::vcpu::{Args, Vcpu};
 
 use pinfold_abi::errno::Errno;
 use pinfold_abi::hypercall::Hypercall;
-
-/// Bytes of the `syscall` instruction, to which rip is rewound for a restart.
-const SYSCALL_BYTES: u64 = 2;
 
 /// Handles the hypercall that the loaded vCPU made.
 pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
@@ -35,11 +32,11 @@ pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
         Outcome::Done(result) => vcpu.file.regs.rax = result as u64,
         Outcome::Restart => {
             vcpu.domain.stats.preemptions.bump();
-            rewind_to_syscall(vcpu, number);
+            rewind_to_call(vcpu, number);
             return Next::Yield;
         }
         Outcome::Upcall => {
-            rewind_to_syscall(vcpu, number);
+            rewind_to_call(vcpu, number);
             let entered = alias_upcall::deliver(vcpu);
             return finish(vcpu, entered);
         }
@@ -57,10 +54,11 @@ pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
 }
 
 /// Makes the guest execute the call again when it resumes.
-fn rewind_to_syscall(vcpu: &mut Vcpu, number: u64) {
+fn rewind_to_call(vcpu: &mut Vcpu, number: u64) {
     let args = vcpu.resume;
+    let bytes = vcpu.call_instruction().bytes();
     let regs = &mut vcpu.file.regs;
-    regs.rip = regs.rip.wrapping_sub(SYSCALL_BYTES);
+    regs.rip = regs.rip.wrapping_sub(bytes);
     regs.rax = number;
     [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8] = args;
 }
@@ -69,6 +67,23 @@ fn rewind_to_syscall(vcpu: &mut Vcpu, number: u64) {
 pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
     let [a, b, c, ..] = *args;
     match call {
+        // Kernels in a hardware container do this by instructions. These calls would change the state of
+        // the CPU that is the hypervisor's own while such a vCPU is loaded.
+        Hypercall::SetTrapTable
+        | Hypercall::SetGdt
+        | Hypercall::UpdateDescriptor
+        | Hypercall::StackSwitch
+        | Hypercall::SetCallbacks
+        | Hypercall::CallbackOp
+        | Hypercall::FpuTaskswitch
+        | Hypercall::SetDebugreg
+        | Hypercall::GetDebugreg
+        | Hypercall::Iret
+        | Hypercall::SetSegmentBase
+            if vcpu.container.is_some() =>
+        {
+            Outcome::Done(Errno::ENOSYS.as_result())
+        }
         Hypercall::StackSwitch => segment_base::stack_switch(vcpu, a, b).into(),
         Hypercall::FpuTaskswitch => segment_base::fpu_taskswitch(vcpu, a).into(),
         Hypercall::SetDebugreg => debugreg::set(vcpu, a, b).into(),
@@ -114,6 +129,7 @@ pub fn dispatch(vcpu: &mut Vcpu, call: Hypercall, args: &Args) -> Outcome {
             measured(call, || callbacks::set_callbacks(vcpu, a, b, c).into())
         }
         Hypercall::CallbackOp => measured(call, || callbacks::run(vcpu, a, b).into()),
+        Hypercall::HvmOp => measured(call, || hvm_op::run(vcpu, a, b).into()),
         Hypercall::PhysdevOp => measured(call, || physdev_op::run(vcpu, a, b).into()),
         _ => Outcome::Done(Errno::ENOSYS.as_result()),
     }

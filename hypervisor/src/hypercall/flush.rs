@@ -63,7 +63,10 @@ pub fn page(vcpu: &Vcpu, target: &Target, address: u64) -> Result<(), Errno> {
     vcpu.domain.stats.guest_flushes.bump();
     let own = cpu_number();
     if cpus.contains(own) {
-        tlb::flush_page_local(address);
+        match &vcpu.container {
+            Some(guest) => guest.invalidate_page(address),
+            None => tlb::flush_page_local(address),
+        }
     }
     let others = cpus.without(own);
     if !others.is_empty() {

@@ -62,6 +62,8 @@ fn one(vcpu: &mut Vcpu, address: u64, attempt: Attempt) -> Result<(), ElementSto
         MmuextCmd::FlushCache | MmuextCmd::FlushCacheGlobal => Err(Errno::EACCES.into()),
         // A count is an `unsigned int` in the ABI's union: Linux leaves garbage in the other
         // half.
+        // In a hardware container the guest executes `lldt`.
+        MmuextCmd::SetLdt if vcpu.container.is_some() => Err(Errno::ENOSYS.into()),
         MmuextCmd::SetLdt => Ok(descriptors::load_ldt(vcpu, op.arg1, u64::from(op.arg2 as u32))?),
         MmuextCmd::ClearPage => clear_page(vcpu, mfn),
         MmuextCmd::CopyPage => copy_page(vcpu, mfn, Mfn::new(op.arg2)),

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod event_channel_op;
 pub mod flush;
 pub mod grant_table_op;
+pub mod hvm_op;
 pub mod iret;
 pub mod memory_exchange;
 pub mod memory_op;

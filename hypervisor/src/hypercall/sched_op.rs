@@ -1,6 +1,7 @@
 //! sched_op: yield, block, shutdown, poll, watchdogs.
 
 use super::outcome::Outcome;
+use crate::domain::bounce::rflags;
 use crate::domain::shutdown_reason::ShutdownReason;
 use crate::domain::timers;
 use crate::domain::vcpu::{MAX_POLL_PORTS, PollPorts, Vcpu};
@@ -29,7 +30,11 @@ pub fn run(vcpu: &mut Vcpu, command: u64, argument: u64) -> Outcome {
 }
 
 fn block(vcpu: &mut Vcpu) -> Outcome {
-    vcpu.info.upcall_mask().store(0, Ordering::SeqCst);
+    if vcpu.container.is_some() {
+        vcpu.file.regs.rflags |= rflags::IF;
+    } else {
+        vcpu.info.upcall_mask().store(0, Ordering::SeqCst);
+    }
     // The slot checks again whether an event came meanwhile, when the vCPU leaves its CPU.
     if vcpu.info.upcall_pending().load(Ordering::SeqCst) == 0 {
         vcpu.block();

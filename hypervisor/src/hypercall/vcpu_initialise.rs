@@ -110,7 +110,12 @@ fn build(
     }
     let mut vcpu = Vcpu::new(memory, caller.domain.clone(), slot.id, kernel_root);
     vcpu.user_root = user_root;
-    if let Err(stop) = fill(&mut vcpu, context) {
+    let filled = if vcpu.container.is_some() {
+        fill_container(&mut vcpu, context)
+    } else {
+        fill(&mut vcpu, context)
+    };
+    if let Err(stop) = filled {
         descriptors::drop_all(&mut vcpu);
         return Err((stop, VcpuMemory::recycle(vcpu)));
     }
@@ -143,6 +148,26 @@ fn hold_roots(
         ElementStop::Errno(_) => Errno::EINVAL.into(),
         suspended => suspended,
     })
+}
+
+/// Sets the state of a vCPU in a hardware container, which begins in its kernel and makes its own
+/// descriptor tables.
+fn fill_container(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> {
+    let begins_in_kernel = context.flags & VGCF_IN_KERNEL != 0;
+    let has_tables = context.gdt_ents != 0 || context.ldt_ents != 0;
+    if !begins_in_kernel || has_tables || vcpu.user_root.is_some() {
+        return Err(Errno::EINVAL.into());
+    }
+    let Vcpu { container: Some(guest), file, fpu, .. } = vcpu else {
+        return Err(Errno::EINVAL.into());
+    };
+    file.regs = context.user_regs;
+    file.regs.rflags = file.regs.rflags & (rflags::GUEST | rflags::IF) | rflags::ALWAYS_ONE;
+    guest.set_bases(context.fs_base, context.gs_base_kernel, context.gs_base_user);
+    if context.flags & VGCF_I387_VALID != 0 {
+        *fpu = FpuState::from_guest(&context.fpu);
+    }
+    Ok(())
 }
 
 fn fill(vcpu: &mut Vcpu, context: &VcpuGuestContext) -> Result<(), ElementStop> {

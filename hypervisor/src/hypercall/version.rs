@@ -23,7 +23,7 @@ fn padded<const N: usize>(text: &str) -> [u8; N] {
 
 /// `xen_version(command, argument)`.
 #[inline(never)]
-pub fn run(_vcpu: &Vcpu, command: u64, argument: u64) -> Result<i64, Errno> {
+pub fn run(vcpu: &Vcpu, command: u64, argument: u64) -> Result<i64, Errno> {
     match command {
         VERSION => return Ok(i64::from(ABI_VERSION)),
         EXTRAVERSION => guest::write_bytes(argument, &padded::<16>(".0-pinfold"))?,
@@ -45,7 +45,8 @@ pub fn run(_vcpu: &Vcpu, command: u64, argument: u64) -> Result<i64, Errno> {
             if info.submap_idx != 0 {
                 return Err(Errno::EINVAL);
             }
-            info.submap = FEATURES;
+            let supervisor = u32::from(vcpu.container.is_some());
+            info.submap = FEATURES | supervisor << XENFEAT_SUPERVISOR_MODE_KERNEL;
             pointer.write(&info)?;
         }
         PAGESIZE if argument != 0 => return Err(Errno::EINVAL),

@@ -26,5 +26,11 @@ pub fn run(vcpu: &Vcpu, command: u64, kind: u64) -> Result<(), Errno> {
         VMASST_CMD_DISABLE => vcpu.domain.assists.set(kind, false),
         _ => return Err(Errno::ENOSYS),
     };
+    if vcpu.container.is_some() {
+        // Their containers must follow (`domain::container::refresh`).
+        for slot in &vcpu.domain.slots {
+            slot.kick();
+        }
+    }
     Ok(())
 }

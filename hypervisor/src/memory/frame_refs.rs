@@ -202,6 +202,12 @@ impl RootRef {
         validator().put_root_ref(root.domain, root.frame, budget);
     }
 
+    /// The domain whose root it is.
+    #[inline]
+    pub fn domain(&self) -> DomId {
+        self.domain
+    }
+
     /// The frame of the L4.
     #[inline]
     pub fn frame(&self) -> Mfn {

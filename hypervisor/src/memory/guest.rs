@@ -5,8 +5,8 @@
 //! XSA-212), and copies. No Rust reference to guest memory ever exists.
 
 use super::frame_refs::WritableRef;
-use super::validator;
-use crate::arch::user_copy;
+use super::{guest_walk, validator};
+use crate::arch::{percpu, user_copy};
 use core::marker::PhantomData;
 use pinfold_abi::errno::Errno;
 use pinfold_abi::layout::{HYPERVISOR_END, PAGE_SIZE};
@@ -44,8 +44,13 @@ pub fn read_bytes(to: &mut [u8], from: u64) -> Result<(), Errno> {
     if !is_guest_range(from, to.len() as u64) {
         return Err(Errno::EFAULT);
     }
-    // SAFETY: the range is a guest's, as just checked.
-    unsafe { user_copy::read(to, from) }.map_err(|_| Errno::EFAULT)
+    let copied = match percpu::this().walked_root() {
+        // SAFETY: the range is a guest's, as just checked.
+        None => unsafe { user_copy::read(to, from) },
+        // SAFETY: the same, and the root is that of the loaded vCPU.
+        Some(root) => unsafe { guest_walk::read(root, to, from) },
+    };
+    copied.map_err(|_| Errno::EFAULT)
 }
 
 /// Copies bytes to the address space of the loaded vCPU.
@@ -57,8 +62,13 @@ pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Errno> {
     if !is_guest_range(to, from.len() as u64) {
         return Err(Errno::EFAULT);
     }
-    // SAFETY: the range is a guest's, as just checked.
-    unsafe { user_copy::write(to, from) }.map_err(|_| Errno::EFAULT)
+    let copied = match percpu::this().walked_root() {
+        // SAFETY: the range is a guest's, as just checked.
+        None => unsafe { user_copy::write(to, from) },
+        // SAFETY: the same, and the root is that of the loaded vCPU.
+        Some(root) => unsafe { guest_walk::write(root, to, from) },
+    };
+    copied.map_err(|_| Errno::EFAULT)
 }
 
 /// Copies bytes to the address space of a guest root that need not be loaded.

@@ -2,11 +2,13 @@
 #![expect(unsafe_code, reason = "the direct map, page tables and the heap: memory by its address")]
 
 pub mod canaries;
+pub mod container;
 pub mod direct_map;
 pub mod early;
 pub mod frame_refs;
 pub mod frames;
 pub mod guest;
+mod guest_walk;
 pub mod heap;
 mod hooks;
 pub mod isolation;

@@ -6,6 +6,7 @@ use crate::arch::layout::PER_DOMAIN_SLOT;
 use crate::arch::{cache, ipi, percpu};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
+use pinfold_abi::mmu::EntryFlags;
 use pinfold_core::grant::pages::FrameWords;
 use pinfold_validator::{CachePolicy, CpuSet, DomId, GROUP, Index, Mfn, Platform, Refusal};
 
@@ -60,12 +61,38 @@ pub fn set_cache_policy(domain: DomId, policy: CachePolicy) {
     MAY_MIX[usize::from(domain.get())].store(may_mix, Ordering::Relaxed);
 }
 
+/// Whether a domain's kernel runs in ring 0, in a hardware container.
+static CONTAINED: [AtomicBool; MAX_DOMAINS] = [const { AtomicBool::new(false) }; MAX_DOMAINS];
+
+/// Makes a domain one whose vCPUs run in hardware containers. To be called before it has page tables.
+///
+/// # Panics
+/// If the domain's number is too large.
+pub fn set_contained(domain: DomId) {
+    CONTAINED[usize::from(domain.get())].store(true, Ordering::Relaxed);
+}
+
+/// Whether the domain's vCPUs run in hardware containers: its kernel is in ring 0, and its roots don't
+/// map the hypervisor.
+#[inline]
+pub fn is_contained(domain: DomId) -> bool {
+    let contained = CONTAINED.get(usize::from(domain.get()));
+    contained.is_some_and(|contained| contained.load(Ordering::Relaxed))
+}
+
+/// The entry of a domain's kernel roots that maps the M2P. In a hardware container only the kernel,
+/// in ring 0, can read it.
+fn m2p_entry(domain: DomId) -> u64 {
+    let entry = reserved_entry(M2P_SLOT);
+    if is_contained(domain) { entry & !EntryFlags::USER.bits() } else { entry }
+}
+
 /// L4 slot of the machine-to-physical table.
 const M2P_SLOT: usize = HYPERVISOR_SLOTS.start;
 
 /// Maps the M2P in a root, or unmaps it: guest kernels read it, guest user mode must not.
 pub fn set_m2p_visible(root: &RootRef, visible: bool) {
-    let entry = if visible { reserved_entry(M2P_SLOT) } else { 0 };
+    let entry = if visible { m2p_entry(root.domain()) } else { 0 };
     // SAFETY: the reference keeps the frame a validated L4, whose reserved slots are the
     // hypervisor's.
     let slot = unsafe { direct_map::entry(root.frame(), Index::new(M2P_SLOT)) };
@@ -178,11 +205,20 @@ impl Platform for MachinePlatform {
         }
     }
 
+    #[inline]
+    fn forced_flags(&self, domain: DomId) -> EntryFlags {
+        if is_contained(domain) { EntryFlags::empty() } else { EntryFlags::USER }
+    }
+
     fn report_cache_alias(&self, would_be_refused: &Refusal) {
         hooks::pinfold_report_memtype_conflict(would_be_refused);
     }
 
     fn install_hypervisor_slots(&self, domain: DomId, l4: Mfn) {
+        if is_contained(domain) {
+            // A root gets the M2P as below, and nothing else.
+            return self.clear_hypervisor_slots(l4);
+        }
         for slot in HYPERVISOR_SLOTS {
             let entry = match slot {
                 // A root gets the M2P when it becomes a kernel root: see `set_m2p_visible`.

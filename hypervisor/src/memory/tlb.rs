@@ -47,13 +47,44 @@ fn write_cr3(physical: u64) {
 /// resumes, so after the tick of the flush clock was drawn.
 #[inline]
 fn flush_by(flush: impl FnOnce()) {
-    memory::validator().record_flush(cpu_number(), flush);
+    memory::validator().record_flush(cpu_number(), || {
+        flush();
+        // Guests in hardware containers have their translations under ASIDs, which a load of CR3 does
+        // not flush. Their next entry, which comes after this, has an ASID without translations.
+        percpu::this().retire_asids();
+    });
     percpu::mark_guest_root_stale();
+}
+
+/// Adds this CPU to those that may hold translations of a domain, whose vCPU is about to run in a hardware
+/// container. The idle root stays loaded.
+pub fn enter_container(domain: DomId, root: &RootRef) {
+    platform::set_dirty(domain, true);
+    percpu::this().set_walked_root(Some(root.frame()));
+}
+
+/// Sets the root of the loaded vCPU, which is in a hardware container. That flushes all guest translations
+/// of this CPU.
+pub fn set_container_root(root: &RootRef) {
+    flush_by(|| ());
+    percpu::this().set_walked_root(Some(root.frame()));
+}
+
+/// Removes this CPU from those that may hold translations of a domain whose vCPU ran in a hardware
+/// container.
+pub fn leave_container(domain: DomId) {
+    percpu::this().set_walked_root(None);
+    flush_by(|| ());
+    platform::set_dirty(domain, false);
 }
 
 /// Loads a root of the current domain. That flushes all guest translations from the TLB of this CPU,
 /// because guests have no global mappings.
+///
+/// # Panics
+/// If the domain's roots don't map the hypervisor.
 pub fn load_root(root: &RootRef) {
+    assert!(!platform::is_contained(root.domain()), "the root doesn't map the hypervisor");
     flush_by(|| switch_to(root.frame().address()));
 }
 

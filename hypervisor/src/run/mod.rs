@@ -19,13 +19,14 @@ use crate::console::serial;
 use crate::diagnostics::debug_keys;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, scheduler, timers};
-use crate::memory::isolation;
+use crate::memory::{container, isolation};
 use crate::time::timers as cpu_timers;
 use alloc::boxed::Box;
 
 /// Runs vCPUs for as long as the machine runs.
 pub fn run() -> ! {
     isolation::start_cpu();
+    container::start_cpu();
     loop {
         latency::begin_span(Activity::SCHEDULER);
         latency::checked_scheduler();

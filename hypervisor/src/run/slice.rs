@@ -9,7 +9,7 @@ use crate::diagnostics::crash::finish;
 use crate::diagnostics::listing;
 use crate::domain::exit::Next;
 use crate::domain::vcpu::Vcpu;
-use crate::domain::{bounce, context, scheduler};
+use crate::domain::{bounce, container, context, scheduler};
 use crate::memory::isolation;
 use crate::time::timers;
 use crate::trap;
@@ -27,6 +27,17 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
     // Changes from before it was loaded are checked before it runs.
     percpu::set_need_resched();
     // A vCPU that must stop for its own reasons returns `Yield`; other CPUs set need_resched.
+    if vcpu.container.is_some() {
+        run_in_container(vcpu);
+    } else {
+        run_in_ring3(vcpu);
+    }
+    timers::end_slice();
+    context::unload(vcpu);
+}
+
+/// Runs a vCPU whose kernel is in ring 3.
+fn run_in_ring3(vcpu: &mut Vcpu) {
     let entries = isolation::entry_set();
     while !percpu::take_resched() || can_continue(vcpu) {
         if let Next::Yield = deliver_event(vcpu) {
@@ -43,8 +54,16 @@ pub fn run_slice(vcpu: &mut Vcpu, slice: u64) {
             break;
         }
     }
-    timers::end_slice();
-    context::unload(vcpu);
+}
+
+/// Runs a vCPU in a hardware container.
+fn run_in_container(vcpu: &mut Vcpu) {
+    while !percpu::take_resched() || can_continue(vcpu) {
+        let exit = container::run(vcpu);
+        if let Next::Yield = trap::container::handle(vcpu, exit) {
+            break;
+        }
+    }
 }
 
 #[cold]
@@ -54,7 +73,11 @@ fn can_continue(vcpu: &mut Vcpu) -> bool {
     ipi::quiescent_point();
     // The `vcpu_info` may have moved.
     vcpu.info = vcpu.slot().info();
-    if vcpu.slot().take_nmi() {
+    if vcpu.container.is_some() {
+        container::refresh(vcpu);
+        let result = container::raise_nmi(vcpu);
+        finish(vcpu, result);
+    } else if vcpu.slot().take_nmi() {
         let result = bounce::nmi(vcpu);
         finish(vcpu, result);
     }

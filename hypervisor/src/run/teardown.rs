@@ -151,6 +151,7 @@ fn finish(domain: &Domain, summary: TeardownSummary) {
     platform::set_window(domain.id, None);
     domain::unlist(domain.id);
     domain.per_domain.free();
+    domain.control_blocks.release();
     let free_frames = frames::free_count();
     write_record(domain.who(), &Teardown { freed, kept, stuck, free_frames });
 }

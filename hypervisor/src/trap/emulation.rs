@@ -63,8 +63,11 @@ pub fn fetch(vcpu: &Vcpu) -> Bytes {
 }
 
 /// Segment bases for address computation.
-pub fn bases() -> SegmentBases {
-    SegmentBases { fs: segments::fs_base(), gs: segments::gs_base() }
+pub fn bases(vcpu: &Vcpu) -> SegmentBases {
+    match &vcpu.container {
+        Some(guest) => guest.bases(),
+        None => SegmentBases { fs: segments::fs_base(), gs: segments::gs_base() },
+    }
 }
 
 /// Emulates a decoded instruction of the guest kernel, or delivers the fault that it raises. If it is
@@ -245,26 +248,33 @@ fn write_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
         WriteEffect::SetFsBase(base) => segments::set_fs_base(VirtAddr::new(base)),
         WriteEffect::SetGsBase(base) => segments::set_gs_base(VirtAddr::new(base)),
         WriteEffect::SetKernelGsBase(base) => vcpu.inactive_gs_base = base,
-        WriteEffect::HypercallPage { mfn } => write_hypercall_page(vcpu, mfn)?,
+        WriteEffect::HypercallPage { mfn } => {
+            write_hypercall_page(vcpu, mfn, CallInstruction::Syscall)?;
+        }
     }
     Ok(())
 }
 
 /// Fills a frame of the guest's with hypercall stubs, if the guest itself could write to it. (The MSR
 /// takes a guest frame number, which is a machine frame for PV guests.)
-fn write_hypercall_page(vcpu: &Vcpu, mfn: Mfn) -> Result<(), EmulationFault> {
+pub(super) fn write_hypercall_page(
+    vcpu: &Vcpu,
+    mfn: Mfn,
+    instruction: CallInstruction,
+) -> Result<(), EmulationFault> {
     let frame = WritableRef::get(vcpu.domain.id, mfn).map_err(|refusal| {
         let busy = vcpu.work.may_retry(&refusal);
         if busy { EmulationFault::Busy } else { EmulationFault::GeneralProtection }
     })?;
     vcpu.work.clear_retries();
     let mut page = [0; PAGE_SIZE as usize];
-    fill_hypercall_page(&mut page, CallInstruction::Syscall);
+    fill_hypercall_page(&mut page, instruction);
     frame.write_bytes(0, &page);
     Ok(())
 }
 
-fn answer_cpuid(vcpu: &mut Vcpu) {
+/// Answers `cpuid` with what a guest may see.
+pub(super) fn answer_cpuid(vcpu: &mut Vcpu) {
     let (mul, shift) = clock::scale();
     let context = CpuidContext {
         vcpu: vcpu.id.into(),

@@ -21,7 +21,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     }
     if error == 0 && vcpu.mode == Mode::Kernel {
         let bytes = emulation::fetch(vcpu);
-        if let Some(decoded) = privileged::decode(&bytes, &vcpu.file.regs, emulation::bases()) {
+        if let Some(decoded) = privileged::decode(&bytes, &vcpu.file.regs, emulation::bases(vcpu)) {
             return emulation::emulate(vcpu, decoded);
         }
     }

@@ -8,7 +8,7 @@
     reason = "is called by assembly, and changes the frame it was interrupted at"
 )]
 
-use crate::arch::{apic, fixup, vector};
+use crate::arch::{apic, fixup, percpu, vector};
 use pinfold_abi::vcpu::CpuUserRegs;
 use x86_64::registers::control::Cr2;
 
@@ -33,6 +33,7 @@ unsafe extern "C" fn pinfold_hypervisor_trap(frame: *mut CpuUserRegs) {
     }
     if vector >= 32 {
         if vector != u32::from(vector::SPURIOUS) {
+            percpu::note_interrupt(vector as u8);
             apic::end_of_interrupt();
         }
         return;

@@ -1,5 +1,6 @@
 //! Exits of guests: exceptions, interrupts and system calls.
 
+pub mod container;
 pub mod debug;
 pub mod emulation;
 pub mod general_protection;
@@ -52,6 +53,11 @@ fn interrupt(number: u8) -> Next {
     if number != vector::SPURIOUS {
         apic::end_of_interrupt();
     }
+    act_on_interrupt(number)
+}
+
+/// Does what an interrupt, which was acknowledged, is for.
+fn act_on_interrupt(number: u8) -> Next {
     match number {
         vector::TIMER if timers::tick() || scheduler::should_preempt() => return Next::Yield,
         vector::SERIAL => backend::console::poll(debug_keys::handle),

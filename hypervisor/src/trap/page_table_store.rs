@@ -48,7 +48,7 @@ pub fn try_emulate(vcpu: &mut Vcpu, address: u64) -> Store {
         return Store::NotOurs;
     }
     let bytes = emulation::fetch(vcpu);
-    let Ok(store) = PteStore::decode(&bytes, &vcpu.file.regs, emulation::bases()) else {
+    let Ok(store) = PteStore::decode(&bytes, &vcpu.file.regs, emulation::bases(vcpu)) else {
         return Store::NotOurs;
     };
     // Another vCPU may have changed the code since the fault: then it is another instruction.

@@ -16,6 +16,8 @@ pub enum BuildError {
     Layout(LayoutError),
     /// The machine has too little free memory: frames wanted and free.
     Memory(u64, u64),
+    /// The manifest wants a hardware container, and there is none.
+    Container(&'static str),
     /// The validator refused the first page tables: a bug of the builder.
     Tables(Refusal),
 }
@@ -29,6 +31,7 @@ impl fmt::Display for BuildError {
             BuildError::Memory(wanted, free) => {
                 write!(f, "memory: {wanted} pages wanted, {free} are free")
             }
+            BuildError::Container(reason) => write!(f, "container: {reason}"),
             BuildError::Tables(refusal) => write!(f, "first page tables: {refusal}"),
         }
     }

@@ -17,13 +17,14 @@ use crate::domain::shared_page::SharedPage;
 use crate::domain::vcpu::Vcpu;
 use crate::domain::{self, Domain, DomainRef, VcpuSlot, descriptors};
 use crate::event::port_table;
+use crate::memory::container::ControlBlocks;
 use crate::memory::{frames, heap, platform};
 use crate::run::teardown;
 use crate::time::clock;
 use alloc::sync::Arc;
 use error::BuildError;
 use pinfold_abi::record::{Hex, Micros, Start, Text};
-use pinfold_image::{DomainConfig, GuestImage, GuestLayout, LayoutRequest};
+use pinfold_image::{Container, DomainConfig, GuestImage, GuestLayout, LayoutRequest};
 use pinfold_validator::{CachePolicy, DomId};
 
 /// Frames that a domain needs in addition to its memory: shared info page, page tables of its per-domain
@@ -50,6 +51,7 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
     let begin = clock::now_ns();
     let file = |name: &str| archive.file(name).ok_or_else(|| BuildError::NoFile(name.into()));
     let image = GuestImage::parse(file(&config.kernel)?)?;
+    image.check_container(config.container)?;
     let initrd = config.initrd.as_deref().map(file).transpose()?;
     let pages = config.pages();
     let request = LayoutRequest {
@@ -100,12 +102,21 @@ fn create(
     if !heap_orders(vcpus.into()).into_iter().all(heap::grow) {
         return Err(no_memory);
     }
+    let control_blocks = match config.container {
+        Container::None => ControlBlocks::default(),
+        Container::Svm => {
+            platform::set_contained(id);
+            ControlBlocks::alloc(vcpus).map_err(BuildError::Container)?
+        }
+    };
     let Some(shared_page) = SharedPage::alloc(id) else {
+        control_blocks.release();
         return Err(no_memory);
     };
     let Some(per_domain) = PerDomainMappings::build(vcpus, zeros) else {
         let reclaimed = frames::allocator().reclaim(shared_page.frame(), id);
         debug_assert!(reclaimed.is_ok(), "nothing else refers to it");
+        control_blocks.release();
         return Err(no_memory);
     };
     platform::set_window(id, Some(per_domain.l3()));
@@ -122,6 +133,7 @@ fn create(
         vcpus,
         pages,
         rights: Rights { diagnose: config.diagnose, dump_frames: config.dump_frames },
+        control_blocks,
     }));
     domain::list(&domain);
     Ok(domain)

@@ -18,7 +18,7 @@ use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64, PAGE_SIZE};
 use pinfold_abi::mmu::EntryFlags;
 use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_image::start_info::StartInfoValues;
-use pinfold_image::{DomainConfig, GuestImage, GuestLayout};
+use pinfold_image::{Container, DomainConfig, GuestImage, GuestLayout};
 use pinfold_validator::{Budget, Error, Level, Pfn};
 use zerocopy::IntoBytes;
 
@@ -42,7 +42,11 @@ pub(super) fn populate(
     }
     if let Some(pfn) = layout.hypercall_pfn() {
         let mut page = [0; PAGE_SIZE as usize];
-        fill_hypercall_page(&mut page, CallInstruction::Syscall);
+        let instruction = match config.container {
+            Container::None => CallInstruction::Syscall,
+            Container::Svm => CallInstruction::Vmmcall,
+        };
+        fill_hypercall_page(&mut page, instruction);
         memory.write(Pfn::new(pfn).address(), &page)?;
     }
     if let (Some(bytes), Some(module)) = (initrd, &layout.initrd) {
@@ -124,6 +128,9 @@ fn first_vcpu(
     };
     let mut vcpu = Vcpu::new(memory, domain.clone(), 0, root);
     vcpu.file = file;
+    if vcpu.container.is_some() {
+        vcpu.file.regs.rflags = rflags::ALWAYS_ONE;
+    }
     vcpu.kernel_stack = (FLAT_RING3_SS64, layout.stack_top());
     vcpu
 }

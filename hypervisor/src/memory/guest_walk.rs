@@ -1,0 +1,117 @@
+//! Copies between the hypervisor and the address space of a guest in a hardware container.
+//!
+//! The hypervisor isn't mapped in the roots of such a guest, so it can't run on them: it walks the tables
+//! in software and accesses the frames through the direct map.
+//!
+//! That is as safe as the copies on a loaded root ([`crate::arch::user_copy`]), for the same reason. While
+//! a vCPU is loaded, this CPU is in the set of those that may hold translations of its domain. So no
+//! frame that a table maps, and no table, becomes something else before this CPU has served a flush
+//! request; and it serves none from the beginning of a walk to the end of the access, with interrupts
+//! disabled. A walk is as good as a TLB entry, only shorter-lived.
+
+use super::direct_map;
+use super::page_walk;
+use crate::arch::user_copy::Fault;
+use core::sync::atomic::Ordering;
+use pinfold_abi::layout::PAGE_SIZE;
+use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
+use pinfold_validator::Mfn;
+
+const PRESENT: u64 = EntryFlags::PRESENT.bits();
+const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
+const ACCESSED: u64 = EntryFlags::ACCESSED.bits();
+const DIRTY: u64 = EntryFlags::DIRTY.bits();
+
+/// What is done at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// Finds the byte of the direct map that an address is mapped to.
+///
+/// # Errors
+/// If it isn't mapped, or is to be written and read-only.
+///
+/// # Safety
+/// The root is that of the loaded vCPU.
+#[inline]
+unsafe fn find(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault> {
+    let needed = if access == Access::Write { PRESENT | WRITABLE } else { PRESENT };
+    let mut table = root;
+    for level in [4, 3, 2] {
+        // SAFETY: the root and what its entries refer to are validated tables: see above.
+        let entry = unsafe { direct_map::entry(table, page_walk::slot(address, level)) };
+        // Acquire: pairs with the validator's stores; the table below is initialised.
+        let entry = entry.load(Ordering::Acquire);
+        // Validated tables map no large pages.
+        if entry & needed != needed {
+            return Err(Fault);
+        }
+        table = Mfn::from_address(entry & ENTRY_ADDRESS);
+    }
+    // SAFETY: as above.
+    let slot = unsafe { direct_map::entry(table, page_walk::slot(address, 1)) };
+    let entry = slot.load(Ordering::Acquire);
+    if entry & needed != needed {
+        return Err(Fault);
+    }
+    let used = if access == Access::Write { ACCESSED | DIRTY } else { ACCESSED };
+    if entry & used != used {
+        // As a page walk of the CPU. If the entry changes at this moment, the access came first.
+        let _ = slot.compare_exchange(entry, entry | used, Ordering::AcqRel, Ordering::Relaxed);
+    }
+    let frame = Mfn::from_address(entry & ENTRY_ADDRESS);
+    Ok(direct_map::frame(frame).wrapping_add((address % PAGE_SIZE) as usize))
+}
+
+/// Bytes from an address to the end of its page.
+fn left_in_page(address: u64) -> usize {
+    (PAGE_SIZE - address % PAGE_SIZE) as usize
+}
+
+/// Copies bytes from a guest's address space.
+///
+/// # Errors
+/// If a page is absent.
+///
+/// # Safety
+/// The root is that of the loaded vCPU, and the range is a guest's.
+pub unsafe fn read(root: Mfn, to: &mut [u8], from: u64) -> Result<(), Fault> {
+    let (mut at, mut rest) = (from, to);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at_mut(rest.len().min(left_in_page(at)));
+        // SAFETY: the caller's promise. The bytes lie in a frame of RAM, which a guest may write
+        // meanwhile: any bytes do.
+        unsafe {
+            let frame = find(root, at, Access::Read)?;
+            core::ptr::copy_nonoverlapping(frame, now.as_mut_ptr(), now.len());
+        }
+        at = at.wrapping_add(now.len() as u64);
+        rest = later;
+    }
+    Ok(())
+}
+
+/// Copies bytes to a guest's address space.
+///
+/// # Errors
+/// If a page is absent or read-only. Pages before that one are written.
+///
+/// # Safety
+/// As for [`read`].
+pub unsafe fn write(root: Mfn, to: u64, from: &[u8]) -> Result<(), Fault> {
+    let (mut at, mut rest) = (to, from);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(left_in_page(at)));
+        // SAFETY: the caller's promise. The guest could write the bytes itself.
+        unsafe {
+            let frame = find(root, at, Access::Write)?;
+            core::ptr::copy_nonoverlapping(now.as_ptr(), frame, now.len());
+        }
+        at = at.wrapping_add(now.len() as u64);
+        rest = later;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Exits of guests in hardware containers.
+
+mod instructions;
+
+use super::page_table_store::{self, Store};
+use crate::arch::container::{Event, Exit};
+use crate::arch::{control, percpu, vector};
+use crate::diagnostics::crash::finish;
+use crate::domain::container::{guest, raise, step};
+use crate::domain::exit::{Fatal, Next};
+use crate::domain::vcpu::{Mode, Vcpu};
+use crate::hypercall::dispatch::handle_hypercall;
+use pinfold_emulate::debug::DR6_STATUS;
+
+/// Error-code bits of page faults (Intel SDM vol. 3, 4.7).
+const PROTECTION: u32 = 1 << 0;
+const WRITE: u32 = 1 << 1;
+
+/// Handles one exit of the loaded vCPU.
+pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
+    vcpu.mode = if guest(vcpu).is_kernel() { Mode::Kernel } else { Mode::User };
+    let result = match exit {
+        Exit::Hypercall if vcpu.mode == Mode::Kernel => {
+            if let Vcpu { container: Some(guest), file, .. } = vcpu {
+                guest.skip_hypercall(&mut file.regs);
+            }
+            return handle_hypercall(vcpu);
+        }
+        Exit::Hypercall => raise(vcpu, Event::Exception(vector::INVALID_OPCODE, None)),
+        Exit::Interrupt => return take_interrupts(),
+        Exit::Nothing => Ok(()),
+        Exit::Exception(number, address) => exception(vcpu, number, address),
+        Exit::Instruction(instruction) => match instructions::execute(vcpu, instruction) {
+            Ok(next) => return next,
+            Err(fatal) => Err(fatal),
+        },
+        Exit::Forbidden(vector::INVALID_OPCODE) => {
+            raise(vcpu, Event::Exception(vector::INVALID_OPCODE, None))
+        }
+        Exit::Forbidden(_) => raise(vcpu, Event::GENERAL_PROTECTION),
+        Exit::NmiDone => {
+            guest(vcpu).end_nmi();
+            // Another one may be pending.
+            percpu::set_need_resched();
+            Ok(())
+        }
+        Exit::Fatal(why) => Err(Fatal(why)),
+    };
+    finish(vcpu, result)
+}
+
+/// Takes the interrupts that made the guest exit, and acts on them.
+fn take_interrupts() -> Next {
+    control::open_interrupt_window();
+    let mut next = Next::Continue;
+    for number in percpu::take_interrupts() {
+        if let Next::Yield = super::act_on_interrupt(number) {
+            next = Next::Yield;
+        }
+    }
+    next
+}
+
+fn exception(vcpu: &mut Vcpu, number: u8, address: u64) -> Result<(), Fatal> {
+    match number {
+        vector::PAGE_FAULT => page_fault(vcpu, address),
+        vector::DEBUG => {
+            let status = guest(vcpu).take_dr6();
+            vcpu.debug.status |= status & DR6_STATUS;
+            raise(vcpu, Event::Exception(vector::DEBUG, None))
+        }
+        vector::MACHINE_CHECK => panic!("machine check while {} ran", vcpu.who()),
+        _ => {
+            let error = vcpu.file.regs.error_code;
+            let error = vector::has_error_code(number).then_some(error);
+            raise(vcpu, Event::Exception(number, error))
+        }
+    }
+}
+
+/// A page fault of a guest that wants its stores to page tables emulated. All others are its own.
+fn page_fault(vcpu: &mut Vcpu, address: u64) -> Result<(), Fatal> {
+    let error = vcpu.file.regs.error_code;
+    let is_store = error & (PROTECTION | WRITE) == PROTECTION | WRITE;
+    if is_store && vcpu.mode == Mode::Kernel {
+        match page_table_store::try_emulate(vcpu, address) {
+            Store::Done => return step(vcpu),
+            Store::Again => return Ok(()),
+            Store::Preempted => {
+                vcpu.domain.stats.preemptions.bump();
+                vcpu.work.yield_before_retry();
+                return Ok(());
+            }
+            Store::NotOurs => {}
+        }
+    }
+    raise(vcpu, Event::PageFault { address, error })
+}
