@@ -9,8 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Packages whose unit tests Miri can run in minutes: no processes, no files, no assembly.
-const FOR_MIRI: &[&str] =
-    &["pinfold-abi", "pinfold-rings", "pinfold-grants", "pinfold-log", "pinfold-cpu-flaws"];
+const FOR_MIRI: &[&str] = &[
+    "pinfold-abi",
+    "pinfold-rings",
+    "pinfold-grants",
+    "pinfold-log",
+    "pinfold-cpu-flaws",
+    "pinfold-hardware",
+];
 
 /// Property tests of these packages that take Miri many minutes even with few cases.
 const TOO_SLOW_FOR_MIRI: &[&str] = &["each_type", "records_are_complete_in_order_and_counted"];

@@ -1,0 +1,5 @@
+//! Unit tests of the crate.
+
+mod frequency;
+mod madt;
+mod scale;
