@@ -22,15 +22,27 @@ fn write(register: u32, value: u32) {
     }
 }
 
+/// A CPU that interrupts can be routed to.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination(u8);
+
+impl Destination {
+    /// The CPU with this APIC id. `None` if an input can't name it: there are 8 bits for it, and 255
+    /// means all CPUs.
+    pub fn new(apic_id: u32) -> Option<Destination> {
+        u8::try_from(apic_id).ok().filter(|&id| id != u8::MAX).map(Destination)
+    }
+}
+
 /// Routes an input to a CPU as [`vector::SERIAL`]: edge-triggered and active high, as ISA interrupts
 /// are.
 ///
 /// # Safety
 /// The I/O APIC's registers are mapped at `registers`, uncached, for good; no other CPU calls this
 /// at the same time.
-pub unsafe fn route_serial(registers: u64, input: u32, apic_id: u32) {
+pub unsafe fn route_serial(registers: u64, input: u32, to: Destination) {
     REGISTERS.store(registers, Ordering::Relaxed);
     let entry = REDIRECTION + input * 2;
-    write(entry + 1, apic_id << 24);
+    write(entry + 1, u32::from(to.0) << 24);
     write(entry, u32::from(vector::SERIAL));
 }

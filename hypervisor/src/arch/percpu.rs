@@ -3,6 +3,7 @@
 //! While a guest runs, `KERNEL_GS_BASE` holds the address of the record and `GS_BASE` the guest's
 //! value; entry and exit exchange them by `swapgs`, which ring 3 can't execute.
 
+use super::apic::ProgrammedTimer;
 use super::gdt::HypervisorGdt;
 use super::latency::Meter;
 use super::layout;
@@ -88,10 +89,12 @@ pub struct PerCpu {
     stacks: [ExceptionStack; 4],
     /// Latency measurements.
     pub meter: Meter,
+    /// What the APIC timer is programmed for. Valid once the APIC is set up.
+    pub timer: ProgrammedTimer,
 }
 
 // SAFETY: only its own CPU accesses the fields of a record, with interrupts disabled, except
-// `need_resched` and `meter`, which are atomic.
+// `need_resched`, `meter` and `timer`, which are atomic.
 unsafe impl Sync for PerCpu {}
 
 /// Offset of the saved hypervisor stack pointer.

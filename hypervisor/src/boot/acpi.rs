@@ -1,37 +1,28 @@
 //! ACPI tables: the CPUs, the I/O APIC, and the power-management timer.
 
+use crate::arch::apic;
 use crate::arch::percpu::MAX_CPUS;
 use crate::memory::direct_map;
 use acpi::address::AddressSpace;
 use acpi::fadt::Fadt;
-use acpi::madt::{Madt, MadtEntry};
+use acpi::madt::Madt;
 use acpi::{AcpiHandler, AcpiTables, PhysicalMapping};
 use arrayvec::ArrayVec;
 use core::ptr::NonNull;
+use pinfold_hardware::madt::{self, IoApic};
 
 /// What the hypervisor uses of the ACPI tables.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
     /// APIC ids of the enabled CPUs.
     pub apic_ids: ArrayVec<u32, MAX_CPUS>,
+    /// Some of these ids can be addressed in x2APIC mode only.
+    pub needs_x2apic: bool,
     /// The I/O APIC that the first serial port is connected to.
     pub io_apic: Option<IoApic>,
     /// I/O port of the power-management timer (3.579545 MHz, ACPI 6.5, 4.8.3.3).
     pub pm_timer: Option<u16>,
 }
-
-/// An I/O APIC, and its input for the first serial port.
-#[derive(Clone, Copy, Debug)]
-pub struct IoApic {
-    /// Physical address of the registers.
-    pub address: u64,
-    /// Input that the interrupt of the first serial port arrives at.
-    pub serial_input: u32,
-}
-
-/// ISA interrupt of the first serial port. It is also the global system interrupt, unless the MADT has
-/// an override (ACPI 6.5, 5.2.12.5).
-const SERIAL_IRQ: u8 = 4;
 
 #[derive(Clone)]
 struct DirectMap;
@@ -68,7 +59,7 @@ pub fn read(rsdp: Option<u64>) -> Tables {
         }
     };
     if let Ok(madt) = tables.find_table::<Madt>() {
-        read_madt(madt.get().entries(), &mut found);
+        read_madt(&madt, &mut found);
     }
     if let Ok(fadt) = tables.find_table::<Fadt>()
         && let Ok(Some(timer)) = fadt.pm_timer_block()
@@ -79,39 +70,32 @@ pub fn read(rsdp: Option<u64>) -> Tables {
     found
 }
 
+/// Bytes of the MADT before its entries (ACPI 6.5, table 5.19).
+const MADT_HEADER: usize = size_of::<Madt>();
+
 /// Reads the CPUs and I/O APICs from the MADT.
-fn read_madt<'a>(entries: impl Iterator<Item = MadtEntry<'a>>, found: &mut Tables) {
-    const ENABLED: u32 = 1;
-    let mut serial_input = u32::from(SERIAL_IRQ);
-    let mut io_apics: ArrayVec<(u64, u32), 16> = ArrayVec::new();
-    for entry in entries {
-        let apic_id = match entry {
-            MadtEntry::LocalApic(apic) if apic.flags & ENABLED != 0 => Some(apic.apic_id.into()),
-            MadtEntry::LocalX2Apic(apic) if apic.flags & ENABLED != 0 => Some(apic.x2apic_id),
-            MadtEntry::InterruptSourceOverride(over) if over.irq == SERIAL_IRQ => {
-                serial_input = over.global_system_interrupt;
-                None
-            }
-            MadtEntry::IoApic(apic) => {
-                let found = (apic.io_apic_address.into(), apic.global_system_interrupt_base);
-                // If there are more: ISA interrupts are connected to one of the first.
-                let _ = io_apics.try_push(found);
-                None
-            }
-            _ => None,
-        };
-        if let Some(apic_id) = apic_id
-            && !found.apic_ids.contains(&apic_id)
-            && found.apic_ids.try_push(apic_id).is_err()
-        {
-            log::warn!("acpi: more than {MAX_CPUS} CPUs; the rest is not used");
-            break;
-        }
+fn read_madt(madt: &PhysicalMapping<DirectMap, Madt>, found: &mut Tables) {
+    let start = madt.virtual_start().as_ptr().cast::<u8>();
+    let bytes = madt.get().header.length as usize;
+    // SAFETY: `AcpiTables` has checked the sum of so many bytes; the direct map covers them.
+    let table = unsafe { core::slice::from_raw_parts(start, bytes) };
+    let supported = apic::is_x2apic_supported();
+    let largest_id = if supported { madt::LARGEST_X2APIC_ID } else { madt::LARGEST_XAPIC_ID };
+    let entries = table.get(MADT_HEADER..).unwrap_or(&[]);
+    let read = madt::Madt::<MAX_CPUS>::read(entries, largest_id);
+    found.needs_x2apic = read.needs_x2apic();
+    if let Some(at) = read.malformed_at {
+        log::warn!(
+            "acpi: the MADT's entry at {} is malformed; the rest is not used",
+            MADT_HEADER + at
+        );
     }
-    let serves = |&&(_, base): &&(u64, u32)| base <= serial_input;
-    found.io_apic = io_apics
-        .iter()
-        .filter(serves)
-        .max_by_key(|(_, base)| *base)
-        .map(|&(address, base)| IoApic { address, serial_input: serial_input - base });
+    if read.excess != 0 {
+        log::warn!("acpi: more than {MAX_CPUS} CPUs; {} are not used", read.excess);
+    }
+    if read.unreachable != 0 {
+        log::warn!("acpi: {} CPUs need x2APIC mode, which the CPU lacks", read.unreachable);
+    }
+    found.apic_ids = read.apic_ids;
+    found.io_apic = read.io_apic;
 }

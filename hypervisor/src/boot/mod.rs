@@ -15,6 +15,7 @@ use crate::arch::{apic, control, flaws, fpu, io_apic, layout, percpu, port, spec
 use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use crate::memory::paging;
 use crate::memory::{self, isolation};
+use crate::time::kvm_clock;
 use crate::{console, time};
 use archive::Archive;
 use arrayvec::ArrayVec;
@@ -116,10 +117,18 @@ extern "C" fn init_on_own_tables() -> ! {
     pinfold_emulate::warm_up();
     let machine = MACHINE.get().expect("entry fills it in");
     // SAFETY: `paging::build` mapped the registers there.
-    unsafe { apic::init(layout::APIC_REGISTERS) };
+    unsafe { apic::init(layout::APIC_REGISTERS, machine.tables.needs_x2apic) };
     // SAFETY: `init_cpu` installed the record.
     unsafe { percpu::set_online(0, apic::id()) };
-    time::calibrate(machine.tables.pm_timer);
+    log::info!(
+        "apic mode={} id={}",
+        if apic::is_x2apic() { "x2apic" } else { "xapic" },
+        apic::id()
+    );
+    let record = paging::translate(kvm_clock::record_address());
+    // SAFETY: the physical address is that of the record; this is the boot CPU.
+    let kvm_clock = record.and_then(|physical| unsafe { kvm_clock::read(physical) });
+    time::calibrate(machine.tables.pm_timer, kvm_clock);
     memory::init(&machine.regions, machine.protections.physical_bits);
     let archive = Archive::open(machine);
     let manifest = archive.manifest();
@@ -135,9 +144,13 @@ extern "C" fn init_on_own_tables() -> ! {
     if let Some(io_apic) = machine.tables.io_apic {
         // The registers may begin in the middle of the page.
         let registers = layout::IO_APIC_REGISTERS + io_apic.address % PAGE_SIZE;
-        // SAFETY: `paging::build` mapped the page there; only the boot CPU comes here.
-        unsafe { io_apic::route_serial(registers, io_apic.serial_input, apic::id()) };
-        console::serial::enable_interrupts();
+        // An I/O APIC can't address the others.
+        let mut ids = percpu::online().iter().map(percpu::apic_id);
+        if let Some(id) = ids.find_map(io_apic::Destination::new) {
+            // SAFETY: `paging::build` mapped the page there; only the boot CPU comes here.
+            unsafe { io_apic::route_serial(registers, io_apic.serial_input, id) };
+            console::serial::enable_interrupts();
+        }
     }
     start::start_all(&archive, manifest)
 }

@@ -118,7 +118,9 @@ pub unsafe fn init_cpu(cpu: usize) {
 pub fn start_aps(machine: &MachineInfo) {
     let begin = clock::now_ns();
     let own = apic::id();
-    let others = machine.tables.apic_ids.iter().copied().filter(|&id| id != own);
+    let ids = &machine.tables.apic_ids;
+    // One less even if the table lacks this CPU: there are per-CPU areas for so many.
+    let others = ids.iter().copied().filter(|&id| id != own).take(ids.len().saturating_sub(1));
     match Trampoline::build(machine) {
         Some(trampoline) => {
             for (cpu, apic_id) in (1..).zip(others) {

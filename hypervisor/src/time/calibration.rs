@@ -1,51 +1,109 @@
-//! Calibration of the TSC and of the local APIC timer.
+//! Frequencies of the TSC and of the local APIC timer: as CPUID or KVM name them, and else measured.
 #![expect(unsafe_code, reason = "reads the port of the power-management timer")]
 
 use super::clock::tsc;
+use super::kvm_clock::KvmClock;
 use crate::arch::{apic, port};
+use pinfold_hardware::frequency::{ClockLeaves, Source};
+use raw_cpuid::{CpuId, Hypervisor};
 
 /// Frequency of the ACPI power-management timer in Hz (ACPI 6.5, 4.8.3.3). It has at least 24 bits.
 const PM_TIMER_HZ: u64 = 3_579_545;
 const PM_TIMER_MASK: u32 = 0xff_ffff;
-/// Duration of the measurement in microseconds.
+/// Duration of a measurement in microseconds.
 const MICROSECONDS: u64 = 10_000;
-/// Assumed frequency of the TSC if there is no power-management timer.
+/// Assumed frequency of the TSC if nothing names it and there is nothing to measure it with.
 const DEFAULT_TSC_KHZ: u64 = 1_000_000;
 
-/// Result of the calibration.
-pub struct Measured {
+/// What was found out.
+pub struct Found {
     /// Frequency of the TSC in kHz.
     pub tsc_khz: u64,
-    /// APIC timer ticks per millisecond.
-    pub timer_per_ms: u64,
-    /// The reference, for the log.
+    /// Who named the frequency of the TSC, or what it was measured with; for the log.
     pub by: &'static str,
+    /// The TSC's frequency is constant, as the CPU or KVM says.
+    pub invariant: bool,
+    /// Frequency of the APIC timer in kHz, before its divider. `None` if the timer is in TSC-deadline
+    /// mode, in which it doesn't matter.
+    pub timer_khz: Option<u64>,
 }
 
-/// Measures both against the power-management timer at the I/O port `pm_timer`.
-pub fn measure(pm_timer: Option<u16>) -> Measured {
-    let Some(timer) = pm_timer else {
-        // No reference: measures the APIC timer against the assumed frequency of the TSC.
-        let (start, ticks) = (tsc(), DEFAULT_TSC_KHZ * MICROSECONDS / 1000);
-        apic::start_calibration();
-        while tsc() - start < ticks {
-            core::hint::spin_loop();
+/// Finds out both frequencies. `pm_timer`: I/O port of the power-management timer, which the FADT names.
+pub fn find(pm_timer: Option<u16>, kvm_clock: Option<KvmClock>) -> Found {
+    let leaves = read_leaves(kvm_clock);
+    let invariant = apic::is_tsc_invariant() || kvm_clock.is_some_and(|clock| clock.is_stable);
+    let timer_is_needed = !apic::is_in_deadline_mode();
+    let named = leaves.tsc_khz().map(|(khz, source)| (khz, source.name()));
+    let named_timer = leaves.timer_khz().filter(|_| timer_is_needed);
+
+    let (tsc_khz, by, measured_timer) = match (named, pm_timer) {
+        (Some((tsc_khz, by)), _) => (tsc_khz, by, None),
+        (None, Some(port)) => {
+            let (tsc_khz, timer_khz) = measure_by_pm_timer(port, timer_is_needed);
+            (tsc_khz, "acpi_timer", timer_khz)
         }
-        let timer_per_ms = apic::end_calibration(MICROSECONDS);
-        return Measured { tsc_khz: DEFAULT_TSC_KHZ, timer_per_ms, by: "nothing (no ACPI timer)" };
+        (None, None) => {
+            let (khz, by) = leaves
+                .approximate_tsc_khz()
+                .map_or((DEFAULT_TSC_KHZ, "assumption"), |(khz, source)| {
+                    (khz, Source::name(source))
+                });
+            (khz, by, None)
+        }
     };
+    let timer_khz = timer_is_needed
+        .then(|| named_timer.or(measured_timer).unwrap_or_else(|| measure_timer_by_tsc(tsc_khz)));
+    Found { tsc_khz, by, invariant, timer_khz }
+}
+
+/// Reads the leaves of CPUID about clocks.
+fn read_leaves(kvm_clock: Option<KvmClock>) -> ClockLeaves {
+    let cpuid = CpuId::new();
+    let hypervisor = cpuid
+        .get_hypervisor_info()
+        .filter(|info| matches!(info.identify(), Hypervisor::KVM | Hypervisor::VMware));
+    ClockLeaves {
+        virtual_machine: cpuid.get_feature_info().is_some_and(|f| f.has_hypervisor()),
+        crystal: cpuid
+            .get_tsc_info()
+            .map_or([0; 3], |i| [i.denominator(), i.numerator(), i.nominal_frequency()]),
+        base_mhz: cpuid
+            .get_processor_frequency_info()
+            .map_or(0, |i| i.processor_base_frequency().into()),
+        hypervisor: hypervisor.map_or([0; 2], |info| {
+            [info.tsc_frequency(), info.apic_frequency()].map(|khz| khz.unwrap_or(0))
+        }),
+        kvm_clock: kvm_clock.map(|clock| clock.scale),
+    }
+}
+
+/// Measures the TSC against the power-management timer, and the APIC timer if asked for. Returns
+/// frequencies in kHz.
+fn measure_by_pm_timer(port: u16, with_timer: bool) -> (u64, Option<u64>) {
     // SAFETY: the FADT names the port as the timer's; reading it has no side effect.
-    let read = || unsafe { port::read32(timer) } & PM_TIMER_MASK;
+    let read = || unsafe { port::read32(port) } & PM_TIMER_MASK;
     let wanted = (PM_TIMER_HZ * MICROSECONDS / 1_000_000) as u32;
     let begin = read();
     let start = tsc();
-    apic::start_calibration();
+    if with_timer {
+        apic::start_measuring();
+    }
     let mut elapsed = 0;
     while elapsed < wanted {
         elapsed = read().wrapping_sub(begin) & PM_TIMER_MASK;
     }
     let ticks = tsc() - start;
     let micros = u64::from(elapsed) * 1_000_000 / PM_TIMER_HZ;
-    let timer_per_ms = apic::end_calibration(micros);
-    Measured { tsc_khz: (ticks * 1000 / micros.max(1)).max(1), timer_per_ms, by: "ACPI timer" }
+    let timer_khz = with_timer.then(|| apic::stop_measuring(micros));
+    ((ticks * 1000 / micros.max(1)).max(1), timer_khz)
+}
+
+/// Measures the APIC timer against the TSC. Returns its frequency in kHz.
+fn measure_timer_by_tsc(tsc_khz: u64) -> u64 {
+    let (start, ticks) = (tsc(), tsc_khz * MICROSECONDS / 1000);
+    apic::start_measuring();
+    while tsc() - start < ticks {
+        core::hint::spin_loop();
+    }
+    apic::stop_measuring(MICROSECONDS)
 }

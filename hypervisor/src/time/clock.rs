@@ -4,6 +4,7 @@
 
 use core::arch::x86_64::_rdtsc;
 use core::sync::atomic::{AtomicU64, Ordering};
+use pinfold_hardware::TscScale;
 
 /// TSC at system time 0. Written once, before any AP starts.
 static START: AtomicU64 = AtomicU64::new(0);
@@ -27,9 +28,9 @@ pub fn start() {
 /// Sets the frequency of the TSC.
 pub fn set_rate(tsc_khz: u64) {
     let tsc_khz = tsc_khz.max(1);
-    let (mul, shift) = compute_scale(tsc_khz);
+    let scale = TscScale::of_khz(tsc_khz);
     TSC_KHZ.store(tsc_khz, Ordering::Relaxed);
-    SCALE.store(u64::from(mul) | u64::from(shift as u8) << 32, Ordering::Relaxed);
+    SCALE.store(u64::from(scale.mul()) | u64::from(scale.shift() as u8) << 32, Ordering::Relaxed);
 }
 
 /// Frequency of the TSC in kHz.
@@ -44,10 +45,14 @@ pub fn tsc_at_start() -> u64 {
 
 /// System time in nanoseconds.
 pub fn now_ns() -> u64 {
-    let (mul, shift) = scale();
-    let ticks = u128::from(tsc().wrapping_sub(START.load(Ordering::Relaxed)));
-    let shifted = if shift < 0 { ticks >> shift.unsigned_abs() } else { ticks << shift };
-    ((shifted * u128::from(mul)) >> 32) as u64
+    let ticks = tsc().wrapping_sub(START.load(Ordering::Relaxed));
+    tsc_scale().map_or(0, |scale| scale.to_ns(ticks))
+}
+
+/// The TSC at a system time in nanoseconds: its first value at which [`now_ns`] is that time.
+pub fn tsc_at(ns: u64) -> u64 {
+    let ticks = tsc_scale().map_or(u64::MAX, |scale| scale.to_ticks(ns));
+    START.load(Ordering::Relaxed).saturating_add(ticks)
 }
 
 /// Busy-waits.
@@ -64,18 +69,8 @@ pub fn scale() -> (u32, i8) {
     (scale as u32, (scale >> 32) as i8)
 }
 
-/// Computes the scale: nanoseconds per tick as a 0.32 fixed-point number, shifted into the range from
-/// 2^31 to 2^32.
-fn compute_scale(tsc_khz: u64) -> (u32, i8) {
-    let mut mul = (1_000_000u128 << 32) / u128::from(tsc_khz);
-    let mut shift = 0i8;
-    while mul >= 1 << 32 {
-        mul >>= 1;
-        shift += 1;
-    }
-    while mul != 0 && mul < 1 << 31 {
-        mul <<= 1;
-        shift -= 1;
-    }
-    (mul as u32, shift)
+/// The scale, if the frequency is known.
+fn tsc_scale() -> Option<TscScale> {
+    let (mul, shift) = scale();
+    TscScale::from_parts(mul, shift)
 }

@@ -10,9 +10,9 @@ use crate::sync::Mutex;
 use alloc::collections::TryReserveError;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Longest time in microseconds for which the APIC timer is armed: bounds the effect of an error in its
+/// Longest time in nanoseconds for which the APIC timer is armed: bounds the effect of an error in its
 /// measured frequency.
-const LONGEST_SLEEP_US: u64 = 1_000_000;
+const LONGEST_SLEEP_NS: u64 = 1_000_000_000;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -120,10 +120,11 @@ pub fn end_slice() {
 }
 
 /// Programs this CPU's APIC timer for the earliest deadline or the end of the time slice, whichever is
-/// earlier.
+/// earlier. If it is programmed for an earlier time already, that stays: then it interrupts too
+/// early, and is programmed again.
 pub fn program() {
     let queue = &QUEUES[cpu_number()];
     let next = queue.earliest.load(Ordering::Relaxed).min(queue.slice_end.load(Ordering::Relaxed));
-    let ns = next.saturating_sub(clock::now_ns());
-    apic::arm_timer(ns.div_ceil(1000).clamp(1, LONGEST_SLEEP_US));
+    let latest = clock::now_ns().saturating_add(LONGEST_SLEEP_NS);
+    apic::arm_timer(clock::tsc_at(next.min(latest)));
 }
