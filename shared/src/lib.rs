@@ -14,6 +14,7 @@
 pub mod address;
 pub mod console;
 pub mod cpuid;
+pub mod direct_start;
 pub mod domid;
 pub mod elfnote;
 pub mod errno;

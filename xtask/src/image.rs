@@ -8,15 +8,20 @@ use crate::exit::Exit;
 use crate::guests::{self, Guest};
 use crate::{cargo, fetch, paths, ramdisk};
 use anyhow::{Context, Result};
+use pinfold_abi::direct_start::{self, Header};
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use zerocopy::IntoBytes;
 
 /// The package of the hypervisor.
 pub(crate) const HYPERVISOR: &str = "pinfold";
+/// The package of the loader that starts it without firmware.
+pub(crate) const LOADER: &str = "pinfold-loader";
 /// Where it runs: the address that its boot configuration asks for (slot 261 of the top table).
 /// Its file is position-independent and begins at 0.
 pub(crate) const HYPERVISOR_BASE: u64 = 0xffff_8280_0000_0000;
@@ -78,6 +83,29 @@ pub(crate) fn write(file: &Path, guests: &[Guest], settings: Settings) -> Result
         ("boot.json", boot.into_bytes()),
     ]);
     write_disk(file, &files).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Writes the payload of the loader that starts without firmware; the hypervisor must have been built.
+pub(crate) fn write_payload(file: &Path, guests: &[Guest], settings: Settings) -> Result<()> {
+    let kernel = read(&cargo::built(HYPERVISOR))?;
+    let archive = ramdisk::build(guests, settings)?;
+    let payload = payload(&kernel, &archive);
+    std::fs::write(file, payload).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The header, the hypervisor and the archive, each at the start of a page.
+fn payload(kernel: &[u8], archive: &[u8]) -> Vec<u8> {
+    let header = Header {
+        magic: direct_start::MAGIC,
+        kernel_bytes: kernel.len() as u64,
+        archive_bytes: archive.len() as u64,
+    };
+    let mut payload = header.as_bytes().to_vec();
+    for part in [kernel, archive] {
+        payload.resize(payload.len().next_multiple_of(PAGE_SIZE as usize), 0);
+        payload.extend_from_slice(part);
+    }
+    payload
 }
 
 fn read(file: &PathBuf) -> Result<Vec<u8>> {
@@ -147,6 +175,22 @@ fn write_table(disk: &mut File, volume: u64) -> Result<()> {
 mod tests {
     use super::*;
     use std::io::Read;
+    use zerocopy::FromBytes;
+
+    #[test]
+    fn a_payload_has_its_parts_where_the_header_says() {
+        for (kernel, archive) in [(1, 1), (4096, 5), (5000, 4096)] {
+            let (kernel, archive) = (vec![7u8; kernel], vec![9u8; archive]);
+            let payload = payload(&kernel, &archive);
+            let (header, _) = Header::read_from_prefix(&payload).unwrap();
+            assert_eq!(header.magic, direct_start::MAGIC);
+            assert_eq!(header.payload_bytes(), Some(payload.len() as u64));
+            let at = header.archive().unwrap() as usize;
+            assert_eq!(payload[Header::KERNEL as usize..][..kernel.len()], kernel);
+            assert_eq!(payload[at..], archive);
+            assert_eq!(at % 4096, 0);
+        }
+    }
 
     #[test]
     fn a_disk_reads_back() {

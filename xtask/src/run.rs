@@ -4,7 +4,7 @@ use crate::cli::{ContainerArg, Host, RunArgs};
 use crate::exit::Exit;
 use crate::fetch::grub;
 use crate::guests::{self, Guest};
-use crate::machine::{self, Ended, Input, Machine, Watch, keyboard};
+use crate::machine::{self, Ended, Input, Machine, Start, Watch, keyboard};
 use crate::verdict::{self, Verdict};
 use crate::{accel, cargo, image, linux, paths, progress, ramdisk, report};
 use anyhow::{Context, Result, bail};
@@ -73,7 +73,6 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
     let log = plan.dir.join("serial.log");
     let qemu = match plan.on {
         Host::Pinfold => {
-            let disk = plan.dir.join("disk.img");
             let settings = image::Settings {
                 boot_log: plan.machine.screen,
                 exit: pinfold_image::Exit::DebugExit(ramdisk::EXIT_PORT),
@@ -81,8 +80,18 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
                 canaries: plan.canaries,
                 isolation: plan.isolation,
             };
-            image::write(&disk, &plan.guests, settings)?;
-            machine::pinfold(&plan.machine, &disk, &plan.dir)?
+            match plan.machine.start {
+                Start::Firmware => {
+                    let disk = plan.dir.join("disk.img");
+                    image::write(&disk, &plan.guests, settings)?;
+                    machine::pinfold(&plan.machine, &disk, &plan.dir)?
+                }
+                Start::Direct => {
+                    let payload = plan.dir.join("payload");
+                    image::write_payload(&payload, &plan.guests, settings)?;
+                    machine::pinfold_direct(&plan.machine, &payload)?
+                }
+            }
         }
         Host::Xen => match plan.guests.as_slice() {
             [guest] => machine::xen(&plan.machine, guest)?,
@@ -125,7 +134,12 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         bail!("--container is Pinfold's; Xen runs a PV kernel in ring 3");
     }
     let (accel, why) = accel::choose(args.accel, args.icount)?;
-    let also: &[&str] = if args.on == Host::Pinfold { &[image::HYPERVISOR] } else { &[] };
+    let start = if args.direct { Start::Direct } else { Start::Firmware };
+    let also: &[&str] = match (args.on, start) {
+        (Host::Pinfold, Start::Firmware) => &[image::HYPERVISOR],
+        (Host::Pinfold, Start::Direct) => &[image::HYPERVISOR, image::LOADER],
+        (Host::Xen, _) => &[],
+    };
     let mut guests = guests::resolve(&args.guest, also)?;
     // A report shows what the frames were at the end.
     guests.iter_mut().for_each(|guest| guest.dump_frames |= args.report.is_some());
@@ -140,6 +154,7 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         gdb: args.gdb,
         screen: args.boot_log,
         cpu: args.cpu.clone(),
+        start,
         serial_rate: args.serial_rate,
     };
     let has_prompt = |guest: &String| guest == linux::NAME || guest == grub::NAME;

@@ -4,11 +4,21 @@ use crate::accel::Accel;
 use crate::fetch::{self, debian};
 use crate::guests::Guest;
 use crate::ramdisk::EXIT_PORT;
+use crate::{cargo, image};
 use anyhow::{Context, Result, bail};
 use pinfold_image::size::Size;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Command;
+
+/// How Pinfold is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// By UEFI firmware, from a disk, as on a real machine.
+    Firmware,
+    /// By QEMU and Pinfold's own loader.
+    Direct,
+}
 
 /// What the machine has.
 #[derive(Clone, Debug)]
@@ -27,6 +37,8 @@ pub(crate) struct Machine {
     pub(crate) screen: bool,
     /// QEMU's name of the processor with its features, in place of the usual one.
     pub(crate) cpu: Option<String>,
+    /// How Pinfold is started.
+    pub(crate) start: Start,
     /// Bytes a second that the serial line takes; as many as come, if not given.
     pub(crate) serial_rate: Option<NonZeroU32>,
 }
@@ -42,6 +54,7 @@ impl Machine {
             gdb: false,
             screen: false,
             cpu: None,
+            start: Start::Firmware,
             serial_rate: None,
         }
     }
@@ -59,6 +72,14 @@ pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Comm
     ]);
     qemu.args(["-drive", &format!("if=pflash,format=raw,file={}", text(&vars)?)]);
     qemu.args(["-drive", &format!("format=raw,file={}", text(disk)?)]);
+    qemu.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4")]);
+    Ok(qemu)
+}
+
+/// QEMU for Pinfold without UEFI firmware: QEMU gives the payload to the loader.
+pub(crate) fn pinfold_direct(machine: &Machine, payload: &Path) -> Result<Command> {
+    let mut qemu = common(machine)?;
+    qemu.arg("-kernel").arg(cargo::built(image::LOADER)).arg("-initrd").arg(payload);
     qemu.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4")]);
     Ok(qemu)
 }

@@ -7,7 +7,7 @@ pub(crate) mod keyboard;
 mod process;
 
 pub(crate) use clean::Lines;
-pub(crate) use command::{Machine, pinfold, xen};
+pub(crate) use command::{Machine, Start, pinfold, pinfold_direct, xen};
 pub(crate) use process::{Ended, Input, Watch, run};
 
 /// QEMU's exit status when a kernel writes `code` to the debug-exit port.

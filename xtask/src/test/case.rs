@@ -8,7 +8,7 @@ use super::spec::{End, Spec};
 use crate::accel::Accel;
 use crate::cli::Host;
 use crate::exit::Exit;
-use crate::machine::{Ended, Input, Machine, Watch};
+use crate::machine::{Ended, Input, Machine, Start, Watch};
 use crate::progress;
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
@@ -84,6 +84,8 @@ pub(super) struct Case {
     pub(super) types: Vec<(&'static str, &'static str)>,
     /// The processor for QEMU's `-cpu`, if not the default.
     pub(super) cpu: Option<&'static str>,
+    /// How Pinfold is started.
+    pub(super) start: Start,
     /// Bytes a second that the serial line takes; no limit if not given.
     pub(super) serial_rate: Option<NonZeroU32>,
     /// Whether Pinfold keeps canaries in some of the frames that guests give back.
@@ -123,6 +125,7 @@ impl Case {
             latency: None,
             types: Vec::new(),
             cpu: None,
+            start: Start::Firmware,
             serial_rate: None,
             canaries: false,
         }
@@ -220,6 +223,7 @@ impl Case {
                 },
                 icount: self.latency.is_some(),
                 cpu: self.cpu.map(str::to_owned),
+                start: self.start,
                 serial_rate: self.serial_rate,
                 ..Machine::new(memory_for(&guests), accel)
             },

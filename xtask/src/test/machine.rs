@@ -94,6 +94,7 @@ pub(super) fn prepare(
     let on_pinfold = cases.iter().any(|case| case.on == Host::Pinfold);
     if on_pinfold {
         packages.insert(image::HYPERVISOR);
+        packages.insert(image::LOADER);
     }
     if !packages.is_empty() {
         cargo::build(&packages.into_iter().collect::<Vec<_>>())?;

@@ -16,6 +16,7 @@ mod vcpus;
 use super::case::Case;
 use super::spec::Spec;
 use crate::exit::Exit;
+use crate::machine::Start;
 
 /// All of them.
 pub(in crate::test) fn all() -> Vec<Case> {
@@ -23,6 +24,16 @@ pub(in crate::test) fn all() -> Vec<Case> {
         Case::new("hello", "a guest boots, prints, and powers off", vec![Spec::new("hello")]),
         Case::new("hello", "a guest boots, prints, and powers off", vec![Spec::new("hello")])
             .on_xen(),
+        Case {
+            smp: 2,
+            start: Start::Direct,
+            log_has: vec!["INFO cpu=1 "],
+            ..Case::new(
+                "direct-start",
+                "Pinfold starts without UEFI firmware, with two CPUs",
+                vec![Spec::new("hello")],
+            )
+        },
         Case {
             log_has: vec!["command line: \"a=1 b=two, three\""],
             ..Case::new(
