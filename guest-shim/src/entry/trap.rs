@@ -205,6 +205,9 @@ pub(super) fn callbacks() -> Callbacks {
     }
 }
 
+/// In the container: the vector of the event upcall on every vCPU.
+pub const UPCALL_VECTOR: u8 = super::container::tables::UPCALL_VECTOR;
+
 /// Address of the event callback, for tests that replace it.
 pub fn event_callback() -> u64 {
     callbacks().event

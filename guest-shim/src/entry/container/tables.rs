@@ -30,7 +30,7 @@ const FLAT: [u64; 5] = [
 /// Gates: the exceptions, and the event upcall behind them.
 pub(super) const GATES: usize = UPCALL_VECTOR as usize + 1;
 /// The vector of the event upcall: the first one after the exceptions.
-pub(super) const UPCALL_VECTOR: u8 = 0x20;
+pub(in crate::entry) const UPCALL_VECTOR: u8 = 0x20;
 
 /// Bytes of a stack of its own for a vector.
 const IST_STACK_SIZE: usize = 8 * 1024;

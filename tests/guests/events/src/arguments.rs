@@ -5,7 +5,7 @@ use pinfold_abi::event as evtchn;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START};
 use pinfold_abi::{sched, vcpu};
-use pinfold_guest::fixtures::{Check, Differs};
+use pinfold_guest::fixtures::{Check, Differs, in_ring3};
 use pinfold_guest::hypercall::Errno;
 use pinfold_guest::raw;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(check: &mut Check) {
         check.refused("poll of a list", poll, EFAULT);
         for command in [0, 1] {
             let register = call(Hypercall::CallbackOp, [command, at, 0, 0, 0]);
-            check.refused("callback_op", register, EFAULT);
+            check.refused("callback_op", register, in_ring3(EFAULT));
         }
     }
     let vcpu = |command: u64, id: u64, arg: u64| call(Hypercall::VcpuOp, [command, id, arg, 0, 0]);

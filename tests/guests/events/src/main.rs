@@ -21,12 +21,14 @@ mod runstate;
 mod signal;
 mod timers;
 mod user;
+mod vectors;
 mod virqs;
 mod watchdogs;
 
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::{Boot, event};
 use pinfold_guest::fixtures::{Check, TableFixture};
+use pinfold_guest::hypercall::in_container;
 use pinfold_guest::hypercall::sched::Exit;
 use pinfold_guest::{guest_main, println};
 
@@ -51,7 +53,11 @@ fn main(boot: &Boot) -> Exit {
     timers::run(shared, &mut check);
     runstate::run(&mut check);
     watchdogs::run(&mut check);
-    callbacks::run(&mut check);
+    if in_container() {
+        vectors::run(&mut check);
+    } else {
+        callbacks::run(&mut check);
+    }
     user::run(&mut fixture, &mut check);
     // Last, because the record moves.
     record::run(boot, shared, &mut check);

@@ -4,13 +4,13 @@ use crate::sync::{MAX_VCPUS, VcpuPool};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EEXIST, EINVAL, ENOENT};
-use pinfold_abi::vcpu::{RUNSTATE_OFFLINE, SINGLESHOT_FUTURE, VcpuGuestContext};
+use pinfold_abi::vcpu::{RUNSTATE_OFFLINE, SINGLESHOT_FUTURE, VGCF_IN_KERNEL, VcpuGuestContext};
 use pinfold_guest::addr::{Mfn, PAGE_SIZE};
 use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::percpu::{PerCpu, this};
 use pinfold_guest::entry::{smp, time};
 use pinfold_guest::fixtures::Check;
-use pinfold_guest::hypercall::vcpu;
+use pinfold_guest::hypercall::{in_container, vcpu};
 use pinfold_guest::println;
 
 const NONCANONICAL: u64 = 0x0123_4567_89ab_cdef;
@@ -36,13 +36,9 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
     check.refused("is_up of an unknown vCPU", vcpu::is_up(far), ENOENT);
     check.refused("runstate of an unknown vCPU", vcpu::runstate(far), ENOENT);
     let data = frames.mfn(frames.first_free()).map_or(0, |mfn| mfn.0);
-    let attempts: [(&str, Change<'_>); 18] = [
+    let attempts: [(&str, Change<'_>); 14] = [
         ("rip", &|c| c.user_regs.rip = NONCANONICAL),
         ("rsp", &|c| c.user_regs.rsp = NONCANONICAL),
-        ("kernel stack", &|c| c.kernel_sp = NONCANONICAL),
-        ("event callback", &|c| c.event_callback_eip = NONCANONICAL),
-        ("failsafe callback", &|c| c.failsafe_callback_eip = NONCANONICAL),
-        ("syscall callback", &|c| c.syscall_callback_eip = NONCANONICAL),
         ("fs base", &|c| c.fs_base = NONCANONICAL),
         ("gs base of the kernel", &|c| c.gs_base_kernel = NONCANONICAL),
         ("gs base of the user", &|c| c.gs_base_user = NONCANONICAL),
@@ -71,7 +67,16 @@ pub(crate) fn refused(frames: &Frames, check: &mut Check) {
             c.ldt_base = 0xffff_8000_0000_0000;
         }),
     ];
-    for (what, change) in attempts {
+    // In the container these words are ignored, but the vCPU can't start in user mode.
+    let ring3: [(&str, Change<'_>); 4] = [
+        ("kernel stack", &|c| c.kernel_sp = NONCANONICAL),
+        ("event callback", &|c| c.event_callback_eip = NONCANONICAL),
+        ("failsafe callback", &|c| c.failsafe_callback_eip = NONCANONICAL),
+        ("syscall callback", &|c| c.syscall_callback_eip = NONCANONICAL),
+    ];
+    let container: [(&str, Change<'_>); 1] = [("user mode", &|c| c.flags &= !VGCF_IN_KERNEL)];
+    let others = if in_container() { &container[..] } else { &ring3 };
+    for (what, change) in attempts.iter().chain(others) {
         let Some((_, mut context)) = check.ok("a first state", smp::prepare(VCPU, never)) else {
             return;
         };

@@ -76,7 +76,7 @@ fn main(boot: &Boot) -> Exit {
             't' => tlb::run(&pool, &Pages::new(&mut fixture, 4), &plan, &mut check),
             'p' => tables::run(&pool, &Pages::new(&mut fixture, 24), &plan, &mut check),
             'r' => roots::run(&frames, &pool, &Pages::new(&mut fixture, 9), &plan, &mut check),
-            's' => stale::run(&pool, &Pages::new(&mut fixture, 6), &plan, &mut check),
+            's' => stale::run(&frames, &pool, &Pages::new(&mut fixture, 6), &plan, &mut check),
             'm' => selfmod::run(&pool, &Pages::new(&mut fixture, 8), &plan, &mut check),
             _ => check.holds("the phase exists", false),
         }

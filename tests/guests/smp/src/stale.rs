@@ -6,13 +6,14 @@
 //! table.
 
 use crate::Plan;
-use crate::pages::{FLUSH_ALL, Page, Pages, ext, update};
+use crate::pages::{FLUSH_ALL, Page, Pages, update};
 use crate::sync::{Flag, VcpuPool, until};
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
-use pinfold_abi::mmu::{MmuextCmd, UVMF_NONE};
+use pinfold_abi::mmu::UVMF_NONE;
+use pinfold_guest::entry::memory::Frames;
 use pinfold_guest::entry::time;
-use pinfold_guest::fixtures::{Check, RO, RW};
+use pinfold_guest::fixtures::{Check, RO, RW, user_root};
 use pinfold_guest::println;
 
 /// Index of the entry that is written.
@@ -25,18 +26,18 @@ enum Becoming {
     Pinned,
     /// An entry of a pinned L2 table is set to it.
     Linked,
-    /// It is loaded as the user root.
+    /// It is loaded as the root for user mode.
     Loaded,
 }
 
-pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
+pub(crate) fn run(frames: &Frames, pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check) {
     let &[window, frame, live, above, ..] = pages.0.as_slice() else { return };
     check.equal("seal", live.put(live.entry(RO), FLUSH_ALL), 0);
     check.equal("a live table", live.pin(1), 0);
     check.equal("seal", above.put(above.entry(RO), FLUSH_ALL), 0);
     check.equal("a table above", above.pin(2), 0);
     for becoming in [Becoming::Pinned, Becoming::Linked, Becoming::Loaded] {
-        let found = race(pool, [window, frame, live, above], becoming, plan.rounds * 3);
+        let found = race(frames, pool, [window, frame, live, above], becoming, plan.rounds * 3);
         println!("SMP stale writes, {becoming:?}: {found:?}");
         check.equal("no write landed in a live table", found.late, 0);
         check.equal("no other error", found.odd, 0);
@@ -61,12 +62,21 @@ struct Found {
 }
 
 impl Becoming {
+    /// Fills the frame, so that it can become a table.
+    fn fill(self, frames: &Frames, frame: Page) {
+        frame.fill(0);
+        if let Becoming::Loaded = self {
+            user_root::kernel_part(frames).for_each(|(slot, entry)| frame.set(slot, entry));
+        }
+    }
+
     /// Makes the frame a table. Returns the call's result.
     fn make(self, frame: Page, above: Page) -> i64 {
         match self {
             Becoming::Pinned => frame.pin(1),
             Becoming::Linked => update(above.slot(3), frame.entry(RW | 4)),
-            Becoming::Loaded => ext(MmuextCmd::NewUserBaseptr, frame.mfn, 0),
+            // SAFETY: it has the kernel's part.
+            Becoming::Loaded => unsafe { user_root::load(frame.mfn) },
         }
     }
 
@@ -75,12 +85,19 @@ impl Becoming {
         match self {
             Becoming::Pinned => frame.unpin(),
             Becoming::Linked => update(above.slot(3), 0),
-            Becoming::Loaded => ext(MmuextCmd::NewUserBaseptr, 0, 0),
+            // SAFETY: it loads no other root.
+            Becoming::Loaded => unsafe { user_root::load(0) },
         }
     }
 }
 
-fn race(pool: &VcpuPool, pages: [Page; 4], becoming: Becoming, rounds: u64) -> Found {
+fn race(
+    frames: &Frames,
+    pool: &VcpuPool,
+    pages: [Page; 4],
+    becoming: Becoming,
+    rounds: u64,
+) -> Found {
     let [window, frame, live, above] = pages;
     let over = Flag::new();
     let [made, refused, late, odd, writes] = [const { AtomicU64::new(0) }; 5];
@@ -101,7 +118,7 @@ fn race(pool: &VcpuPool, pages: [Page; 4], becoming: Becoming, rounds: u64) -> F
             return;
         }
         for _ in 0..rounds {
-            frame.fill(0);
+            becoming.fill(frames, frame);
             let before = writes.load(SeqCst);
             if window.put(frame.entry(RW), FLUSH_ALL) != 0 {
                 odd.fetch_add(1, SeqCst);

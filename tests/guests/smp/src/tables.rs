@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::fixtures::{Check, RO, RW, Random};
-use pinfold_guest::hypercall::pinfold;
+use pinfold_guest::hypercall::{in_container, pinfold};
 use pinfold_guest::println;
 
 /// Number of actions.
@@ -32,7 +32,7 @@ pub(crate) fn run(pool: &VcpuPool, pages: &Pages, plan: &Plan, check: &mut Check
                 let result = act(kind, some, &mut random);
                 done[kind][usize::from(result != 0)].fetch_add(1, SeqCst);
             }
-            ext(MmuextCmd::NewUserBaseptr, 0, 0);
+            load_for_user(0);
         });
         if let Ok(audit) = pinfold::audit() {
             check.equal("audit in the middle", audit.wrong, 0);
@@ -66,7 +66,7 @@ fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
         7 => update(page.slot(slot), 0),
         8 => update(page.slot(slot) | 2, target.entry(flags)),
         9 => i64::from(page.try_set(slot, target.entry(flags)).is_err()),
-        10 => ext(MmuextCmd::NewUserBaseptr, page.mfn, 0),
+        10 => load_for_user(page.mfn),
         _ => {
             // An address that maps another page's frame for a while.
             let first = page.put(target.entry(flags), FLUSH_ALL);
@@ -77,9 +77,19 @@ fn act(kind: usize, pages: &[Page], random: &mut Random) -> i64 {
     }
 }
 
+/// Loads a frame as a root for user mode, or unloads it (0). In the container, where such a root must
+/// map the kernel, it pins it instead.
+fn load_for_user(mfn: u64) -> i64 {
+    match (in_container(), mfn) {
+        (false, _) => ext(MmuextCmd::NewUserBaseptr, mfn, 0),
+        (true, 0) => 0,
+        (true, _) => ext(MmuextCmd::PinL4Table, mfn, 0),
+    }
+}
+
 /// Undoes everything: afterwards each frame is an ordinary page again.
 fn clean(pages: &[Page], check: &mut Check) {
-    check.equal("no user root", ext(MmuextCmd::NewUserBaseptr, 0, 0), 0);
+    check.equal("no user root", load_for_user(0), 0);
     // Each address maps its own frame again.
     for page in pages {
         check.equal("read-only", page.put(page.entry(RO), FLUSH_ALL), 0);

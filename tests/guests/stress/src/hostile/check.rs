@@ -3,6 +3,7 @@
 use pinfold_abi::errno::Errno;
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::catch::Trap;
+use pinfold_guest::fixtures::in_ring3;
 use pinfold_guest::println;
 
 /// The expected result.
@@ -10,6 +11,8 @@ use pinfold_guest::println;
 pub(crate) enum Expect {
     /// It is refused with this error.
     Refused(Errno),
+    /// It is refused with this error in ring 3; in the container there is no such call.
+    InRing3(Errno),
     /// It succeeds: it is allowed, or prepares the next check.
     Done,
     /// The two hypervisors differ, for this reason.
@@ -32,6 +35,7 @@ impl Check {
     pub(crate) fn call(&mut self, what: &str, result: i64, expect: Expect) {
         let (wanted, why) = match expect {
             Expect::Refused(errno) => (errno.as_result(), ""),
+            Expect::InRing3(errno) => (in_ring3(errno).as_result(), ""),
             Expect::Done => (0, ""),
             Expect::Differs { xen, pinfold, why } => (if self.on_xen { xen } else { pinfold }, why),
         };

@@ -7,7 +7,7 @@ use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::memory::{MACHPHYS_MFN_LIST, MAXIMUM_RAM_PAGE, MachphysMfnList};
 use pinfold_abi::mmu::{MMU_MACHPHYS_UPDATE, MmuUpdate, MmuextCmd, MmuextOp};
 use pinfold_guest::addr::{Mfn, Pfn};
-use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::fixtures::{RO, RW, TableFixture, user_root};
 use pinfold_guest::raw;
 
 const INVALID: Expect = Expect::Refused(EINVAL);
@@ -89,11 +89,13 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
             MmuextCmd::PinL4Table,
             MmuextCmd::UnpinTable,
             MmuextCmd::NewBaseptr,
-            MmuextCmd::NewUserBaseptr,
             MmuextCmd::ClearPage,
         ] {
             check.call("mmuext of a foreign frame", ext(cmd, frame, 0), INVALID);
         }
+        // SAFETY: refused.
+        let user = unsafe { user_root::load(frame) };
+        check.call("a foreign frame as user root", user, INVALID);
         check.call("copy from it", ext(MmuextCmd::CopyPage, fixture.mfn(leaf), frame), INVALID);
         check.call("copy to it", ext(MmuextCmd::CopyPage, frame, fixture.mfn(leaf)), INVALID);
         check.call("write to it", update(Mfn(frame).address(), 0), INVALID);
@@ -103,12 +105,12 @@ pub(super) fn run(fixture: &mut TableFixture, check: &mut Check) {
         let descriptor = unsafe {
             raw::call(Hypercall::UpdateDescriptor as u64, [Mfn(frame).address(), 0, 0, 0, 0])
         };
-        check.call("a descriptor in it", descriptor, INVALID);
+        check.call("a descriptor in it", descriptor, Expect::InRing3(EINVAL));
         let frames = [frame];
         let args = [frames.as_ptr() as u64, 16, 0, 0, 0];
         // SAFETY: refused.
         let gdt = unsafe { raw::call(Hypercall::SetGdt as u64, args) };
-        check.call("a GDT in it", gdt, INVALID);
+        check.call("a GDT in it", gdt, Expect::InRing3(EINVAL));
     }
     foreign_domains(fixture, check, l1);
     fixture.restore(saved);

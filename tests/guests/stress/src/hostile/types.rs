@@ -4,7 +4,7 @@ use super::check::{Check, Expect};
 use pinfold_abi::errno::Errno::{EBUSY, EINVAL};
 use pinfold_abi::layout::HYPERVISOR_SLOTS;
 use pinfold_abi::mmu::MmuextCmd;
-use pinfold_guest::fixtures::{RO, RW, TableFixture};
+use pinfold_guest::fixtures::{RO, RW, TableFixture, user_root};
 use pinfold_guest::raw;
 
 const INVALID: Expect = Expect::Refused(EINVAL);
@@ -106,31 +106,33 @@ fn pins(fixture: &mut TableFixture, check: &mut Check) {
 /// Loads roots that are none, and unpins roots that are loaded.
 fn roots(fixture: &mut TableFixture, check: &mut Check) {
     let saved = fixture.save();
-    let load = |cmd: MmuextCmd, mfn: u64| {
-        // SAFETY: a frame that is no root is refused; no user code runs on the user root.
-        unsafe { raw::mmuext(cmd as u32, mfn, 0) }
+    let load = |mfn: u64| {
+        // SAFETY: a frame that is no root is refused.
+        unsafe { raw::mmuext(MmuextCmd::NewBaseptr as u32, mfn, 0) }
+    };
+    let load_for_user = |mfn: u64| {
+        // SAFETY: likewise; the one that is a root has the kernel's part.
+        unsafe { user_root::load(mfn) }
     };
     let table = fixture.frame();
     fixture.seal(table);
     for level in 1..=3 {
         fixture.pin(table, level);
-        check.call(
-            "a lower table as root",
-            load(MmuextCmd::NewBaseptr, fixture.mfn(table)),
-            INVALID,
-        );
-        let user = load(MmuextCmd::NewUserBaseptr, fixture.mfn(table));
-        check.call("a lower table as user root", user, INVALID);
+        check.call("a lower table as root", load(fixture.mfn(table)), INVALID);
+        check.call("a lower table as user root", load_for_user(fixture.mfn(table)), INVALID);
         fixture.unpin(table);
     }
     fixture.unseal(table);
-    check.call("data as root", load(MmuextCmd::NewBaseptr, fixture.mfn(table)), INVALID);
+    check.call("data as root", load(fixture.mfn(table)), INVALID);
+    for (slot, entry) in user_root::kernel_part(fixture.frames()) {
+        fixture.set(table, slot, entry);
+    }
     fixture.seal(table);
     fixture.pin(table, 4);
-    check.call("a user root", load(MmuextCmd::NewUserBaseptr, fixture.mfn(table)), Expect::Done);
+    check.call("a user root", load_for_user(fixture.mfn(table)), Expect::Done);
     check.call("unpin of it, loaded", fixture.unpin(table), Expect::Done);
     check.call("it is still a root", fixture.unseal(table), BUSY);
-    check.call("no user root", load(MmuextCmd::NewUserBaseptr, 0), Expect::Done);
+    check.call("no user root", load_for_user(0), Expect::Done);
     check.call("it is data again", fixture.unseal(table), Expect::Done);
     fixture.restore(saved);
 }

@@ -227,7 +227,7 @@ fn uses_of_data(fixture: &mut TableFixture, check: &mut Check, memory: MemoryTyp
         // SAFETY: it is refused.
         let gdt =
             unsafe { raw::call(Hypercall::SetGdt as u64, [frames.as_ptr() as u64, 16, 0, 0, 0]) };
-        check.call("set_gdt", gdt, INVALID);
+        check.call("set_gdt", gdt, Expect::InRing3(EINVAL));
         let plain = update(fixture.entry_addr(frame, 3), 0);
         // The hypervisor would write through its own mapping, which is write-back.
         check.call("mmu_update of it", plain, INVALID);
