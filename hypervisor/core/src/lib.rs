@@ -37,5 +37,7 @@ pub use bitmap::FrameBitmap;
 pub use canaries::Canaries;
 pub use frames::{FrameAllocator, ReservedFrames};
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, not(loom)))]
 mod tests;
