@@ -9,7 +9,9 @@ use pinfold_abi::mmu::MmuextCmd;
 use pinfold_guest::addr::Pfn;
 use pinfold_guest::entry::Boot;
 use pinfold_guest::entry::memory::Frames;
+use pinfold_guest::entry::smp;
 use pinfold_guest::fixtures::{Check, TableFixture};
+use pinfold_guest::hypercall::in_container;
 use pinfold_guest::println;
 use pinfold_guest::raw::{self, grants, reservation};
 
@@ -205,6 +207,11 @@ impl Attack {
             "STALE {phase}: frames_given_back={given} stale_translations={stale} strikes={strikes} landed={landed} {more}"
         );
         check.holds("frames were given back", given > 0);
+        if in_container() && smp::count() == 1 {
+            // QEMU's processor flushes its TLB whenever it enters or leaves the container, so one vCPU
+            // has no stale translation after a hypercall. Another vCPU that stays inside has.
+            return;
+        }
         check.holds("enough translations were stale", stale >= given / share);
     }
 }

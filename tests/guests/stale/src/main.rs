@@ -17,7 +17,8 @@
 //! | `x`   | back to the guest, which exchanges frames                                          |
 //! | `m`   | all of these, pins, audits and dumps, in random order                              |
 //!
-//! With a second vCPU, that one stores through all windows all the time. `rounds=N` is the number of
+//! With a second vCPU, that one stores through all windows all the time. In the container it is needed:
+//! without it only what the guest finds is checked, not whether translations were stale. `rounds=N` is the number of
 //! rounds, `seed=S` repeats the random choices.
 //!
 //! With other domains (see [`pair`]): `role=victim peers=A,B` checks its memory until the peers have
