@@ -1,0 +1,76 @@
+//! The hypervisor's addresses, and page tables of the guest.
+
+use crate::attempt::{PF, raises};
+use core::arch::asm;
+use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START, M2P_START};
+use pinfold_abi::mmu::UVMF_INVLPG;
+use pinfold_guest::addr::Vaddr;
+use pinfold_guest::entry::catch;
+use pinfold_guest::fixtures::{Check, RW, TableFixture};
+use pinfold_guest::println;
+use pinfold_guest::raw;
+
+/// Error-code bits of page faults: mapped, a store.
+const PROTECTION: u64 = 1;
+const STORE: u64 = 2;
+
+pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
+    let (mut readable, mut absent) = (0u32, 0u32);
+    // One address of each 4 GiB, and those near the ends.
+    let steps = (HYPERVISOR_START..HYPERVISOR_END).step_by(1 << 32).flat_map(|at| [at, at + 0xff8]);
+    for at in steps.chain([HYPERVISOR_END - 8]) {
+        // SAFETY: reading is harmless.
+        match unsafe { catch::read(at) } {
+            Ok(_) => readable += 1,
+            Err(trap) => {
+                absent += 1;
+                check.equal("a read", (trap.vector, trap.error & PROTECTION), (PF, 0));
+            }
+        }
+        // SAFETY: it faults.
+        let store = unsafe { catch::write(at, 0) };
+        check.equal("a store faults", store.err().map(|trap| trap.vector), Some(PF));
+    }
+    println!("CONTAINER hypervisor's addresses: {readable} readable, {absent} absent");
+    for page in 0..64u64 {
+        let at = M2P_START + page * 0x1000;
+        // SAFETY: reading is harmless.
+        if unsafe { catch::read(at) }.is_ok() {
+            // SAFETY: it faults.
+            let store = unsafe { catch::write(at, 0) };
+            let error = store.err().map(|trap| (trap.vector, trap.error & 3));
+            check.equal("a store to the M2P", error, Some((PF, PROTECTION | STORE)));
+        }
+    }
+    for at in [HYPERVISOR_START + (1 << 40), HYPERVISOR_END - 0x1000] {
+        raises(check, "a call into the hypervisor", PF, || {
+            // SAFETY: it faults.
+            unsafe { asm!("call {}", in(reg) at) }
+        });
+    }
+    check.equal(
+        "update_va_mapping of the M2P",
+        // SAFETY: refused.
+        unsafe { raw::update_va_mapping(Vaddr(M2P_START), 0, UVMF_INVLPG) },
+        pinfold_abi::errno::Errno::EINVAL.as_result(),
+    );
+    tables(fixture, check);
+}
+
+/// Stores to the guest's own page tables fault, whatever ring 0 does.
+fn tables(fixture: &mut TableFixture, check: &mut Check) {
+    let saved = fixture.save();
+    let table = fixture.frame();
+    fixture.seal(table);
+    check.equal("pin", fixture.pin(table, 1), 0);
+    let evil = fixture.entry(table, RW);
+    let at = fixture.va(table).0;
+    // SAFETY: it faults.
+    let store = unsafe { catch::write(at, evil) };
+    check.equal("a store to a page table", store.err().map(|trap| trap.vector), Some(PF));
+    // SAFETY: refused.
+    let refused = unsafe { raw::mmu_update(fixture.entry_addr(table, 0), evil) };
+    check.holds("a writable mapping of it", refused != 0);
+    check.equal("it is empty", fixture.get(table, 0), 0);
+    fixture.restore(saved);
+}
