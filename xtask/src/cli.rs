@@ -112,6 +112,8 @@ Examples:
   cargo xtask bench --no-xen   on Pinfold only
   cargo xtask bench --no-xen --isolate-page-tables on
                                as on a processor with Meltdown
+  cargo xtask bench --container svm
+                               and in the hardware container
   cargo xtask bench --linux    and how long Linux's test takes, as a ratio to Xen
   cargo xtask bench --policies what a pin costs, the more lazy mappings there are";
 
@@ -419,6 +421,9 @@ pub(crate) struct BenchArgs {
     /// Times Linux's test on both as well (several minutes).
     #[arg(long, conflicts_with = "no_xen")]
     pub(crate) linux: bool,
+    /// A column more: Pinfold with the guest in this hardware container.
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "policies")]
+    pub(crate) container: Option<ContainerArg>,
     /// Instead: what a pin costs under each policy of the shim, on Pinfold, with 0 to 100,000 lazy
     /// mappings outstanding.
     #[arg(long, conflicts_with_all = ["no_xen", "linux"])]
