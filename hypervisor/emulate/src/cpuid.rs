@@ -176,6 +176,7 @@ pub struct CpuidContext {
 
 /// The result of CPUID for a guest. `host` is the CPU's own result for the same leaf and sub-leaf, as
 /// eax, ebx, ecx, edx; it is not used for the hypervisor leaves, 0x40000000 to 0x4fffffff.
+#[inline]
 pub const fn filter(leaf: u32, subleaf: u32, host: [u32; 4], context: &CpuidContext) -> [u32; 4] {
     let [eax, ebx, ecx, edx] = host;
     match leaf {

@@ -75,6 +75,10 @@ pub struct PerCpu {
     /// Root of the loaded vCPU if it is in a hardware container, by its physical address; else 0. Such
     /// a root doesn't map the hypervisor: its tables are walked in software.
     walked_root: UnsafeCell<u64>,
+    /// Number of flushes of guest translations on this CPU. `asids` follows it.
+    guest_flushes: UnsafeCell<u64>,
+    /// [`PerCpu::guest_flushes`] when `asids` followed it last.
+    flushes_followed: UnsafeCell<u64>,
     /// Address space identifiers of guests in hardware containers.
     asids: UnsafeCell<Option<AsidSpace>>,
     /// Interrupts that were taken in ring 0, and not acted upon: see [`take_interrupts`].
@@ -222,7 +226,8 @@ impl PerCpu {
         unsafe { *self.asids.get() = Some(asids) };
     }
 
-    /// The ASIDs of this CPU, if hardware containers are in use.
+    /// The ASIDs of this CPU, if hardware containers are in use. Those from before the last flush are
+    /// retired.
     ///
     /// # Safety
     /// The reference ends before another one is made.
@@ -230,7 +235,14 @@ impl PerCpu {
     #[expect(clippy::mut_from_ref, reason = "only this CPU accesses its record")]
     unsafe fn asids(&self) -> Option<&mut AsidSpace> {
         // SAFETY: as for `isolate`; the caller vouches that the reference is the only one.
-        unsafe { (*self.asids.get()).as_mut() }
+        unsafe {
+            let asids = (*self.asids.get()).as_mut()?;
+            let flushes = *self.guest_flushes.get();
+            if self.flushes_followed.get().replace(flushes) != flushes {
+                asids.flush_all();
+            }
+            Some(asids)
+        }
     }
 
     /// Gives a vCPU an ASID under which this CPU has no outdated translations, for the entry that
@@ -260,29 +272,11 @@ impl PerCpu {
         unsafe { self.asids() }?.current(vcpu)
     }
 
-    /// Retires all ASIDs of this CPU: no guest runs under one again before it is flushed. That is how
-    /// translations of guests in hardware containers are flushed.
-    #[inline]
-    pub fn retire_asids(&self) {
-        // SAFETY: the reference ends here.
-        if let Some(asids) = unsafe { self.asids() } {
-            asids.flush_all();
-        }
-    }
-
     /// Sets the root of the loaded vCPU, if it is in a hardware container.
     #[inline]
     pub fn set_walked_root(&self, root: Option<Mfn>) {
         // SAFETY: as for `isolate`.
         unsafe { *self.walked_root.get() = root.map_or(0, Mfn::address) };
-    }
-
-    /// The root of the loaded vCPU, if it is in a hardware container.
-    #[inline]
-    pub fn walked_root(&self) -> Option<Mfn> {
-        // SAFETY: as for `isolate`.
-        let root = unsafe { *self.walked_root.get() };
-        (root != 0).then(|| Mfn::from_address(root))
     }
 
     /// Clears the stacks that the guest root maps, so that the next guest can't read by speculation
@@ -381,6 +375,37 @@ pub fn take_interrupts() -> impl Iterator<Item = u8> {
     // SAFETY: as for `isolate`.
     let taken = unsafe { this().interrupts.get().replace(0) };
     (0..16u8).filter(move |bit| taken & 1 << bit != 0).map(|bit| FIRST_INTERRUPT + bit)
+}
+
+/// Retires all ASIDs of this CPU: no guest runs under one again before it is flushed. That is how
+/// translations of guests in hardware containers are flushed. It is on the path of every load of a root,
+/// so it only counts; the ASIDs are retired before the next entry.
+#[inline]
+pub fn retire_asids() {
+    // SAFETY: as for `set_hypervisor_root`.
+    unsafe {
+        core::arch::asm!(
+            "inc qword ptr gs:[{offset}]",
+            offset = const offset_of!(PerCpu, guest_flushes),
+            options(nostack)
+        );
+    }
+}
+
+/// The root of the loaded vCPU, if it is in a hardware container.
+#[inline]
+pub fn walked_root() -> Option<Mfn> {
+    let root: u64;
+    // SAFETY: as for `cpu_number`. Not `pure`: the field changes.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{offset}]",
+            out(reg) root,
+            offset = const offset_of!(PerCpu, walked_root),
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    (root != 0).then(|| Mfn::from_address(root))
 }
 
 /// Number of this CPU.

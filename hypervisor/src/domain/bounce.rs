@@ -48,8 +48,9 @@ pub fn exception(vcpu: &mut Vcpu, number: u8, error: Option<u32>) -> Result<(), 
 }
 
 /// Delivers an event that has a callback instead of a trap-table entry.
+#[inline(always)]
 pub fn callback(vcpu: &mut Vcpu, handler: Handler, direction: ClearDirection) -> Result<(), Fatal> {
-    push(vcpu, handler, None, &[], direction)
+    push_inline(vcpu, handler, None, &[], direction)
 }
 
 /// Delivers the failsafe callback: the selectors that could not be loaded are in the frame.
@@ -84,7 +85,21 @@ pub fn pending_event(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     push(vcpu, handler, None, &[], ClearDirection::No)
 }
 
+/// [`push_inline`], for what is not worth a copy of it.
+#[inline(never)]
 fn push(
+    vcpu: &mut Vcpu,
+    handler: Handler,
+    error: Option<u64>,
+    selectors: &[u64],
+    direction: ClearDirection,
+) -> Result<(), Fatal> {
+    push_inline(vcpu, handler, error, selectors, direction)
+}
+
+/// Builds the frame and enters the handler. A copy of its own for system calls.
+#[inline(always)]
+fn push_inline(
     vcpu: &mut Vcpu,
     handler: Handler,
     error: Option<u64>,

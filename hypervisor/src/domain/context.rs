@@ -63,6 +63,7 @@ pub fn unload(vcpu: &mut Vcpu) {
 }
 
 /// Switches the loaded vCPU between guest kernel and user mode: exchanges roots and GS bases.
+#[inline(always)]
 fn toggle_guest_mode(vcpu: &mut Vcpu, mode: Mode) {
     let live = segments::gs_base();
     segments::set_gs_base(VirtAddr::new(vcpu.inactive_gs_base));

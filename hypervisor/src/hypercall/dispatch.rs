@@ -15,7 +15,9 @@ use crate::domain::vcpu::{Args, Vcpu};
 use pinfold_abi::errno::Errno;
 use pinfold_abi::hypercall::Hypercall;
 
-/// Handles the hypercall that the loaded vCPU made.
+/// Handles the hypercall that the loaded vCPU made. A copy for each of the two callers: it is on the
+/// path of every hypercall.
+#[inline(always)]
 pub fn handle_hypercall(vcpu: &mut Vcpu) -> Next {
     latency::stamp();
     let regs = &vcpu.file.regs;

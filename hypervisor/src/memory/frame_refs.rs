@@ -6,7 +6,7 @@
 //! vCPU that can be suspended tries again later ([`Cause::Busy`]), for anything else the frame
 //! counts as in use.
 
-use super::{direct_map, validator};
+use super::{direct_map, platform, validator};
 use crate::arch::{apic, ipi, latency};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -182,6 +182,8 @@ impl WritableRef {
 #[derive(Debug)]
 pub struct RootRef {
     domain: DomId,
+    /// Not so the roots of guests in hardware containers.
+    maps_hypervisor: bool,
     frame: Mfn,
 }
 
@@ -192,7 +194,7 @@ impl RootRef {
     /// As [`pinfold_validator::Validator::get_root_ref`].
     pub fn get(domain: DomId, frame: Mfn, budget: &mut Budget) -> Result<RootRef, Error> {
         validator().get_root_ref(domain, frame, budget)?;
-        Ok(RootRef { domain, frame })
+        Ok(RootRef { domain, maps_hypervisor: !platform::is_contained(domain), frame })
     }
 
     /// Releases the reference. What the budget doesn't reach of taking the tree apart is done by the
@@ -200,6 +202,12 @@ impl RootRef {
     pub fn put(self, budget: &mut Budget) {
         let root = ManuallyDrop::new(self);
         validator().put_root_ref(root.domain, root.frame, budget);
+    }
+
+    /// Whether the root maps the hypervisor, so that the hypervisor can run on it.
+    #[inline]
+    pub fn maps_hypervisor(&self) -> bool {
+        self.maps_hypervisor
     }
 
     /// The domain whose root it is.

@@ -40,17 +40,17 @@ pub fn is_canonical(address: u64) -> bool {
 ///
 /// # Errors
 /// EFAULT if the range isn't a guest's or a page is absent.
+#[inline]
 pub fn read_bytes(to: &mut [u8], from: u64) -> Result<(), Errno> {
     if !is_guest_range(from, to.len() as u64) {
         return Err(Errno::EFAULT);
     }
-    let copied = match percpu::this().walked_root() {
-        // SAFETY: the range is a guest's, as just checked.
-        None => unsafe { user_copy::read(to, from) },
-        // SAFETY: the same, and the root is that of the loaded vCPU.
-        Some(root) => unsafe { guest_walk::read(root, to, from) },
-    };
-    copied.map_err(|_| Errno::EFAULT)
+    if let Some(root) = percpu::walked_root() {
+        // SAFETY: the range is a guest's, as just checked; the root is that of the loaded vCPU.
+        return unsafe { guest_walk::read(root, to, from) }.map_err(|_| Errno::EFAULT);
+    }
+    // SAFETY: the range is a guest's, as just checked.
+    unsafe { user_copy::read(to, from) }.map_err(|_| Errno::EFAULT)
 }
 
 /// Copies bytes to the address space of the loaded vCPU.
@@ -58,17 +58,17 @@ pub fn read_bytes(to: &mut [u8], from: u64) -> Result<(), Errno> {
 /// # Errors
 /// EFAULT if the range isn't a guest's, or a page is absent or read-only. Pages before that one are
 /// written.
+#[inline]
 pub fn write_bytes(to: u64, from: &[u8]) -> Result<(), Errno> {
     if !is_guest_range(to, from.len() as u64) {
         return Err(Errno::EFAULT);
     }
-    let copied = match percpu::this().walked_root() {
-        // SAFETY: the range is a guest's, as just checked.
-        None => unsafe { user_copy::write(to, from) },
-        // SAFETY: the same, and the root is that of the loaded vCPU.
-        Some(root) => unsafe { guest_walk::write(root, to, from) },
-    };
-    copied.map_err(|_| Errno::EFAULT)
+    if let Some(root) = percpu::walked_root() {
+        // SAFETY: the range is a guest's, as just checked; the root is that of the loaded vCPU.
+        return unsafe { guest_walk::write(root, to, from) }.map_err(|_| Errno::EFAULT);
+    }
+    // SAFETY: the range is a guest's, as just checked.
+    unsafe { user_copy::write(to, from) }.map_err(|_| Errno::EFAULT)
 }
 
 /// Copies bytes to the address space of a guest root that need not be loaded.

@@ -78,6 +78,8 @@ fn left_in_page(address: u64) -> usize {
 ///
 /// # Safety
 /// The root is that of the loaded vCPU, and the range is a guest's.
+#[cold]
+#[inline(never)]
 pub unsafe fn read(root: Mfn, to: &mut [u8], from: u64) -> Result<(), Fault> {
     let (mut at, mut rest) = (from, to);
     while !rest.is_empty() {
@@ -101,6 +103,8 @@ pub unsafe fn read(root: Mfn, to: &mut [u8], from: u64) -> Result<(), Fault> {
 ///
 /// # Safety
 /// As for [`read`].
+#[cold]
+#[inline(never)]
 pub unsafe fn write(root: Mfn, to: u64, from: &[u8]) -> Result<(), Fault> {
     let (mut at, mut rest) = (to, from);
     while !rest.is_empty() {

@@ -51,7 +51,7 @@ fn flush_by(flush: impl FnOnce()) {
         flush();
         // Guests in hardware containers have their translations under ASIDs, which a load of CR3 does
         // not flush. Their next entry, which comes after this, has an ASID without translations.
-        percpu::this().retire_asids();
+        percpu::retire_asids();
     });
     percpu::mark_guest_root_stale();
 }
@@ -82,9 +82,10 @@ pub fn leave_container(domain: DomId) {
 /// because guests have no global mappings.
 ///
 /// # Panics
-/// If the domain's roots don't map the hypervisor.
+/// If it doesn't map the hypervisor.
+#[inline(always)]
 pub fn load_root(root: &RootRef) {
-    assert!(!platform::is_contained(root.domain()), "the root doesn't map the hypervisor");
+    assert!(root.maps_hypervisor(), "the root doesn't map the hypervisor");
     flush_by(|| switch_to(root.frame().address()));
 }
 

@@ -49,6 +49,7 @@ impl From<GeneralProtection> for EmulationFault {
 
 /// Fetches the instruction at the guest's rip: as many bytes as can be read, up to the longest
 /// instruction.
+#[inline(always)]
 pub fn fetch(vcpu: &Vcpu) -> Bytes {
     let rip = vcpu.file.regs.rip;
     let mut bytes = Bytes::from([0; MAX_INSTRUCTION]);
@@ -274,6 +275,7 @@ pub(super) fn write_hypercall_page(
 }
 
 /// Answers `cpuid` with what a guest may see.
+#[inline(always)]
 pub(super) fn answer_cpuid(vcpu: &mut Vcpu) {
     let (mul, shift) = clock::scale();
     let context = CpuidContext {
