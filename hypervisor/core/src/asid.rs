@@ -52,6 +52,10 @@ pub struct Assigned {
 }
 
 impl AsidSpace {
+    /// Offset of the number of the generation, a `u64` that [`AsidSpace::flush_all`] increments: for code
+    /// that does so in one instruction.
+    pub const GENERATION_OFFSET: usize = core::mem::offset_of!(AsidSpace, generation);
+
     /// The ASIDs of a CPU that supports so many of them, ASID 0 included (`NASID`, CPUID
     /// `8000_000A[EBX]`). The first VMRUN flushes all, since the TLB may hold translations from before the
     /// hypervisor started. `None`: there is no ASID for guests.
@@ -71,6 +75,7 @@ impl AsidSpace {
 
     /// Returns the ASID for the next VMRUN of a vCPU on this CPU: that of its last one, if it was assigned
     /// here in this generation, or a new one. Call it after the last flush before the VMRUN.
+    #[inline]
     pub fn assign(&mut self, vcpu: &mut VcpuAsid) -> Assigned {
         let asid = self.current(vcpu).unwrap_or_else(|| {
             let asid = self.take_next();
@@ -81,6 +86,7 @@ impl AsidSpace {
     }
 
     /// The ASID of a vCPU, if this CPU may have usable translations under it.
+    #[inline]
     pub fn current(&self, vcpu: &VcpuAsid) -> Option<u32> {
         vcpu.0
             .as_ref()
@@ -95,6 +101,7 @@ impl AsidSpace {
     }
 
     /// Takes the next number. If there is none, all numbers are free again, after a flush by hardware.
+    #[inline(never)]
     const fn take_next(&mut self) -> u32 {
         if self.next > self.highest {
             // Numbers of this generation are about to be assigned again, so it ends.

@@ -75,12 +75,10 @@ pub struct PerCpu {
     /// Root of the loaded vCPU if it is in a hardware container, by its physical address; else 0. Such
     /// a root doesn't map the hypervisor: its tables are walked in software.
     walked_root: UnsafeCell<u64>,
-    /// Number of flushes of guest translations on this CPU. `asids` follows it.
-    guest_flushes: UnsafeCell<u64>,
-    /// [`PerCpu::guest_flushes`] when `asids` followed it last.
-    flushes_followed: UnsafeCell<u64>,
+    /// Physical address of the page for [`super::svm::world::save_host`].
+    host_area: UnsafeCell<u64>,
     /// Address space identifiers of guests in hardware containers.
-    asids: UnsafeCell<Option<AsidSpace>>,
+    asids: UnsafeCell<AsidSpace>,
     /// Interrupts that were taken in ring 0, and not acted upon: see [`take_interrupts`].
     interrupts: UnsafeCell<u16>,
     /// Physical address of the GDT page.
@@ -131,7 +129,8 @@ impl PerCpu {
         cpu.this = record;
         cpu.number = number;
         cpu.tss = UnsafeCell::new(TaskStateSegment::new());
-        cpu.asids = UnsafeCell::new(None);
+        // Until `set_up_containers`, no guest has one.
+        cpu.asids = UnsafeCell::new(AsidSpace::new(number, 2).expect("one is left for guests"));
         cpu.gdt.fill();
         let gdt = physical_of(cpu.gdt.address().as_u64());
         cpu.gdt_physical = gdt.expect("the record is mapped");
@@ -216,60 +215,46 @@ impl PerCpu {
         unsafe { self.guest_root_stale.get().replace(false) }
     }
 
-    /// Sets how many ASIDs this CPU supports. To be called before it runs a vCPU.
+    /// Prepares this CPU for guests in hardware containers: how many ASIDs it supports, and the physical
+    /// address of the page where it keeps the host's state. To be called before it runs a vCPU.
     ///
     /// # Panics
-    /// If there is none for guests.
-    pub fn set_asids(&self, supported: u32) {
-        let asids = AsidSpace::new(self.number, supported).expect("SVM has ASIDs for guests");
+    /// If there is no ASID for guests.
+    pub fn set_up_containers(&self, supported_asids: u32, host_area: u64) {
+        let asids = AsidSpace::new(self.number, supported_asids);
         // SAFETY: as for `isolate`.
-        unsafe { *self.asids.get() = Some(asids) };
+        unsafe {
+            *self.asids.get() = asids.expect("SVM has ASIDs for guests");
+            *self.host_area.get() = host_area;
+        }
     }
 
-    /// The ASIDs of this CPU, if hardware containers are in use. Those from before the last flush are
-    /// retired.
-    ///
-    /// # Safety
-    /// The reference ends before another one is made.
+    /// Physical address of the page where this CPU keeps the host's state while a guest runs.
     #[inline]
-    #[expect(clippy::mut_from_ref, reason = "only this CPU accesses its record")]
-    unsafe fn asids(&self) -> Option<&mut AsidSpace> {
-        // SAFETY: as for `isolate`; the caller vouches that the reference is the only one.
-        unsafe {
-            let asids = (*self.asids.get()).as_mut()?;
-            let flushes = *self.guest_flushes.get();
-            if self.flushes_followed.get().replace(flushes) != flushes {
-                asids.flush_all();
-            }
-            Some(asids)
-        }
+    pub fn host_area(&self) -> u64 {
+        // SAFETY: as for `isolate`.
+        unsafe { *self.host_area.get() }
     }
 
     /// Gives a vCPU an ASID under which this CPU has no outdated translations, for the entry that
     /// follows.
-    ///
-    /// # Panics
-    /// If hardware containers are not in use.
     #[inline]
     pub fn assign_asid(&self, vcpu: &mut VcpuAsid) -> Assigned {
-        // SAFETY: the reference ends here.
-        unsafe { self.asids() }.expect("`set_asids` was called").assign(vcpu)
+        // SAFETY: as for `isolate`.
+        unsafe { (*self.asids.get()).assign(vcpu) }
     }
 
     /// Notes that the guest was entered with the ASID that was assigned last.
-    #[inline]
     pub fn record_guest_entry(&self) {
-        // SAFETY: the reference ends here.
-        if let Some(asids) = unsafe { self.asids() } {
-            asids.record_entry();
-        }
+        // SAFETY: as for `isolate`.
+        unsafe { (*self.asids.get()).record_entry() };
     }
 
     /// The ASID of a vCPU, if this CPU may have translations under it.
     #[inline]
     pub fn current_asid(&self, vcpu: &VcpuAsid) -> Option<u32> {
-        // SAFETY: the reference ends here.
-        unsafe { self.asids() }?.current(vcpu)
+        // SAFETY: as for `isolate`.
+        unsafe { (*self.asids.get()).current(vcpu) }
     }
 
     /// Sets the root of the loaded vCPU, if it is in a hardware container.
@@ -373,20 +358,24 @@ pub fn note_interrupt(vector: u8) {
 /// Takes the interrupts that were noted, by vector.
 pub fn take_interrupts() -> impl Iterator<Item = u8> {
     // SAFETY: as for `isolate`.
-    let taken = unsafe { this().interrupts.get().replace(0) };
-    (0..16u8).filter(move |bit| taken & 1 << bit != 0).map(|bit| FIRST_INTERRUPT + bit)
+    let mut taken = unsafe { this().interrupts.get().replace(0) };
+    core::iter::from_fn(move || {
+        let bit = taken.trailing_zeros();
+        taken &= taken.wrapping_sub(1);
+        (bit < u16::BITS).then_some(FIRST_INTERRUPT + bit as u8)
+    })
 }
 
 /// Retires all ASIDs of this CPU: no guest runs under one again before it is flushed. That is how
-/// translations of guests in hardware containers are flushed. It is on the path of every load of a root,
-/// so it only counts; the ASIDs are retired before the next entry.
+/// translations of guests in hardware containers are flushed. It is [`AsidSpace::flush_all`], written by
+/// hand because it is on the path of every load of a root.
 #[inline]
 pub fn retire_asids() {
     // SAFETY: as for `set_hypervisor_root`.
     unsafe {
         core::arch::asm!(
             "inc qword ptr gs:[{offset}]",
-            offset = const offset_of!(PerCpu, guest_flushes),
+            offset = const offset_of!(PerCpu, asids) + AsidSpace::GENERATION_OFFSET,
             options(nostack)
         );
     }

@@ -41,6 +41,17 @@ fn allow_user_access() {
     }
 }
 
+/// Copies bytes between memory of the hypervisor's and a frame that a guest may be writing to.
+///
+/// # Safety
+/// Both ranges are mapped, and `to` is writable. They don't overlap.
+#[inline]
+pub unsafe fn copy(to: *mut u8, from: *const u8, bytes: usize) {
+    // SAFETY: passed on to the caller.
+    let left = unsafe { pinfold_copy(to, from, bytes) };
+    debug_assert_eq!(left, 0);
+}
+
 /// A copy faulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault;

@@ -9,8 +9,11 @@ use pinfold_abi::record::{Crash, DumpStack, DumpUnreadable, Hex, Hex16, Text, Ye
 
 /// Writes the records of a crash: registers, and the top of the stack if it can be read. The
 /// vCPU's address space must be loaded.
-pub fn report_crash(vcpu: &Vcpu, why: &'static str) {
+pub fn report_crash(vcpu: &mut Vcpu, why: &'static str) {
     let who = vcpu.who();
+    if let Vcpu { container: Some(guest), file, .. } = vcpu {
+        guest.save_selectors(&mut file.regs);
+    }
     let regs = &vcpu.file.regs;
     let record = Crash {
         name: Text::Str(&vcpu.domain.name),

@@ -7,7 +7,6 @@ use super::vcpu::Vcpu;
 use crate::arch::container::{Event, Exit, Guest};
 use crate::arch::{container, control, fpu, percpu, spec_ctrl, vector};
 use crate::domain::bounce::rflags;
-use crate::memory::container::host_area;
 use crate::memory::{guest, tlb};
 use core::sync::atomic::Ordering;
 use pinfold_abi::mmu::VMASST_TYPE_WRITABLE_PAGETABLES;
@@ -27,7 +26,7 @@ pub fn load(vcpu: &mut Vcpu) {
     control::load_guest_cr4(0);
     spec_ctrl::enter_domain(vcpu.domain.id);
     // SAFETY: the page is this CPU's.
-    unsafe { container::save_host(host_area()) };
+    unsafe { container::save_host(percpu::this().host_area()) };
     refresh(vcpu);
 }
 
@@ -72,7 +71,7 @@ pub fn run(vcpu: &mut Vcpu) -> Exit {
     guest.set_interrupt(vector);
     // SAFETY: the container's root is the kernel root, on which the vCPU holds a reference; `load` saved
     // the host's state.
-    unsafe { guest.run(file, host_area()) }
+    unsafe { guest.run(file) }
 }
 
 /// Raises an event in the guest.
@@ -117,7 +116,11 @@ pub fn step(vcpu: &mut Vcpu) -> Result<(), Fatal> {
 /// # Errors
 /// The guest's stack can't be written.
 pub fn enter_handler(vcpu: &mut Vcpu, address: u64) -> Result<(), Fatal> {
-    let regs = &mut vcpu.file.regs;
+    let Vcpu { container, file, .. } = vcpu;
+    let regs = &mut file.regs;
+    if let Some(guest) = container {
+        guest.save_selectors(regs);
+    }
     let words =
         [regs.rcx, regs.r11, regs.rip, regs.cs.into(), regs.rflags, regs.rsp, regs.ss.into()];
     let frame = (regs.rsp & !15).wrapping_sub(size_of_val(&words) as u64);

@@ -66,23 +66,17 @@ fn alloc(order: u32) -> Result<Mfn, &'static str> {
 /// If it lacks what the boot CPU has.
 pub fn start_cpu() {
     let Some(machine) = MACHINE.get() else { return };
-    let [vmrun, _] = areas();
+    let [vmrun, host] = areas();
     assert!(vmrun != 0, "the CPU was not online when the containers' areas were made");
     assert!(svm::detect() == Ok(machine.features), "the CPUs' virtualisation differs");
     // SAFETY: the page was allocated for this CPU, and nothing else uses it.
     unsafe { svm::enable(vmrun) };
-    percpu::this().set_asids(machine.features.asids);
+    percpu::this().set_up_containers(machine.features.asids, host);
 }
 
 fn areas() -> [u64; 2] {
     let areas = &SAVE_AREAS[percpu::cpu_number()];
     [0, 1].map(|which: usize| areas[which].load(Ordering::Acquire))
-}
-
-/// Physical address of the page where this CPU keeps the host's state for VMLOAD.
-#[inline]
-pub fn host_area() -> u64 {
-    SAVE_AREAS[percpu::cpu_number()][1].load(Ordering::Relaxed)
 }
 
 /// The control blocks of a domain's vCPUs, by number.

@@ -11,7 +11,7 @@
 
 use super::direct_map;
 use super::page_walk;
-use crate::arch::user_copy::Fault;
+use crate::arch::user_copy::{self, Fault};
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
@@ -88,7 +88,7 @@ pub unsafe fn read(root: Mfn, to: &mut [u8], from: u64) -> Result<(), Fault> {
         // meanwhile: any bytes do.
         unsafe {
             let frame = find(root, at, Access::Read)?;
-            core::ptr::copy_nonoverlapping(frame, now.as_mut_ptr(), now.len());
+            user_copy::copy(now.as_mut_ptr(), frame, now.len());
         }
         at = at.wrapping_add(now.len() as u64);
         rest = later;
@@ -112,7 +112,7 @@ pub unsafe fn write(root: Mfn, to: u64, from: &[u8]) -> Result<(), Fault> {
         // SAFETY: the caller's promise. The guest could write the bytes itself.
         unsafe {
             let frame = find(root, at, Access::Write)?;
-            core::ptr::copy_nonoverlapping(now.as_ptr(), frame, now.len());
+            user_copy::copy(frame, now.as_ptr(), now.len());
         }
         at = at.wrapping_add(now.len() as u64);
         rest = later;

@@ -113,9 +113,11 @@ impl Guest {
     ///
     /// # Safety
     /// The root of the last [`Guest::set_root`] is a validated one of the guest's, which stays one until
-    /// this returns; [`world::save_host`] saved to `host` on this CPU.
-    pub unsafe fn run(&mut self, file: &mut RegisterFile, host: u64) -> Exit {
-        let assigned = percpu::this().assign_asid(&mut self.asid);
+    /// this returns; [`world::save_host`] saved to [`percpu::PerCpu::host_area`] on this CPU.
+    #[inline]
+    pub unsafe fn run(&mut self, file: &mut RegisterFile) -> Exit {
+        let cpu = percpu::this();
+        let assigned = cpu.assign_asid(&mut self.asid);
         let control = &mut self.vmcb.control;
         control.asid = assigned.asid;
         control.tlb_control = if assigned.flush_all_asids { vmcb::TLB_FLUSH_ALL } else { 0 };
@@ -131,19 +133,25 @@ impl Guest {
         state.rflags = regs.rflags;
         // SAFETY: the VMCB is at this address, and only this vCPU's; the ASID was assigned just now,
         // with interrupts disabled since. The rest is the caller's promise.
-        unsafe { world::run(regs, self.physical, host) };
-        if self.vmcb.control.exit_code != exit_code::INVALID {
-            percpu::this().record_guest_entry();
-        }
+        unsafe { world::run(regs, self.physical, cpu.host_area()) };
         let state = &self.vmcb.state;
         regs.rax = state.rax;
         regs.rip = state.rip;
         regs.rsp = state.rsp;
         regs.rflags = state.rflags;
-        regs.cs = state.cs.selector;
-        regs.ss = state.ss.selector;
-        self.keep_interrupted_event();
+        if assigned.flush_all_asids && self.vmcb.control.exit_code != exit_code::INVALID {
+            cpu.record_guest_entry();
+        }
+        if self.vmcb.control.exit_interrupt_info & vmcb::EVENT_VALID != 0 {
+            self.keep_interrupted_event();
+        }
         self.reason(regs)
+    }
+
+    /// Copies the selectors of CS and SS to the register file.
+    pub fn save_selectors(&self, regs: &mut CpuUserRegs) {
+        regs.cs = self.vmcb.state.cs.selector;
+        regs.ss = self.vmcb.state.ss.selector;
     }
 
     /// What the exit code says.
@@ -192,9 +200,6 @@ impl Guest {
     /// which stay pending ([`Guest::set_interrupt`]).
     fn keep_interrupted_event(&mut self) {
         let info = self.vmcb.control.exit_interrupt_info;
-        if info & vmcb::EVENT_VALID == 0 {
-            return;
-        }
         let error = (info & vmcb::EVENT_HAS_ERROR != 0).then_some((info >> 32) as u32);
         self.event = match (info >> vmcb::EVENT_TYPE & 7, info as u8) {
             (TYPE_NMI, _) => Some(Event::Nmi),
