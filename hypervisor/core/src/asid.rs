@@ -67,6 +67,12 @@ impl AsidSpace {
         Some(AsidSpace { cpu, highest, next: 1, generation: 0, flush_pending: true })
     }
 
+    /// Number of the generation. Anything else that a flush ends can be compared with it.
+    #[inline]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Retires all ASIDs assigned so far. Call it on each flush of guest translations on this CPU that is
     /// recorded in the flush clock, between the tick and the record.
     pub const fn flush_all(&mut self) {

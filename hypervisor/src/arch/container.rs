@@ -11,8 +11,8 @@ pub use super::svm::world::save_host;
 /// Why a guest exited. The general registers, rip, rsp, rflags, cs and ss are in the register file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The instruction that makes hypercalls, in any ring.
-    Hypercall,
+    /// The instruction that makes hypercalls, in ring 3.
+    UserHypercall,
     /// An interrupt of the machine, which is still pending.
     Interrupt,
     /// Nothing is left to do: an NMI of the machine, which has been handled.

@@ -34,3 +34,4 @@ pub mod stack;
 pub mod svm;
 pub mod user_copy;
 pub mod vector;
+pub mod walk_cache;

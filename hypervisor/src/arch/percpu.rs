@@ -7,6 +7,7 @@ use super::apic::ProgrammedTimer;
 use super::gdt::HypervisorGdt;
 use super::latency::Meter;
 use super::layout;
+use super::walk_cache::{Walk, WalkCache};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -79,6 +80,8 @@ pub struct PerCpu {
     host_area: UnsafeCell<u64>,
     /// Address space identifiers of guests in hardware containers.
     asids: UnsafeCell<AsidSpace>,
+    /// Translations of the loaded vCPU, if it is in a hardware container.
+    walks: UnsafeCell<WalkCache>,
     /// Interrupts that were taken in ring 0, and not acted upon: see [`take_interrupts`].
     interrupts: UnsafeCell<u16>,
     /// Physical address of the GDT page.
@@ -129,6 +132,7 @@ impl PerCpu {
         cpu.this = record;
         cpu.number = number;
         cpu.tss = UnsafeCell::new(TaskStateSegment::new());
+        cpu.walks = UnsafeCell::new(WalkCache::new());
         // Until `set_up_containers`, no guest has one.
         cpu.asids = UnsafeCell::new(AsidSpace::new(number, 2).expect("one is left for guests"));
         cpu.gdt.fill();
@@ -257,6 +261,25 @@ impl PerCpu {
         unsafe { (*self.asids.get()).current(vcpu) }
     }
 
+    /// The frame of a page of the loaded vCPU, if its translation is kept.
+    #[inline]
+    pub fn find_walk(&self, page: u64, writes: bool) -> Option<*mut u8> {
+        // SAFETY: as for `isolate`.
+        unsafe { (*self.walks.get()).find(page, writes, (*self.asids.get()).generation()) }
+    }
+
+    /// Keeps a translation of the loaded vCPU until the next flush.
+    pub fn keep_walk(&self, walk: Walk) {
+        // SAFETY: as for `isolate`.
+        unsafe { (*self.walks.get()).keep(walk, (*self.asids.get()).generation()) };
+    }
+
+    /// Drops the kept translation of a page.
+    pub fn forget_walk(&self, page: u64) {
+        // SAFETY: as for `isolate`.
+        unsafe { (*self.walks.get()).forget(page) };
+    }
+
     /// Sets the root of the loaded vCPU, if it is in a hardware container.
     #[inline]
     pub fn set_walked_root(&self, root: Option<Mfn>) {
@@ -362,7 +385,7 @@ pub fn take_interrupts() -> impl Iterator<Item = u8> {
     core::iter::from_fn(move || {
         let bit = taken.trailing_zeros();
         taken &= taken.wrapping_sub(1);
-        (bit < u16::BITS).then_some(FIRST_INTERRUPT + bit as u8)
+        (bit < u16::BITS).then(|| FIRST_INTERRUPT + bit as u8)
     })
 }
 

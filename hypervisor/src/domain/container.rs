@@ -4,7 +4,7 @@
 use super::debug_registers;
 use super::exit::Fatal;
 use super::vcpu::Vcpu;
-use crate::arch::container::{Event, Exit, Guest};
+use crate::arch::container::{Event, Guest};
 use crate::arch::{container, control, fpu, percpu, spec_ctrl, vector};
 use crate::domain::bounce::rflags;
 use crate::memory::{guest, tlb};
@@ -62,7 +62,7 @@ pub fn guest(vcpu: &mut Vcpu) -> &mut Guest {
 
 /// Runs the loaded vCPU until it exits.
 #[inline]
-pub fn run(vcpu: &mut Vcpu) -> Exit {
+pub fn run(vcpu: &mut Vcpu) {
     // Relaxed: if another CPU sets it right now, it kicks this one, and the guest exits at once.
     let pending = vcpu.info.upcall_pending().load(Ordering::Relaxed) != 0;
     let vector = if pending { vcpu.slot().upcall_vector() } else { None };

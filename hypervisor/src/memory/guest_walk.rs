@@ -7,11 +7,16 @@
 //! a vCPU is loaded, this CPU is in the set of those that may hold translations of its domain. So no
 //! frame that a table maps, and no table, becomes something else before this CPU has served a flush
 //! request; and it serves none from the beginning of a walk to the end of the access, with interrupts
-//! disabled. A walk is as good as a TLB entry, only shorter-lived.
+//! disabled.
+//!
+//! The last translations are kept ([`crate::arch::walk_cache`]) as the processor's TLB keeps them: until this CPU
+//! flushes, which begins a new generation of its ASIDs, or the guest flushes the page.
 
 use super::direct_map;
 use super::page_walk;
+use crate::arch::percpu;
 use crate::arch::user_copy::{self, Fault};
+use crate::arch::walk_cache::Walk;
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
@@ -29,15 +34,33 @@ enum Access {
     Write,
 }
 
-/// Finds the byte of the direct map that an address is mapped to.
+/// Finds the byte of the direct map that an address is mapped to, among the kept translations or by a walk.
+///
+/// # Errors
+/// As [`walk`].
+///
+/// # Safety
+/// The root is that of the loaded vCPU.
+#[inline]
+unsafe fn find(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault> {
+    let kept = percpu::this().find_walk(address / PAGE_SIZE, access == Access::Write);
+    let frame = match kept {
+        Some(frame) => frame,
+        // SAFETY: the caller's promise.
+        None => unsafe { walk(root, address, access) }?,
+    };
+    Ok(frame.wrapping_add((address % PAGE_SIZE) as usize))
+}
+
+/// Walks the tables to the frame that an address is mapped to, and keeps the translation.
 ///
 /// # Errors
 /// If it isn't mapped, or is to be written and read-only.
 ///
 /// # Safety
 /// The root is that of the loaded vCPU.
-#[inline]
-unsafe fn find(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault> {
+#[inline(never)]
+unsafe fn walk(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault> {
     let needed = if access == Access::Write { PRESENT | WRITABLE } else { PRESENT };
     let mut table = root;
     for level in [4, 3, 2] {
@@ -62,8 +85,13 @@ unsafe fn find(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault
         // As a page walk of the CPU. If the entry changes at this moment, the access came first.
         let _ = slot.compare_exchange(entry, entry | used, Ordering::AcqRel, Ordering::Relaxed);
     }
-    let frame = Mfn::from_address(entry & ENTRY_ADDRESS);
-    Ok(direct_map::frame(frame).wrapping_add((address % PAGE_SIZE) as usize))
+    let frame = direct_map::frame(Mfn::from_address(entry & ENTRY_ADDRESS));
+    percpu::this().keep_walk(Walk {
+        page: address / PAGE_SIZE,
+        frame,
+        is_writable: access == Access::Write,
+    });
+    Ok(frame)
 }
 
 /// Bytes from an address to the end of its page.

@@ -59,8 +59,8 @@ fn run_in_ring3(vcpu: &mut Vcpu) {
 /// Runs a vCPU in a hardware container.
 fn run_in_container(vcpu: &mut Vcpu) {
     while !percpu::take_resched() || can_continue(vcpu) {
-        let exit = container::run(vcpu);
-        if let Next::Yield = trap::container::handle(vcpu, exit) {
+        container::run(vcpu);
+        if let Next::Yield = trap::container::handle(vcpu) {
             break;
         }
     }

@@ -7,6 +7,7 @@ use crate::arch::entry::RegisterFile;
 use crate::arch::percpu;
 use crate::arch::vector;
 use pinfold_abi::hypercall::CallInstruction;
+use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_core::asid::VcpuAsid;
 use pinfold_emulate::SegmentBases;
@@ -109,13 +110,13 @@ impl Guest {
         self.physical
     }
 
-    /// Runs the guest until it exits.
+    /// Runs the guest until it exits: see [`Guest::made_hypercall`] and [`Guest::exit_reason`].
     ///
     /// # Safety
     /// The root of the last [`Guest::set_root`] is a validated one of the guest's, which stays one until
     /// this returns; [`world::save_host`] saved to [`percpu::PerCpu::host_area`] on this CPU.
     #[inline]
-    pub unsafe fn run(&mut self, file: &mut RegisterFile) -> Exit {
+    pub unsafe fn run(&mut self, file: &mut RegisterFile) {
         let cpu = percpu::this();
         let assigned = cpu.assign_asid(&mut self.asid);
         let control = &mut self.vmcb.control;
@@ -145,7 +146,6 @@ impl Guest {
         if self.vmcb.control.exit_interrupt_info & vmcb::EVENT_VALID != 0 {
             self.keep_interrupted_event();
         }
-        self.reason(regs)
     }
 
     /// Copies the selectors of CS and SS to the register file.
@@ -154,12 +154,18 @@ impl Guest {
         regs.ss = self.vmcb.state.ss.selector;
     }
 
-    /// What the exit code says.
-    fn reason(&mut self, regs: &mut CpuUserRegs) -> Exit {
+    /// Whether the last exit is a hypercall of ring 0.
+    #[inline]
+    pub fn made_hypercall(&self) -> bool {
+        self.vmcb.control.exit_code == exit_code::VMMCALL && self.is_kernel()
+    }
+
+    /// Why the guest exited.
+    pub fn exit_reason(&self, regs: &mut CpuUserRegs) -> Exit {
         let control = &self.vmcb.control;
         let instruction = Exit::Instruction;
         match control.exit_code {
-            exit_code::VMMCALL => Exit::Hypercall,
+            exit_code::VMMCALL => Exit::UserHypercall,
             exit_code::INTR => Exit::Interrupt,
             exit_code::NMI | exit_code::INIT => Exit::Nothing,
             code @ exit_code::EXCEPTION..0x60 => {
@@ -322,6 +328,7 @@ impl Guest {
 
     /// Flushes the translation of an address from the TLB of this CPU, on which the guest is loaded.
     pub fn invalidate_page(&self, address: u64) {
+        percpu::this().forget_walk(address / PAGE_SIZE);
         if let Some(asid) = percpu::this().current_asid(&self.asid) {
             world::invalidate_page(address, asid);
         }

@@ -114,15 +114,6 @@ core::arch::global_asm!(
         pop r12
         pop rbp
         pop rbx
-        # Nothing of the guest's stays in registers for speculation to use.
-        xor ecx, ecx
-        xor edx, edx
-        xor esi, esi
-        xor edi, edi
-        xor r8d, r8d
-        xor r9d, r9d
-        xor r10d, r10d
-        xor r11d, r11d
         ret
     .text
     "#,

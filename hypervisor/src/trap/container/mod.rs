@@ -16,17 +16,29 @@ use pinfold_emulate::debug::DR6_STATUS;
 const PROTECTION: u32 = 1 << 0;
 const WRITE: u32 = 1 << 1;
 
-/// Handles one exit of the loaded vCPU.
-pub fn handle(vcpu: &mut Vcpu, exit: Exit) -> Next {
+/// Handles the last exit of the loaded vCPU.
+#[inline]
+pub fn handle(vcpu: &mut Vcpu) -> Next {
+    if let Vcpu { container: Some(guest), file, mode, .. } = vcpu
+        && guest.made_hypercall()
+    {
+        *mode = Mode::Kernel;
+        guest.skip_hypercall(&mut file.regs);
+        return handle_hypercall(vcpu);
+    }
+    handle_other(vcpu)
+}
+
+/// Handles an exit that is no hypercall of the kernel.
+#[inline(never)]
+fn handle_other(vcpu: &mut Vcpu) -> Next {
     vcpu.mode = if guest(vcpu).is_kernel() { Mode::Kernel } else { Mode::User };
+    let Vcpu { container, file, .. } = vcpu;
+    let Some(exit) = container.as_ref().map(|guest| guest.exit_reason(&mut file.regs)) else {
+        return Next::Continue;
+    };
     let result = match exit {
-        Exit::Hypercall if vcpu.mode == Mode::Kernel => {
-            if let Vcpu { container: Some(guest), file, .. } = vcpu {
-                guest.skip_hypercall(&mut file.regs);
-            }
-            return handle_hypercall(vcpu);
-        }
-        Exit::Hypercall => raise(vcpu, Event::Exception(vector::INVALID_OPCODE, None)),
+        Exit::UserHypercall => raise(vcpu, Event::Exception(vector::INVALID_OPCODE, None)),
         Exit::Interrupt => return take_interrupts(),
         Exit::Nothing => Ok(()),
         Exit::Exception(number, address) => exception(vcpu, number, address),
