@@ -14,26 +14,32 @@ pub(crate) enum Accel {
     Kvm,
     /// QEMU's translator.
     Tcg,
+    /// KVM in a machine of QEMU's translator ([`crate::nested_kvm`]).
+    NestedKvm,
+}
+
+/// Why KVM can be used here, or why it can't.
+pub(crate) fn kvm() -> Result<String, String> {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let device = OpenOptions::new().read(true).write(true).open("/dev/kvm").map(drop);
+    usable(&cpuinfo, device.map_err(|error| error.to_string()))
 }
 
 /// Settles the choice, and says why in a few words.
 pub(crate) fn choose(choice: AccelChoice, icount: bool) -> Result<(Accel, String)> {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let device = OpenOptions::new().read(true).write(true).open("/dev/kvm").map(drop);
-    decide(choice, icount, &cpuinfo, device.map_err(|error| error.to_string()))
+    decide(choice, icount, kvm())
 }
 
 fn decide(
     choice: AccelChoice,
     icount: bool,
-    cpuinfo: &str,
-    device: Result<(), String>,
+    usable: Result<String, String>,
 ) -> Result<(Accel, String)> {
-    let usable = usable(cpuinfo, device);
     match (choice, icount, usable) {
-        (AccelChoice::Kvm, true, _) => {
-            bail!("--icount counts TCG's instructions: not with --accel kvm")
+        (AccelChoice::Kvm | AccelChoice::NestedKvm, true, _) => {
+            bail!("--icount counts TCG's instructions: not with KVM")
         }
+        (AccelChoice::NestedKvm, false, _) => Ok((Accel::NestedKvm, "asked for".into())),
         (AccelChoice::Tcg, ..) => Ok((Accel::Tcg, "asked for".into())),
         (AccelChoice::Auto, true, _) => Ok((Accel::Tcg, "--icount wants it".into())),
         (_, false, Ok(why)) => Ok((Accel::Kvm, why)),
@@ -61,9 +67,14 @@ mod tests {
     const WITH: &str = "processor: 0\nflags\t\t: fpu vme svm nx\n";
     const WITHOUT: &str = "processor: 0\nflags\t\t: fpu vmexit nx\n";
 
+    fn decided(choice: AccelChoice, icount: bool, cpuinfo: &str) -> Result<Accel> {
+        decide(choice, icount, usable(cpuinfo, Ok(()))).map(|(accel, _)| accel)
+    }
+
     #[test]
     fn kvm_wants_the_flag_and_the_device() {
-        let auto = |cpuinfo, device| decide(AccelChoice::Auto, false, cpuinfo, device).unwrap().0;
+        let auto =
+            |cpuinfo, device| decide(AccelChoice::Auto, false, usable(cpuinfo, device)).unwrap().0;
         assert_eq!(auto(WITH, Ok(())), Accel::Kvm);
         assert_eq!(auto(WITHOUT, Ok(())), Accel::Tcg);
         assert_eq!(auto(WITH, Err("denied".into())), Accel::Tcg);
@@ -72,9 +83,11 @@ mod tests {
 
     #[test]
     fn a_plain_wish_is_granted_or_refused() {
-        assert!(decide(AccelChoice::Kvm, false, WITHOUT, Ok(())).is_err());
-        assert!(decide(AccelChoice::Kvm, true, WITH, Ok(())).is_err());
-        assert_eq!(decide(AccelChoice::Tcg, false, WITH, Ok(())).unwrap().0, Accel::Tcg);
-        assert_eq!(decide(AccelChoice::Auto, true, WITH, Ok(())).unwrap().0, Accel::Tcg);
+        assert!(decided(AccelChoice::Kvm, false, WITHOUT).is_err());
+        assert!(decided(AccelChoice::Kvm, true, WITH).is_err());
+        assert!(decided(AccelChoice::NestedKvm, true, WITH).is_err());
+        assert_eq!(decided(AccelChoice::NestedKvm, false, WITHOUT).unwrap(), Accel::NestedKvm);
+        assert_eq!(decided(AccelChoice::Tcg, false, WITH).unwrap(), Accel::Tcg);
+        assert_eq!(decided(AccelChoice::Auto, true, WITH).unwrap(), Accel::Tcg);
     }
 }

@@ -60,6 +60,8 @@ Examples:
   cargo xtask run smp --vcpus 2 --isolate-page-tables on
                                            as on a processor with Meltdown
   cargo xtask run ./vmlinux --initrd ./initrd.img --guest-mem 256M
+  cargo xtask run stress --accel nested-kvm
+                                           under KVM that runs in QEMU's translator, with the exits
   cargo xtask run linux                    Debian's Linux, to a shell; Ctrl-A X ends it
   cargo xtask run linux --vcpus 2 --cmdline pinfold.test
 
@@ -76,11 +78,13 @@ Examples:
   cargo xtask test hello --exact      the test `hello` alone
   cargo xtask test host               one part: the host tests
   cargo xtask test machine --skip xen the whole machines, but not those on Xen
+  cargo xtask test kvm                Pinfold under KVM; half an hour where KVM must be emulated
   cargo xtask test --list             all names, with a line about each
 
 Parts: floors (directions of imports), host (cargo test), doc (examples in the documentation), loom
 (models of concurrent code), miri (where a nightly toolchain has it), page (the report in headless
-Chromium), machine (whole machines).
+Chromium), machine (whole machines), kvm (whole machines under KVM: this one's, or nested in QEMU's
+translator). Without a filter, only the short ones of kvm run.
 
 Each machine runs under its own time limit; the log of one that failed stays in
 target/runs/test-NAME/. The last line reads `N passed, N failed, N skipped`; in it each test that
@@ -142,6 +146,8 @@ pub(crate) enum AccelChoice {
     Kvm,
     /// QEMU's own translator.
     Tcg,
+    /// KVM in a machine of QEMU's translator, started directly: slow, but KVM where there is none.
+    NestedKvm,
 }
 
 /// What mixing memory types leads to.
@@ -321,7 +327,7 @@ pub(crate) struct RunArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TestArgs {
     /// Only the tests with this in their name, or one part: `floors`, `host`, `doc`, `loom`, `miri`,
-    /// `page` or `machine`.
+    /// `page`, `machine` or `kvm`.
     pub(crate) filter: Option<String>,
     /// Lists the tests with a line about each, and runs nothing (with `--format terse`: names only).
     #[arg(long)]
@@ -332,10 +338,10 @@ pub(crate) struct TestArgs {
     /// Leaves out the tests with this in their name; can be given several times.
     #[arg(long, value_name = "FILTER")]
     pub(crate) skip: Vec<String>,
-    /// Only the tests that are marked as ignored (none is at present).
+    /// Only the tests that run when they are named and not otherwise.
     #[arg(long)]
     pub(crate) ignored: bool,
-    /// Runs the tests that are marked as ignored, too.
+    /// Runs those tests, too.
     #[arg(long)]
     pub(crate) include_ignored: bool,
     /// Machines that run at the same time (as many as this one has processors, if not given).

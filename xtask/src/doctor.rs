@@ -97,6 +97,13 @@ pub(crate) fn verb() -> Result<Exit> {
     }
     let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
     println!("ok       {:<26}  {accel:?}: {why}", "Accelerator");
+    let kvm = match accel::kvm() {
+        Ok(_) => "on this machine's KVM",
+        Err(_) => {
+            "nested: QEMU emulates a processor with SVM, Debian's kernel has KVM on it (slow)"
+        }
+    };
+    println!("ok       {:<26}  {kvm}", "Tests under KVM");
     println!(
         "{}",
         if all_well { "Everything is there, or comes by itself." } else { "Get what is MISSING." }

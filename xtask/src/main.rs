@@ -17,6 +17,7 @@ mod guests;
 mod image;
 mod linux;
 mod machine;
+mod nested_kvm;
 mod paths;
 mod progress;
 mod ramdisk;

@@ -1,12 +1,13 @@
 //! `run`: from guests to a verdict. The tests and the benchmark go through [`start`] too.
 
+use crate::accel::{self, Accel};
 use crate::cli::{ContainerArg, Host, RunArgs};
 use crate::exit::Exit;
 use crate::fetch::grub;
 use crate::guests::{self, Guest};
 use crate::machine::{self, Ended, Input, Machine, Start, Watch, keyboard};
 use crate::verdict::{self, Verdict};
-use crate::{accel, cargo, image, linux, paths, progress, ramdisk, report};
+use crate::{cargo, image, linux, nested_kvm, paths, progress, ramdisk, report};
 use anyhow::{Context, Result, bail};
 use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
@@ -80,7 +81,7 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
                 canaries: plan.canaries,
                 isolation: plan.isolation,
             };
-            match plan.machine.start {
+            match plan.machine.start() {
                 Start::Firmware => {
                     let disk = plan.dir.join("disk.img");
                     image::write(&disk, &plan.guests, settings)?;
@@ -89,7 +90,7 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
                 Start::Direct => {
                     let payload = plan.dir.join("payload");
                     image::write_payload(&payload, &plan.guests, settings)?;
-                    machine::pinfold_direct(&plan.machine, &payload)?
+                    machine::pinfold_direct(&plan.machine, &payload, &plan.dir)?
                 }
             }
         }
@@ -99,6 +100,10 @@ pub(crate) fn start(plan: &Plan, watch: impl FnMut(&str) -> Watch) -> Result<Don
         },
     };
     let ended = machine::run(qemu, &log, plan.limit, plan.input, plan.machine.serial_rate, watch)?;
+    let ended = match (plan.on, plan.machine.accel) {
+        (Host::Pinfold, Accel::NestedKvm) => nested_kvm::inner_end(ended, &plan.dir),
+        _ => ended,
+    };
     Ok(Done { ended, log })
 }
 
@@ -135,9 +140,15 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
     }
     let (accel, why) = accel::choose(args.accel, args.icount)?;
     let start = if args.direct { Start::Direct } else { Start::Firmware };
+    if accel == Accel::NestedKvm {
+        if args.on == Host::Xen || args.gdb || args.boot_log {
+            bail!("--accel nested-kvm is for Pinfold, without --gdb and --boot-log");
+        }
+        nested_kvm::prepare()?;
+    }
     let also: &[&str] = match (args.on, start) {
-        (Host::Pinfold, Start::Firmware) => &[image::HYPERVISOR],
-        (Host::Pinfold, Start::Direct) => &[image::HYPERVISOR, image::LOADER],
+        (Host::Pinfold, Start::Firmware) if accel != Accel::NestedKvm => &[image::HYPERVISOR],
+        (Host::Pinfold, _) => &[image::HYPERVISOR, image::LOADER],
         (Host::Xen, _) => &[],
     };
     let mut guests = guests::resolve(&args.guest, also)?;
@@ -188,6 +199,9 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         Host::Pinfold => on_pinfold(&plan, args)?,
         Host::Xen => on_xen(&plan)?,
     };
+    if let Some(exits) = nested_kvm::exits(&plan.dir) {
+        eprint!("{exits}");
+    }
     let log = plan.dir.join("serial.log");
     if let Some(copy) = &args.log {
         std::fs::copy(&log, copy).with_context(|| format!("cannot write {}", copy.display()))?;

@@ -2,7 +2,7 @@
 
 use crate::{paths, progress};
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// True if this machine has Debian's package tools.
@@ -12,8 +12,23 @@ pub(crate) fn present() -> bool {
 
 /// True if a program lies in the PATH.
 pub(crate) fn which(program: &str) -> bool {
-    let Some(path) = std::env::var_os("PATH") else { return false };
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    find(program).is_some()
+}
+
+/// Where a program lies in the PATH.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// The command that runs a program which must not outlive this tool, however it ends.
+pub(crate) fn ending_with_us(program: &str) -> Command {
+    if !which("setpriv") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
 }
 
 /// True if this process runs as root.

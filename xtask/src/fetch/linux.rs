@@ -58,7 +58,7 @@ pub(crate) fn kernel() -> Result<PathBuf> {
 /// The packages of the first root.
 pub(crate) fn userland() -> Result<Userland> {
     Ok(Userland {
-        busybox: unpacked("busybox-static")?,
+        busybox: busybox()?,
         xfsprogs: unpacked("xfsprogs")?,
         libc: unpacked("libc6")?,
         libraries: LIBRARIES
@@ -66,6 +66,11 @@ pub(crate) fn userland() -> Result<Userland> {
             .map(|(package, name)| Ok((unpacked(package)?, *name)))
             .collect::<Result<_>>()?,
     })
+}
+
+/// busybox, linked statically.
+pub(crate) fn busybox() -> Result<PathBuf> {
+    unpacked("busybox-static")
 }
 
 /// Fetches everything that the guest is made of.

@@ -12,35 +12,35 @@ mod kind {
 /// An archive that is being written. Folders come before what is in them: Linux makes none by
 /// itself. All belongs to root and has no date, so the same content gives the same bytes.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Archive {
     /// Adds a folder.
-    pub(super) fn folder(&mut self, path: &str) {
+    pub(crate) fn folder(&mut self, path: &str) {
         self.entry(path, kind::FOLDER | 0o755, (0, 0), &[]);
     }
 
     /// Adds a file.
-    pub(super) fn file(&mut self, path: &str, executable: bool, content: &[u8]) {
+    pub(crate) fn file(&mut self, path: &str, executable: bool, content: &[u8]) {
         let mode = if executable { 0o755 } else { 0o644 };
         self.entry(path, kind::FILE | mode, (0, 0), content);
     }
 
     /// Adds a symbolic link.
-    pub(super) fn link(&mut self, path: &str, target: &str) {
+    pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.entry(path, kind::LINK | 0o777, (0, 0), target.as_bytes());
     }
 
     /// Adds a character device.
-    pub(super) fn device(&mut self, path: &str, major: u32, minor: u32) {
+    pub(crate) fn device(&mut self, path: &str, major: u32, minor: u32) {
         self.entry(path, kind::CHARACTER_DEVICE | 0o600, (major, minor), &[]);
     }
 
     /// The whole archive.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }

@@ -11,9 +11,9 @@
 //! What the guest does with it all is in `tests/linux`.
 
 pub(crate) mod bzimage;
-mod cpio;
+pub(crate) mod cpio;
 mod initramfs;
-mod modules;
+pub(crate) mod modules;
 mod strip_elf;
 
 use crate::{fetch, paths, progress};

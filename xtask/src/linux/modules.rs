@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 
 /// The modules of one kernel.
 #[derive(Debug)]
-pub(super) struct Modules {
+pub(crate) struct Modules {
     files: BTreeMap<String, PathBuf>,
 }
 
 /// A module to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Module {
+pub(crate) struct Module {
     /// Its name, with underscores.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its file's bytes.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Modules {
     /// Finds all modules below a folder such as `lib/modules/6.1.0`.
-    pub(super) fn below(folder: &Path) -> Result<Modules> {
+    pub(crate) fn below(folder: &Path) -> Result<Modules> {
         let mut modules = Modules { files: BTreeMap::new() };
         modules.collect(folder)?;
         Ok(modules)
@@ -50,7 +50,7 @@ impl Modules {
     }
 
     /// These modules and all they need, each after what it needs.
-    pub(super) fn with_needs(&self, names: &[&str]) -> Result<Vec<Module>> {
+    pub(crate) fn with_needs(&self, names: &[&str]) -> Result<Vec<Module>> {
         let mut loaded = Vec::new();
         for name in names {
             self.load(&plain(name), &mut loaded, &mut Vec::new())?;

@@ -4,7 +4,7 @@ use crate::accel::Accel;
 use crate::fetch::{self, debian};
 use crate::guests::Guest;
 use crate::ramdisk::EXIT_PORT;
-use crate::{cargo, image};
+use crate::{cargo, image, nested_kvm};
 use anyhow::{Context, Result, bail};
 use pinfold_image::size::Size;
 use std::num::NonZeroU32;
@@ -60,6 +60,13 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// How Pinfold is started: firmware can't start it under nested KVM.
+    pub(crate) fn start(&self) -> Start {
+        if self.accel == Accel::NestedKvm { Start::Direct } else { self.start }
+    }
+}
+
 /// QEMU for Pinfold: UEFI firmware starts the disk.
 pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Command> {
     let firmware = fetch::firmware::ensure()?;
@@ -76,11 +83,22 @@ pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Comm
     Ok(qemu)
 }
 
-/// QEMU for Pinfold without UEFI firmware: QEMU gives the payload to the loader.
-pub(crate) fn pinfold_direct(machine: &Machine, payload: &Path) -> Result<Command> {
-    let mut qemu = common(machine)?;
-    qemu.arg("-kernel").arg(cargo::built(image::LOADER)).arg("-initrd").arg(payload);
-    qemu.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4")]);
+/// QEMU for Pinfold without UEFI firmware: QEMU gives the payload to the loader. `dir` is the folder of
+/// the run.
+pub(crate) fn pinfold_direct(machine: &Machine, payload: &Path, dir: &Path) -> Result<Command> {
+    let start = |loader: &Path, payload: &Path| -> Result<Vec<String>> {
+        let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4");
+        let files = [loader, payload].map(|file| file.to_str().map(str::to_owned));
+        let [Some(loader), Some(payload)] = files else { bail!("a path is not text") };
+        let start = ["-kernel".into(), loader, "-initrd".into(), payload, "-device".into(), exit];
+        Ok(arguments(machine).into_iter().chain(start).collect())
+    };
+    if machine.accel == Accel::NestedKvm {
+        let inner = start(Path::new(nested_kvm::LOADER), Path::new(nested_kvm::PAYLOAD))?;
+        return nested_kvm::outer(&inner, machine.mem.bytes() >> 20, payload, dir);
+    }
+    let mut qemu = debian::ending_with_us(fetch::qemu::ensure()?);
+    qemu.args(start(&cargo::built(image::LOADER), payload)?);
     Ok(qemu)
 }
 
@@ -106,8 +124,15 @@ pub(crate) fn xen(machine: &Machine, guest: &Guest) -> Result<Command> {
 }
 
 fn common(machine: &Machine) -> Result<Command> {
+    let mut qemu = debian::ending_with_us(fetch::qemu::ensure()?);
+    qemu.args(arguments(machine));
+    Ok(qemu)
+}
+
+/// QEMU's arguments for a machine that nothing is started on yet.
+fn arguments(machine: &Machine) -> Vec<String> {
     let usual = match machine.accel {
-        Accel::Kvm => "host",
+        Accel::Kvm | Accel::NestedKvm => "host",
         // QEMU's translator (7.2) gets SMAP wrong twice. It faults Xen's own guarded accesses to
         // guest memory, and it faults `iretq` in ring 3, which reads its frame as if it were
         // the kernel: a PV guest's kernel is in ring 3, and Linux returns with it.
@@ -115,32 +140,21 @@ fn common(machine: &Machine) -> Result<Command> {
         Accel::Tcg => "max,-smap",
     };
     let cpu = machine.cpu.as_deref().unwrap_or(usual);
-    let program = fetch::qemu::ensure()?;
-    // However this tool ends, QEMU must not outlive it.
-    let mut qemu = if debian::which("setpriv") {
-        let mut qemu = Command::new("setpriv");
-        qemu.args(["--pdeathsig", "KILL", "--", program]);
-        qemu
-    } else {
-        Command::new(program)
-    };
-    qemu.args(["-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"]);
-    qemu.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
-    qemu.args(["-vga", if machine.screen { "std" } else { "none" }]);
-    qemu.args(["-cpu", cpu, "-smp", &machine.smp.to_string()]);
-    qemu.args(["-m", &format!("{}k", machine.mem.bytes() / 1024)]);
-    match machine.accel {
-        Accel::Kvm => qemu.args(["-accel", "kvm"]),
-        Accel::Tcg => qemu.args(["-accel", "tcg"]),
-    };
+    let mem = format!("{}k", machine.mem.bytes() / 1024);
+    let smp = machine.smp.to_string();
+    let accel = if machine.accel == Accel::Tcg { "tcg" } else { "kvm" };
+    let mut arguments = vec!["-machine", "q35", "-nodefaults", "-no-user-config", "-no-reboot"];
+    arguments.extend(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+    arguments.extend(["-vga", if machine.screen { "std" } else { "none" }]);
+    arguments.extend(["-cpu", cpu, "-smp", &smp, "-m", &mem, "-accel", accel]);
     if machine.icount {
         // An idle machine jumps to its next timer instead of sleeping: nothing depends on the host.
-        qemu.args(["-icount", "shift=0,sleep=off"]);
+        arguments.extend(["-icount", "shift=0,sleep=off"]);
     }
     if machine.gdb {
-        qemu.args(["-gdb", "tcp:127.0.0.1:1234", "-S"]);
+        arguments.extend(["-gdb", "tcp:127.0.0.1:1234", "-S"]);
     }
-    Ok(qemu)
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 /// A path in one of QEMU's comma-separated options.

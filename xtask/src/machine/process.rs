@@ -151,11 +151,9 @@ pub(crate) fn run(
         File::create(log).with_context(|| format!("cannot write {}", log.display()))?,
     );
     let lines = Lines::default();
-    // QEMU (7.2) takes the end of its input for the end of the line, and then loses what it can't
-    // write at once: behind a slow line the input stays open.
-    let slow = serial_rate.is_some();
-    let piped = slow || input != Input::Nothing;
-    qemu.stdin(if piped { Stdio::piped() } else { Stdio::null() });
+    // QEMU (7.2) takes the end of its input for the end of the line. Then a serial port loses what it
+    // can't write at once, and a virtio console everything: the input stays open.
+    qemu.stdin(Stdio::piped());
     qemu.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard(qemu.spawn().context("cannot start QEMU")?);
     let mut serial = child.0.stdout.take().context("QEMU has no output")?;
@@ -177,14 +175,12 @@ pub(crate) fn run(
             if keyboard::forward(&mut line, is_terminal) {
                 let _ = sender.send(Event::Quit);
             }
-            if slow {
-                // Open until QEMU ends: this thread lives no longer than the process.
-                std::mem::forget(line);
-            }
+            // Open until QEMU ends: this thread lives no longer than the process.
+            std::mem::forget(line);
         });
         terminal
     });
-    if slow {
+    if serial_rate.is_some() {
         // What the pipe holds has left the port: the least that a pipe can be.
         rustix::pipe::fcntl_setpipe_size(&serial, 4096).context("cannot make the pipe small")?;
     }

@@ -1,6 +1,6 @@
 //! Tests that cargo runs: each command is one test here, and its own tests are counted.
 
-use super::list::{Part, Test};
+use super::list::{Part, Test, When};
 use crate::{cargo, paths};
 use libtest_mimic::{Completion, Conclusion, Failed};
 use std::io::{BufRead, BufReader};
@@ -52,7 +52,13 @@ impl Counts {
 pub(super) fn tests(counts: &Arc<Counts>) -> Vec<Test> {
     let test = |part, name: &str, about: &str, run: fn(&Counts) -> Result<Completion, Failed>| {
         let counts = Arc::clone(counts);
-        Test { part, name: name.into(), about: about.into(), run: Box::new(move || run(&counts)) }
+        Test {
+            part,
+            name: name.into(),
+            about: about.into(),
+            when: When::Always,
+            run: Box::new(move || run(&counts)),
+        }
     };
     vec![
         test(Part::Host, "host", "unit and integration tests of all host crates", |counts| {

@@ -4,6 +4,7 @@ use super::expect::agree::Agree;
 use super::expect::latency::Latency;
 use super::expect::levels;
 use super::expect::torn::Torn;
+use super::list::When;
 use super::spec::{End, Spec};
 use crate::accel::Accel;
 use crate::cli::Host;
@@ -56,6 +57,10 @@ pub(super) struct Case {
     pub(super) guests: Vec<Spec>,
     /// Processors of the machine.
     pub(super) smp: u16,
+    /// It runs under KVM: this machine's, or nested in QEMU's translator.
+    pub(super) kvm: bool,
+    /// When it runs.
+    pub(super) when: When,
     /// Its time limit in seconds.
     pub(super) limit: u64,
     /// `--deny-aliases`.
@@ -111,6 +116,8 @@ impl Case {
             on: Host::Pinfold,
             guests,
             smp: 1,
+            kvm: false,
+            when: When::Always,
             limit: LIMIT,
             deny_aliases: false,
             deny_refusals: false,

@@ -23,12 +23,23 @@ pub(super) enum Part {
     Page,
     /// Whole machines.
     Machine,
+    /// Whole machines under KVM.
+    Kvm,
 }
 
 impl Part {
     fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
+}
+
+/// When a test runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// In every run that selects it.
+    Always,
+    /// When its name or its part is given, or with `--include-ignored`.
+    Asked,
 }
 
 /// A test.
@@ -39,6 +50,8 @@ pub(super) struct Test {
     pub(super) name: String,
     /// What a pass shows, in one line.
     pub(super) about: String,
+    /// When it runs.
+    pub(super) when: When,
     /// Runs it.
     pub(super) run: Box<dyn FnOnce() -> Result<Completion, Failed> + Send>,
 }
@@ -51,7 +64,13 @@ impl Test {
     /// True if the test is to run or to be listed.
     pub(super) fn is_selected(&self, arguments: &Arguments) -> bool {
         let trial = Trial::test(self.name.clone(), || Ok(())).with_kind(self.part.name());
-        !arguments.is_filtered_out(&trial)
+        !arguments.is_filtered_out(&trial.with_ignored_flag(self.when == When::Asked))
+    }
+
+    /// True if the test is to run.
+    pub(super) fn will_run(&self, arguments: &Arguments) -> bool {
+        let ignored = self.when == When::Asked && !arguments.ignored && !arguments.include_ignored;
+        self.is_selected(arguments) && !ignored
     }
 
     /// The test as `libtest-mimic` wants it. How long it took goes to standard error.
@@ -59,7 +78,7 @@ impl Test {
         let name = self.name.clone();
         Trial::ignorable_test(self.name, move || {
             let (mut shared, mut alone) = (None, None);
-            if self.part == Part::Machine {
+            if matches!(self.part, Part::Machine | Part::Kvm) {
                 shared = Some(MACHINES_RUN.read().unwrap_or_else(PoisonError::into_inner));
             } else {
                 alone = Some(MACHINES_RUN.write().unwrap_or_else(PoisonError::into_inner));
@@ -73,6 +92,7 @@ impl Test {
             result
         })
         .with_kind(self.part.name())
+        .with_ignored_flag(self.when == When::Asked)
     }
 }
 
@@ -85,7 +105,8 @@ pub(super) fn arguments(args: &TestArgs) -> (Option<Part>, Arguments) {
         exact: args.exact,
         skip: args.skip.clone(),
         ignored: args.ignored,
-        include_ignored: args.include_ignored,
+        // Whoever names tests wants them.
+        include_ignored: args.include_ignored || (args.filter.is_some() && !args.ignored),
         quiet: args.quiet,
         format: args.format,
         color: args.color,
@@ -117,22 +138,25 @@ mod tests {
             (Part::Machine, "hello"),
             (Part::Machine, "hello-on-xen"),
             (Part::Machine, "hostile-cpu"),
+            (Part::Kvm, "kvm-hello"),
+            (Part::Kvm, "kvm-linux"),
         ];
         let is_selected = |(of, name): &(Part, &str)| {
             let run = Box::new(|| Ok(Completion::Completed));
-            let test = Test { part: *of, name: (*name).into(), about: String::new(), run };
-            part.is_none_or(|part| part == *of) && test.is_selected(&arguments)
+            let when = if *name == "kvm-linux" { When::Asked } else { When::Always };
+            let test = Test { part: *of, name: (*name).into(), about: String::new(), when, run };
+            part.is_none_or(|part| part == *of) && test.will_run(&arguments)
         };
         list.into_iter().filter(is_selected).map(|(_, name)| name).collect()
     }
 
     #[test]
     fn filters_select_as_those_of_cargo_test() {
-        assert_eq!(selected(""), ["host", "hello", "hello-on-xen", "hostile-cpu"]);
-        assert_eq!(selected("hello"), ["hello", "hello-on-xen"]);
+        assert_eq!(selected(""), ["host", "hello", "hello-on-xen", "hostile-cpu", "kvm-hello"]);
+        assert_eq!(selected("hello"), ["hello", "hello-on-xen", "kvm-hello"]);
         assert_eq!(selected("hello --exact"), ["hello"]);
-        assert_eq!(selected("--skip xen --skip hostile"), ["host", "hello"]);
-        assert_eq!(selected("hello --skip xen"), ["hello"]);
+        assert_eq!(selected("--skip xen --skip hostile --skip kvm"), ["host", "hello"]);
+        assert_eq!(selected("hello --skip xen"), ["hello", "kvm-hello"]);
         assert_eq!(selected("no-such"), [""; 0]);
     }
 
@@ -140,5 +164,14 @@ mod tests {
     fn the_name_of_a_part_selects_that_part_only() {
         assert_eq!(selected("host"), ["host"]);
         assert_eq!(selected("machine"), ["hello", "hello-on-xen", "hostile-cpu"]);
+    }
+
+    #[test]
+    fn long_tests_run_when_they_are_named() {
+        assert_eq!(selected("kvm"), ["kvm-hello", "kvm-linux"]);
+        assert_eq!(selected("kvm-linux"), ["kvm-linux"]);
+        assert_eq!(selected("--ignored"), ["kvm-linux"]);
+        assert_eq!(selected("kvm --ignored"), ["kvm-linux"]);
+        assert_eq!(selected("--include-ignored --skip hello --skip host"), ["kvm-linux"]);
     }
 }

@@ -4,7 +4,7 @@ use super::case::Case;
 use super::list::{Part, Test};
 use crate::accel::{self, Accel};
 use crate::cli::{AccelChoice, Host};
-use crate::{cargo, fetch, image, linux, paths, progress, run};
+use crate::{cargo, fetch, image, linux, nested_kvm, paths, progress, run};
 use anyhow::Result;
 use libtest_mimic::{Arguments, Completion, Failed};
 use std::collections::BTreeSet;
@@ -20,6 +20,8 @@ pub(super) struct Setup(OnceLock<Found>);
 #[derive(Debug)]
 struct Found {
     accel: Accel,
+    /// For cases under KVM.
+    kvm: Accel,
     /// What cannot be had here.
     missing: BTreeSet<Need>,
 }
@@ -30,16 +32,18 @@ enum Need {
     Xen,
     Grub,
     Linux,
+    NestedKvm,
 }
 
 impl Need {
-    const ALL: [Need; 3] = [Need::Xen, Need::Grub, Need::Linux];
+    const ALL: [Need; 4] = [Need::Xen, Need::Grub, Need::Linux, Need::NestedKvm];
 
-    fn of(self, case: &Case) -> bool {
+    fn of(self, case: &Case, kvm: Accel) -> bool {
         match self {
             Need::Xen => case.needs_xen(),
             Need::Grub => case.needs_grub(),
             Need::Linux => case.needs_linux(),
+            Need::NestedKvm => case.kvm && kvm == Accel::NestedKvm,
         }
     }
 
@@ -49,6 +53,7 @@ impl Need {
             Need::Xen => fetch::xen::ensure().map(drop),
             Need::Grub => fetch::grub::ensure().map(drop),
             Need::Linux => fetch::linux::ensure(),
+            Need::NestedKvm => nested_kvm::prepare(),
         }
     }
 }
@@ -60,15 +65,16 @@ pub(super) fn tests(cases: &[Case], setup: &Arc<Setup>) -> Vec<Test> {
 
 fn test(case: Case, setup: Arc<Setup>) -> Test {
     Test {
-        part: Part::Machine,
+        part: if case.kvm { Part::Kvm } else { Part::Machine },
         name: case.name.clone(),
         about: case.about.clone(),
+        when: case.when,
         run: Box::new(move || {
             let found = setup.0.get().expect("machines are prepared before they run");
-            if let Some(need) = found.missing.iter().find(|need| need.of(&case)) {
+            if let Some(need) = found.missing.iter().find(|need| need.of(&case, found.kvm)) {
                 return Ok(Completion::ignored_with(format!("no {need:?} on this machine")));
             }
-            run_case(&case, found.accel)
+            run_case(&case, if case.kvm { found.kvm } else { found.accel })
         }),
     }
 }
@@ -82,7 +88,7 @@ pub(super) fn prepare(
 ) -> Result<()> {
     let selected: BTreeSet<&str> = tests
         .iter()
-        .filter(|test| test.part == Part::Machine && test.is_selected(arguments))
+        .filter(|test| matches!(test.part, Part::Machine | Part::Kvm) && test.will_run(arguments))
         .map(|test| test.name.as_str())
         .collect();
     let cases: Vec<&Case> =
@@ -104,9 +110,11 @@ pub(super) fn prepare(
         fetch::firmware::ensure()?;
         fetch::bootloader::ensure()?;
     }
+    let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
+    let kvm = if accel::kvm().is_ok() { Accel::Kvm } else { Accel::NestedKvm };
     let mut missing = BTreeSet::new();
     for need in Need::ALL {
-        if cases.iter().any(|case| need.of(case))
+        if cases.iter().any(|case| need.of(case, kvm))
             && let Err(error) = need.ensure()
         {
             progress::note(format!("{need:?} cannot be had here: {error:#}"));
@@ -117,9 +125,8 @@ pub(super) fn prepare(
     if !missing.contains(&Need::Linux) && cases.iter().any(|case| case.needs_linux()) {
         linux::initramfs()?;
     }
-    let (accel, why) = accel::choose(AccelChoice::Auto, false)?;
     progress::note(format!("{} machines, accelerator {accel:?} ({why})", cases.len()));
-    setup.0.set(Found { accel, missing }).expect("machines are prepared once");
+    setup.0.set(Found { accel, kvm, missing }).expect("machines are prepared once");
     Ok(())
 }
 
@@ -127,7 +134,11 @@ pub(super) fn prepare(
 fn run_case(case: &Case, accel: Accel) -> Result<Completion, Failed> {
     let dir =
         paths::run_dir(&format!("test-{}", case.name)).map_err(|error| format!("{error:#}"))?;
-    let Err(why) = case.run(accel, &dir) else {
+    let result = case.run(accel, &dir);
+    if let Some(exits) = nested_kvm::exits(&dir) {
+        progress::note(format!("{}: {}", case.name, exits.in_short()));
+    }
+    let Err(why) = result else {
         // Only failures are worth the space.
         let _ = std::fs::remove_dir_all(&dir);
         return Ok(Completion::Completed);

@@ -1,7 +1,7 @@
 //! The report's page in a real browser: light and dark, wide and narrow, empty and huge; and, so
 //! that the looking itself is proved, pages with something wrong that must be found.
 
-use super::list::{Part, Test};
+use super::list::{Part, Test, When};
 use crate::browser::{Browser, Seen, View};
 use crate::fetch::chromium;
 use crate::paths;
@@ -33,6 +33,7 @@ pub(super) fn tests() -> Vec<Test> {
         part: Part::Page,
         name: name.into(),
         about: about.into(),
+        when: When::Always,
         run: Box::new(move || run(check)),
     };
     vec![

@@ -5,6 +5,7 @@ mod cost;
 mod grants;
 mod images;
 mod isolation;
+mod kvm;
 mod linux;
 mod neighbours;
 mod processors;
@@ -132,6 +133,7 @@ pub(in crate::test) fn all() -> Vec<Case> {
     cases.extend(linux::destroyed());
     cases.extend(linux::linux());
     cases.push(linux::grub());
+    cases.extend(kvm::all());
     cases
 }
 
