@@ -8,7 +8,7 @@ use pinfold_guest::entry::catch::catch;
 use pinfold_guest::entry::trap::{TrapFrame, set_handler};
 use pinfold_guest::entry::user;
 use pinfold_guest::fixtures::{TableFixture, UserProgram};
-use pinfold_guest::raw;
+use pinfold_guest::{println, raw};
 
 /// Operand of `lidt` and `sidt`.
 #[derive(Default)]
@@ -113,16 +113,21 @@ fn run_loop(name: &str, fixture: &mut TableFixture) {
             let set = unsafe {
                 catch(|| asm!("mov dr0, {}", "mov dr7, {}", in(reg) handler, in(reg) 0x401u64))
             };
-            pinfold_guest::println!("hostile_container: breakpoint {:?}", set.is_ok());
+            println!("hostile_container: breakpoint taken: {}", set.is_ok());
+            step_for_ever();
+        }
+        "int1-loop" => {
+            set_handler(1, Some(resume));
             loop {
-                // SAFETY: the handler returns, if it ever runs.
+                // SAFETY: the handler returns.
                 unsafe { asm!(".byte 0xf1") }
             }
         }
         "ac-loop" => {
             set_handler(17, Some(resume));
-            // pushfq; or dword ptr [rsp], AC; popfq; again: mov eax, [rsp + 1]; jmp again
-            let code = [0x9c, 0x81, 0x0c, 0x24, 0, 0, 4, 0, 0x9d, 0x8b, 0x44, 0x24, 1, 0xeb, 0xfa];
+            // pushfq; or dword ptr [rsp], AC; popfq; again: mov eax, [rsp - 7]; jmp again
+            let code =
+                [0x9c, 0x81, 0x0c, 0x24, 0, 0, 4, 0, 0x9d, 0x8b, 0x44, 0x24, 0xf9, 0xeb, 0xfa];
             let stack = fixture.frame();
             let top = fixture.va(stack).page(1).0;
             let Ok(program) = UserProgram::new(fixture, &code) else { return };
@@ -165,19 +170,16 @@ fn run_loop(name: &str, fixture: &mut TableFixture) {
         },
         "step-loop" => {
             set_handler(1, Some(resume));
-            // Every instruction is a debug exception.
-            // SAFETY: the handler returns.
-            unsafe {
-                asm!(
-                    "pushfq",
-                    "or qword ptr [rsp], 0x100",
-                    "popfq",
-                    "2: nop",
-                    "jmp 2b",
-                    options(noreturn)
-                );
-            }
+            step_for_ever();
         }
         _ => {}
+    }
+}
+
+/// Every instruction is a debug exception.
+fn step_for_ever() {
+    // SAFETY: the handler of debug exceptions returns; no other code runs after it.
+    unsafe {
+        asm!("pushfq", "or qword ptr [rsp], 0x100", "popfq", "2: nop", "jmp 2b", options(noreturn));
     }
 }
