@@ -51,7 +51,12 @@ impl From<GeneralProtection> for EmulationFault {
 /// instruction.
 #[inline(always)]
 pub fn fetch(vcpu: &Vcpu) -> Bytes {
-    let rip = vcpu.file.regs.rip;
+    fetch_at(vcpu.file.regs.rip)
+}
+
+/// Fetches the instruction at an address of the loaded vCPU's: see [`fetch`].
+#[inline(always)]
+pub fn fetch_at(rip: u64) -> Bytes {
     let mut bytes = Bytes::from([0; MAX_INSTRUCTION]);
     if guest::read_bytes(&mut bytes, rip).is_err() {
         // The next page can't be read; the bytes before it may be enough.

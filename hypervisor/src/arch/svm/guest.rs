@@ -47,6 +47,8 @@ pub struct Guest {
     /// An NMI was raised, and its handler has not returned.
     in_nmi: bool,
     has_next_rip: bool,
+    /// Address of the last hypercall that was made without prefixes.
+    plain_call: u64,
 }
 
 impl Guest {
@@ -100,6 +102,7 @@ impl Guest {
             event: None,
             in_nmi: false,
             has_next_rip: shared.has_next_rip,
+            plain_call: 0,
         };
         guest.intercept_page_faults(false);
         guest
@@ -307,10 +310,26 @@ impl Guest {
         self.vmcb.control.interrupt_shadow = 0;
     }
 
-    /// As [`Guest::skip`], past the instruction of a hypercall.
+    /// As [`Guest::skip`], past the instruction of a hypercall. If the processor doesn't say where the next
+    /// one begins, `measure` says how long it is at an address where no call without prefixes was made
+    /// last. A guest that changes the code there harms itself.
     #[inline]
-    pub fn skip_hypercall(&mut self, regs: &mut CpuUserRegs) {
-        self.skip(regs, CallInstruction::Vmmcall.bytes());
+    pub fn skip_hypercall(
+        &mut self,
+        regs: &mut CpuUserRegs,
+        measure: impl FnOnce(&mut CpuUserRegs) -> u64,
+    ) {
+        const PLAIN: u64 = CallInstruction::Vmmcall.bytes();
+        let bytes = if self.has_next_rip || regs.rip == self.plain_call {
+            PLAIN
+        } else {
+            let bytes = measure(regs);
+            if bytes == PLAIN {
+                self.plain_call = regs.rip;
+            }
+            bytes
+        };
+        self.skip(regs, bytes);
     }
 
     /// Whether the guest was in ring 0.

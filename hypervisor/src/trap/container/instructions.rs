@@ -15,6 +15,7 @@ use crate::memory::{guest as guest_memory, tlb};
 use crate::trap::emulation::{self, EmulationFault};
 use core::sync::atomic::Ordering;
 use pinfold_abi::hypercall::CallInstruction;
+use pinfold_abi::vcpu::CpuUserRegs;
 use pinfold_emulate::MAX_INSTRUCTION;
 use pinfold_emulate::container;
 use pinfold_emulate::control::has_debug_extensions;
@@ -88,6 +89,16 @@ pub(super) fn execute(vcpu: &mut Vcpu, instruction: Instruction) -> Result<Next,
         }
     }
     Ok(Next::Continue)
+}
+
+/// Length of the hypercall instruction at rip, prefixes included: everything up to its opcode.
+#[cold]
+pub(super) fn measure_hypercall(regs: &mut CpuUserRegs) -> u64 {
+    const OPCODE: [u8; 3] = [0x0f, 0x01, 0xd9];
+    let bytes = emulation::fetch_at(regs.rip);
+    let prefixes = bytes.windows(OPCODE.len()).position(|window| window == OPCODE);
+    // Other code is there now: the guest has changed it, and continues somewhere in it.
+    (prefixes.unwrap_or(0) + OPCODE.len()) as u64
 }
 
 /// Finds the length of the instruction, and its operands if it has any. `None`: other code is there now,

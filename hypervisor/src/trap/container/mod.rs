@@ -23,7 +23,7 @@ pub fn handle(vcpu: &mut Vcpu) -> Next {
         && guest.made_hypercall()
     {
         *mode = Mode::Kernel;
-        guest.skip_hypercall(&mut file.regs);
+        guest.skip_hypercall(&mut file.regs, instructions::measure_hypercall);
         return handle_hypercall(vcpu);
     }
     handle_other(vcpu)
