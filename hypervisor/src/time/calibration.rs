@@ -94,16 +94,37 @@ fn measure_by_pm_timer(port: u16, with_timer: bool) -> (u64, Option<u64>) {
     }
     let ticks = tsc() - start;
     let micros = u64::from(elapsed) * 1_000_000 / PM_TIMER_HZ;
-    let timer_khz = with_timer.then(|| apic::stop_measuring(micros));
-    ((ticks * 1000 / micros.max(1)).max(1), timer_khz)
+    let khz = |ticks: u64| (ticks * 1000 / micros.max(1)).max(1);
+    let timer_khz = with_timer.then(|| khz(apic::measured_ticks()));
+    if with_timer {
+        apic::stop_measuring();
+    }
+    (khz(ticks), timer_khz)
 }
 
 /// Measures the APIC timer against the TSC. Returns its frequency in kHz.
 fn measure_timer_by_tsc(tsc_khz: u64) -> u64 {
-    let (start, ticks) = (tsc(), tsc_khz * MICROSECONDS / 1000);
+    let wanted = tsc_khz * MICROSECONDS / 1000;
     apic::start_measuring();
-    while tsc() - start < ticks {
+    let (first_tsc, first_ticks) = read_both();
+    while tsc() - first_tsc < wanted {
         core::hint::spin_loop();
     }
-    apic::stop_measuring(MICROSECONDS)
+    let (last_tsc, last_ticks) = read_both();
+    apic::stop_measuring();
+    let ticks = u128::from(last_ticks - first_ticks) * u128::from(tsc_khz);
+    let khz = ticks / u128::from((last_tsc - first_tsc).max(1));
+    u64::try_from(khz).unwrap_or(u64::MAX).max(1)
+}
+
+/// Reads the TSC, and the ticks of the APIC timer at the same time. In a virtual machine the latter may
+/// take long, and the virtual processor may be stopped in between: the fastest of some attempts counts.
+fn read_both() -> (u64, u64) {
+    let attempts = core::array::from_fn::<_, 5, _>(|_| {
+        let before = tsc();
+        let ticks = apic::measured_ticks();
+        (tsc() - before, before, ticks)
+    });
+    let (took, before, ticks) = attempts.into_iter().min().unwrap_or_default();
+    (before + took / 2, ticks)
 }

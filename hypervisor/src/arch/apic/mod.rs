@@ -7,8 +7,8 @@ use super::vector;
 pub use registers::is_x2apic_supported;
 use registers::{Register, Registers};
 pub use timer::{
-    ProgrammedTimer, arm_timer, is_in_deadline_mode, is_tsc_invariant, set_rates, start_measuring,
-    stop_measuring, timer_is_pending,
+    ProgrammedTimer, arm_timer, is_in_deadline_mode, is_tsc_invariant, measured_ticks, set_rates,
+    start_measuring, stop_measuring, timer_is_pending,
 };
 use x86_64::registers::model_specific::ApicBase;
 

@@ -95,11 +95,15 @@ pub fn start_measuring() {
     Registers::of_this_cpu().write(Register::InitialCount, u32::MAX);
 }
 
-/// Stops the timer after `elapsed_us` microseconds. Returns its frequency in kHz, before the divider.
-pub fn stop_measuring(elapsed_us: u64) -> u64 {
-    let ticks = u64::from(u32::MAX - Registers::of_this_cpu().read(Register::CurrentCount));
+/// Ticks of the timer's clock, before the divider, since [`start_measuring`].
+pub fn measured_ticks() -> u64 {
+    let count = Registers::of_this_cpu().read(Register::CurrentCount);
+    u64::from(u32::MAX - count) * DIVIDER
+}
+
+/// Ends the measurement.
+pub fn stop_measuring() {
     stop();
-    (ticks * DIVIDER * 1000 / elapsed_us.max(1)).max(DIVIDER)
 }
 
 /// Sets the frequencies of the timer, before the divider, and of the TSC.
