@@ -167,6 +167,7 @@ pub(crate) fn verb(args: &RunArgs) -> Result<Exit> {
         cpu: args.cpu.clone(),
         start,
         serial_rate: args.serial_rate,
+        virtio_console: accel != Accel::Tcg && args.serial_rate.is_none(),
     };
     let has_prompt = |guest: &String| guest == linux::NAME || guest == grub::NAME;
     let shell = keyboard::is_here() && args.guest.guests.iter().any(has_prompt);

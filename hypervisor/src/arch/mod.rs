@@ -25,6 +25,7 @@ pub mod io_apic;
 pub mod ipi;
 pub mod latency;
 pub mod layout;
+pub mod pci;
 pub mod percpu;
 pub mod port;
 pub mod rtc;

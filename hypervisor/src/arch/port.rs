@@ -20,6 +20,24 @@ pub unsafe fn write8(port: u16, value: u8) {
     unsafe { Port::new(port).write(value) }
 }
 
+/// Reads a 16-bit port.
+///
+/// # Safety
+/// The caller intends all side effects of the read.
+pub unsafe fn read16(port: u16) -> u16 {
+    // SAFETY: the caller ensures it.
+    unsafe { Port::new(port).read() }
+}
+
+/// Writes a 16-bit port.
+///
+/// # Safety
+/// The write must not make a device access memory that it shouldn't.
+pub unsafe fn write16(port: u16, value: u16) {
+    // SAFETY: the caller ensures it.
+    unsafe { Port::new(port).write(value) }
+}
+
 /// Writes a 32-bit port.
 ///
 /// # Safety

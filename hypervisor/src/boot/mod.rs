@@ -14,7 +14,7 @@ pub mod start;
 use crate::arch::{apic, control, flaws, fpu, io_apic, layout, percpu, port, spec_ctrl};
 use crate::memory::early::{EarlyFrames, Region, RegionKind};
 use crate::memory::paging;
-use crate::memory::{self, isolation};
+use crate::memory::{self, direct_map, isolation};
 use crate::time::kvm_clock;
 use crate::{console, time};
 use archive::Archive;
@@ -24,6 +24,7 @@ use bootloader_api::info::MemoryRegionKind;
 use bootloader_api::{BootInfo, BootloaderConfig};
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_image::Isolation;
+use raw_cpuid::CpuId;
 
 /// Requests to the boot loader: all its mappings lie in the L4 slots that the ABI reserves for the
 /// hypervisor.
@@ -94,6 +95,18 @@ fn entry(info: &'static mut BootInfo) -> ! {
     let tables = acpi::read(info.rsdp_addr.into_option());
     // SAFETY: these are the regions that the boot loader reports; it has mapped them.
     let mut frames = unsafe { EarlyFrames::new(&regions) };
+    if is_virtual_machine()
+        && let Some(found) = console::serial::FoundConsole::find()
+    {
+        let physical = frames.alloc(console::serial::SHARED_BYTES, PAGE_SIZE);
+        // SAFETY: the frames stay the hypervisor's; the direct map has them at the same address on the
+        // boot loader's tables and on its own.
+        let console = unsafe { found.open(physical, direct_map::address(physical)) };
+        if let Some(console) = console {
+            console::serial::use_console(console);
+            log::info!("console virtio");
+        }
+    }
     // SAFETY: the boot loader reports the address, and doesn't list the file as usable memory.
     let kernel_elf = unsafe { paging::kernel_elf(info.kernel_addr, info.kernel_len) };
     let root = paging::build(
@@ -108,6 +121,11 @@ fn entry(info: &'static mut BootInfo) -> ! {
     MACHINE.call_once(|| MachineInfo { regions, archive, tables, protections });
     // SAFETY: the tables map the running image at its address, and a stack that is unused so far.
     unsafe { paging::switch(root, layout::stack_top(0), init_on_own_tables) }
+}
+
+/// Whether CPUID says that a hypervisor is below.
+fn is_virtual_machine() -> bool {
+    CpuId::new().get_feature_info().is_some_and(|features| features.has_hypervisor())
 }
 
 /// The second part of the boot, on the hypervisor's page tables and stack.

@@ -41,6 +41,8 @@ pub(crate) struct Machine {
     pub(crate) start: Start,
     /// Bytes a second that the serial line takes; as many as come, if not given.
     pub(crate) serial_rate: Option<NonZeroU32>,
+    /// Whether Pinfold can write its log by a virtio serial device, in place of the serial line.
+    pub(crate) virtio_console: bool,
 }
 
 impl Machine {
@@ -56,6 +58,7 @@ impl Machine {
             cpu: None,
             start: Start::Firmware,
             serial_rate: None,
+            virtio_console: false,
         }
     }
 }
@@ -79,19 +82,32 @@ pub(crate) fn pinfold(machine: &Machine, disk: &Path, dir: &Path) -> Result<Comm
     ]);
     qemu.args(["-drive", &format!("if=pflash,format=raw,file={}", text(&vars)?)]);
     qemu.args(["-drive", &format!("format=raw,file={}", text(disk)?)]);
-    qemu.args(["-device", &format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4")]);
+    qemu.args(devices(machine));
     Ok(qemu)
+}
+
+/// QEMU's arguments for the devices that Pinfold uses besides the serial line.
+fn devices(machine: &Machine) -> Vec<String> {
+    let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4");
+    let mut arguments = vec!["-device", &exit];
+    if machine.virtio_console {
+        // Its bytes go where the serial line's go, and after them: both write to the same pipe.
+        arguments.extend(["-chardev", "file,id=log,path=/proc/self/fd/1,append=on", "-device"]);
+        arguments.push("virtio-serial-pci,disable-legacy=off,disable-modern=on,max_ports=2");
+        // QEMU's `virtconsole` loses what can't be written at once.
+        arguments.extend(["-device", "virtserialport,nr=1,name=pinfold.log,chardev=log"]);
+    }
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 /// QEMU for Pinfold without UEFI firmware: QEMU gives the payload to the loader. `dir` is the folder of
 /// the run.
 pub(crate) fn pinfold_direct(machine: &Machine, payload: &Path, dir: &Path) -> Result<Command> {
     let start = |loader: &Path, payload: &Path| -> Result<Vec<String>> {
-        let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=4");
         let files = [loader, payload].map(|file| file.to_str().map(str::to_owned));
         let [Some(loader), Some(payload)] = files else { bail!("a path is not text") };
-        let start = ["-kernel".into(), loader, "-initrd".into(), payload, "-device".into(), exit];
-        Ok(arguments(machine).into_iter().chain(start).collect())
+        let start = ["-kernel".into(), loader, "-initrd".into(), payload];
+        Ok(arguments(machine).into_iter().chain(start).chain(devices(machine)).collect())
     };
     if machine.accel == Accel::NestedKvm {
         let inner = start(Path::new(nested_kvm::LOADER), Path::new(nested_kvm::PAYLOAD))?;
@@ -132,7 +148,9 @@ fn common(machine: &Machine) -> Result<Command> {
 /// QEMU's arguments for a machine that nothing is started on yet.
 fn arguments(machine: &Machine) -> Vec<String> {
     let usual = match machine.accel {
-        Accel::Kvm | Accel::NestedKvm => "host",
+        // With `migratable=off` the processor's TSC is said to be invariant, if it is, and KVM says its
+        // frequency. Asynchronous page faults, which nobody here uses, need KVM's interrupt controller.
+        Accel::Kvm | Accel::NestedKvm => "host,migratable=off,kvm-asyncpf-int=off",
         // QEMU's translator (7.2) gets SMAP wrong twice. It faults Xen's own guarded accesses to
         // guest memory, and it faults `iretq` in ring 3, which reads its frame as if it were
         // the kernel: a PV guest's kernel is in ring 3, and Linux returns with it.

@@ -93,6 +93,8 @@ pub(super) struct Case {
     pub(super) start: Start,
     /// Bytes a second that the serial line takes; no limit if not given.
     pub(super) serial_rate: Option<NonZeroU32>,
+    /// Whether Pinfold can write its log by a virtio console also without KVM.
+    pub(super) virtio_console: bool,
     /// Whether Pinfold keeps canaries in some of the frames that guests give back.
     pub(super) canaries: bool,
 }
@@ -134,6 +136,7 @@ impl Case {
             cpu: None,
             start: Start::Firmware,
             serial_rate: None,
+            virtio_console: false,
             canaries: false,
         }
     }
@@ -232,6 +235,8 @@ impl Case {
                 cpu: self.cpu.map(str::to_owned),
                 start: self.start,
                 serial_rate: self.serial_rate,
+                virtio_console: self.virtio_console
+                    || accel != Accel::Tcg && self.serial_rate.is_none(),
                 ..Machine::new(memory_for(&guests), accel)
             },
             guests,

@@ -81,7 +81,7 @@ impl Direct {
             if self.port.send(|to| buffer.read(to)) {
                 self.stall_timer = StallTimer::new();
                 left = left.saturating_sub(1);
-            } else if !self.port.has_staged() || !self.stall_timer.is_running() {
+            } else if !self.port.is_full() || !self.stall_timer.is_running() {
                 return;
             }
         }
@@ -91,7 +91,7 @@ impl Direct {
     fn send(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         // Bytes that an interrupted `Port::send` left staged come first.
-        while !rest.is_empty() || self.port.has_staged() {
+        while !rest.is_empty() || self.port.is_full() {
             let next = |to: &mut [u8]| {
                 let count = rest.len().min(to.len());
                 let (now, later) = rest.split_at(count);

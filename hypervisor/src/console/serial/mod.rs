@@ -15,16 +15,22 @@
 //! A port that accepts no byte for 5 seconds is considered stuck: no CPU waits for it any more, and
 //! guest output is dropped, until it accepts a byte again. If the machine stops without an end or a
 //! panic (triple fault, power loss), the contents of the buffer are lost.
+//!
+//! In a virtual machine with a virtio console (`virtio`) all output goes through that, since each byte that
+//! is written to a virtual UART costs an exit. It is not used before the memory map is known. Input always
+//! comes by the UART.
 
 mod in_panic;
 mod port;
 mod state;
+mod virtio;
 
 use crate::arch::ipi;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
 pub use in_panic::write_in_panic;
 use port::{FIFOS_PER_STEP, PORT, Port, StallTimer, take_bytes};
-use state::{INTERRUPTS, PANICKING, SPACE_FREED, STUCK};
+use state::{INTERRUPTS, PANICKING, POLLED, SPACE_FREED, STUCK};
+pub use virtio::{FoundConsole, SHARED_BYTES, VirtioConsole};
 
 /// Steps that one CPU does in a row because others write meanwhile.
 const STEPS: usize = 4;
@@ -45,6 +51,15 @@ pub fn init() {
     if let Some(port) = Port::open() {
         *PORT.lock() = Some(port);
         PRESENT.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sends by a virtio console from now on, once the port has sent all bytes. Without a port the console
+/// is not used.
+pub fn use_console(console: VirtioConsole) {
+    flush_until(Until::Sent);
+    if let Some(port) = PORT.lock().as_mut() {
+        port.send_by(console);
     }
 }
 
@@ -81,7 +96,7 @@ pub fn take_space_freed() -> bool {
 /// Whether there are bytes to send and the port can't interrupt when it is ready: then an idle CPU polls
 /// it.
 pub fn needs_polling() -> bool {
-    !INTERRUPTS.load(Ordering::Relaxed)
+    (POLLED.load(Ordering::Relaxed) || !INTERRUPTS.load(Ordering::Relaxed))
         && BACKLOG.load(Ordering::Relaxed)
         && !STUCK.load(Ordering::Relaxed)
 }
@@ -124,12 +139,13 @@ pub fn transmit(reason: TransmitReason) {
         let Some(port) = locked.as_mut() else { return };
         REQUESTED.store(false, Ordering::SeqCst);
         port.fill();
-        let backlog = port.has_backlog();
+        // After the last step the interrupt or an idle CPU continues, because others may write all the
+        // time.
+        let backlog = port.has_backlog() || step == STEPS;
         BACKLOG.store(backlog, Ordering::Relaxed);
         let polled = reason == TransmitReason::Polled && port.is_armed();
         let retrigger = RETRIGGER.swap(false, Ordering::Relaxed) || polled;
-        // After the last step the interrupt continues, because others may write all the time.
-        port.arm(backlog || step == STEPS, retrigger);
+        port.arm(backlog, retrigger);
         drop(locked);
         // Unlocking is a plain store, and the load of REQUESTED must not overtake it: a CPU that found
         // the port locked just before has left a request.

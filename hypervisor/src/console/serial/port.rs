@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "I/O ports of the UART")]
 
 use super::super::buffer::BUFFER;
-use super::state::{INTERRUPTS, PANICKING, SPACE_FREED, STUCK};
+use super::state::{INTERRUPTS, PANICKING, POLLED, SPACE_FREED, STUCK};
+use super::virtio::VirtioConsole;
 use crate::arch::ipi;
 use crate::sync::FairMutex;
 use crate::time::clock;
@@ -28,6 +29,8 @@ pub(super) static PORT: FairMutex<Option<Port>> = FairMutex::new(None);
 /// The UART, and the bytes that it is about to send.
 pub(super) struct Port {
     uart: Uart16550<PioBackend>,
+    /// A faster way out than the UART.
+    console: Option<VirtioConsole>,
     /// Bytes that were taken from the buffer, and that the UART hasn't accepted yet.
     staged: ArrayVec<u8, FIFO_SIZE>,
     /// The interrupt for an empty FIFO is enabled.
@@ -55,7 +58,19 @@ impl Port {
             ..Config::default()
         };
         uart.init(config).ok()?;
-        Some(Port { uart, staged: ArrayVec::new(), armed: false, stalled_since: None })
+        Some(Port {
+            uart,
+            console: None,
+            staged: ArrayVec::new(),
+            armed: false,
+            stalled_since: None,
+        })
+    }
+
+    /// Sends by this console from now on. The UART is idle, and has no interrupts yet.
+    pub(super) fn send_by(&mut self, console: VirtioConsole) {
+        self.console = Some(console);
+        POLLED.store(true, Ordering::Relaxed);
     }
 
     /// Receives input. Returns the number of bytes.
@@ -74,9 +89,15 @@ impl Port {
         }
     }
 
-    /// Sends what the UART accepts now: staged bytes, or bytes that `take` supplies. Returns `false` if
-    /// it accepts none, or there are none.
+    /// Sends what the UART or the console accepts now: staged bytes, or bytes that `take` supplies.
+    /// Returns `false` if it accepts none, or there are none.
     pub(super) fn send(&mut self, take: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        if let Some(console) = &mut self.console {
+            return match console.send(take) {
+                Some(0) => false,
+                sent => self.note_progress(sent.is_some()),
+            };
+        }
         if self.staged.is_empty() {
             let mut bytes = [0; FIFO_SIZE];
             let count = take(&mut bytes);
@@ -88,7 +109,12 @@ impl Port {
         // At most 16 bytes, or one if the port has no FIFO, and only if it is empty.
         let sent = self.uart.send_bytes(&self.staged);
         self.staged.drain(..sent);
-        if sent != 0 {
+        self.note_progress(sent != 0)
+    }
+
+    /// Notes whether bytes were accepted. Returns the same.
+    fn note_progress(&mut self, accepted: bool) -> bool {
+        if accepted {
             self.stalled_since = None;
             if STUCK.load(Ordering::Relaxed) {
                 STUCK.store(false, Ordering::Relaxed);
@@ -109,14 +135,15 @@ impl Port {
         !self.staged.is_empty() || !BUFFER.lock().is_empty()
     }
 
-    /// Whether there are staged bytes.
-    pub(super) fn has_staged(&self) -> bool {
-        !self.staged.is_empty()
+    /// Whether more can be sent only after what was taken before.
+    pub(super) fn is_full(&mut self) -> bool {
+        !self.staged.is_empty() || self.console.as_mut().is_some_and(|console| !console.can_send())
     }
 
-    /// Whether the UART has sent everything that it accepted.
+    /// Whether everything that was accepted is sent.
     pub(super) fn is_idle(&mut self) -> bool {
-        self.uart.lsr().contains(LSR::TRANSMITTER_EMPTY)
+        self.console.as_mut().is_none_or(VirtioConsole::is_idle)
+            && self.uart.lsr().contains(LSR::TRANSMITTER_EMPTY)
     }
 
     /// Whether the interrupt for an empty FIFO is enabled.
@@ -129,7 +156,10 @@ impl Port {
     /// `retrigger`: the interrupt line may be high for a cause that was not served, and the I/O APIC
     /// input is edge-triggered. Masking all causes makes the line low; it goes high again if a cause is
     /// still pending.
+    ///
+    /// A console has no such interrupt.
     pub(super) fn arm(&mut self, armed: bool, retrigger: bool) {
+        let armed = armed && self.console.is_none();
         if !INTERRUPTS.load(Ordering::Relaxed) {
             return;
         }

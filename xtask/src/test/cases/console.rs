@@ -82,3 +82,16 @@ pub(super) fn slow_port() -> Vec<Case> {
     };
     vec![case(1), case(2), console]
 }
+
+/// The log by a virtio console: typed to by the serial line, and as slow as one.
+pub(super) fn virtio() -> Vec<Case> {
+    let slow = slow_port().into_iter().filter(|case| case.name != "slow-port-2");
+    core::iter::once(keyboard())
+        .chain(slow)
+        .map(|mut case| {
+            case.log_has.push("hv INFO console virtio");
+            let name = format!("{}-virtio", case.name);
+            Case { name, virtio_console: true, ..case }
+        })
+        .collect()
+}

@@ -129,6 +129,7 @@ pub(in crate::test) fn all() -> Vec<Case> {
     cases.extend(scenarios::all());
     cases.extend(neighbours::neighbours());
     cases.extend(console::slow_port());
+    cases.extend(console::virtio());
     cases.push(images::bad_images());
     cases.extend(linux::destroyed());
     cases.extend(linux::linux());
