@@ -135,6 +135,7 @@ fn page_end(fixture: &mut TableFixture, check: &mut Check) {
 
 static CODE: AtomicPtr<AtomicU16> = AtomicPtr::new(core::ptr::null_mut());
 static OVER: AtomicBool = AtomicBool::new(false);
+static STARTED: AtomicBool = AtomicBool::new(false);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Instructions of two bytes, all but two of which exit: cpuid, clts, wbinvd, rdmsr, ud2, rdtsc.
@@ -146,6 +147,7 @@ fn changer(_own: &'static PerCpu) {
         let code = CODE.load(SeqCst);
         // SAFETY: the word of a fixture frame, stored before the vCPU was started.
         unsafe { &*code }.store(CHOICES[random.index(CHOICES.len())], SeqCst);
+        STARTED.store(true, SeqCst);
     }
     STOPPED.store(true, SeqCst);
 }
@@ -160,6 +162,10 @@ fn changed_meanwhile(fixture: &mut TableFixture, check: &mut Check) {
     CODE.store(at as *mut AtomicU16, SeqCst);
     if check.ok("a second vCPU", smp::start(1, changer)).is_none() {
         return;
+    }
+    let end = time::raw() + 10_000_000_000;
+    while !STARTED.load(SeqCst) && time::raw() < end {
+        let _ = time::sleep(1_000_000);
     }
     let (mut executed, mut invalid) = (0u32, 0u32);
     for _ in 0..30_000 {
