@@ -189,11 +189,13 @@ fn failed(stop: Error, frame: Mfn) -> MapError {
     }
 }
 
-/// Flags of the page-table entry, from those of the request.
-fn entry_flags(flags: MapFlags) -> EntryFlags {
+/// Flags of the page-table entry, from those of the request. (Kernels in ring 3 have only user pages: the
+/// validator sees to that.)
+pub(crate) fn entry_flags(flags: MapFlags) -> EntryFlags {
     let available = (flags.bits() >> MapFlags::AVAILABLE_SHIFT & 7) << AVAILABLE_SHIFT;
     let mut entry = EntryFlags::from_bits_retain(available.into());
-    entry |= EntryFlags::USER | EntryFlags::ACCESSED | EntryFlags::DIRTY;
+    entry |= EntryFlags::ACCESSED | EntryFlags::DIRTY;
+    entry.set(EntryFlags::USER, flags.contains(MapFlags::APPLICATION_MAP));
     entry.set(EntryFlags::WRITABLE, !flags.contains(MapFlags::READ_ONLY));
     entry
 }

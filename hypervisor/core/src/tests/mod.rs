@@ -4,6 +4,7 @@ mod asid;
 mod attacks;
 mod bitmap;
 mod canaries;
+mod grant_flags;
 mod guest;
 mod list;
 mod machine;
