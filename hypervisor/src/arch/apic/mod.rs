@@ -46,15 +46,18 @@ pub fn init_ap() {
     set_up();
 }
 
-/// Masks all local interrupts but the timer's.
+/// Enables the APIC, and masks all local interrupts but the timer's.
 fn set_up() {
     let registers = Registers::of_this_cpu();
+    // First: an APIC that is disabled by software, as an AP's is after its start, keeps all local
+    // interrupts masked whatever is written (Intel SDM vol. 3, 11.4.7.2). QEMU's translator lets the
+    // writes through, KVM and processors don't.
+    registers.write(Register::Spurious, APIC_ENABLE | u32::from(vector::SPURIOUS));
     for lvt in [Register::Lint0, Register::Lint1, Register::Error] {
         registers.write(lvt, MASKED);
     }
     timer::set_up();
     registers.write(Register::TaskPriority, 0);
-    registers.write(Register::Spurious, APIC_ENABLE | u32::from(vector::SPURIOUS));
 }
 
 /// Whether the APICs are in x2APIC mode.
