@@ -28,10 +28,14 @@ use pinfold_image::{Container, DomainConfig, GuestImage, GuestLayout, LayoutRequ
 use pinfold_validator::{CachePolicy, DomId};
 
 /// Frames that a domain needs in addition to its memory: shared info page, page tables of its per-domain
-/// mappings, and its parts of the heap.
-fn overhead(vcpus: usize) -> u64 {
+/// mappings, control blocks of vCPUs in a hardware container, and its parts of the heap.
+fn overhead(vcpus: usize, container: Container) -> u64 {
+    let control_blocks = match container {
+        Container::None => 0,
+        Container::Svm => vcpus as u64,
+    };
     let heap: u64 = heap_orders(vcpus).iter().map(|order| 1u64 << order).sum();
-    1 + PerDomainMappings::frames_for(vcpus) as u64 + heap
+    1 + PerDomainMappings::frames_for(vcpus) as u64 + control_blocks + heap
 }
 
 /// Orders of the areas by which the heap grows for a domain: one for its xenstore, one for the domain
@@ -70,7 +74,7 @@ pub fn build(id: DomId, config: &DomainConfig, archive: &Archive) -> Result<Doma
                 pages,
                 vcpus,
                 entry: Hex(layout.entry),
-                overhead_frames: overhead(vcpus.into()),
+                overhead_frames: overhead(vcpus.into(), config.container),
                 vcpu_bytes: (size_of::<Vcpu>() + size_of::<VcpuSlot>()) as u64,
                 built_in: Micros((clock::now_ns() - begin) / 1000),
             };
@@ -94,7 +98,7 @@ fn create(
 ) -> Result<DomainRef, BuildError> {
     let zeros = descriptors::zeros();
     let free = frames::free_count();
-    let wanted = pages.saturating_add(overhead(vcpus.into()));
+    let wanted = pages.saturating_add(overhead(vcpus.into(), config.container));
     if wanted > free {
         return Err(BuildError::Memory(wanted, free));
     }
