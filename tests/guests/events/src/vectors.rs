@@ -2,9 +2,13 @@
 //! exist.
 
 use crate::signal::{self, bind_port, close_port};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::SeqCst;
 use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOENT, ENOSYS};
 use pinfold_abi::hvm::{FIRST_UPCALL_VECTOR, HVMOP_SET_EVTCHN_UPCALL_VECTOR};
 use pinfold_abi::hypercall::Hypercall;
+use pinfold_abi::vcpu::VCPUOP_SEND_NMI;
+use pinfold_guest::entry::trap::{TrapFrame, set_handler};
 use pinfold_guest::entry::{event, trap};
 use pinfold_guest::fixtures::Check;
 use pinfold_guest::hypercall::event::send;
@@ -60,6 +64,8 @@ pub(crate) fn run(check: &mut Check) {
         check.refused("a call for ring 3", call(op, [0, 0]), ENOSYS);
     }
 
+    nmis(check);
+
     // RFLAGS.IF alone masks events, and `hlt` waits for one.
     event::mask();
     check.ok("send", send(port));
@@ -74,4 +80,29 @@ pub(crate) fn run(check: &mut Check) {
     check.equal("and returns for an event", (signal::handled(), event::is_open()), (4, true));
     event::mask();
     close_port(port);
+}
+
+/// NMIs that came.
+static CAME: AtomicU32 = AtomicU32::new(0);
+
+fn send_nmi(vcpu: u64) -> Result<u64, Errno> {
+    call(Hypercall::VcpuOp, [VCPUOP_SEND_NMI, vcpu])
+}
+
+fn count_nmi(_frame: &mut TrapFrame) -> bool {
+    CAME.fetch_add(1, SeqCst);
+    true
+}
+
+/// NMIs come whether interrupts are enabled or not.
+fn nmis(check: &mut Check) {
+    set_handler(2, Some(count_nmi));
+    check.ok("an NMI", send_nmi(0));
+    check.equal("it came", CAME.swap(0, SeqCst), 1);
+    event::without(|| {
+        check.ok("an NMI with interrupts disabled", send_nmi(0));
+        check.equal("it came", CAME.swap(0, SeqCst), 1);
+    });
+    check.refused("an NMI to an unknown vCPU", send_nmi(1), ENOENT);
+    set_handler(2, None);
 }
