@@ -4,7 +4,7 @@
 use super::clock::tsc;
 use super::kvm_clock::KvmClock;
 use crate::arch::{apic, port};
-use pinfold_hardware::frequency::{ClockLeaves, Source};
+use pinfold_hardware::frequency::ClockLeaves;
 use raw_cpuid::{CpuId, Hypervisor};
 
 /// Frequency of the ACPI power-management timer in Hz (ACPI 6.5, 4.8.3.3). It has at least 24 bits.
@@ -36,23 +36,15 @@ pub fn find(pm_timer: Option<u16>, kvm_clock: Option<KvmClock>) -> Found {
     let named = leaves.tsc_khz().map(|(khz, source)| (khz, source.name()));
     let named_timer = leaves.timer_khz().filter(|_| timer_is_needed);
 
-    let (tsc_khz, by, measured_timer) = match (named, pm_timer) {
-        (Some((tsc_khz, by)), _) => (tsc_khz, by, None),
-        (None, Some(port)) => {
-            let (tsc_khz, timer_khz) = measure_by_pm_timer(port, timer_is_needed);
-            (tsc_khz, "acpi_timer", timer_khz)
-        }
-        (None, None) => {
-            let (khz, by) = leaves
-                .approximate_tsc_khz()
-                .map_or((DEFAULT_TSC_KHZ, "assumption"), |(khz, source)| {
-                    (khz, Source::name(source))
-                });
-            (khz, by, None)
-        }
+    let (tsc_khz, by) = match (named, pm_timer) {
+        (Some(named), _) => named,
+        (None, Some(port)) => (measure_tsc_by_pm_timer(port), "acpi_timer"),
+        (None, None) => leaves
+            .approximate_tsc_khz()
+            .map_or((DEFAULT_TSC_KHZ, "assumption"), |(khz, source)| (khz, source.name())),
     };
-    let timer_khz = timer_is_needed
-        .then(|| named_timer.or(measured_timer).unwrap_or_else(|| measure_timer_by_tsc(tsc_khz)));
+    let timer_khz =
+        timer_is_needed.then(|| named_timer.unwrap_or_else(|| measure_timer_by_tsc(tsc_khz)));
     Found { tsc_khz, by, invariant, timer_khz }
 }
 
@@ -77,54 +69,42 @@ fn read_leaves(kvm_clock: Option<KvmClock>) -> ClockLeaves {
     }
 }
 
-/// Measures the TSC against the power-management timer, and the APIC timer if asked for. Returns
-/// frequencies in kHz.
-fn measure_by_pm_timer(port: u16, with_timer: bool) -> (u64, Option<u64>) {
+/// Measures the TSC against the power-management timer. Returns its frequency in kHz.
+fn measure_tsc_by_pm_timer(port: u16) -> u64 {
     // SAFETY: the FADT names the port as the timer's; reading it has no side effect.
     let read = || unsafe { port::read32(port) } & PM_TIMER_MASK;
     let wanted = (PM_TIMER_HZ * MICROSECONDS / 1_000_000) as u32;
-    let begin = read();
-    let start = tsc();
-    if with_timer {
-        apic::start_measuring();
-    }
-    let mut elapsed = 0;
-    while elapsed < wanted {
-        elapsed = read().wrapping_sub(begin) & PM_TIMER_MASK;
-    }
-    let ticks = tsc() - start;
-    let micros = u64::from(elapsed) * 1_000_000 / PM_TIMER_HZ;
-    let khz = |ticks: u64| (ticks * 1000 / micros.max(1)).max(1);
-    let timer_khz = with_timer.then(|| khz(apic::measured_ticks()));
-    if with_timer {
-        apic::stop_measuring();
-    }
-    (khz(ticks), timer_khz)
+    let (first_tsc, first) = read_with_tsc(read);
+    while read().wrapping_sub(first) & PM_TIMER_MASK < wanted {}
+    let (last_tsc, last) = read_with_tsc(read);
+    let elapsed = u128::from((last.wrapping_sub(first) & PM_TIMER_MASK).max(1));
+    let khz = u128::from(last_tsc - first_tsc) * u128::from(PM_TIMER_HZ) / elapsed / 1000;
+    u64::try_from(khz).unwrap_or(u64::MAX).max(1)
 }
 
 /// Measures the APIC timer against the TSC. Returns its frequency in kHz.
 fn measure_timer_by_tsc(tsc_khz: u64) -> u64 {
     let wanted = tsc_khz * MICROSECONDS / 1000;
     apic::start_measuring();
-    let (first_tsc, first_ticks) = read_both();
+    let (first_tsc, first_ticks) = read_with_tsc(apic::measured_ticks);
     while tsc() - first_tsc < wanted {
         core::hint::spin_loop();
     }
-    let (last_tsc, last_ticks) = read_both();
+    let (last_tsc, last_ticks) = read_with_tsc(apic::measured_ticks);
     apic::stop_measuring();
     let ticks = u128::from(last_ticks - first_ticks) * u128::from(tsc_khz);
     let khz = ticks / u128::from((last_tsc - first_tsc).max(1));
     u64::try_from(khz).unwrap_or(u64::MAX).max(1)
 }
 
-/// Reads the TSC, and the ticks of the APIC timer at the same time. In a virtual machine the latter may
-/// take long, and the virtual processor may be stopped in between: the fastest of some attempts counts.
-fn read_both() -> (u64, u64) {
+/// Reads a counter, and the TSC at the same time. In a virtual machine the former may take long, and the
+/// virtual processor may be stopped in between: the fastest of some attempts counts.
+fn read_with_tsc<T: Copy + Ord + Default>(read: impl Fn() -> T) -> (u64, T) {
     let attempts = core::array::from_fn::<_, 5, _>(|_| {
         let before = tsc();
-        let ticks = apic::measured_ticks();
-        (tsc() - before, before, ticks)
+        let count = read();
+        (tsc() - before, before, count)
     });
-    let (took, before, ticks) = attempts.into_iter().min().unwrap_or_default();
-    (before + took / 2, ticks)
+    let (took, before, count) = attempts.into_iter().min().unwrap_or_default();
+    (before + took / 2, count)
 }

@@ -1,4 +1,5 @@
-//! The cases about flaws of processors: what the log says of them, and what is done.
+//! The cases about flaws of processors: what the log says of them, and what is done; and about their
+//! number.
 //!
 //! QEMU's translator has neither the flaws nor the MSRs, and takes any write of one: shown is that
 //! the hypervisor decides by what the processor says, and that guests bear what it does.
@@ -66,6 +67,15 @@ pub(super) fn all() -> Vec<Case> {
                 "flaws-zen",
                 "on a Zen 1 the log names each flaw, and switches flush",
                 two(),
+            )
+        },
+        Case {
+            smp: 8,
+            log_has: vec!["cpus listed=8 running=8"],
+            ..Case::new(
+                "eight-processors",
+                "a machine with eight processors uses all of them",
+                vec![Spec::new("hello")],
             )
         },
         // However such an entry is made, and that it is taken where there is no such flaw.
