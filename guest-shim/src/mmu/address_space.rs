@@ -204,6 +204,8 @@ impl<P: Platform> Mmu<P> {
     }
 
     /// Sets the address space that guest user mode runs in, or none.
+    /// For kernels in ring 3: in the container one root serves kernel and user mode, and this is
+    /// refused with -ENOSYS.
     ///
     /// # Errors
     ///
