@@ -1,6 +1,6 @@
 //! The frames that the hypervisor pushes when the guest kernel takes an exception.
 
-use crate::report::{Report, Trapped};
+use crate::report::{Report, Trapped, UNSTEADY_FLAGS};
 use core::arch::asm;
 use core::cell::Cell;
 use core::fmt;
@@ -10,8 +10,7 @@ struct Seen(Trap);
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The arithmetic flags are those that the code before left.
-        let flags = self.0.rflags & !0x8d5;
+        let flags = self.0.rflags & !UNSTEADY_FLAGS;
         write!(f, "{} cs={:#x} rflags={flags:#x}", Trapped(self.0), self.0.cs)
     }
 }

@@ -16,6 +16,11 @@ pub(crate) enum Hypervisor {
     Pinfold,
 }
 
+/// Flags in the frame of an exception that are not compared: the arithmetic ones are those that the
+/// code before left, and RF is set at a fault by processors (Intel SDM vol. 3, 18.3.1.1) and KVM, and
+/// not by QEMU's translator.
+pub(crate) const UNSTEADY_FLAGS: u64 = 0x1_08d5;
+
 /// Counts the answers.
 pub(crate) struct Report {
     hypervisor: Hypervisor,

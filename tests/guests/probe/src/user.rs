@@ -1,6 +1,6 @@
 //! User mode: what its frames look like, and how its instructions end.
 
-use crate::report::{Report, Trapped};
+use crate::report::{Report, Trapped, UNSTEADY_FLAGS};
 use core::fmt;
 use pinfold_abi::layout::M2P_START;
 use pinfold_guest::entry::{catch, user};
@@ -20,7 +20,8 @@ impl fmt::Display for Ended {
         match self.0 {
             Ok(value) => write!(f, "exit({value:#x})"),
             Err(trap) => {
-                write!(f, "{} cs={:#x} rflags={:#x}", Trapped(trap), trap.cs, trap.rflags & !0x8d5)
+                let flags = trap.rflags & !UNSTEADY_FLAGS;
+                write!(f, "{} cs={:#x} rflags={flags:#x}", Trapped(trap), trap.cs)
             }
         }
     }
