@@ -35,8 +35,9 @@ use std::process::Command;
 /// The outer machine's console, in the folder of the run.
 pub(crate) const LOG: &str = "outer.log";
 
-/// The outer processor: AMD's with nested paging, less what the translator lacks and would warn of.
-const CPU: &str = "EPYC,+svm,+npt,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,\
+/// The outer processor: AMD's with nested paging, less what the translator lacks and would warn of,
+/// and less SMAP, with which it faults `iretq` in ring 3.
+const CPU: &str = "EPYC,+svm,+npt,-smap,-rdseed,-sha-ni,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,\
     -topoext,-nrip-save,-xsavec";
 /// Memory of the outer machine beside the inner one's, in MiB: Debian's kernel, the first root twice
 /// (packed and unpacked), QEMU.

@@ -5,8 +5,8 @@ use crate::fetch::grub;
 use crate::guests::{DEFAULT_MEMORY, Guest};
 use crate::verdict::{self, Said};
 use crate::{cargo, linux};
-use pinfold_image::CachePolicy;
 use pinfold_image::size::Size;
+use pinfold_image::{CachePolicy, Container};
 use std::path::Path;
 
 /// A guest of a case.
@@ -32,6 +32,8 @@ pub(super) struct Spec {
     pub(super) dump_frames: bool,
     /// What mixing memory types leads to.
     pub(super) cache: CachePolicy,
+    /// What its kernel runs in.
+    pub(super) container: Container,
     /// How it must end.
     pub(super) end: End,
 }
@@ -65,6 +67,7 @@ impl Spec {
             unprivileged: false,
             dump_frames: false,
             cache: CachePolicy::Strict,
+            container: Container::None,
             end: End::Pass,
         }
     }
@@ -111,6 +114,11 @@ impl Spec {
         Spec { vcpus, ..self }
     }
 
+    /// The same with its kernel in the hardware container.
+    pub(super) fn in_container(self) -> Spec {
+        Spec { container: Container::Svm, ..self }
+    }
+
     /// The same, but destroyed after so many milliseconds, in the middle of what it does.
     pub(super) fn destroyed_after(self, ms: u32) -> Spec {
         Spec { lifetime_ms: Some(ms), end: End::Crash, ..self }
@@ -151,6 +159,7 @@ impl Spec {
         guest.diagnose = !self.unprivileged;
         guest.dump_frames = self.dump_frames;
         guest.cache = self.cache;
+        guest.container = self.container;
         Ok(guest)
     }
 }

@@ -50,6 +50,25 @@ pub(super) fn all() -> Vec<Case> {
             )
         },
         case("probe", "each hypercall and trap gives its answer", 1, vec![Spec::new("probe")]),
+        // KVM's own nested virtualisation: three levels, where KVM itself is nested.
+        case(
+            "container-hello",
+            "a kernel runs in the hardware container",
+            1,
+            vec![Spec::new("hello").in_container()],
+        ),
+        case(
+            "container-stress",
+            "random table operations in the hardware container never leave a table writable",
+            1,
+            vec![guest("stress", "seed=24 rounds=20").in_container()],
+        ),
+        case(
+            "container-hostile",
+            "a kernel in the hardware container can't leave it",
+            2,
+            vec![Spec::new("hostile_container").with_vcpus(2).in_container()],
+        ),
         case("linux", "Debian's Linux passes its test", 1, vec![Spec::linux(1, 1, "")]),
         case(
             "linux-2",
