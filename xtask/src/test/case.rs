@@ -3,6 +3,7 @@
 use super::expect::agree::Agree;
 use super::expect::latency::Latency;
 use super::expect::levels;
+use super::expect::report::Report;
 use super::expect::torn::Torn;
 use super::list::When;
 use super::spec::{End, Spec};
@@ -13,8 +14,8 @@ use crate::machine::{Ended, Input, Machine, Start, Watch};
 use crate::progress;
 use crate::run::{Plan, memory_for, processors_for, start};
 use crate::verdict::{self, Said, Verdict};
-use pinfold_image::Isolation;
 use pinfold_image::manifest::LogLevel;
+use pinfold_image::{Container, Isolation};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -42,6 +43,14 @@ impl From<&str> for Failure {
     fn from(why: &str) -> Failure {
         why.to_owned().into()
     }
+}
+
+/// What was seen in a run.
+struct Seen {
+    /// What the guests printed.
+    printed: Vec<String>,
+    /// What the hypervisor reported about them.
+    report: Report,
 }
 
 /// A case of the table.
@@ -83,6 +92,8 @@ pub(super) struct Case {
     pub(super) isolation: Isolation,
     /// It runs once more at every other log level, and the guests must print the same each time.
     pub(super) at_every_level: bool,
+    /// It runs once more without hardware containers, and what the hypervisor reports must be the same.
+    pub(super) as_outside: bool,
     /// It runs under `--icount`, and no LATENCY record may have more than this.
     pub(super) latency: Option<Latency>,
     /// What is typed, each when a line has a text, one after the other.
@@ -131,6 +142,7 @@ impl Case {
             log: LogLevel::default(),
             isolation: Isolation::Auto,
             at_every_level: false,
+            as_outside: false,
             latency: None,
             types: Vec::new(),
             cpu: None,
@@ -162,6 +174,17 @@ impl Case {
         }
     }
 
+    /// The same with all guests in the hardware container.
+    pub(super) fn contained(mut self) -> Case {
+        self.log_has.push("container svm asids=");
+        Case {
+            name: format!("container-{}", self.name),
+            about: format!("{}: in the hardware container", self.about),
+            guests: self.guests.into_iter().map(Spec::in_container).collect(),
+            ..self
+        }
+    }
+
     /// The packages to build.
     pub(super) fn packages(&self) -> impl Iterator<Item = &'static str> {
         self.guests
@@ -187,20 +210,29 @@ impl Case {
 
     /// Runs it. The error is one line that says what was wrong.
     pub(super) fn run(&self, accel: Accel, dir: &Path) -> Result<(), String> {
-        let printed = self.run_on(self.on, accel, dir).map_err(|failure| failure.why)?;
+        let seen = self.run_on(self.on, accel, dir).map_err(|failure| failure.why)?;
+        if self.as_outside {
+            let container = Container::None;
+            let guests = self.guests.iter().map(|guest| Spec { container, ..guest.clone() });
+            let outside = Case { guests: guests.collect(), log_has: Vec::new(), ..self.clone() };
+            let there = outside.run_on(self.on, accel, dir);
+            let there =
+                there.map_err(|other| format!("outside of the container: {}", other.why))?;
+            seen.report.check_same(&there.report)?;
+        }
         if self.at_every_level {
             for log in LogLevel::ALL.iter().copied().filter(|level| *level != self.log) {
                 let other = Case { log, ..self.clone() };
                 let there = other.run_on(self.on, accel, dir);
                 let there =
                     there.map_err(|other| format!("at level {}: {}", log.name(), other.why))?;
-                levels::check_same(&printed, &there)
+                levels::check_same(&seen.printed, &there.printed)
                     .map_err(|why| format!("at level {}: {why}", log.name()))?;
             }
         }
         let Some(agree) = self.agree else { return Ok(()) };
         let on_xen = self.run_for_comparison(accel, dir)?;
-        agree.check(&printed, &on_xen)
+        agree.check(&seen.printed, &on_xen)
     }
 
     /// Runs it on Xen, to compare. A run that hangs there is no fault of Pinfold's, and is repeated
@@ -216,11 +248,12 @@ impl Case {
                 progress::note(format!("{} on Xen: {}; once more", self.name, failure.why));
                 case.run_on(Host::Xen, accel, dir)
             })
+            .map(|seen| seen.printed)
             .map_err(|failure| format!("on Xen: {}", failure.why))
     }
 
-    /// Runs it on one of the two, and returns what the guest printed.
-    fn run_on(&self, on: Host, accel: Accel, dir: &Path) -> Result<Vec<String>, Failure> {
+    /// Runs it on one of the two, and returns what was seen.
+    fn run_on(&self, on: Host, accel: Accel, dir: &Path) -> Result<Seen, Failure> {
         let guests =
             self.guests.iter().map(|spec| spec.guest(dir)).collect::<Result<Vec<_>, _>>()?;
         let plan = Plan {
@@ -249,7 +282,7 @@ impl Case {
         };
         let mut missing = if on == self.on { self.log_has.clone() } else { Vec::new() };
         let mut torn = Torn::default();
-        let mut printed = Vec::new();
+        let (mut printed, mut report) = (Vec::new(), Report::default());
         let mut forbidden = None;
         let mut seen = |line: &str| {
             if let Some(text) = self.log_lacks.iter().find(|text| line.contains(**text)) {
@@ -257,6 +290,7 @@ impl Case {
             }
             missing.retain(|text| !line.contains(text));
             torn.line(line);
+            report.line(line);
             printed.extend(verdict::printed(on, line).map(str::to_owned));
         };
         match on {
@@ -288,7 +322,7 @@ impl Case {
         match (forbidden, missing.first()) {
             (Some(why), _) => Err(why.into()),
             (None, Some(text)) => Err(format!("the log never says `{text}`").into()),
-            (None, None) => Ok(printed),
+            (None, None) => Ok(Seen { printed, report }),
         }
     }
 

@@ -140,6 +140,7 @@ impl Spec {
                 memory: self.memory,
                 vcpus: self.vcpus,
                 lifetime_ms: self.lifetime_ms,
+                container: self.container,
                 ..guest
             });
         }

@@ -1,6 +1,7 @@
 //! The whole-machine cases, by subject.
 
 mod console;
+mod container;
 mod cost;
 mod grants;
 mod images;
@@ -99,6 +100,7 @@ pub(in crate::test) fn all() -> Vec<Case> {
     cases.extend(vcpus::all());
     cases.extend(processors::all());
     cases.extend(isolation::all());
+    cases.extend(container::all());
     // It meets aliases on purpose, and passes; `--deny-aliases` must not let that through.
     cases.push(Case {
         deny_aliases: true,

@@ -3,4 +3,5 @@
 pub(super) mod agree;
 pub(super) mod latency;
 pub(super) mod levels;
+pub(super) mod report;
 pub(super) mod torn;
