@@ -9,7 +9,6 @@ use crate::arch::vector;
 use crate::domain::context;
 use crate::domain::vcpu::{Handler, Mode, Vcpu};
 use crate::memory::guest;
-use arrayvec::ArrayVec;
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use zerocopy::IntoBytes;
@@ -44,13 +43,16 @@ pub fn exception(vcpu: &mut Vcpu, number: u8, error: Option<u32>) -> Result<(), 
     if handler.address == 0 {
         return Err(Fatal("exception without a handler"));
     }
-    push(vcpu, handler, error.map(u64::from), &[], ClearDirection::No)
+    match error {
+        Some(error) => push(vcpu, handler, [error.into()], ClearDirection::No),
+        None => push(vcpu, handler, [], ClearDirection::No),
+    }
 }
 
 /// Delivers an event that has a callback instead of a trap-table entry.
 #[inline(always)]
 pub fn callback(vcpu: &mut Vcpu, handler: Handler, direction: ClearDirection) -> Result<(), Fatal> {
-    push_inline(vcpu, handler, None, &[], direction)
+    push_inline(vcpu, handler, [], direction)
 }
 
 /// Delivers the failsafe callback: the selectors that could not be loaded are in the frame.
@@ -59,7 +61,7 @@ pub fn failsafe(vcpu: &mut Vcpu, selectors: [u16; 4]) -> Result<(), Fatal> {
     if handler.address == 0 {
         return Err(Fatal("a selector can't be loaded and there is no failsafe callback"));
     }
-    push(vcpu, handler, None, &selectors.map(u64::from), ClearDirection::No)
+    push(vcpu, handler, selectors.map(u64::from), ClearDirection::No)
 }
 
 /// Delivers an NMI; without a callback it is dropped.
@@ -68,7 +70,7 @@ pub fn nmi(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     if handler.address == 0 {
         return Ok(());
     }
-    push(vcpu, handler, None, &[], ClearDirection::No)
+    push(vcpu, handler, [], ClearDirection::No)
 }
 
 /// Delivers a pending event, if events are unmasked.
@@ -82,30 +84,32 @@ pub fn pending_event(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     if handler.address == 0 {
         return Ok(());
     }
-    push(vcpu, handler, None, &[], ClearDirection::No)
+    push(vcpu, handler, [], ClearDirection::No)
 }
 
 /// [`push_inline`], for what is not worth a copy of it.
 #[inline(never)]
-fn push(
+fn push<const N: usize>(
     vcpu: &mut Vcpu,
     handler: Handler,
-    error: Option<u64>,
-    selectors: &[u64],
+    extra: [u64; N],
     direction: ClearDirection,
 ) -> Result<(), Fatal> {
-    push_inline(vcpu, handler, error, selectors, direction)
+    push_inline(vcpu, handler, extra, direction)
 }
 
-/// Builds the frame and enters the handler. A copy of its own for system calls.
+/// Builds the frame, with the selectors or the error code in `extra`, and enters the handler. A copy of
+/// its own for system calls.
 #[inline(always)]
-fn push_inline(
+fn push_inline<const N: usize>(
     vcpu: &mut Vcpu,
     handler: Handler,
-    error: Option<u64>,
-    selectors: &[u64],
+    extra: [u64; N],
     direction: ClearDirection,
 ) -> Result<(), Fatal> {
+    /// Most words of a frame: those of the failsafe callback.
+    const MOST_WORDS: usize = 4 + 7;
+    const { assert!(N + 7 <= MOST_WORDS) };
     let from_user = vcpu.mode == Mode::User;
     let mask = vcpu.info.upcall_mask().load(Ordering::Relaxed);
     let regs = &vcpu.file.regs;
@@ -118,14 +122,19 @@ fn push_inline(
     let shown_if = if mask == 0 { rflags::IF } else { 0 };
     let shown_flags = regs.rflags & !(rflags::IF | rflags::IOPL) | shown_if;
 
-    let mut words: ArrayVec<u64, 12> = ArrayVec::new();
-    words.extend([regs.rcx, regs.r11]);
-    words.extend(selectors.iter().copied());
-    words.extend(error);
-    words.extend([regs.rip, cs | u64::from(mask) << 32, shown_flags, regs.rsp, ss]);
+    let mut words = [0; MOST_WORDS];
+    words[..2].copy_from_slice(&[regs.rcx, regs.r11]);
+    words[2..][..N].copy_from_slice(&extra);
+    words[2 + N..][..5].copy_from_slice(&[
+        regs.rip,
+        cs | u64::from(mask) << 32,
+        shown_flags,
+        regs.rsp,
+        ss,
+    ]);
 
     let stack = if from_user { vcpu.kernel_stack.1 } else { regs.rsp };
-    let bytes = words.as_slice().as_bytes();
+    let bytes = words[..N + 7].as_bytes();
     let frame = (stack & !15).wrapping_sub(bytes.len() as u64);
     context::to_kernel(vcpu);
     if guest::write_bytes(frame, bytes).is_err() {

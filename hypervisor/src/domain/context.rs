@@ -73,6 +73,7 @@ fn toggle_guest_mode(vcpu: &mut Vcpu, mode: Mode) {
 }
 
 /// Enters kernel mode, if the vCPU isn't in it.
+#[inline(always)]
 pub fn to_kernel(vcpu: &mut Vcpu) {
     if vcpu.mode == Mode::User {
         toggle_guest_mode(vcpu, Mode::Kernel);
