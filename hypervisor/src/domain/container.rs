@@ -90,12 +90,10 @@ pub fn raise_nmi(vcpu: &mut Vcpu) -> Result<(), Fatal> {
     if !vcpu.slot().has_nmi() {
         return Ok(());
     }
-    let guest = guest(vcpu);
-    if !guest.accepts_nmi() {
-        if guest.has_event() {
-            // Something else is raised first: look again at the next exit.
-            percpu::set_need_resched();
-        }
+    let rip = vcpu.file.regs.rip;
+    if !guest(vcpu).accepts_nmi(rip) {
+        // Look again at the next exit.
+        percpu::set_need_resched();
         return Ok(());
     }
     if vcpu.slot().take_nmi() { raise(vcpu, Event::Nmi) } else { Ok(()) }

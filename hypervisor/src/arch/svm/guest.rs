@@ -37,6 +37,17 @@ pub struct Shared {
     pub has_next_rip: bool,
 }
 
+/// Whether NMIs are blocked. A processor blocks them from the delivery of one to the next `iret`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NmiState {
+    /// They aren't.
+    Open,
+    /// One was raised, and its handler has not returned.
+    InHandler,
+    /// The `iret` at this address is executed next. Before that, another one would use the same stack.
+    Returning(u64),
+}
+
 /// A vCPU in a hardware container.
 pub struct Guest {
     vmcb: &'static mut Vmcb,
@@ -44,8 +55,8 @@ pub struct Guest {
     asid: VcpuAsid,
     /// What the next entry raises.
     event: Option<Event>,
-    /// An NMI was raised, and its handler has not returned.
-    in_nmi: bool,
+    /// Whether NMIs are blocked.
+    nmis: NmiState,
     has_next_rip: bool,
     /// Address of the last hypercall that was made without prefixes.
     plain_call: u64,
@@ -100,7 +111,7 @@ impl Guest {
             physical,
             asid: VcpuAsid::default(),
             event: None,
-            in_nmi: false,
+            nmis: NmiState::Open,
             has_next_rip: shared.has_next_rip,
             plain_call: 0,
         };
@@ -252,14 +263,14 @@ impl Guest {
         Ok(())
     }
 
-    /// Whether an event is about to be raised.
-    pub fn has_event(&self) -> bool {
-        self.event.is_some()
-    }
-
-    /// Whether an NMI can be raised now.
-    pub fn accepts_nmi(&self) -> bool {
-        !self.in_nmi && self.event.is_none()
+    /// Whether an NMI can be raised now, at this rip.
+    pub fn accepts_nmi(&mut self, rip: u64) -> bool {
+        if let NmiState::Returning(iret) = self.nmis
+            && iret != rip
+        {
+            self.nmis = NmiState::Open;
+        }
+        self.nmis == NmiState::Open && self.event.is_none()
     }
 
     /// Writes an event to the VMCB.
@@ -272,7 +283,7 @@ impl Guest {
                 (TYPE_EXCEPTION, vector::PAGE_FAULT, Some(error))
             }
             Event::Nmi => {
-                self.in_nmi = true;
+                self.nmis = NmiState::InHandler;
                 control.intercept_misc1 |= misc1::IRET;
                 (TYPE_NMI, vector::NMI, None)
             }
@@ -282,9 +293,10 @@ impl Guest {
             u64::from(number) | kind << vmcb::EVENT_TYPE | error | vmcb::EVENT_VALID;
     }
 
-    /// The handler of an NMI returns: others can be raised.
-    pub fn end_nmi(&mut self) {
-        self.in_nmi = false;
+    /// The handler of an NMI is about to return, by the `iret` at rip: others can be raised at the first
+    /// exit after that.
+    pub fn end_nmi(&mut self, rip: u64) {
+        self.nmis = NmiState::Returning(rip);
         self.vmcb.control.intercept_misc1 &= !misc1::IRET;
     }
 

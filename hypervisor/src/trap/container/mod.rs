@@ -51,7 +51,8 @@ fn handle_other(vcpu: &mut Vcpu) -> Next {
         }
         Exit::Forbidden(_) => raise(vcpu, Event::GENERAL_PROTECTION),
         Exit::NmiDone => {
-            guest(vcpu).end_nmi();
+            let rip = vcpu.file.regs.rip;
+            guest(vcpu).end_nmi(rip);
             // Another one may be pending.
             percpu::set_need_resched();
             Ok(())

@@ -8,6 +8,7 @@ use pinfold_abi::errno::Errno::{EFAULT, EINVAL, ENOENT, ENOSYS};
 use pinfold_abi::hvm::{FIRST_UPCALL_VECTOR, HVMOP_SET_EVTCHN_UPCALL_VECTOR};
 use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::vcpu::VCPUOP_SEND_NMI;
+use pinfold_guest::entry::time;
 use pinfold_guest::entry::trap::{TrapFrame, set_handler};
 use pinfold_guest::entry::{event, trap};
 use pinfold_guest::fixtures::Check;
@@ -82,19 +83,30 @@ pub(crate) fn run(check: &mut Check) {
     close_port(port);
 }
 
-/// NMIs that came.
+/// NMIs that the handler still sends itself.
+static LEFT: AtomicU32 = AtomicU32::new(0);
+/// NMIs that came, and the deepest nesting.
 static CAME: AtomicU32 = AtomicU32::new(0);
+static DEPTH: AtomicU32 = AtomicU32::new(0);
+static DEEPEST: AtomicU32 = AtomicU32::new(0);
 
 fn send_nmi(vcpu: u64) -> Result<u64, Errno> {
     call(Hypercall::VcpuOp, [VCPUOP_SEND_NMI, vcpu])
 }
 
+/// Counts. While some are left, it sends the next one, which must not come before this returns.
 fn count_nmi(_frame: &mut TrapFrame) -> bool {
     CAME.fetch_add(1, SeqCst);
+    DEEPEST.fetch_max(DEPTH.fetch_add(1, SeqCst) + 1, SeqCst);
+    if LEFT.load(SeqCst) > 0 {
+        LEFT.fetch_sub(1, SeqCst);
+        let _ = send_nmi(0);
+    }
+    DEPTH.fetch_sub(1, SeqCst);
     true
 }
 
-/// NMIs come whether interrupts are enabled or not.
+/// NMIs come whether interrupts are enabled or not, one after the other.
 fn nmis(check: &mut Check) {
     set_handler(2, Some(count_nmi));
     check.ok("an NMI", send_nmi(0));
@@ -103,6 +115,15 @@ fn nmis(check: &mut Check) {
         check.ok("an NMI with interrupts disabled", send_nmi(0));
         check.equal("it came", CAME.swap(0, SeqCst), 1);
     });
+    LEFT.store(20, SeqCst);
+    check.ok("an NMI whose handler sends others", send_nmi(0));
+    // A pending one is raised at the first exit after the handler of the last one has returned.
+    let end = time::raw() + 10_000_000_000;
+    while CAME.load(SeqCst) < 21 && time::raw() < end {
+        let _ = time::sleep(1_000_000);
+    }
+    check.equal("all came", (CAME.swap(0, SeqCst), LEFT.load(SeqCst)), (21, 0));
+    check.equal("not nested", DEEPEST.load(SeqCst), 1);
     check.refused("an NMI to an unknown vCPU", send_nmi(1), ENOENT);
     set_handler(2, None);
 }
