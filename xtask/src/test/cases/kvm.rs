@@ -17,6 +17,9 @@ pub(super) fn all() -> Vec<Case> {
     };
     let always = |case: Case| Case { when: When::Always, limit: 600, ..case };
     let guest = |package, words: &str| Spec::new(package).with_cmdline(words);
+    // Of a processor without its microcode Linux complains with a WARNING, which its test counts. Nested,
+    // the emulated processor is such a one.
+    let linux = |vcpus| Spec::linux(vcpus, 1, "mitigations=off");
     let events = "event channels, timers and runstates behave as specified";
     vec![
         always(case("hello", "a guest boots on two CPUs", 2, vec![Spec::new("hello")])),
@@ -67,14 +70,9 @@ pub(super) fn all() -> Vec<Case> {
             "container-hostile",
             "a kernel in the hardware container can't leave it",
             2,
-            vec![Spec::new("hostile_container").with_vcpus(2).in_container()],
+            vec![guest("hostile_container", "kvm=1").with_vcpus(2).in_container()],
         ),
-        case("linux", "Debian's Linux passes its test", 1, vec![Spec::linux(1, 1, "")]),
-        case(
-            "linux-2",
-            "Debian's Linux passes its test on two CPUs",
-            2,
-            vec![Spec::linux(2, 1, "")],
-        ),
+        case("linux", "Debian's Linux passes its test", 1, vec![linux(1)]),
+        case("linux-2", "Debian's Linux passes its test on two CPUs", 2, vec![linux(2)]),
     ]
 }
