@@ -63,7 +63,68 @@ pub(super) fn all() -> Vec<Case> {
     ];
     cases = cases.into_iter().map(Case::contained).collect();
     cases.extend(beside_others());
+    cases.extend(hostile());
     cases
+}
+
+/// Kernels that try to leave the container, to stop its CPU, or to take it along when they end.
+fn hostile() -> Vec<Case> {
+    const DEADLY: [&str; 12] = [
+        "triple-fault",
+        "poisoned-idt",
+        "idt-in-the-hypervisor",
+        "idt-not-canonical",
+        "poisoned-gates",
+        "task-gate",
+        "unmapped-idt",
+        "real-mode",
+        "empty-root",
+        "empty-gdt",
+        "no-stack",
+        "stack-in-the-hypervisor",
+    ];
+    const LOOPS: [&str; 9] = [
+        "db-loop",
+        "ac-loop",
+        "int3-loop",
+        "fault-loop",
+        "pause",
+        "cpuid-loop",
+        "cr3-loop",
+        "vmmcall-loop",
+        "step-loop",
+    ];
+    let mode = |mode: &str| {
+        let guest = Spec::new("hostile_container").named(mode).in_container();
+        guest.with_cmdline(&format!("mode={mode}"))
+    };
+    let beside = || Spec::new("grants").in_container();
+    let deadly = DEADLY.iter().map(|name| {
+        let by_itself = matches!(*name, "no-stack" | "stack-in-the-hypervisor");
+        mode(name).ends(if by_itself { End::Fail } else { End::Crash })
+    });
+    let loops = LOOPS.iter().map(|name| mode(name).destroyed_after(3000));
+    vec![
+        Case {
+            smp: 2,
+            limit: 300,
+            ..Case::new(
+                "container-hostile",
+                "no instruction, MSR, port, root or address leads out of the container",
+                vec![Spec::new("hostile_container").with_vcpus(2).in_container()],
+            )
+        },
+        Case::new(
+            "container-hostile-deadly",
+            "a kernel that can't handle its own faults ends only itself",
+            deadly.chain([beside()]).collect(),
+        ),
+        Case::new(
+            "container-hostile-loops",
+            "a kernel that loops in faults, exits or without end doesn't hold its CPU",
+            loops.chain([beside()]).collect(),
+        ),
+    ]
 }
 
 /// Guests in the container beside others.
