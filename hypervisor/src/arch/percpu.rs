@@ -7,7 +7,7 @@ use super::apic::ProgrammedTimer;
 use super::gdt::HypervisorGdt;
 use super::latency::Meter;
 use super::layout;
-use super::walk_cache::{Walk, WalkCache};
+use super::walk_cache::{Epoch, Walk, WalkCache};
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -82,6 +82,8 @@ pub struct PerCpu {
     asids: UnsafeCell<AsidSpace>,
     /// Translations of the loaded vCPU, if it is in a hardware container.
     walks: UnsafeCell<WalkCache>,
+    /// Number of entries to guests in hardware containers.
+    guest_entries: UnsafeCell<u64>,
     /// Interrupts that were taken in ring 0, and not acted upon: see [`take_interrupts`].
     interrupts: UnsafeCell<u16>,
     /// Physical address of the GDT page.
@@ -245,7 +247,11 @@ impl PerCpu {
     #[inline]
     pub fn assign_asid(&self, vcpu: &mut VcpuAsid) -> Assigned {
         // SAFETY: as for `isolate`.
-        unsafe { (*self.asids.get()).assign(vcpu) }
+        unsafe {
+            let entries = self.guest_entries.get();
+            *entries = (*entries).wrapping_add(1);
+            (*self.asids.get()).assign(vcpu)
+        }
     }
 
     /// Notes that the guest was entered with the ASID that was assigned last.
@@ -265,13 +271,23 @@ impl PerCpu {
     #[inline]
     pub fn find_walk(&self, page: u64, writes: bool) -> Option<*mut u8> {
         // SAFETY: as for `isolate`.
-        unsafe { (*self.walks.get()).find(page, writes, (*self.asids.get()).generation()) }
+        unsafe { (*self.walks.get()).find(page, writes, self.walk_epoch()) }
     }
 
-    /// Keeps a translation of the loaded vCPU until the next flush.
+    /// The time for which translations are kept.
+    #[inline]
+    fn walk_epoch(&self) -> Epoch {
+        // SAFETY: as for `isolate`.
+        unsafe {
+            let generation = (*self.asids.get()).generation();
+            Epoch { generation, entry: *self.guest_entries.get() }
+        }
+    }
+
+    /// Keeps a translation of the loaded vCPU until the next flush, or entry to the guest.
     pub fn keep_walk(&self, walk: Walk) {
         // SAFETY: as for `isolate`.
-        unsafe { (*self.walks.get()).keep(walk, (*self.asids.get()).generation()) };
+        unsafe { (*self.walks.get()).keep(walk, self.walk_epoch()) };
     }
 
     /// Drops the kept translation of a page.

@@ -9,8 +9,8 @@
 //! request; and it serves none from the beginning of a walk to the end of the access, with interrupts
 //! disabled.
 //!
-//! The last translations are kept ([`crate::arch::walk_cache`]) as the processor's TLB keeps them: until this CPU
-//! flushes, which begins a new generation of its ASIDs, or the guest flushes the page.
+//! The last translations are kept ([`crate::arch::walk_cache`]) until this CPU flushes, or enters the
+//! guest.
 
 use super::direct_map;
 use super::page_walk;

@@ -2,8 +2,10 @@
 
 use crate::attempt::{PF, raises};
 use core::arch::asm;
+use pinfold_abi::hypercall::Hypercall;
 use pinfold_abi::layout::{HYPERVISOR_END, HYPERVISOR_START, M2P_START};
 use pinfold_abi::mmu::UVMF_INVLPG;
+use pinfold_abi::version::EXTRAVERSION;
 use pinfold_guest::addr::Vaddr;
 use pinfold_guest::entry::catch;
 use pinfold_guest::fixtures::{Check, RW, TableFixture};
@@ -55,6 +57,29 @@ pub(crate) fn run(fixture: &mut TableFixture, check: &mut Check) {
         pinfold_abi::errno::Errno::EINVAL.as_result(),
     );
     tables(fixture, check);
+    own_flush(fixture, check);
+}
+
+/// After a flush by the guest itself, which exits to nobody, the hypervisor uses the new mapping too.
+fn own_flush(fixture: &mut TableFixture, check: &mut Check) {
+    let (old, new) = (fixture.frame(), fixture.frame());
+    let at = fixture.va(old);
+    let ask = || {
+        // SAFETY: it writes 16 bytes to a fixture frame.
+        unsafe { raw::call(Hypercall::XenVersion as u64, [EXTRAVERSION, at.0, 0, 0, 0]) }
+    };
+    check.equal("a call writes", ask(), 0);
+    let text = fixture.get(old, 0);
+    fixture.set(old, 0, 0);
+    // SAFETY: a fixture frame.
+    let mapped = unsafe { raw::update_va_mapping(at, fixture.entry(new, RW), 0) };
+    check.equal("map another frame, without a flush", mapped, 0);
+    // SAFETY: flushing a translation is harmless.
+    unsafe { asm!("invlpg [{}]", in(reg) at.0) };
+    check.equal("a call writes there", ask(), 0);
+    check.equal("to the new frame", fixture.get(new, 0), text);
+    check.equal("map the old one again", fixture.map(old, RW), 0);
+    check.equal("it was left alone", fixture.get(old, 0), 0);
 }
 
 /// Stores to the guest's own page tables fault, whatever ring 0 does.
