@@ -85,7 +85,9 @@ pub(super) fn slow_port() -> Vec<Case> {
 
 /// The log by a virtio console: typed to by the serial line, and as slow as one.
 pub(super) fn virtio() -> Vec<Case> {
-    let slow = slow_port().into_iter().filter(|case| case.name != "slow-port-2");
+    // Not `slow-console`: a virtio queue takes the lines of its second guest at once, so that the guest
+    // may be gone before the keys come that are to pass it by.
+    let slow = slow_port().into_iter().filter(|case| case.name == "slow-port-1");
     core::iter::once(keyboard())
         .chain(slow)
         .map(|mut case| {
