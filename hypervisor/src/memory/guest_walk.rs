@@ -13,14 +13,13 @@
 //! guest.
 
 use super::direct_map;
-use super::page_walk;
 use crate::arch::percpu;
 use crate::arch::user_copy::{self, Fault};
 use crate::arch::walk_cache::Walk;
 use core::sync::atomic::Ordering;
 use pinfold_abi::layout::PAGE_SIZE;
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
-use pinfold_validator::Mfn;
+use pinfold_validator::{Level, Mfn, Vaddr};
 
 const PRESENT: u64 = EntryFlags::PRESENT.bits();
 const WRITABLE: u64 = EntryFlags::WRITABLE.bits();
@@ -62,10 +61,11 @@ unsafe fn find(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault
 #[inline(never)]
 unsafe fn walk(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault> {
     let needed = if access == Access::Write { PRESENT | WRITABLE } else { PRESENT };
+    let at = Vaddr::new(address);
     let mut table = root;
-    for level in [4, 3, 2] {
+    for level in [Level::L4, Level::L3, Level::L2] {
         // SAFETY: the root and what its entries refer to are validated tables: see above.
-        let entry = unsafe { direct_map::entry(table, page_walk::slot(address, level)) };
+        let entry = unsafe { direct_map::entry(table, at.index(level)) };
         // Acquire: pairs with the validator's stores; the table below is initialised.
         let entry = entry.load(Ordering::Acquire);
         // Validated tables map no large pages.
@@ -75,7 +75,7 @@ unsafe fn walk(root: Mfn, address: u64, access: Access) -> Result<*mut u8, Fault
         table = Mfn::from_address(entry & ENTRY_ADDRESS);
     }
     // SAFETY: as above.
-    let slot = unsafe { direct_map::entry(table, page_walk::slot(address, 1)) };
+    let slot = unsafe { direct_map::entry(table, at.index(Level::L1)) };
     let entry = slot.load(Ordering::Acquire);
     if entry & needed != needed {
         return Err(Fault);
