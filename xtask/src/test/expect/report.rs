@@ -1,8 +1,8 @@
 //! What the hypervisor reported about guests, without what another run may have otherwise: to compare a
 //! run in the hardware container with one outside of it.
 //!
-//! Machine frames are numbered in the order in which they are met, since each run can get others, and so
-//! are the records' own numbers. Left out are times; refusals of what exists outside only; `rip`, which names the instruction of the hypercall (`syscall` there, `vmmcall` here);
+//! Machine frames are numbered in the order in which the records of one number meet them, since each run
+//! can get others, and so are the records' own numbers. Left out are times; refusals of what exists outside only; `rip`, which names the instruction of the hypercall (`syscall` there, `vmmcall` here);
 //! and the user bit of entries, which outside of the container all entries have.
 
 use pinfold_abi::mmu::{ENTRY_ADDRESS, EntryFlags};
@@ -30,11 +30,22 @@ const FRAMES: [&str; 3] = ["frame", "table", "pinned"];
 /// Fields that differ from run to run.
 const LEFT_OUT: [&str; 2] = ["rip", "search_us"];
 
+/// The records with one number, in their order. Those with different numbers may be mixed otherwise in
+/// another run: a search for mappings goes on while the guest causes the next record.
+#[derive(Debug, Default)]
+struct Group {
+    lines: Vec<String>,
+    /// Machine frames, by the order in which they are met.
+    frames: BTreeMap<u64, usize>,
+}
+
 /// What was reported in one run.
 #[derive(Debug, Default)]
 pub(in crate::test) struct Report {
-    lines: Vec<String>,
-    frames: BTreeMap<u64, usize>,
+    /// By the order in which the numbers are met, from 1; 0: records without a number.
+    groups: BTreeMap<usize, Group>,
+    /// The group of the line that is being taken.
+    current: usize,
     ids: BTreeMap<String, usize>,
     /// The number of the record that was skipped last.
     skipped: Option<String>,
@@ -62,13 +73,15 @@ impl Report {
             KINDS.contains(&record.head.kind) && !skipped
         };
         if counts {
+            let id = record.body.split(' ').find_map(|word| word.strip_prefix("id="));
+            self.current = id.map_or(0, |id| self.place(id));
             let mut words = vec![record.head.kind.to_owned()];
             let mut before = "";
             for word in record.body.trim().split(' ') {
                 words.extend(self.comparable(word, before));
                 before = word;
             }
-            self.lines.push(words.join(" "));
+            self.groups.entry(self.current).or_default().lines.push(words.join(" "));
         }
     }
 
@@ -91,8 +104,7 @@ impl Report {
             return None;
         }
         if field == "id" {
-            let next = self.ids.len();
-            return Some(format!("id=#{}", self.ids.entry(value.to_owned()).or_insert(next)));
+            return Some(format!("id=#{}", self.place(value)));
         }
         match hex(value) {
             Some(frame) if FRAMES.contains(&field) => {
@@ -112,20 +124,34 @@ impl Report {
     /// A name for a machine frame that doesn't depend on its number. A machine address in CR3 cuts a
     /// number that no frame has, which is whole in the form that CR3 has outside.
     fn number(&mut self, frame: u64) -> String {
-        let next = self.frames.len();
-        format!("#{}", self.frames.entry(frame & u64::MAX >> 12).or_insert(next))
+        let frames = &mut self.groups.entry(self.current).or_default().frames;
+        let next = frames.len();
+        format!("#{}", frames.entry(frame & u64::MAX >> 12).or_insert(next))
+    }
+
+    /// The place of a record's number among those that were met, from 1.
+    fn place(&mut self, id: &str) -> usize {
+        let next = self.ids.len() + 1;
+        *self.ids.entry(id.to_owned()).or_insert(next)
     }
 
     /// Checks that the same was reported in the container (`self`) and outside of it.
     pub(in crate::test) fn check_same(&self, outside: &Report) -> Result<(), String> {
-        if self.lines.is_empty() {
+        if self.groups.is_empty() {
             return Err("nothing was reported, so nothing is compared".into());
         }
-        for at in 0..self.lines.len().max(outside.lines.len()) {
-            let line = |report: &Report| report.lines.get(at).cloned().unwrap_or("nothing".into());
-            let (inside, outside) = (line(self), line(outside));
-            if inside != outside {
-                return Err(format!("in the container: `{inside}`, outside: `{outside}`"));
+        let last = self.groups.keys().chain(outside.groups.keys()).max();
+        for place in 0..=last.copied().unwrap_or(0) {
+            let lines = |report: &Report| {
+                report.groups.get(&place).map_or(Vec::new(), |group| group.lines.clone())
+            };
+            let (inside, outside) = (lines(self), lines(outside));
+            for at in 0..inside.len().max(outside.len()) {
+                let line = |lines: &[String]| lines.get(at).cloned().unwrap_or("nothing".into());
+                let (inside, outside) = (line(&inside), line(&outside));
+                if inside != outside {
+                    return Err(format!("in the container: `{inside}`, outside: `{outside}`"));
+                }
             }
         }
         Ok(())
