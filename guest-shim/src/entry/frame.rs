@@ -7,6 +7,54 @@ pub(super) const FAILSAFE: u64 = 0x101;
 /// In place of a vector: the alias upcall (`pinfold_op`).
 pub(super) const ALIAS: u64 = 0x102;
 
+/// Assembly: pushes the general registers, in the order of [`TrapFrame`].
+macro_rules! push_registers {
+    () => {
+        concat!(
+            "push rdi\n",
+            "push rsi\n",
+            "push rdx\n",
+            "push rcx\n",
+            "push rax\n",
+            "push r8\n",
+            "push r9\n",
+            "push r10\n",
+            "push r11\n",
+            "push rbx\n",
+            "push rbp\n",
+            "push r12\n",
+            "push r13\n",
+            "push r14\n",
+            "push r15\n",
+        )
+    };
+}
+pub(in crate::entry) use push_registers;
+
+/// Assembly: pops what [`push_registers`] pushed.
+macro_rules! pop_registers {
+    () => {
+        concat!(
+            "pop r15\n",
+            "pop r14\n",
+            "pop r13\n",
+            "pop r12\n",
+            "pop rbp\n",
+            "pop rbx\n",
+            "pop r11\n",
+            "pop r10\n",
+            "pop r9\n",
+            "pop r8\n",
+            "pop rax\n",
+            "pop rcx\n",
+            "pop rdx\n",
+            "pop rsi\n",
+            "pop rdi\n",
+        )
+    };
+}
+pub(in crate::entry) use pop_registers;
+
 /// The interrupted state, as the entry stubs leave it on the stack.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -7,6 +7,7 @@
 
 pub use super::frame::TrapFrame;
 use super::frame::{ALIAS, EVENT, FAILSAFE};
+use super::frame::{pop_registers, push_registers};
 use crate::hypercall::sched::{Exit, shutdown};
 use crate::hypercall::{Errno, address, call, check};
 use core::arch::global_asm;
@@ -76,42 +77,14 @@ global_asm!(
     ".endr",
     ".global pinfold_trap_common",
     "pinfold_trap_common:",
-    "push rdi",
-    "push rsi",
-    "push rdx",
-    "push rcx",
-    "push rax",
-    "push r8",
-    "push r9",
-    "push r10",
-    "push r11",
-    "push rbx",
-    "push rbp",
-    "push r12",
-    "push r13",
-    "push r14",
-    "push r15",
+    push_registers!(),
     "mov rdi, rsp",
     "mov rbx, rsp",
     "and rsp, -16",
     "cld",
     "call {dispatch}",
     "mov rsp, rbx",
-    "pop r15",
-    "pop r14",
-    "pop r13",
-    "pop r12",
-    "pop rbp",
-    "pop rbx",
-    "pop r11",
-    "pop r10",
-    "pop r9",
-    "pop r8",
-    "pop rax",
-    "pop rcx",
-    "pop rdx",
-    "pop rsi",
-    "pop rdi",
+    pop_registers!(),
     "add rsp, 16",
     // The rest is rip, cs, rflags, rsp, ss; `iret` wants rax, r11, rcx and flags below.
     "push 0",

@@ -174,7 +174,8 @@ fn may_touch_ports(vcpu: &Vcpu) -> bool {
     vcpu.domain.iopl.load(Ordering::Relaxed) >= 1
 }
 
-fn msw(source: MswSource) -> Result<u16, EmulationFault> {
+/// The operand of `lmsw`.
+pub(super) fn msw(source: MswSource) -> Result<u16, EmulationFault> {
     match source {
         MswSource::Value(value) => Ok(value),
         MswSource::Memory(address) => {
@@ -208,11 +209,7 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), EmulationFault> {
             set_task_switched(vcpu, set);
         }
         2 => vcpu.info.cr2().store(value, Ordering::Relaxed),
-        3 => roots::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
-            // Only pins have upcalls.
-            ElementStop::Preempted | ElementStop::Upcall => EmulationFault::Busy,
-            ElementStop::Errno(_) => EmulationFault::GeneralProtection,
-        })?,
+        3 => write_cr3(vcpu, value)?,
         4 => {
             let write = control::cr4_write(value)?;
             if write.ignored != 0 {
@@ -224,6 +221,16 @@ fn write_cr(vcpu: &mut Vcpu, cr: u8, value: u64) -> Result<(), EmulationFault> {
         _ => return Err(EmulationFault::GeneralProtection),
     }
     Ok(())
+}
+
+/// Loads the root whose address is in a value for CR3. The bits below the address, which name the root's
+/// memory type, have no effect: that is always write-back.
+pub(super) fn write_cr3(vcpu: &mut Vcpu, value: u64) -> Result<(), EmulationFault> {
+    roots::new_root(vcpu, Mfn::new(value >> 12)).map_err(|stop| match stop {
+        // Only pins have upcalls.
+        ElementStop::Preempted | ElementStop::Upcall => EmulationFault::Busy,
+        ElementStop::Errno(_) => EmulationFault::GeneralProtection,
+    })
 }
 
 fn read_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {

@@ -7,11 +7,10 @@
 use crate::arch::container::{Event, Instruction};
 use crate::arch::vector;
 use crate::domain::container::{guest, raise, step};
-use crate::domain::element_stop::ElementStop;
+use crate::domain::debug_registers;
 use crate::domain::exit::{Fatal, Next};
 use crate::domain::vcpu::{Mode, Vcpu};
-use crate::domain::{debug_registers, roots};
-use crate::memory::{guest as guest_memory, tlb};
+use crate::memory::tlb;
 use crate::trap::emulation::{self, EmulationFault};
 use core::sync::atomic::Ordering;
 use pinfold_abi::hypercall::CallInstruction;
@@ -20,8 +19,7 @@ use pinfold_emulate::MAX_INSTRUCTION;
 use pinfold_emulate::container;
 use pinfold_emulate::control::has_debug_extensions;
 use pinfold_emulate::msr::{self, WriteEffect};
-use pinfold_emulate::privileged::{self, MswSource, Privileged};
-use pinfold_validator::Mfn;
+use pinfold_emulate::privileged::{self, Privileged};
 
 /// What an instruction comes to.
 enum Effect {
@@ -169,7 +167,7 @@ fn access_register(vcpu: &mut Vcpu, decoded: Privileged) -> Result<Effect, Emula
         }
         Privileged::WriteCr { cr: 3, from } => {
             let value = from.get(&vcpu.file.regs);
-            return write_cr3(vcpu, value);
+            emulation::write_cr3(vcpu, value)?;
         }
         Privileged::WriteCr { cr: 4, from } => {
             let leaf = raw_cpuid::cpuid!(7, 0);
@@ -184,15 +182,7 @@ fn access_register(vcpu: &mut Vcpu, decoded: Privileged) -> Result<Effect, Emula
             guest(vcpu).set_cr0(container::lmsw(cr0, cr0 as u16 & !(1 << 3)));
         }
         Privileged::Lmsw(source) => {
-            let source = match source {
-                MswSource::Value(value) => value,
-                MswSource::Memory(address) => {
-                    let mut bytes = [0; 2];
-                    guest_memory::read_bytes(&mut bytes, address)
-                        .map_err(|_| EmulationFault::PageFault { address, error: 0 })?;
-                    u16::from_le_bytes(bytes)
-                }
-            };
+            let source = emulation::msw(source)?;
             let cr0 = guest(vcpu).cr0();
             guest(vcpu).set_cr0(container::lmsw(cr0, source));
         }
@@ -216,17 +206,6 @@ fn access_register(vcpu: &mut Vcpu, decoded: Privileged) -> Result<Effect, Emula
         _ => return Ok(Effect::Raise(INVALID_OPCODE)),
     }
     Ok(Effect::Done)
-}
-
-/// `mov cr3`: bits 3 and 4 are the memory type of the root, which is always write-back; the others
-/// below the address are ignored, as by the processor.
-fn write_cr3(vcpu: &mut Vcpu, value: u64) -> Result<Effect, EmulationFault> {
-    match roots::new_root(vcpu, Mfn::new(value >> 12)) {
-        Ok(()) => Ok(Effect::Done),
-        Err(ElementStop::Errno(_)) => Err(EmulationFault::GeneralProtection),
-        // Only pins have upcalls.
-        Err(ElementStop::Preempted | ElementStop::Upcall) => Err(EmulationFault::Busy),
-    }
 }
 
 fn read_msr(vcpu: &mut Vcpu) -> Result<(), EmulationFault> {
